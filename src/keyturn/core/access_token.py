@@ -1,0 +1,195 @@
+"""The bearer token: an RFC 9068 JWT that only we write and only we accept.
+
+    eyJhbGciOiJFUzI1NiIs… . eyJpc3MiOiJodHRwOi8v… . 64 bytes
+    header                  claims                  signature
+    {"alg","kid","typ"}     canonical JSON          ES256 (low s) or EdDSA
+
+Each part is base64url and has one spelling:
+
+- The header segment must be, byte for byte, one of the segments that the key ring writes. That alone
+  ends algorithm confusion, `none`, `jwk`, `jku`, `x5c`, `crit`, `zip`, a foreign `typ` and doubled
+  names, before anything is decoded (RFC 8725, sections 3.1 and 3.10).
+- The claims must be the bytes that encoding the decoded claims again would give: no doubled or unknown
+  names, no white space, no BOM, no other type.
+- An ES256 signature must have its `s` in the lower half of the group order, as ours have: otherwise
+  (r, n - s) would be a second spelling of the same token.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import msgspec
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey
+from joserfc.jws import JWSRegistry
+
+from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
+from keyturn.errors import CredentialRefused, Reason
+
+Algorithm = Literal["ES256", "EdDSA"]
+
+MAX_TOKEN_BYTES = 4096
+SIGNATURE_BYTES = 64
+"""Both algorithms sign with 64 bytes: RFC 7518, section 3.4; RFC 8032, section 5.1.6."""
+CLOCK_SKEW = timedelta(seconds=30)
+"""How far in the future another node's `iat` may lie. `exp` gets no leeway."""
+
+_PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y"})
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The claims of a bearer token, in the order they are written (RFC 9068, section 2.2).
+
+    Exactly one of `kt_key` and `kt_session` says what the token stands on and dies with.
+    """
+
+    iss: str
+    sub: str
+    """The numeric user id, as a string: unlike a user name it is never given to somebody else."""
+    aud: str
+    client_id: str
+    exp: int
+    """Seconds since 1970; the token is dead at this instant."""
+    iat: int
+    jti: str
+    scope: str
+    """Space-separated scopes (RFC 6749, section 3.3); empty when the key has no scopes of its own."""
+    kt_key: int | None = None
+    kt_session: int | None = None
+
+    @property
+    def expires_at(self) -> datetime:
+        """`exp` as a time."""
+        return datetime.fromtimestamp(self.exp, UTC)
+
+
+# Taken from the registry without its warning: RFC 9864 renames EdDSA to Ed25519, which the verifiers in
+# the field do not know yet.
+_ALGORITHMS = {name: JWSRegistry.algorithms[name] for name in ("ES256", "EdDSA")}
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A private key with the one header segment it writes."""
+
+    kid: str
+    algorithm: Algorithm
+    key: ECKey | OKPKey = field(repr=False)
+    header_segment: bytes = field(repr=False)
+
+    @classmethod
+    def from_jwk(cls, jwk: dict[str, Any]) -> "SigningKey":
+        """Read a private JWK (RFC 7517) that `generate_signing_key` wrote."""
+        algorithm: Algorithm = "ES256" if jwk["kty"] == "EC" else "EdDSA"
+        key = ECKey.import_key(jwk) if algorithm == "ES256" else OKPKey.import_key(jwk)
+        header = {"alg": algorithm, "kid": jwk["kid"], "typ": "at+jwt"}
+        return cls(jwk["kid"], algorithm, key, base64url_encode(msgspec.json.encode(header)))
+
+    def public_jwk(self) -> dict[str, Any]:
+        """Return the public members, as a JWKS publishes them."""
+        members = self.key.as_dict(private=False).items()
+        kept: dict[str, Any] = {name: value for name, value in members if name in _PUBLIC_MEMBERS}
+        return kept | {"kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """Return the one signature spelling that `verify` accepts for what it signs."""
+        signature: bytes = _ALGORITHMS[self.algorithm].sign(signing_input, self.key)
+        if self.algorithm == "EdDSA":
+            return signature
+        s = int.from_bytes(signature[32:])
+        return signature[:32] + min(s, _P256_ORDER - s).to_bytes(32)
+
+    def verify(self, signing_input: bytes, signature: bytes) -> bool:
+        """Return whether this key made `signature`, in the spelling that `sign` writes."""
+        if len(signature) != SIGNATURE_BYTES:
+            return False
+        if self.algorithm == "ES256" and int.from_bytes(signature[32:]) > _P256_ORDER // 2:
+            return False
+        return _ALGORITHMS[self.algorithm].verify(signing_input, signature, self.key)
+
+
+def generate_signing_key(algorithm: Algorithm, kid: str) -> dict[str, Any]:
+    """Return a new private JWK. The randomness is the crypto library's own, as no other is fit for it."""
+    key = ECKey.generate_key("P-256") if algorithm == "ES256" else OKPKey.generate_key("Ed25519")
+    return {**key.as_dict(private=True), "kid": kid}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing:
+    """The keys that sign and verify: one signs, each verifies what it has signed before."""
+
+    signing: SigningKey
+    by_header: dict[bytes, SigningKey]
+
+    @classmethod
+    def of(cls, signing: SigningKey, others: Iterable[SigningKey] = ()) -> "KeyRing":
+        """Collect keys; raise `ValueError` if two have one `kid`."""
+        keys = [signing, *others]
+        if len({key.kid for key in keys}) != len(keys):
+            raise ValueError("two signing keys have the same kid")
+        return cls(signing, {key.header_segment: key for key in keys})
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the JSON Web Key Set (RFC 7517, section 5): public members only."""
+        return {"keys": [key.public_jwk() for key in self.by_header.values()]}
+
+
+@dataclass(frozen=True, slots=True)
+class AccessTokenFormat:
+    """What the tokens of one installation must say."""
+
+    issuer: str
+    audience: str
+    max_life: timedelta
+    """A longer-lived token is refused even when the signature is right."""
+
+    def sign(self, claims: AccessTokenClaims, ring: KeyRing) -> str:
+        """Write the token."""
+        key = ring.signing
+        signing_input = key.header_segment + b"." + base64url_encode(msgspec.json.encode(claims))
+        return (signing_input + b"." + base64url_encode(key.sign(signing_input))).decode("ascii")
+
+    def verify(self, token: bytes, ring: KeyRing, *, now: datetime) -> AccessTokenClaims:
+        """Return the claims of `token`, or raise `CredentialRefused`.
+
+        Only the token is judged: whether the key or session that it stands on still lives is the
+        caller's next question.
+        """
+        claims = self._claims_of(token, ring)
+        if claims.iss != self.issuer or claims.aud != self.audience:
+            raise CredentialRefused(Reason.CLAIMS)
+        if (claims.kt_key is None) == (claims.kt_session is None):
+            raise CredentialRefused(Reason.CLAIMS)
+        if not 0 < claims.exp - claims.iat <= self.max_life.total_seconds():
+            raise CredentialRefused(Reason.CLAIMS)
+        if claims.iat > (now + CLOCK_SKEW).timestamp():
+            raise CredentialRefused(Reason.CLAIMS)
+        if claims.exp <= now.timestamp():
+            raise CredentialRefused(Reason.EXPIRED, key_id=claims.kt_key, secret_matched=True)
+        return claims
+
+    def _claims_of(self, token: bytes, ring: KeyRing) -> AccessTokenClaims:
+        """Check everything that makes the bytes ours, then decode the claims."""
+        if len(token) > MAX_TOKEN_BYTES:
+            raise CredentialRefused(Reason.MALFORMED)
+        header, _, rest = token.partition(b".")
+        key = ring.by_header.get(header)
+        if key is None:
+            raise CredentialRefused(Reason.SIGNATURE)
+        payload, _, signature = rest.partition(b".")
+        try:
+            if not key.verify(header + b"." + payload, base64url_decode(signature)):
+                raise CredentialRefused(Reason.SIGNATURE)
+            raw = base64url_decode(payload)
+            claims = _decode_claims(raw)
+        except (EncodingError, JoseError, msgspec.DecodeError) as error:
+            raise CredentialRefused(Reason.MALFORMED) from error
+        if msgspec.json.encode(claims) != raw:
+            raise CredentialRefused(Reason.CLAIMS)
+        return claims
+
+
+_decode_claims = msgspec.json.Decoder(AccessTokenClaims, strict=True).decode

@@ -1,0 +1,245 @@
+"""What the store holds, as facts: frozen, complete, without any secret in clear."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRecord:
+    """The part of a user that decides whether their credentials work."""
+
+    user_id: int
+    userid: str
+    iamid: str
+    name: str | None
+    permissions: frozenset[str]
+    is_disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KeyForVerification:
+    """An API key with its owner: all that a verdict needs."""
+
+    key_id: int
+    owner: OwnerRecord
+    expires_at: datetime | None
+    """None for a key that never expires."""
+    revoked_at: datetime | None
+    scopes: frozenset[str] | None
+    """None for a key that may do whatever its owner may."""
+
+
+class SessionKind(StrEnum):
+    """Where a session came from."""
+
+    BROWSER = "browser"
+    TOKEN = "token"  # noqa: S105 - a kind, not a secret
+    """A bearer token that was given for a password over the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionForVerification:
+    """A session with its owner."""
+
+    session_id: int
+    kind: SessionKind
+    owner: OwnerRecord
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    ended_at: datetime | None
+
+
+class KeyState(StrEnum):
+    """What a list says of a key."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class LastUse:
+    """When, from where and for what a key was last used. Written in batches: a crash can lose a minute."""
+
+    at: datetime
+    address: str | None
+    via: str | None
+    """Method and path, without the query."""
+    agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyRecord:
+    """A key as its owner sees it."""
+
+    key_id: int
+    user_id: int
+    name: str | None
+    masked: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_use: LastUse | None
+
+    def state(self, now: datetime) -> KeyState:
+        """Say whether the key works at `now`, its owner aside."""
+        if self.revoked_at is not None:
+            return KeyState.REVOKED
+        if self.expires_at is not None and self.expires_at <= now:
+            return KeyState.EXPIRED
+        return KeyState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRecord:
+    """What a person says of themselves. None means unset."""
+
+    profile_id: int
+    name: str | None
+    email: str | None
+    phone: str | None
+    about: str | None
+    location: str | None
+    organization: str | None
+    position: str | None
+    preferences: Mapping[str, Any] | None
+    external_user_ids: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user with their profile."""
+
+    user_id: int
+    iamid: str
+    userid: str
+    permissions: frozenset[str]
+    profile: ProfileRecord
+    has_password: bool
+    password_changed_at: datetime | None
+    is_disabled: bool
+    last_login_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRecord:
+    """What a login needs to know of an account."""
+
+    user_id: int
+    userid: str
+    password_hash: str | None = field(repr=False)
+    failed_logins: int
+    locked_until: datetime | None
+    is_disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session as its owner sees it."""
+
+    session_id: int
+    user_id: int
+    kind: SessionKind
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionRecord:
+    """A registered connection. Its secrets are a sealed blob that no reading route opens."""
+
+    connection_key: str
+    details: Mapping[str, Any]
+    """`technology` and its fields, without any secret."""
+    native_integration_id: int | None
+    created_at: datetime
+    created_by: int
+    creator: "PersonReference"
+    updated_at: datetime
+    updated_by: int
+    updater: "PersonReference"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonReference:
+    """Who did something, in few words."""
+
+    user_id: int
+    name: str | None
+    email: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyRecord:
+    """A signing key, its private half sealed by the vault."""
+
+    kid: str
+    algorithm: str
+    sealed_jwk: bytes = field(repr=False)
+    created_at: datetime
+
+
+class AuditAction(StrEnum):
+    """The security events, named as in the Immuta audit schema where it has a name."""
+
+    API_KEY_CREATED = "ApiKeyCreated"
+    API_KEY_DELETED = "ApiKeyDeleted"
+    API_KEY_IMPORTED = "ApiKeyImported"
+    API_KEY_REPLACED = "ApiKeyReplaced"
+    USER_CREATED = "UserCreated"
+    USER_DISABLED = "UserDisabled"
+    USER_ENABLED = "UserEnabled"
+    USER_PROFILE_UPDATED = "UserProfileUpdated"
+    USER_PASSWORD_UPDATED = "UserPasswordUpdated"  # noqa: S105 - the name of an event
+    USER_LOGGED_IN = "UserLoggedIn"
+    USER_LOGIN_FAILED = "UserLoginFailed"
+    USER_LOGGED_OUT = "UserLoggedOut"
+    SESSION_ENDED = "SessionEnded"
+    CONNECTION_CREATED = "ConnectionCreated"
+    SIGNING_KEY_CREATED = "SigningKeyCreated"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, in which request, from where: what every audit row says."""
+
+    user_id: int | None
+    """None for a stranger and for the command line."""
+    userid: str
+    key_id: int | None = None
+    address: str | None = None
+    user_agent: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One row of the audit log, written in the transaction of the change that it tells of."""
+
+    at: datetime
+    action: AuditAction
+    actor: Actor
+    target_type: str
+    target_id: str | None
+    """None when the store itself gives the new thing its id; it is filled in there."""
+    succeeded: bool = True
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """How long a session lives (NIST SP 800-63B, section 5)."""
+
+    idle: timedelta
+    absolute: timedelta

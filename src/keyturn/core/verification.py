@@ -1,0 +1,93 @@
+"""The decision: a matched record and the time give a `Principal`, or a refusal that says why.
+
+The caller has matched the whole secret already; only then may a refusal say why. Everything here is a
+pure function, so that each rule can be tried at exactly its instant.
+"""
+
+from datetime import datetime
+
+from keyturn.core.access_token import AccessTokenClaims
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.records import KeyForVerification, OwnerRecord, SessionForVerification, SessionLimits
+from keyturn.errors import CredentialRefused, Reason
+
+
+def check_api_key(record: KeyForVerification | None, *, now: datetime) -> KeyForVerification:
+    """Return `record` if its key may be used at `now`; raise `CredentialRefused` otherwise.
+
+    A key is dead at exactly `expires_at`.
+    """
+    if record is None:
+        raise CredentialRefused(Reason.UNKNOWN)
+    if record.revoked_at is not None:
+        raise CredentialRefused(Reason.REVOKED, key_id=record.key_id, secret_matched=True)
+    if record.expires_at is not None and record.expires_at <= now:
+        raise CredentialRefused(Reason.EXPIRED, key_id=record.key_id, secret_matched=True)
+    if record.owner.is_disabled:
+        raise CredentialRefused(Reason.OWNER_DISABLED, key_id=record.key_id, secret_matched=True)
+    return record
+
+
+def check_session(
+    record: SessionForVerification | None, limits: SessionLimits, *, now: datetime
+) -> SessionForVerification:
+    """Return `record` if the session lives at `now`; raise `CredentialRefused` otherwise.
+
+    The idle limit is for browsers: a token is not renewed by use, it has one fixed end.
+    """
+    if record is None:
+        raise CredentialRefused(Reason.UNKNOWN)
+    if record.ended_at is not None:
+        raise CredentialRefused(Reason.REVOKED, secret_matched=True)
+    if record.expires_at <= now or record.created_at + limits.absolute <= now:
+        raise CredentialRefused(Reason.EXPIRED, secret_matched=True)
+    if record.kind == "browser" and record.last_seen_at + limits.idle <= now:
+        raise CredentialRefused(Reason.EXPIRED, secret_matched=True)
+    if record.owner.is_disabled:
+        raise CredentialRefused(Reason.OWNER_DISABLED, secret_matched=True)
+    return record
+
+
+def principal_of_key(record: KeyForVerification) -> Principal:
+    """Return who calls with this key."""
+    return _principal(record.owner, AuthMethod.API_KEY, scopes=record.scopes, key_id=record.key_id)
+
+
+def principal_of_key_token(claims: AccessTokenClaims, record: KeyForVerification) -> Principal:
+    """Return who calls with a token that was made from a key: never wider than the key is now."""
+    _check_subject(claims, record.owner)
+    granted = frozenset(claims.scope.split()) or None
+    if record.scopes is not None:
+        granted = record.scopes if granted is None else granted & record.scopes
+    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=granted, key_id=record.key_id)
+
+
+def principal_of_session_token(claims: AccessTokenClaims, record: SessionForVerification) -> Principal:
+    """Return who calls with a token that was given for a password."""
+    _check_subject(claims, record.owner)
+    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=None, key_id=None)
+
+
+def principal_of_session(record: SessionForVerification) -> Principal:
+    """Return who is signed in."""
+    return _principal(record.owner, AuthMethod.SESSION, scopes=None, key_id=None)
+
+
+def _check_subject(claims: AccessTokenClaims, owner: OwnerRecord) -> None:
+    if claims.sub != str(owner.user_id):
+        raise CredentialRefused(Reason.CLAIMS)
+
+
+def _principal(
+    owner: OwnerRecord, method: AuthMethod, *, scopes: frozenset[str] | None, key_id: int | None
+) -> Principal:
+    return Principal(
+        user_id=owner.user_id,
+        userid=owner.userid,
+        iamid=owner.iamid,
+        name=owner.name,
+        permissions=owner.permissions,
+        scopes=scopes,
+        method=method,
+        key_id=key_id,
+    )

@@ -1,0 +1,105 @@
+"""What can go wrong, as types.
+
+KeyturnError
+├── CannotStart               the program stops with one sentence that says what to do
+├── CredentialRefused         somebody presented a credential, or none, and may not pass
+├── AmbiguousCredential       credentials in more than one place: the request itself is wrong
+├── PermissionMissing         the caller is known and may not do this
+├── NotFound                  no such thing, or not the caller's: the two are never told apart
+├── InvalidInput              a named field holds something it may not
+├── MalformedRequest          the body could not be read at all
+├── Conflict                  such a thing exists already, or its state forbids this
+├── TooBusy                   try again after `retry_after` seconds
+└── StoreUnavailable          the database did not answer; nothing was decided
+
+An error carries two texts: what a client may read (`str(error)`), and, where they differ, a
+`Reason` for the log. `keyturn.web.responses` alone turns them into status codes.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a credential was refused: for the log, and for a caller that proved it holds the secret."""
+
+    MISSING = "missing"
+    MALFORMED = "malformed"
+    CHECKSUM = "checksum"
+    UNKNOWN = "unknown"
+    SIGNATURE = "signature"
+    CLAIMS = "claims"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    OWNER_DISABLED = "owner_disabled"
+    LOGIN_FAILED = "login_failed"
+
+
+class KeyturnError(Exception):
+    """The root of everything Keyturn raises on purpose."""
+
+
+class CannotStart(KeyturnError):
+    """The program cannot start; the message is one sentence that says what to do."""
+
+
+class CredentialRefused(KeyturnError):
+    """The credential opens nothing.
+
+    `secret_matched` is true only when the whole secret was right, so that the holder, and nobody
+    else, may be told the reason.
+    """
+
+    def __init__(self, reason: Reason, *, key_id: int | None = None, secret_matched: bool = False) -> None:
+        super().__init__(f"credential refused: {reason}")
+        self.reason = reason
+        self.key_id = key_id
+        self.secret_matched = secret_matched
+
+
+class AmbiguousCredential(KeyturnError):
+    """Credentials arrived in more than one place (RFC 6750, section 2)."""
+
+
+class PermissionMissing(KeyturnError):
+    """The caller is authenticated and holds none of the permissions that would allow this."""
+
+    def __init__(self, *any_of: str) -> None:
+        super().__init__(f"This needs the permission {' or '.join(any_of)}.")
+        self.any_of = any_of
+
+
+class NotFound(KeyturnError):
+    """There is no such thing for this caller."""
+
+    def __init__(self, message: str = "Not found.") -> None:
+        super().__init__(message)
+
+
+class InvalidInput(KeyturnError):
+    """A field holds a value it may not hold."""
+
+    def __init__(self, field: str, message: str, *, code: str = "invalid") -> None:
+        super().__init__(message)
+        self.field = field
+        self.code = code
+
+
+class MalformedRequest(KeyturnError):
+    """The request could not be read."""
+
+
+class Conflict(KeyturnError):
+    """The thing exists already, or is in a state that forbids this."""
+
+
+class TooBusy(KeyturnError):
+    """The server refuses more of this work for now."""
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds, at least 1."""
+
+
+class StoreUnavailable(KeyturnError):
+    """The database could not be asked, so nothing is known and nothing is allowed."""

@@ -1,0 +1,26 @@
+"""The only clock and the only source of randomness.
+
+Everything that needs either is given a `System`, so that a test can give it another.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def utc_now() -> datetime:
+    """Return the time of day in UTC, whole milliseconds: the unit in which times are stored and shown."""
+    now = datetime.now(UTC)
+    return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What the surrounding machine provides."""
+
+    now: Callable[[], datetime] = utc_now
+    monotonic: Callable[[], float] = time.monotonic
+    """Seconds that never run backward: for intervals and time-outs."""
+    random_bytes: Callable[[int], bytes] = os.urandom

@@ -4,10 +4,12 @@ KeyturnError
 ├── CannotStart               the program stops with one sentence that says what to do
 ├── CredentialRefused         somebody presented a credential, or none, and may not pass
 ├── AmbiguousCredential       credentials in more than one place: the request itself is wrong
+├── ForeignForm               the form did not come from one of our pages
 ├── PermissionMissing         the caller is known and may not do this
 ├── NotFound                  no such thing, or not the caller's: the two are never told apart
 ├── InvalidInput              a named field holds something it may not
-├── MalformedRequest          the body could not be read at all
+├── MalformedRequest          the request could not be read at all
+├── LimitExceeded             the request is larger or slower than any well-meant one
 ├── Conflict                  such a thing exists already, or its state forbids this
 ├── TooBusy                   try again after `retry_after` seconds
 └── StoreUnavailable          the database did not answer; nothing was decided
@@ -60,6 +62,10 @@ class AmbiguousCredential(KeyturnError):
     """Credentials arrived in more than one place (RFC 6750, section 2)."""
 
 
+class ForeignForm(KeyturnError):
+    """A form was sent from elsewhere, or without the token of its session (CSRF)."""
+
+
 class PermissionMissing(KeyturnError):
     """The caller is authenticated and holds none of the permissions that would allow this."""
 
@@ -86,6 +92,22 @@ class InvalidInput(KeyturnError):
 
 class MalformedRequest(KeyturnError):
     """The request could not be read."""
+
+
+class Limit(StrEnum):
+    """A bound on one request."""
+
+    HEADER = "header"
+    BODY = "body"
+    BODY_TIME = "body_time"
+
+
+class LimitExceeded(KeyturnError):
+    """The request exceeds a bound."""
+
+    def __init__(self, limit: Limit, message: str) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class Conflict(KeyturnError):

@@ -76,11 +76,8 @@ class ApiKeyFormat:
     @property
     def pattern(self) -> str:
         """The regular expression that every key of this installation matches, for secret scanners."""
-        return "%s_[0-9A-Za-z]{%d}_[0-9A-Za-z]{%d}" % (
-            self.prefix,
-            PUBLIC_ID_LENGTH,
-            SECRET_LENGTH + CHECKSUM_LENGTH,
-        )
+        tail = SECRET_LENGTH + CHECKSUM_LENGTH
+        return f"{self.prefix}_[0-9A-Za-z]{{{PUBLIC_ID_LENGTH}}}_[0-9A-Za-z]{{{tail}}}"
 
     def make_api_key(self, random: bytes) -> NewApiKey:
         """Make a key from `RANDOM_BYTES` random bytes."""

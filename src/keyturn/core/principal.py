@@ -31,7 +31,7 @@ class AuthMethod(StrEnum):
     """How the caller proved who they are."""
 
     API_KEY = "api_key"
-    ACCESS_TOKEN = "access_token"  # noqa: S105 - the name of a method, not a secret
+    ACCESS_TOKEN = "access_token"
     SESSION = "session"
 
 

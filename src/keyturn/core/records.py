@@ -6,6 +6,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+MAX_ID = 2**63 - 1
+"""The largest number that a database column of ids holds."""
+
+
+def is_id(number: int) -> bool:
+    """Return whether `number` can be the id of anything."""
+    return 0 < number <= MAX_ID
+
 
 @dataclass(frozen=True, slots=True)
 class OwnerRecord:
@@ -36,7 +44,7 @@ class SessionKind(StrEnum):
     """Where a session came from."""
 
     BROWSER = "browser"
-    TOKEN = "token"  # noqa: S105 - a kind, not a secret
+    TOKEN = "token"
     """A bearer token that was given for a password over the API."""
 
 
@@ -201,7 +209,7 @@ class AuditAction(StrEnum):
     USER_DISABLED = "UserDisabled"
     USER_ENABLED = "UserEnabled"
     USER_PROFILE_UPDATED = "UserProfileUpdated"
-    USER_PASSWORD_UPDATED = "UserPasswordUpdated"  # noqa: S105 - the name of an event
+    USER_PASSWORD_UPDATED = "UserPasswordUpdated"
     USER_LOGGED_IN = "UserLoggedIn"
     USER_LOGIN_FAILED = "UserLoginFailed"
     USER_LOGGED_OUT = "UserLoggedOut"

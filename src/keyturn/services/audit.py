@@ -1,0 +1,45 @@
+"""Who does something, from where: what each change says of its maker."""
+
+from dataclasses import dataclass
+
+from keyturn.core.principal import Principal
+from keyturn.core.records import Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a request comes from."""
+
+    address: str | None = None
+    """The peer's address."""
+    user_agent: str | None = None
+    request_id: str | None = None
+    via: str | None = None
+    """Method and path, without the query, which could hold anything."""
+
+
+COMMAND_LINE = Actor(user_id=None, userid="command line")
+"""Whoever can run `keyturn admin` on the server."""
+
+
+def actor_of(principal: Principal, origin: Origin) -> Actor:
+    """Return who acts when `principal` makes a request."""
+    return Actor(
+        user_id=principal.user_id,
+        userid=principal.userid,
+        key_id=principal.key_id,
+        address=origin.address,
+        user_agent=origin.user_agent,
+        request_id=origin.request_id,
+    )
+
+
+def stranger(origin: Origin) -> Actor:
+    """Return who acts when nobody has proved who they are. Not what they typed: it may be a passphrase."""
+    return Actor(
+        user_id=None,
+        userid="anonymous",
+        address=origin.address,
+        user_agent=origin.user_agent,
+        request_id=origin.request_id,
+    )

@@ -1,0 +1,35 @@
+"""The exchange: an API key in, a bearer token out."""
+
+from keyturn.core.api_key import ApiKeyFormat
+from keyturn.core.credentials import ApiKeyCredential, read_api_key, read_authorization
+from keyturn.errors import AmbiguousCredential, CredentialRefused, Reason
+from keyturn.services.audit import Origin
+from keyturn.services.authentication import Authenticator
+from keyturn.services.tokens import IssuedToken, TokenIssuer
+
+
+class Exchange:
+    """Gives a bearer token for an API key, and for nothing else: a token cannot renew itself."""
+
+    def __init__(self, authenticator: Authenticator, issuer: TokenIssuer, key_format: ApiKeyFormat) -> None:
+        self._authenticator = authenticator
+        self._issuer = issuer
+        self._key_format = key_format
+
+    def exchange(self, *, in_header: list[bytes], in_body: str | None, origin: Origin) -> IssuedToken:
+        """Return a token for the key, which is in the `Authorization` header or in the body, not in both.
+
+        Raise `CredentialRefused` for anything that is no living key.
+        """
+        if in_header and in_body is not None:
+            raise AmbiguousCredential("Send the key in the body or in the Authorization header, not in both.")
+        if in_body is not None:
+            credential = read_api_key(in_body.encode("utf-8", "surrogatepass"), self._key_format)
+        else:
+            found = read_authorization(in_header, self._key_format)
+            if found is None:
+                raise CredentialRefused(Reason.MISSING)
+            if not isinstance(found, ApiKeyCredential):
+                raise CredentialRefused(Reason.MALFORMED)
+            credential = found
+        return self._issuer.for_key(self._authenticator.check_api_key(credential, origin))

@@ -1,0 +1,206 @@
+"""A person's own keys: make, list, revoke."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from keyturn.core import api_key as core
+from keyturn.core.principal import Principal
+from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
+from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.services.audit import Origin, actor_of
+from keyturn.services.text import checked_text
+from keyturn.services.usage import Usage
+from keyturn.store import Store
+from keyturn.store.api_keys import KeyToAdd
+from keyturn.system import System
+
+NAME_MAX_CHARACTERS = 254
+IDEMPOTENCY_KEY_MAX_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long a key is to live."""
+
+    expires_at: datetime | None
+    """None for never, which is an explicit choice and written in the audit log."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A new key with its secret, in the one answer that carries it."""
+
+    record: ApiKeyRecord
+    secret: str = field(repr=False)
+
+
+class Keys:
+    """What people do with their own keys."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        key_format: core.ApiKeyFormat,
+        default_life: timedelta,
+        allows_never: bool,
+        usage: Usage,
+        system: System,
+    ) -> None:
+        self._store = store
+        self._format = key_format
+        self._default_life = default_life
+        self.allows_never = allows_never
+        self._usage = usage
+        self._system = system
+
+    def create(
+        self,
+        principal: Principal,
+        origin: Origin,
+        *,
+        name: str | None,
+        lifetime: Lifetime | None,
+        idempotency_key: str | None = None,
+        replaces_on_retry: bool = True,
+    ) -> CreatedKey:
+        """Make a key for the caller. Without `lifetime` it lives for the installation's default.
+
+        A key that is made with another key ends no later than that one, so that nobody makes a short-lived
+        key live on. With the `idempotency_key` of an earlier call the same key gets a new secret, in
+        place of the one whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
+        """
+        expires_at = self._expiry(lifetime)
+        if principal.key_id is not None:
+            maker = self._store.api_keys.find_for_token(principal.key_id)
+            if maker is not None and maker.expires_at is not None:
+                expires_at = min(expires_at or maker.expires_at, maker.expires_at)
+        actor = actor_of(principal, origin)
+        key, secret = self._new_key(principal.user_id, name, expires_at, idempotency_key)
+        try:
+            return self._add(key, secret, actor)
+        except Conflict:
+            if not replaces_on_retry:
+                raise
+        audit = self._audit(AuditAction.API_KEY_REPLACED, actor, key)
+        replaced = self._store.api_keys.replace_secret(key, audit)
+        if replaced is None:
+            raise Conflict("This Idempotency-Key was used for another key: use a new one.")
+        return CreatedKey(replaced, secret)
+
+    def create_for(
+        self, user_id: int, actor: Actor, *, name: str | None, lifetime: Lifetime | None
+    ) -> CreatedKey:
+        """Make a key for any user: for the command line."""
+        return self._add(*self._new_key(user_id, name, self._expiry(lifetime), None), actor)
+
+    def import_foreign(
+        self, user_id: int, actor: Actor, *, text: str, name: str | None, lifetime: Lifetime | None
+    ) -> ApiKeyRecord:
+        """Take over a key that was made elsewhere; raise `InvalidInput` if it is unfit or known already."""
+        try:
+            new = self._format.import_foreign_key(text)
+        except ValueError as error:
+            raise InvalidInput("apikey", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+        key = self._key_to_add(user_id, new, name, self._expiry(lifetime), None)
+        audit = self._audit(AuditAction.API_KEY_IMPORTED, actor, key)
+        try:
+            return self._store.api_keys.add(key, audit)
+        except Conflict:
+            raise InvalidInput("apikey", "This key was imported already.") from None
+
+    def list_own(self, principal: Principal) -> list[ApiKeyRecord]:
+        """Return the caller's keys, the newest first, with their last use up to this moment."""
+        return self.list_of(principal.user_id)
+
+    def list_of(self, user_id: int) -> list[ApiKeyRecord]:
+        """Return any user's keys: for administrators and the command line."""
+        return [self._with_latest_use(record) for record in self._store.api_keys.list_of_user(user_id)]
+
+    def get_own(self, principal: Principal, key_id: int) -> ApiKeyRecord:
+        """Return one of the caller's keys; raise `NotFound` for any other."""
+        record = self._store.api_keys.find_of_user(key_id, principal.user_id) if is_id(key_id) else None
+        if record is None:
+            raise NotFound
+        return self._with_latest_use(record)
+
+    def revoke_own(self, principal: Principal, key_id: int, origin: Origin) -> None:
+        """End one of the caller's keys, and every token made from it; raise `NotFound` for any other.
+
+        A key that is revoked already is not found either: there is nothing left to end.
+        """
+        if not is_id(key_id) or not self._revoke(key_id, principal.user_id, actor_of(principal, origin)):
+            raise NotFound
+
+    def revoke_any(self, key_id: int, actor: Actor) -> None:
+        """End anybody's key: for the command line."""
+        owner = self._store.api_keys.find_owner(key_id) if is_id(key_id) else None
+        if owner is None or not self._revoke(key_id, owner, actor):
+            raise NotFound(f"There is no living key {key_id}.")
+
+    def _revoke(self, key_id: int, user_id: int, actor: Actor) -> bool:
+        now = self._system.now()
+        audit = AuditEntry(now, AuditAction.API_KEY_DELETED, actor, "APIKEY", str(key_id))
+        return self._store.api_keys.revoke(key_id, user_id, now, audit)
+
+    def _expiry(self, lifetime: Lifetime | None) -> datetime | None:
+        now = self._system.now()
+        if lifetime is None:
+            return now + self._default_life
+        if lifetime.expires_at is None and not self.allows_never:
+            raise InvalidInput("expiry", "Keys without an expiry are not allowed here: choose a date.")
+        if lifetime.expires_at is not None and lifetime.expires_at <= now:
+            raise InvalidInput("expiry", "The expiry must lie in the future.")
+        return lifetime.expires_at
+
+    def _new_key(
+        self, user_id: int, name: str | None, expires_at: datetime | None, idempotency_key: str | None
+    ) -> tuple[KeyToAdd, str]:
+        """Draw a key; return what is stored of it, and its secret."""
+        new = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
+        return self._key_to_add(user_id, new, name, expires_at, idempotency_key), new.text
+
+    def _add(self, key: KeyToAdd, secret: str, actor: Actor) -> CreatedKey:
+        audit = self._audit(AuditAction.API_KEY_CREATED, actor, key)
+        return CreatedKey(self._store.api_keys.add(key, audit), secret)
+
+    def _key_to_add(
+        self,
+        user_id: int,
+        new: core.NewApiKey,
+        name: str | None,
+        expires_at: datetime | None,
+        idempotency_key: str | None,
+    ) -> KeyToAdd:
+        if idempotency_key is not None and not 0 < len(idempotency_key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS:
+            raise InvalidInput(
+                "Idempotency-Key", f"An Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX_CHARACTERS} characters."
+            )
+        return KeyToAdd(
+            user_id=user_id,
+            digest=new.digest,
+            masked=core.mask(self._format.prefix, new.public_id, new.last_characters),
+            name=_checked_name(name),
+            created_at=self._system.now(),
+            expires_at=expires_at,
+            idempotency_key=idempotency_key,
+        )
+
+    def _audit(self, action: AuditAction, actor: Actor, key: KeyToAdd) -> AuditEntry:
+        expires = key.expires_at.isoformat() if key.expires_at is not None else "never"
+        return AuditEntry(
+            key.created_at,
+            action,
+            actor,
+            "APIKEY",
+            None,
+            details={"name": key.name, "userId": key.user_id, "expires": expires},
+        )
+
+    def _with_latest_use(self, record: ApiKeyRecord) -> ApiKeyRecord:
+        return replace(record, last_use=self._usage.latest(record))
+
+
+def _checked_name(name: str | None) -> str | None:
+    """Return the name of a key, None for an empty one; raise `InvalidInput`."""
+    return checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)

@@ -1,0 +1,114 @@
+"""Passphrases: what they must be, and how they are hashed, at most two at a time.
+
+Rules after NIST SP 800-63B-4 and OWASP ASVS 6.2: at least 15 characters, at least 64 allowed, any Unicode, no
+composition rules, no truncation, no periodic change; refused when it is among the commonly used ones, a
+repetition, or little more than the user's or product's name.
+"""
+
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from argon2 import Parameters, PasswordHasher, Type, profiles
+from argon2.exceptions import InvalidHashError, VerificationError
+from zxcvbn.frequency_lists import FREQUENCY_LISTS
+
+from keyturn.errors import InvalidInput, TooBusy
+
+MIN_CHARACTERS = 15
+MAX_CHARACTERS = 256
+MAX_AT_ONCE = 2
+MAX_WAITING = 20
+MIN_DISTINCT_CHARACTERS = 5
+
+ARGON2ID = Parameters(
+    type=Type.ID, version=19, salt_len=16, hash_len=32, time_cost=2, memory_cost=19 * 1024, parallelism=1
+)
+"""OWASP's second choice: 19 MiB, two passes. A hash keeps its parameters; a login raises old ones."""
+
+
+class Passwords:
+    """Checks and hashes passphrases. Blocks for about 20 ms: never call it on an event loop."""
+
+    def __init__(self, parameters: Parameters = ARGON2ID) -> None:
+        self._hasher = PasswordHasher.from_parameters(parameters)
+        self._slots = threading.BoundedSemaphore(MAX_AT_ONCE)
+        self._waiting = threading.BoundedSemaphore(MAX_AT_ONCE + MAX_WAITING)
+        self._hash_of_nobody = self._hasher.hash("nobody has this passphrase")
+
+    def check_acceptable(self, password: str, *, field: str, personal: tuple[str | None, ...] = ()) -> None:
+        """Raise `InvalidInput` naming `field` and the rule that the passphrase breaks.
+
+        `personal` are the user's own names, which are the first guesses.
+        """
+        folded = _normalised(password).casefold()
+        if len(password) < MIN_CHARACTERS:
+            raise InvalidInput(
+                field, f"Use at least {MIN_CHARACTERS} characters: a few unrelated words will do."
+            )
+        if len(password) > MAX_CHARACTERS:
+            raise InvalidInput(field, f"Use at most {MAX_CHARACTERS} characters.")
+        if len(set(folded)) < MIN_DISTINCT_CHARACTERS or _is_repetition(folded):
+            raise InvalidInput(
+                field, "This repeats itself and is easy to guess: choose something more varied."
+            )
+        rest = folded
+        for word in (*(name for name in personal if name), "keyturn"):
+            for part in (word.casefold(), *word.casefold().replace("@", " ").replace(".", " ").split()):
+                if len(part) >= 3:
+                    rest = rest.replace(part, "")
+        if len(rest) < MIN_CHARACTERS // 2:
+            raise InvalidInput(
+                field, "This is little more than a name: choose something that is not about you."
+            )
+        if folded in _common_passwords() or rest.strip(" 0123456789!") in _common_passwords():
+            raise InvalidInput(field, "This is among the most used passwords: choose another.")
+
+    def hash(self, password: str) -> str:
+        """Return the argon2id hash with its parameters and salt; raise `TooBusy` when too many wait."""
+        with self._turn():
+            return self._hasher.hash(_normalised(password))
+
+    def is_right(self, password: str, password_hash: str | None) -> bool:
+        """Compare; without a hash, take the same time and say no (L3)."""
+        with self._turn():
+            try:
+                self._hasher.verify(password_hash or self._hash_of_nobody, _normalised(password))
+            except (VerificationError, InvalidHashError):
+                return False
+        return password_hash is not None
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Return whether the hash was made with weaker parameters than today's."""
+        return self._hasher.check_needs_rehash(password_hash)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for one of few places, so that a storm of logins does not take all memory and cores (Q4)."""
+        if not self._waiting.acquire(blocking=False):
+            raise TooBusy("Too many people are signing in at once: try again in a moment.", retry_after=2)
+        try:
+            with self._slots:
+                yield
+        finally:
+            self._waiting.release()
+
+
+CHEAPEST = profiles.CHEAPEST
+"""For tests: the same code with the least work."""
+
+
+def _normalised(password: str) -> str:
+    # NIST SP 800-63B: the same text typed on two keyboards must give the same bytes.
+    return unicodedata.normalize("NFKC", password)
+
+
+def _is_repetition(text: str) -> bool:
+    return text in (text + text)[1:-1]
+
+
+@cache
+def _common_passwords() -> frozenset[str]:
+    return frozenset(FREQUENCY_LISTS["passwords"])

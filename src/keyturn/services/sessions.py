@@ -1,0 +1,104 @@
+"""Sessions of people in a browser, and the list of what is signed in."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from keyturn.core import verification
+from keyturn.core.encoding import base64url_encode
+from keyturn.core.principal import Principal
+from keyturn.core.records import AuditAction, AuditEntry, SessionLimits, SessionRecord, is_id
+from keyturn.errors import CredentialRefused, NotFound
+from keyturn.services.audit import Origin, actor_of
+from keyturn.store import Store
+from keyturn.system import System
+
+SESSION_TOKEN_BYTES = 32
+SESSION_COOKIE = "__Host-keyturn"
+"""RFC 6265bis: with this prefix a browser takes the cookie only over https, for this host, for all paths."""
+LOOPBACK_SESSION_COOKIE = "keyturn"
+"""Over http, which only loopback may use, no browser would take the other."""
+SESSION_COOKIES = (b"__Host-keyturn=", b"keyturn=")
+TOUCH_INTERVAL = timedelta(seconds=60)
+"""How far `last_seen_at` may lag: a write per page would make every read a write."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserSession:
+    """Who is signed in with the cookie of this request."""
+
+    session_id: int
+    principal: Principal
+    csrf_token: str = field(repr=False)
+
+
+class Sessions:
+    """Checks, lists and ends sessions. They begin at a login, in `Accounts`."""
+
+    def __init__(self, store: Store, limits: SessionLimits, system: System) -> None:
+        self._store = store
+        self._limits = limits
+        self._system = system
+
+    def find(self, cookie: str) -> BrowserSession | None:
+        """Return the living session of a cookie, and move its idle limit; None for anything else."""
+        now = self._system.now()
+        try:
+            found = self._store.sessions.find_for_verification(digest_session_token(cookie))
+            record = verification.check_session(found, self._limits, now=now)
+        except CredentialRefused:
+            return None
+        if record.last_seen_at + TOUCH_INTERVAL <= now:
+            self._store.sessions.touch(record.session_id, now)
+        return BrowserSession(
+            record.session_id, verification.principal_of_session(record), csrf_token(cookie)
+        )
+
+    def list_own(self, principal: Principal) -> list[SessionRecord]:
+        """Return the caller's living sessions, the last seen first."""
+        now = self._system.now()
+        return self._store.sessions.list_living(principal.user_id, now, now - self._limits.idle)
+
+    def end_own(self, principal: Principal, session_id: int, origin: Origin, *, action: AuditAction) -> None:
+        """End one of the caller's sessions, with the token that stands on it; raise `NotFound` otherwise."""
+        now = self._system.now()
+        audit = AuditEntry(now, action, actor_of(principal, origin), "SESSION", str(session_id))
+        if not is_id(session_id) or not self._store.sessions.end(session_id, principal.user_id, now, audit):
+            raise NotFound
+
+    def end_others(self, current: BrowserSession, origin: Origin) -> int:
+        """End all of the caller's sessions but this one; return how many ended."""
+        now = self._system.now()
+        audit = AuditEntry(
+            now,
+            AuditAction.SESSION_ENDED,
+            actor_of(current.principal, origin),
+            "USER",
+            str(current.principal.user_id),
+            details={"kept": current.session_id},
+        )
+        return self._store.sessions.end_all(current.principal.user_id, now, audit, keep=current.session_id)
+
+
+def new_session_token(system: System) -> str:
+    """Return the value of a session cookie: 256 random bits."""
+    return base64url_encode(system.random_bytes(SESSION_TOKEN_BYTES)).decode("ascii")
+
+
+def digest_session_token(token: str) -> bytes:
+    """Return what a session is stored and looked up by."""
+    return hashlib.sha256(b"session " + token.encode("utf-8", "surrogatepass")).digest()
+
+
+def csrf_token(cookie: str) -> str:
+    """Return the token that forms of this session carry: bound to its cookie, and stored nowhere."""
+    mac = hmac.digest(cookie.encode("utf-8", "surrogatepass"), b"keyturn csrf", "sha256")
+    return base64url_encode(mac).decode("ascii")
+
+
+def is_csrf_token(presented: str, expected: str) -> bool:
+    """Compare without telling by the time taken how much was right."""
+    return hmac.compare_digest(
+        presented.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass")
+    )

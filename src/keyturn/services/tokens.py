@@ -1,0 +1,81 @@
+"""Writing bearer tokens: the one place where claims are filled in."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, KeyRing
+from keyturn.core.encoding import base64url_encode
+from keyturn.core.records import KeyForVerification
+from keyturn.errors import CredentialRefused, Reason
+from keyturn.system import System
+
+JTI_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A token in the one answer that carries it."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+    key_id: int | None
+
+
+class TokenIssuer:
+    """Signs tokens that stand on a key or on a session."""
+
+    def __init__(self, token_format: AccessTokenFormat, ring: KeyRing, system: System) -> None:
+        self._format = token_format
+        self._ring = ring
+        self._system = system
+
+    def for_key(self, key: KeyForVerification) -> IssuedToken:
+        """Issue a token that is no wider than the key, and does not outlive it (T15)."""
+        return self._issue(
+            user_id=key.owner.user_id,
+            client_id=f"key-{key.key_id}",
+            scope=" ".join(sorted(key.scopes or ())),
+            not_after=key.expires_at,
+            kt_key=key.key_id,
+        )
+
+    def for_session(self, session_id: int, user_id: int, expires_at: datetime) -> IssuedToken:
+        """Issue a token that was given for a password, and dies with its session."""
+        return self._issue(
+            user_id=user_id,
+            client_id=f"session-{session_id}",
+            scope="",
+            not_after=expires_at,
+            kt_session=session_id,
+        )
+
+    def _issue(
+        self,
+        *,
+        user_id: int,
+        client_id: str,
+        scope: str,
+        not_after: datetime | None,
+        kt_key: int | None = None,
+        kt_session: int | None = None,
+    ) -> IssuedToken:
+        issued_at = int(self._system.now().timestamp())
+        expires_at = issued_at + int(self._format.max_life.total_seconds())
+        if not_after is not None:
+            expires_at = min(expires_at, int(not_after.timestamp()))
+        if expires_at <= issued_at:
+            # Less than the one second that a token can express is left.
+            raise CredentialRefused(Reason.EXPIRED, key_id=kt_key, secret_matched=True)
+        claims = AccessTokenClaims(
+            iss=self._format.issuer,
+            sub=str(user_id),
+            aud=self._format.audience,
+            client_id=client_id,
+            exp=expires_at,
+            iat=issued_at,
+            jti=base64url_encode(self._system.random_bytes(JTI_BYTES)).decode("ascii"),
+            scope=scope,
+            kt_key=kt_key,
+            kt_session=kt_session,
+        )
+        return IssuedToken(self._format.sign(claims, self._ring), claims.expires_at, kt_key)

@@ -1,0 +1,191 @@
+"""Settings: environment variables in, one frozen value out. An unknown or unfit one stops the start."""
+
+import difflib
+import ipaddress
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from keyturn.core.access_token import Algorithm
+from keyturn.core.api_key import DEFAULT_PREFIX, ApiKeyFormat
+from keyturn.errors import CannotStart
+
+ENVIRONMENT_PREFIX = "KEYTURN_"
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that an operator can decide. Each field is the variable `KEYTURN_` + its name."""
+
+    database: str = field(default_factory=lambda: f"sqlite:///{data_directory() / 'keyturn.db'}", repr=False)
+    """`sqlite:///path` or `postgresql://…`."""
+    root_key_file: Path | None = None
+    """The file of the root key. Beside an SQLite database it is made at the first start."""
+    root_key_command: str | None = None
+    """A command that prints the root key, instead of a file: for a secret manager."""
+    host: str = "127.0.0.1"
+    port: int = 8400
+    public_url: str = ""
+    """Where clients reach this server: the issuer and the audience of tokens. Default: the bind address."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Further `Host` values to answer, comma-separated."""
+    allow_public_http: bool = False
+    """Serve unencrypted HTTP on an address that is not loopback. Only behind a proxy that speaks TLS."""
+    tls_certificate_file: Path | None = None
+    tls_key_file: Path | None = None
+    key_prefix: str = DEFAULT_PREFIX
+    key_life_days: int = 365
+    """How long a key lives when its maker chose nothing."""
+    allow_keys_without_expiry: bool = True
+    token_life_seconds: int = 3600
+    token_algorithm: Algorithm = "ES256"
+    session_idle_minutes: int = 30
+    session_absolute_hours: int = 12
+    log_level: LogLevel = "info"
+
+    @property
+    def token_life(self) -> timedelta:
+        """How long a bearer token lives."""
+        return timedelta(seconds=self.token_life_seconds)
+
+    @property
+    def is_loopback_bind(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    @property
+    def serves_tls(self) -> bool:
+        """Whether this server speaks TLS itself."""
+        return self.tls_certificate_file is not None
+
+    @property
+    def uses_https(self) -> bool:
+        """Whether browsers reach this server over https, so that cookies can be `Secure`."""
+        return self.public_url.startswith("https://")
+
+
+def data_directory() -> Path:
+    """Return the user's data directory, where the embedded database lives by default."""
+    return Path(platformdirs.user_data_dir("keyturn", appauthor=False))
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a bind address or host name means this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def read_settings(environment: Mapping[str, str], **chosen: object) -> Settings:
+    """Read the settings; `chosen` ones (from the command line) win unless None.
+
+    Raise `CannotStart` naming the variable for an unknown one, an unfit value, or values that do not
+    go together.
+    """
+    values: dict[str, Any] = {}
+    known = {ENVIRONMENT_PREFIX + setting.name.upper(): setting.name for setting in fields(Settings)}
+    for variable in sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX)):
+        if variable not in known:
+            near = difflib.get_close_matches(variable, known, n=1)
+            raise CannotStart(
+                f"The setting {variable} is unknown" + (f": did you mean {near[0]}?" if near else ".")
+            )
+        values[known[variable]] = _parse(variable, known[variable], environment[variable])
+    values |= {name: value for name, value in chosen.items() if value is not None}
+    settings = Settings(**values)
+    if not settings.public_url:
+        scheme = "https" if settings.serves_tls else "http"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        values["public_url"] = f"{scheme}://{host}:{settings.port}"
+        settings = Settings(**values)
+    _check(settings)
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    """Raise `CannotStart` for settings that are unfit or do not go together."""
+    url = urlsplit(settings.public_url)
+    if url.scheme not in {"http", "https"} or not url.netloc or url.path or url.query or "@" in url.netloc:
+        raise CannotStart(
+            "KEYTURN_PUBLIC_URL must be like https://keys.example.com, without a path or a slash at the end."
+        )
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        raise CannotStart(
+            f"KEYTURN_PUBLIC_URL is {settings.public_url}: over the network it must begin with https://, "
+            "since session cookies and keys must not travel in clear."
+        )
+    if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
+        raise CannotStart("Give both KEYTURN_TLS_CERTIFICATE_FILE and KEYTURN_TLS_KEY_FILE, or neither.")
+    if not (settings.is_loopback_bind or settings.serves_tls or settings.allow_public_http):
+        raise CannotStart(
+            f"Serving unencrypted HTTP on {settings.host} would send keys in clear over the network: set "
+            "KEYTURN_TLS_CERTIFICATE_FILE and KEYTURN_TLS_KEY_FILE, or, behind a proxy that speaks TLS, "
+            "KEYTURN_ALLOW_PUBLIC_HTTP=true."
+        )
+    if settings.root_key_file is not None and settings.root_key_command is not None:
+        raise CannotStart("Give KEYTURN_ROOT_KEY_FILE or KEYTURN_ROOT_KEY_COMMAND, not both.")
+    try:
+        ApiKeyFormat(settings.key_prefix)
+    except ValueError as error:
+        raise CannotStart(f"KEYTURN_KEY_PREFIX is unfit: {error}.") from error
+
+
+def _parse(variable: str, name: str, text: str) -> object:
+    parse = _PARSERS.get(name, str)
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise CannotStart(f"{variable} is unfit: {error}.") from error
+
+
+def _whole_number(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+            raise ValueError(f"it must be a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"it must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _yes_or_no(text: str) -> bool:
+    return _one_of("true", "false")(text) == "true"
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip().lower() for part in text.split(",") if part.strip())
+
+
+_PARSERS: Mapping[str, Callable[[str], object]] = {
+    "root_key_file": Path,
+    "port": _whole_number(1, 65_535),
+    "allowed_hosts": _list,
+    "allow_public_http": _yes_or_no,
+    "tls_certificate_file": Path,
+    "tls_key_file": Path,
+    "key_life_days": _whole_number(1, 3650),
+    "allow_keys_without_expiry": _yes_or_no,
+    "token_life_seconds": _whole_number(60, 86_400),
+    "token_algorithm": cast("Callable[[str], object]", _one_of("ES256", "EdDSA")),
+    "session_idle_minutes": _whole_number(1, 1440),
+    "session_absolute_hours": _whole_number(1, 168),
+    "log_level": _one_of("debug", "info", "warning", "error"),
+}

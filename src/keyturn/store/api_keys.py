@@ -1,0 +1,179 @@
+"""API keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from keyturn.core.records import ApiKeyRecord, AuditEntry, KeyForVerification, LastUse
+from keyturn.errors import Conflict
+from keyturn.store.database import Database, shortened
+from keyturn.store.owners import OWNER_COLUMNS, owner_record
+from keyturn.store.schema import api_key, profile, user
+
+
+@dataclass(frozen=True, slots=True)
+class KeyToAdd:
+    """A key about to be stored."""
+
+    user_id: int
+    digest: bytes = field(repr=False)
+    masked: str
+    name: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    idempotency_key: str | None = None
+    """Given by the caller so that a retry finds the key that the first try made; one per user."""
+
+
+class ApiKeys:
+    """Questions about API keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_for_verification(self, digest: bytes) -> KeyForVerification | None:
+        """Return the key with this digest, alive or not, with its owner; None if there never was one."""
+        return self._find_for_verification(_FOR_VERIFICATION.where(api_key.c.digest == digest))
+
+    def find_for_token(self, key_id: int) -> KeyForVerification | None:
+        """Return the key that a token names, alive or not, with its owner."""
+        return self._find_for_verification(_FOR_VERIFICATION.where(api_key.c.id == key_id))
+
+    def _find_for_verification(self, query: Select[Any]) -> KeyForVerification | None:
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return KeyForVerification(
+            key_id=row.id,
+            owner=owner_record(row),
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+            scopes=None if row.scopes is None else frozenset(row.scopes),
+        )
+
+    def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
+        """Store a key; raise `Conflict` if its digest or its idempotency key is there already."""
+        values = {name: getattr(key, name) for name in KeyToAdd.__slots__}
+        try:
+            with self._database.change() as change:
+                row = change.connection.execute(insert(api_key).values(values).returning(*_RECORD)).one()
+                change.record(audit, target_id=row.id)
+        except IntegrityError:
+            raise Conflict("This key exists already.") from None
+        return _record(row)
+
+    def replace_secret(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord | None:
+        """Give the living key that has `key.idempotency_key` a new secret; None if there is none."""
+        with self._database.change() as change:
+            row = change.connection.execute(
+                update(api_key)
+                .where(
+                    api_key.c.user_id == key.user_id,
+                    api_key.c.idempotency_key == key.idempotency_key,
+                    api_key.c.name.is_not_distinct_from(key.name),
+                    api_key.c.revoked_at.is_(None),
+                )
+                .values(digest=key.digest, masked=key.masked)
+                .returning(*_RECORD)
+            ).one_or_none()
+            if row is not None:
+                change.record(audit, target_id=row.id)
+        return None if row is None else _record(row)
+
+    def revoke(self, key_id: int, user_id: int, at: datetime, audit: AuditEntry) -> bool:
+        """End a key of this user; return False, and change nothing, if there is no such living key."""
+        with self._database.change() as change:
+            changed = change.connection.execute(
+                update(api_key)
+                .where(api_key.c.id == key_id, api_key.c.user_id == user_id, api_key.c.revoked_at.is_(None))
+                .values(revoked_at=at)
+            ).rowcount
+            if changed:
+                change.record(audit)
+        return bool(changed)
+
+    def find_of_user(self, key_id: int, user_id: int) -> ApiKeyRecord | None:
+        """Return a key if it is this user's."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(*_RECORD).where(api_key.c.id == key_id, api_key.c.user_id == user_id)
+            ).one_or_none()
+        return None if row is None else _record(row)
+
+    def find_owner(self, key_id: int) -> int | None:
+        """Return the id of the user who owns a key: for administrators, who may ask for any."""
+        with self._database.reading() as connection:
+            return connection.execute(
+                select(api_key.c.user_id).where(api_key.c.id == key_id)
+            ).scalar_one_or_none()
+
+    def list_of_user(self, user_id: int) -> list[ApiKeyRecord]:
+        """Return all keys of a user, dead ones too, the newest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(*_RECORD).where(api_key.c.user_id == user_id).order_by(api_key.c.id.desc())
+            ).all()
+        return [_record(row) for row in rows]
+
+    def record_use(self, uses: Mapping[int, LastUse]) -> None:
+        """Write when keys were last used; an older use never overwrites a newer one."""
+        with self._database.writing() as connection:
+            for key_id, use in sorted(uses.items()):
+                connection.execute(
+                    update(api_key)
+                    .where(
+                        api_key.c.id == key_id,
+                        or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < use.at),
+                    )
+                    .values(
+                        last_used_at=use.at,
+                        last_used_address=shortened(use.address, 64),
+                        last_used_via=shortened(use.via, 255),
+                        last_used_agent=shortened(use.agent, 255),
+                    )
+                )
+
+
+_FOR_VERIFICATION = (
+    select(api_key.c.id, api_key.c.expires_at, api_key.c.revoked_at, api_key.c.scopes, *OWNER_COLUMNS)
+    .join(user, user.c.id == api_key.c.user_id)
+    .join(profile, profile.c.user_id == user.c.id)
+)
+
+_RECORD = tuple(
+    api_key.c[name]
+    for name in (
+        "id",
+        "user_id",
+        "name",
+        "masked",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+        "last_used_address",
+        "last_used_via",
+        "last_used_agent",
+    )
+)
+
+
+def _record(row: Row[Any]) -> ApiKeyRecord:
+    last_use = None
+    if row.last_used_at is not None:
+        last_use = LastUse(row.last_used_at, row.last_used_address, row.last_used_via, row.last_used_agent)
+    return ApiKeyRecord(
+        key_id=row.id,
+        user_id=row.user_id,
+        name=row.name,
+        masked=row.masked,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_use=last_use,
+    )

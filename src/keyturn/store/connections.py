@@ -1,0 +1,73 @@
+"""Registered connections."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from keyturn.core.records import AuditEntry, ConnectionRecord, PersonReference
+from keyturn.errors import Conflict
+from keyturn.store.database import Database
+from keyturn.store.schema import connection as table
+from keyturn.store.schema import profile
+
+
+class Connections:
+    """Questions about connections."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, connection_key: str) -> ConnectionRecord | None:
+        """Return the connection with this key, without its secrets."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                _CONNECTION.where(table.c.connection_key == connection_key)
+            ).one_or_none()
+        if row is None:
+            return None
+        return ConnectionRecord(
+            connection_key=row.connection_key,
+            details=row.details,
+            native_integration_id=row.native_integration_id,
+            created_at=row.created_at,
+            created_by=row.created_by,
+            creator=PersonReference(row.created_by, row.creator_name, row.creator_email),
+            updated_at=row.updated_at,
+            updated_by=row.updated_by,
+            updater=PersonReference(row.updated_by, row.updater_name, row.updater_email),
+        )
+
+    def add(self, connection_key: str, details: Mapping[str, Any], user_id: int, audit: AuditEntry) -> None:
+        """Register a connection; raise `Conflict` if the key is taken."""
+        try:
+            with self._database.change() as change:
+                change.connection.execute(
+                    insert(table).values(
+                        connection_key=connection_key,
+                        details=dict(details),
+                        created_at=audit.at,
+                        created_by=user_id,
+                        updated_at=audit.at,
+                        updated_by=user_id,
+                    )
+                )
+                change.record(audit)
+        except IntegrityError:
+            raise Conflict(f"There is a connection {connection_key} already.") from None
+
+
+_creator, _updater = profile.alias("creator"), profile.alias("updater")
+
+_CONNECTION = (
+    select(
+        table,
+        _creator.c.name.label("creator_name"),
+        _creator.c.email.label("creator_email"),
+        _updater.c.name.label("updater_name"),
+        _updater.c.email.label("updater_email"),
+    )
+    .join(_creator, _creator.c.user_id == table.c.created_by)
+    .join(_updater, _updater.c.user_id == table.c.updated_by)
+)

@@ -1,0 +1,95 @@
+"""Transactions: the one way in which anything is read or changed."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sqlalchemy import Connection, Engine, insert, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from keyturn.core.records import AuditEntry
+from keyturn.errors import StoreUnavailable
+from keyturn.store.engine import WRITES
+from keyturn.store.schema import audit, installation
+
+
+class Database:
+    """An engine with Keyturn's two kinds of transaction."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writing = engine.execution_options(**{WRITES: True})
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction that only reads; raise `StoreUnavailable` if the database fails."""
+        with _translated_errors(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction that writes and is durable when this returns.
+
+        For what is no change of anybody's rights (when a key was last used); all else is a `change`.
+        """
+        with _translated_errors(), self._writing.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def change(self) -> Iterator["Change"]:
+        """Open the transaction of a security change: state, audit row and revision, or none of them."""
+        with self.writing() as connection:
+            yield Change(connection)
+
+
+class Change:
+    """A change under way. Tell the audit log of it last: that takes the lock all changes queue for."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def record(self, entry: AuditEntry, *, target_id: int | str | None = None) -> None:
+        """Write the audit row of this change under the next revision; `target_id` fills a missing one."""
+        if entry.target_id is None and target_id is not None:
+            entry = replace(entry, target_id=str(target_id))
+        revision = self.connection.execute(
+            update(installation)
+            .values(revision=installation.c.revision + 1)
+            .returning(installation.c.revision)
+        ).scalar_one()
+        self.connection.execute(
+            insert(audit).values(
+                event_id=str(uuid.uuid4()),
+                revision=revision,
+                at=entry.at,
+                action=entry.action.value,
+                succeeded=entry.succeeded,
+                actor_user_id=entry.actor.user_id,
+                actor_userid=entry.actor.userid,
+                actor_key_id=entry.actor.key_id,
+                target_type=entry.target_type,
+                target_id=entry.target_id,
+                address=entry.actor.address,
+                user_agent=shortened(entry.actor.user_agent, 255),
+                request_id=entry.actor.request_id,
+                details=dict(entry.details),
+            )
+        )
+
+
+def shortened(value: str | None, limit: int) -> str | None:
+    """Cut a text of somebody else's making, such as a user agent, to what its column holds."""
+    return None if value is None else value.replace("\x00", "")[:limit]
+
+
+@contextmanager
+def _translated_errors() -> Iterator[None]:
+    """Let no driver error out: its text may hold parameters or the address of the database."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except (DBAPIError, PoolTimeout) as error:
+        raise StoreUnavailable(type(getattr(error, "orig", error)).__name__) from None

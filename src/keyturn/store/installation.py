@@ -1,0 +1,83 @@
+"""The installation itself: its revision, its set-up, its signing keys, the proof of its root key."""
+
+from datetime import datetime
+
+from sqlalchemy import insert, select, update
+
+from keyturn.core.records import AuditEntry, SigningKeyRecord
+from keyturn.store.database import Database
+from keyturn.store.schema import installation, signing_key
+
+
+class Installation:
+    """Questions about the installation."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def revision(self) -> int:
+        """Return the number of changes so far."""
+        with self._database.reading() as connection:
+            revision: int = connection.execute(select(installation.c.revision)).scalar_one()
+        return revision
+
+    def find_root_key_check(self) -> bytes | None:
+        """Return what the vault sealed at the very first start; None before it."""
+        with self._database.reading() as connection:
+            return connection.execute(select(installation.c.root_key_check)).scalar_one_or_none()
+
+    def begin(self, root_key_check: bytes, at: datetime) -> None:
+        """Write the first and only row, unless another process was faster."""
+        with self._database.writing() as connection:
+            if connection.execute(select(installation.c.id)).scalar_one_or_none() is None:
+                connection.execute(
+                    insert(installation).values(
+                        id=1, root_key_check=root_key_check, revision=0, created_at=at
+                    )
+                )
+
+    def is_setup_open(self) -> bool:
+        """Return whether no user was ever made."""
+        with self._database.reading() as connection:
+            return connection.execute(select(installation.c.setup_completed_at)).scalar_one() is None
+
+    def set_setup_code(self, digest: bytes) -> None:
+        """Make this the one code that opens the set-up page; an earlier one is void."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(installation)
+                .where(installation.c.setup_completed_at.is_(None))
+                .values(setup_code_digest=digest)
+            )
+
+    def list_signing_keys(self) -> list[SigningKeyRecord]:
+        """Return the signing keys that still verify, the newest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(signing_key)
+                .where(signing_key.c.retired_at.is_(None))
+                .order_by(signing_key.c.created_at.desc(), signing_key.c.kid)
+            ).all()
+        return [SigningKeyRecord(row.kid, row.algorithm, row.sealed_jwk, row.created_at) for row in rows]
+
+    def add_signing_key(self, new: SigningKeyRecord, audit: AuditEntry) -> bool:
+        """Store a signing key unless there is one for its algorithm; return whether it was stored.
+
+        The row lock makes two nodes at their first start queue, so that one key signs for both.
+        """
+        with self._database.change() as change:
+            change.connection.execute(update(installation).values(revision=installation.c.revision))
+            present = change.connection.execute(
+                select(signing_key.c.kid).where(
+                    signing_key.c.algorithm == new.algorithm, signing_key.c.retired_at.is_(None)
+                )
+            ).first()
+            if present is not None:
+                return False
+            change.connection.execute(
+                insert(signing_key).values(
+                    kid=new.kid, algorithm=new.algorithm, sealed_jwk=new.sealed_jwk, created_at=new.created_at
+                )
+            )
+            change.record(audit)
+        return True

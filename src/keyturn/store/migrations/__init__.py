@@ -1,0 +1,58 @@
+"""Schema changes, run by Alembic inside one transaction each."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+from keyturn.errors import CannotStart
+from keyturn.store.engine import WRITES
+
+_POSTGRESQL_LOCK = 0x6B65_7974_7572_6E  # "keyturn": one migration at a time across all nodes
+
+
+def current_version(engine: Engine) -> str | None:
+    """Return the schema version of the database, None for an empty one."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def newest_version() -> str:
+    """Return the schema version that this program works with."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "the package carries its migrations"  # noqa: S101 - a broken installation
+    return head
+
+
+def check_not_newer(engine: Engine) -> None:
+    """Raise `CannotStart` if the database was written by a newer program, before touching it (U3)."""
+    version = current_version(engine)
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if version is not None and version not in known:
+        raise CannotStart(
+            f"The database has schema version {version}, which is newer than this program: "
+            "upgrade Keyturn, or restore the database from before the upgrade."
+        )
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to the newest version; nodes that start together take turns."""
+    check_not_newer(engine)
+    if current_version(engine) == newest_version():
+        return
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
+        command.upgrade(_config(connection), "head")
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(files(__package__)))).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config

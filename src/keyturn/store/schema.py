@@ -1,0 +1,218 @@
+"""The tables.
+
+Times are whole milliseconds since 1970 in UTC, sets and maps are JSON text, digests are bytes: the same
+on SQLite and PostgreSQL, so that one suite can hold both to one behaviour.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A time in UTC, stored as milliseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - the base class's signature
+        """Write the time, rounded down to its millisecond."""
+        return None if value is None else (value - _EPOCH) // _MILLISECOND
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base class's signature
+        """Read the time."""
+        return None if value is None else _EPOCH + value * _MILLISECOND
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value, stored as text with sorted names, so that equal values are equal text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002 - the base class's signature
+        """Write the value; None is SQL's NULL."""
+        return None if value is None else msgspec.json.encode(value, order="sorted").decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002 - the base class's signature
+        """Read the value."""
+        return None if value is None else msgspec.json.decode(value)
+
+
+# An SQLite INTEGER PRIMARY KEY holds 64 bits; a BIGINT one would not be filled in by it.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1", name="single"), primary_key=True),
+    Column("root_key_check", LargeBinary, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("setup_code_digest", LargeBinary),
+    Column("setup_completed_at", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+)
+"""One row. `revision` grows by one with every change, in the same transaction."""
+
+user = Table(
+    "user_account",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("iamid", String(64), nullable=False),
+    Column("userid", String(254), nullable=False),
+    Column("canonical_userid", String(254), nullable=False),
+    Column("permissions", Json, nullable=False),
+    Column("password_hash", String(255)),
+    Column("password_changed_at", UtcTime),
+    Column("failed_logins", Integer, nullable=False, default=0),
+    Column("locked_until", UtcTime),
+    Column("disabled_at", UtcTime),
+    Column("last_login_at", UtcTime),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    UniqueConstraint("iamid", "canonical_userid"),
+    sqlite_autoincrement=True,
+)
+"""`canonical_userid` is the user name folded, so that `Bob` and ` bob` are one account (L4)."""
+
+profile = Table(
+    "profile",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False, unique=True),
+    *(
+        Column(name, Text)
+        for name in ("name", "email", "phone", "about", "location", "organization", "position")
+    ),
+    Column("preferences", Json),
+    Column("external_user_ids", Json, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("name", String(254)),
+    Column("masked", String(160), nullable=False),
+    Column("scopes", Json),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime),
+    Column("revoked_at", UtcTime),
+    Column("idempotency_key", String(255)),
+    Column("last_used_at", UtcTime),
+    Column("last_used_address", String(64)),
+    Column("last_used_via", String(255)),
+    Column("last_used_agent", String(255)),
+    UniqueConstraint("user_id", "idempotency_key"),
+    sqlite_autoincrement=True,
+)
+"""`sqlite_autoincrement`: an id in a token must never come to mean another key."""
+
+session = Table(
+    "session",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("last_seen_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("address", String(64)),
+    Column("user_agent", String(255)),
+    sqlite_autoincrement=True,
+)
+
+connection = Table(
+    "connection",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("connection_key", String(255), nullable=False, unique=True),
+    Column("details", Json, nullable=False),
+    Column("sealed_secrets", LargeBinary),
+    Column("native_integration_id", _Id),
+    Column("created_at", UtcTime, nullable=False),
+    Column("created_by", _Id, ForeignKey("user_account.id"), nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("updated_by", _Id, ForeignKey("user_account.id"), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+signing_key = Table(
+    "signing_key",
+    metadata,
+    Column("kid", String(64), primary_key=True),
+    Column("algorithm", String(16), nullable=False),
+    Column("sealed_jwk", LargeBinary, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("retired_at", UtcTime),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("event_id", String(36), nullable=False, unique=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("succeeded", Boolean, nullable=False),
+    Column("actor_user_id", _Id),
+    Column("actor_userid", String(254), nullable=False),
+    Column("actor_key_id", _Id),
+    Column("target_type", String(32), nullable=False),
+    Column("target_id", String(255)),
+    Column("address", String(64)),
+    Column("user_agent", String(255)),
+    Column("request_id", String(36)),
+    Column("details", Json, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""No foreign keys: what happened stays written when the user is gone."""
+
+Index("ix_api_key_user_id", api_key.c.user_id)
+Index("ix_session_user_id", session.c.user_id)
+Index("ix_audit_at", audit.c.at)
+
+
+def as_json_list(names: Iterable[str]) -> list[str]:
+    """Return a set of names in the one order in which it is stored."""
+    return sorted(names)

@@ -1,0 +1,154 @@
+"""Sessions: of browsers, and of bearer tokens that were given for a password."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, insert, select, update
+
+from keyturn.core.records import (
+    AuditEntry,
+    SessionForVerification,
+    SessionKind,
+    SessionRecord,
+)
+from keyturn.store.database import Database, shortened
+from keyturn.store.owners import OWNER_COLUMNS, owner_record
+from keyturn.store.schema import profile, session, user
+
+
+@dataclass(frozen=True, slots=True)
+class SessionToAdd:
+    """A session about to be stored."""
+
+    user_id: int
+    digest: bytes = field(repr=False)
+    kind: SessionKind
+    created_at: datetime
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
+
+
+class Sessions:
+    """Questions about sessions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_for_verification(self, digest: bytes) -> SessionForVerification | None:
+        """Return the session with this digest, ended or not, with its owner."""
+        return self._find_for_verification(_FOR_VERIFICATION.where(session.c.digest == digest))
+
+    def find_for_token(self, session_id: int) -> SessionForVerification | None:
+        """Return the session that a token names, ended or not, with its owner."""
+        return self._find_for_verification(_FOR_VERIFICATION.where(session.c.id == session_id))
+
+    def _find_for_verification(self, query: Select[Any]) -> SessionForVerification | None:
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        return SessionForVerification(
+            session_id=row.id,
+            kind=SessionKind(row.kind),
+            owner=owner_record(row),
+            created_at=row.created_at,
+            last_seen_at=row.last_seen_at,
+            expires_at=row.expires_at,
+            ended_at=row.ended_at,
+        )
+
+    def touch(self, session_id: int, at: datetime) -> None:
+        """Move the idle limit forward."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(session)
+                .where(session.c.id == session_id, session.c.last_seen_at < at)
+                .values(last_seen_at=at)
+            )
+
+    def end(self, session_id: int, user_id: int, at: datetime, audit: AuditEntry) -> bool:
+        """End a session of this user; return False if there is no such living session."""
+        with self._database.change() as change:
+            changed = change.connection.execute(
+                update(session)
+                .where(session.c.id == session_id, session.c.user_id == user_id, session.c.ended_at.is_(None))
+                .values(ended_at=at)
+            ).rowcount
+            if changed:
+                change.record(audit)
+        return bool(changed)
+
+    def end_all(self, user_id: int, at: datetime, audit: AuditEntry, *, keep: int | None = None) -> int:
+        """End all sessions of this user but `keep`; return how many ended."""
+        with self._database.change() as change:
+            ended = change.connection.execute(end_sessions(user_id, at, keep=keep)).rowcount
+            if ended:
+                change.record(audit)
+        return ended
+
+    def list_living(self, user_id: int, now: datetime, idle_since: datetime) -> list[SessionRecord]:
+        """Return this user's living sessions, the last seen first; browsers idle since then are left out."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(session)
+                .where(session.c.user_id == user_id, session.c.ended_at.is_(None), session.c.expires_at > now)
+                .where((session.c.kind == SessionKind.TOKEN.value) | (session.c.last_seen_at > idle_since))
+                .order_by(session.c.last_seen_at.desc(), session.c.id.desc())
+            ).all()
+        return [_record(row) for row in rows]
+
+
+def insert_session(new: SessionToAdd) -> Any:
+    """Build the statement that adds a session and returns its id, for the login's transaction."""
+    return (
+        insert(session)
+        .values(
+            user_id=new.user_id,
+            digest=new.digest,
+            kind=new.kind.value,
+            created_at=new.created_at,
+            last_seen_at=new.created_at,
+            expires_at=new.expires_at,
+            address=new.address,
+            user_agent=shortened(new.user_agent, 255),
+        )
+        .returning(session.c.id)
+    )
+
+
+def end_sessions(user_id: int, at: datetime, *, keep: int | None = None) -> Any:
+    """Build the statement that ends a user's sessions but `keep`, for any change that ends them."""
+    statement = update(session).where(session.c.user_id == user_id, session.c.ended_at.is_(None))
+    if keep is not None:
+        statement = statement.where(session.c.id != keep)
+    return statement.values(ended_at=at)
+
+
+_FOR_VERIFICATION = (
+    select(
+        session.c.id,
+        session.c.kind,
+        session.c.created_at,
+        session.c.last_seen_at,
+        session.c.expires_at,
+        session.c.ended_at,
+        *OWNER_COLUMNS,
+    )
+    .join(user, user.c.id == session.c.user_id)
+    .join(profile, profile.c.user_id == user.c.id)
+)
+
+
+def _record(row: Row[Any]) -> SessionRecord:
+    return SessionRecord(
+        session_id=row.id,
+        user_id=row.user_id,
+        kind=SessionKind(row.kind),
+        created_at=row.created_at,
+        last_seen_at=row.last_seen_at,
+        expires_at=row.expires_at,
+        address=row.address,
+        user_agent=row.user_agent,
+    )

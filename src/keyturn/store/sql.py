@@ -1,0 +1,34 @@
+"""The store: all questions, grouped by what they are about."""
+
+from sqlalchemy import Engine
+
+from keyturn.store.api_keys import ApiKeys
+from keyturn.store.audit_log import AuditLog
+from keyturn.store.connections import Connections
+from keyturn.store.database import Database
+from keyturn.store.installation import Installation
+from keyturn.store.sessions import Sessions
+from keyturn.store.users import Users
+
+
+class Store:
+    """Everything Keyturn remembers, in one database."""
+
+    def __init__(self, engine: Engine) -> None:
+        database = Database(engine)
+        self._database = database
+        self.api_keys = ApiKeys(database)
+        self.audit_log = AuditLog(database)
+        self.connections = Connections(database)
+        self.installation = Installation(database)
+        self.sessions = Sessions(database)
+        self.users = Users(database)
+
+    @property
+    def blocks_briefly(self) -> bool:
+        """Whether a read takes microseconds, as on SQLite, and not a network round trip."""
+        return self._database.engine.dialect.name == "sqlite"
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.engine.dispose()

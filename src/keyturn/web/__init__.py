@@ -1,0 +1,1 @@
+"""The HTTP side: the gate in front, JSON routes, pages."""

@@ -1,0 +1,107 @@
+"""The exchange of a key for a bearer token, and the login by passphrase."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from litestar import post
+
+from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
+from keyturn.errors import CredentialRefused, InvalidInput, MalformedRequest, Reason
+from keyturn.services.tokens import IssuedToken
+from keyturn.web.api.bodies import FORM, media_type, read_form, read_json
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.views import TokenView, wire_time
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices
+from keyturn.web.responses import documented
+
+_ERRORS = documented(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+
+class ExchangeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The key to exchange."""
+
+    apikey: Annotated[str, msgspec.Meta(min_length=1, max_length=FOREIGN_KEY_MAX_LENGTH)]
+
+
+class LoginBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A user name and its passphrase."""
+
+    username: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+@post(
+    ["/bim/apikey/authenticate", "/apikey/authenticate"],
+    status_code=HTTPStatus.OK,
+    sync_to_thread=True,
+    responses=_ERRORS,
+    security=[],
+    tags=["Authentication"],
+    operation_class=with_body(
+        ExchangeBody, form=True, description="The key; or no body, with the key in Authorization."
+    ),
+    summary="Exchange an API key for a bearer token",
+)
+def exchange(
+    request: AnyRequest, body: bytes, services: InjectedServices, origin: InjectedOrigin
+) -> TokenView:
+    """Answer a bearer token for the key in the body, or for the raw key in `Authorization`.
+
+    The token works wherever the key does, until `tokenExpiration` or until the key is revoked.
+    """
+    in_header = [value for name, value in request.scope["headers"] if name == b"authorization"]
+    content_type = request.headers.get("content-type")
+    issued = services.exchange.exchange(
+        in_header=in_header, in_body=_key_in_body(body, content_type), origin=origin
+    )
+    return token_view(issued)
+
+
+@post(
+    "/bim/iam/{iamid:str}/user/authenticate",
+    status_code=HTTPStatus.OK,
+    sync_to_thread=True,
+    responses=_ERRORS,
+    security=[],
+    tags=["Authentication"],
+    operation_class=with_body(LoginBody, description="User name and passphrase."),
+    summary="Sign in with a passphrase",
+)
+def log_in(
+    iamid: str, request: AnyRequest, body: bytes, services: InjectedServices, origin: InjectedOrigin
+) -> TokenView:
+    """Answer a bearer token for a user name and passphrase. Built-in users have the iamid `bim`."""
+    login = read_json(body, request.headers.get("content-type"), LoginBody)
+    if login is None:
+        raise MalformedRequest('Send a JSON body: {"username": …, "password": …}.')
+    return token_view(services.accounts.log_in_api(iamid, login.username, login.password, origin))
+
+
+def token_view(issued: IssuedToken) -> TokenView:
+    """Show a token in the one answer that carries it."""
+    return TokenView(token=issued.token, token_expiration=wire_time(issued.expires_at) or "")
+
+
+def _key_in_body(body: bytes, content_type: str | None) -> str | None:
+    """Return the key in the body, None without a body; raise an error that never quotes it."""
+    if media_type(content_type) == FORM:
+        fields = read_form(body)
+        if not fields:
+            return None
+        if set(fields) != {"apikey"}:
+            raise InvalidInput("apikey", "The form must hold the field apikey and no other.")
+        return fields["apikey"]
+    try:
+        read = read_json(body, content_type, ExchangeBody)
+    except InvalidInput as error:
+        if error.field == "apikey" and error.code == "value":
+            # Of the right type and no key: refused as every other wrong key is.
+            raise CredentialRefused(Reason.MALFORMED) from None
+        raise
+    return None if read is None else read.apikey

@@ -1,0 +1,28 @@
+"""Connections."""
+
+from http import HTTPStatus
+
+from litestar import get
+
+from keyturn.web.api.views import ConnectionView
+from keyturn.web.requests import InjectedPrincipal, InjectedServices
+from keyturn.web.responses import documented
+
+
+@get(
+    "/data/connection/{connection_key:str}",
+    sync_to_thread=True,
+    responses=documented(
+        HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND
+    ),
+    tags=["Connections"],
+    summary="Read a connection",
+)
+def get_connection(
+    connection_key: str, services: InjectedServices, principal: InjectedPrincipal
+) -> ConnectionView:
+    """Answer a connection without its secrets.
+
+    Needs APPLICATION_ADMIN, CREATE_DATA_SOURCE or GOVERNANCE.
+    """
+    return ConnectionView.of(services.connections.get(principal, connection_key))

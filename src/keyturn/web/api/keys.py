@@ -1,0 +1,112 @@
+"""The caller's own API keys."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from litestar import delete, get, post
+from litestar.params import Parameter
+
+from keyturn.core.principal import Permission
+from keyturn.errors import NotFound
+from keyturn.web.api.bodies import read_json
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.views import ApiKeyList, ApiKeyView, NewApiKeyView
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedPrincipal, InjectedServices
+from keyturn.web.responses import documented
+
+MAX_PAGE = 200
+
+
+class NewKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What a new key is to be."""
+
+    name: Annotated[str, msgspec.Meta(max_length=254)] | None = None
+    project_id: int | None = None
+
+
+class DeletedKey(msgspec.Struct, frozen=True):
+    """Which key was deleted."""
+
+    keyid: int
+
+
+@post(
+    ["/bim/apikey", "/apikey"],
+    status_code=HTTPStatus.OK,
+    sync_to_thread=True,
+    responses=documented(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+    ),
+    operation_class=with_body(NewKeyBody, description="May be left out."),
+    tags=["API keys"],
+    summary="Generate an API key",
+)
+def create_key(
+    request: AnyRequest,
+    body: bytes,
+    services: InjectedServices,
+    principal: InjectedPrincipal,
+    origin: InjectedOrigin,
+    idempotency_key: Annotated[
+        str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=200)
+    ] = None,
+) -> NewApiKeyView:
+    """Make a key for the caller. `apikey` in the answer is its secret, which is never shown again.
+
+    It lives for the installation's default time, and no longer than the key that the caller used. A
+    retry with the same `Idempotency-Key` gives the same key a new secret instead of making another.
+    """
+    asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
+    if asked.project_id is not None:
+        raise NotFound("There is no such project.")
+    created = services.keys.create(
+        principal, origin, name=asked.name, lifetime=None, idempotency_key=idempotency_key
+    )
+    return NewApiKeyView.of(created.record, created.secret, services.system.now())
+
+
+@get(
+    ["/bim/iam/{iamid:str}/user/{userid:str}/apikeys", "/iam/{iamid:str}/user/{userid:str}/apikeys"],
+    sync_to_thread=True,
+    responses=documented(
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.NOT_FOUND,
+    ),
+    tags=["API keys"],
+    summary="List a user's API keys",
+)
+def list_keys(
+    iamid: str,
+    userid: str,
+    services: InjectedServices,
+    principal: InjectedPrincipal,
+    size: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+    offset: Annotated[int, Parameter(ge=0, le=1_000_000)] = 0,
+) -> ApiKeyList:
+    """Answer the user's keys without their secrets: one's own, or anybody's with USER_ADMIN."""
+    user = services.accounts.find_visible(principal, iamid, userid, Permission.USER_ADMIN)
+    keys = services.keys.list_of(user.user_id)
+    now = services.system.now()
+    return ApiKeyList(len(keys), [ApiKeyView.of(key, now) for key in keys[offset : offset + size]])
+
+
+@delete(
+    ["/bim/apikey/{keyid:int}", "/apikey/{keyid:int}"],
+    status_code=HTTPStatus.OK,
+    sync_to_thread=True,
+    responses=documented(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    tags=["API keys"],
+    summary="Delete an API key",
+)
+def delete_key(
+    keyid: int, services: InjectedServices, principal: InjectedPrincipal, origin: InjectedOrigin
+) -> DeletedKey:
+    """Revoke one of the caller's keys, and with it every token that was made from it, at once."""
+    services.keys.revoke_own(principal, keyid, origin)
+    return DeletedKey(keyid)

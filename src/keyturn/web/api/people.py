@@ -1,0 +1,21 @@
+"""The caller."""
+
+from http import HTTPStatus
+
+from litestar import get
+
+from keyturn.web.api.views import UserView
+from keyturn.web.requests import InjectedPrincipal, InjectedServices
+from keyturn.web.responses import documented
+
+
+@get(
+    "/bim/rpc/user/current",
+    sync_to_thread=True,
+    responses=documented(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED),
+    tags=["People"],
+    summary="Who am I",
+)
+def current_user(services: InjectedServices, principal: InjectedPrincipal) -> UserView:
+    """Answer the user that the credential belongs to."""
+    return UserView.of(services.accounts.get(principal))

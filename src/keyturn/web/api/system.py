@@ -1,0 +1,66 @@
+"""What operators and verifiers ask: health, the public signing keys, the description of the API."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Response, get
+
+from keyturn.web.requests import AnyRequest, InjectedServices
+from keyturn.web.responses import documented
+
+JWKS_MAX_AGE_SECONDS = 300
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the server is. `details` names each part with its state."""
+
+    status: str
+    details: dict[str, str]
+
+
+class Jwks(msgspec.Struct, frozen=True):
+    """A JSON Web Key Set (RFC 7517)."""
+
+    keys: list[dict[str, str]]
+
+
+@get("/health/live", sync_to_thread=False, security=[], tags=["Health"], summary="Is the process alive")
+def live() -> Health:
+    """Answer as soon as the server runs. A failure means: restart it."""
+    return Health("ok", {})
+
+
+@get(
+    "/health/ready",
+    sync_to_thread=True,
+    security=[],
+    tags=["Health"],
+    summary="Can it do its work",
+    responses=documented(HTTPStatus.SERVICE_UNAVAILABLE),
+)
+def ready(services: InjectedServices) -> Health:
+    """Answer 200 if the database answers, 503 if not. A failure means: send no requests here."""
+    services.store.installation.revision()
+    return Health("ok", {"database": "up"})
+
+
+@get(
+    "/.well-known/jwks.json",
+    sync_to_thread=False,
+    security=[],
+    tags=["Authentication"],
+    summary="The keys that sign bearer tokens",
+)
+def jwks(services: InjectedServices) -> Response[Jwks]:
+    """Answer the public keys, for services that check tokens themselves."""
+    return Response(
+        Jwks(services.ring.jwks()["keys"]),
+        headers={"Cache-Control": f"public, max-age={JWKS_MAX_AGE_SECONDS}"},
+    )
+
+
+@get("/openapi.json", sync_to_thread=False, include_in_schema=False)
+def openapi(request: AnyRequest) -> dict[str, Any]:
+    """Answer the OpenAPI description of these routes."""
+    return request.app.openapi_schema.to_schema()

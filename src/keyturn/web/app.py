@@ -1,0 +1,240 @@
+"""The application: routes, dependencies and errors put together, behind the gate."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from litestar import Litestar, MediaType, Response, Router
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.response import Redirect
+
+from keyturn import __version__
+from keyturn.composition import Services, open_services
+from keyturn.core.api_key import ApiKeyFormat
+from keyturn.errors import InvalidInput, KeyturnError, NotFound
+from keyturn.logs import configure_logs
+from keyturn.settings import Settings, read_settings
+from keyturn.web.api import authentication, data, keys, people, system
+from keyturn.web.gate import PAGE_PATTERN, Gate, HostRule
+from keyturn.web.headers import SecurityHeaders
+from keyturn.web.pages import assets, login, profile
+from keyturn.web.pages import keys as key_pages
+from keyturn.web.pages.rendering import Pages, see_other
+from keyturn.web.pages.sessions import LoginNeeded, find_visitor, require_visitor
+from keyturn.web.requests import AnyRequest, note_failure, origin_of, principal_of
+from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
+
+API_ROUTES = (
+    authentication.exchange,
+    authentication.log_in,
+    keys.create_key,
+    keys.list_keys,
+    keys.delete_key,
+    people.current_user,
+    data.get_connection,
+    system.live,
+    system.ready,
+    system.jwks,
+    system.openapi,
+)
+OPEN_PAGES = (
+    login.home,
+    login.login_page,
+    login.log_in,
+    login.log_out,
+    login.setup_page,
+    login.set_up,
+    assets.static_file,
+    assets.api_page,
+    assets.api_page_asset,
+)
+PROFILE_PAGES = (
+    profile.details_page,
+    profile.save_details,
+    profile.sessions_page,
+    profile.end_session,
+    profile.end_other_sessions,
+    profile.security_page,
+    profile.change_password,
+    key_pages.keys_page,
+    key_pages.create_key,
+    key_pages.revoke_page,
+    key_pages.revoke_key,
+)
+
+_CREDENTIAL = "Authorization"
+
+
+def from_environment() -> Gate:
+    """Return the application as the environment sets it: what each worker process runs."""
+    settings = read_settings(os.environ)
+    configure_logs(settings.log_level)
+    return create_app(open_services(settings))
+
+
+def create_app(services: Services) -> Gate:
+    """Return the ASGI application over these services; it closes them when it shuts down."""
+    settings = services.settings
+    return Gate(
+        create_framework_app(services),
+        authenticator=services.authenticator,
+        hosts=_host_rule(settings),
+        headers=SecurityHeaders(https=settings.uses_https),
+        secrets=_secrets_pattern(settings),
+        store_blocks_briefly=services.store.blocks_briefly,
+    )
+
+
+def create_framework_app(services: Services) -> Litestar:
+    """Return the application without the gate: for the gate, and to list its routes."""
+    pages = Pages(services.system)
+
+    @asynccontextmanager
+    async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        services.usage.start()
+        try:
+            yield
+        finally:
+            services.close()
+
+    return Litestar(
+        route_handlers=[
+            *API_ROUTES,
+            *OPEN_PAGES,
+            Router(
+                "/",
+                route_handlers=PROFILE_PAGES,
+                dependencies={"visitor": Provide(require_visitor, sync_to_thread=True)},
+            ),
+        ],
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "pages": Provide(lambda: pages, sync_to_thread=False),
+            "principal": Provide(principal_of, sync_to_thread=False),
+            "origin": Provide(origin_of, sync_to_thread=False),
+        },
+        exception_handlers={
+            LoginNeeded: _lead_to_login,
+            HTTPException: _answer_framework_error,
+            KeyturnError: _answer_error,
+            Exception: _answer_defect,
+        },
+        openapi_config=_openapi(),
+        lifespan=[lifespan],
+        logging_config=None,
+        request_max_body_size=None,  # The gate bounds every body.
+        state=State({"services": services, "pages": pages}),
+    )
+
+
+def _lead_to_login(_request: AnyRequest, needed: LoginNeeded) -> Redirect:
+    return see_other(f"/login?then={needed.path}")
+
+
+def _answer_error(request: AnyRequest, error: KeyturnError) -> Response[Any]:
+    note_failure(request, error)
+    return _answer(request, response_of(error))
+
+
+def _answer_defect(request: AnyRequest, error: Exception) -> Response[Any]:
+    """Log what nobody foresaw under the request's id, and answer without it (S7)."""
+    structlog.get_logger().error("request_failed", request_id=origin_of(request).request_id, exc_info=error)
+    return _answer(request, internal_error())
+
+
+def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
+    """Give the framework's own refusals our shape: no such route or method, an unfit parameter."""
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return _answer(request, response_of(NotFound()))
+        case HTTPStatus.BAD_REQUEST:
+            return _answer(request, response_of(InvalidInput(*_parameter_at_fault(error))))
+        case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            headers = tuple((error.headers or {}).items())
+            return _answer(request, error_response(status, f"{HTTPStatus(status).phrase}.", *headers))
+        case _:
+            return _answer(request, internal_error())
+
+
+def _parameter_at_fault(error: HTTPException) -> tuple[str, str]:
+    """Name the path, query or header parameter that the framework refused."""
+    problems = error.extra if isinstance(error.extra, list) else []
+    first = problems[0] if problems and isinstance(problems[0], dict) else {}
+    field = str(first.get("key", "request"))
+    return field, f"The parameter {field} is not of the form that it must have."
+
+
+def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
+    """Answer in HTML on pages, in JSON everywhere else."""
+    headers = dict(response.headers)
+    if not PAGE_PATTERN.fullmatch(request.scope["path"]):
+        return Response(
+            response.encoded(), status_code=response.status, media_type=MediaType.JSON, headers=headers
+        )
+    services: Services = request.app.state.services
+    pages: Pages = request.app.state.pages
+    page = pages.render(
+        "message.html",
+        find_visitor(request, services),
+        status=HTTPStatus(response.status),
+        title=_TITLES.get(HTTPStatus(response.status), "This did not work"),
+        text=response.body.message,
+        link_href="/profile",
+        link_text="Go to your profile",
+    )
+    page.headers.update(headers)
+    return page
+
+
+_TITLES = {
+    HTTPStatus.NOT_FOUND: "There is no such page",
+    HTTPStatus.FORBIDDEN: "This was refused",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Try again in a moment",
+}
+
+
+def _host_rule(settings: Settings) -> HostRule:
+    """Return which hosts are answered: the public one, the allowed ones, and loopback on loopback."""
+    public = urlsplit(settings.public_url)
+    port = {"http": ":80", "https": ":443"}[public.scheme]
+    names = {public.netloc.lower(), public.netloc.lower().removesuffix(port), *settings.allowed_hosts}
+    return HostRule(frozenset(names), allows_loopback=settings.is_loopback_bind)
+
+
+def _secrets_pattern(settings: Settings) -> re.Pattern[str]:
+    """Match what looks like a credential in a path or user agent, where none belongs."""
+    native = ApiKeyFormat(settings.key_prefix).pattern
+    return re.compile(
+        rf"{native}|\b{settings.key_prefix}_\w+|[\w-]{{16,}}\.[\w-]{{16,}}\.[\w-]{{16,}}|\b[\w-]{{28,}}\b",
+        re.ASCII,
+    )
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Keyturn",
+        version=__version__,
+        description="API keys and bearer tokens. Send either in `Authorization`, alone or after `Bearer `.",
+        components=Components(
+            security_schemes={
+                _CREDENTIAL: SecurityScheme(
+                    type="apiKey",
+                    name="Authorization",
+                    security_scheme_in="header",
+                    description="An API key or a bearer token, alone or after `Bearer `.",
+                )
+            }
+        ),
+        security=[{_CREDENTIAL: []}],
+        path="/docs/schema",
+        render_plugins=[],
+    )

@@ -1,0 +1,1 @@
+"""HTML pages: rendered here, complete without script."""

@@ -1,0 +1,185 @@
+"""The API Keys tab."""
+
+from datetime import UTC, date, datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from keyturn.composition import Services
+from keyturn.core.encoding import base64url_encode
+from keyturn.core.records import ApiKeyRecord, KeyState
+from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.services.keys import Lifetime
+from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
+from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices
+
+DAY_CHOICES = (7, 30, 90, 365)
+PRESELECTED_DAYS = 90
+FORM_ID_BYTES = 16
+MAX_LIFE = timedelta(days=3650)
+
+_NOTICES = {"revoked": "The key is revoked. It and every token made from it are refused from now on."}
+
+
+@get("/profile/keys", include_in_schema=False, sync_to_thread=True)
+def keys_page(
+    services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
+) -> Response[str]:
+    """Show the person's keys, and the form for a new one."""
+    return _keys(services, pages, visitor, notice=_NOTICES.get(notice or ""))
+
+
+@post("/profile/keys", include_in_schema=False, sync_to_thread=True)
+def create_key(
+    request: AnyRequest,
+    body: bytes,
+    services: InjectedServices,
+    pages: InjectedPages,
+    visitor: InjectedVisitor,
+    origin: InjectedOrigin,
+) -> Response[str]:
+    """Make a key and show it, this once: the answer itself holds it, so nothing keeps it in between."""
+    form = session_form(request, body, services, visitor)
+    try:
+        created = services.keys.create(
+            visitor.session.principal,
+            origin,
+            name=form.get("name"),
+            lifetime=_lifetime(form, services.system.now()),
+            idempotency_key=f"page {form.get('form_id', '')}",
+            replaces_on_retry=False,
+        )
+    except InvalidInput as error:
+        return _keys(services, pages, visitor, error=error, values=form)
+    except Conflict:
+        return pages.render(
+            "message.html",
+            visitor,
+            status=HTTPStatus.CONFLICT,
+            title="This key was shown already",
+            text="The form was sent a second time, so no second key was made. A key is shown only once: "
+            "if you did not keep it, revoke it and generate another.",
+            link_href="/profile/keys",
+            link_text="Back to your API keys",
+        )
+    return pages.render(
+        "profile_key_created.html",
+        visitor,
+        tab="keys",
+        secret=created.secret,
+        key=_shown(created.record, services.system.now()),
+        curl_direct=_curl_direct(services.settings.public_url, created.secret),
+        curl_exchange=_curl_exchange(services.settings.public_url, created.secret),
+    )
+
+
+@get("/profile/keys/{key_id:int}/revoke", include_in_schema=False, sync_to_thread=True)
+def revoke_page(
+    key_id: int, services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor
+) -> Response[str]:
+    """Ask before revoking, saying when and from where the key was last used."""
+    record = services.keys.get_own(visitor.session.principal, key_id)
+    now = services.system.now()
+    if record.state(now) is KeyState.REVOKED:
+        raise NotFound
+    return pages.render("profile_key_revoke.html", visitor, tab="keys", key=_shown(record, now))
+
+
+@post("/profile/keys/{key_id:int}/revoke", include_in_schema=False, sync_to_thread=True)
+def revoke_key(
+    key_id: int,
+    request: AnyRequest,
+    body: bytes,
+    services: InjectedServices,
+    visitor: InjectedVisitor,
+    origin: InjectedOrigin,
+) -> Redirect:
+    """End the key."""
+    session_form(request, body, services, visitor)
+    services.keys.revoke_own(visitor.session.principal, key_id, origin)
+    return see_other("/profile/keys?notice=revoked")
+
+
+def _keys(
+    services: Services,
+    pages: Pages,
+    visitor: Visitor,
+    *,
+    notice: str | None = None,
+    error: InvalidInput | None = None,
+    values: dict[str, str] | None = None,
+) -> Response[str]:
+    now = services.system.now()
+    records = services.keys.list_own(visitor.session.principal)
+    shown = [_shown(record, now) for record in records]
+    shown.sort(key=lambda key: key["state"] != KeyState.ACTIVE.value)
+    return pages.render(
+        "profile_keys.html",
+        visitor,
+        status=HTTPStatus.OK if error is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        tab="keys",
+        keys=shown,
+        expiry_choices=_choices(allows_never=services.keys.allows_never),
+        tomorrow=(now + timedelta(days=1)).date().isoformat(),
+        form_id=base64url_encode(services.system.random_bytes(FORM_ID_BYTES)).decode("ascii"),
+        notice=notice,
+        problem=None if error is None else str(error),
+        field=None if error is None else error.field,
+        values=values or {},
+    )
+
+
+def _choices(*, allows_never: bool) -> list[tuple[str, str, bool]]:
+    days = [(str(count), f"{count} days", count == PRESELECTED_DAYS) for count in DAY_CHOICES]
+    rest = [("date", "On a date", False), ("never", "Never", False)]
+    return days + (rest if allows_never else rest[:1])
+
+
+def _lifetime(form: dict[str, str], now: datetime) -> Lifetime:
+    """Read the choice of the form; a key that ends on a date works through that day, in UTC."""
+    choice = form.get("expiry", "")
+    if choice == "never":
+        return Lifetime(None)
+    if choice == "date":
+        try:
+            day = date.fromisoformat(form.get("expiry_date", ""))
+        except ValueError:
+            raise InvalidInput("expiry_date", "Choose the date on which the key ends.") from None
+        end = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        if not now.date() <= day <= (now + MAX_LIFE).date():
+            raise InvalidInput("expiry_date", "Choose a date between today and ten years from now.")
+        return Lifetime(end + timedelta(days=1))
+    if choice not in {str(days) for days in DAY_CHOICES}:
+        raise InvalidInput("expiry", "Choose when the key ends.")
+    return Lifetime(now + timedelta(days=int(choice)))
+
+
+def _shown(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
+    use = record.last_use
+    return {
+        "id": record.key_id,
+        "name": record.name,
+        "masked": record.masked,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "revoked_at": record.revoked_at,
+        "state": record.state(now).value,
+        "last_used_at": use.at if use else None,
+        "last_used_address": use.address if use else None,
+        "last_used_via": use.via if use else None,
+        "last_used_agent": use.agent if use else None,
+    }
+
+
+def _curl_direct(public_url: str, secret: str) -> str:
+    return f"curl {public_url}/bim/rpc/user/current \\\n  --header 'Authorization: {secret}'"
+
+
+def _curl_exchange(public_url: str, secret: str) -> str:
+    return (
+        f"curl {public_url}/bim/apikey/authenticate \\\n  --header 'Content-Type: application/json' \\\n"
+        f'  --data \'{{"apikey": "{secret}"}}\''
+    )

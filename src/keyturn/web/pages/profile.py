@@ -1,0 +1,191 @@
+"""The profile: details, sessions, security."""
+
+from http import HTTPStatus
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from keyturn.composition import Services
+from keyturn.core.records import AuditAction
+from keyturn.errors import InvalidInput, TooBusy
+from keyturn.services.accounts import PROFILE_LIMITS
+from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
+from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices
+
+_NOTICES = {
+    "saved": "Your details are saved.",
+    "session-ended": "The session has ended.",
+    "sessions-ended": "All other sessions have ended.",
+    "passphrase-changed": "Your passphrase is changed. All other sessions have ended.",
+}
+
+
+@get("/profile", include_in_schema=False, sync_to_thread=True)
+def details_page(
+    services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
+) -> Response[str]:
+    """Show what the person says of themselves, and what they may do."""
+    return _details(services, pages, visitor, notice=_NOTICES.get(notice or ""))
+
+
+@post("/profile", include_in_schema=False, sync_to_thread=True)
+def save_details(
+    request: AnyRequest,
+    body: bytes,
+    services: InjectedServices,
+    pages: InjectedPages,
+    visitor: InjectedVisitor,
+    origin: InjectedOrigin,
+) -> Response[str] | Redirect:
+    """Store the fields that were sent."""
+    form = session_form(request, body, services, visitor)
+    fields = {name: form[name] for name in PROFILE_LIMITS if name in form}
+    try:
+        services.accounts.update_profile(visitor.session.principal, fields, origin)
+    except InvalidInput as error:
+        return _details(services, pages, visitor, error=error, values=fields)
+    return see_other("/profile?notice=saved")
+
+
+@get("/profile/sessions", include_in_schema=False, sync_to_thread=True)
+def sessions_page(
+    services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
+) -> Response[str]:
+    """Show where the person is signed in."""
+    sessions = [
+        {
+            "id": record.session_id,
+            "created_at": record.created_at,
+            "last_seen_at": record.last_seen_at,
+            "expires_at": record.expires_at,
+            "address": record.address,
+            "user_agent": record.user_agent,
+            "kind": record.kind.value,
+            "current": record.session_id == visitor.session.session_id,
+        }
+        for record in services.sessions.list_own(visitor.session.principal)
+    ]
+    return pages.render(
+        "profile_sessions.html",
+        visitor,
+        tab="sessions",
+        sessions=sessions,
+        notice=_NOTICES.get(notice or ""),
+    )
+
+
+@post("/profile/sessions/{session_id:int}/end", include_in_schema=False, sync_to_thread=True)
+def end_session(
+    session_id: int,
+    request: AnyRequest,
+    body: bytes,
+    services: InjectedServices,
+    visitor: InjectedVisitor,
+    origin: InjectedOrigin,
+) -> Redirect:
+    """End one session of the person."""
+    session_form(request, body, services, visitor)
+    services.sessions.end_own(visitor.session.principal, session_id, origin, action=AuditAction.SESSION_ENDED)
+    return see_other("/profile/sessions?notice=session-ended")
+
+
+@post("/profile/sessions/end-others", include_in_schema=False, sync_to_thread=True)
+def end_other_sessions(
+    request: AnyRequest,
+    body: bytes,
+    services: InjectedServices,
+    visitor: InjectedVisitor,
+    origin: InjectedOrigin,
+) -> Redirect:
+    """End all sessions of the person but this one."""
+    session_form(request, body, services, visitor)
+    services.sessions.end_others(visitor.session, origin)
+    return see_other("/profile/sessions?notice=sessions-ended")
+
+
+@get("/profile/security", include_in_schema=False, sync_to_thread=True)
+def security_page(
+    services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
+) -> Response[str]:
+    """Show the form for a new passphrase."""
+    return _security(services, pages, visitor, notice=_NOTICES.get(notice or ""))
+
+
+@post("/profile/security", include_in_schema=False, sync_to_thread=True)
+def change_password(
+    request: AnyRequest,
+    body: bytes,
+    services: InjectedServices,
+    pages: InjectedPages,
+    visitor: InjectedVisitor,
+    origin: InjectedOrigin,
+) -> Response[str] | Redirect:
+    """Change the passphrase for one who knows the old one."""
+    form = session_form(request, body, services, visitor)
+    try:
+        if form.get("password") != form.get("password_again"):
+            raise InvalidInput("password_again", "The two passphrases differ.")
+        services.accounts.change_password(
+            visitor.session,
+            old=form.get("current_password", ""),
+            new=form.get("password", ""),
+            origin=origin,
+        )
+    except InvalidInput as error:
+        return _security(services, pages, visitor, problem=str(error), field=error.field)
+    except TooBusy as error:
+        return _security(services, pages, visitor, problem=str(error))
+    return see_other("/profile/security?notice=passphrase-changed")
+
+
+def _details(
+    services: Services,
+    pages: Pages,
+    visitor: Visitor,
+    *,
+    notice: str | None = None,
+    error: InvalidInput | None = None,
+    values: dict[str, str] | None = None,
+) -> Response[str]:
+    record = services.accounts.get(visitor.session.principal)
+    user = {
+        "userid": record.userid,
+        "iamid": record.iamid,
+        "permissions": sorted(record.permissions),
+        "created_at": record.created_at,
+        "last_login_at": record.last_login_at,
+    }
+    return pages.render(
+        "profile_details.html",
+        visitor,
+        status=HTTPStatus.OK if error is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        tab="details",
+        profile=record.profile,
+        user=user,
+        notice=notice,
+        problem=None if error is None else str(error),
+        field=None if error is None else error.field,
+        values=values or {},
+    )
+
+
+def _security(
+    services: Services,
+    pages: Pages,
+    visitor: Visitor,
+    *,
+    notice: str | None = None,
+    problem: str | None = None,
+    field: str | None = None,
+) -> Response[str]:
+    return pages.render(
+        "profile_security.html",
+        visitor,
+        status=HTTPStatus.OK if problem is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        tab="security",
+        password_changed_at=services.accounts.get(visitor.session.principal).password_changed_at,
+        notice=notice,
+        problem=problem,
+        field=field,
+    )

@@ -1,0 +1,84 @@
+"""Templates to answers."""
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from litestar import MediaType, Response
+from litestar.datastructures import Cookie
+from litestar.params import Dependency
+from litestar.response import Redirect
+
+from keyturn.system import System
+from keyturn.web.pages.sessions import Visitor
+
+PRODUCT = "Keyturn"
+
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+
+
+def see_other(path: str, *cookies: Cookie) -> Redirect:
+    """Lead a browser on with GET (RFC 9110, section 15.4.4): a reload then repeats no form."""
+    return Redirect(path, status_code=303, cookies=list(cookies))
+
+
+class Pages:
+    """Renders templates with what every page needs."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._environment = Environment(
+            loader=PackageLoader("keyturn.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {"when": when, "iso": iso, "ago": self._ago}
+
+    def render(
+        self,
+        template: str,
+        visitor: Visitor | None = None,
+        *,
+        status: HTTPStatus = HTTPStatus.OK,
+        **context: Any,
+    ) -> Response[str]:
+        """Return the page. `context` adds to, and wins over, what every page has."""
+        common: dict[str, Any] = {
+            "product": PRODUCT,
+            "csrf": visitor.session.csrf_token if visitor else "",
+            "person": visitor.person if visitor else None,
+            "notice": None,
+            "problem": None,
+            "field": None,
+            "values": {},
+        }
+        html = self._environment.get_template(template).render(common | context)
+        return Response(html, status_code=status, media_type=MediaType.HTML)
+
+    def _ago(self, moment: datetime | None) -> str:
+        """Say how long ago in the largest whole unit; "never" for None."""
+        if moment is None:
+            return "never"
+        seconds = (self._system.now() - moment).total_seconds()
+        for size, unit in _UNITS:
+            count = int(seconds // size)
+            if count >= 1:
+                return f"{count} {unit}{'' if count == 1 else 's'} ago"
+        return "just now"
+
+
+InjectedPages = Annotated[Pages, Dependency(skip_validation=True)]
+
+
+def when(moment: datetime) -> str:
+    """Write a time for people: 24 Nov 2026, 23:25 UTC."""
+    moment = moment.astimezone(UTC)
+    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+
+
+def iso(moment: datetime) -> str:
+    """Write a time for machines."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,126 @@
+"""Who looks at a page, and whether a form came from one of ours."""
+
+from dataclasses import dataclass
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from litestar.datastructures import Cookie
+from litestar.params import Dependency
+
+from keyturn.composition import Services
+from keyturn.errors import ForeignForm
+from keyturn.services.sessions import (
+    LOOPBACK_SESSION_COOKIE,
+    SESSION_COOKIE,
+    BrowserSession,
+    is_csrf_token,
+)
+from keyturn.web.api.bodies import FORM, media_type, read_form
+from keyturn.web.requests import AnyRequest, InjectedServices
+
+_FORM_EXPIRED = "This form was not sent from this site, or its session has ended. Go back, reload, try again."
+_FOREIGN_FETCH_SITES = frozenset({"cross-site", "same-site"})
+
+
+class LoginNeeded(Exception):
+    """The page is for people who are signed in; `path` is where they wanted to go."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who is signed in, for the page's head."""
+
+    userid: str
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A signed-in person with their session."""
+
+    session: BrowserSession
+
+    @property
+    def person(self) -> Person:
+        """Who it is."""
+        return Person(self.session.principal.userid, self.session.principal.name)
+
+
+InjectedVisitor = Annotated[Visitor, Dependency(skip_validation=True)]
+
+
+def session_cookie_name(services: Services) -> str:
+    """Return the name of the session cookie; the plain one only where http is allowed, on loopback."""
+    return SESSION_COOKIE if services.settings.uses_https else LOOPBACK_SESSION_COOKIE
+
+
+def session_cookie(services: Services, value: str) -> Cookie:
+    """Return the cookie of a new session, which ends with the browser."""
+    return Cookie(
+        key=session_cookie_name(services),
+        value=value,
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=services.settings.uses_https,
+    )
+
+
+def expired_cookie(services: Services) -> Cookie:
+    """Return the cookie that makes a browser forget its session."""
+    cookie = session_cookie(services, "")
+    cookie.max_age = 0
+    return cookie
+
+
+def find_visitor(request: AnyRequest, services: Services) -> Visitor | None:
+    """Return who is signed in with the cookie of this request."""
+    cookie = request.cookies.get(session_cookie_name(services))
+    session = services.sessions.find(cookie) if cookie else None
+    return None if session is None else Visitor(session)
+
+
+def require_visitor(request: AnyRequest, services: InjectedServices) -> Visitor:
+    """Return who is signed in; raise `LoginNeeded`."""
+    visitor = find_visitor(request, services)
+    if visitor is None:
+        raise LoginNeeded(request.url.path)
+    return visitor
+
+
+def open_form(request: AnyRequest, body: bytes, services: Services) -> dict[str, str]:
+    """Return a form that a stranger may send; raise `ForeignForm` if another site's page sent it (L8)."""
+    check_same_origin(request, services)
+    if media_type(request.headers.get("content-type")) != FORM:
+        raise ForeignForm(_FORM_EXPIRED)
+    return read_form(body)
+
+
+def session_form(request: AnyRequest, body: bytes, services: Services, visitor: Visitor) -> dict[str, str]:
+    """Return a form that carries the token of the session; raise `ForeignForm` for any other."""
+    form = open_form(request, body, services)
+    if not is_csrf_token(form.get("csrf", ""), visitor.session.csrf_token):
+        raise ForeignForm(_FORM_EXPIRED)
+    return form
+
+
+def check_same_origin(request: AnyRequest, services: Services) -> None:
+    """Raise `ForeignForm` if the browser says that another site's page made this request.
+
+    Browsers send `Origin` with every POST, and `Sec-Fetch-Site` with every request.
+    """
+    if request.headers.get("sec-fetch-site") in _FOREIGN_FETCH_SITES:
+        raise ForeignForm(_FORM_EXPIRED)
+    origin = request.headers.get("origin")
+    if origin is None:
+        return
+    found = urlsplit(origin)
+    host = request.headers.get("host", "")
+    if origin != services.settings.public_url and not (
+        found.scheme in {"http", "https"} and found.netloc.lower() == host.lower()
+    ):
+        raise ForeignForm(_FORM_EXPIRED)

@@ -1,0 +1,40 @@
+"""The framework's request, with what the gate put into it."""
+
+from typing import Annotated, Any
+
+from litestar import Request
+from litestar.params import Dependency
+
+from keyturn.composition import Services
+from keyturn.core.principal import Principal
+from keyturn.errors import KeyturnError
+from keyturn.services.audit import Origin
+
+AnyRequest = Request[Any, Any, Any]
+
+# What handlers are given. They are ours already, so the framework need not check them.
+InjectedServices = Annotated[Services, Dependency(skip_validation=True)]
+InjectedPrincipal = Annotated[Principal, Dependency(skip_validation=True)]
+InjectedOrigin = Annotated[Origin, Dependency(skip_validation=True)]
+
+
+def principal_of(request: AnyRequest) -> Principal:
+    """Return who calls. Only routes behind the gate's credential check have one."""
+    principal: Principal = request.scope["user"]
+    return principal
+
+
+def origin_of(request: AnyRequest) -> Origin:
+    """Return where the request comes from."""
+    origin: Origin = request.scope["state"]["origin"]
+    return origin
+
+
+def note_failure(request: AnyRequest, error: KeyturnError) -> None:
+    """Leave for the gate's log why the request was refused, which its client may not be told."""
+    request.scope["state"]["failure"] = failure_name(error)
+
+
+def failure_name(error: KeyturnError) -> str:
+    """Return what the log calls this refusal."""
+    return str(getattr(error, "reason", type(error).__name__))

@@ -1,0 +1,164 @@
+"""From errors to HTTP, in one table: the only module that knows status codes.
+
+The body has the shape of the Immuta API: `{"statusCode": 401, "error": "Unauthorized", "message": …}`,
+and `validation` where a field is at fault.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar.openapi.datastructures import ResponseSpec
+
+from keyturn.errors import (
+    AmbiguousCredential,
+    Conflict,
+    CredentialRefused,
+    ForeignForm,
+    InvalidInput,
+    KeyturnError,
+    Limit,
+    LimitExceeded,
+    MalformedRequest,
+    NotFound,
+    PermissionMissing,
+    Reason,
+    StoreUnavailable,
+    TooBusy,
+)
+
+REALM = "keyturn"
+
+
+class Validation(msgspec.Struct, frozen=True):
+    """What is wrong with one field."""
+
+    code: str
+    field: str
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of every error."""
+
+    statusCode: int  # noqa: N815 - a name of the wire
+    error: str
+    message: str
+    validation: list[Validation] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorResponse:
+    """An error, ready to be sent."""
+
+    status: int
+    body: ErrorBody
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def encoded(self) -> bytes:
+        """Return the body as JSON."""
+        return msgspec.json.encode(self.body)
+
+
+MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT, INVALID, UNAVAILABLE = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
+
+_STATUS: dict[type[KeyturnError], HTTPStatus] = {
+    AmbiguousCredential: MALFORMED,
+    MalformedRequest: MALFORMED,
+    CredentialRefused: UNAUTHENTICATED,
+    ForeignForm: FORBIDDEN,
+    PermissionMissing: FORBIDDEN,
+    NotFound: NOT_FOUND,
+    Conflict: CONFLICT,
+    InvalidInput: INVALID,
+    TooBusy: UNAVAILABLE,
+    StoreUnavailable: UNAVAILABLE,
+}
+
+_LIMIT_STATUS = {
+    Limit.HEADER: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    Limit.BODY: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Limit.BODY_TIME: HTTPStatus.REQUEST_TIMEOUT,
+}
+
+_ERROR_NAMES = {INVALID: "Unprocessable entity"}
+"""Where the reference spells a name otherwise than the RFC."""
+
+_HOLDER_IS_TOLD = {
+    Reason.EXPIRED: "This credential has expired.",
+    Reason.REVOKED: "This credential has been revoked.",
+    Reason.OWNER_DISABLED: "The owner of this credential is disabled.",
+}
+_NOT_AUTHENTICATED = "Not authenticated."
+_LOGIN_FAILED = "Wrong user name or passphrase, or too many attempts: wait a little before the next one."
+
+
+def response_of(error: KeyturnError) -> ErrorResponse:  # noqa: PLR0911 - one row of a table each
+    """Return what a client is told of `error`."""
+    status = _STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
+    match error:
+        case CredentialRefused():
+            return _unauthenticated(error)
+        case PermissionMissing(any_of=any_of):
+            challenge = f'Bearer realm="{REALM}", error="insufficient_scope", scope="{" ".join(any_of)}"'
+            return error_response(status, str(error), ("WWW-Authenticate", challenge))
+        case InvalidInput(field=field, code=code):
+            body = _body(status, str(error), [Validation(code, field)])
+            return ErrorResponse(status, body)
+        case LimitExceeded(limit=limit):
+            return error_response(_LIMIT_STATUS[limit], str(error), ("Connection", "close"))
+        case TooBusy(retry_after=seconds):
+            return error_response(status, str(error), ("Retry-After", str(seconds)))
+        case StoreUnavailable():
+            message = "The database does not answer, so nothing was decided: try again in a moment."
+            return error_response(status, message, ("Retry-After", "1"))
+        case _:
+            return error_response(status, str(error)) if type(error) in _STATUS else internal_error()
+
+
+def error_response(status: int, message: str, *headers: tuple[str, str]) -> ErrorResponse:
+    """Return an error of this status with this message."""
+    return ErrorResponse(status, _body(status, message), headers)
+
+
+def internal_error() -> ErrorResponse:
+    """Return what a client is told of a defect: nothing of it. The log has the rest, by request id."""
+    return error_response(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The log knows it by the request id."
+    )
+
+
+def _unauthenticated(error: CredentialRefused) -> ErrorResponse:
+    """Tell a holder why, and anybody else one and the same thing (RFC 6750, section 3)."""
+    if error.reason is Reason.MISSING:
+        return error_response(
+            UNAUTHENTICATED, _NOT_AUTHENTICATED, ("WWW-Authenticate", f'Bearer realm="{REALM}"')
+        )
+    message = _NOT_AUTHENTICATED
+    if error.reason is Reason.LOGIN_FAILED:
+        message = _LOGIN_FAILED
+    elif error.secret_matched:
+        message = _HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED)
+    challenge = f'Bearer realm="{REALM}", error="invalid_token"'
+    return error_response(UNAUTHENTICATED, message, ("WWW-Authenticate", challenge))
+
+
+def _body(status: int, message: str, validation: list[Validation] | None = None) -> ErrorBody:
+    known = HTTPStatus(status)
+    return ErrorBody(int(known), _ERROR_NAMES.get(known, known.phrase), message, validation)
+
+
+def documented(*statuses: HTTPStatus) -> dict[int, Any]:
+    """Return how the OpenAPI description tells of these errors."""
+    return {
+        int(status): ResponseSpec(ErrorBody, generate_examples=False, description=status.phrase)
+        for status in statuses
+    }

@@ -29,6 +29,17 @@ class Store:
         """Whether a read takes microseconds, as on SQLite, and not a network round trip."""
         return self._database.engine.dialect.name == "sqlite"
 
+    def integrity_problems(self) -> list[str]:
+        """Return what the database itself finds wrong with its files; empty when nothing is."""
+        if self._database.engine.dialect.name != "sqlite":
+            return []
+        with self._database.reading() as connection:
+            integrity = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+            foreign = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+        return [text for text in integrity if text != "ok"] + [
+            f"a row of {row[0]} refers to nothing" for row in foreign
+        ]
+
     def close(self) -> None:
         """Close every connection."""
         self._database.engine.dispose()

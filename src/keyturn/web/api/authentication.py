@@ -7,11 +7,12 @@ import msgspec
 from litestar import post
 
 from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
+from keyturn.core.times import wire_time
 from keyturn.errors import CredentialRefused, InvalidInput, MalformedRequest, Reason
 from keyturn.services.tokens import IssuedToken
 from keyturn.web.api.bodies import FORM, media_type, read_form, read_json
 from keyturn.web.api.documentation import with_body
-from keyturn.web.api.views import TokenView, wire_time
+from keyturn.web.api.views import TokenView
 from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices
 from keyturn.web.responses import documented
 
@@ -85,7 +86,7 @@ def log_in(
 
 def token_view(issued: IssuedToken) -> TokenView:
     """Show a token in the one answer that carries it."""
-    return TokenView(token=issued.token, token_expiration=wire_time(issued.expires_at) or "")
+    return TokenView(token=issued.token, token_expiration=wire_time(issued.expires_at))
 
 
 def _key_in_body(body: bytes, content_type: str | None) -> str | None:

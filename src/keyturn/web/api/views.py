@@ -1,22 +1,21 @@
 """The JSON shapes of the wire (reference, sections 1.4 and 4.3)."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from keyturn.core.records import ApiKeyRecord, ConnectionRecord, PersonReference, ProfileRecord, UserRecord
+from keyturn.core.times import wire_time
 
 KEY_CONTEXT = "Current Project"
 """What the Immuta API calls a key that is linked to no project."""
 
 
-def wire_time(moment: datetime | None) -> str | None:
-    """Write a time as the API does: ISO 8601 in UTC with milliseconds and `Z`."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+def optional_time(moment: datetime | None) -> str | None:
+    """Write a time, or null."""
+    return None if moment is None else wire_time(moment)
 
 
 class TokenView(msgspec.Struct, frozen=True, rename="camel"):
@@ -37,7 +36,7 @@ class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
     project: int | None
     masked: str
     state: str
-    created_at: str | None
+    created_at: str
     expires_at: str | None
     last_used_at: str | None
     revoked_at: str | None
@@ -59,7 +58,7 @@ class NewApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
     project: int | None
     masked: str
     state: str
-    created_at: str | None
+    created_at: str
     expires_at: str | None
     last_used_at: str | None
     revoked_at: str | None
@@ -92,8 +91,8 @@ class ProfileView(msgspec.Struct, frozen=True, rename="camel"):
     external_user_ids: Mapping[str, Any]
     scim: None
     system_generated: bool
-    created_at: str | None
-    updated_at: str | None
+    created_at: str
+    updated_at: str
 
     @classmethod
     def of(cls, record: ProfileRecord) -> "ProfileView":
@@ -132,8 +131,8 @@ class UserView(msgspec.Struct, frozen=True, rename="camel"):
     last_login: str | None
     last_external_refresh: str | None
     disabled: bool
-    created_at: str | None
-    updated_at: str | None
+    created_at: str
+    updated_at: str
 
     @classmethod
     def of(cls, record: UserRecord) -> "UserView":
@@ -149,7 +148,7 @@ class UserView(msgspec.Struct, frozen=True, rename="camel"):
             profile=ProfileView.of(record.profile),
             authentication=record.user_id if record.has_password else None,
             system_generated=False,
-            last_login=wire_time(record.last_login_at),
+            last_login=optional_time(record.last_login_at),
             last_external_refresh=None,
             disabled=record.is_disabled,
             created_at=wire_time(record.created_at),
@@ -175,10 +174,10 @@ class ConnectionView(msgspec.Struct, frozen=True, rename="camel"):
 
     connection_key: str
     connection: Mapping[str, Any]
-    created_at: str | None
+    created_at: str
     created_by: int
     creator: PersonView
-    updated_at: str | None
+    updated_at: str
     updated_by: int
     updater: PersonView
     native_integration_id: int | None
@@ -209,7 +208,7 @@ def _key_fields(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
         "masked": record.masked,
         "state": record.state(now).value,
         "created_at": wire_time(record.created_at),
-        "expires_at": wire_time(record.expires_at),
-        "last_used_at": wire_time(record.last_use.at if record.last_use else None),
-        "revoked_at": wire_time(record.revoked_at),
+        "expires_at": optional_time(record.expires_at),
+        "last_used_at": optional_time(record.last_use.at if record.last_use else None),
+        "revoked_at": optional_time(record.revoked_at),
     }

@@ -1,6 +1,6 @@
 """Templates to answers."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from litestar.datastructures import Cookie
 from litestar.params import Dependency
 from litestar.response import Redirect
 
+from keyturn.core.times import readable_time, wire_time
 from keyturn.system import System
 from keyturn.web.pages.sessions import Visitor
 
@@ -35,7 +36,11 @@ class Pages:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters |= {"when": when, "iso": iso, "ago": self._ago}
+        self._environment.filters |= {
+            "when": readable_time,
+            "iso": wire_time,
+            "ago": self._ago,
+        }
 
     def render(
         self,
@@ -71,14 +76,3 @@ class Pages:
 
 
 InjectedPages = Annotated[Pages, Dependency(skip_validation=True)]
-
-
-def when(moment: datetime) -> str:
-    """Write a time for people: 24 Nov 2026, 23:25 UTC."""
-    moment = moment.astimezone(UTC)
-    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
-
-
-def iso(moment: datetime) -> str:
-    """Write a time for machines."""
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,47 @@
+# Needs Python 3.11 or newer and make. Everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+FAULT_ROUNDS ?= 200
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test faults check lock
+
+help: ## Show these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(BIN)/.server ## Make .venv with the pinned requirements and the project in it
+	@echo "Ready: $(BIN)/keyturn"
+
+run: $(BIN)/.server ## Serve a demonstration on http://127.0.0.1:8400 and print what to try
+	$(BIN)/keyturn serve --demo
+
+test: $(BIN)/.dev ## Run the tests: unit, property, both databases, HTTP, browser
+	$(BIN)/pytest -m "not faults"
+
+faults: $(BIN)/.dev ## Kill the server under load, FAULT_ROUNDS times (default 200)
+	KEYTURN_FAULT_ROUNDS=$(FAULT_ROUNDS) $(BIN)/pytest -m faults -s
+
+check: $(BIN)/.dev ## Formatter, linter, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: $(BIN)/.dev ## Choose the newest allowed versions and write them down with their hashes
+	$(BIN)/pip install --quiet pip-tools
+	for part in server dev; do $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --no-annotate \
+		--allow-unsafe --output-file requirements/$$part.txt requirements/$$part.in; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Keyturn needs Python 3.11 or newer: set PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+$(BIN)/.server: requirements/server.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/server.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BIN)/.dev: requirements/dev.txt $(BIN)/.server
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/dev.txt
+	@touch $@

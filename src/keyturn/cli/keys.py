@@ -1,0 +1,90 @@
+"""`keyturn admin key …`."""
+
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from keyturn.cli.options import LifetimeType, database_option, opened_services
+from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.core.times import readable_time
+from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.keys import Lifetime
+
+MAX_KEY_BYTES = 4096
+
+
+@click.group()
+def key() -> None:
+    """Make, list, revoke and import API keys."""
+
+
+user_option = click.option("--user", "userid", required=True, help="Whose key it is.")
+name_option = click.option("--name", help="What the key is for.")
+expires_option = click.option(
+    "--expires", type=LifetimeType(), help="When it ends. [default: KEYTURN_KEY_LIFE_DAYS from now]"
+)
+
+
+@key.command()
+@user_option
+@name_option
+@expires_option
+@database_option
+def add(userid: str, name: str | None, expires: Lifetime | None, database: str | None) -> None:
+    """Make a key, and print it and nothing else. It cannot be shown again."""
+    with opened_services(database) as services:
+        user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
+        created = services.keys.create_for(user.user_id, COMMAND_LINE, name=name, lifetime=expires)
+    click.echo(created.secret)
+
+
+@key.command("list")
+@user_option
+@database_option
+def list_keys(userid: str, database: str | None) -> None:
+    """List the keys of a user, without their secrets."""
+    table = Table("id", "key", "name", "made", "expires", "last used", "state", box=None)
+    with opened_services(database) as services:
+        user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
+        for record in services.keys.list_of(user.user_id):
+            table.add_row(
+                str(record.key_id),
+                record.masked,
+                record.name or "",
+                readable_time(record.created_at),
+                readable_time(record.expires_at) if record.expires_at else "never",
+                readable_time(record.last_use.at) if record.last_use else "never",
+                record.state(services.system.now()).value,
+            )
+    Console().print(table)
+
+
+@key.command()
+@click.argument("key_id", type=int)
+@database_option
+def revoke(key_id: int, database: str | None) -> None:
+    """Revoke the key with this id, and every token made from it."""
+    with opened_services(database) as services:
+        services.keys.revoke_any(key_id, COMMAND_LINE)
+    click.echo(f"Key {key_id} is revoked.")
+
+
+@key.command("import")
+@user_option
+@name_option
+@expires_option
+@database_option
+def import_key(userid: str, name: str | None, expires: Lifetime | None, database: str | None) -> None:
+    """Take over a key that was made elsewhere, read from standard input.
+
+    Clients that hold it go on working. Only its digest is stored.
+    """
+    text = sys.stdin.read(MAX_KEY_BYTES).strip()
+    with opened_services(database) as services:
+        user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
+        record = services.keys.import_foreign(
+            user.user_id, COMMAND_LINE, text=text, name=name, lifetime=expires
+        )
+    click.echo(f"Imported as key {record.key_id} of {user.userid}.")

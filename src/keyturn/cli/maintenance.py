@@ -1,0 +1,48 @@
+"""`keyturn admin migrate`, `check` and `root-key`."""
+
+import os
+
+import click
+
+from keyturn.cli.options import database_option, opened_services
+from keyturn.services.vault import new_root_key
+from keyturn.settings import read_settings
+from keyturn.store import open_engine
+from keyturn.store.migrations import current_version, migrate
+from keyturn.system import System
+
+
+@click.command("migrate")
+@database_option
+def migrate_command(database: str | None) -> None:
+    """Bring the database to the schema of this program. Starting the server does the same."""
+    engine = open_engine(read_settings(os.environ, database=database).database)
+    before = current_version(engine)
+    migrate(engine)
+    after = current_version(engine)
+    engine.dispose()
+    click.echo(
+        f"The schema is at {after}." if before == after else f"The schema went from {before} to {after}."
+    )
+
+
+@click.command()
+@database_option
+def check(database: str | None) -> None:
+    """Say whether the server could start: settings, database, schema, root key, signing keys."""
+    with opened_services(database) as services:
+        problems = services.store.integrity_problems()
+        click.echo(
+            f"{len(services.ring.by_header)} signing key, revision {services.store.installation.revision()}."
+        )
+    for problem in problems:
+        click.echo(f"The database reports: {problem}", err=True)
+    if problems:
+        raise click.exceptions.Exit(1)
+    click.echo("All is well.")
+
+
+@click.command("root-key")
+def root_key() -> None:
+    """Print a new root key, for KEYTURN_ROOT_KEY_FILE. Keep it outside the database and its backups."""
+    click.echo(new_root_key(System()), nl=False)

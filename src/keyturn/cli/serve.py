@@ -1,0 +1,99 @@
+"""`keyturn serve`."""
+
+import errno
+import os
+import signal
+
+import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from keyturn.cli.demonstration import set_up_demonstration
+from keyturn.cli.options import database_option
+from keyturn.composition import Services, open_services
+from keyturn.errors import CannotStart
+from keyturn.logs import configure_logs
+from keyturn.settings import Settings, read_settings
+from keyturn.web.app import create_app
+from keyturn.web.server import APPLICATION, bind, server_config
+
+MAX_WORKERS = 64
+
+
+@click.command()
+@click.option("--host", help="The address to listen on. [env: KEYTURN_HOST; default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65_535), help="The port. [env: KEYTURN_PORT; default: 8400]")
+@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), default=1, show_default=True)
+@click.option(
+    "--demo", is_flag=True, help="Make an administrator, a connection and a key, and show what to try."
+)
+@database_option
+@click.pass_context
+def serve(
+    context: click.Context,
+    host: str | None,
+    port: int | None,
+    workers: int,
+    *,
+    demo: bool,
+    database: str | None,
+) -> None:
+    """Run the server."""
+    settings = read_settings(os.environ, host=host, port=port, database=database)
+    configure_logs(settings.log_level, debug=bool(context.obj))
+    os.umask(0o077)
+    try:
+        listener = bind(settings)
+    except OSError as error:
+        raise CannotStart(_why_not_bound(error, settings)) from error
+    services = open_services(settings)
+    if demo:
+        click.echo(set_up_demonstration(services))
+    else:
+        _print_start(services)
+    # uvicorn raises the signal again once it has shut down; by then there is nothing left to do.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: None)
+    with listener:
+        if workers == 1:
+            uvicorn.Server(server_config(create_app(services), settings)).run(sockets=[listener])
+            return
+        services.close()
+        os.environ |= _as_environment(settings)
+        config = server_config(APPLICATION, settings, workers=workers)
+        Multiprocess(config, sockets=[listener]).run()
+
+
+def _print_start(services: Services) -> None:
+    """Say where the server is, and on the very first start how to make the first administrator."""
+    url = services.settings.public_url
+    code = services.installation.new_setup_code()
+    if code is None:
+        click.echo(f"Keyturn serves {url}")
+        return
+    click.echo(
+        f"Keyturn serves {url}\n\nThere is no user yet. Open this link to make the first administrator; it "
+        f"works once:\n\n    {url}/setup#{code}\n"
+    )
+
+
+def _why_not_bound(error: OSError, settings: Settings) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return (
+                f"Port {settings.port} on {settings.host} is in use: stop what uses it, or choose another "
+                "with --port."
+            )
+        case errno.EACCES:
+            return f"This user may not listen on port {settings.port}: choose one above 1023 with --port."
+        case _:
+            return f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}."
+
+
+def _as_environment(settings: Settings) -> dict[str, str]:
+    """Return what makes worker processes read these settings: the options that were given by hand."""
+    return {
+        "KEYTURN_DATABASE": settings.database,
+        "KEYTURN_HOST": settings.host,
+        "KEYTURN_PORT": str(settings.port),
+    }

@@ -1,0 +1,91 @@
+"""`keyturn admin user …`."""
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from keyturn.cli.options import database_option, opened_services, password_option, read_passphrase
+from keyturn.core.principal import Permission
+from keyturn.core.times import readable_time
+from keyturn.services.audit import COMMAND_LINE
+
+
+@click.group()
+def user() -> None:
+    """Add, list and stop people."""
+
+
+@user.command()
+@click.argument("userid")
+@click.option("--name", help="The person's full name.")
+@click.option("--email", help="Their e-mail address.")
+@click.option(
+    "--permission",
+    "permissions",
+    multiple=True,
+    type=click.Choice([permission.value for permission in Permission]),
+    help="What they may do; may be given several times. [default: CREATE_PROJECT]",
+)
+@password_option
+@database_option
+def add(
+    userid: str,
+    name: str | None,
+    email: str | None,
+    permissions: tuple[str, ...],
+    *,
+    password_stdin: bool,
+    database: str | None,
+) -> None:
+    """Add a person who signs in as USERID."""
+    with opened_services(database) as services:
+        record = services.accounts.add(
+            COMMAND_LINE,
+            userid=userid,
+            name=name,
+            email=email,
+            password=read_passphrase(from_stdin=password_stdin),
+            permissions=frozenset(permissions) if permissions else None,
+        )
+    click.echo(f"Added {record.userid} with {', '.join(sorted(record.permissions))}.")
+
+
+@user.command("list")
+@database_option
+def list_users(database: str | None) -> None:
+    """List all people."""
+    table = Table("id", "user", "name", "permissions", "last sign-in", "state", box=None)
+    with opened_services(database) as services:
+        for record in services.accounts.list_all():
+            table.add_row(
+                str(record.user_id),
+                record.userid,
+                record.profile.name or "",
+                " ".join(sorted(record.permissions)),
+                readable_time(record.last_login_at) if record.last_login_at else "never",
+                "disabled" if record.is_disabled else "active",
+            )
+    Console().print(table)
+
+
+@user.command()
+@click.argument("userid")
+@click.option("--undo", is_flag=True, help="Let them in again. What was revoked stays revoked.")
+@database_option
+def disable(userid: str, *, undo: bool, database: str | None) -> None:
+    """Stop the sessions, keys and tokens of USERID at once."""
+    with opened_services(database) as services:
+        changed = services.accounts.set_disabled(COMMAND_LINE, userid, disabled=not undo)
+    state = "enabled" if undo else "disabled"
+    click.echo(f"{userid} is {state}." if changed else f"{userid} was {state} already.")
+
+
+@user.command()
+@click.argument("userid")
+@password_option
+@database_option
+def password(userid: str, *, password_stdin: bool, database: str | None) -> None:
+    """Set the passphrase of USERID and end all their sessions. Their keys stay."""
+    with opened_services(database) as services:
+        services.accounts.set_password(COMMAND_LINE, userid, read_passphrase(from_stdin=password_stdin))
+    click.echo(f"The passphrase of {userid} is set.")

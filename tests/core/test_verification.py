@@ -1,0 +1,395 @@
+"""The decision: each rule at exactly its instant, and no way for the dead to pass."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyturn.core.access_token import AccessTokenClaims
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.records import (
+    KeyForVerification,
+    OwnerRecord,
+    SessionForVerification,
+    SessionKind,
+    SessionLimits,
+)
+from keyturn.core.verification import (
+    check_api_key,
+    check_session,
+    principal_of_key,
+    principal_of_key_token,
+    principal_of_session,
+    principal_of_session_token,
+)
+from keyturn.errors import CredentialRefused, Reason
+
+NOW = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+AROUND = [(-MILLISECOND, False), (timedelta(), True), (MILLISECOND, True)]
+"""How late it is, and whether the thing is dead by then."""
+
+OWNER = OwnerRecord(
+    user_id=7,
+    userid="ada@example.org",
+    iamid="bim",
+    name="Ada",
+    permissions=frozenset({"GOVERNANCE", "CREATE_PROJECT"}),
+    is_disabled=False,
+)
+KEY = KeyForVerification(key_id=42, owner=OWNER, expires_at=None, revoked_at=None, scopes=None)
+LIMITS = SessionLimits(idle=timedelta(hours=1), absolute=timedelta(hours=24))
+SESSION = SessionForVerification(
+    session_id=5,
+    kind=SessionKind.BROWSER,
+    owner=OWNER,
+    created_at=NOW - timedelta(minutes=30),
+    last_seen_at=NOW - timedelta(minutes=1),
+    expires_at=NOW + timedelta(hours=12),
+    ended_at=None,
+)
+CLAIMS = AccessTokenClaims(
+    iss="https://keys.example",
+    sub="7",
+    aud="https://api.example",
+    client_id="keyturn",
+    exp=int(NOW.timestamp()) + 600,
+    iat=int(NOW.timestamp()),
+    jti="j",
+    scope="",
+    kt_key=42,
+)
+SESSION_CLAIMS = AccessTokenClaims(
+    iss="https://keys.example",
+    sub="7",
+    aud="https://api.example",
+    client_id="keyturn",
+    exp=int(NOW.timestamp()) + 600,
+    iat=int(NOW.timestamp()),
+    jti="j",
+    scope="",
+    kt_session=5,
+)
+
+TIMES = st.integers(1_577_836_800, 2_051_222_400).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
+"""2020 to 2034."""
+OWNERS = st.builds(replace, st.just(OWNER), is_disabled=st.booleans())
+SCOPE_SETS = st.frozensets(st.sampled_from(["read", "write", "delete", "admin"]))
+KEYS = st.builds(
+    KeyForVerification,
+    key_id=st.integers(1, 2**31),
+    owner=OWNERS,
+    expires_at=st.none() | TIMES,
+    revoked_at=st.none() | TIMES,
+    scopes=st.none() | SCOPE_SETS,
+)
+SESSIONS = st.builds(
+    SessionForVerification,
+    session_id=st.integers(1, 2**31),
+    kind=st.sampled_from(SessionKind),
+    owner=OWNERS,
+    created_at=TIMES,
+    last_seen_at=TIMES,
+    expires_at=TIMES,
+    ended_at=st.none() | TIMES,
+)
+
+
+def refusal_of_key(record: KeyForVerification | None, now: datetime = NOW) -> CredentialRefused:
+    with pytest.raises(CredentialRefused) as refusal:
+        check_api_key(record, now=now)
+    return refusal.value
+
+
+def refusal_of_session(
+    record: SessionForVerification | None, now: datetime = NOW, limits: SessionLimits = LIMITS
+) -> CredentialRefused:
+    with pytest.raises(CredentialRefused) as refusal:
+        check_session(record, limits, now=now)
+    return refusal.value
+
+
+def passes_key(record: KeyForVerification, now: datetime) -> bool:
+    try:
+        return check_api_key(record, now=now) is record
+    except CredentialRefused:
+        return False
+
+
+def passes_session(record: SessionForVerification, now: datetime, limits: SessionLimits = LIMITS) -> bool:
+    try:
+        return check_session(record, limits, now=now) is record
+    except CredentialRefused:
+        return False
+
+
+def test_a_good_key_passes() -> None:
+    """A key that is neither revoked nor expired, of an enabled owner, is handed back as it came."""
+    assert check_api_key(KEY, now=NOW) is KEY
+
+
+def test_an_unknown_key_is_refused_without_a_word() -> None:
+    """For a key that matched nothing the caller may be told no reason."""
+    refusal = refusal_of_key(None)
+    assert (refusal.reason, refusal.key_id, refusal.secret_matched) == (Reason.UNKNOWN, None, False)
+
+
+@pytest.mark.parametrize(("late_by", "dead"), AROUND)
+def test_a_key_dies_at_exactly_its_expiry(late_by: timedelta, dead: bool) -> None:
+    """K8: a key passes one millisecond before `expires_at`, and not at it or after it."""
+    record = replace(KEY, expires_at=NOW)
+    if dead:
+        refusal = refusal_of_key(record, NOW + late_by)
+        assert (refusal.reason, refusal.key_id, refusal.secret_matched) == (Reason.EXPIRED, 42, True)
+    else:
+        assert passes_key(record, NOW + late_by)
+
+
+@pytest.mark.parametrize("ago", [timedelta(days=-1), timedelta(), MILLISECOND, timedelta(days=400)])
+def test_a_revoked_key_is_dead_whatever_the_clock_says(ago: timedelta) -> None:
+    """A key with a time of revocation is refused, even if another node's clock wrote a later time."""
+    refusal = refusal_of_key(replace(KEY, revoked_at=NOW - ago))
+    assert (refusal.reason, refusal.key_id, refusal.secret_matched) == (Reason.REVOKED, 42, True)
+
+
+def test_a_disabled_owners_key_is_dead() -> None:
+    """While its owner is disabled, no key of theirs passes."""
+    refusal = refusal_of_key(replace(KEY, owner=replace(OWNER, is_disabled=True)))
+    assert (refusal.reason, refusal.key_id, refusal.secret_matched) == (Reason.OWNER_DISABLED, 42, True)
+
+
+@given(KEYS, TIMES)
+def test_a_key_passes_exactly_if_nothing_speaks_against_it(record: KeyForVerification, now: datetime) -> None:
+    """Nothing revoked, expired or disabled passes, and everything else does."""
+    dead = (
+        record.revoked_at is not None
+        or (record.expires_at is not None and now >= record.expires_at)
+        or record.owner.is_disabled
+    )
+    assert passes_key(record, now) is not dead
+
+
+@given(KEYS, TIMES, st.timedeltas(timedelta(), timedelta(days=2000)))
+def test_a_key_once_refused_stays_refused(
+    record: KeyForVerification, now: datetime, later: timedelta
+) -> None:
+    """Time alone never brings a key back."""
+    if not passes_key(record, now):
+        assert not passes_key(record, now + later)
+
+
+@given(KEYS, TIMES, TIMES)
+def test_a_further_fact_against_a_key_never_helps_it(
+    record: KeyForVerification, now: datetime, when: datetime
+) -> None:
+    """Revoking, disabling or an earlier expiry makes no refused key pass; the first two refuse every key."""
+    earlier = when if record.expires_at is None else min(record.expires_at, when)
+    assert passes_key(record, now) or not passes_key(replace(record, expires_at=earlier), now)
+    assert not passes_key(replace(record, revoked_at=when), now)
+    assert not passes_key(replace(record, owner=replace(record.owner, is_disabled=True)), now)
+
+
+def test_a_good_session_passes() -> None:
+    """A living session of an enabled owner is handed back as it came, of either kind."""
+    assert check_session(SESSION, LIMITS, now=NOW) is SESSION
+    token = replace(SESSION, kind=SessionKind.TOKEN)
+    assert check_session(token, LIMITS, now=NOW) is token
+
+
+def test_an_unknown_session_is_refused_without_a_word() -> None:
+    """For a session that matched nothing the caller may be told no reason."""
+    refusal = refusal_of_session(None)
+    assert (refusal.reason, refusal.secret_matched) == (Reason.UNKNOWN, False)
+
+
+@pytest.mark.parametrize("kind", SessionKind)
+@pytest.mark.parametrize(("late_by", "dead"), AROUND)
+def test_a_session_dies_at_exactly_its_expiry(kind: SessionKind, late_by: timedelta, dead: bool) -> None:
+    """A session of either kind passes one millisecond before `expires_at`, not at it or after it."""
+    record = replace(SESSION, kind=kind, expires_at=NOW)
+    if dead:
+        refusal = refusal_of_session(record, NOW + late_by)
+        assert (refusal.reason, refusal.secret_matched) == (Reason.EXPIRED, True)
+    else:
+        assert passes_session(record, NOW + late_by)
+
+
+@pytest.mark.parametrize("kind", SessionKind)
+@pytest.mark.parametrize(("late_by", "dead"), AROUND)
+def test_a_session_dies_at_exactly_its_absolute_limit(
+    kind: SessionKind, late_by: timedelta, dead: bool
+) -> None:
+    """However busy, a session of either kind ends when it is as old as the absolute limit."""
+    record = replace(SESSION, kind=kind, created_at=NOW - LIMITS.absolute)
+    at = NOW + late_by
+    if dead:
+        refusal = refusal_of_session(replace(record, last_seen_at=at), at)
+        assert (refusal.reason, refusal.secret_matched) == (Reason.EXPIRED, True)
+    else:
+        assert passes_session(replace(record, last_seen_at=at), at)
+
+
+@pytest.mark.parametrize(("late_by", "dead"), AROUND)
+def test_a_browser_session_dies_at_exactly_its_idle_limit(late_by: timedelta, dead: bool) -> None:
+    """A browser that was away for the idle limit has to sign in again."""
+    record = replace(SESSION, created_at=NOW - timedelta(hours=2), last_seen_at=NOW - LIMITS.idle)
+    if dead:
+        refusal = refusal_of_session(record, NOW + late_by)
+        assert (refusal.reason, refusal.secret_matched) == (Reason.EXPIRED, True)
+    else:
+        assert passes_session(record, NOW + late_by)
+
+
+def test_a_token_session_has_no_idle_limit() -> None:
+    """A token is not renewed by use, so that not using it does not end it."""
+    away = NOW - 3 * LIMITS.idle
+    record = replace(SESSION, kind=SessionKind.TOKEN, created_at=away, last_seen_at=away)
+    assert passes_session(record, NOW)
+
+
+def test_an_ended_session_is_dead() -> None:
+    """A session that was signed out is refused, whatever the clock says of when."""
+    for ended_at in (NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)):
+        refusal = refusal_of_session(replace(SESSION, ended_at=ended_at))
+        assert (refusal.reason, refusal.secret_matched) == (Reason.REVOKED, True)
+
+
+def test_a_disabled_owners_session_is_dead() -> None:
+    """While its owner is disabled, no session of theirs passes."""
+    refusal = refusal_of_session(replace(SESSION, owner=replace(OWNER, is_disabled=True)))
+    assert (refusal.reason, refusal.secret_matched) == (Reason.OWNER_DISABLED, True)
+
+
+@given(SESSIONS, TIMES)
+def test_a_session_passes_exactly_if_nothing_speaks_against_it(
+    record: SessionForVerification, now: datetime
+) -> None:
+    """Nothing ended, expired, too old, idle or disabled passes, and everything else does."""
+    dead = (
+        record.ended_at is not None
+        or now >= record.expires_at
+        or now - record.created_at >= LIMITS.absolute
+        or (record.kind is SessionKind.BROWSER and now - record.last_seen_at >= LIMITS.idle)
+        or record.owner.is_disabled
+    )
+    assert passes_session(record, now) is not dead
+
+
+@given(SESSIONS, TIMES, st.timedeltas(timedelta(), timedelta(days=2000)))
+def test_a_session_once_refused_stays_refused(
+    record: SessionForVerification, now: datetime, later: timedelta
+) -> None:
+    """Time alone never brings a session back."""
+    if not passes_session(record, now):
+        assert not passes_session(record, now + later)
+
+
+def test_a_time_without_a_zone_decides_nothing() -> None:
+    """A local time, which would shift every expiry by hours, is an error and never a yes."""
+    local = NOW.replace(tzinfo=None)
+    with pytest.raises(TypeError):
+        check_api_key(replace(KEY, expires_at=NOW), now=local)
+    with pytest.raises(TypeError):
+        check_session(SESSION, LIMITS, now=local)
+
+
+@pytest.mark.parametrize(
+    ("principal", "method", "key_id"),
+    [
+        (principal_of_key(KEY), AuthMethod.API_KEY, 42),
+        (principal_of_key_token(CLAIMS, KEY), AuthMethod.ACCESS_TOKEN, 42),
+        (principal_of_session_token(SESSION_CLAIMS, SESSION), AuthMethod.ACCESS_TOKEN, None),
+        (principal_of_session(SESSION), AuthMethod.SESSION, None),
+    ],
+    ids=["key", "key token", "session token", "session"],
+)
+def test_a_principal_is_the_owner_whole(principal: Principal, method: AuthMethod, key_id: int | None) -> None:
+    """Every way in gives the whole owner, how they came in, and the key they came by."""
+    assert principal == Principal(
+        user_id=7,
+        userid="ada@example.org",
+        iamid="bim",
+        name="Ada",
+        permissions=frozenset({"GOVERNANCE", "CREATE_PROJECT"}),
+        scopes=None,
+        method=method,
+        key_id=key_id,
+    )
+
+
+@pytest.mark.parametrize("sub", ["8", "07", " 7", "7 ", "", "ada@example.org", "7.0", "\u0667", "-7", "+7"])
+def test_a_token_of_another_owner_is_refused(sub: str) -> None:
+    """A token names its owner by the exact decimal id, and the record must be that owner's."""
+    with pytest.raises(CredentialRefused) as by_key:
+        principal_of_key_token(AccessTokenClaims(**fields(CLAIMS) | {"sub": sub}), KEY)
+    with pytest.raises(CredentialRefused) as by_session:
+        principal_of_session_token(AccessTokenClaims(**fields(SESSION_CLAIMS) | {"sub": sub}), SESSION)
+    for refusal in (by_key.value, by_session.value):
+        assert (refusal.reason, refusal.secret_matched) == (Reason.CLAIMS, False)
+
+
+def fields(claims: AccessTokenClaims) -> dict[str, Any]:
+    return {name: getattr(claims, name) for name in claims.__struct_fields__}
+
+
+def with_scope(claims: AccessTokenClaims, scope: str) -> AccessTokenClaims:
+    return AccessTokenClaims(**fields(claims) | {"scope": scope})
+
+
+@given(st.none() | SCOPE_SETS, SCOPE_SETS)
+def test_a_token_is_never_wider_than_its_key(of_key: frozenset[str] | None, of_token: frozenset[str]) -> None:
+    """T15: a token opens what both it and its key name; where one names nothing, what the other names."""
+    claims = with_scope(CLAIMS, " ".join(sorted(of_token)))
+    scopes = principal_of_key_token(claims, replace(KEY, scopes=of_key)).scopes
+    if of_key is not None:
+        assert scopes is not None
+        assert scopes <= of_key
+    if of_token:
+        assert scopes is not None
+        assert scopes <= of_token
+    if scopes is not None:
+        assert scopes == frozenset.intersection(
+            *(named for named in (of_key, of_token or None) if named is not None)
+        )
+
+
+def test_a_token_that_shares_no_scope_with_its_key_opens_nothing() -> None:
+    """T15: no common scope is an empty set, which opens nothing, and not None, which would open all."""
+    record = replace(KEY, scopes=frozenset({"write"}))
+    assert principal_of_key_token(with_scope(CLAIMS, "read"), record).scopes == frozenset()
+
+
+def test_a_key_without_any_scope_gives_tokens_without_any() -> None:
+    """T15: a key narrowed to nothing cannot be widened by a token that names no scope."""
+    assert principal_of_key_token(CLAIMS, replace(KEY, scopes=frozenset())).scopes == frozenset()
+    assert principal_of_key(replace(KEY, scopes=frozenset())).scopes == frozenset()
+
+
+@pytest.mark.parametrize("scope", [" ", "\t", "\u00a0"])
+def test_a_scope_of_white_space_does_not_open_everything(scope: str) -> None:
+    """Only the empty scope means "not narrowed": another text that names no scope never does."""
+    try:
+        principal = principal_of_key_token(with_scope(CLAIMS, scope), KEY)
+    except CredentialRefused:
+        return
+    assert principal.scopes is not None
+
+
+@pytest.mark.parametrize("space", ["\u00a0", "\x1f", "\n"])
+def test_only_a_space_parts_two_scopes(space: str) -> None:
+    """RFC 6749, section 3.3: scopes are parted by U+0020 alone, so nothing else makes one scope of two."""
+    try:
+        principal = principal_of_key_token(with_scope(CLAIMS, f"read{space}admin"), KEY)
+    except CredentialRefused:
+        return
+    assert principal.scopes is not None
+    assert "admin" not in principal.scopes
+
+
+def test_a_session_token_is_never_wider_than_it_says() -> None:
+    """T15: a token for a password that names scopes opens those, not all that its owner may."""
+    principal = principal_of_session_token(with_scope(SESSION_CLAIMS, "read"), SESSION)
+    assert principal.scopes == frozenset({"read"})

@@ -1,0 +1,60 @@
+"""A real server on a real socket, in a thread of the test process."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from keyturn.composition import Services, open_services
+from keyturn.services.passwords import CHEAPEST
+from keyturn.settings import read_settings
+from keyturn.web.app import create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keyturn.system import System
+
+START_TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """Where it listens, and what it serves."""
+
+    url: str
+    services: Services
+
+
+@contextmanager
+def running_server(
+    database: str, system: System | None = None, **settings: object
+) -> Iterator[RunningServer]:
+    """Serve `database` on a free loopback port until the block ends."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        chosen = read_settings({"KEYTURN_DATABASE": database}, port=port, **settings)
+        services = open_services(chosen, system, hashing=CHEAPEST)
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(services), log_config=None, access_log=False, server_header=False)
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError("the server did not start")
+            time.sleep(0.01)
+        try:
+            yield RunningServer(chosen.public_url, services)
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -106,16 +106,15 @@ def create_framework_app(services: Services) -> Litestar:
         finally:
             services.close()
 
+    profile_router = Router(
+        "/",
+        route_handlers=PROFILE_PAGES,
+        dependencies={"visitor": Provide(require_visitor, sync_to_thread=True)},
+    )
     return Litestar(
-        route_handlers=[
-            *API_ROUTES,
-            *OPEN_PAGES,
-            Router(
-                "/",
-                route_handlers=PROFILE_PAGES,
-                dependencies={"visitor": Provide(require_visitor, sync_to_thread=True)},
-            ),
-        ],
+        # One router, since Litestar 2.25 wraps a handler into a thread twice if another one for the same
+        # path is registered after it.
+        route_handlers=[Router("/", route_handlers=[*API_ROUTES, *OPEN_PAGES, profile_router])],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "pages": Provide(lambda: pages, sync_to_thread=False),

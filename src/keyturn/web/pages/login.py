@@ -44,7 +44,7 @@ def login_page(
     pages: InjectedPages,
     then: str | None = None,
     notice: str | None = None,
-) -> Response[str] | Redirect:
+) -> Response[str]:
     """Show the form; send a person who is signed in on."""
     target = _target(then)
     if find_visitor(request, services) is not None:
@@ -55,7 +55,7 @@ def login_page(
 @post("/login", include_in_schema=False, sync_to_thread=True)
 def log_in(
     request: AnyRequest, body: bytes, services: InjectedServices, pages: InjectedPages, origin: InjectedOrigin
-) -> Response[str] | Redirect:
+) -> Response[str]:
     """Start a session with a new id, and end the one that this browser had."""
     form = open_form(request, body, services)
     target = _target(form.get("next"))
@@ -92,7 +92,7 @@ def setup_page(services: InjectedServices, pages: InjectedPages) -> Response[str
 @post("/setup", include_in_schema=False, sync_to_thread=True)
 def set_up(
     request: AnyRequest, body: bytes, services: InjectedServices, pages: InjectedPages, origin: InjectedOrigin
-) -> Response[str] | Redirect:
+) -> Response[str]:
     """Make the first administrator with the printed code, once."""
     _check_setup_is_open(services)
     form = open_form(request, body, services)

@@ -37,7 +37,7 @@ def save_details(
     pages: InjectedPages,
     visitor: InjectedVisitor,
     origin: InjectedOrigin,
-) -> Response[str] | Redirect:
+) -> Response[str]:
     """Store the fields that were sent."""
     form = session_form(request, body, services, visitor)
     fields = {name: form[name] for name in PROFILE_LIMITS if name in form}
@@ -120,7 +120,7 @@ def change_password(
     pages: InjectedPages,
     visitor: InjectedVisitor,
     origin: InjectedOrigin,
-) -> Response[str] | Redirect:
+) -> Response[str]:
     """Change the passphrase for one who knows the old one."""
     form = session_form(request, body, services, visitor)
     try:

@@ -13,9 +13,12 @@ from litestar import Litestar, MediaType, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.response import Redirect
+from litestar.types import Method
+from litestar.types.internal_types import PathParameterDefinition
 
 from keyturn import __version__
 from keyturn.composition import Services, open_services
@@ -33,18 +36,20 @@ from keyturn.web.pages.sessions import LoginNeeded, find_visitor, require_visito
 from keyturn.web.requests import AnyRequest, note_failure, origin_of, principal_of
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
 
-API_ROUTES = (
+OPEN_API_ROUTES = (
     authentication.exchange,
     authentication.log_in,
+    system.live,
+    system.ready,
+    system.jwks,
+    system.openapi,
+)
+PROTECTED_API_ROUTES = (
     keys.create_key,
     keys.list_keys,
     keys.delete_key,
     people.current_user,
     data.get_connection,
-    system.live,
-    system.ready,
-    system.jwks,
-    system.openapi,
 )
 OPEN_PAGES = (
     login.home,
@@ -72,6 +77,8 @@ PROFILE_PAGES = (
 )
 
 _CREDENTIAL = "Authorization"
+_OLDER_GENERATION = "bim"
+"""What the older generation of paths begins with (reference, section 1.2)."""
 
 
 def from_environment() -> Gate:
@@ -106,15 +113,14 @@ def create_framework_app(services: Services) -> Litestar:
         finally:
             services.close()
 
+    protected_router = Router("/", route_handlers=PROTECTED_API_ROUTES, security=[{_CREDENTIAL: []}])
     profile_router = Router(
         "/",
         route_handlers=PROFILE_PAGES,
         dependencies={"visitor": Provide(require_visitor, sync_to_thread=True)},
     )
     return Litestar(
-        # One router, since Litestar 2.25 wraps a handler into a thread twice if another one for the same
-        # path is registered after it.
-        route_handlers=[Router("/", route_handlers=[*API_ROUTES, *OPEN_PAGES, profile_router])],
+        route_handlers=[*OPEN_API_ROUTES, *OPEN_PAGES, protected_router, profile_router],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "pages": Provide(lambda: pages, sync_to_thread=False),
@@ -218,6 +224,14 @@ def _secrets_pattern(settings: Settings) -> re.Pattern[str]:
     )
 
 
+def _operation_id(
+    handler: HTTPRouteHandler, _method: Method, components: list[str | PathParameterDefinition]
+) -> str:
+    """Name an operation after its function; the newer, shorter one of two paths gets a name of its own."""
+    is_shorter_twin = len(handler.paths) > 1 and components[0] != _OLDER_GENERATION
+    return handler.handler_name + ("_short_path" if is_shorter_twin else "")
+
+
 def _openapi() -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Keyturn",
@@ -233,7 +247,7 @@ def _openapi() -> OpenAPIConfig:
                 )
             }
         ),
-        security=[{_CREDENTIAL: []}],
+        operation_id_creator=_operation_id,
         path="/docs/schema",
         render_plugins=[],
     )

@@ -1,7 +1,10 @@
 """The framework's request, with what the gate put into it."""
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from functools import partial, wraps
+from typing import Annotated, Any, ParamSpec, TypeVar
 
+from anyio import to_thread
 from litestar import Request
 from litestar.params import Dependency
 
@@ -10,12 +13,28 @@ from keyturn.core.principal import Principal
 from keyturn.errors import KeyturnError
 from keyturn.services.audit import Origin
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 AnyRequest = Request[Any, Any, Any]
 
 # What handlers are given. They are ours already, so the framework need not check them.
 InjectedServices = Annotated[Services, Dependency(skip_validation=True)]
 InjectedPrincipal = Annotated[Principal, Dependency(skip_validation=True)]
 InjectedOrigin = Annotated[Origin, Dependency(skip_validation=True)]
+
+
+def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Run a handler, which is plain code that waits for the database, in a thread.
+
+    Litestar's own `sync_to_thread` wraps a handler anew for each of its paths (2.25).
+    """
+
+    @wraps(handler)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await to_thread.run_sync(partial(handler, *args, **kwargs))
+
+    return run
 
 
 def principal_of(request: AnyRequest) -> Principal:

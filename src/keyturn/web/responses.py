@@ -156,9 +156,13 @@ def _body(status: int, message: str, validation: list[Validation] | None = None)
     return ErrorBody(int(known), _ERROR_NAMES.get(known, known.phrase), message, validation)
 
 
+ANY_ROUTE = (MALFORMED, INVALID, UNAVAILABLE)
+"""What any route that reads input or the database may answer."""
+
+
 def documented(*statuses: HTTPStatus) -> dict[int, Any]:
-    """Return how the OpenAPI description tells of these errors."""
+    """Return how the OpenAPI description tells of these errors, and of those that any route may answer."""
     return {
         int(status): ResponseSpec(ErrorBody, generate_examples=False, description=status.phrase)
-        for status in statuses
+        for status in sorted({*statuses, *ANY_ROUTE})
     }

@@ -13,15 +13,10 @@ from keyturn.services.tokens import IssuedToken
 from keyturn.web.api.bodies import FORM, media_type, read_form, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import TokenView
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
 from keyturn.web.responses import documented
 
-_ERRORS = documented(
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.SERVICE_UNAVAILABLE,
-)
+_ERRORS = documented(HTTPStatus.UNAUTHORIZED)
 
 
 class ExchangeBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,15 +35,14 @@ class LoginBody(msgspec.Struct, forbid_unknown_fields=True):
 @post(
     ["/bim/apikey/authenticate", "/apikey/authenticate"],
     status_code=HTTPStatus.OK,
-    sync_to_thread=True,
     responses=_ERRORS,
-    security=[],
     tags=["Authentication"],
     operation_class=with_body(
         ExchangeBody, form=True, description="The key; or no body, with the key in Authorization."
     ),
     summary="Exchange an API key for a bearer token",
 )
+@in_thread
 def exchange(
     request: AnyRequest, body: bytes, services: InjectedServices, origin: InjectedOrigin
 ) -> TokenView:
@@ -67,13 +61,12 @@ def exchange(
 @post(
     "/bim/iam/{iamid:str}/user/authenticate",
     status_code=HTTPStatus.OK,
-    sync_to_thread=True,
     responses=_ERRORS,
-    security=[],
     tags=["Authentication"],
     operation_class=with_body(LoginBody, description="User name and passphrase."),
     summary="Sign in with a passphrase",
 )
+@in_thread
 def log_in(
     iamid: str, request: AnyRequest, body: bytes, services: InjectedServices, origin: InjectedOrigin
 ) -> TokenView:

@@ -5,19 +5,17 @@ from http import HTTPStatus
 from litestar import get
 
 from keyturn.web.api.views import ConnectionView
-from keyturn.web.requests import InjectedPrincipal, InjectedServices
+from keyturn.web.requests import InjectedPrincipal, InjectedServices, in_thread
 from keyturn.web.responses import documented
 
 
 @get(
     "/data/connection/{connection_key:str}",
-    sync_to_thread=True,
-    responses=documented(
-        HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND
-    ),
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
     tags=["Connections"],
     summary="Read a connection",
 )
+@in_thread
 def get_connection(
     connection_key: str, services: InjectedServices, principal: InjectedPrincipal
 ) -> ConnectionView:

@@ -12,7 +12,7 @@ from keyturn.errors import NotFound
 from keyturn.web.api.bodies import read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, NewApiKeyView
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedPrincipal, InjectedServices
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedPrincipal, InjectedServices, in_thread
 from keyturn.web.responses import documented
 
 MAX_PAGE = 200
@@ -34,18 +34,12 @@ class DeletedKey(msgspec.Struct, frozen=True):
 @post(
     ["/bim/apikey", "/apikey"],
     status_code=HTTPStatus.OK,
-    sync_to_thread=True,
-    responses=documented(
-        HTTPStatus.BAD_REQUEST,
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-    ),
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     operation_class=with_body(NewKeyBody, description="May be left out."),
     tags=["API keys"],
     summary="Generate an API key",
 )
+@in_thread
 def create_key(
     request: AnyRequest,
     body: bytes,
@@ -72,15 +66,14 @@ def create_key(
 
 @get(
     ["/bim/iam/{iamid:str}/user/{userid:str}/apikeys", "/iam/{iamid:str}/user/{userid:str}/apikeys"],
-    sync_to_thread=True,
     responses=documented(
-        HTTPStatus.BAD_REQUEST,
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.NOT_FOUND,
     ),
     tags=["API keys"],
     summary="List a user's API keys",
 )
+@in_thread
 def list_keys(
     iamid: str,
     userid: str,
@@ -99,11 +92,11 @@ def list_keys(
 @delete(
     ["/bim/apikey/{keyid:int}", "/apikey/{keyid:int}"],
     status_code=HTTPStatus.OK,
-    sync_to_thread=True,
-    responses=documented(HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
     tags=["API keys"],
     summary="Delete an API key",
 )
+@in_thread
 def delete_key(
     keyid: int, services: InjectedServices, principal: InjectedPrincipal, origin: InjectedOrigin
 ) -> DeletedKey:

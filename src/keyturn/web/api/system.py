@@ -1,12 +1,11 @@
 """What operators and verifiers ask: health, the public signing keys, the description of the API."""
 
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from litestar import Response, get
 
-from keyturn.web.requests import AnyRequest, InjectedServices
+from keyturn.web.requests import AnyRequest, InjectedServices, in_thread
 from keyturn.web.responses import documented
 
 JWKS_MAX_AGE_SECONDS = 300
@@ -25,7 +24,7 @@ class Jwks(msgspec.Struct, frozen=True):
     keys: list[dict[str, str]]
 
 
-@get("/health/live", sync_to_thread=False, security=[], tags=["Health"], summary="Is the process alive")
+@get("/health/live", sync_to_thread=False, tags=["Health"], summary="Is the process alive")
 def live() -> Health:
     """Answer as soon as the server runs. A failure means: restart it."""
     return Health("ok", {})
@@ -33,12 +32,11 @@ def live() -> Health:
 
 @get(
     "/health/ready",
-    sync_to_thread=True,
-    security=[],
     tags=["Health"],
     summary="Can it do its work",
-    responses=documented(HTTPStatus.SERVICE_UNAVAILABLE),
+    responses=documented(),
 )
+@in_thread
 def ready(services: InjectedServices) -> Health:
     """Answer 200 if the database answers, 503 if not. A failure means: send no requests here."""
     services.store.installation.revision()
@@ -48,7 +46,6 @@ def ready(services: InjectedServices) -> Health:
 @get(
     "/.well-known/jwks.json",
     sync_to_thread=False,
-    security=[],
     tags=["Authentication"],
     summary="The keys that sign bearer tokens",
 )

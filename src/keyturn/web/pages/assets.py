@@ -8,6 +8,7 @@ from litestar import Response, get
 
 from keyturn.errors import NotFound
 from keyturn.web.pages.rendering import InjectedPages
+from keyturn.web.requests import in_thread
 
 _STATIC = files("keyturn.web") / "static"
 _SWAGGER = files("swagger_ui") / "static"
@@ -15,7 +16,8 @@ _SWAGGER_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
 _MAX_AGE_SECONDS = 3600
 
 
-@get("/static/{name:str}", include_in_schema=False, sync_to_thread=True)
+@get("/static/{name:str}", include_in_schema=False)
+@in_thread
 def static_file(name: str) -> Response[bytes]:
     """Answer one of our own files."""
     if name not in {entry.name for entry in _STATIC.iterdir()}:
@@ -23,13 +25,15 @@ def static_file(name: str) -> Response[bytes]:
     return _file(_STATIC / name)
 
 
-@get("/docs/api", include_in_schema=False, sync_to_thread=True)
+@get("/docs/api", include_in_schema=False)
+@in_thread
 def api_page(pages: InjectedPages) -> Response[str]:
     """Show the description of the API, to try out."""
     return pages.render("api_docs.html")
 
 
-@get("/docs/api/assets/{name:str}", include_in_schema=False, sync_to_thread=True)
+@get("/docs/api/assets/{name:str}", include_in_schema=False)
+@in_thread
 def api_page_asset(name: str) -> Response[bytes]:
     """Answer a file of Swagger UI."""
     if name not in _SWAGGER_FILES:

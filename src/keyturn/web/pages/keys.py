@@ -14,25 +14,33 @@ from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.keys import Lifetime
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
 
 DAY_CHOICES = (7, 30, 90, 365)
 PRESELECTED_DAYS = 90
 FORM_ID_BYTES = 16
+KEYS_PER_PAGE = 30
+"""So that a page of them stays under 60 KB."""
 MAX_LIFE = timedelta(days=3650)
 
 _NOTICES = {"revoked": "The key is revoked. It and every token made from it are refused from now on."}
 
 
-@get("/profile/keys", include_in_schema=False, sync_to_thread=True)
+@get("/profile/keys", include_in_schema=False)
+@in_thread
 def keys_page(
-    services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
+    services: InjectedServices,
+    pages: InjectedPages,
+    visitor: InjectedVisitor,
+    notice: str | None = None,
+    page: int = 1,
 ) -> Response[str]:
     """Show the person's keys, and the form for a new one."""
-    return _keys(services, pages, visitor, notice=_NOTICES.get(notice or ""))
+    return _keys(services, pages, visitor, notice=_NOTICES.get(notice or ""), page=page)
 
 
-@post("/profile/keys", include_in_schema=False, sync_to_thread=True)
+@post("/profile/keys", include_in_schema=False)
+@in_thread
 def create_key(
     request: AnyRequest,
     body: bytes,
@@ -76,7 +84,8 @@ def create_key(
     )
 
 
-@get("/profile/keys/{key_id:int}/revoke", include_in_schema=False, sync_to_thread=True)
+@get("/profile/keys/{key_id:int}/revoke", include_in_schema=False)
+@in_thread
 def revoke_page(
     key_id: int, services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor
 ) -> Response[str]:
@@ -88,7 +97,8 @@ def revoke_page(
     return pages.render("profile_key_revoke.html", visitor, tab="keys", key=_shown(record, now))
 
 
-@post("/profile/keys/{key_id:int}/revoke", include_in_schema=False, sync_to_thread=True)
+@post("/profile/keys/{key_id:int}/revoke", include_in_schema=False)
+@in_thread
 def revoke_key(
     key_id: int,
     request: AnyRequest,
@@ -109,19 +119,27 @@ def _keys(
     visitor: Visitor,
     *,
     notice: str | None = None,
+    page: int = 1,
     error: InvalidInput | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     now = services.system.now()
     records = services.keys.list_own(visitor.session.principal)
-    shown = [_shown(record, now) for record in records]
-    shown.sort(key=lambda key: key["state"] != KeyState.ACTIVE.value)
+    records.sort(key=lambda record: record.state(now) is not KeyState.ACTIVE)
+    active_count = sum(record.state(now) is KeyState.ACTIVE for record in records)
+    page_count = max(1, -(-len(records) // KEYS_PER_PAGE))
+    page = min(max(page, 1), page_count)
+    on_page = records[(page - 1) * KEYS_PER_PAGE : page * KEYS_PER_PAGE]
     return pages.render(
         "profile_keys.html",
         visitor,
         status=HTTPStatus.OK if error is None else HTTPStatus.UNPROCESSABLE_ENTITY,
         tab="keys",
-        keys=shown,
+        keys=[_shown(record, now) for record in on_page],
+        active_count=active_count,
+        ended_count=len(records) - active_count,
+        page=page,
+        page_count=page_count,
         expiry_choices=_choices(allows_never=services.keys.allows_never),
         tomorrow=(now + timedelta(days=1)).date().isoformat(),
         form_id=base64url_encode(services.system.random_bytes(FORM_ID_BYTES)).decode("ascii"),

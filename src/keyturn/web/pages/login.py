@@ -19,7 +19,7 @@ from keyturn.web.pages.sessions import (
     session_cookie,
     session_form,
 )
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
 from keyturn.web.responses import response_of
 
 START = "/profile"
@@ -37,7 +37,8 @@ def home() -> Redirect:
     return see_other(START)
 
 
-@get("/login", include_in_schema=False, sync_to_thread=True)
+@get("/login", include_in_schema=False)
+@in_thread
 def login_page(
     request: AnyRequest,
     services: InjectedServices,
@@ -52,7 +53,8 @@ def login_page(
     return pages.render("login.html", notice=_NOTICES.get(notice or ""), values={"next": target})
 
 
-@post("/login", include_in_schema=False, sync_to_thread=True)
+@post("/login", include_in_schema=False)
+@in_thread
 def log_in(
     request: AnyRequest, body: bytes, services: InjectedServices, pages: InjectedPages, origin: InjectedOrigin
 ) -> Response[str]:
@@ -74,7 +76,8 @@ def log_in(
     return see_other(target, session_cookie(services, started.cookie))
 
 
-@post("/logout", include_in_schema=False, sync_to_thread=True)
+@post("/logout", include_in_schema=False)
+@in_thread
 def log_out(request: AnyRequest, body: bytes, services: InjectedServices, origin: InjectedOrigin) -> Redirect:
     """End the session on the server, and let the browser forget it."""
     session_form(request, body, services, require_visitor(request, services))
@@ -82,14 +85,16 @@ def log_out(request: AnyRequest, body: bytes, services: InjectedServices, origin
     return see_other("/login?notice=signed-out", expired_cookie(services))
 
 
-@get("/setup", include_in_schema=False, sync_to_thread=True)
+@get("/setup", include_in_schema=False)
+@in_thread
 def setup_page(services: InjectedServices, pages: InjectedPages) -> Response[str]:
     """Show the form that makes the first administrator, while there is no user."""
     _check_setup_is_open(services)
     return pages.render("setup.html")
 
 
-@post("/setup", include_in_schema=False, sync_to_thread=True)
+@post("/setup", include_in_schema=False)
+@in_thread
 def set_up(
     request: AnyRequest, body: bytes, services: InjectedServices, pages: InjectedPages, origin: InjectedOrigin
 ) -> Response[str]:

@@ -11,7 +11,7 @@ from keyturn.errors import InvalidInput, TooBusy
 from keyturn.services.accounts import PROFILE_LIMITS
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
 
 _NOTICES = {
     "saved": "Your details are saved.",
@@ -21,7 +21,8 @@ _NOTICES = {
 }
 
 
-@get("/profile", include_in_schema=False, sync_to_thread=True)
+@get("/profile", include_in_schema=False)
+@in_thread
 def details_page(
     services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
 ) -> Response[str]:
@@ -29,7 +30,8 @@ def details_page(
     return _details(services, pages, visitor, notice=_NOTICES.get(notice or ""))
 
 
-@post("/profile", include_in_schema=False, sync_to_thread=True)
+@post("/profile", include_in_schema=False)
+@in_thread
 def save_details(
     request: AnyRequest,
     body: bytes,
@@ -48,7 +50,8 @@ def save_details(
     return see_other("/profile?notice=saved")
 
 
-@get("/profile/sessions", include_in_schema=False, sync_to_thread=True)
+@get("/profile/sessions", include_in_schema=False)
+@in_thread
 def sessions_page(
     services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
 ) -> Response[str]:
@@ -75,7 +78,8 @@ def sessions_page(
     )
 
 
-@post("/profile/sessions/{session_id:int}/end", include_in_schema=False, sync_to_thread=True)
+@post("/profile/sessions/{session_id:int}/end", include_in_schema=False)
+@in_thread
 def end_session(
     session_id: int,
     request: AnyRequest,
@@ -90,7 +94,8 @@ def end_session(
     return see_other("/profile/sessions?notice=session-ended")
 
 
-@post("/profile/sessions/end-others", include_in_schema=False, sync_to_thread=True)
+@post("/profile/sessions/end-others", include_in_schema=False)
+@in_thread
 def end_other_sessions(
     request: AnyRequest,
     body: bytes,
@@ -104,7 +109,8 @@ def end_other_sessions(
     return see_other("/profile/sessions?notice=sessions-ended")
 
 
-@get("/profile/security", include_in_schema=False, sync_to_thread=True)
+@get("/profile/security", include_in_schema=False)
+@in_thread
 def security_page(
     services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
 ) -> Response[str]:
@@ -112,7 +118,8 @@ def security_page(
     return _security(services, pages, visitor, notice=_NOTICES.get(notice or ""))
 
 
-@post("/profile/security", include_in_schema=False, sync_to_thread=True)
+@post("/profile/security", include_in_schema=False)
+@in_thread
 def change_password(
     request: AnyRequest,
     body: bytes,

@@ -19,7 +19,8 @@ from keyturn.web.api.bodies import FORM, media_type, read_form
 from keyturn.web.requests import AnyRequest, InjectedServices
 
 _FORM_EXPIRED = "This form was not sent from this site, or its session has ended. Go back, reload, try again."
-_FOREIGN_FETCH_SITES = frozenset({"cross-site", "same-site"})
+_OWN_FETCH_SITES = frozenset({"same-origin", "none"})
+"""Ours, or a person who typed the address (W3C Fetch Metadata)."""
 
 
 class LoginNeeded(Exception):
@@ -111,16 +112,18 @@ def session_form(request: AnyRequest, body: bytes, services: Services, visitor: 
 def check_same_origin(request: AnyRequest, services: Services) -> None:
     """Raise `ForeignForm` if the browser says that another site's page made this request.
 
-    Browsers send `Origin` with every POST, and `Sec-Fetch-Site` with every request.
+    `Sec-Fetch-Site` decides where there is one: no script can set it. `Origin` is "null" on our own forms,
+    since the pages ask for no referrer (Fetch, "append a request Origin header"), and is judged only
+    beside that or when it names a site.
     """
-    if request.headers.get("sec-fetch-site") in _FOREIGN_FETCH_SITES:
+    site = request.headers.get("sec-fetch-site")
+    if site is not None and site not in _OWN_FETCH_SITES:
         raise ForeignForm(_FORM_EXPIRED)
     origin = request.headers.get("origin")
-    if origin is None:
+    if origin is None or (origin == "null" and site is not None):
         return
     found = urlsplit(origin)
-    host = request.headers.get("host", "")
-    if origin != services.settings.public_url and not (
-        found.scheme in {"http", "https"} and found.netloc.lower() == host.lower()
-    ):
+    own_host = request.headers.get("host", "").lower()
+    is_own = found.scheme in {"http", "https"} and found.netloc.lower() == own_host
+    if not is_own and origin != services.settings.public_url:
         raise ForeignForm(_FORM_EXPIRED)

@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -15,6 +15,7 @@ from keyturn.composition import Services, open_services
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.web.app import create_app
+from keyturn.web.server import server_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +34,15 @@ class RunningServer:
 
 
 @contextmanager
+def running_app(app: Any) -> Iterator[str]:
+    """Serve any ASGI application on a free loopback port until the block ends; yield its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        with _serving(app, listener):
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
 def running_server(
     database: str, system: System | None = None, **settings: object
 ) -> Iterator[RunningServer]:
@@ -43,18 +53,22 @@ def running_server(
         port = listener.getsockname()[1]
         chosen = read_settings({"KEYTURN_DATABASE": database}, port=port, **settings)
         services = open_services(chosen, system, hashing=CHEAPEST)
-        server = uvicorn.Server(
-            uvicorn.Config(create_app(services), log_config=None, access_log=False, server_header=False)
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not server.started:
-            if not thread.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError("the server did not start")
-            time.sleep(0.01)
-        try:
+        with _serving(create_app(services), listener):
             yield RunningServer(chosen.public_url, services)
-        finally:
-            server.should_exit = True
-            thread.join()
+
+
+@contextmanager
+def _serving(app: Any, listener: socket.socket) -> Iterator[None]:
+    server = uvicorn.Server(server_config(app, read_settings({})))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise RuntimeError("the server did not start")
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join()

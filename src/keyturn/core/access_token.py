@@ -15,6 +15,7 @@ Each part is base64url and has one spelling:
   (r, n - s) would be a second spelling of the same token.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,11 @@ SIGNATURE_BYTES = 64
 CLOCK_SKEW = timedelta(seconds=30)
 """How far in the future another node's `iat` may lie. `exp` gets no leeway."""
 
+_ALGORITHM_OF_CURVE: dict[tuple[Any, Any], Algorithm] = {
+    ("EC", "P-256"): "ES256",
+    ("OKP", "Ed25519"): "EdDSA",
+}
+_KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y"})
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
@@ -82,8 +88,8 @@ class SigningKey:
 
     @classmethod
     def from_jwk(cls, jwk: dict[str, Any]) -> "SigningKey":
-        """Read a private JWK (RFC 7517) that `generate_signing_key` wrote."""
-        algorithm: Algorithm = "ES256" if jwk["kty"] == "EC" else "EdDSA"
+        """Read a private JWK (RFC 7517) that `generate_signing_key` wrote; raise `ValueError` for another."""
+        algorithm = _algorithm_of(jwk)
         key = ECKey.import_key(jwk) if algorithm == "ES256" else OKPKey.import_key(jwk)
         header = {"alg": algorithm, "kid": jwk["kid"], "typ": "at+jwt"}
         return cls(jwk["kid"], algorithm, key, base64url_encode(msgspec.json.encode(header)))
@@ -117,6 +123,21 @@ def generate_signing_key(algorithm: Algorithm, kid: str) -> dict[str, Any]:
     return {**key.as_dict(private=True), "kid": kid}
 
 
+def _algorithm_of(jwk: dict[str, Any]) -> Algorithm:
+    """Return the one algorithm that this private key is for; raise `ValueError` unless it is ours."""
+    algorithm = _ALGORITHM_OF_CURVE.get((jwk.get("kty"), jwk.get("crv")))
+    if algorithm is None:
+        raise ValueError("a signing key is on P-256 or Ed25519")
+    if not isinstance(jwk.get("kid"), str) or _KID.fullmatch(jwk["kid"]) is None:
+        raise ValueError("the kid of a signing key is 1 to 64 letters, digits, '_' and '-'")
+    if "d" not in jwk:
+        raise ValueError("a signing key has its private half")
+    is_for_signing = jwk.get("use", "sig") == "sig" and "sign" in jwk.get("key_ops", ["sign"])
+    if not is_for_signing or jwk.get("alg", algorithm) != algorithm:
+        raise ValueError(f"the key is not for signing with {algorithm}")
+    return algorithm
+
+
 @dataclass(frozen=True, slots=True)
 class KeyRing:
     """The keys that sign and verify: one signs, each verifies what it has signed before."""
@@ -147,10 +168,13 @@ class AccessTokenFormat:
     """A longer-lived token is refused even when the signature is right."""
 
     def sign(self, claims: AccessTokenClaims, ring: KeyRing) -> str:
-        """Write the token."""
+        """Write the token; raise `ValueError` if it would be longer than a token may be."""
         key = ring.signing
         signing_input = key.header_segment + b"." + base64url_encode(msgspec.json.encode(claims))
-        return (signing_input + b"." + base64url_encode(key.sign(signing_input))).decode("ascii")
+        token = signing_input + b"." + base64url_encode(key.sign(signing_input))
+        if len(token) > MAX_TOKEN_BYTES:
+            raise ValueError("the scopes do not fit into a token")
+        return token.decode("ascii")
 
     def verify(self, token: bytes, ring: KeyRing, *, now: datetime) -> AccessTokenClaims:
         """Return the claims of `token`, or raise `CredentialRefused`.
@@ -185,8 +209,9 @@ class AccessTokenFormat:
                 raise CredentialRefused(Reason.SIGNATURE)
             raw = base64url_decode(payload)
             claims = _decode_claims(raw)
-        except (EncodingError, JoseError, msgspec.DecodeError) as error:
-            raise CredentialRefused(Reason.MALFORMED) from error
+        except (EncodingError, JoseError, msgspec.DecodeError, UnicodeDecodeError):
+            # The library's error quotes the claims.
+            raise CredentialRefused(Reason.MALFORMED) from None
         if msgspec.json.encode(claims) != raw:
             raise CredentialRefused(Reason.CLAIMS)
         return claims

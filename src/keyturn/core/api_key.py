@@ -35,6 +35,9 @@ FOREIGN_KEY_MAX_LENGTH = 128
 FOREIGN_KEY_MIN_BITS = 112
 """NIST SP 800-63B: a look-up secret of 112 bits may be stored under a plain hash."""
 
+FEW_DISTINCT_CHARACTERS = 8
+"""A random text of 112 bits shows more different characters than this, or was drawn from fewer."""
+
 LAST_CHARACTERS_SHOWN = 4
 
 _PREFIX = re.compile(r"[a-z][a-z0-9]{1,11}")
@@ -133,11 +136,14 @@ def mask(prefix: str, public_id: str | None, last_characters: str) -> str:
 def estimated_bits(text: str) -> float:
     """Estimate the bits in `text` if it was drawn at random from the smallest alphabet that holds it.
 
-    A character counts once for each of its distinct neighbours' worth: a text of few different
-    characters is worth no more than if drawn from just those.
+    A text that repeats itself is worth its period, and one of few different characters no more than if
+    it had been drawn from just those. Hyphens, as in a UUID, count for nothing.
     """
-    size = next((size for alphabet, size in _ALPHABETS if alphabet.fullmatch(text)), 2)
-    distinct = len(set(text.replace("-", "")))
-    # Random text of this length shows most of its alphabet; a repetitive one was not random.
-    effective = min(size, distinct * 2)
-    return len(text.replace("-", "")) * math.log2(max(effective, 1))
+    alphabet = next((size for pattern, size in _ALPHABETS if pattern.fullmatch(text)), 2)
+    drawn = text.replace("-", "")
+    if not drawn:
+        return 0.0
+    drawn = drawn[: (drawn + drawn).find(drawn, 1)]
+    distinct = len(set(drawn))
+    size = alphabet if distinct >= FEW_DISTINCT_CHARACTERS else distinct
+    return len(drawn) * math.log2(size)

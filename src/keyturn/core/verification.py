@@ -4,12 +4,15 @@ The caller has matched the whole secret already; only then may a refusal say why
 pure function, so that each rule can be tried at exactly its instant.
 """
 
+import re
 from datetime import datetime
 
 from keyturn.core.access_token import AccessTokenClaims
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import KeyForVerification, OwnerRecord, SessionForVerification, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
+
+_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 
 
 def check_api_key(record: KeyForVerification | None, *, now: datetime) -> KeyForVerification:
@@ -56,7 +59,7 @@ def principal_of_key(record: KeyForVerification) -> Principal:
 def principal_of_key_token(claims: AccessTokenClaims, record: KeyForVerification) -> Principal:
     """Return who calls with a token that was made from a key: never wider than the key is now."""
     _check_subject(claims, record.owner)
-    granted = frozenset(claims.scope.split()) or None
+    granted = _scopes_of(claims)
     if record.scopes is not None:
         granted = record.scopes if granted is None else granted & record.scopes
     return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=granted, key_id=record.key_id)
@@ -65,12 +68,22 @@ def principal_of_key_token(claims: AccessTokenClaims, record: KeyForVerification
 def principal_of_session_token(claims: AccessTokenClaims, record: SessionForVerification) -> Principal:
     """Return who calls with a token that was given for a password."""
     _check_subject(claims, record.owner)
-    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=None, key_id=None)
+    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=_scopes_of(claims), key_id=None)
 
 
 def principal_of_session(record: SessionForVerification) -> Principal:
     """Return who is signed in."""
     return _principal(record.owner, AuthMethod.SESSION, scopes=None, key_id=None)
+
+
+def _scopes_of(claims: AccessTokenClaims) -> frozenset[str] | None:
+    """Return the scopes of a token, None only for the empty text: it is not narrowed (RFC 6749, 3.3)."""
+    if claims.scope == "":
+        return None
+    scopes = claims.scope.split(" ")
+    if not all(_SCOPE.fullmatch(scope) for scope in scopes):
+        raise CredentialRefused(Reason.CLAIMS)
+    return frozenset(scopes)
 
 
 def _check_subject(claims: AccessTokenClaims, owner: OwnerRecord) -> None:

@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from anyio import to_thread
 from litestar import Request
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
@@ -19,9 +20,9 @@ T = TypeVar("T")
 AnyRequest = Request[Any, Any, Any]
 
 # What handlers are given. They are ours already, so the framework need not check them.
-InjectedServices = Annotated[Services, Dependency(skip_validation=True)]
-InjectedPrincipal = Annotated[Principal, Dependency(skip_validation=True)]
-InjectedOrigin = Annotated[Origin, Dependency(skip_validation=True)]
+InjectedServices = NamedDependency[SkipValidation[Services]]
+InjectedPrincipal = NamedDependency[SkipValidation[Principal]]
+InjectedOrigin = NamedDependency[SkipValidation[Origin]]
 
 
 def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:

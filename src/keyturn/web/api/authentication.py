@@ -5,6 +5,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import post
+from litestar.params import FromPath, RawBody
 
 from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
 from keyturn.core.times import wire_time
@@ -44,7 +45,7 @@ class LoginBody(msgspec.Struct, forbid_unknown_fields=True):
 )
 @in_thread
 def exchange(
-    request: AnyRequest, body: bytes, services: InjectedServices, origin: InjectedOrigin
+    request: AnyRequest, body: RawBody, services: InjectedServices, origin: InjectedOrigin
 ) -> TokenView:
     """Answer a bearer token for the key in the body, or for the raw key in `Authorization`.
 
@@ -68,7 +69,11 @@ def exchange(
 )
 @in_thread
 def log_in(
-    iamid: str, request: AnyRequest, body: bytes, services: InjectedServices, origin: InjectedOrigin
+    iamid: FromPath[str],
+    request: AnyRequest,
+    body: RawBody,
+    services: InjectedServices,
+    origin: InjectedOrigin,
 ) -> TokenView:
     """Answer a bearer token for a user name and passphrase. Built-in users have the iamid `bim`."""
     login = read_json(body, request.headers.get("content-type"), LoginBody)

@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from litestar import get
+from litestar.params import FromPath
 
 from keyturn.web.api.views import ConnectionView
 from keyturn.web.requests import InjectedPrincipal, InjectedServices, in_thread
@@ -17,7 +18,7 @@ from keyturn.web.responses import documented
 )
 @in_thread
 def get_connection(
-    connection_key: str, services: InjectedServices, principal: InjectedPrincipal
+    connection_key: FromPath[str], services: InjectedServices, principal: InjectedPrincipal
 ) -> ConnectionView:
     """Answer a connection without its secrets.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import delete, get, post
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from keyturn.core.principal import Permission
 from keyturn.errors import NotFound
@@ -42,12 +42,12 @@ class DeletedKey(msgspec.Struct, frozen=True):
 @in_thread
 def create_key(
     request: AnyRequest,
-    body: bytes,
+    body: RawBody,
     services: InjectedServices,
     principal: InjectedPrincipal,
     origin: InjectedOrigin,
     idempotency_key: Annotated[
-        str | None, Parameter(header="Idempotency-Key", min_length=1, max_length=200)
+        str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)
     ] = None,
 ) -> NewApiKeyView:
     """Make a key for the caller. `apikey` in the answer is its secret, which is never shown again.
@@ -75,12 +75,12 @@ def create_key(
 )
 @in_thread
 def list_keys(
-    iamid: str,
-    userid: str,
+    iamid: FromPath[str],
+    userid: FromPath[str],
     services: InjectedServices,
     principal: InjectedPrincipal,
-    size: Annotated[int, Parameter(ge=1, le=MAX_PAGE)] = MAX_PAGE,
-    offset: Annotated[int, Parameter(ge=0, le=1_000_000)] = 0,
+    size: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = MAX_PAGE,
+    offset: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 0,
 ) -> ApiKeyList:
     """Answer the user's keys without their secrets: one's own, or anybody's with USER_ADMIN."""
     user = services.accounts.find_visible(principal, iamid, userid, Permission.USER_ADMIN)
@@ -98,7 +98,7 @@ def list_keys(
 )
 @in_thread
 def delete_key(
-    keyid: int, services: InjectedServices, principal: InjectedPrincipal, origin: InjectedOrigin
+    keyid: FromPath[int], services: InjectedServices, principal: InjectedPrincipal, origin: InjectedOrigin
 ) -> DeletedKey:
     """Revoke one of the caller's keys, and with it every token that was made from it, at once."""
     services.keys.revoke_own(principal, keyid, origin)

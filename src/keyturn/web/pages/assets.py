@@ -5,6 +5,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 
 from litestar import Response, get
+from litestar.params import FromPath
 
 from keyturn.errors import NotFound
 from keyturn.web.pages.rendering import InjectedPages
@@ -18,7 +19,7 @@ _MAX_AGE_SECONDS = 3600
 
 @get("/static/{name:str}", include_in_schema=False)
 @in_thread
-def static_file(name: str) -> Response[bytes]:
+def static_file(name: FromPath[str]) -> Response[bytes]:
     """Answer one of our own files."""
     if name not in {entry.name for entry in _STATIC.iterdir()}:
         raise NotFound
@@ -34,7 +35,7 @@ def api_page(pages: InjectedPages) -> Response[str]:
 
 @get("/docs/api/assets/{name:str}", include_in_schema=False)
 @in_thread
-def api_page_asset(name: str) -> Response[bytes]:
+def api_page_asset(name: FromPath[str]) -> Response[bytes]:
     """Answer a file of Swagger UI."""
     if name not in _SWAGGER_FILES:
         raise NotFound

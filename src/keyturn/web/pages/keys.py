@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from litestar import Response, get, post
+from litestar.params import FromPath, FromQuery, RawBody
 from litestar.response import Redirect
 
 from keyturn.composition import Services
@@ -32,8 +33,8 @@ def keys_page(
     services: InjectedServices,
     pages: InjectedPages,
     visitor: InjectedVisitor,
-    notice: str | None = None,
-    page: int = 1,
+    notice: FromQuery[str | None] = None,
+    page: FromQuery[int] = 1,
 ) -> Response[str]:
     """Show the person's keys, and the form for a new one."""
     return _keys(services, pages, visitor, notice=_NOTICES.get(notice or ""), page=page)
@@ -43,7 +44,7 @@ def keys_page(
 @in_thread
 def create_key(
     request: AnyRequest,
-    body: bytes,
+    body: RawBody,
     services: InjectedServices,
     pages: InjectedPages,
     visitor: InjectedVisitor,
@@ -87,7 +88,7 @@ def create_key(
 @get("/profile/keys/{key_id:int}/revoke", include_in_schema=False)
 @in_thread
 def revoke_page(
-    key_id: int, services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor
+    key_id: FromPath[int], services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor
 ) -> Response[str]:
     """Ask before revoking, saying when and from where the key was last used."""
     record = services.keys.get_own(visitor.session.principal, key_id)
@@ -100,9 +101,9 @@ def revoke_page(
 @post("/profile/keys/{key_id:int}/revoke", include_in_schema=False)
 @in_thread
 def revoke_key(
-    key_id: int,
+    key_id: FromPath[int],
     request: AnyRequest,
-    body: bytes,
+    body: RawBody,
     services: InjectedServices,
     visitor: InjectedVisitor,
     origin: InjectedOrigin,

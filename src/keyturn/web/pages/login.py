@@ -4,6 +4,7 @@ import re
 from http import HTTPStatus
 
 from litestar import Response, get, post
+from litestar.params import FromQuery, RawBody
 from litestar.response import Redirect
 
 from keyturn.composition import Services
@@ -43,8 +44,8 @@ def login_page(
     request: AnyRequest,
     services: InjectedServices,
     pages: InjectedPages,
-    then: str | None = None,
-    notice: str | None = None,
+    then: FromQuery[str | None] = None,
+    notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the form; send a person who is signed in on."""
     target = _target(then)
@@ -56,7 +57,11 @@ def login_page(
 @post("/login", include_in_schema=False)
 @in_thread
 def log_in(
-    request: AnyRequest, body: bytes, services: InjectedServices, pages: InjectedPages, origin: InjectedOrigin
+    request: AnyRequest,
+    body: RawBody,
+    services: InjectedServices,
+    pages: InjectedPages,
+    origin: InjectedOrigin,
 ) -> Response[str]:
     """Start a session with a new id, and end the one that this browser had."""
     form = open_form(request, body, services)
@@ -78,7 +83,9 @@ def log_in(
 
 @post("/logout", include_in_schema=False)
 @in_thread
-def log_out(request: AnyRequest, body: bytes, services: InjectedServices, origin: InjectedOrigin) -> Redirect:
+def log_out(
+    request: AnyRequest, body: RawBody, services: InjectedServices, origin: InjectedOrigin
+) -> Redirect:
     """End the session on the server, and let the browser forget it."""
     session_form(request, body, services, require_visitor(request, services))
     _end_session(request, services, origin)
@@ -96,7 +103,11 @@ def setup_page(services: InjectedServices, pages: InjectedPages) -> Response[str
 @post("/setup", include_in_schema=False)
 @in_thread
 def set_up(
-    request: AnyRequest, body: bytes, services: InjectedServices, pages: InjectedPages, origin: InjectedOrigin
+    request: AnyRequest,
+    body: RawBody,
+    services: InjectedServices,
+    pages: InjectedPages,
+    origin: InjectedOrigin,
 ) -> Response[str]:
     """Make the first administrator with the printed code, once."""
     _check_setup_is_open(services)

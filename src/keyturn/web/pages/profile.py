@@ -3,6 +3,7 @@
 from http import HTTPStatus
 
 from litestar import Response, get, post
+from litestar.params import FromPath, FromQuery, RawBody
 from litestar.response import Redirect
 
 from keyturn.composition import Services
@@ -24,7 +25,10 @@ _NOTICES = {
 @get("/profile", include_in_schema=False)
 @in_thread
 def details_page(
-    services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
+    services: InjectedServices,
+    pages: InjectedPages,
+    visitor: InjectedVisitor,
+    notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show what the person says of themselves, and what they may do."""
     return _details(services, pages, visitor, notice=_NOTICES.get(notice or ""))
@@ -34,7 +38,7 @@ def details_page(
 @in_thread
 def save_details(
     request: AnyRequest,
-    body: bytes,
+    body: RawBody,
     services: InjectedServices,
     pages: InjectedPages,
     visitor: InjectedVisitor,
@@ -53,7 +57,10 @@ def save_details(
 @get("/profile/sessions", include_in_schema=False)
 @in_thread
 def sessions_page(
-    services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
+    services: InjectedServices,
+    pages: InjectedPages,
+    visitor: InjectedVisitor,
+    notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show where the person is signed in."""
     sessions = [
@@ -81,9 +88,9 @@ def sessions_page(
 @post("/profile/sessions/{session_id:int}/end", include_in_schema=False)
 @in_thread
 def end_session(
-    session_id: int,
+    session_id: FromPath[int],
     request: AnyRequest,
-    body: bytes,
+    body: RawBody,
     services: InjectedServices,
     visitor: InjectedVisitor,
     origin: InjectedOrigin,
@@ -98,7 +105,7 @@ def end_session(
 @in_thread
 def end_other_sessions(
     request: AnyRequest,
-    body: bytes,
+    body: RawBody,
     services: InjectedServices,
     visitor: InjectedVisitor,
     origin: InjectedOrigin,
@@ -112,7 +119,10 @@ def end_other_sessions(
 @get("/profile/security", include_in_schema=False)
 @in_thread
 def security_page(
-    services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor, notice: str | None = None
+    services: InjectedServices,
+    pages: InjectedPages,
+    visitor: InjectedVisitor,
+    notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the form for a new passphrase."""
     return _security(services, pages, visitor, notice=_NOTICES.get(notice or ""))
@@ -122,7 +132,7 @@ def security_page(
 @in_thread
 def change_password(
     request: AnyRequest,
-    body: bytes,
+    body: RawBody,
     services: InjectedServices,
     pages: InjectedPages,
     visitor: InjectedVisitor,

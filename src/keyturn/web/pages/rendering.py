@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import MediaType, Response
 from litestar.datastructures import Cookie
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 from litestar.response import Redirect
 
 from keyturn.core.times import readable_time, wire_time
@@ -75,4 +76,4 @@ class Pages:
         return "just now"
 
 
-InjectedPages = Annotated[Pages, Dependency(skip_validation=True)]
+InjectedPages = NamedDependency[SkipValidation[Pages]]

@@ -1,11 +1,11 @@
 """Who looks at a page, and whether a form came from one of ours."""
 
 from dataclasses import dataclass
-from typing import Annotated
 from urllib.parse import urlsplit
 
 from litestar.datastructures import Cookie
-from litestar.params import Dependency
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
 
 from keyturn.composition import Services
 from keyturn.errors import ForeignForm
@@ -51,7 +51,7 @@ class Visitor:
         return Person(self.session.principal.userid, self.session.principal.name)
 
 
-InjectedVisitor = Annotated[Visitor, Dependency(skip_validation=True)]
+InjectedVisitor = NamedDependency[SkipValidation[Visitor]]
 
 
 def session_cookie_name(services: Services) -> str:

@@ -26,15 +26,16 @@ async function copy(element) {
 
 each("button[data-copy]", (button) => {
   const word = button.firstChild;
+  const what = button.lastChild.textContent.trim();
+  let reset;
   button.hidden = false;
   button.addEventListener("click", async () => {
+    status.textContent = ""; // so that the same words are said again
     const done = await copy(document.getElementById(button.dataset.copy));
-    status.textContent = done ? "Copied." : "Not copied. The text is selected: copy it with the keyboard.";
+    status.textContent = done ? `Copied ${what}.` : "Not copied. The text is selected: copy it with the keyboard.";
     word.data = done ? "Copied" : "Selected";
-    setTimeout(() => {
-      word.data = "Copy";
-      status.textContent = "";
-    }, 3000);
+    clearTimeout(reset);
+    reset = setTimeout(() => { word.data = "Copy"; }, 3000);
   });
 });
 

@@ -1,0 +1,273 @@
+"""Chromium for the journeys: how it starts, what is watched while it shows a page, what people do in it."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from keyturn.core.principal import Permission
+from keyturn.services.audit import COMMAND_LINE, Origin
+from tests.conftest import PASSPHRASE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from playwright.sync_api import (
+        Browser,
+        BrowserContext,
+        ConsoleMessage,
+        Locator,
+        Page,
+        Playwright,
+        Request,
+        Response,
+    )
+
+    from keyturn.core.records import UserRecord
+    from keyturn.services.keys import CreatedKey, Lifetime
+    from tests.fakes import Clock
+    from tests.servers import RunningServer
+
+CONNECTION = "123456789"
+WIDE = {"width": 1280, "height": 800}
+NARROW = {"width": 360, "height": 740}
+TIMEOUT_MILLISECONDS = 10_000
+
+AXE_TAGS = ("wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice")
+AXE_RUN = """async ([tags, within]) => {
+  const options = { resultTypes: ["violations"], runOnly: { type: "tag", values: tags } };
+  const found = await axe.run(within ?? document, options);
+  return found.violations.flatMap(({ id, nodes }) =>
+    nodes.map((node) => `${id}: ${node.target.join(" ")}: ${node.failureSummary}`));
+}"""
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (violation) =>
+  console.error(`CSP: ${violation.violatedDirective} refused ${violation.blockedURI || violation.sample}`));"""
+
+FOCUS = """() => {
+  const focused = document.activeElement;
+  const shows = (element) => {
+    const style = getComputedStyle(element);
+    return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+  };
+  const box = focused.getBoundingClientRect();
+  const isInView = box.width > 0 && box.height > 0 && box.top >= 0 && box.left >= 0
+    && box.bottom <= innerHeight && box.right <= innerWidth;
+  const isVisible = shows(focused) || (focused.matches("input[type=radio]") && shows(focused.parentElement));
+  return isInView && isVisible ? null : focused.outerHTML;
+}"""
+
+_numbers = itertools.count(1)
+
+
+def launch(playwright: Playwright, *, without_default_arguments: Sequence[str] = ()) -> Browser:
+    """Start Chromium, or skip where there is none."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no browser: install chromium to run these tests")
+    return playwright.chromium.launch(
+        executable_path=executable,
+        args=list(ARGUMENTS),
+        ignore_default_args=list(without_default_arguments) or None,
+    )
+
+
+@dataclass
+class Site:
+    """A server, and the clock that it reads."""
+
+    server: RunningServer
+    clock: Clock
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.services.settings.port}"
+
+    def add_person(
+        self,
+        userid: str | None = None,
+        *,
+        name: str | None = "Ada Marsh",
+        permissions: frozenset[str] | None = None,
+    ) -> Person:
+        """Add somebody whom no other test knows."""
+        user = self.server.services.accounts.add(
+            COMMAND_LINE,
+            userid=userid or f"ada{next(_numbers)}",
+            name=name,
+            email="ada@example.com",
+            password=PASSPHRASE,
+            permissions=permissions,
+        )
+        return Person(self, user)
+
+    def add_connection(self) -> None:
+        """Register the connection of the documentation's example."""
+        owner = self.add_person("owner", permissions=frozenset(Permission))
+        details = {"technology": "Snowflake", "hostname": "warehouse.example.com", "port": 443}
+        self.server.services.connections.register(COMMAND_LINE, owner.user.user_id, CONNECTION, details)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody with an account."""
+
+    site: Site
+    user: UserRecord
+
+    def add_key(self, name: str | None, lifetime: Lifetime | None = None) -> CreatedKey:
+        return self.site.server.services.keys.create_for(
+            self.user.user_id, COMMAND_LINE, name=name, lifetime=lifetime
+        )
+
+    def revoke(self, key: CreatedKey) -> None:
+        self.site.server.services.keys.revoke_any(key.record.key_id, COMMAND_LINE)
+
+    def session(self, address: str = "127.0.0.1", user_agent: str | None = "Firefox/140.0") -> Any:
+        """Start a browser session without a browser; return its cookie."""
+        origin = Origin(address=address, user_agent=user_agent)
+        started = self.site.server.services.accounts.log_in_browser(self.user.userid, PASSPHRASE, origin)
+        return {"name": "keyturn", "value": started.cookie, "url": self.site.url, "httpOnly": True}
+
+
+@dataclass
+class Watch:
+    """What a browser complains of, and what it loads, over the life of a context."""
+
+    origin: str
+    messages: list[tuple[str, str]] = field(default_factory=list)
+    """Text, and the address that it is about."""
+    refused: set[str] = field(default_factory=set)
+    """Addresses of documents that were answered with an error status, as error pages are."""
+    requests: list[Request] = field(default_factory=list)
+
+    def follow(self, context: BrowserContext) -> None:
+        context.add_init_script(REPORT_VIOLATIONS)
+        context.on("console", self._on_console)
+        context.on("weberror", lambda error: self.messages.append((f"exception: {error.error}", "")))
+        context.on("request", self._on_request)
+        context.on("response", self._on_response)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning", "assert"}:
+            self.messages.append((message.text, message.location["url"]))
+
+    def _on_request(self, request: Request) -> None:
+        self.requests.append(request)
+        if not request.url.startswith(f"{self.origin}/"):
+            self.messages.append(("a request that leaves the origin", request.url))
+
+    def _on_response(self, response: Response) -> None:
+        if response.request.is_navigation_request() and response.status >= 400:
+            self.refused.add(response.url)
+
+    def complaints(self) -> list[str]:
+        """Return all that went wrong; not that an error page has an error status, which Chromium logs."""
+        return [
+            f"{text} ({address})"
+            for text, address in self.messages
+            if not (
+                text.startswith("Failed to load resource: the server responded") and address in self.refused
+            )
+        ]
+
+    def weight(self, page: Page) -> int:
+        """Return how many bytes were transferred for the page that is shown, as if it were the first."""
+        documents = [r for r in self.requests if r.is_navigation_request() and r.url == page.url]
+        parts = {r.url: r for r in reversed(self.requests) if not r.is_navigation_request()}
+        return sum(_transferred(request) for request in (documents[-1], *parts.values()))
+
+
+def _transferred(request: Request) -> int:
+    sizes = request.sizes()
+    return sizes["responseBodySize"] + sizes["responseHeadersSize"]
+
+
+@dataclass
+class Window:
+    """One page of a browser with its own cookies, watched."""
+
+    page: Page
+    watch: Watch
+
+    def faults_at_every_size(self) -> list[str]:
+        """Check accessibility and overflow, wide and narrow, light and dark; return what is wrong."""
+        found = []
+        for size in (WIDE, NARROW):
+            self.page.set_viewport_size(size)  # type: ignore[arg-type] - a TypedDict of the same fields
+            for scheme in ("light", "dark"):
+                self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] - a Literal of these
+                where = f"{size['width']} px, {scheme}"
+                found += [f"{where}: {fault}" for fault in axe_violations(self.page)]
+            if (excess := overflow(self.page)) > 0:
+                found.append(f"{size['width']} px: {excess} px too wide")
+        return found
+
+
+@contextmanager
+def window(browser: Browser, site: Site, **options: Any) -> Iterator[Window]:
+    """Open a page until the block ends; then no complaint of the browser may be left."""
+    context = browser.new_context(**{"base_url": site.url, "viewport": WIDE, **options})
+    context.set_default_timeout(TIMEOUT_MILLISECONDS)
+    watch = Watch(site.url)
+    watch.follow(context)
+    try:
+        yield Window(context.new_page(), watch)
+        assert watch.complaints() == []
+    finally:
+        context.close()
+
+
+def axe_violations(page: Page, within: str | None = None) -> list[str]:
+    """Return what axe-core finds in the page, or in the part that a selector names."""
+    if not page.evaluate("() => 'axe' in window"):
+        axe = pytest.importorskip(
+            "axe_playwright_python.base", reason="no accessibility checker: install axe-playwright-python"
+        )
+        page.evaluate(axe.AXE_SCRIPT)
+    found: list[str] = page.evaluate(AXE_RUN, [list(AXE_TAGS), within])
+    return found
+
+
+def overflow(page: Page) -> int:
+    """Return by how many pixels the page is wider than its window."""
+    excess: int = page.evaluate(
+        "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+    return excess
+
+
+def sign_in(page: Page, person: Person, passphrase: str = PASSPHRASE) -> None:
+    """Fill and send the login form that is shown."""
+    page.get_by_label("User name").fill(person.user.userid)
+    page.get_by_label("Passphrase", exact=True).fill(passphrase)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def row_of(page: Page, name: str) -> Locator:
+    """Return the row of a table that holds this text."""
+    return page.get_by_role("row").filter(has_text=name)
+
+
+def tab_to(page: Page, target: Locator, *, limit: int = 40) -> None:
+    """Press Tab until the element has the focus; what has it on the way must show it."""
+    for _ in range(limit):
+        page.keyboard.press("Tab")
+        assert page.evaluate(FOCUS) is None, "this has the focus and does not show it"
+        if target.evaluate("(element) => element === document.activeElement"):
+            return
+    raise AssertionError(f"Tab does not reach {target}")

@@ -1,0 +1,49 @@
+"""People, and how they call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keyturn.services.audit import COMMAND_LINE, Origin
+from tests.conftest import PASSPHRASE
+
+if TYPE_CHECKING:
+    from keyturn.composition import Services
+    from keyturn.core.principal import Principal
+    from keyturn.core.records import UserRecord
+    from keyturn.services.sessions import BrowserSession
+
+HERE = Origin(address="127.0.0.1", user_agent="tests", request_id="request", via="GET /")
+NEW_PASSPHRASE = "eleven quiet harbours at dusk"
+
+
+def add_person(services: Services, userid: str = "bob", password: str | None = PASSPHRASE) -> UserRecord:
+    return services.accounts.add(COMMAND_LINE, userid=userid, name=None, password=password)
+
+
+def log_in(services: Services, userid: str = "bob", password: str = PASSPHRASE) -> str:
+    """Log in with a browser; return the cookie."""
+    return services.accounts.log_in_browser(userid, password, HERE).cookie
+
+
+def signed_in(services: Services, cookie: str) -> BrowserSession:
+    found = services.sessions.find(cookie)
+    assert found is not None, "the session lives"
+    return found
+
+
+def person(services: Services, userid: str = "bob") -> Principal:
+    """Log in and return who that is."""
+    return signed_in(services, log_in(services, userid)).principal
+
+
+def caller(services: Services, credential: str) -> Principal:
+    """Return who calls with this key or token; raise `CredentialRefused`."""
+    found = services.authenticator.authenticate([credential.encode()], HERE)
+    assert found is not None
+    return found
+
+
+def actions(services: Services) -> list[str]:
+    """What happened so far, in order."""
+    return [row.action for row in services.store.audit_log.list_after(limit=10_000)]

@@ -1,0 +1,626 @@
+"""Accounts: one per name, guarded against guessing, and dead at once when disabled."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from argon2 import PasswordHasher
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyturn.composition import Services
+from keyturn.core.access_token import AccessTokenFormat
+from keyturn.core.principal import DEFAULT_PERMISSIONS, Permission, Principal
+from keyturn.core.records import SessionLimits
+from keyturn.errors import Conflict, CredentialRefused, InvalidInput, NotFound, Reason
+from keyturn.services.accounts import (
+    FREE_FAILURES,
+    MAX_DELAY,
+    MAX_FAILURES,
+    USERID_MAX_CHARACTERS,
+    Accounts,
+    canonical_userid,
+)
+from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.passwords import ARGON2ID, CHEAPEST, Passwords
+from keyturn.services.tokens import TokenIssuer
+from tests.conftest import PASSPHRASE
+from tests.fakes import Clock
+from tests.services.conftest import Opener
+from tests.services.people import (
+    HERE,
+    NEW_PASSPHRASE,
+    actions,
+    add_person,
+    caller,
+    log_in,
+    person,
+    signed_in,
+)
+from tests.store.crowds import all_at_once
+
+MILLISECOND = timedelta(milliseconds=1)
+WRONG = "seven green lanterns drown"
+
+
+def fail_to_log_in(services: Services, userid: str = "bob", password: str = WRONG) -> None:
+    with pytest.raises(CredentialRefused) as refused:
+        services.accounts.log_in_browser(userid, password, HERE)
+    assert refused.value.reason is Reason.LOGIN_FAILED
+    assert not refused.value.secret_matched
+
+
+def accounts_with(services: Services, passwords: Passwords) -> Accounts:
+    """The same accounts with other hashing."""
+    settings = services.settings
+    token_format = AccessTokenFormat(settings.public_url, settings.public_url, settings.token_life)
+    return Accounts(
+        services.store,
+        passwords=passwords,
+        issuer=TokenIssuer(token_format, services.ring, services.system),
+        session_limits=SessionLimits(timedelta(minutes=30), timedelta(hours=12)),
+        token_life=settings.token_life,
+        system=services.system,
+    )
+
+
+# Names
+
+
+SAME_AS_BOB = ["bob", "Bob", "BOB", " bob", "bob ", "\u00a0bob\u3000", "ｂｏｂ", "ＢＯＢ", "ｂob"]
+
+
+@pytest.mark.parametrize("typed", SAME_AS_BOB)
+def test_names_fold_to_one(typed: str) -> None:
+    """Case, width and white space around a name do not make another name (L4)."""
+    assert canonical_userid(typed) == "bob"
+
+
+@given(st.text(max_size=30))
+def test_a_folded_name_is_folded(name: str) -> None:
+    """Folding a folded name changes nothing, for any text at all."""
+    folded = canonical_userid(name)
+
+    assert canonical_userid(folded) == folded
+    folded.encode()
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+def test_case_makes_no_other_name(name: str) -> None:
+    """A name in capitals, or in small letters, folds to the same."""
+    assert canonical_userid(name.upper().lower()) == canonical_userid(name.lower().upper().lower())
+    assert canonical_userid(f" {name} ") == canonical_userid(name)
+
+
+def test_all_spellings_are_one_account(services: Services) -> None:
+    """Every spelling finds, and logs in to, the one account, and none can be made beside it (L4)."""
+    made = add_person(services, "Bob")
+
+    for typed in SAME_AS_BOB:
+        assert services.accounts.get_by_userid("bim", typed) == made
+        assert services.accounts.log_in_browser(typed, PASSPHRASE, HERE).userid == "Bob"
+        with pytest.raises((Conflict, InvalidInput)):
+            add_person(services, typed)
+
+
+def test_all_spellings_share_one_counter(services: Services) -> None:
+    """Guessing under another spelling of the name counts against the same account (L4)."""
+    add_person(services)
+
+    for typed in SAME_AS_BOB[:FREE_FAILURES]:
+        fail_to_log_in(services, typed)
+
+    for typed in SAME_AS_BOB:
+        fail_to_log_in(services, typed, PASSPHRASE)
+
+
+@pytest.mark.parametrize(
+    "userid", ["", "   ", "\t", "b\x00b", "b\nb", "b\x7fb", "b\ud800b", "b\u0085b", "x" * 255]
+)
+def test_an_unfit_name_is_refused(services: Services, userid: str) -> None:
+    """A user name has 1 to 254 characters and no control character."""
+    with pytest.raises(InvalidInput) as refused:
+        services.accounts.add(COMMAND_LINE, userid=userid, name=None)
+    assert refused.value.field == "userid"
+
+
+def test_a_name_that_grows_when_folded_has_an_answer(services: Services) -> None:
+    """A name whose folded form is longer than it is kept or refused as unfit, on every database alike."""
+    for userid in ("ß" * USERID_MAX_CHARACTERS, "\ufdfa" * USERID_MAX_CHARACTERS):
+        try:
+            made = services.accounts.add(COMMAND_LINE, userid=userid, name=None)
+        except InvalidInput as refused:
+            assert refused.field == "userid"  # noqa: PT017 - refusing is one of the two right answers
+        else:
+            assert services.accounts.get_by_userid("bim", userid) == made
+
+
+def test_a_line_separator_is_no_part_of_a_name(services: Services) -> None:
+    """What begins a new line, in any script, is refused where one line of text is asked for."""
+    for separator in ("\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"):
+        with pytest.raises(InvalidInput):
+            services.accounts.add(COMMAND_LINE, userid="eve", name=f"Eve{separator}admin logged in")
+
+
+@pytest.mark.parametrize(
+    "userid", ["nobody", "", " ", "\x00", "\ud800", "9" * 18, "9" * 30, "-1", "0", "１", "x" * 9999]
+)
+def test_an_absent_user_is_not_found(services: Services, userid: str) -> None:
+    """Whatever is asked for, an absent user is not found."""
+    with pytest.raises(NotFound):
+        services.accounts.get_by_userid("bim", userid)
+
+
+@pytest.mark.parametrize("iamid", ["okta", "", "BIM", "bim ", "b\x00", "\ud800", "x" * 9999])
+def test_a_user_of_another_identity_manager_is_not_found(services: Services, iamid: str) -> None:
+    """Whatever identity manager is asked for, its absent users are not found, and nobody logs in there."""
+    made = add_person(services)
+
+    for userid in ("bob", str(made.user_id)):
+        with pytest.raises(NotFound):
+            services.accounts.get_by_userid(iamid, userid)
+    with pytest.raises(CredentialRefused):
+        services.accounts.log_in_api(iamid, "bob", PASSPHRASE, HERE)
+
+
+def test_digits_are_an_id_unless_they_are_a_name(services: Services) -> None:
+    """A number names the user with that id, unless somebody has it for a name."""
+    bob = add_person(services)
+    assert services.accounts.get_by_userid("bim", str(bob.user_id)) == bob
+
+    named = add_person(services, str(bob.user_id))
+
+    assert services.accounts.get_by_userid("bim", str(bob.user_id)) == named
+
+
+def test_a_hidden_user_looks_absent(services: Services, bob: Principal) -> None:
+    """Somebody else's account and an absent one are refused alike; one's own is seen (A2)."""
+    add_person(services, "alice")
+
+    refusals = set()
+    for userid in ("alice", "nobody", "9" * 18):
+        with pytest.raises(NotFound) as refused:
+            services.accounts.find_visible(bob, "bim", userid, Permission.USER_ADMIN)
+        refusals.add(str(refused.value))
+
+    assert len(refusals) == 1
+    assert services.accounts.find_visible(bob, "bim", "BOB", Permission.USER_ADMIN).userid == "bob"
+
+
+# Making users
+
+
+def test_a_new_user_has_the_default_permissions(services: Services) -> None:
+    """Who is given no permissions has the default; who is given none explicitly has none (A3)."""
+    assert add_person(services).permissions == DEFAULT_PERMISSIONS
+    none = services.accounts.add(COMMAND_LINE, userid="none", name=None, permissions=frozenset())
+    assert none.permissions == frozenset()
+
+
+@pytest.mark.parametrize("permission", ["ROOT", "", "governance", "GOVERNANCE ", "*"])
+def test_an_unknown_permission_is_refused(services: Services, permission: str) -> None:
+    """A permission that means nothing is not given, nor is anything with it (A4)."""
+    with pytest.raises(InvalidInput) as refused:
+        services.accounts.add(
+            COMMAND_LINE, userid="eve", name=None, permissions=frozenset({"GOVERNANCE", permission})
+        )
+    assert refused.value.field == "permissions"
+    assert services.accounts.list_all() == []
+
+
+def test_without_a_passphrase_nobody_signs_in(services: Services) -> None:
+    """An account without passphrase opens for no passphrase, not even an empty one."""
+    add_person(services, password=None)
+
+    for typed in ("", "nobody has this passphrase", PASSPHRASE):
+        fail_to_log_in(services, "bob", typed)
+
+
+def test_a_weak_passphrase_makes_no_user(services: Services) -> None:
+    """A passphrase that breaks a rule makes no account; the user's own name is among the rules (L1)."""
+    for userid, password in (("bob", "too short"), ("lanternkeeper", "lanternkeeper12")):
+        with pytest.raises(InvalidInput) as refused:
+            add_person(services, userid, password)
+        assert refused.value.field == "password"
+    assert services.accounts.list_all() == []
+    assert services.installation.is_setup_open()
+
+
+# Logging in
+
+
+def test_a_login_opens_a_session(services: Services, clock: Clock) -> None:
+    """The right passphrase gives a cookie that was never seen, for twelve hours, and one audit row (L5)."""
+    user = add_person(services)
+
+    first, second = log_in(services), log_in(services)
+
+    assert first != second
+    assert len(first) == 43
+    session = signed_in(services, first)
+    assert (session.principal.user_id, session.principal.userid) == (user.user_id, "bob")
+    assert session.principal.key_id is None
+    assert actions(services)[-2:] == ["UserLoggedIn"] * 2
+    assert services.accounts.get(session.principal).last_login_at == clock.now
+
+
+class CountingHasher(PasswordHasher):
+    """A real hasher that counts what it computes."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.parameters: list[str] = []
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self.parameters.append("hash")
+        return super().hash(password, salt=salt)
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:  # type: ignore[override]  # noqa: A002 - the base class's name
+        self.parameters.append(str(hash).rsplit("$", 2)[0])
+        return super().verify(hash, password)
+
+
+def test_every_refused_login_is_the_same_work(services: Services) -> None:
+    """Unknown, disabled, locked and passwordless accounts cost the one hash that a wrong passphrase costs (L3)."""
+    passwords = Passwords(CHEAPEST)
+    accounts = accounts_with(services, passwords)
+    for userid in ("bob", "gone", "locked"):
+        add_person(services, userid)
+    add_person(services, "keyless", None)
+    services.accounts.set_disabled(COMMAND_LINE, "gone", disabled=True)
+    for _ in range(FREE_FAILURES):
+        fail_to_log_in(services, "locked")
+    work = {}
+
+    for userid in ("bob", "nobody", "gone", "locked", "keyless", "", "\x00"):
+        passwords._hasher = counting = CountingHasher()
+        with pytest.raises(CredentialRefused):
+            accounts.log_in_browser(userid, WRONG, HERE)
+        work[userid] = counting.parameters
+    passwords._hasher = counting = CountingHasher()
+    with pytest.raises(CredentialRefused):
+        accounts.log_in_api("okta", "bob", PASSPHRASE, HERE)
+    work["other identity manager"] = counting.parameters
+
+    assert len(work["bob"]) == 1
+    assert set(map(tuple, work.values())) == {tuple(work["bob"])}
+
+
+def test_a_refused_login_is_one_audit_row(services: Services) -> None:
+    """Every refused login is one row, which does not repeat what was typed: it may be a passphrase (A6)."""
+    add_person(services)
+    typed = "oops my passphrase in the name field"
+    for userid in ("bob", typed, ""):
+        before = len(actions(services))
+        fail_to_log_in(services, userid)
+        assert actions(services)[before:] == ["UserLoginFailed"]
+
+    assert typed not in str(services.store.audit_log.list_after())
+    assert WRONG not in str(services.store.audit_log.list_after())
+
+
+def test_a_passphrase_that_is_no_text_is_wrong(services: Services) -> None:
+    """Lone surrogates in what was typed are refused like any wrong name or passphrase."""
+    add_person(services)
+
+    fail_to_log_in(services, "b\ud800b", PASSPHRASE)
+    fail_to_log_in(services, "bob", "\ud800" * 20)
+
+
+def test_a_weak_hash_is_renewed_at_login(services: Services) -> None:
+    """A hash with weaker parameters becomes one of today's at the next login, which both keep working (L2)."""
+    add_person(services)
+    accounts = accounts_with(services, Passwords(ARGON2ID))
+
+    accounts.log_in_browser("bob", PASSPHRASE, HERE)
+
+    login = services.store.users.find_for_login("bim", "bob")
+    assert login is not None
+    assert login.password_hash is not None
+    assert login.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    accounts.log_in_browser("bob", PASSPHRASE, HERE)
+    again = services.store.users.find_for_login("bim", "bob")
+    assert again is not None
+    assert again.password_hash == login.password_hash
+
+
+# Guessing
+
+
+def test_the_lock_grows_and_time_lifts_it(services: Services, clock: Clock) -> None:
+    """After five failures each further one doubles the wait, up to a bound; at its end one may try again (L4)."""
+    add_person(services)
+    for _ in range(FREE_FAILURES):
+        fail_to_log_in(services)
+
+    for expected in (
+        1,
+        2,
+        4,
+        8,
+        16,
+        32,
+        64,
+        128,
+        256,
+        512,
+        MAX_DELAY.total_seconds(),
+        MAX_DELAY.total_seconds(),
+    ):
+        fail_to_log_in(services, password=PASSPHRASE)
+        clock.advance(timedelta(seconds=expected) - MILLISECOND)
+        fail_to_log_in(services, password=PASSPHRASE)
+        clock.advance(MILLISECOND)
+        fail_to_log_in(services)
+
+    clock.advance(MAX_DELAY)
+    log_in(services)
+    fail_to_log_in(services)
+    log_in(services)
+
+
+def test_tries_during_a_lock_do_not_count(services: Services, clock: Clock) -> None:
+    """What is tried while the account is locked is refused unread, and does not make the lock longer."""
+    add_person(services)
+    for _ in range(FREE_FAILURES):
+        fail_to_log_in(services)
+    for _ in range(20):
+        fail_to_log_in(services)
+
+    clock.advance(timedelta(seconds=1))
+
+    log_in(services)
+
+
+def test_four_failures_lock_nobody_out(services: Services) -> None:
+    """Fewer than five failures in a row cost nothing, and a right passphrase forgets them."""
+    add_person(services)
+
+    for _ in range(3):
+        for _ in range(FREE_FAILURES - 1):
+            fail_to_log_in(services)
+        log_in(services)
+
+
+def test_a_lock_ends_no_session_and_no_key(services: Services) -> None:
+    """Whoever guesses cannot put the person out: sessions, tokens and keys go on (L4)."""
+    add_person(services)
+    cookie = log_in(services)
+    bob = signed_in(services, cookie).principal
+    key = services.keys.create(bob, HERE, name=None, lifetime=None).secret
+    token = services.accounts.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    for _ in range(FREE_FAILURES):
+        fail_to_log_in(services)
+    fail_to_log_in(services, password=PASSPHRASE)
+
+    assert services.sessions.find(cookie) is not None
+    assert caller(services, key).userid == "bob"
+    assert caller(services, token).userid == "bob"
+
+
+def test_a_hundred_failures_close_for_good(services: Services, clock: Clock) -> None:
+    """After a hundred failures in a row no wait opens the account, only a new passphrase does (L4)."""
+    add_person(services)
+    for _ in range(MAX_FAILURES):
+        fail_to_log_in(services)
+        clock.advance(MAX_DELAY)
+
+    clock.advance(timedelta(days=365 * 50))
+    fail_to_log_in(services, password=PASSPHRASE)
+
+    services.accounts.set_password(COMMAND_LINE, "bob", NEW_PASSPHRASE)
+    log_in(services, password=NEW_PASSPHRASE)
+
+
+def test_the_hundredth_failure_is_the_last(services: Services, clock: Clock) -> None:
+    """With ninety-nine failures the right passphrase still opens the account."""
+    add_person(services)
+    for _ in range(MAX_FAILURES - 1):
+        fail_to_log_in(services)
+        clock.advance(MAX_DELAY)
+
+    log_in(services)
+
+
+def test_a_lock_survives_a_restart(services: Services, reopen: Opener) -> None:
+    """The counter is kept with the account, not in the process (R7)."""
+    add_person(services)
+    for _ in range(FREE_FAILURES):
+        fail_to_log_in(services)
+
+    fail_to_log_in(reopen(), password=PASSPHRASE)
+
+
+class TogetherHasher(PasswordHasher):
+    """A real hasher that begins only when all guesses are in: the worst order there can be."""
+
+    def __init__(self, guesses: int) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self._all_in = threading.Barrier(guesses)
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:  # type: ignore[override]  # noqa: A002 - the base class's name
+        self._all_in.wait(timeout=10)
+        return super().verify(hash, password)
+
+
+def guess_in_pairs(services: Services) -> None:
+    """Guess twice at the same time: both are checked before either is counted."""
+    passwords = Passwords(CHEAPEST)
+    passwords._hasher = TogetherHasher(2)
+    accounts = accounts_with(services, passwords)
+    outcomes = all_at_once(2, lambda _: accounts.log_in_browser("bob", WRONG, HERE))
+    assert [type(outcome) for outcome in outcomes] == [CredentialRefused] * 2
+
+
+def test_guesses_at_once_are_counted_each(services: Services) -> None:
+    """Guesses that arrive together lock the account as surely as one after the other (L4)."""
+    add_person(services)
+    for _ in range(FREE_FAILURES - 2):
+        fail_to_log_in(services)
+
+    guess_in_pairs(services)
+
+    login = services.store.users.find_for_login("bim", "bob")
+    assert login is not None
+    assert login.failed_logins == FREE_FAILURES
+    fail_to_log_in(services, password=PASSPHRASE)
+
+
+def test_guesses_at_once_close_for_good(services: Services, clock: Clock) -> None:
+    """The hundredth failure closes the account also when it arrives together with the ninety-ninth (L4)."""
+    add_person(services)
+    for _ in range(MAX_FAILURES - 2):
+        fail_to_log_in(services)
+        clock.advance(MAX_DELAY)
+
+    guess_in_pairs(services)
+
+    clock.advance(timedelta(days=365))
+    fail_to_log_in(services, password=PASSPHRASE)
+
+
+# Changing passphrases
+
+
+def test_a_new_passphrase_ends_what_the_old_one_opened(services: Services) -> None:
+    """Other sessions and tokens given for the passphrase end; this session and all keys go on (L7)."""
+    add_person(services)
+    here, elsewhere = log_in(services), log_in(services)
+    current = signed_in(services, here)
+    key = services.keys.create(current.principal, HERE, name=None, lifetime=None).secret
+    key_token = services.exchange.exchange(in_header=[key.encode()], in_body=None, origin=HERE).token
+    token = services.accounts.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+
+    services.accounts.change_password(current, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE)
+
+    assert services.sessions.find(elsewhere) is None
+    assert services.sessions.find(here) is not None
+    with pytest.raises(CredentialRefused):
+        caller(services, token)
+    assert caller(services, key).userid == caller(services, key_token).userid == "bob"
+    fail_to_log_in(services, password=PASSPHRASE)
+    log_in(services, password=NEW_PASSPHRASE)
+    assert actions(services).count("UserPasswordUpdated") == 1
+
+
+def test_a_wrong_old_passphrase_changes_nothing(services: Services, clock: Clock) -> None:
+    """Whoever found an open browser guesses against the same counter, and changes nothing."""
+    add_person(services)
+    current = signed_in(services, log_in(services))
+
+    for _ in range(FREE_FAILURES):
+        with pytest.raises(InvalidInput) as refused:
+            services.accounts.change_password(current, old=WRONG, new=NEW_PASSPHRASE, origin=HERE)
+        assert refused.value.field == "current_password"
+    with pytest.raises(InvalidInput):
+        services.accounts.change_password(current, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE)
+    fail_to_log_in(services, password=PASSPHRASE)
+
+    clock.advance(timedelta(seconds=1))
+    log_in(services)
+    assert actions(services).count("UserPasswordUpdated") == 0
+
+
+def test_a_weak_new_passphrase_changes_nothing(services: Services) -> None:
+    """The rules hold for a changed passphrase too, also against the person's own name (L1)."""
+    services.accounts.add(COMMAND_LINE, userid="bob", name="Harbour Master", password=PASSPHRASE)
+    current = signed_in(services, log_in(services))
+
+    for weak in ("short", "harbour master 1"):
+        with pytest.raises(InvalidInput):
+            services.accounts.change_password(current, old=PASSPHRASE, new=weak, origin=HERE)
+        with pytest.raises(InvalidInput):
+            services.accounts.set_password(COMMAND_LINE, "bob", weak)
+
+    log_in(services)
+
+
+def test_an_administrator_s_new_passphrase_ends_every_session(services: Services) -> None:
+    """A passphrase set by an administrator ends all sessions of that person."""
+    add_person(services)
+    cookie = log_in(services)
+
+    services.accounts.set_password(COMMAND_LINE, " BOB", NEW_PASSPHRASE)
+
+    assert services.sessions.find(cookie) is None
+    log_in(services, password=NEW_PASSPHRASE)
+
+
+# Disabling
+
+
+def test_disabling_is_at_once_and_enabling_revives_no_session(services: Services) -> None:
+    """Sessions, keys and tokens of a disabled user are refused on the next call; ended sessions stay so (R3)."""
+    add_person(services)
+    cookie = log_in(services)
+    bob = signed_in(services, cookie).principal
+    living = services.keys.create(bob, HERE, name=None, lifetime=None)
+    revoked = services.keys.create(bob, HERE, name=None, lifetime=None)
+    services.keys.revoke_own(bob, revoked.record.key_id, HERE)
+    key_token = services.exchange.exchange(in_header=[], in_body=living.secret, origin=HERE).token
+    token = services.accounts.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+
+    assert services.accounts.set_disabled(COMMAND_LINE, "Bob", disabled=True)
+    assert not services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=True)
+
+    for credential in (living.secret, key_token, token):
+        with pytest.raises(CredentialRefused):
+            caller(services, credential)
+    with pytest.raises(CredentialRefused):
+        services.exchange.exchange(in_header=[], in_body=living.secret, origin=HERE)
+    assert services.sessions.find(cookie) is None
+    fail_to_log_in(services, password=PASSPHRASE)
+
+    assert services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=False)
+    assert caller(services, living.secret).userid == "bob"
+    assert services.sessions.find(cookie) is None
+    for credential in (revoked.secret, token):
+        with pytest.raises(CredentialRefused):
+            caller(services, credential)
+    log_in(services)
+    assert actions(services).count("UserDisabled") == actions(services).count("UserEnabled") == 1
+
+
+def test_disabling_somebody_absent_is_not_found(services: Services) -> None:
+    """Only somebody who is there can be disabled."""
+    with pytest.raises(NotFound):
+        services.accounts.set_disabled(COMMAND_LINE, "nobody", disabled=True)
+
+
+# Profiles
+
+
+def test_a_profile_is_one_s_own(services: Services, bob: Principal) -> None:
+    """A person changes what they say of themselves, and of nobody else; the audit row names the fields only."""
+    add_person(services, "alice")
+    services.accounts.update_profile(bob, {"name": " Bob ", "about": "one\ntwo", "phone": "  "}, HERE)
+
+    profile = services.accounts.get(bob).profile
+    assert (profile.name, profile.about, profile.phone) == ("Bob", "one\ntwo", None)
+    assert services.accounts.get_by_userid("bim", "alice").profile.name is None
+    row = services.store.audit_log.list_after(limit=1000)[-1]
+    assert (row.action, row.details) == ("UserProfileUpdated", {"fields": ["about", "name", "phone"]})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"name": "x" * 255}, {"name": "a\nb"}, {"about": "a\x00b"}, {"phone": "1" * 65}, {"about": "x" * 2001}],
+)
+def test_an_unfit_profile_changes_nothing(
+    services: Services, bob: Principal, fields: dict[str, str | None]
+) -> None:
+    """One unfit field, and none of the fields is changed."""
+    with pytest.raises(InvalidInput) as refused:
+        services.accounts.update_profile(bob, {"location": "here", **fields}, HERE)
+
+    assert refused.value.field in fields
+    assert services.accounts.get(bob).profile.location is None
+
+
+def test_a_person_keeps_their_identity(services: Services, bob: Principal) -> None:
+    """What is not a field of the profile cannot be changed through it (A4)."""
+    with pytest.raises((InvalidInput, KeyError)):
+        services.accounts.update_profile(bob, {"user_id": "1"}, HERE)
+    assert person(services).user_id == bob.user_id

@@ -1,0 +1,73 @@
+"""Rows to store, complete but for what a test cares about."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind
+from keyturn.store.api_keys import KeyToAdd
+from keyturn.store.sessions import SessionToAdd
+from keyturn.store.users import UserToAdd
+
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+TESTER = Actor(user_id=None, userid="tester")
+
+_numbers = itertools.count(1)
+
+
+def an_entry(**changed: Any) -> AuditEntry:
+    """An audit entry that any change can carry."""
+    values: dict[str, Any] = {
+        "at": NOW,
+        "action": AuditAction.USER_CREATED,
+        "actor": TESTER,
+        "target_type": "USER",
+        "target_id": None,
+    }
+    return AuditEntry(**(values | changed))
+
+
+def an_unwritable_entry() -> AuditEntry:
+    """An audit entry that no database takes: a column that must be filled is empty."""
+    return an_entry(target_type=None)
+
+
+def a_user(userid: str = "bob", **changed: Any) -> UserToAdd:
+    values: dict[str, Any] = {
+        "iamid": "bim",
+        "userid": userid,
+        "canonical_userid": userid.casefold(),
+        "permissions": frozenset({"GOVERNANCE", "AUDIT"}),
+        "name": None,
+        "email": None,
+        "password_hash": "hash",
+        "created_at": NOW,
+    }
+    return UserToAdd(**(values | changed))
+
+
+def a_key(user_id: int, **changed: Any) -> KeyToAdd:
+    values: dict[str, Any] = {
+        "user_id": user_id,
+        "digest": next(_numbers).to_bytes(32),
+        "masked": "kt_x_…abcd",
+        "name": "key",
+        "created_at": NOW,
+        "expires_at": NOW + timedelta(days=1),
+    }
+    return KeyToAdd(**(values | changed))
+
+
+def a_session(user_id: int, **changed: Any) -> SessionToAdd:
+    values: dict[str, Any] = {
+        "user_id": user_id,
+        "digest": next(_numbers).to_bytes(32),
+        "kind": SessionKind.BROWSER,
+        "created_at": NOW,
+        "expires_at": NOW + timedelta(hours=12),
+        "address": None,
+        "user_agent": None,
+    }
+    return SessionToAdd(**(values | changed))

@@ -1,0 +1,151 @@
+"""The documentation is true: what exists is in the reference, and its examples run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import click
+import httpx
+import pytest
+
+import keyturn
+from keyturn.cli.main import cli
+from keyturn.core.principal import Permission
+from keyturn.errors import Reason
+from keyturn.services.audit import COMMAND_LINE
+from keyturn.settings import Settings
+from tests.servers import running_app, running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers import RunningServer
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = ROOT / "docs" / "reference"
+HOWTO = (ROOT / "docs" / "howto" / "protect-an-api.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with one user, `ada`."""
+    with running_server(f"sqlite:///{tmp_path_factory.mktemp('docs') / 'keyturn.db'}") as running:
+        running.services.accounts.add(
+            COMMAND_LINE, userid="ada", name="Ada", permissions=frozenset({Permission.GOVERNANCE.value})
+        )
+        yield running
+
+
+def new_key(server: RunningServer) -> str:
+    ada = server.services.accounts.get_by_userid("bim", "ada")
+    return server.services.keys.create_for(ada.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+
+
+def example(heading: str, server: RunningServer) -> dict[str, Any]:
+    """Run the Python example under `heading`, pointed at the test's server; return its names."""
+    section = HOWTO.partition(f"## {heading}\n")[2]
+    match = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    assert match is not None
+    # A module of its own, since frameworks look up where a function was defined.
+    module = ModuleType("example_" + heading.lower().replace(" ", "_"))
+    sys.modules[module.__name__] = module
+    exec(compile(match[1].replace("http://127.0.0.1:8400", server.url), heading, "exec"), module.__dict__)
+    return module.__dict__
+
+
+def test_every_setting_is_in_the_reference_with_its_default() -> None:
+    """An operator finds each variable, and its default, in one table."""
+    text = (REFERENCE / "settings.md").read_text()
+    rows = dict(re.findall(r"^\| `(KEYTURN_\w+)` \| (.*?) \|", text, re.MULTILINE))
+    assert set(rows) == {f"KEYTURN_{setting.name.upper()}" for setting in fields(Settings)}
+    for setting in fields(Settings):
+        if isinstance(setting.default, (str, int)) and setting.default != "":
+            shown = str(setting.default).lower() if isinstance(setting.default, bool) else setting.default
+            assert rows[f"KEYTURN_{setting.name.upper()}"] == f"`{shown}`"
+
+
+def test_every_route_is_in_the_reference(server: RunningServer) -> None:
+    """Each operation of the OpenAPI description, and no other, has its line in the table."""
+    described = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    operations = {f"{method.upper()} {path}" for path, item in described.items() for method in item}
+    table = re.findall(r"`((?:GET|POST|PUT|DELETE) /\S+)`", (REFERENCE / "http-api.md").read_text())
+    assert set(table) == operations
+
+
+def test_every_reason_is_in_the_reference() -> None:
+    """Each reason that a log line may give is explained."""
+    text = (REFERENCE / "http-api.md").read_text().partition("## What the log calls a refusal")[2]
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == {reason.value for reason in Reason}
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    """Each command of the program, with each of its options, is explained."""
+    text = (REFERENCE / "command-line.md").read_text()
+    for path, command in commands(cli, "keyturn"):
+        assert f"`{path}" in text, path
+        for parameter in command.params:
+            if isinstance(parameter, click.Option):
+                assert any(f"`{option}`" in text for option in parameter.opts), (path, parameter.opts)
+
+
+def commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    if not isinstance(group, click.Group):
+        yield path, group
+        return
+    for name, command in group.commands.items():
+        yield from commands(command, f"{path} {name}")
+
+
+def test_the_links_of_all_documents_lead_somewhere() -> None:
+    """No link to a file of this repository is dead."""
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_example_that_asks_keyturn_refuses_and_lets_in(server: RunningServer) -> None:
+    """The program of the how-to lets in a living key and its token, and refuses everything else."""
+    with running_app(example("Ask Keyturn", server)["app"]) as url, httpx.Client(base_url=url) as client:
+        key = new_key(server)
+        token = httpx.post(f"{server.url}/bim/apikey/authenticate", json={"apikey": key}).json()["token"]
+        for credential in (key, f"Bearer {key}", token, f"Bearer {token}"):
+            answer = client.get("/orders", headers={"Authorization": credential})
+            assert (answer.status_code, answer.json()) == (200, {"orders": [], "for": "ada"})
+        assert client.get("/orders").status_code == 401
+        assert client.get("/orders", headers={"Authorization": f"{key}x"}).status_code == 401
+        two = [("Authorization", key), ("Authorization", key)]
+        assert client.get("/orders", headers=two).status_code == 503
+        httpx.delete(
+            f"{server.url}/bim/apikey/{key_id(server, key)}", headers={"Authorization": key}
+        ).raise_for_status()
+        for credential in (key, token):
+            assert client.get("/orders", headers={"Authorization": credential}).status_code == 401
+
+
+def key_id(server: RunningServer, key: str) -> int:
+    """Return the id of a key, which the list of its owner shows beside its last characters."""
+    answer = httpx.get(f"{server.url}/bim/iam/bim/user/ada/apikeys", headers={"Authorization": key}).json()
+    return next(hit["id"] for hit in answer["hits"] if hit["masked"].endswith(key[-4:]))
+
+
+def test_the_example_that_checks_tokens_itself_knows_good_from_bad(server: RunningServer) -> None:
+    """The program of the how-to reads the user from a good token, and nothing from a bad one."""
+    user_id = example("Check tokens yourself", server)["user_id"]
+    ada = server.services.accounts.get_by_userid("bim", "ada")
+    key = new_key(server)
+    token = httpx.post(f"{server.url}/bim/apikey/authenticate", json={"apikey": key}).json()["token"]
+    assert user_id(token) == ada.user_id
+    head, claims, signature = token.split(".")
+    for bad in (key, "", f"{head}.{claims}.{signature[::-1]}", f"{head}.{claims}."):
+        assert user_id(bad) is None
+
+
+def test_the_version_is_said_once() -> None:
+    """The package, its metadata and the changelog speak of the same version."""
+    assert f'version = "{keyturn.__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert f"## {keyturn.__version__}" in (ROOT / "CHANGELOG.md").read_text()

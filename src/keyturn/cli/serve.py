@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 
 import click
@@ -42,6 +43,7 @@ def serve(
     settings = read_settings(os.environ, host=host, port=port, database=database)
     configure_logs(settings.log_level, debug=bool(context.obj))
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.
     try:
         listener = bind(settings)
     except OSError as error:

@@ -11,7 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.core.records import AuditEntry
 from keyturn.errors import StoreUnavailable
-from keyturn.store.engine import WRITES
+from keyturn.store.engine import writer_of
 from keyturn.store.schema import audit, installation
 
 
@@ -20,7 +20,12 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._writing = engine.execution_options(**{WRITES: True})
+        self._writing = writer_of(engine)
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._writing.dispose()
+        self.engine.dispose()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -22,7 +22,7 @@ SQLITE_BUSY_TIMEOUT_MS = 10_000
 POSTGRESQL_MIN_VERSION = 140_000
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 10_000
-POOL_SIZE = 10
+POOL_SIZE = 20
 
 WRITES = "keyturn_writes"
 """The execution option of a transaction that will write: SQLite then takes its lock at once (D3)."""
@@ -57,6 +57,17 @@ def open_engine(database: str) -> Engine:
     return engine
 
 
+def writer_of(engine: Engine) -> Engine:
+    """Return the engine for transactions that write.
+
+    SQLite has one writer at a time, so this process has one writing connection: writers queue here
+    instead of polling for the lock, and never hold the connections that readers need.
+    """
+    if engine.dialect.name != "sqlite":
+        return engine
+    return _sqlite_engine(str(engine.url.database), connections=1).execution_options(**{WRITES: True})
+
+
 def describe(url: URL) -> str:
     """Name a database without its password."""
     return url.database or "in memory" if url.get_backend_name() == "sqlite" else f"{url.host}/{url.database}"
@@ -85,13 +96,18 @@ def _open_sqlite(url: URL) -> Engine:
         path.touch(mode=0o600)
     except OSError as error:
         raise CannotStart(f"The database file {path} cannot be made: {error.strerror}.") from error
+    return _sqlite_engine(url.database, connections=POOL_SIZE)
+
+
+def _sqlite_engine(path: str, *, connections: int) -> Engine:
     engine = create_engine(
-        URL.create("sqlite+pysqlite", database=url.database),
+        URL.create("sqlite+pysqlite", database=path),
         module=pysqlite3.dbapi2,
         hide_parameters=True,
         poolclass=QueuePool,
-        pool_size=POOL_SIZE,
-        max_overflow=POOL_SIZE,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=SQLITE_BUSY_TIMEOUT_MS / 1000,
         connect_args={"check_same_thread": False, "timeout": SQLITE_BUSY_TIMEOUT_MS / 1000},
     )
     event.listen(engine, "connect", _set_up_sqlite_connection)
@@ -123,7 +139,7 @@ def _open_postgresql(url: URL) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         hide_parameters=True,
         pool_size=POOL_SIZE,
-        max_overflow=POOL_SIZE,
+        max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT_SECONDS,
         pool_pre_ping=True,
         connect_args={

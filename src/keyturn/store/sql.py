@@ -42,4 +42,4 @@ class Store:
 
     def close(self) -> None:
         """Close every connection."""
-        self._database.engine.dispose()
+        self._database.close()

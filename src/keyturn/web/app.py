@@ -187,9 +187,13 @@ def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
         )
     services: Services = request.app.state.services
     pages: Pages = request.app.state.pages
+    try:
+        visitor = find_visitor(request, services)
+    except KeyturnError:
+        visitor = None  # What failed for the page fails for its head too.
     page = pages.render(
         "message.html",
-        find_visitor(request, services),
+        visitor,
         status=HTTPStatus(response.status),
         title=_TITLES.get(HTTPStatus(response.status), "This did not work"),
         text=response.body.message,

@@ -19,17 +19,20 @@ class Exchange:
     def exchange(self, *, in_header: list[bytes], in_body: str | None, origin: Origin) -> IssuedToken:
         """Return a token for the key, which is in the `Authorization` header or in the body, not in both.
 
-        Raise `CredentialRefused` for anything that is no living key.
+        A token in the header beside a key in the body is not looked at: clients that exchange again after
+        a 401 still send the token that ended. Raise `CredentialRefused` for anything that is no living key.
         """
-        if in_header and in_body is not None:
-            raise AmbiguousCredential("Send the key in the body or in the Authorization header, not in both.")
-        if in_body is not None:
-            credential = read_api_key(in_body.encode("utf-8", "surrogatepass"), self._key_format)
-        else:
-            found = read_authorization(in_header, self._key_format)
-            if found is None:
-                raise CredentialRefused(Reason.MISSING)
-            if not isinstance(found, ApiKeyCredential):
-                raise CredentialRefused(Reason.MALFORMED)
-            credential = found
+        credential = self._presented(in_header, in_body)
         return self._issuer.for_key(self._authenticator.check_api_key(credential, origin))
+
+    def _presented(self, in_header: list[bytes], in_body: str | None) -> ApiKeyCredential:
+        found = read_authorization(in_header, self._key_format)
+        if in_body is not None:
+            if isinstance(found, ApiKeyCredential):
+                raise AmbiguousCredential("Send the key in the body or in Authorization, not in both.")
+            return read_api_key(in_body.encode("utf-8", "surrogatepass"), self._key_format)
+        if found is None:
+            raise CredentialRefused(Reason.MISSING)
+        if not isinstance(found, ApiKeyCredential):
+            raise CredentialRefused(Reason.MALFORMED)
+        return found

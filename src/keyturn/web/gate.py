@@ -52,7 +52,7 @@ OPEN_PATHS = frozenset(
 
 OPEN_PATTERNS = (
     ("POST", re.compile(r"/bim/iam/[^/]+/user/authenticate")),
-    ("GET", re.compile(r"/static/.*")),
+    ("GET", re.compile(r"/static/[^/]+")),
     ("GET", re.compile(r"/docs/api(/assets/[^/]+)?")),
 )
 

@@ -11,7 +11,7 @@ from litestar.params import SkipValidation
 
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
-from keyturn.errors import KeyturnError
+from keyturn.errors import CredentialRefused, KeyturnError, Reason
 from keyturn.services.audit import Origin
 
 P = ParamSpec("P")
@@ -39,8 +39,10 @@ def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
 
 
 def principal_of(request: AnyRequest) -> Principal:
-    """Return who calls. Only routes behind the gate's credential check have one."""
-    principal: Principal = request.scope["user"]
+    """Return who calls; raise `CredentialRefused` on a route that the gate lets strangers reach."""
+    principal: Principal | None = request.scope["user"]
+    if principal is None:
+        raise CredentialRefused(Reason.MISSING)
     return principal
 
 

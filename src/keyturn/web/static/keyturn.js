@@ -2,6 +2,15 @@
 
 const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
 
+// A browser may keep a page that is left, though told not to store it, and show it again with "Back". It may
+// show what a sign-out has ended since: it is hidden when left, and asked for anew when shown again.
+addEventListener("pagehide", () => {
+  document.body.hidden = true;
+});
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
 // Moments are written in UTC; their title says them in the reader's own time zone.
 const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "long" });
 each("time[datetime]", (time) => {

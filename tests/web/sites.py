@@ -46,6 +46,12 @@ class Site:
         return self.server.url
 
     @property
+    def url_bound(self) -> str:
+        """Where it listens, when its public address is another."""
+        settings = self.services.settings
+        return f"http://{settings.host}:{settings.port}"
+
+    @property
     def host(self) -> str:
         return urlsplit(self.server.url).netloc
 
@@ -85,7 +91,7 @@ class Site:
         )
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[arg-type]
+        return httpx.Client(base_url=self.url_bound, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[arg-type]
 
     def browser(self, userid: str, passphrase: str = PASSPHRASE) -> Browser:
         """Sign somebody in."""
@@ -96,7 +102,7 @@ class Site:
 
     def raw(self, request: bytes) -> bytes:
         """Send these bytes, and return all that comes back until the server closes the connection."""
-        parts = urlsplit(self.url)
+        parts = urlsplit(self.url_bound)
         assert parts.hostname is not None
         assert parts.port is not None
         with socket.create_connection((parts.hostname, parts.port), timeout=TIMEOUT_SECONDS) as connection:
@@ -124,7 +130,7 @@ class Browser(httpx.Client):
     """Keeps cookies, follows no redirect, and sends what a browser sends with a form of our pages."""
 
     def __init__(self, site: Site, **options: object) -> None:
-        super().__init__(base_url=site.url, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[arg-type]
+        super().__init__(base_url=site.url_bound, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[arg-type]
 
     def log_in(self, userid: str, passphrase: str, **fields: str) -> httpx.Response:
         return self.post("/login", data={"userid": userid, "password": passphrase, **fields})
@@ -169,8 +175,13 @@ def status_of(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1])
 
 
+def statuses_of(answers: bytes) -> list[int]:
+    """Return the statuses of raw answers that came over one connection."""
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
+
+
 def filled(path: str, /, **values: object) -> str:
-    """Fill the parameters of a path pattern such as `/apikey/{keyid:int}`."""
+    """Fill the parameters of a path pattern such as `/apikey/{keyid:str}`."""
     return re.sub(r"\{(\w+)(?::\w+)?\}", lambda match: str(values[match[1]]), path)
 
 

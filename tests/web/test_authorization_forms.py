@@ -1,7 +1,8 @@
-"""Every form of `Authorization` that real clients send, on every protected route, and the forms refused (H1-H6)."""
+"""Each form of `Authorization` that real clients send, on each protected route, and those refused (H1-H6)."""
 
 from __future__ import annotations
 
+import base64
 import secrets
 import string
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from sqlalchemy import event
 from keyturn.core.encoding import crc32_base62
 from keyturn.services.audit import COMMAND_LINE, Origin
 from keyturn.web.gate import PAGE_PATTERN, is_open
-from tests.web.sites import filled, status_of
+from tests.web.sites import filled, status_of, statuses_of
 
 if TYPE_CHECKING:
     from tests.web.sites import Site
@@ -49,6 +50,17 @@ def lines(*values: str | bytes) -> list[bytes]:
     ]
 
 
+def statuses(site: Site, routes: list[tuple[str, str]], header: list[bytes]) -> list[int]:
+    """Send the same header to each route, one after the other over one connection; return the statuses."""
+    requests = [
+        f"{method} {filled(path, **PARAMETERS)} HTTP/1.1\r\nHost: {site.host}\r\n".encode()
+        + b"".join(line + b"\r\n" for line in header)
+        + b"Content-Length: 0\r\n"
+        for method, path in routes
+    ]
+    return statuses_of(site.raw(b"\r\n".join([*requests, b""])[:-2] + b"Connection: close\r\n\r\n"))
+
+
 def protected(site: Site) -> list[tuple[str, str]]:
     return [
         (method, path)
@@ -74,8 +86,8 @@ OWN_ANSWER = {
     ("POST", "/apikey"): 200,
     ("GET", "/bim/iam/{iamid:str}/user/{userid:str}/apikeys"): 200,
     ("GET", "/iam/{iamid:str}/user/{userid:str}/apikeys"): 200,
-    ("DELETE", "/apikey/{keyid:int}"): 404,
-    ("DELETE", "/bim/apikey/{keyid:int}"): 404,
+    ("DELETE", "/apikey/{keyid:str}"): 404,
+    ("DELETE", "/bim/apikey/{keyid:str}"): 404,
     ("GET", "/bim/rpc/user/current"): 200,
     ("GET", "/data/connection/{connection_key:str}"): 200,
 }
@@ -89,12 +101,8 @@ def test_each_form_is_accepted_on_each_protected_route(site: Site, form: str) ->
     value = form.format(key=key, token=token_for(site, key))
     routes = protected(site)
     assert set(OWN_ANSWER) <= set(routes)
-    for method, path in routes:
-        answer = site.raw(
-            f"{method} {filled(path, **PARAMETERS)} HTTP/1.1\r\nHost: {site.host}\r\n"
-            f"Connection: close\r\nAuthorization: {value}\r\nContent-Length: 0\r\n\r\n".encode("latin-1")
-        )
-        status = status_of(answer)
+    answers = statuses(site, routes, lines(value))
+    for (method, path), status in zip(routes, answers, strict=True):
         if (method, path) in OWN_ANSWER:
             assert status == OWN_ANSWER[method, path], f"{method} {path}"
         assert status not in {400, 401}, f"{method} {path}"
@@ -125,18 +133,29 @@ def test_the_exchange_gives_no_token_for_a_token(site: Site) -> None:
         assert "token" not in answer.json()
 
 
+def test_a_stale_token_does_not_stand_in_the_way_of_the_exchange(site: Site) -> None:
+    """A client that still sends the token that ended gets a new one for the key in the body."""
+    key = site.key(ADMIN).secret
+    token = token_for(site, key)
+    with site.client() as client:
+        for value in (token, f"Bearer {token}"):
+            answer = client.post(
+                "/bim/apikey/authenticate", json={"apikey": key}, headers={"Authorization": value}
+            )
+            assert answer.status_code == 200
+            wrong = client.post(
+                "/bim/apikey/authenticate", json={"apikey": "x"}, headers={"Authorization": value}
+            )
+            assert wrong.status_code == 401
+
+
 @pytest.mark.parametrize("same", [True, False])
 def test_two_authorization_lines_are_refused_on_each_protected_route(site: Site, same: bool) -> None:
     """Two lines are 400 everywhere, also when both are equal and good (H2)."""
     key = site.key(ADMIN).secret
     other = key if same else token_for(site, key)
     routes = [*protected(site), ("POST", "/bim/apikey/authenticate"), ("POST", "/apikey/authenticate")]
-    for method, path in routes:
-        answer = site.raw(
-            f"{method} {filled(path, **PARAMETERS)} HTTP/1.1\r\nHost: {site.host}\r\nConnection: close\r\n"
-            f"Authorization: {key}\r\nauthorization: {other}\r\nContent-Length: 0\r\n\r\n".encode()
-        )
-        assert status_of(answer) == 400, f"{method} {path}"
+    assert set(statuses(site, routes, lines(key, other))) == {400}
 
 
 @pytest.mark.parametrize("second", ["", "Bearer x", "Basic YTpi"])
@@ -296,9 +315,7 @@ def test_a_credential_elsewhere_than_in_authorization_opens_nothing(site: Site) 
     ],
 )
 def test_anything_else_is_refused(site: Site, value: str) -> None:
-    """A value that is no key and no token, to the last character, is 401 and says nothing more (H1, H4, H9)."""
-    import base64
-
+    """A value that is no key and no token, to the last character, is 401, no more (H1, H4, H9)."""
     key = site.key(ADMIN).secret
     token = token_for(site, key)
     head, claims, signature = token.split(".")
@@ -323,8 +340,11 @@ def test_no_byte_makes_the_server_fail(site: Site) -> None:
     key = site.key(ADMIN).secret.encode()
     for number in range(0x80, 0x100):
         byte = bytes([number])
-        for value in (key + byte, byte + key, key[:20] + byte + key[21:], b"Bearer " + byte, byte * 8):
-            assert status_of(site.raw_get(WHO, b"Authorization: " + value)) == 401, value
+        values = (key + byte, byte + key, key[:20] + byte + key[21:], b"Bearer " + byte, byte * 8)
+        head = f"GET {WHO} HTTP/1.1\r\nHost: {site.host}\r\nAuthorization: ".encode()
+        requests = b"\r\n\r\n".join(head + value for value in values)
+        answer = site.raw(requests + b"\r\nConnection: close\r\n\r\n")
+        assert statuses_of(answer) == [401] * len(values), byte
     for text in ("ключ", "Ｂｅａｒｅｒ x", "😀", "Bearer ١٢٣"):
         assert status_of(site.raw_get(WHO, b"Authorization: " + text.encode())) == 401
 

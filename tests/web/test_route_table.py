@@ -44,14 +44,14 @@ PAGES = {
     ("GET", "/profile"),
     ("POST", "/profile"),
     ("GET", "/profile/sessions"),
-    ("POST", "/profile/sessions/{session_id:int}/end"),
+    ("POST", "/profile/sessions/{session_id:str}/end"),
     ("POST", "/profile/sessions/end-others"),
     ("GET", "/profile/security"),
     ("POST", "/profile/security"),
     ("GET", "/profile/keys"),
     ("POST", "/profile/keys"),
-    ("GET", "/profile/keys/{key_id:int}/revoke"),
-    ("POST", "/profile/keys/{key_id:int}/revoke"),
+    ("GET", "/profile/keys/{key_id:str}/revoke"),
+    ("POST", "/profile/keys/{key_id:str}/revoke"),
 }
 """What leads a stranger to the login."""
 

@@ -24,7 +24,7 @@ from keyturn.services.text import checked_text
 from keyturn.services.tokens import IssuedToken, TokenIssuer
 from keyturn.store import Store
 from keyturn.store.sessions import SessionToAdd
-from keyturn.store.users import UserToAdd
+from keyturn.store.users import KeptSession, UserToAdd
 from keyturn.system import System
 
 USERID_MAX_CHARACTERS = 254
@@ -223,10 +223,12 @@ class Accounts:
 
     def get_by_userid(self, iamid: str, userid: str) -> UserRecord:
         """Return the user with this name, or, for digits, with this numeric id; raise `NotFound`."""
+        if iamid != BUILT_IN_IAM:
+            raise NotFound(f"There is no user {userid}.")
         found = self._store.users.find_by_name(iamid, canonical_userid(userid))
         if found is None and userid.isascii() and userid.isdigit() and len(userid) <= 18:
             found = self._store.users.find_by_id(int(userid))
-        if found is None or found.iamid != iamid:
+        if found is None:
             raise NotFound(f"There is no user {userid}.")
         return found
 
@@ -266,8 +268,10 @@ class Accounts:
         )
         self._store.users.update_profile(principal.user_id, checked, now, audit)
 
-    def change_password(self, current: BrowserSession, *, old: str, new: str, origin: Origin) -> None:
-        """Change the caller's own passphrase; every other session of theirs ends.
+    def change_password(
+        self, current: BrowserSession, *, old: str, new: str, origin: Origin
+    ) -> StartedSession:
+        """Change the caller's own passphrase; every other session of theirs ends, and this one's id changes.
 
         Raise `InvalidInput` when the old one is wrong: whoever found an open browser does not get in.
         """
@@ -291,25 +295,24 @@ class Accounts:
             raise InvalidInput(
                 "current_password", "This is not your current passphrase. Try again in a moment."
             )
-        self._set_password(
-            actor_of(principal, origin), self.get(principal), new, keep_session=current.session_id
-        )
+        cookie = new_session_token(self._system)
+        kept = KeptSession(current.session_id, digest_session_token(cookie))
+        self._set_password(actor_of(principal, origin), self.get(principal), new, kept=kept)
+        return StartedSession(cookie, principal.userid)
 
     def set_password(self, actor: Actor, userid: str, password: str) -> None:
         """Set anybody's passphrase and end all their sessions: for the command line."""
-        self._set_password(actor, self.get_by_userid(BUILT_IN_IAM, userid), password, keep_session=None)
+        self._set_password(actor, self.get_by_userid(BUILT_IN_IAM, userid), password, kept=None)
 
     def _set_password(
-        self, actor: Actor, user: UserRecord, password: str, *, keep_session: int | None
+        self, actor: Actor, user: UserRecord, password: str, *, kept: KeptSession | None
     ) -> None:
         self._passwords.check_acceptable(
             password, field="password", personal=(user.userid, user.profile.name)
         )
         now = self._system.now()
         audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, actor, "USER", str(user.user_id))
-        self._store.users.set_password(
-            user.user_id, self._passwords.hash(password), now, audit, keep_session=keep_session
-        )
+        self._store.users.set_password(user.user_id, self._passwords.hash(password), now, audit, kept=kept)
 
     def set_disabled(self, actor: Actor, userid: str, *, disabled: bool) -> bool:
         """Stop a user's sessions, keys and tokens, or let the keys work again; False if nothing changed."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, or_, select, update
+from sqlalchemy import Row, Select, insert, or_, select, true, update
 from sqlalchemy.exc import IntegrityError
 
 from keyturn.core.records import ApiKeyRecord, AuditEntry, KeyForVerification, LastUse
@@ -68,7 +68,11 @@ class ApiKeys:
         return _record(row)
 
     def replace_secret(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord | None:
-        """Give the living key that has `key.idempotency_key` a new secret; None if there is none."""
+        """Give the living key that has `key.idempotency_key` a new secret; None if there is none.
+
+        Only if that key ends no later than `key` would: a retry must not win more than a first try.
+        """
+        not_later = api_key.c.expires_at <= key.expires_at if key.expires_at is not None else true()
         with self._database.change() as change:
             row = change.connection.execute(
                 update(api_key)
@@ -77,6 +81,8 @@ class ApiKeys:
                     api_key.c.idempotency_key == key.idempotency_key,
                     api_key.c.name.is_not_distinct_from(key.name),
                     api_key.c.revoked_at.is_(None),
+                    or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > key.created_at),
+                    not_later,
                 )
                 .values(digest=key.digest, masked=key.masked)
                 .returning(*_RECORD)

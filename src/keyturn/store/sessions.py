@@ -126,6 +126,11 @@ def end_sessions(user_id: int, at: datetime, *, keep: int | None = None) -> Any:
     return statement.values(ended_at=at)
 
 
+def renew_session(session_id: int, digest: bytes) -> Any:
+    """Build the statement that gives a session a new id, so that the old one opens nothing."""
+    return update(session).where(session.c.id == session_id).values(digest=digest)
+
+
 _FOR_VERIFICATION = (
     select(
         session.c.id,

@@ -12,7 +12,7 @@ from keyturn.core.records import AuditEntry, LoginRecord, ProfileRecord, UserRec
 from keyturn.errors import Conflict
 from keyturn.store.database import Database
 from keyturn.store.schema import as_json_list, installation, profile, user
-from keyturn.store.sessions import SessionToAdd, end_sessions, insert_session
+from keyturn.store.sessions import SessionToAdd, end_sessions, insert_session, renew_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,14 @@ class UserToAdd:
     email: str | None
     password_hash: str | None = field(repr=False)
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSession:
+    """The session that outlives a change of password."""
+
+    session_id: int
+    new_digest: bytes = field(repr=False)
 
 
 class Users:
@@ -155,9 +163,12 @@ class Users:
             change.record(audit)
 
     def set_password(
-        self, user_id: int, password_hash: str, at: datetime, audit: AuditEntry, *, keep_session: int | None
+        self, user_id: int, password_hash: str, at: datetime, audit: AuditEntry, *, kept: KeptSession | None
     ) -> None:
-        """Store a new password and end all sessions but one, with the tokens that stand on them."""
+        """Store a new password and end all sessions but one, with the tokens that stand on them.
+
+        The one that is kept gets a new id, since the old one may be known to others (L5).
+        """
         with self._database.change() as change:
             change.connection.execute(
                 update(user)
@@ -170,7 +181,11 @@ class Users:
                     updated_at=at,
                 )
             )
-            change.connection.execute(end_sessions(user_id, at, keep=keep_session))
+            change.connection.execute(
+                end_sessions(user_id, at, keep=None if kept is None else kept.session_id)
+            )
+            if kept is not None:
+                change.connection.execute(renew_session(kept.session_id, kept.new_digest))
             change.record(audit)
 
     def set_disabled(

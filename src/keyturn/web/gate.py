@@ -8,13 +8,15 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import structlog
 
+from keyturn.core.api_key import FOREIGN_KEY_MIN_LENGTH
 from keyturn.core.principal import Principal
 from keyturn.errors import (
     AmbiguousCredential,
@@ -36,7 +38,11 @@ MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADER_FIELDS = 100
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_SECONDS = 10.0
+"""For the whole body, so that one which drips in ends too."""
+MAX_TEXT_KEPT = 512
+"""How many characters of a path or user agent are logged and stored."""
 
+EXCHANGE_PATHS = frozenset({"/bim/apikey/authenticate", "/apikey/authenticate"})
 OPEN_PATHS = frozenset(
     {
         ("GET", "/"),
@@ -44,8 +50,7 @@ OPEN_PATHS = frozenset(
         ("GET", "/health/ready"),
         ("GET", "/.well-known/jwks.json"),
         ("GET", "/openapi.json"),
-        ("POST", "/bim/apikey/authenticate"),
-        ("POST", "/apikey/authenticate"),
+        *(("POST", path) for path in EXCHANGE_PATHS),
     }
 )
 """What anybody may ask without a credential."""
@@ -91,6 +96,26 @@ class HostRule:
         return self.allows_loopback and re.sub(r":[0-9]+$", "", host) in {"localhost", "127.0.0.1", "[::1]"}
 
 
+class SecretsOut:
+    """Takes out of a path or user agent what could be a credential, where none belongs.
+
+    That is whatever begins like one of our keys, and any long word with a digit in it: foreign keys and the
+    parts of tokens look like that. One pass over a bounded text: strangers choose it.
+    """
+
+    def __init__(self, key_prefix: str) -> None:
+        self._words = re.compile(rf"{key_prefix}_\w+|[\w-]{{{FOREIGN_KEY_MIN_LENGTH},}}", re.ASCII)
+        self._prefix = f"{key_prefix}_"
+
+    def __call__(self, text: str) -> str:
+        """Return the text, cut and without what could be a credential."""
+        return self._words.sub(self._replacement, text[:MAX_TEXT_KEPT])
+
+    def _replacement(self, word: re.Match[str]) -> str:
+        is_suspect = word[0].startswith(self._prefix) or any(map(str.isdigit, word[0]))
+        return "[REDACTED]" if is_suspect else word[0]
+
+
 class Gate:
     """Wraps the application; see the module."""
 
@@ -101,14 +126,14 @@ class Gate:
         authenticator: Authenticator,
         hosts: HostRule,
         headers: SecurityHeaders,
-        secrets: re.Pattern[str],
+        key_prefix: str,
         store_blocks_briefly: bool,
     ) -> None:
         self._app = app
         self._authenticator = authenticator
         self._hosts = hosts
         self._headers = headers
-        self._secrets = secrets
+        self._without_secrets = SecretsOut(key_prefix)
         self._store_blocks_briefly = store_blocks_briefly
         self._log = structlog.get_logger()
 
@@ -159,9 +184,6 @@ class Gate:
             via=self._without_secrets(f"{scope['method']} {scope['path']}"),
         )
 
-    def _without_secrets(self, text: str) -> str:
-        return self._secrets.sub("[REDACTED]", text)
-
     def _check_shape(self, scope: Scope) -> None:
         """Refuse what no well-meant client sends: H2, H3, H5, H6, H7."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
@@ -181,10 +203,13 @@ class Gate:
 
     async def _authenticate(self, scope: Scope, origin: Origin) -> Principal | None:
         """Return who calls; None only where no credential is needed."""
-        if is_open(scope["method"], scope["path"]) or PAGE_PATTERN.fullmatch(scope["path"]):
-            return None
         authorization = [value for name, value in scope["headers"] if name == b"authorization"]
-        _check_one_place(scope, authorization)
+        if is_open(scope["method"], scope["path"]) or PAGE_PATTERN.fullmatch(scope["path"]):
+            if scope["path"] in EXCHANGE_PATHS and (authorization or _has_body(scope)):
+                _check_one_place(scope)
+            return None
+        if authorization:
+            _check_one_place(scope)
         if self._store_blocks_briefly:
             principal = self._authenticator.authenticate(authorization, origin)
         else:
@@ -204,18 +229,26 @@ def is_open(method: str, path: str) -> bool:
     )
 
 
-def _check_one_place(scope: Scope, authorization: Iterable[bytes]) -> None:
-    """Raise `AmbiguousCredential` if a credential is also elsewhere than in `Authorization` (RFC 6750)."""
-    if not authorization:
-        return
-    if CREDENTIAL_PARAMETERS.search(scope["query_string"]):
+def _has_body(scope: Scope) -> bool:
+    """Return whether the request says that a body follows (RFC 9112, section 6)."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )
+
+
+def _check_one_place(scope: Scope) -> None:
+    """Raise `AmbiguousCredential` if a request that has a credential has one elsewhere too (RFC 6750)."""
+    if CREDENTIAL_PARAMETERS.search(unquote_to_bytes(scope["query_string"])):
         raise AmbiguousCredential("A credential must not be in the URL: send it in Authorization alone.")
     for name, value in scope["headers"]:
         if name in CREDENTIAL_HEADERS:
             raise AmbiguousCredential(
                 "Send the credential in Authorization alone, not in another header too."
             )
-        if name == b"cookie" and any(cookie in value for cookie in SESSION_COOKIES):
+        if name == b"cookie" and any(
+            cookie.strip().startswith(SESSION_COOKIES) for cookie in value.split(b";")
+        ):
             raise AmbiguousCredential("Send the credential in Authorization alone, not a session cookie too.")
 
 
@@ -226,12 +259,13 @@ class _Body:
         self._receive = receive
         self._remaining = MAX_BODY_BYTES
         self._is_complete = False
+        self._deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT_SECONDS
 
     async def __call__(self) -> Any:
         if self._is_complete:
             return await self._receive()
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
             raise LimitExceeded(Limit.BODY_TIME, "The body did not arrive in time.") from None

@@ -1,17 +1,19 @@
 """The framework's request, with what the gate put into it."""
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial, wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from anyio import to_thread
 from litestar import Request
 from litestar.di import NamedDependency
-from litestar.params import SkipValidation
+from litestar.params import PathParameter, SkipValidation
 
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
-from keyturn.errors import CredentialRefused, KeyturnError, Reason
+from keyturn.core.records import MAX_ID, is_id
+from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
 from keyturn.services.audit import Origin
 
 P = ParamSpec("P")
@@ -23,6 +25,19 @@ AnyRequest = Request[Any, Any, Any]
 InjectedServices = NamedDependency[SkipValidation[Services]]
 InjectedPrincipal = NamedDependency[SkipValidation[Principal]]
 InjectedOrigin = NamedDependency[SkipValidation[Origin]]
+
+
+IdInPath = Annotated[str, PathParameter(schema_extra={"type": "integer", "minimum": 1, "maximum": MAX_ID})]
+"""An id as it stands in the path. Read it with `read_id`: an integer parser takes many spellings of one."""
+
+_ID = re.compile(r"[1-9][0-9]{0,18}")
+
+
+def read_id(text: str) -> int:
+    """Return the id, or raise `NotFound` for what no id looks like."""
+    if _ID.fullmatch(text) is None or not is_id(int(text)):
+        raise NotFound
+    return int(text)
 
 
 def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:

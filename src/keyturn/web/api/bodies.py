@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _AT = re.compile(r" - at `\$\.?([^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
+_FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,17}")
+"""What of a foreign field name is repeated: never something that could be a key."""
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _JSON_TYPES = {"str": "text", "int": "a whole number", "bool": "true or false", "object": "an object"}
@@ -63,7 +65,8 @@ def read_form(body: bytes) -> dict[str, str]:
 def _invalid(sentence: str) -> InvalidInput:
     """Turn msgspec's sentence, which quotes names and types but never values, into one for people."""
     if unknown := _UNKNOWN.search(sentence):
-        return InvalidInput(unknown[1], f"There is no field {unknown[1]} here.", code="unknown")
+        field = unknown[1] if _FIELD_NAME.fullmatch(unknown[1]) else "body"
+        return InvalidInput(field, f"There is a field that is not known here: {field}.", code="unknown")
     if missing := _MISSING.search(sentence):
         return InvalidInput(missing[1], f"The field {missing[1]} is missing.", code="missing")
     at = _AT.search(sentence)

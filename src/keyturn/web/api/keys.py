@@ -12,7 +12,15 @@ from keyturn.errors import NotFound
 from keyturn.web.api.bodies import read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, NewApiKeyView
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedPrincipal, InjectedServices, in_thread
+from keyturn.web.requests import (
+    AnyRequest,
+    IdInPath,
+    InjectedOrigin,
+    InjectedPrincipal,
+    InjectedServices,
+    in_thread,
+    read_id,
+)
 from keyturn.web.responses import documented
 
 MAX_PAGE = 200
@@ -90,7 +98,7 @@ def list_keys(
 
 
 @delete(
-    ["/bim/apikey/{keyid:int}", "/apikey/{keyid:int}"],
+    ["/bim/apikey/{keyid:str}", "/apikey/{keyid:str}"],
     status_code=HTTPStatus.OK,
     responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
     tags=["API keys"],
@@ -98,8 +106,9 @@ def list_keys(
 )
 @in_thread
 def delete_key(
-    keyid: FromPath[int], services: InjectedServices, principal: InjectedPrincipal, origin: InjectedOrigin
+    keyid: IdInPath, services: InjectedServices, principal: InjectedPrincipal, origin: InjectedOrigin
 ) -> DeletedKey:
     """Revoke one of the caller's keys, and with it every token that was made from it, at once."""
-    services.keys.revoke_own(principal, keyid, origin)
-    return DeletedKey(keyid)
+    key_id = read_id(keyid)
+    services.keys.revoke_own(principal, key_id, origin)
+    return DeletedKey(key_id)

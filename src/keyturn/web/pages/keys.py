@@ -1,21 +1,22 @@
 """The API Keys tab."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
 from litestar import Response, get, post
-from litestar.params import FromPath, FromQuery, RawBody
+from litestar.params import FromQuery, RawBody
 from litestar.response import Redirect
 
 from keyturn.composition import Services
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.records import ApiKeyRecord, KeyState
-from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.errors import Conflict, ForeignForm, InvalidInput, NotFound
 from keyturn.services.keys import Lifetime
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
+from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
 
 DAY_CHOICES = (7, 30, 90, 365)
 PRESELECTED_DAYS = 90
@@ -23,6 +24,10 @@ FORM_ID_BYTES = 16
 KEYS_PER_PAGE = 30
 """So that a page of them stays under 60 KB."""
 MAX_LIFE = timedelta(days=3650)
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CHOOSE_A_DATE = "Choose the date on which the key ends."
+_FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 _NOTICES = {"revoked": "The key is revoked. It and every token made from it are refused from now on."}
 
@@ -58,7 +63,7 @@ def create_key(
             origin,
             name=form.get("name"),
             lifetime=_lifetime(form, services.system.now()),
-            idempotency_key=f"page {form.get('form_id', '')}",
+            idempotency_key=f"page {_form_id(form)}",
             replaces_on_retry=False,
         )
     except InvalidInput as error:
@@ -85,23 +90,23 @@ def create_key(
     )
 
 
-@get("/profile/keys/{key_id:int}/revoke", include_in_schema=False)
+@get("/profile/keys/{key_id:str}/revoke", include_in_schema=False)
 @in_thread
 def revoke_page(
-    key_id: FromPath[int], services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor
+    key_id: IdInPath, services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor
 ) -> Response[str]:
     """Ask before revoking, saying when and from where the key was last used."""
-    record = services.keys.get_own(visitor.session.principal, key_id)
+    record = services.keys.get_own(visitor.session.principal, read_id(key_id))
     now = services.system.now()
     if record.state(now) is KeyState.REVOKED:
         raise NotFound
     return pages.render("profile_key_revoke.html", visitor, tab="keys", key=_shown(record, now))
 
 
-@post("/profile/keys/{key_id:int}/revoke", include_in_schema=False)
+@post("/profile/keys/{key_id:str}/revoke", include_in_schema=False)
 @in_thread
 def revoke_key(
-    key_id: FromPath[int],
+    key_id: IdInPath,
     request: AnyRequest,
     body: RawBody,
     services: InjectedServices,
@@ -110,7 +115,7 @@ def revoke_key(
 ) -> Redirect:
     """End the key."""
     session_form(request, body, services, visitor)
-    services.keys.revoke_own(visitor.session.principal, key_id, origin)
+    services.keys.revoke_own(visitor.session.principal, read_id(key_id), origin)
     return see_other("/profile/keys?notice=revoked")
 
 
@@ -157,16 +162,27 @@ def _choices(*, allows_never: bool) -> list[tuple[str, str, bool]]:
     return days + (rest if allows_never else rest[:1])
 
 
+def _form_id(form: dict[str, str]) -> str:
+    """Return the id that the page gave this form; raise `ForeignForm` for one that is not ours."""
+    form_id = form.get("form_id", "")
+    if _FORM_ID.fullmatch(form_id) is None:
+        raise ForeignForm("This form did not come from this page: reload it and try again.")
+    return form_id
+
+
 def _lifetime(form: dict[str, str], now: datetime) -> Lifetime:
     """Read the choice of the form; a key that ends on a date works through that day, in UTC."""
     choice = form.get("expiry", "")
     if choice == "never":
         return Lifetime(None)
     if choice == "date":
+        text = form.get("expiry_date", "")
+        if _DATE.fullmatch(text) is None:
+            raise InvalidInput("expiry_date", _CHOOSE_A_DATE)
         try:
-            day = date.fromisoformat(form.get("expiry_date", ""))
+            day = date.fromisoformat(text)
         except ValueError:
-            raise InvalidInput("expiry_date", "Choose the date on which the key ends.") from None
+            raise InvalidInput("expiry_date", _CHOOSE_A_DATE) from None
         end = datetime(day.year, day.month, day.day, tzinfo=UTC)
         if not now.date() <= day <= (now + MAX_LIFE).date():
             raise InvalidInput("expiry_date", "Choose a date between today and ten years from now.")

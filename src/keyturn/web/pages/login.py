@@ -71,12 +71,14 @@ def log_in(
         started = services.accounts.log_in_browser(userid, form.get("password", ""), origin)
     except (CredentialRefused, TooBusy) as error:
         answer = response_of(error)
-        return pages.render(
+        page = pages.render(
             "login.html",
             status=HTTPStatus(answer.status),
             problem=answer.body.message,
             values={"next": target, "userid": userid},
         )
+        page.headers.update(dict(answer.headers))
+        return page
     _end_session(request, services, origin)
     return see_other(target, session_cookie(services, started.cookie))
 

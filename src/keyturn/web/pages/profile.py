@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from litestar import Response, get, post
-from litestar.params import FromPath, FromQuery, RawBody
+from litestar.params import FromQuery, RawBody
 from litestar.response import Redirect
 
 from keyturn.composition import Services
@@ -11,8 +11,8 @@ from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput, TooBusy
 from keyturn.services.accounts import PROFILE_LIMITS
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
-from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
+from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_cookie, session_form
+from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
 
 _NOTICES = {
     "saved": "Your details are saved.",
@@ -85,10 +85,10 @@ def sessions_page(
     )
 
 
-@post("/profile/sessions/{session_id:int}/end", include_in_schema=False)
+@post("/profile/sessions/{session_id:str}/end", include_in_schema=False)
 @in_thread
 def end_session(
-    session_id: FromPath[int],
+    session_id: IdInPath,
     request: AnyRequest,
     body: RawBody,
     services: InjectedServices,
@@ -97,7 +97,9 @@ def end_session(
 ) -> Redirect:
     """End one session of the person."""
     session_form(request, body, services, visitor)
-    services.sessions.end_own(visitor.session.principal, session_id, origin, action=AuditAction.SESSION_ENDED)
+    services.sessions.end_own(
+        visitor.session.principal, read_id(session_id), origin, action=AuditAction.SESSION_ENDED
+    )
     return see_other("/profile/sessions?notice=session-ended")
 
 
@@ -143,7 +145,7 @@ def change_password(
     try:
         if form.get("password") != form.get("password_again"):
             raise InvalidInput("password_again", "The two passphrases differ.")
-        services.accounts.change_password(
+        renewed = services.accounts.change_password(
             visitor.session,
             old=form.get("current_password", ""),
             new=form.get("password", ""),
@@ -153,7 +155,7 @@ def change_password(
         return _security(services, pages, visitor, problem=str(error), field=error.field)
     except TooBusy as error:
         return _security(services, pages, visitor, problem=str(error))
-    return see_other("/profile/security?notice=passphrase-changed")
+    return see_other("/profile/security?notice=passphrase-changed", session_cookie(services, renewed.cookie))
 
 
 def _details(

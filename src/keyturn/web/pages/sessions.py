@@ -122,8 +122,7 @@ def check_same_origin(request: AnyRequest, services: Services) -> None:
     origin = request.headers.get("origin")
     if origin is None or (origin == "null" and site is not None):
         return
-    found = urlsplit(origin)
+    scheme = urlsplit(services.settings.public_url).scheme
     own_host = request.headers.get("host", "").lower()
-    is_own = found.scheme in {"http", "https"} and found.netloc.lower() == own_host
-    if not is_own and origin != services.settings.public_url:
+    if origin not in {services.settings.public_url, f"{scheme}://{own_host}"}:
         raise ForeignForm(_FORM_EXPIRED)

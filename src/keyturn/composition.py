@@ -15,6 +15,7 @@ from keyturn.services.connections import Connections
 from keyturn.services.exchange import Exchange
 from keyturn.services.installation import Installation
 from keyturn.services.keys import Keys
+from keyturn.services.logins import Logins
 from keyturn.services.passwords import ARGON2ID, Passwords
 from keyturn.services.sessions import Sessions
 from keyturn.services.tokens import TokenIssuer
@@ -41,6 +42,7 @@ class Services:
     authenticator: Authenticator
     exchange: Exchange
     keys: Keys
+    logins: Logins
     accounts: Accounts
     sessions: Sessions
     connections: Connections
@@ -99,6 +101,15 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         usage=usage,
         system=system,
     )
+    passwords = Passwords(hashing)
+    logins = Logins(
+        store,
+        passwords=passwords,
+        issuer=issuer,
+        session_limits=limits,
+        token_life=settings.token_life,
+        system=system,
+    )
     return Services(
         settings=settings,
         system=system,
@@ -115,14 +126,8 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
             usage=usage,
             system=system,
         ),
-        accounts=Accounts(
-            store,
-            passwords=Passwords(hashing),
-            issuer=issuer,
-            session_limits=limits,
-            token_life=settings.token_life,
-            system=system,
-        ),
+        logins=logins,
+        accounts=Accounts(store, passwords=passwords, logins=logins, system=system),
         sessions=Sessions(store, limits, system),
         connections=Connections(store, system),
         installation=installation,

@@ -2,6 +2,7 @@
 
 import difflib
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
@@ -16,6 +17,7 @@ from keyturn.core.api_key import DEFAULT_PREFIX, ApiKeyFormat
 from keyturn.errors import CannotStart
 
 ENVIRONMENT_PREFIX = "KEYTURN_"
+MAX_PORT = 65_535
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -105,20 +107,33 @@ def read_settings(environment: Mapping[str, str], **chosen: object) -> Settings:
     settings = Settings(**values)
     if not settings.public_url:
         scheme = "https" if settings.serves_tls else "http"
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        bare = settings.host.strip("[]")
+        host = f"[{bare}]" if ":" in bare else bare
         values["public_url"] = f"{scheme}://{host}:{settings.port}"
         settings = Settings(**values)
     _check(settings)
     return settings
 
 
+_ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[1-9][0-9]{0,4})?")
+"""RFC 6454, section 6.2, with the scheme in lower case."""
+
+
+def _is_origin(url: str) -> bool:
+    """Return whether `url` is a scheme, a host and perhaps a port, and nothing else."""
+    try:
+        return _ORIGIN.fullmatch(url) is not None and (urlsplit(url).port or 1) <= MAX_PORT
+    except ValueError:
+        return False
+
+
 def _check(settings: Settings) -> None:
     """Raise `CannotStart` for settings that are unfit or do not go together."""
-    url = urlsplit(settings.public_url)
-    if url.scheme not in {"http", "https"} or not url.netloc or url.path or url.query or "@" in url.netloc:
+    if not _is_origin(settings.public_url):
         raise CannotStart(
             "KEYTURN_PUBLIC_URL must be like https://keys.example.com, without a path or a slash at the end."
         )
+    url = urlsplit(settings.public_url)
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
         raise CannotStart(
             f"KEYTURN_PUBLIC_URL is {settings.public_url}: over the network it must begin with https://, "
@@ -176,7 +191,7 @@ def _list(text: str) -> tuple[str, ...]:
 
 _PARSERS: Mapping[str, Callable[[str], object]] = {
     "root_key_file": Path,
-    "port": _whole_number(1, 65_535),
+    "port": _whole_number(1, MAX_PORT),
     "allowed_hosts": _list,
     "allow_public_http": _yes_or_no,
     "tls_certificate_file": Path,

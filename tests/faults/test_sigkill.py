@@ -83,6 +83,7 @@ def test_no_kill_loses_an_acknowledged_change_or_revives_a_key(tmp_path: Path) -
     assert not oracle.other, (summary, oracle.other[:10])
     assert oracle.share_of_live_accepted >= MIN_SHARE_ACCEPTED, (summary, oracle.refused[:10])
     assert not wrong, (summary, wrong[:10])
+    assert "request_failed" not in server.output(), (summary, server.output()[:2000])
     assert created > ROUNDS, f"too little was asked to mean anything: {summary}"
     assert revoked > ROUNDS, f"too little was asked to mean anything: {summary}"
     assert slowest <= MAX_SECONDS_TO_READY, (

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Playwright,
         Request,
         Response,
+        ViewportSize,
     )
 
     from keyturn.core.records import UserRecord
@@ -34,14 +35,15 @@ if TYPE_CHECKING:
     from tests.servers import RunningServer
 
 CONNECTION = "123456789"
-WIDE = {"width": 1280, "height": 800}
-NARROW = {"width": 360, "height": 740}
+WIDE: ViewportSize = {"width": 1280, "height": 800}
+NARROW: ViewportSize = {"width": 360, "height": 740}
 TIMEOUT_MILLISECONDS = 10_000
 
 AXE_TAGS = ("wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice")
-AXE_RUN = """async ([tags, within]) => {
-  const options = { resultTypes: ["violations"], runOnly: { type: "tag", values: tags } };
-  const found = await axe.run(within ?? document, options);
+AXE_COLOUR_RULES = ("color-contrast", "link-in-text-block")
+"""What a change from light to dark, which leaves the markup as it is, can break."""
+AXE_RUN = """async (runOnly) => {
+  const found = await axe.run({ resultTypes: ["violations"], runOnly });
   return found.violations.flatMap(({ id, nodes }) =>
     nodes.map((node) => `${id}: ${node.target.join(" ")}: ${node.failureSummary}`));
 }"""
@@ -56,7 +58,7 @@ ARGUMENTS = (
     "--disable-sync",
 )
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (violation) =>
-  console.error(`CSP: ${violation.violatedDirective} refused ${violation.blockedURI || violation.sample}`));"""
+  console.error(`CSP: ${violation.violatedDirective} refused ${violation.blockedURI}`));"""
 
 FOCUS = """() => {
   const focused = document.activeElement;
@@ -140,7 +142,7 @@ class Person:
     def session(self, address: str = "127.0.0.1", user_agent: str | None = "Firefox/140.0") -> Any:
         """Start a browser session without a browser; return its cookie."""
         origin = Origin(address=address, user_agent=user_agent)
-        started = self.site.server.services.accounts.log_in_browser(self.user.userid, PASSPHRASE, origin)
+        started = self.site.server.services.logins.log_in_browser(self.user.userid, PASSPHRASE, origin)
         return {"name": "keyturn", "value": started.cookie, "url": self.site.url, "httpOnly": True}
 
 
@@ -164,7 +166,7 @@ class Watch:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning", "assert"}:
-            self.messages.append((message.text, message.location["url"]))
+            self.messages.append((message.text, message.location["url"].partition("#")[0]))
 
     def _on_request(self, request: Request) -> None:
         self.requests.append(request)
@@ -173,7 +175,7 @@ class Watch:
 
     def _on_response(self, response: Response) -> None:
         if response.request.is_navigation_request() and response.status >= 400:
-            self.refused.add(response.url)
+            self.refused.add(response.url.partition("#")[0])
 
     def complaints(self) -> list[str]:
         """Return all that went wrong; not that an error page has an error status, which Chromium logs."""
@@ -208,13 +210,14 @@ class Window:
         """Check accessibility and overflow, wide and narrow, light and dark; return what is wrong."""
         found = []
         for size in (WIDE, NARROW):
-            self.page.set_viewport_size(size)  # type: ignore[arg-type] - a TypedDict of the same fields
-            for scheme in ("light", "dark"):
-                self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] - a Literal of these
-                where = f"{size['width']} px, {scheme}"
-                found += [f"{where}: {fault}" for fault in axe_violations(self.page)]
+            self.page.set_viewport_size(size)
+            where = f"{size['width']} px"
+            self.page.emulate_media(color_scheme="light")
+            found += [f"{where}, light: {fault}" for fault in axe_violations(self.page)]
+            self.page.emulate_media(color_scheme="dark")
+            found += [f"{where}, dark: {fault}" for fault in axe_violations(self.page, colours_only=True)]
             if (excess := overflow(self.page)) > 0:
-                found.append(f"{size['width']} px: {excess} px too wide")
+                found.append(f"{where}: {excess} px too wide")
         return found
 
 
@@ -227,19 +230,22 @@ def window(browser: Browser, site: Site, **options: Any) -> Iterator[Window]:
     watch.follow(context)
     try:
         yield Window(context.new_page(), watch)
-        assert watch.complaints() == []
+        complaints = watch.complaints()
+        assert not complaints, complaints
     finally:
         context.close()
 
 
-def axe_violations(page: Page, within: str | None = None) -> list[str]:
-    """Return what axe-core finds in the page, or in the part that a selector names."""
+def axe_violations(page: Page, *, colours_only: bool = False) -> list[str]:
+    """Return what axe-core finds in the page."""
     if not page.evaluate("() => 'axe' in window"):
         axe = pytest.importorskip(
             "axe_playwright_python.base", reason="no accessibility checker: install axe-playwright-python"
         )
         page.evaluate(axe.AXE_SCRIPT)
-    found: list[str] = page.evaluate(AXE_RUN, [list(AXE_TAGS), within])
+    rules = {"type": "rule", "values": list(AXE_COLOUR_RULES)}
+    tags = {"type": "tag", "values": list(AXE_TAGS)}
+    found: list[str] = page.evaluate(AXE_RUN, rules if colours_only else tags)
     return found
 
 
@@ -267,7 +273,8 @@ def tab_to(page: Page, target: Locator, *, limit: int = 40) -> None:
     """Press Tab until the element has the focus; what has it on the way must show it."""
     for _ in range(limit):
         page.keyboard.press("Tab")
-        assert page.evaluate(FOCUS) is None, "this has the focus and does not show it"
+        hidden = page.evaluate(FOCUS)
+        assert hidden is None, f"this has the focus and does not show it: {hidden}"
         if target.evaluate("(element) => element === document.activeElement"):
             return
     raise AssertionError(f"Tab does not reach {target}")

@@ -7,7 +7,7 @@ import random
 import re
 import subprocess
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ import pytest
 
 from keyturn.services.audit import Origin
 from keyturn.services.keys import Lifetime
+from keyturn.web.pages.keys import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.journeys.browsers import (
@@ -37,10 +38,10 @@ from tests.servers import running_server
 
 pytest.importorskip("playwright", reason="no browser driver: install playwright to run these tests")
 
-from playwright.sync_api import Error, expect  # noqa: E402 - after the check that it is there
+from playwright.sync_api import Error, expect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from playwright.sync_api import Browser, Page, Playwright
 
@@ -67,6 +68,9 @@ def test_a_key_from_the_login_to_its_end(any_site: Site, chromium: Browser, *, w
         expect(page).to_have_url(f"{any_site.url}/profile")
 
         key, commands = generate_key(page, "nightly export", "30 days", copies=with_script)
+        expect(page.get_by_role("button", name=re.compile("Cop(y|ied)"))).to_have_count(
+            3 if with_script else 0
+        )
         page.get_by_role("link", name="Done").click()
         expect(row_of(page, "nightly export")).to_contain_text("25 Dec 2026")
         expect(row_of(page, "nightly export")).to_contain_text("never")
@@ -115,21 +119,20 @@ def test_a_key_from_the_login_to_its_end(any_site: Site, chromium: Browser, *, w
 def generate_key(page: Page, name: str, life: str, *, copies: bool) -> tuple[str, list[str]]:
     """Make a key on its tab; return it with the two commands that its page shows."""
     page.get_by_role("link", name="API Keys").click()
-    page.get_by_label("Name", exact=False).fill(name)
-    page.get_by_label(life).check()
+    page.get_by_role("textbox", name="Name").fill(name)
+    page.get_by_role("radio", name=life).check()
     page.get_by_role("button", name="Generate key").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
     shown = [page.locator(f"#{name}").inner_text() for name in ("secret", "curl-direct", "curl-exchange")]
     assert KEY.fullmatch(shown[0])
     if not copies:
-        expect(page.get_by_role("button", name="Copy")).to_have_count(0)
         return shown[0], shown[1:]
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     what = ("the key", "the command that uses the key", "the command that exchanges the key")
-    for name, text in zip(what, shown, strict=True):
-        page.get_by_role("button", name=f"Copy {name}", exact=True).click()
-        expect(page.get_by_role("status")).to_have_text(f"Copied {name}.")
-        expect(page.get_by_role("button", name=f"Copied {name}", exact=True)).to_be_visible()
+    for words, text in zip(what, shown, strict=True):
+        page.get_by_role("button", name=f"Copy {words}", exact=True).click()
+        expect(page.get_by_role("status")).to_have_text(f"Copied {words}.")
+        expect(page.get_by_role("button", name=f"Copied {words}", exact=True)).to_be_visible()
         assert page.evaluate("() => navigator.clipboard.readText()") == text
     return shown[0], shown[1:]
 
@@ -137,7 +140,9 @@ def generate_key(page: Page, name: str, life: str, *, copies: bool) -> tuple[str
 def run(command: str) -> str:
     """Run a command as a person would, who has pasted it into a terminal."""
     environment = {"PATH": os.environ["PATH"], "no_proxy": "127.0.0.1"}
-    done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        ["bash", "-c", command], check=False, env=environment, capture_output=True, text=True, timeout=20
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -156,8 +161,22 @@ def back(page: Page) -> str:
     return page.content()
 
 
+def test_reloading_a_new_key(site: Site, chromium: Browser) -> None:
+    """Loading the page of a new key again makes no second key, and shows the first no more."""
+    person = site.add_person()
+    with window(chromium, site) as opened:
+        page = opened.page
+        signed_in(page, person, "/profile")
+        key, _ = generate_key(page, "reloaded", "7 days", copies=False)
+        page.reload()
+        expect(page.get_by_role("heading", level=1)).to_have_text("This key was shown already")
+        assert key not in page.content()
+        page.get_by_role("link", name="Back to your API keys").click()
+        expect(row_of(page, "reloaded")).to_have_count(1)
+
+
 def test_the_back_button_after_signing_out(site: Site, playwright: Playwright) -> None:
-    """A browser that keeps pages in memory shows nothing private of them once the person has signed out."""
+    """A browser that keeps pages in memory, no-store or not, shows nothing of them after signing out."""
     person = site.add_person()
     person.add_key("nightly export")
     browser = launch(playwright, without_default_arguments=["--disable-back-forward-cache"])
@@ -168,20 +187,22 @@ def test_the_back_button_after_signing_out(site: Site, playwright: Playwright) -
             sign_in(page, person)
             page.get_by_role("link", name="API Keys").click()
             page.get_by_role("link", name="Sessions").click()
-            page.go_back()
+            expect(page.get_by_role("heading", name="Where you are signed in")).to_be_visible()
+            page.evaluate("() => void setTimeout(() => history.back())")
             expect(row_of(page, "nightly export")).to_be_visible()
             page.get_by_role("button", name="Sign out").click()
             expect(page.get_by_text("You are signed out.")).to_be_visible()
-            for _ in range(4):
-                shown = back(page)
-                assert "nightly export" not in shown
-                assert "Ada Marsh" not in shown
+            for then in ("/profile/keys", "/profile"):
+                page.evaluate("() => void setTimeout(() => history.back())")
+                expect(page).to_have_url(f"{site.url}/login?then={then}")
+                expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+                expect(page.get_by_role("main")).not_to_contain_text("nightly export")
     finally:
         browser.close()
 
 
 def test_keyboard_alone(site: Site, chromium: Browser) -> None:
-    """With Tab, Enter and Space a person signs in, generates a key and revokes it, and sees where they are."""
+    """With the keyboard alone a person signs in, generates and revokes a key, and sees where they are."""
     person = site.add_person()
     with window(chromium, site) as opened:
         page, keyboard = opened.page, opened.page.keyboard
@@ -191,16 +212,16 @@ def test_keyboard_alone(site: Site, chromium: Browser) -> None:
         tab_to(page, page.get_by_label("Passphrase", exact=True))
         keyboard.type(PASSPHRASE)
         keyboard.press("Enter")
-        expect(page).to_have_url(f"{site.url}/profile")
+        expect(page.get_by_role("heading", name="About you")).to_be_visible()
 
         tab_to(page, page.get_by_role("link", name="API Keys"))
         keyboard.press("Enter")
         expect(page.get_by_role("heading", name="New key")).to_be_visible()
-        tab_to(page, page.get_by_label("Name", exact=False))
+        tab_to(page, page.get_by_role("textbox", name="Name"))
         keyboard.type("by keyboard")
-        tab_to(page, page.get_by_label("90 days"))
+        tab_to(page, page.get_by_role("radio", name="90 days"))
         keyboard.press("ArrowLeft")
-        expect(page.get_by_label("30 days")).to_be_checked()
+        expect(page.get_by_role("radio", name="30 days")).to_be_checked()
         tab_to(page, page.get_by_role("button", name="Generate key"))
         keyboard.press("Space")
         expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
@@ -208,17 +229,19 @@ def test_keyboard_alone(site: Site, chromium: Browser) -> None:
         keyboard.press("Space")
         tab_to(page, page.get_by_role("link", name="Done"))
         keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Active keys")).to_be_visible()
 
-        tab_to(page, page.get_by_role("link", name="Revoke by keyboard"))
+        tab_to(page, page.get_by_role("link", name=re.compile(r"^Revoke by keyboard kt_")))
         keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("Revoke this key?")
         tab_to(page, page.get_by_role("button", name="Revoke key"))
         keyboard.press("Space")
         expect(page.get_by_text("You have no active key.")).to_be_visible()
-        ended = page.locator("summary")
-        tab_to(page, ended)
+        revoked = row_of(page, "by keyboard").get_by_text("Revoked")
+        expect(revoked).to_be_visible()
+        tab_to(page, page.locator("summary"))
         keyboard.press("Enter")
-        expect(row_of(page, "by keyboard").get_by_text("Revoked")).to_be_visible()
+        expect(revoked).to_be_hidden()
 
 
 def test_the_skip_link(site: Site, chromium: Browser) -> None:
@@ -281,7 +304,13 @@ def test_changing_the_passphrase(site: Site, chromium: Browser) -> None:
             sign_in(opened.page, person)
         page.get_by_role("link", name="Security").click()
         for old, new, again, label, told in (
-            ("not mine, not at all", NEW_PASSPHRASE, NEW_PASSPHRASE, "Current passphrase", "not your current"),
+            (
+                "not mine, not at all",
+                NEW_PASSPHRASE,
+                NEW_PASSPHRASE,
+                "Current passphrase",
+                "not your current",
+            ),
             (PASSPHRASE, "short", "short", "New passphrase", "15 characters"),
             (PASSPHRASE, NEW_PASSPHRASE, PASSPHRASE, "New passphrase again", "differ"),
         ):
@@ -359,14 +388,14 @@ def test_mistakes_in_a_new_key(site: Site, chromium: Browser) -> None:
         page.goto("/profile/keys")
         last_day = page.get_by_label("Last day")
         expect(last_day).to_be_hidden()
-        page.get_by_label("Name", exact=False).fill("forgotten date")
-        page.get_by_label("On a date").check()
+        page.get_by_role("textbox", name="Name").fill("forgotten date")
+        page.get_by_role("radio", name="On a date").check()
         expect(last_day).to_be_visible()
         page.get_by_role("button", name="Generate key").click()
         expect(last_day).to_be_focused()
         expect(last_day).to_have_accessible_description(re.compile("Choose the date"))
-        expect(page.get_by_label("Name", exact=False)).to_have_value("forgotten date")
-        expect(page.get_by_label("On a date")).to_be_checked()
+        expect(page.get_by_role("textbox", name="Name")).to_have_value("forgotten date")
+        expect(page.get_by_role("radio", name="On a date")).to_be_checked()
         last_day.fill("2026-12-31")
         page.get_by_role("button", name="Generate key").click()
         expect(page.get_by_role("main")).to_contain_text("1 Jan 2027, 00:00 UTC")
@@ -383,9 +412,9 @@ def test_hostile_names(site: Site, chromium: Browser, *, with_script: bool) -> N
         page.on("dialog", lambda dialog: pytest.fail(f"a name ran as script: {dialog.message}"))
         for name in names:
             page.goto("/profile/keys")
-            page.get_by_label("Name", exact=False).fill(name)
+            page.get_by_role("textbox", name="Name").fill(name)
             page.get_by_role("button", name="Generate key").click()
-            expect(page.get_by_text(name, exact=True)).to_be_visible()
+            expect(page.get_by_role("main").get_by_text(name, exact=True)).to_be_visible()
             check_layout(opened, with_script=with_script)
             page.get_by_role("link", name="Done").click()
             listed = row_of(page, name)
@@ -401,5 +430,403 @@ def check_layout(opened: Window, *, with_script: bool) -> None:
     expect(opened.page.locator("img")).to_have_count(1)
     expect(opened.page.locator("script")).to_have_count(1)
     for size in (NARROW, WIDE) if with_script else ():
-        opened.page.set_viewport_size(size)  # type: ignore[arg-type] - a TypedDict of the same fields
+        opened.page.set_viewport_size(size)
         assert overflow(opened.page) <= 0
+
+
+# ---- Every page, in every state ----
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who looks at the pages: one with nothing, one with some of everything, one with very many keys."""
+
+    new: Person
+    known: Person
+    keen: Person
+    used_key: int
+    unused_key: int
+
+
+@pytest.fixture(scope="module")
+def cast(site: Site) -> Cast:
+    new, known, keen = (site.add_person() for _ in range(3))
+    services, clock = site.server.services, site.clock
+    used = known.add_key("nightly export")
+    services.usage.note(used.record.key_id, Origin("10.20.0.14", "curl/8.5.0", "request", "GET /verify"))
+    unused = known.add_key(None)
+    known.add_key("never ends", Lifetime(None))
+    known.revoke(known.add_key("revoked"))
+    known.add_key("expired", Lifetime(clock.now + timedelta(minutes=1)))
+    for number in range(200):
+        added = keen.add_key(f"pipeline {number}", Lifetime(clock.now + timedelta(days=number + 1)))
+        services.usage.note(added.record.key_id, Origin("10.20.0.14", "curl/8.5.0"))
+        if number % 3 == 0:
+            keen.revoke(added)
+    clock.advance(timedelta(minutes=4))
+    return Cast(new, known, keen, used.record.key_id, unused.record.key_id)
+
+
+def signed_in(page: Page, person: Person, path: str) -> None:
+    page.context.add_cookies([person.session()])
+    page.goto(path)
+
+
+def login(page: Page, _cast: Cast) -> None:
+    page.goto("/login")
+
+
+def login_after_a_mistake(page: Page, cast: Cast) -> None:
+    page.goto("/login")
+    sign_in(page, cast.new, "not the right one at all")
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def login_after_signing_out(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.new, "/profile")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("status").first).to_be_visible()
+
+
+def details(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.new, "/profile")
+
+
+def details_saved(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile")
+    page.get_by_label("About", exact=True).fill("Runs the nightly exports.\n" * 5)
+    page.get_by_role("button", name="Save details").click()
+    expect(page.get_by_text("Your details are saved.")).to_be_visible()
+
+
+def details_with_a_mistake(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile")
+    page.get_by_label("Phone").fill("1" * 100)
+    page.get_by_role("button", name="Save details").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def keys_empty(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.new, "/profile/keys")
+    expect(page.get_by_text("You have no active key.")).to_be_visible()
+
+
+def keys_of_each_kind(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/keys")
+    page.locator("summary").click()
+    for name in ("nightly export", "revoked", "expired", "never ends"):
+        expect(row_of(page, name).first).to_be_visible()
+
+
+def keys_expiring_on_a_date(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/keys")
+    page.get_by_role("radio", name="On a date").check()
+    expect(page.get_by_label("Last day")).to_be_visible()
+
+
+def keys_never_expiring(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/keys")
+    page.get_by_role("radio", name="Never").check()
+    expect(page.get_by_text("A key that never expires keeps working")).to_be_visible()
+
+
+def keys_with_a_mistaken_date(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/keys")
+    page.get_by_role("radio", name="On a date").check()
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def keys_with_a_mistaken_name(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/keys")
+    page.locator("#name").evaluate("(input) => input.removeAttribute('maxlength')")
+    page.get_by_role("textbox", name="Name").fill("W" * 300)
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def keys_with_no_expiry_chosen(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/keys")
+    page.get_by_role("radio", name="90 days").evaluate("(choice) => { choice.checked = false; }")
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def two_hundred_keys(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.keen, "/profile/keys")
+    expect(page.get_by_text("Page 1 of 7")).to_be_visible()
+
+
+def the_last_of_two_hundred_keys(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.keen, "/profile/keys?page=7")
+    expect(page.get_by_text("Page 7 of 7")).to_be_visible()
+
+
+def a_page_of_long_names(page: Page, cast: Cast) -> None:
+    person = cast.new.site.add_person()
+    for _ in range(KEYS_PER_PAGE):
+        added = person.add_key(LONG_NAME)
+        cast.new.site.server.services.usage.note(added.record.key_id, Origin("10.20.0.14", "curl/8.5.0"))
+    signed_in(page, person, "/profile/keys")
+    expect(page.get_by_role("row")).to_have_count(KEYS_PER_PAGE + 1)
+
+
+def key_created(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.keen, "/profile/keys")
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the key").click()
+
+
+def key_shown_already(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.keen, "/profile/keys")
+    form_id = page.locator("[name=form_id]").input_value()
+    page.get_by_role("button", name="Generate key").click()
+    page.get_by_role("link", name="Done").click()
+    page.locator("[name=form_id]").evaluate("(input, old) => { input.value = old; }", form_id)
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("This key was shown already")
+
+
+def revoke_a_used_key(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, f"/profile/keys/{cast.used_key}/revoke")
+    expect(page.get_by_role("main")).to_contain_text("4 minutes ago")
+
+
+def revoke_an_unused_key(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, f"/profile/keys/{cast.unused_key}/revoke")
+    expect(page.get_by_role("main")).to_contain_text("never")
+
+
+def key_revoked(page: Page, cast: Cast) -> None:
+    key = cast.known.add_key("soon gone")
+    signed_in(page, cast.known, f"/profile/keys/{key.record.key_id}/revoke")
+    page.get_by_role("button", name="Revoke key").click()
+    expect(page.get_by_role("status").first).to_be_visible()
+
+
+def sessions_alone(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.new.site.add_person(), "/profile/sessions")
+    expect(page.get_by_text("You are signed in nowhere else.")).to_be_visible()
+
+
+def sessions_elsewhere(page: Page, cast: Cast) -> None:
+    person = cast.new.site.add_person()
+    person.session("10.20.0.14", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0")
+    person.session("2001:db8:85a3:8d3:1319:8a2e:370:7348", "A" * 500)
+    person.session("10.20.0.15", None)
+    signed_in(page, person, "/profile/sessions")
+    expect(page.get_by_role("row")).to_have_count(5)
+
+
+def session_ended(page: Page, cast: Cast) -> None:
+    sessions_elsewhere(page, cast)
+    page.get_by_role("button", name="End all other sessions").click()
+    expect(page.get_by_role("status").first).to_be_visible()
+
+
+def security(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/security")
+
+
+def security_with_a_mistake(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/security")
+    change_passphrase(page, PASSPHRASE, NEW_PASSPHRASE, "another")
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def passphrase_changed(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.new.site.add_person(), "/profile/security")
+    change_passphrase(page, PASSPHRASE, NEW_PASSPHRASE, NEW_PASSPHRASE)
+    expect(page.get_by_role("status").first).to_be_visible()
+
+
+def no_such_page(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/keys/999999999/revoke")
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+
+
+def refused_form(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile")
+    page.locator("[name=csrf]").first.evaluate("(input) => { input.value = 'forged'; }")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("This was refused")
+
+
+STATES: tuple[Callable[[Page, Cast], None], ...] = (
+    login, login_after_a_mistake, login_after_signing_out,
+    details, details_saved, details_with_a_mistake,
+    keys_empty, keys_of_each_kind, keys_expiring_on_a_date, keys_never_expiring, keys_with_a_mistaken_date,
+    keys_with_a_mistaken_name, keys_with_no_expiry_chosen, two_hundred_keys, the_last_of_two_hundred_keys,
+    a_page_of_long_names,
+    key_created, key_shown_already, revoke_a_used_key, revoke_an_unused_key, key_revoked,
+    sessions_alone, sessions_elsewhere, session_ended,
+    security, security_with_a_mistake, passphrase_changed,
+    no_such_page, refused_form,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reach", STATES, ids=lambda reach: reach.__name__)
+def test_every_state_of_every_page(
+    site: Site, chromium: Browser, cast: Cast, reach: Callable[[Page, Cast], None]
+) -> None:
+    """A page breaks no rule of axe-core, fits a narrow screen, is light, and draws no complaint."""
+    with window(chromium, site) as opened:
+        reach(opened.page, cast)
+        assert opened.faults_at_every_size() == []
+        assert opened.watch.weight(opened.page) < MAX_PAGE_BYTES
+
+
+def test_every_state_of_the_set_up_page(new_site: Site, chromium: Browser) -> None:
+    """The set-up page keeps the same rules, as it is first shown and with a mistake in each field."""
+    new_site.server.services.installation.new_setup_code()
+    with window(chromium, new_site) as opened:
+        page = opened.page
+        page.goto("/setup")
+        assert opened.faults_at_every_size() == []
+        assert opened.watch.weight(page) < MAX_PAGE_BYTES
+        for passphrase, again, at_fault in (
+            ("short", "short", "Passphrase"),
+            (PASSPHRASE, "another", "Passphrase again"),
+            (PASSPHRASE, PASSPHRASE, "Set-up code"),
+        ):
+            page.get_by_label("Set-up code").fill("wrong")
+            page.get_by_label("User name").fill("first")
+            page.get_by_label("Passphrase", exact=True).fill(passphrase)
+            page.get_by_label("Passphrase again", exact=True).fill(again)
+            page.get_by_role("button", name="Create administrator").click()
+            expect(page.get_by_label(at_fault, exact=True)).to_be_focused()
+            assert opened.faults_at_every_size() == []
+
+
+# ---- The interactive API page ----
+
+
+def test_the_api_page(site: Site, chromium: Browser) -> None:
+    """It shows every operation of the served description, calls the server with the key, and nobody else.
+
+    No rule of axe-core is broken on the way: what Swagger UI leaves out of its markup is added from outside.
+    """
+    person = site.add_person(permissions=frozenset({"CREATE_DATA_SOURCE"}))
+    key = person.add_key("try it out").secret
+    description = httpx.get(f"{site.url}/openapi.json").json()
+    operations = [
+        operation["operationId"]
+        for path in description["paths"].values()
+        for method, operation in path.items()
+        if method in {"get", "put", "post", "delete", "patch"}
+    ]
+    with window(chromium, site) as opened:
+        page = opened.page
+        signed_in(page, person, "/docs/api")
+        expect(page.locator(".opblock")).to_have_count(len(operations))
+        for operation in operations:
+            expect(page.locator(f"[id$='-{operation}']").first).to_be_attached()
+
+        page.get_by_role("button", name="Authorize").first.click()
+        page.locator(".auth-container input").fill(key)
+        assert axe_violations(page) == []
+        page.locator(".auth-container button.authorize").click()
+        expect(
+            page.locator(".auth-container").get_by_role("button", name="Remove authorization")
+        ).to_be_visible()
+        assert axe_violations(page) == []
+        page.locator(".auth-container button.btn-done").click()
+        block = page.locator(".opblock").filter(has_text="/data/connection/{connection_key}")
+        block.locator(".opblock-summary-control").click()
+        expect(block.get_by_role("button", name="Try it out")).to_be_visible()
+        assert axe_violations(page) == []
+        block.get_by_role("button", name="Try it out").click()
+        block.locator("tr[data-param-name=connection_key] input").fill(CONNECTION)
+        with page.expect_response(f"**/data/connection/{CONNECTION}") as called:
+            block.get_by_role("button", name="Execute").click()
+        sent = called.value.request.all_headers()
+        assert sent["authorization"] == key
+        assert "cookie" not in sent
+        live = block.locator(".live-responses-table .response-col_status").last
+        expect(live).to_contain_text("200")
+        expect(block.locator(".live-responses-table")).to_contain_text(CONNECTION)
+        assert axe_violations(page) == []
+
+
+def test_the_api_page_is_accessible(site: Site, chromium: Browser) -> None:
+    """The API page breaks no rule of axe-core, Swagger's own markup included, and fits a narrow screen."""
+    with window(chromium, site) as opened:
+        opened.page.goto("/docs/api")
+        expect(opened.page.locator(".opblock").first).to_be_visible()
+        assert opened.faults_at_every_size() == []
+
+
+# ---- Pictures for the README ----
+
+
+def test_pictures(tmp_path: Path, chromium: Browser) -> None:
+    """The pictures in docs/images can be taken anew: KEYTURN_SCREENSHOTS=1 writes them there."""
+    directory = PICTURES if os.environ.get("KEYTURN_SCREENSHOTS") == "1" else tmp_path
+    clock = Clock(datetime(2026, 11, 25, 9, 41, tzinfo=UTC))
+    chance = random.Random(20261125)  # so that the pictures change only when the pages do
+    system = replace(clock.system(), random_bytes=chance.randbytes)
+    database = f"sqlite:///{tmp_path / 'keyturn.db'}"
+    with running_server(database, system, public_url="http://127.0.0.1:8400") as server:
+        site = Site(server, clock)
+        person = site.add_person("ada", permissions=frozenset({"CREATE_DATA_SOURCE"}))
+        key_id = add_believable_keys(person)
+        with window(chromium, site, viewport=NARROW, has_touch=True, is_mobile=True) as opened:
+            page = opened.page
+            signed_in(page, person, "/profile/keys")
+            page.locator("#active").evaluate("(heading) => scrollTo(0, heading.offsetTop - 24)")
+            take(page, directory / "api-keys-phone.png")
+        with window(chromium, site) as opened:
+            page = opened.page
+            page.goto("/login")
+            take(page, directory / "login.png")
+            signed_in(page, person, "/profile/keys")
+            show_list(page)
+            take(page, directory / "api-keys.png")
+            page.emulate_media(color_scheme="dark")
+            take(page, directory / "api-keys-dark.png")
+            page.emulate_media(color_scheme="light")
+            page.goto(f"/profile/keys/{key_id}/revoke")
+            take(page, directory / "revoke.png")
+            page.goto("/profile/keys")
+            page.get_by_role("textbox", name="Name").fill("notebook")
+            page.get_by_role("button", name="Generate key").click()
+            expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
+            take(page, directory / "key-created.png")
+
+
+def add_believable_keys(person: Person) -> int:
+    """Give the person what somebody has after some months; return the id of the key that is used most."""
+    services, clock = person.site.server.services, person.site.clock
+    today = clock.now
+    names = (
+        (200, "old laptop", 365, "10.20.0.31", 61 * 24 * 60),
+        (120, "quarterly report", None, "10.20.0.14", 26 * 24 * 60),
+        (88, "dashboard", 90, "10.20.0.27", 3 * 60 + 5),
+        (12, "laptop", 30, None, None),
+        (22, "nightly export", 90, "10.20.0.14", 4),
+    )
+    made = {}
+    for days_ago, name, life, address, minutes_ago in names:
+        clock.now = today - timedelta(days=days_ago, hours=1, minutes=7 * days_ago % 60)
+        made[name] = person.add_key(name, Lifetime(clock.now + timedelta(days=life) if life else None))
+        if minutes_ago is not None:
+            clock.now = today - timedelta(minutes=minutes_ago)
+            origin = Origin(address, "curl/8.5.0", "request", f"GET /data/connection/{CONNECTION}")
+            services.usage.note(made[name].record.key_id, origin)
+    clock.now = today - timedelta(days=61)
+    person.revoke(made["old laptop"])
+    clock.now = today
+    return made["nightly export"].record.key_id
+
+
+def take(page: Page, path: Path) -> None:
+    taken = page.screenshot(path=path, animations="disabled")
+    assert len(taken) < MAX_PICTURE_BYTES, f"{path.name} has {len(taken)} bytes"
+
+
+def show_list(page: Page) -> None:
+    """Unfold the ended keys, and scroll to the end of the page."""
+    page.locator("summary").evaluate("(summary) => { summary.parentElement.open = true; }")
+    page.evaluate("() => scrollTo(0, document.body.scrollHeight)")

@@ -23,7 +23,7 @@ def add_person(services: Services, userid: str = "bob", password: str | None = P
 
 def log_in(services: Services, userid: str = "bob", password: str = PASSPHRASE) -> str:
     """Log in with a browser; return the cookie."""
-    return services.accounts.log_in_browser(userid, password, HERE).cookie
+    return services.logins.log_in_browser(userid, password, HERE).cookie
 
 
 def signed_in(services: Services, cookie: str) -> BrowserSession:

@@ -32,12 +32,12 @@ def test_a_key_is_stored_whole(store: Store, bob: int) -> None:
     assert (found.expires_at, found.revoked_at, found.scopes) == (key.expires_at, None, None)
 
 
-@pytest.mark.parametrize("digest", [b"", b"\x00" * 32, b"\xff" * 32, b"' OR 1=1 --"])
-def test_an_unknown_digest_is_none(store: Store, bob: int, digest: bytes) -> None:
+def test_an_unknown_digest_is_none(store: Store, bob: int) -> None:
     """Nothing is found under a digest that was never stored."""
     store.api_keys.add(a_key(bob), an_entry())
 
-    assert store.api_keys.find_for_verification(digest) is None
+    for digest in (b"", b"\x00" * 32, b"\xff" * 32, b"' OR 1=1 --"):
+        assert store.api_keys.find_for_verification(digest) is None
 
 
 def test_a_digest_is_found_only_whole(store: Store, bob: int) -> None:

@@ -24,12 +24,12 @@ def test_a_connection_is_stored_whole(store: Store) -> None:
     assert found.updater == found.creator
 
 
-@pytest.mark.parametrize("other", ["", "12345678", "1234567890", "123456789 ", "%", "1_3456789"])
-def test_a_connection_is_found_by_its_whole_key(store: Store, bob: int, other: str) -> None:
+def test_a_connection_is_found_by_its_whole_key(store: Store, bob: int) -> None:
     """No other key finds a connection, no part of it and no pattern either."""
     store.connections.add("123456789", {"technology": "Snowflake"}, bob, an_entry())
 
-    assert store.connections.find(other) is None
+    for other in ("", "12345678", "1234567890", "123456789 ", "%", "1_3456789"):
+        assert store.connections.find(other) is None
 
 
 def test_a_connection_key_is_taken_once(store: Store, bob: int) -> None:

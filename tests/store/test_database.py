@@ -36,7 +36,7 @@ def world(store: Store) -> World:
     key_id = store.api_keys.add(a_key(user_id, idempotency_key="once"), an_entry()).key_id
     session_id = store.users.record_login(a_session(user_id), an_entry(), checked="hash", rehashed=None)
     assert session_id is not None
-    store.users.record_failed_login(user_id, None, an_entry())
+    store.users.record_failed_login(user_id, lambda _failures: None, an_entry())
     return World(store, user_id, key_id, session_id)
 
 
@@ -53,7 +53,9 @@ CHANGES: dict[str, Attempt] = {
     "users.record_login": lambda w, e: w.store.users.record_login(
         a_session(w.user_id), e, checked="hash", rehashed="stronger"
     ),
-    "users.record_failed_login": lambda w, e: w.store.users.record_failed_login(w.user_id, LATER, e),
+    "users.record_failed_login": lambda w, e: w.store.users.record_failed_login(
+        w.user_id, lambda _failures: LATER, e
+    ),
     "users.update_profile": lambda w, e: w.store.users.update_profile(
         w.user_id, {"name": "Robert"}, LATER, e
     ),
@@ -66,9 +68,7 @@ CHANGES: dict[str, Attempt] = {
     "sessions.end_all": lambda w, e: w.store.sessions.end_all(w.user_id, LATER, e),
     "connections.add": lambda w, e: w.store.connections.add("new", {"technology": "X"}, w.user_id, e),
     "installation.add_signing_key": lambda w, e: w.store.installation.add_signing_key(new_signing_key(), e),
-    "users.set_password": lambda w, e: w.store.users.set_password(
-        w.user_id, "other", LATER, e, keep_session=None
-    ),
+    "users.set_password": lambda w, e: w.store.users.set_password(w.user_id, "other", LATER, e, kept=None),
     "users.set_disabled": lambda w, e: w.store.users.set_disabled(w.user_id, LATER, LATER, e),
 }
 

@@ -7,7 +7,6 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pytest
 from sqlalchemy import Engine, text
 
 from keyturn.core.records import SigningKeyRecord
@@ -121,9 +120,9 @@ def test_nodes_that_start_together_share_a_signing_key(store: Store) -> None:
     assert len(store.installation.list_signing_keys()) == 1
 
 
-@pytest.mark.parametrize("sealed", [b"", b"\x00\xff" * 300])
-def test_sealed_bytes_are_kept_as_they_are(store: Store, sealed: bytes) -> None:
+def test_sealed_bytes_are_kept_as_they_are(store: Store) -> None:
     """Whatever bytes were sealed are read back."""
-    store.installation.add_signing_key(a_signing_key("a", sealed_jwk=sealed), an_entry())
+    for algorithm, sealed in (("ES256", b""), ("EdDSA", b"\x00\xff" * 300)):
+        store.installation.add_signing_key(a_signing_key(algorithm, algorithm, sealed_jwk=sealed), an_entry())
 
-    assert [key.sealed_jwk for key in store.installation.list_signing_keys()] == [sealed]
+        assert sealed in [key.sealed_jwk for key in store.installation.list_signing_keys()]

@@ -104,7 +104,7 @@ def test_a_migration_happens_whole_or_not_at_all(empty: Engine) -> None:
     with empty.begin() as connection:
         connection.execute(text("CREATE TABLE session (in_the_way INTEGER)"))
 
-    with pytest.raises(Exception, match="session"):
+    with pytest.raises(Exception):  # noqa: B017, PT011 - whatever it is called, nothing may be left of it
         migrate(empty)
 
     assert tables(empty) <= {"session", "alembic_version"}

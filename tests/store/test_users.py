@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 
 from keyturn.errors import Conflict
 from keyturn.store import Store
+from keyturn.store.users import KeptSession
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_session, a_user, an_entry
 
@@ -60,7 +61,7 @@ def test_no_secret_is_in_a_repr() -> None:
 
 def test_a_login_starts_a_session_and_forgets_failures(store: Store, bob: int) -> None:
     """A login leaves a session, no failures, the time, and the stronger hash if there is one."""
-    store.users.record_failed_login(bob, LATER, an_entry())
+    store.users.record_failed_login(bob, lambda _failures: LATER, an_entry())
 
     session_id = store.users.record_login(a_session(bob), an_entry(), checked="hash", rehashed="stronger")
 
@@ -95,7 +96,7 @@ def test_what_was_proved_must_still_be_true(store: Store, bob: int) -> None:
 def test_failures_are_counted_per_account(store: Store, bob: int) -> None:
     """Each failed login adds one, and sets until when the account is locked."""
     for _ in range(3):
-        store.users.record_failed_login(bob, LATER, an_entry())
+        store.users.record_failed_login(bob, lambda _failures: LATER, an_entry())
 
     login = store.users.find_for_login("bim", "bob")
     assert login is not None
@@ -103,13 +104,16 @@ def test_failures_are_counted_per_account(store: Store, bob: int) -> None:
 
 
 def test_a_new_password_ends_sessions_and_lock(store: Store, bob: int) -> None:
-    """A new password opens the account and ends every session but the kept one."""
+    """A new password opens the account and ends every session but the kept one, which gets a new id (L5)."""
+    old = a_session(bob)
     kept, ended = (
-        store.users.record_login(a_session(bob), an_entry(), checked="hash", rehashed=None) for _ in "ab"
+        store.users.record_login(session, an_entry(), checked="hash", rehashed=None)
+        for session in (old, a_session(bob))
     )
-    store.users.record_failed_login(bob, LATER, an_entry())
+    assert kept is not None
+    store.users.record_failed_login(bob, lambda _failures: LATER, an_entry())
 
-    store.users.set_password(bob, "other", LATER, an_entry(), keep_session=kept)
+    store.users.set_password(bob, "other", LATER, an_entry(), kept=KeptSession(kept, b"new"))
 
     login = store.users.find_for_login("bim", "bob")
     assert login is not None
@@ -117,6 +121,10 @@ def test_a_new_password_ends_sessions_and_lock(store: Store, bob: int) -> None:
     living = store.sessions.list_living(bob, NOW, NOW - timedelta(1))
     assert [session.session_id for session in living] == [kept]
     assert ended != kept
+    renewed = store.sessions.find_for_verification(b"new")
+    assert renewed is not None
+    assert renewed.session_id == kept
+    assert store.sessions.find_for_verification(old.digest) is None
     user = store.users.find_by_id(bob)
     assert user is not None
     assert user.password_changed_at == LATER

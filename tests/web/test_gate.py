@@ -633,7 +633,7 @@ def test_too_many_logins_at_once_are_turned_away(open_site: SiteOpener) -> None:
     """When all places for hashing are taken, a login is 503 with Retry-After, on the page too (Q4)."""
     with open_site() as busy:
         busy.add_people()
-        waiting = busy.services.accounts._passwords._waiting
+        waiting = busy.services.logins._passwords._waiting
         for _ in range(MAX_AT_ONCE + MAX_WAITING):
             assert waiting.acquire(blocking=False)
         with busy.client() as client:

@@ -471,7 +471,7 @@ def test_a_retry_with_a_short_lived_key_gets_no_longer_lived_one(any_site: Site)
 def test_a_retry_never_answers_a_dead_key(any_site: Site) -> None:
     """A retry after the key's own end is a conflict, not a success that holds a key which works nowhere."""
     user = any_site.new_user()
-    session = any_site.services.accounts.log_in_api("bim", user.userid, PASSPHRASE, Origin())
+    session = any_site.services.logins.log_in_api("bim", user.userid, PASSPHRASE, Origin())
     soon = any_site.clock.now + timedelta(minutes=5)
     short_lived = any_site.key(user.userid, expires_at=soon).secret
     retry = {"Idempotency-Key": "nightly"}

@@ -9,7 +9,13 @@ from datetime import datetime
 
 from keyturn.core.access_token import AccessTokenClaims
 from keyturn.core.principal import AuthMethod, Principal
-from keyturn.core.records import KeyForVerification, OwnerRecord, SessionForVerification, SessionLimits
+from keyturn.core.records import (
+    KeyForVerification,
+    OwnerRecord,
+    SessionForVerification,
+    SessionKind,
+    SessionLimits,
+)
 from keyturn.errors import CredentialRefused, Reason
 
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
@@ -36,15 +42,18 @@ def check_session(
 ) -> SessionForVerification:
     """Return `record` if the session lives at `now`; raise `CredentialRefused` otherwise.
 
-    The idle limit is for browsers: a token is not renewed by use, it has one fixed end.
+    The limits are for browsers: a token is not renewed by use, it has one fixed end.
     """
     if record is None:
         raise CredentialRefused(Reason.UNKNOWN)
     if record.ended_at is not None:
         raise CredentialRefused(Reason.REVOKED, secret_matched=True)
-    if record.expires_at <= now or record.created_at + limits.absolute <= now:
-        raise CredentialRefused(Reason.EXPIRED, secret_matched=True)
-    if record.kind == "browser" and record.last_seen_at + limits.idle <= now:
+    is_over = record.expires_at <= now
+    if record.kind is SessionKind.BROWSER:
+        is_over = (
+            is_over or record.created_at + limits.absolute <= now or record.last_seen_at + limits.idle <= now
+        )
+    if is_over:
         raise CredentialRefused(Reason.EXPIRED, secret_matched=True)
     if record.owner.is_disabled:
         raise CredentialRefused(Reason.OWNER_DISABLED, secret_matched=True)

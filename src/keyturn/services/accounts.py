@@ -1,29 +1,22 @@
-"""Users: their accounts, logins and passphrases."""
+"""Users: their accounts, profiles and passphrases."""
 
 import hashlib
-import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from keyturn.core.principal import BUILT_IN_IAM, DEFAULT_PERMISSIONS, Permission, Principal
 from keyturn.core.records import (
     Actor,
     AuditAction,
     AuditEntry,
-    LoginRecord,
-    SessionKind,
-    SessionLimits,
     UserRecord,
 )
-from keyturn.errors import CredentialRefused, InvalidInput, NotFound, Reason
+from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.audit import Origin, actor_of, stranger
+from keyturn.services.logins import Logins, StartedSession
 from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import BrowserSession, digest_session_token, new_session_token
-from keyturn.services.text import checked_text
-from keyturn.services.tokens import IssuedToken, TokenIssuer
+from keyturn.services.text import canonical_userid, checked_text
 from keyturn.store import Store
-from keyturn.store.sessions import SessionToAdd
 from keyturn.store.users import KeptSession, UserToAdd
 from keyturn.system import System
 
@@ -39,21 +32,6 @@ PROFILE_LIMITS: Mapping[str, int] = {
 }
 """The fields of a profile that its person may edit, with their length in characters."""
 
-FREE_FAILURES = 5
-"""Failed logins in a row before the delay begins."""
-MAX_DELAY = timedelta(minutes=15)
-MAX_FAILURES = 100
-"""After this many failed logins in a row only an administrator opens the account again (NIST SP 800-63B)."""
-FOR_GOOD = timedelta(days=36_500)
-
-
-@dataclass(frozen=True, slots=True)
-class StartedSession:
-    """A browser session in the one answer that sets its cookie."""
-
-    cookie: str = field(repr=False)
-    userid: str
-
 
 class Accounts:
     """What can be done to an account."""
@@ -63,100 +41,13 @@ class Accounts:
         store: Store,
         *,
         passwords: Passwords,
-        issuer: TokenIssuer,
-        session_limits: SessionLimits,
-        token_life: timedelta,
+        logins: Logins,
         system: System,
     ) -> None:
         self._store = store
         self._passwords = passwords
-        self._issuer = issuer
-        self._limits = session_limits
-        self._token_life = token_life
+        self._logins = logins
         self._system = system
-
-    # Login
-
-    def log_in_browser(self, userid: str, password: str, origin: Origin) -> StartedSession:
-        """Start a session for a person; raise `CredentialRefused` for a wrong name or passphrase alike."""
-        login = self._check_password(BUILT_IN_IAM, userid, password, origin)
-        cookie = new_session_token(self._system)
-        self._start(
-            login, password, SessionKind.BROWSER, digest_session_token(cookie), self._limits.absolute, origin
-        )
-        return StartedSession(cookie, login.userid)
-
-    def log_in_api(self, iamid: str, userid: str, password: str, origin: Origin) -> IssuedToken:
-        """Give a bearer token for a passphrase. It shows, and can be ended, among the person's sessions."""
-        login = self._check_password(iamid, userid, password, origin)
-        digest = digest_session_token(new_session_token(self._system))
-        started_at, session_id = self._start(
-            login, password, SessionKind.TOKEN, digest, self._token_life, origin
-        )
-        return self._issuer.for_session(session_id, login.user_id, started_at + self._token_life)
-
-    def _check_password(self, iamid: str, userid: str, password: str, origin: Origin) -> LoginRecord:
-        """Return the account; raise `CredentialRefused`, after the same work whatever was wrong (L3)."""
-        found = None
-        if iamid == BUILT_IN_IAM:
-            found = self._store.users.find_for_login(BUILT_IN_IAM, canonical_userid(userid))
-        now = self._system.now()
-        is_locked = found is not None and found.locked_until is not None and found.locked_until > now
-        may_try = found is not None and not found.is_disabled and not is_locked
-        is_right = self._passwords.is_right(password, found.password_hash if found and may_try else None)
-        if found is not None and is_right:
-            return found
-        audit = AuditEntry(
-            now,
-            AuditAction.USER_LOGIN_FAILED,
-            stranger(origin),
-            "USER",
-            str(found.user_id) if found is not None else "unknown",
-            succeeded=False,
-        )
-        if found is not None and may_try:
-            self._store.users.record_failed_login(
-                found.user_id, _locked_until(found.failed_logins + 1, now), audit
-            )
-        else:
-            self._store.audit_log.record(audit)
-        raise CredentialRefused(Reason.LOGIN_FAILED)
-
-    def _start(
-        self,
-        login: LoginRecord,
-        password: str,
-        kind: SessionKind,
-        digest: bytes,
-        life: timedelta,
-        origin: Origin,
-    ) -> tuple[datetime, int]:
-        """Store the session that a right passphrase opens; return its start and id."""
-        now = self._system.now()
-        rehashed = None
-        if login.password_hash is not None and self._passwords.is_outdated(login.password_hash):
-            rehashed = self._passwords.hash(password)
-        session = SessionToAdd(
-            user_id=login.user_id,
-            digest=digest,
-            kind=kind,
-            created_at=now,
-            expires_at=now + life,
-            address=origin.address,
-            user_agent=origin.user_agent,
-        )
-        actor = Actor(login.user_id, login.userid, None, origin.address, origin.user_agent, origin.request_id)
-        audit = AuditEntry(
-            now, AuditAction.USER_LOGGED_IN, actor, "USER", str(login.user_id), details={"kind": kind.value}
-        )
-        session_id = self._store.users.record_login(
-            session, audit, checked=login.password_hash, rehashed=rehashed
-        )
-        if session_id is None:
-            raise CredentialRefused(Reason.LOGIN_FAILED)
-        return now, session_id
-
-    # Accounts
 
     def add(
         self,
@@ -196,6 +87,9 @@ class Accounts:
         checked = checked_text("userid", userid, max_characters=USERID_MAX_CHARACTERS)
         if checked is None:
             raise InvalidInput("userid", "Give a user name.")
+        canonical = canonical_userid(checked)
+        if len(canonical) > USERID_MAX_CHARACTERS:
+            raise InvalidInput("userid", f"Give a user name of at most {USERID_MAX_CHARACTERS} characters.")
         granted = DEFAULT_PERMISSIONS if permissions is None else permissions
         for permission in sorted(granted):
             if permission not in set(Permission):
@@ -206,7 +100,7 @@ class Accounts:
         return UserToAdd(
             iamid=BUILT_IN_IAM,
             userid=checked,
-            canonical_userid=canonical_userid(checked),
+            canonical_userid=canonical,
             permissions=frozenset(granted),
             name=checked_name,
             email=checked_text("email", email, max_characters=PROFILE_LIMITS["email"]),
@@ -276,22 +170,7 @@ class Accounts:
         Raise `InvalidInput` when the old one is wrong: whoever found an open browser does not get in.
         """
         principal = current.principal
-        login = self._store.users.find_for_password_change(principal.user_id)
-        now = self._system.now()
-        is_locked = login is not None and login.locked_until is not None and login.locked_until > now
-        if login is None or is_locked or not self._passwords.is_right(old, login.password_hash):
-            if login is not None and not is_locked:
-                audit = AuditEntry(
-                    now,
-                    AuditAction.USER_LOGIN_FAILED,
-                    actor_of(principal, origin),
-                    "USER",
-                    str(principal.user_id),
-                    succeeded=False,
-                )
-                self._store.users.record_failed_login(
-                    login.user_id, _locked_until(login.failed_logins + 1, now), audit
-                )
+        if not self._logins.is_own_password(principal, old, origin):
             raise InvalidInput(
                 "current_password", "This is not your current passphrase. Try again in a moment."
             )
@@ -323,21 +202,6 @@ class Accounts:
         return self._store.users.set_disabled(user.user_id, now if disabled else None, now, audit)
 
 
-def canonical_userid(userid: str) -> str:
-    """Fold a user name, so that case, width and white space around it name the same account (L4)."""
-    text = userid.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    return unicodedata.normalize("NFKC", text).strip().casefold()
-
-
 def digest_setup_code(code: str) -> bytes:
     """Return what a set-up code is stored as."""
     return hashlib.sha256(b"setup " + code.strip().encode("utf-8", "surrogatepass")).digest()
-
-
-def _locked_until(failures: int, now: datetime) -> datetime | None:
-    """Return until when the account refuses logins after this many failures in a row."""
-    if failures >= MAX_FAILURES:
-        return now + FOR_GOOD
-    if failures < FREE_FAILURES:
-        return None
-    return now + min(timedelta(seconds=2 ** (failures - FREE_FAILURES)), MAX_DELAY)

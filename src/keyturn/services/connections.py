@@ -6,6 +6,7 @@ from typing import Any
 from keyturn.core.principal import SEE_CONNECTION, Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, ConnectionRecord
 from keyturn.errors import NotFound
+from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.system import System
 
@@ -20,7 +21,7 @@ class Connections:
     def get(self, principal: Principal, connection_key: str) -> ConnectionRecord:
         """Return a connection without its secrets; raise `PermissionMissing` before `NotFound`."""
         principal.check_may(*SEE_CONNECTION)
-        found = self._store.connections.find(connection_key) if "\x00" not in connection_key else None
+        found = self._store.connections.find(connection_key) if is_storable(connection_key) else None
         if found is None:
             raise NotFound("There is no such connection.")
         return found

@@ -80,7 +80,13 @@ class Installation:
         self._store.installation.add_signing_key(SigningKeyRecord(kid, algorithm, sealed, now), audit)
 
     def _open(self, record: SigningKeyRecord) -> SigningKey:
-        jwk = self._vault.open(record.sealed_jwk, place=_signing_key_place(record.kid))
+        try:
+            jwk = self._vault.open(record.sealed_jwk, place=_signing_key_place(record.kid))
+        except SealBroken:
+            raise CannotStart(
+                f"The signing key {record.kid} does not open with this root key: its row was changed. "
+                "Restore the table signing_key from a backup."
+            ) from None
         return SigningKey.from_jwk(msgspec.json.decode(jwk))
 
 

@@ -80,7 +80,7 @@ class Keys:
         try:
             return self._add(key, secret, actor)
         except Conflict:
-            if not replaces_on_retry:
+            if idempotency_key is None or not replaces_on_retry:
                 raise
         audit = self._audit(AuditAction.API_KEY_REPLACED, actor, key)
         replaced = self._store.api_keys.replace_secret(key, audit)

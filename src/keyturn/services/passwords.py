@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-from argon2 import Parameters, PasswordHasher, Type, profiles
+from argon2 import Parameters, PasswordHasher, Type, extract_parameters, profiles
 from argon2.exceptions import InvalidHashError, VerificationError
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from keyturn.errors import InvalidInput, TooBusy
+from keyturn.services.text import is_storable
 
 MIN_CHARACTERS = 15
 MAX_CHARACTERS = 256
@@ -43,6 +44,8 @@ class Passwords:
 
         `personal` are the user's own names, which are the first guesses.
         """
+        if not is_storable(password):
+            raise InvalidInput(field, "This holds something that is no text: type it anew.")
         folded = _normalised(password).casefold()
         if len(password) < MIN_CHARACTERS:
             raise InvalidInput(
@@ -55,7 +58,7 @@ class Passwords:
                 field, "This repeats itself and is easy to guess: choose something more varied."
             )
         rest = folded
-        for word in (*(name for name in personal if name), "keyturn"):
+        for word in (*(_normalised(name) for name in personal if name), "keyturn"):
             for part in (word.casefold(), *word.casefold().replace("@", " ").replace(".", " ").split()):
                 if len(part) >= 3:
                     rest = rest.replace(part, "")
@@ -78,11 +81,12 @@ class Passwords:
                 self._hasher.verify(password_hash or self._hash_of_nobody, _normalised(password))
             except (VerificationError, InvalidHashError):
                 return False
-        return password_hash is not None
+        return bool(password_hash)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Return whether the hash was made with weaker parameters than today's."""
-        return self._hasher.check_needs_rehash(password_hash)
+        old, new = extract_parameters(password_hash), extract_parameters(self._hash_of_nobody)
+        return old.memory_cost * old.time_cost < new.memory_cost * new.time_cost
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -102,11 +106,13 @@ CHEAPEST = profiles.CHEAPEST
 
 def _normalised(password: str) -> str:
     # NIST SP 800-63B: the same text typed on two keyboards must give the same bytes.
-    return unicodedata.normalize("NFKC", password)
+    return unicodedata.normalize("NFKC", password.encode("utf-8", "replace").decode())
 
 
 def _is_repetition(text: str) -> bool:
-    return text in (text + text)[1:-1]
+    """Return whether the text is its beginning over again, for at least half of it."""
+    longest_period = len(text) * 2 // 3
+    return any(text == (text[:period] * len(text))[: len(text)] for period in range(1, longest_period + 1))
 
 
 @cache

@@ -20,7 +20,7 @@ SESSION_COOKIE = "__Host-keyturn"
 LOOPBACK_SESSION_COOKIE = "keyturn"
 """Over http, which only loopback may use, no browser would take the other."""
 SESSION_COOKIES = (b"__Host-keyturn=", b"keyturn=")
-TOUCH_INTERVAL = timedelta(seconds=60)
+MAX_TOUCH_INTERVAL = timedelta(seconds=60)
 """How far `last_seen_at` may lag: a write per page would make every read a write."""
 
 
@@ -49,7 +49,7 @@ class Sessions:
             record = verification.check_session(found, self._limits, now=now)
         except CredentialRefused:
             return None
-        if record.last_seen_at + TOUCH_INTERVAL <= now:
+        if record.last_seen_at + min(MAX_TOUCH_INTERVAL, self._limits.idle / 4) <= now:
             self._store.sessions.touch(record.session_id, now)
         return BrowserSession(
             record.session_id, verification.principal_of_session(record), csrf_token(cookie)

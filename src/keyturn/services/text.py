@@ -4,8 +4,13 @@ import unicodedata
 
 from keyturn.errors import InvalidInput
 
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cs"})
-"""Control characters, which could forge a line somewhere, and lone surrogates, which are no text."""
+_REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Control characters and line separators, which could forge a line, and lone surrogates, no text at all."""
+
+
+def is_storable(text: str) -> bool:
+    """Return whether every database can hold the text: no NUL and no lone surrogate."""
+    return "\x00" not in text and not any(unicodedata.category(character) == "Cs" for character in text)
 
 
 def checked_text(
@@ -23,3 +28,9 @@ def checked_text(
         ):
             raise InvalidInput(field, f"The {label} must not hold control characters.")
     return text.strip()
+
+
+def canonical_userid(userid: str) -> str:
+    """Fold a user name, so that case, width and white space around it name the same account (L4)."""
+    text = userid.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    return unicodedata.normalize("NFKC", text).strip().casefold()

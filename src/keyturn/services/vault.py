@@ -88,14 +88,18 @@ def read_root_key(*, file: Path | None, command: str | None, may_create: bool, s
     if may_create and not file.exists():
         _create(file, system)
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        # Not blocking: the file could be a pipe that nobody writes to.
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise CannotStart(
             f"The root key file {file} cannot be read ({error.strerror}): restore it from where you keep it; "
             "without it nothing that is encrypted in the database can be opened."
         ) from error
     with os.fdopen(descriptor, "rb") as opened:
-        if stat.S_IMODE(os.fstat(opened.fileno()).st_mode) & 0o077:
+        status = os.fstat(opened.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise CannotStart(f"The root key file {file} is not a file: name the file that holds the key.")
+        if stat.S_IMODE(status.st_mode) & 0o077:
             raise CannotStart(f"Other users can read the root key file {file}: run chmod 600 {file}.")
         return _decode(opened.read(256), source=f"the root key file {file}")
 
@@ -108,7 +112,7 @@ def new_root_key(system: System) -> str:
 def _create(file: Path, system: System) -> None:
     """Write a root key so that the file is there whole or not at all, also after a power cut."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    draft = file.with_name(f".{file.name}.{system.random_bytes(8).hex()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as opened:
         opened.write(new_root_key(system))
@@ -129,8 +133,9 @@ def _create(file: Path, system: System) -> None:
 
 def _run(command: str) -> bytes:
     try:
+        program, *arguments = shlex.split(command)
         done = subprocess.run(  # noqa: S603 - the operator's own command, split without a shell
-            shlex.split(command), capture_output=True, timeout=COMMAND_TIMEOUT_SECONDS, check=True
+            [program, *arguments], capture_output=True, timeout=COMMAND_TIMEOUT_SECONDS, check=True
         )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise CannotStart(

@@ -73,6 +73,8 @@ class ApiKeys:
         Only if that key ends no later than `key` would: a retry must not win more than a first try.
         """
         not_later = api_key.c.expires_at <= key.expires_at if key.expires_at is not None else true()
+        if key.idempotency_key is None:
+            return None
         with self._database.change() as change:
             row = change.connection.execute(
                 update(api_key)

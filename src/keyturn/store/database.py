@@ -14,6 +14,9 @@ from keyturn.errors import StoreUnavailable
 from keyturn.store.engine import writer_of
 from keyturn.store.schema import audit, installation
 
+_UNIQUE_VIOLATION = "23505"
+"""PostgreSQL's SQLSTATE (SQL:2016, class 23)."""
+
 
 class Database:
     """An engine with Keyturn's two kinds of transaction."""
@@ -89,12 +92,19 @@ def shortened(value: str | None, limit: int) -> str | None:
     return None if value is None else value.replace("\x00", "")[:limit]
 
 
+def _is_unique_violation(error: object) -> bool:
+    sqlstate = getattr(error, "sqlstate", None)
+    return sqlstate == _UNIQUE_VIOLATION if sqlstate else str(error).startswith("UNIQUE")
+
+
 @contextmanager
 def _translated_errors() -> Iterator[None]:
     """Let no driver error out: its text may hold parameters or the address of the database."""
     try:
         yield
-    except IntegrityError:
-        raise
+    except IntegrityError as error:
+        if _is_unique_violation(error.orig):
+            raise  # The one driver error that a question of the store knows how to answer.
+        raise StoreUnavailable(type(error.orig).__name__) from None
     except (DBAPIError, PoolTimeout) as error:
         raise StoreUnavailable(type(getattr(error, "orig", error)).__name__) from None

@@ -7,7 +7,6 @@ A write that was acknowledged survives a power cut only if the database flushes 
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pysqlite3
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -35,7 +34,7 @@ def open_engine(database: str) -> Engine:
     """
     try:
         url = make_url(database)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise CannotStart(_WRONG_URL) from error
     match url.get_backend_name():
         case "sqlite":
@@ -70,13 +69,17 @@ def writer_of(engine: Engine) -> Engine:
 
 def describe(url: URL) -> str:
     """Name a database without its password."""
-    return url.database or "in memory" if url.get_backend_name() == "sqlite" else f"{url.host}/{url.database}"
+    if url.get_backend_name() == "sqlite":
+        return url.database or "in memory"
+    # Of an unescaped "@" in the password a part would count as the host.
+    host = str(url.host).rpartition("@")[2]
+    return f"{host}/{url.database}"
 
 
 def sqlite_path(database: str) -> Path | None:
     """Return the file of an SQLite database URL, None for any other database."""
     url = make_url(database)
-    return Path(unquote(url.database)) if url.get_backend_name() == "sqlite" and url.database else None
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 _WRONG_URL = "The database must be given as sqlite:///path/to/file.db or postgresql://user@host/name."

@@ -3,6 +3,8 @@
 from datetime import datetime
 
 from sqlalchemy import insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from keyturn.core.records import AuditEntry, SigningKeyRecord
 from keyturn.store.database import Database
@@ -29,12 +31,13 @@ class Installation:
     def begin(self, root_key_check: bytes, at: datetime) -> None:
         """Write the first and only row, unless another process was faster."""
         with self._database.writing() as connection:
-            if connection.execute(select(installation.c.id)).scalar_one_or_none() is None:
-                connection.execute(
-                    insert(installation).values(
-                        id=1, root_key_check=root_key_check, revision=0, created_at=at
-                    )
-                )
+            # SELECT … WHERE NOT EXISTS would let two nodes through at once on PostgreSQL.
+            insert_or_skip = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
+            connection.execute(
+                insert_or_skip(installation)
+                .values(id=1, root_key_check=root_key_check, revision=0, created_at=at)
+                .on_conflict_do_nothing()
+            )
 
     def is_setup_open(self) -> bool:
         """Return whether no user was ever made."""

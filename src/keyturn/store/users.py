@@ -1,6 +1,6 @@
 """Users, their profiles, and what a login needs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -152,13 +152,19 @@ class Users:
             change.record(audit, target_id=new.user_id)
         return session_id
 
-    def record_failed_login(self, user_id: int, locked_until: datetime | None, audit: AuditEntry) -> None:
+    def record_failed_login(
+        self, user_id: int, lock: Callable[[int], datetime | None], audit: AuditEntry
+    ) -> None:
         """Count a failed login, by the account and not by what was typed (L4)."""
         with self._database.change() as change:
-            change.connection.execute(
+            failures = change.connection.execute(
                 update(user)
                 .where(user.c.id == user_id)
-                .values(failed_logins=user.c.failed_logins + 1, locked_until=locked_until)
+                .values(failed_logins=user.c.failed_logins + 1)
+                .returning(user.c.failed_logins)
+            ).scalar_one()
+            change.connection.execute(
+                update(user).where(user.c.id == user_id).values(locked_until=lock(failures))
             )
             change.record(audit)
 

@@ -8,6 +8,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart
 from keyturn.store.engine import WRITES
@@ -44,10 +45,17 @@ def migrate(engine: Engine) -> None:
     check_not_newer(engine)
     if current_version(engine) == newest_version():
         return
-    with engine.execution_options(**{WRITES: True}).begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
-        command.upgrade(_config(connection), "head")
+    try:
+        with engine.execution_options(**{WRITES: True}).begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
+            command.upgrade(_config(connection), "head")
+    except DBAPIError as error:
+        detail = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
+        raise CannotStart(
+            f"The schema could not be brought up to date ({detail}), and was left as it was: "
+            "see that no other program holds the database, and try again."
+        ) from None
 
 
 def _config(connection: Connection | None = None) -> Config:

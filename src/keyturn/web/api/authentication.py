@@ -79,7 +79,7 @@ def log_in(
     login = read_json(body, request.headers.get("content-type"), LoginBody)
     if login is None:
         raise MalformedRequest('Send a JSON body: {"username": …, "password": …}.')
-    return token_view(services.accounts.log_in_api(iamid, login.username, login.password, origin))
+    return token_view(services.logins.log_in_api(iamid, login.username, login.password, origin))
 
 
 def token_view(issued: IssuedToken) -> TokenView:

@@ -68,7 +68,7 @@ def log_in(
     target = _target(form.get("next"))
     userid = form.get("userid", "")
     try:
-        started = services.accounts.log_in_browser(userid, form.get("password", ""), origin)
+        started = services.logins.log_in_browser(userid, form.get("password", ""), origin)
     except (CredentialRefused, TooBusy) as error:
         answer = response_of(error)
         page = pages.render(

@@ -1,0 +1,106 @@
+"""What the tests of the command line share: the entry point in this process, and a database with a person."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from keyturn.cli import main
+from keyturn.composition import Services, open_services
+from keyturn.services.audit import COMMAND_LINE
+from keyturn.settings import read_settings
+from tests.conftest import PASSPHRASE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+USERID = "ada@example.com"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Command(Protocol):
+    """Runs `keyturn` with arguments, as the installed script does, but in this process."""
+
+    def __call__(self, *arguments: str, stdin: str | bytes = b"", **environment: str) -> Outcome: ...
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """The real entry point, over the database `keyturn.db` in `tmp_path` unless told otherwise."""
+
+    def run(*arguments: str, stdin: str | bytes = b"", **environment: str) -> Outcome:
+        given = stdin.encode() if isinstance(stdin, str) else stdin
+        out, err = io.StringIO(), io.StringIO()
+        with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in os.environ:
+                if name.startswith("KEYTURN_"):
+                    patch.delenv(name)
+            for name, value in {
+                "KEYTURN_DATABASE": f"sqlite:///{tmp_path / 'keyturn.db'}",
+                **environment,
+            }.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["keyturn", *arguments])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
+            code: object = 0
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+        assert isinstance(code, int)
+        return Outcome(code, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a database in which there is one person, to be copied."""
+    directory = tmp_path_factory.mktemp("furnished")
+    with opened(directory) as services:
+        services.accounts.add(COMMAND_LINE, userid=USERID, name="Ada", password=PASSPHRASE)
+    return directory
+
+
+@pytest.fixture
+def person(furnished: Path, tmp_path: Path) -> str:
+    """Somebody who is in the database of `run` already; their user name."""
+    for file in furnished.iterdir():
+        shutil.copy2(file, tmp_path / file.name)
+    return USERID
+
+
+@contextmanager
+def opened(directory: Path) -> Iterator[Services]:
+    """Open the services over the database of a directory, to look at what a command did."""
+    services = open_services(read_settings({"KEYTURN_DATABASE": f"sqlite:///{directory / 'keyturn.db'}"}))
+    try:
+        yield services
+    finally:
+        services.close()
+
+
+def refused(outcome: Outcome, code: int = 1) -> str:
+    """Return the one sentence that a refused command says, on standard error and nowhere else."""
+    assert outcome.code == code, outcome
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    (sentence,) = outcome.err.splitlines() if code == 1 else outcome.err.splitlines()[-1:]
+    assert sentence.rstrip()[-1] in ".?", sentence
+    return sentence

@@ -1,0 +1,138 @@
+"""`keyturn admin user …`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keyturn.core.principal import Permission
+from keyturn.errors import CredentialRefused
+from keyturn.services.audit import Origin
+from tests.cli.conftest import Command, opened, refused
+from tests.conftest import PASSPHRASE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ANOTHER = "eleven copper kettles sing"
+
+
+def may_sign_in(directory: Path, userid: str, passphrase: str) -> bool:
+    with opened(directory) as services:
+        try:
+            services.logins.log_in_api("bim", userid, passphrase, Origin())
+        except CredentialRefused:
+            return False
+        return True
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_person_who_was_added_can_sign_in(run: Command, tmp_path: Path, end: str) -> None:
+    """`user add --password-stdin` takes the passphrase as it is, without the end of its line."""
+    done = run("admin", "user", "add", "bob", "--password-stdin", stdin=f" {PASSPHRASE} é{end}")
+    assert (done.code, done.out, done.err) == (0, "Added bob with CREATE_PROJECT.\n", "")
+    assert may_sign_in(tmp_path, "bob", f" {PASSPHRASE} é")
+    assert not may_sign_in(tmp_path, "bob", PASSPHRASE)
+
+
+def test_permissions_and_profile_are_given(run: Command, tmp_path: Path) -> None:
+    """`user add` takes every permission, a name and an e-mail address."""
+    may = [word for permission in Permission for word in ("--permission", permission.value)]
+    done = run(
+        "admin", "user", "add", "root", "--name", "Ro Ot", "--email", "r@example.com", *may,
+        "--password-stdin", stdin=PASSPHRASE,
+    )  # fmt: skip
+    assert done.code == 0
+    with opened(tmp_path) as services:
+        user = services.accounts.get_by_userid("bim", "root")
+    assert user.permissions == frozenset(Permission)
+    assert (user.profile.name, user.profile.email) == ("Ro Ot", "r@example.com")
+
+
+@pytest.mark.parametrize("userid", ["ada@example.com", "ADA@example.com ", "ａｄａ@example.com"])
+def test_a_user_name_is_taken_once(run: Command, person: str, userid: str) -> None:
+    """L4: a second account of the same name, however it is written, is refused."""
+    assert "already" in refused(run("admin", "user", "add", userid, "--password-stdin", stdin=ANOTHER))
+
+
+@pytest.mark.parametrize(
+    ("userid", "passphrase"),
+    [
+        ("bob", "short"),
+        ("bob", ""),
+        ("bob", "aaaaaaaaaaaaaaaaaaaa"),
+        ("bob", "x" * 5000),
+        ("", PASSPHRASE),
+        ("bob\x07", PASSPHRASE),
+        ("b" * 255, PASSPHRASE),
+    ],
+)
+def test_an_unfit_person_is_refused(
+    run: Command, tmp_path: Path, person: str, userid: str, passphrase: str
+) -> None:
+    """A weak passphrase and an unfit name are refused in one sentence, and nobody is added."""
+    refused(run("admin", "user", "add", userid, "--password-stdin", stdin=passphrase))
+    with opened(tmp_path) as services:
+        assert [user.userid for user in services.accounts.list_all()] == [person]
+
+
+def test_an_unknown_permission_is_a_usage_error(run: Command) -> None:
+    """`--permission` takes only what means something."""
+    done = run("admin", "user", "add", "bob", "--permission", "GOD", "--password-stdin", stdin=PASSPHRASE)
+    assert "GOD" in refused(done, code=2)
+
+
+@pytest.mark.parametrize("command", ["add", "password"])
+def test_bytes_that_are_no_text_are_refused(run: Command, person: str, command: str) -> None:
+    """A passphrase that is not UTF-8 is refused in one sentence: it is no defect of the program."""
+    userid = person if command == "password" else "bob"
+    refused(run("admin", "user", command, userid, "--password-stdin", stdin=b"\xff\xfe green lanterns drift"))
+
+
+def test_a_person_is_listed(run: Command, person: str) -> None:
+    """`user list` shows each person with permissions and state."""
+    run("admin", "user", "disable", person)
+    done = run("admin", "user", "list", COLUMNS="200")
+    assert done.code == 0
+    for text in (person, "Ada", "CREATE_PROJECT", "disabled"):
+        assert text in done.out
+    assert PASSPHRASE not in done.out
+    assert "argon2" not in done.out
+
+
+@pytest.mark.parametrize("name", ["[/bold]", "[red]Bob[/red]", "[link=https://example.com]x[/link]", "[b"])
+def test_a_name_is_shown_as_it_is(run: Command, person: str, name: str) -> None:
+    """What people call themselves and their keys is text to the lists, never markup."""
+    assert run("admin", "user", "add", name, "--password-stdin", stdin=PASSPHRASE).code == 0
+    assert run("admin", "key", "add", "--user", person, "--name", name).code == 0
+    for listing in (("user", "list"), ("key", "list", "--user", person)):
+        done = run("admin", *listing, COLUMNS="300")
+        assert done.code == 0, done.err
+        assert name in done.out
+
+
+def test_a_person_is_disabled_and_let_in_again(run: Command, tmp_path: Path, person: str) -> None:
+    """`user disable` ends what a person can do, `--undo` lets them in again, and both say what they did."""
+    assert run("admin", "user", "disable", person).out == f"{person} is disabled.\n"
+    assert not may_sign_in(tmp_path, person, PASSPHRASE)
+    assert run("admin", "user", "disable", person).out == f"{person} was disabled already.\n"
+    assert run("admin", "user", "disable", person, "--undo").out == f"{person} is enabled.\n"
+    assert run("admin", "user", "disable", person, "--undo").out == f"{person} was enabled already.\n"
+    assert may_sign_in(tmp_path, person, PASSPHRASE)
+
+
+def test_a_passphrase_is_set(run: Command, tmp_path: Path, person: str) -> None:
+    """`user password` replaces the passphrase, and refuses a weak one."""
+    done = run("admin", "user", "password", person, "--password-stdin", stdin=ANOTHER)
+    assert (done.code, done.out) == (0, f"The passphrase of {person} is set.\n")
+    refused(run("admin", "user", "password", person, "--password-stdin", stdin="short"))
+    assert may_sign_in(tmp_path, person, ANOTHER)
+    assert not may_sign_in(tmp_path, person, PASSPHRASE)
+
+
+@pytest.mark.parametrize("command", [("disable",), ("disable", "--undo"), ("password", "--password-stdin")])
+def test_an_unknown_person_is_said_to_be_unknown(run: Command, person: str, command: tuple[str, ...]) -> None:
+    """A command for nobody fails and names whom it did not find."""
+    done = run("admin", "user", command[0], "nobody", *command[1:], stdin=ANOTHER)
+    assert refused(done) == "keyturn: There is no user nobody."

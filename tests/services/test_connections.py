@@ -1,0 +1,58 @@
+"""Reading a registered connection."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from keyturn.composition import Services
+from keyturn.core.principal import SEE_CONNECTION, Principal
+from keyturn.errors import Conflict, NotFound, PermissionMissing
+from keyturn.services.audit import COMMAND_LINE
+from tests.services.people import actions
+
+
+def test_a_connection_is_for_those_who_may_see_it(services: Services, bob: Principal) -> None:
+    """Any one of the permissions shows it; without one, absent and present are refused alike (A2)."""
+    services.connections.register(COMMAND_LINE, bob.user_id, "123456789", {"technology": "Snowflake"})
+
+    for permission in SEE_CONNECTION:
+        found = services.connections.get(replace(bob, permissions=frozenset({permission})), "123456789")
+        assert found.details == {"technology": "Snowflake"}
+    refusals = set()
+    for connection_key in ("123456789", "absent", "\x00"):
+        with pytest.raises(PermissionMissing) as refused:
+            services.connections.get(bob, connection_key)
+        refusals.add(str(refused.value))
+
+    assert len(refusals) == 1
+    assert actions(services)[-1] == "ConnectionCreated"
+
+
+def test_an_absent_connection_is_not_found(services: Services, bob: Principal) -> None:
+    """Whatever is asked for, what is not there is not found."""
+    for connection_key in (
+        "",
+        "absent",
+        "\x00",
+        "a\x00",
+        "\ud800",
+        "é",
+        "x" * 9999,
+        "%",
+        "' OR 1=1 --",
+    ):
+        admin = replace(bob, permissions=frozenset(SEE_CONNECTION))
+
+        with pytest.raises(NotFound):
+            services.connections.get(admin, connection_key)
+
+
+def test_a_connection_key_is_taken_once(services: Services, bob: Principal) -> None:
+    """A second connection under the same key is a Conflict, and leaves no audit row (D6)."""
+    services.connections.register(COMMAND_LINE, bob.user_id, "1", {"technology": "Snowflake"})
+    with pytest.raises(Conflict):
+        services.connections.register(COMMAND_LINE, bob.user_id, "1", {"technology": "Redshift"})
+
+    assert actions(services).count("ConnectionCreated") == 1

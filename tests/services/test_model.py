@@ -133,15 +133,15 @@ class Model(RuleBasedStateMachine):
 
     @rule(target=logins, owner=st.sampled_from(PEOPLE), kind=st.sampled_from(["browser", "login"]))
     def log_in(self, owner: str, kind: str) -> Credential:
-        accounts, password = self.services.accounts, self.passwords[owner]
+        signing_in, password = self.services.logins, self.passwords[owner]
         credential = Credential(owner, "", kind, None)
         try:
             if kind == "browser":
-                credential.text = logins.log_in_browser(owner, password, HERE).cookie
+                credential.text = signing_in.log_in_browser(owner, password, HERE).cookie
                 # Every session is used after every step here, so that only a long step makes it idle.
                 credential.ends_at = self.clock.now + timedelta(hours=12)
             else:
-                credential.text = logins.log_in_api("bim", owner, password, HERE).token
+                credential.text = signing_in.log_in_api("bim", owner, password, HERE).token
                 credential.ends_at = self.clock.now + timedelta(hours=1)
         except CredentialRefused:
             assert self.disabled[owner]

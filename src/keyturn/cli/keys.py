@@ -1,18 +1,13 @@
 """`keyturn admin key …`."""
 
-import sys
-
 import click
-from rich.console import Console
-from rich.table import Table
 
-from keyturn.cli.options import LifetimeType, database_option, opened_services
+from keyturn.cli.options import LifetimeType, database_option, opened_services, read_stdin
+from keyturn.cli.tables import print_table
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.times import readable_time
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.keys import Lifetime
-
-MAX_KEY_BYTES = 4096
 
 
 @click.group()
@@ -45,11 +40,11 @@ def add(userid: str, name: str | None, expires: Lifetime | None, database: str |
 @database_option
 def list_keys(userid: str, database: str | None) -> None:
     """List the keys of a user, without their secrets."""
-    table = Table("id", "key", "name", "made", "expires", "last used", "state", box=None)
+    columns = ("id", "key", "name", "made", "expires", "last used", "state")
     with opened_services(database) as services:
         user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
-        for record in services.keys.list_of(user.user_id):
-            table.add_row(
+        rows = [
+            (
                 str(record.key_id),
                 record.masked,
                 record.name or "",
@@ -58,7 +53,9 @@ def list_keys(userid: str, database: str | None) -> None:
                 readable_time(record.last_use.at) if record.last_use else "never",
                 record.state(services.system.now()).value,
             )
-    Console().print(table)
+            for record in services.keys.list_of(user.user_id)
+        ]
+    print_table(columns, rows)
 
 
 @key.command()
@@ -81,7 +78,7 @@ def import_key(userid: str, name: str | None, expires: Lifetime | None, database
 
     Clients that hold it go on working. Only its digest is stored.
     """
-    text = sys.stdin.read(MAX_KEY_BYTES).strip()
+    text = read_stdin("apikey").strip()
     with opened_services(database) as services:
         user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
         record = services.keys.import_foreign(

@@ -12,12 +12,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from keyturn.composition import Services, open_services
+from keyturn.errors import InvalidInput
 from keyturn.services.keys import Lifetime
 from keyturn.settings import read_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_PASSPHRASE_BYTES = 4096
+MAX_SECRET_BYTES = 4096
+_SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
 
 
 def _check_database(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -25,8 +27,9 @@ def _check_database(_context: click.Context, _option: click.Parameter, value: st
     if value is None:
         return None
     try:
-        has_password = make_url(value).password is not None
-    except ArgumentError:
+        url = make_url(value)
+        has_password = url.password is not None or bool(_SECRET_PARAMETERS & url.query.keys())
+    except (ArgumentError, ValueError):
         return value  # What is wrong with it is said where it is opened.
     if has_password:
         raise click.BadParameter(
@@ -67,10 +70,17 @@ def opened_services(database: str | None) -> Iterator[Services]:
 def read_passphrase(*, from_stdin: bool) -> str:
     """Return a passphrase from standard input, or ask for it twice."""
     if from_stdin:
-        text = sys.stdin.read(MAX_PASSPHRASE_BYTES)
-        return text.removesuffix("\n").removesuffix("\r")
+        return read_stdin("password").removesuffix("\n").removesuffix("\r")
     passphrase: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt="Once more")
     return passphrase
+
+
+def read_stdin(field: str) -> str:
+    """Return standard input as text, whatever the locale; raise `InvalidInput` for bytes that are none."""
+    try:
+        return sys.stdin.buffer.read(MAX_SECRET_BYTES).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput(field, "Standard input is not UTF-8 text.") from None
 
 
 class LifetimeType(click.ParamType[Lifetime, Any]):
@@ -90,4 +100,7 @@ class LifetimeType(click.ParamType[Lifetime, Any]):
             day = date.fromisoformat(value)
         except ValueError:
             self.fail("give a number of days like 90d, a date like 2027-01-31, or never.", param, ctx)
-        return Lifetime(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1))
+        try:
+            return Lifetime(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1))
+        except OverflowError:
+            self.fail("give an earlier date, or never.", param, ctx)

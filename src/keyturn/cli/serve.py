@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import ssl
 
 import click
 import uvicorn
@@ -44,6 +45,7 @@ def serve(
     configure_logs(settings.log_level, debug=bool(context.obj))
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.
+    _check_tls(settings)
     try:
         listener = bind(settings)
     except OSError as error:
@@ -64,6 +66,21 @@ def serve(
         os.environ |= _as_environment(settings)
         config = server_config(APPLICATION, settings, workers=workers)
         Multiprocess(config, sockets=[listener]).run()
+
+
+def _check_tls(settings: Settings) -> None:
+    """Raise `CannotStart` unless the certificate and its key can be used."""
+    if settings.tls_certificate_file is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            settings.tls_certificate_file, settings.tls_key_file
+        )
+    except OSError as error:  # An SSLError is one too.
+        raise CannotStart(
+            f"The TLS certificate {settings.tls_certificate_file} and key {settings.tls_key_file} cannot be "
+            f"used ({error.strerror or type(error).__name__}): give PEM files that belong together."
+        ) from None
 
 
 def _print_start(services: Services) -> None:

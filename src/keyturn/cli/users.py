@@ -1,10 +1,9 @@
 """`keyturn admin user …`."""
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from keyturn.cli.options import database_option, opened_services, password_option, read_passphrase
+from keyturn.cli.tables import print_table
 from keyturn.core.principal import Permission
 from keyturn.core.times import readable_time
 from keyturn.services.audit import COMMAND_LINE
@@ -54,10 +53,10 @@ def add(
 @database_option
 def list_users(database: str | None) -> None:
     """List all people."""
-    table = Table("id", "user", "name", "permissions", "last sign-in", "state", box=None)
+    columns = ("id", "user", "name", "permissions", "last sign-in", "state")
     with opened_services(database) as services:
-        for record in services.accounts.list_all():
-            table.add_row(
+        rows = [
+            (
                 str(record.user_id),
                 record.userid,
                 record.profile.name or "",
@@ -65,7 +64,9 @@ def list_users(database: str | None) -> None:
                 readable_time(record.last_login_at) if record.last_login_at else "never",
                 "disabled" if record.is_disabled else "active",
             )
-    Console().print(table)
+            for record in services.accounts.list_all()
+        ]
+    print_table(columns, rows)
 
 
 @user.command()

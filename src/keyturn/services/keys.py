@@ -1,5 +1,7 @@
 """A person's own keys: make, list, revoke."""
 
+import hashlib
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -180,10 +182,13 @@ class Keys:
             user_id=user_id,
             digest=new.digest,
             masked=core.mask(self._format.prefix, new.public_id, new.last_characters),
-            name=_checked_name(name),
+            name=self._checked_name(name),
             created_at=self._system.now(),
             expires_at=expires_at,
-            idempotency_key=idempotency_key,
+            # Its digest: what a client sends here by mistake could be a key.
+            idempotency_key=None
+            if idempotency_key is None
+            else hashlib.sha256(idempotency_key.encode("utf-8", "surrogatepass")).hexdigest(),
         )
 
     def _audit(self, action: AuditAction, actor: Actor, key: KeyToAdd) -> AuditEntry:
@@ -200,7 +205,8 @@ class Keys:
     def _with_latest_use(self, record: ApiKeyRecord) -> ApiKeyRecord:
         return replace(record, last_use=self._usage.latest(record))
 
-
-def _checked_name(name: str | None) -> str | None:
-    """Return the name of a key, None for an empty one; raise `InvalidInput`."""
-    return checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
+    def _checked_name(self, name: str | None) -> str | None:
+        """Return the name of a key, None for an empty one; raise `InvalidInput`, also for a key itself."""
+        if name is not None and re.search(self._format.pattern, name):
+            raise InvalidInput("name", "This is a key, not a name: a name is shown to people.")
+        return checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)

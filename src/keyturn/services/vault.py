@@ -89,13 +89,13 @@ def read_root_key(*, file: Path | None, command: str | None, may_create: bool, s
         _create(file, system)
     try:
         # Not blocking: the file could be a pipe that nobody writes to.
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError as error:
         raise CannotStart(
             f"The root key file {file} cannot be read ({error.strerror}): restore it from where you keep it; "
             "without it nothing that is encrypted in the database can be opened."
         ) from error
-    with os.fdopen(descriptor, "rb") as opened:
+    with opened:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise CannotStart(f"The root key file {file} is not a file: name the file that holds the key.")

@@ -1,6 +1,9 @@
 """The application: routes, dependencies and errors put together, behind the gate."""
 
+import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -81,9 +84,23 @@ _OLDER_GENERATION = "bim"
 
 def from_environment() -> Gate:
     """Return the application as the environment sets it: what each worker process runs."""
+    _end_with_supervisor()
     settings = read_settings(os.environ)
     configure_logs(settings.log_level)
     return create_app(open_services(settings))
+
+
+def _end_with_supervisor() -> None:
+    """Stop this worker when its supervisor is gone, however it went: it would hold the port for ever."""
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+
+    def wait() -> None:
+        supervisor.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="keyturn-supervisor", daemon=True).start()
 
 
 def create_app(services: Services) -> Gate:
@@ -242,6 +259,7 @@ def _openapi() -> OpenAPIConfig:
             }
         ),
         operation_id_creator=_operation_id,
+        use_handler_docstrings=True,
         path="/docs/schema",
         render_plugins=[],
     )

@@ -64,7 +64,7 @@ def exchange(
     status_code=HTTPStatus.OK,
     responses=_ERRORS,
     tags=["Authentication"],
-    operation_class=with_body(LoginBody, description="User name and passphrase."),
+    operation_class=with_body(LoginBody, required=True, description="User name and passphrase."),
     summary="Sign in with a passphrase",
 )
 @in_thread

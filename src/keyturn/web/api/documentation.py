@@ -9,14 +9,16 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Sche
 from keyturn.web.api.bodies import FORM, JSON
 
 
-def with_body(shape: type[msgspec.Struct], *, form: bool = False, description: str) -> type[Operation]:
-    """Return an operation whose optional body is `shape`, as JSON and, if asked for, as a form."""
+def with_body(
+    shape: type[msgspec.Struct], *, form: bool = False, required: bool = False, description: str
+) -> type[Operation]:
+    """Return an operation whose body is `shape`, as JSON and, if asked for, as a form."""
     body = RequestBody(
         content={
             media: OpenAPIMediaType(schema=_schema(shape)) for media in ((JSON, FORM) if form else (JSON,))
         },
         description=description,
-        required=False,
+        required=required,
     )
 
     @dataclass

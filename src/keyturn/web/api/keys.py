@@ -26,10 +26,16 @@ from keyturn.web.responses import documented
 MAX_PAGE = 200
 
 
+_NAME_PATTERN = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$"
+"""For the description alone: what `checked_text` refuses is said better there."""
+
+
 class NewKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What a new key is to be."""
 
-    name: Annotated[str, msgspec.Meta(max_length=254)] | None = None
+    name: (
+        Annotated[str, msgspec.Meta(max_length=254, extra_json_schema={"pattern": _NAME_PATTERN})] | None
+    ) = None
     project_id: int | None = None
 
 

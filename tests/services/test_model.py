@@ -203,7 +203,7 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=50, stateful_step_count=30)
+TestModel.settings = settings(max_examples=20, stateful_step_count=30)
 TestModel.__doc__ = (
     "After any steps, exactly the credentials that should live are accepted (R1, R3, R7, T15)."
 )

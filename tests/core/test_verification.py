@@ -217,13 +217,10 @@ def test_a_session_dies_at_exactly_its_expiry(kind: SessionKind, late_by: timede
         assert passes_session(record, NOW + late_by)
 
 
-@pytest.mark.parametrize("kind", SessionKind)
 @pytest.mark.parametrize(("late_by", "dead"), AROUND)
-def test_a_session_dies_at_exactly_its_absolute_limit(
-    kind: SessionKind, late_by: timedelta, dead: bool
-) -> None:
-    """However busy, a session of either kind ends when it is as old as the absolute limit."""
-    record = replace(SESSION, kind=kind, created_at=NOW - LIMITS.absolute)
+def test_a_browser_session_dies_at_exactly_its_absolute_limit(late_by: timedelta, dead: bool) -> None:
+    """However busy, a browser's session ends when it is as old as the absolute limit."""
+    record = replace(SESSION, kind=SessionKind.BROWSER, created_at=NOW - LIMITS.absolute)
     at = NOW + late_by
     if dead:
         refusal = refusal_of_session(replace(record, last_seen_at=at), at)
@@ -250,6 +247,16 @@ def test_a_token_session_has_no_idle_limit() -> None:
     assert passes_session(record, NOW)
 
 
+def test_a_token_lives_as_long_as_it_was_told_to() -> None:
+    """The limits of browsers do not cut short a token: it ends at `expires_at`, which its answer named."""
+    old = NOW - LIMITS.absolute - timedelta(hours=1)
+    record = replace(
+        SESSION, kind=SessionKind.TOKEN, created_at=old, last_seen_at=old, expires_at=NOW + timedelta(hours=1)
+    )
+    assert passes_session(record, NOW)
+    assert refusal_of_session(record, record.expires_at).reason is Reason.EXPIRED
+
+
 def test_an_ended_session_is_dead() -> None:
     """A session that was signed out is refused, whatever the clock says of when."""
     for ended_at in (NOW - timedelta(days=1), NOW, NOW + timedelta(days=1)):
@@ -271,7 +278,7 @@ def test_a_session_passes_exactly_if_nothing_speaks_against_it(
     dead = (
         record.ended_at is not None
         or now >= record.expires_at
-        or now - record.created_at >= LIMITS.absolute
+        or (record.kind is SessionKind.BROWSER and now - record.created_at >= LIMITS.absolute)
         or (record.kind is SessionKind.BROWSER and now - record.last_seen_at >= LIMITS.idle)
         or record.owner.is_disabled
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 from keyturn.composition import Services, open_services
@@ -37,6 +38,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.skipped and os.environ.get("KEYTURN_NO_SKIPS"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(autouse=True)
+def default_logs() -> None:
+    """Log to standard output again, after a test that ran the command line in this process."""
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ A write that was acknowledged survives a power cut only if the database flushes 
 (sqlite.org/wal.html, "The WAL-reset bug"). Both are read back and asserted here, never assumed.
 """
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from keyturn.errors import CannotStart
 
 SQLITE_MIN_VERSION = (3, 51, 3)
 SQLITE_BUSY_TIMEOUT_MS = 10_000
+WAL_ATTEMPTS = 100
+WAL_PAUSE_SECONDS = 0.05
 POSTGRESQL_MIN_VERSION = 140_000
 CONNECT_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 10_000
@@ -121,15 +124,29 @@ def _sqlite_engine(path: str, *, connections: int) -> Engine:
 def _set_up_sqlite_connection(connection: Any, _record: object) -> None:
     # None: the driver then starts no transactions of its own, and `_begin_sqlite` decides which kind.
     connection.isolation_level = None
+    _enter_wal_mode(connection)
     for pragma in (
         f"busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
         "mmap_size = 0",
         "trusted_schema = OFF",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _enter_wal_mode(connection: Any) -> None:
+    """Turn WAL on. The very first time SQLite does not wait for others by itself, whatever the time-out."""
+    for _ in range(WAL_ATTEMPTS - 1):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except pysqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(WAL_PAUSE_SECONDS)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:

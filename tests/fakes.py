@@ -20,4 +20,9 @@ class Clock:
         self.monotonic += by.total_seconds()
 
     def system(self) -> System:
-        return System(now=lambda: self.now, monotonic=lambda: self.monotonic, random_bytes=os.urandom)
+        return System(
+            now=lambda: self.now,
+            timestamp=lambda: self.now.timestamp(),  # noqa: PLW0108 - `now` is replaced
+            monotonic=lambda: self.monotonic,
+            random_bytes=os.urandom,
+        )

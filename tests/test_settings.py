@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, FrozenInstanceError, fields
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,9 @@ GIVEN: dict[str, tuple[str, object]] = {
     "allow_keys_without_expiry": ("false", False),
     "token_life_seconds": ("900", 900),
     "token_algorithm": ("EdDSA", "EdDSA"),
+    "trusted_proxies": ("10.0.0.0/8, 2001:db8::1", (ip_network("10.0.0.0/8"), ip_network("2001:db8::1"))),
+    "failures_per_minute": ("30", 30),
+    "max_staleness_seconds": ("2", 2),
     "session_idle_minutes": ("5", 5),
     "session_absolute_hours": ("8", 8),
     "log_level": ("debug", "debug"),

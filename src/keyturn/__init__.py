@@ -5,16 +5,31 @@ What is importable from here is the public interface; nothing else is promised.
 
 from keyturn.core.access_token import AccessTokenClaims
 from keyturn.core.principal import AuthMethod, Principal
-from keyturn.errors import CredentialRefused, KeyturnError, PermissionMissing, Reason
+from keyturn.errors import (
+    CannotStart,
+    CredentialRefused,
+    KeyturnError,
+    PermissionMissing,
+    Reason,
+    ScopeMissing,
+    StoreUnavailable,
+    TooManyFailures,
+)
+from keyturn.verifier import Verifier
 
 __all__ = [
     "AccessTokenClaims",
     "AuthMethod",
+    "CannotStart",
     "CredentialRefused",
     "KeyturnError",
     "PermissionMissing",
     "Principal",
     "Reason",
+    "ScopeMissing",
+    "StoreUnavailable",
+    "TooManyFailures",
+    "Verifier",
     "__version__",
 ]
 

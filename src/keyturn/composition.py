@@ -6,28 +6,56 @@ from pathlib import Path
 
 from argon2 import Parameters
 
-from keyturn.core.access_token import AccessTokenFormat, KeyRing
+from keyturn.core.access_token import AccessTokenFormat, KeyRing, VerifyingKey, VerifyingRing
 from keyturn.core.api_key import ApiKeyFormat
-from keyturn.core.records import SessionLimits
+from keyturn.core.records import Announcement, SessionLimits
+from keyturn.errors import CannotStart
 from keyturn.services.accounts import Accounts
 from keyturn.services.authentication import Authenticator
 from keyturn.services.connections import Connections
 from keyturn.services.exchange import Exchange
+from keyturn.services.failures import FailureBudget
+from keyturn.services.freshness import Freshness
 from keyturn.services.installation import Installation
 from keyturn.services.keys import Keys
 from keyturn.services.logins import Logins
+from keyturn.services.lookup import Lookup
 from keyturn.services.passwords import ARGON2ID, Passwords
+from keyturn.services.redaction import SecretsOut
 from keyturn.services.sessions import Sessions
 from keyturn.services.tokens import TokenIssuer
 from keyturn.services.usage import Usage
 from keyturn.services.vault import Vault, read_root_key
+from keyturn.services.verification_index import VerificationIndex
 from keyturn.settings import Settings
 from keyturn.store import Store, open_engine
 from keyturn.store.engine import sqlite_path
-from keyturn.store.migrations import migrate
+from keyturn.store.migrations import check_current, migrate
 from keyturn.system import System
 
 ROOT_KEY_FILE_NAME = "root.key"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What verifies: the part of the services that any program can have inside itself."""
+
+    store: Store
+    system: System
+    usage: Usage
+    freshness: Freshness
+    authenticator: Authenticator
+
+    def start(self) -> None:
+        """Start the threads that follow changes and write uses: for a program that runs for a while."""
+        self.freshness.start()
+        self.usage.start()
+
+    def close(self) -> None:
+        """Write what is still only noted, and close the database."""
+        self.freshness.stop()
+        self.usage.stop()
+        self.store.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +66,7 @@ class Services:
     system: System
     store: Store
     ring: KeyRing
+    verification: Verification
     usage: Usage
     authenticator: Authenticator
     exchange: Exchange
@@ -48,10 +77,14 @@ class Services:
     connections: Connections
     installation: Installation
 
+    def start(self) -> None:
+        """Start the threads of a server, and tell the verifiers in other programs what it is set to."""
+        self.store.installation.announce(_announcement(self.settings))
+        self.verification.start()
+
     def close(self) -> None:
         """Write what is still only noted, and close the database."""
-        self.usage.stop()
-        self.store.close()
+        self.verification.close()
 
 
 def open_services(
@@ -73,6 +106,84 @@ def open_services(
         raise
 
 
+def open_verification(
+    database: str, *, max_staleness_seconds: float, failures_per_minute: int, system: System | None = None
+) -> Verification:
+    """Open the database of a server to verify what it issues, without its root key.
+
+    Raise `CannotStart` with one sentence that says what to do.
+    """
+    engine = open_engine(database)
+    check_current(engine)
+    store = Store(engine)
+    try:
+        told = store.installation.find_announcement()
+        keys = [record.public_jwk for record in store.installation.list_signing_keys()]
+        if told is None or None in keys:
+            raise CannotStart("No server has run on this database yet: start `keyturn serve` on it once.")
+        return _verification(
+            store,
+            told,
+            VerifyingRing.of_keys([VerifyingKey.from_jwk(dict(jwk)) for jwk in keys if jwk is not None]),
+            limits=SessionLimits(
+                timedelta(0), timedelta(0)
+            ),  # For browsers, whose cookies are not ours to read.
+            max_staleness_seconds=max_staleness_seconds,
+            failures_per_minute=failures_per_minute,
+            system=system or System(),
+        )
+    except BaseException:
+        store.close()
+        raise
+
+
+def _announcement(settings: Settings) -> Announcement:
+    return Announcement(
+        issuer=settings.public_url,
+        audience=settings.public_url,
+        key_prefix=settings.key_prefix,
+        max_token_life_seconds=settings.token_life_seconds,
+    )
+
+
+def _token_format(told: Announcement) -> AccessTokenFormat:
+    return AccessTokenFormat(told.issuer, told.audience, timedelta(seconds=told.max_token_life_seconds))
+
+
+def _verification(
+    store: Store,
+    told: Announcement,
+    ring: VerifyingRing,
+    *,
+    limits: SessionLimits,
+    max_staleness_seconds: float,
+    failures_per_minute: int,
+    system: System,
+) -> Verification:
+    usage = Usage(store.api_keys, system, SecretsOut(told.key_prefix))
+    index = VerificationIndex()
+    failures = FailureBudget(failures_per_minute, system)
+    freshness = Freshness(store, index, max_staleness_seconds=max_staleness_seconds, system=system)
+    authenticator = Authenticator(
+        key_format=ApiKeyFormat(told.key_prefix),
+        index=index,
+        freshness=freshness,
+        lookup=Lookup(
+            store,
+            token_format=_token_format(told),
+            ring=ring,
+            session_limits=limits,
+            index=index,
+            failures=failures,
+            usage=usage,
+            system=system,
+        ),
+        failures=failures,
+        system=system,
+    )
+    return Verification(store, system, usage, freshness, authenticator)
+
+
 def _wire(settings: Settings, system: System, store: Store, hashing: Parameters) -> Services:
     root_key = read_root_key(
         file=_root_key_file(settings),
@@ -84,23 +195,22 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     installation.check_root_key()
     ring = installation.load_key_ring(settings.token_algorithm)
 
+    told = _announcement(settings)
     key_format = ApiKeyFormat(settings.key_prefix)
-    token_format = AccessTokenFormat(settings.public_url, settings.public_url, settings.token_life)
     limits = SessionLimits(
         idle=timedelta(minutes=settings.session_idle_minutes),
         absolute=timedelta(hours=settings.session_absolute_hours),
     )
-    usage = Usage(store.api_keys, system)
-    issuer = TokenIssuer(token_format, ring, system)
-    authenticator = Authenticator(
+    verification = _verification(
         store,
-        key_format=key_format,
-        token_format=token_format,
-        ring=ring,
-        session_limits=limits,
-        usage=usage,
+        told,
+        ring,
+        limits=limits,
+        max_staleness_seconds=settings.max_staleness_seconds,
+        failures_per_minute=settings.failures_per_minute,
         system=system,
     )
+    issuer = TokenIssuer(_token_format(told), ring, system)
     passwords = Passwords(hashing)
     logins = Logins(
         store,
@@ -115,15 +225,16 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         system=system,
         store=store,
         ring=ring,
-        usage=usage,
-        authenticator=authenticator,
-        exchange=Exchange(authenticator, issuer, key_format),
+        verification=verification,
+        usage=verification.usage,
+        authenticator=verification.authenticator,
+        exchange=Exchange(verification.authenticator, issuer, key_format),
         keys=Keys(
             store,
             key_format=key_format,
             default_life=timedelta(days=settings.key_life_days),
             allows_never=settings.allow_keys_without_expiry,
-            usage=usage,
+            usage=verification.usage,
             system=system,
         ),
         logins=logins,

@@ -6,11 +6,13 @@ KeyturnError
 ├── AmbiguousCredential       credentials in more than one place: the request itself is wrong
 ├── ForeignForm               the form did not come from one of our pages
 ├── PermissionMissing         the caller is known and may not do this
+├── ScopeMissing              the credential is narrower than this needs
 ├── NotFound                  no such thing, or not the caller's: the two are never told apart
 ├── InvalidInput              a named field holds something it may not
 ├── MalformedRequest          the request could not be read at all
 ├── LimitExceeded             the request is larger or slower than any well-meant one
 ├── Conflict                  such a thing exists already, or its state forbids this
+├── TooManyFailures           this source presented too many wrong credentials: wait
 ├── TooBusy                   try again after `retry_after` seconds
 └── StoreUnavailable          the database did not answer; nothing was decided
 
@@ -33,6 +35,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     REVOKED = "revoked"
     OWNER_DISABLED = "owner_disabled"
+    SOURCE = "source"
     LOGIN_FAILED = "login_failed"
 
 
@@ -74,6 +77,14 @@ class PermissionMissing(KeyturnError):
         self.any_of = any_of
 
 
+class ScopeMissing(KeyturnError):
+    """The credential is good, and narrowed to scopes that do not cover this (RFC 6750, section 3.1)."""
+
+    def __init__(self, *scopes: str) -> None:
+        super().__init__(f"This needs the scopes {' '.join(scopes)}.")
+        self.scopes = scopes
+
+
 class NotFound(KeyturnError):
     """There is no such thing for this caller."""
 
@@ -112,6 +123,15 @@ class LimitExceeded(KeyturnError):
 
 class Conflict(KeyturnError):
     """The thing exists already, or is in a state that forbids this."""
+
+
+class TooManyFailures(KeyturnError):
+    """The source has spent its budget of failures; nothing is looked up for it until it refills."""
+
+    def __init__(self, *, retry_after: int) -> None:
+        super().__init__("Too many wrong credentials came from this address: wait before the next one.")
+        self.retry_after = retry_after
+        """Seconds, at least 1."""
 
 
 class TooBusy(KeyturnError):

@@ -14,6 +14,7 @@ import platformdirs
 
 from keyturn.core.access_token import Algorithm
 from keyturn.core.api_key import DEFAULT_PREFIX, ApiKeyFormat
+from keyturn.core.sources import Network, read_network
 from keyturn.errors import CannotStart
 
 ENVIRONMENT_PREFIX = "KEYTURN_"
@@ -48,6 +49,12 @@ class Settings:
     allow_keys_without_expiry: bool = True
     token_life_seconds: int = 3600
     token_algorithm: Algorithm = "ES256"
+    trusted_proxies: tuple[Network, ...] = ()
+    """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
+    failures_per_minute: int = 120
+    """How many wrong credentials one address may present to one process before it must wait."""
+    max_staleness_seconds: int = 5
+    """How long a node goes on answering from memory when it cannot reach the database."""
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
     log_level: LogLevel = "info"
@@ -141,11 +148,12 @@ def _check(settings: Settings) -> None:
         )
     if (settings.tls_certificate_file is None) != (settings.tls_key_file is None):
         raise CannotStart("Give both KEYTURN_TLS_CERTIFICATE_FILE and KEYTURN_TLS_KEY_FILE, or neither.")
-    if not (settings.is_loopback_bind or settings.serves_tls or settings.allow_public_http):
+    is_unprotected = not (settings.is_loopback_bind or settings.serves_tls or settings.trusted_proxies)
+    if is_unprotected and not settings.allow_public_http:
         raise CannotStart(
             f"Serving unencrypted HTTP on {settings.host} would send keys in clear over the network: set "
-            "KEYTURN_TLS_CERTIFICATE_FILE and KEYTURN_TLS_KEY_FILE, or, behind a proxy that speaks TLS, "
-            "KEYTURN_ALLOW_PUBLIC_HTTP=true."
+            "KEYTURN_TLS_CERTIFICATE_FILE and KEYTURN_TLS_KEY_FILE, or, behind a proxy that speaks TLS, name "
+            "it in KEYTURN_TRUSTED_PROXIES or set KEYTURN_ALLOW_PUBLIC_HTTP=true."
         )
     if settings.root_key_file is not None and settings.root_key_command is not None:
         raise CannotStart("Give KEYTURN_ROOT_KEY_FILE or KEYTURN_ROOT_KEY_COMMAND, not both.")
@@ -200,6 +208,9 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "allow_keys_without_expiry": _yes_or_no,
     "token_life_seconds": _whole_number(60, 86_400),
     "token_algorithm": cast("Callable[[str], object]", _one_of("ES256", "EdDSA")),
+    "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
+    "failures_per_minute": _whole_number(1, 1_000_000),
+    "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),
     "log_level": _one_of("debug", "info", "warning", "error"),

@@ -21,6 +21,8 @@ class System:
     """What the surrounding machine provides."""
 
     now: Callable[[], datetime] = utc_now
+    timestamp: Callable[[], float] = time.time
+    """The same time of day as seconds since 1970, for where a `datetime` costs too much."""
     monotonic: Callable[[], float] = time.monotonic
     """Seconds that never run backward: for intervals and time-outs."""
     random_bytes: Callable[[int], bytes] = os.urandom

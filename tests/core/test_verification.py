@@ -100,7 +100,7 @@ SESSIONS = st.builds(
 
 def refusal_of_key(record: KeyForVerification | None, now: datetime = NOW) -> CredentialRefused:
     with pytest.raises(CredentialRefused) as refusal:
-        check_api_key(record, now=now)
+        check_api_key(record, now=now, source=None)
     return refusal.value
 
 
@@ -114,7 +114,7 @@ def refusal_of_session(
 
 def passes_key(record: KeyForVerification, now: datetime) -> bool:
     try:
-        return check_api_key(record, now=now) is record
+        return check_api_key(record, now=now, source=None) is record
     except CredentialRefused:
         return False
 
@@ -128,7 +128,7 @@ def passes_session(record: SessionForVerification, now: datetime, limits: Sessio
 
 def test_a_good_key_passes() -> None:
     """A key that is neither revoked nor expired, of an enabled owner, is handed back as it came."""
-    assert check_api_key(KEY, now=NOW) is KEY
+    assert check_api_key(KEY, now=NOW, source=None) is KEY
 
 
 def test_an_unknown_key_is_refused_without_a_word() -> None:
@@ -298,7 +298,7 @@ def test_a_time_without_a_zone_decides_nothing() -> None:
     """A local time, which would shift every expiry by hours, is an error and never a yes."""
     local = NOW.replace(tzinfo=None)
     with pytest.raises(TypeError):
-        check_api_key(replace(KEY, expires_at=NOW), now=local)
+        check_api_key(replace(KEY, expires_at=NOW), now=local, source=None)
     with pytest.raises(TypeError):
         check_session(SESSION, LIMITS, now=local)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import text
+
+from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.services.audit import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 
@@ -42,6 +45,14 @@ def caller(services: Services, credential: str) -> Principal:
     found = services.authenticator.authenticate([credential.encode()], HERE)
     assert found is not None
     return found
+
+
+def change_behind(services: Services, statement: str, **parameters: object) -> None:
+    """Change rows by hand, told of as a change of a kind that no program before this knew."""
+    audit = AuditEntry(services.system.now(), AuditAction.CONNECTION_CREATED, COMMAND_LINE, "NOVELTY", "1")
+    with services.store._database.change() as change:
+        change.connection.execute(text(statement), parameters)
+        change.record(audit)
 
 
 def actions(services: Services) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
 
 from keyturn.composition import Services
 from keyturn.core.principal import AuthMethod, Principal
@@ -16,7 +15,7 @@ from keyturn.services.tokens import IssuedToken
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.conftest import Opener
-from tests.services.people import HERE, caller
+from tests.services.people import HERE, caller, change_behind
 
 HOUR = timedelta(hours=1)
 
@@ -96,8 +95,7 @@ def test_a_token_is_never_wider_than_its_key(services: Services, key: str) -> No
     whole = exchange(services, body=key).token
 
     def narrow(scopes: str | None) -> None:
-        with services.store._database.writing() as connection:
-            connection.execute(text("UPDATE api_key SET scopes = :scopes"), {"scopes": scopes})
+        change_behind(services, "UPDATE api_key SET scopes = :scopes", scopes=scopes)
 
     narrow('["a","b"]')
     narrowed = exchange(services, body=key).token

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keyturn.core.records import ApiKeyRecord, LastUse
+from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import StoreUnavailable
 from keyturn.services import usage as module
 from keyturn.services.audit import Origin
+from keyturn.services.redaction import SecretsOut
 from keyturn.services.usage import MAX_NOTED, WRITE_INTERVAL_SECONDS, Usage
 from tests.fakes import Clock
 
@@ -22,12 +25,18 @@ class Keys:
 
     def __init__(self) -> None:
         self.writes: list[dict[int, LastUse]] = []
+        self.counts: Counter[int] = Counter()
+        self.forgotten_before = 0
         self.is_away = False
 
-    def record_use(self, uses: dict[int, LastUse]) -> None:
+    def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
         if self.is_away:
             raise StoreUnavailable("away")
-        self.writes.append(dict(uses))
+        self.writes.append({key_id: use.last for key_id, use in uses.items()})
+        self.counts.update({key_id: use.uses for key_id, use in uses.items()})
+
+    def forget_uses_before(self, hour: int) -> None:
+        self.forgotten_before = hour
 
 
 @pytest.fixture
@@ -37,7 +46,7 @@ def keys() -> Keys:
 
 @pytest.fixture
 def usage(keys: Keys, clock: Clock) -> Usage:
-    return Usage(keys, clock.system())
+    return Usage(keys, clock.system(), SecretsOut("kt"))
 
 
 def record(key_id: int, last_use: LastUse | None = None) -> ApiKeyRecord:
@@ -166,7 +175,7 @@ def test_written_notes_are_forgotten(usage: Usage, keys: Keys, clock: Clock) -> 
     clock.advance(MINUTE)
     usage.flush(everything=False)
 
-    assert usage._notes == {}
+    assert usage._noted == {}
     assert len(keys.writes) == 1
 
 
@@ -185,14 +194,14 @@ def test_a_use_during_a_write_is_not_lost(clock: Clock) -> None:
     """A use that is noted while the notes are being written is written the next time."""
 
     class NotingKeys(Keys):
-        def record_use(self, uses: dict[int, LastUse]) -> None:
+        def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
             super().record_use(uses)
             if len(self.writes) == 1:
                 clock.advance(SECOND)
                 usage.note(1, Origin(address="during"))
 
     keys = NotingKeys()
-    usage = Usage(keys, clock.system())
+    usage = Usage(keys, clock.system(), SecretsOut("kt"))
     usage.note(1, Origin(address="before"))
 
     usage.flush(everything=True)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, text
 
-from keyturn.core.records import LastUse
+from keyturn.core.records import KeyUsage, LastUse
 from keyturn.errors import Conflict
 from keyturn.store import Store
 from tests.store.rows import NOW, a_key, a_user, an_entry
@@ -155,9 +155,9 @@ def test_the_last_use_moves_forward_only(store: Store, bob: int) -> None:
     revision = store.installation.revision()
     newer = LastUse(LATER, "10.0.0.2", "GET /b", "b")
 
-    store.api_keys.record_use({record.key_id: LastUse(NOW, "10.0.0.1", "GET /a", "a")})
-    store.api_keys.record_use({record.key_id: newer})
-    store.api_keys.record_use({record.key_id: LastUse(NOW, "10.0.0.3", "GET /c", "c")})
+    store.api_keys.record_use({record.key_id: KeyUsage(LastUse(NOW, "10.0.0.1", "GET /a", "a"), 1)})
+    store.api_keys.record_use({record.key_id: KeyUsage(newer, 1)})
+    store.api_keys.record_use({record.key_id: KeyUsage(LastUse(NOW, "10.0.0.3", "GET /c", "c"), 1)})
 
     found = store.api_keys.find_of_user(record.key_id, bob)
     assert found is not None
@@ -171,13 +171,30 @@ def test_a_use_of_any_length_is_written(store: Store, bob: int) -> None:
     strange = "\x00" + "é" * 1000
 
     store.api_keys.record_use(
-        {record.key_id: LastUse(NOW, strange, strange, strange), 10**6: LastUse(NOW, None, None, None)}
+        {
+            record.key_id: KeyUsage(LastUse(NOW, strange, strange, strange), 1),
+            10**6: KeyUsage(LastUse(NOW, None, None, None), 1),
+        }
     )
 
     found = store.api_keys.find_of_user(record.key_id, bob)
     assert found is not None
     assert found.last_use == LastUse(NOW, "é" * 64, "é" * 255, "é" * 255)
     store.api_keys.record_use({})
+
+
+def test_uses_add_up_by_the_hour(store: Store, bob: int) -> None:
+    """Uses of one hour are one number, however often they are written; old hours can be dropped."""
+    record = store.api_keys.add(a_key(bob), an_entry())
+    hour = int(NOW.timestamp()) // 3600
+
+    for at, uses in ((NOW, 3), (NOW, 4), (NOW + timedelta(hours=1), 5)):
+        store.api_keys.record_use({record.key_id: KeyUsage(LastUse(at, None, None, None), uses)})
+
+    assert store.api_keys.count_uses(bob, since_hour=hour) == {record.key_id: 12}
+    assert store.api_keys.count_uses(bob, since_hour=hour + 1) == {record.key_id: 5}
+    store.api_keys.forget_uses_before(hour + 1)
+    assert store.api_keys.count_uses(bob, since_hour=0) == {record.key_id: 5}
 
 
 def test_times_are_kept_to_the_millisecond(store: Store, bob: int) -> None:

@@ -26,6 +26,8 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> SiteOpener:
     @contextmanager
     def opened(database: str | None = None, **settings: object) -> Iterator[Site]:
         clock = Clock()
+        # Most tests here present wrong credentials by the hundred; those of the budget choose their own.
+        settings.setdefault("failures_per_minute", 1_000_000)
         database = database or f"sqlite:///{tmp_path_factory.mktemp('site') / 'keyturn.db'}"
         with running_server(database, clock.system(), **settings) as server:
             yield Site(server, clock, database)

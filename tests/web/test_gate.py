@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ from keyturn.core.principal import Permission
 from keyturn.services.audit import COMMAND_LINE, Origin
 from keyturn.services.passwords import CHEAPEST, MAX_AT_ONCE, MAX_WAITING
 from keyturn.settings import read_settings
-from keyturn.web import gate
+from keyturn.web import messages
 from tests.conftest import PASSPHRASE, new_postgresql_database
 from tests.servers import running_server
 from tests.web.processes import server_process
@@ -198,7 +199,7 @@ def test_what_two_parsers_could_read_differently_is_refused(site: Site, head: st
 
 def test_a_body_that_does_not_come_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that is announced and not sent is 408, and the connection closes (Q6)."""
-    monkeypatch.setattr(gate, "BODY_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(messages, "BODY_TIMEOUT_SECONDS", 0.2)
     for path in ("/apikey/authenticate", "/login"):
         answer = site.raw(
             f"POST {path} HTTP/1.1\r\nHost: {site.host}\r\nContent-Type: {FORM}\r\n"
@@ -210,7 +211,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(site: Site, monkeypatch: py
 
 def test_a_body_that_drips_is_not_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time for a body is for all of it: one byte now and then does not renew it (Q6, F20)."""
-    monkeypatch.setattr(gate, "BODY_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(messages, "BODY_TIMEOUT_SECONDS", 0.5)
     parts = urlsplit(site.url)
     with socket.create_connection((parts.hostname, parts.port), timeout=0.1) as connection:
         connection.sendall(
@@ -540,7 +541,7 @@ def test_a_defect_answers_its_request_id_alone(
     """What nobody foresaw, in the gate, in a route or on a page, is 500 with a request id (S7)."""
     with open_site() as broken:
         broken.add_people()
-        key = broken.key(ADMIN).secret
+        key, not_yet_used = broken.key(ADMIN).secret, broken.key(ADMIN).secret
         browser = broken.browser(ADMIN)
         engine = broken.services.store._database.engine
         with engine.begin() as connection:
@@ -556,15 +557,19 @@ def test_a_defect_answers_its_request_id_alone(
             assert on_page.headers["content-type"].startswith("text/html")
             with engine.begin() as connection:
                 connection.execute(text("UPDATE user_account SET permissions = 'canary not JSON'"))
-            in_gate = client.get(WHO, headers={"Authorization": key})
+            in_gate = client.get(WHO, headers={"Authorization": not_yet_used})
             assert is_broken(in_gate, 500)
             assert set(in_gate.json()) == {"statusCode", "error", "message"}
-            exchange = client.post("/apikey/authenticate", json={"apikey": key})
+            exchange = client.post("/apikey/authenticate", json={"apikey": not_yet_used})
             assert is_broken(exchange, 500)
             assert "token" not in exchange.json()
         logged = capsys.readouterr().out
         for answer in (in_route, on_page, in_gate, exchange):
             assert answer.headers["x-request-id"] in logged
+
+
+STALE = timedelta(seconds=read_settings({}).max_staleness_seconds)
+"""After this time without the database nothing that is remembered may be trusted."""
 
 
 def test_a_store_that_fails_is_never_a_yes(open_site: SiteOpener) -> None:
@@ -575,7 +580,9 @@ def test_a_store_that_fails_is_never_a_yes(open_site: SiteOpener) -> None:
         token = broken.services.exchange.exchange(in_header=[], in_body=key, origin=Origin()).token
         browser = broken.browser(ADMIN)
         with broken.services.store._database.engine.begin() as connection:
-            connection.execute(text("ALTER TABLE user_account RENAME TO gone"))
+            for table in ("user_account", "installation"):
+                connection.execute(text(f"ALTER TABLE {table} RENAME TO gone_{table}"))
+        broken.clock.advance(STALE)
         check_nothing_is_allowed(broken, [key, token])
         for path in ("/profile", "/profile/keys", "/profile/sessions"):
             answer = browser.get(path)
@@ -600,6 +607,7 @@ def test_a_postgresql_that_is_gone_is_never_a_yes(
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
             )
+        broken.clock.advance(STALE)
         check_nothing_is_allowed(broken, [key, token])
         with broken.client() as client:
             assert client.get("/health/live").status_code == 200

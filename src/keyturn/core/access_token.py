@@ -16,10 +16,10 @@ Each part is base64url and has one spelling:
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 from joserfc.errors import JoseError
@@ -78,8 +78,8 @@ _ALGORITHMS = {name: JWSRegistry.algorithms[name] for name in ("ES256", "EdDSA")
 
 
 @dataclass(frozen=True, slots=True)
-class SigningKey:
-    """A private key with the one header segment it writes."""
+class VerifyingKey:
+    """The public half of a signing key, with the one header segment that it accepts."""
 
     kid: str
     algorithm: Algorithm
@@ -87,8 +87,8 @@ class SigningKey:
     header_segment: bytes = field(repr=False)
 
     @classmethod
-    def from_jwk(cls, jwk: dict[str, Any]) -> "SigningKey":
-        """Read a private JWK (RFC 7517) that `generate_signing_key` wrote; raise `ValueError` for another."""
+    def from_jwk(cls, jwk: dict[str, Any]) -> Self:
+        """Read a JWK (RFC 7517) that this module wrote; raise `ValueError` for another."""
         algorithm = _algorithm_of(jwk)
         key = ECKey.import_key(jwk) if algorithm == "ES256" else OKPKey.import_key(jwk)
         header = {"alg": algorithm, "kid": jwk["kid"], "typ": "at+jwt"}
@@ -100,14 +100,6 @@ class SigningKey:
         kept: dict[str, Any] = {name: value for name, value in members if name in _PUBLIC_MEMBERS}
         return kept | {"kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
-    def sign(self, signing_input: bytes) -> bytes:
-        """Return the one signature spelling that `verify` accepts for what it signs."""
-        signature: bytes = _ALGORITHMS[self.algorithm].sign(signing_input, self.key)
-        if self.algorithm == "EdDSA":
-            return signature
-        s = int.from_bytes(signature[32:])
-        return signature[:32] + min(s, _P256_ORDER - s).to_bytes(32)
-
     def verify(self, signing_input: bytes, signature: bytes) -> bool:
         """Return whether this key made `signature`, in the spelling that `sign` writes."""
         if len(signature) != SIGNATURE_BYTES:
@@ -117,6 +109,27 @@ class SigningKey:
         return _ALGORITHMS[self.algorithm].verify(signing_input, signature, self.key)
 
 
+@dataclass(frozen=True, slots=True)
+class SigningKey(VerifyingKey):
+    """A key with its private half."""
+
+    @classmethod
+    def from_jwk(cls, jwk: dict[str, Any]) -> Self:
+        """Read a private JWK that `generate_signing_key` wrote; raise `ValueError` for another."""
+        if "d" not in jwk:
+            raise ValueError("a signing key has its private half")
+        # The two-argument form, since a slotted dataclass is not the class that the bare `super()` means.
+        return super(SigningKey, cls).from_jwk(jwk)
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """Return the one signature spelling that `verify` accepts for what it signs."""
+        signature: bytes = _ALGORITHMS[self.algorithm].sign(signing_input, self.key)
+        if self.algorithm == "EdDSA":
+            return signature
+        s = int.from_bytes(signature[32:])
+        return signature[:32] + min(s, _P256_ORDER - s).to_bytes(32)
+
+
 def generate_signing_key(algorithm: Algorithm, kid: str) -> dict[str, Any]:
     """Return a new private JWK. The randomness is the crypto library's own, as no other is fit for it."""
     key = ECKey.generate_key("P-256") if algorithm == "ES256" else OKPKey.generate_key("Ed25519")
@@ -124,14 +137,12 @@ def generate_signing_key(algorithm: Algorithm, kid: str) -> dict[str, Any]:
 
 
 def _algorithm_of(jwk: dict[str, Any]) -> Algorithm:
-    """Return the one algorithm that this private key is for; raise `ValueError` unless it is ours."""
+    """Return the one algorithm that this key is for; raise `ValueError` unless it is one of ours."""
     algorithm = _ALGORITHM_OF_CURVE.get((jwk.get("kty"), jwk.get("crv")))
     if algorithm is None:
         raise ValueError("a signing key is on P-256 or Ed25519")
     if not isinstance(jwk.get("kid"), str) or _KID.fullmatch(jwk["kid"]) is None:
         raise ValueError("the kid of a signing key is 1 to 64 letters, digits, '_' and '-'")
-    if "d" not in jwk:
-        raise ValueError("a signing key has its private half")
     is_for_signing = jwk.get("use", "sig") == "sig" and "sign" in jwk.get("key_ops", ["sign"])
     if not is_for_signing or jwk.get("alg", algorithm) != algorithm:
         raise ValueError(f"the key is not for signing with {algorithm}")
@@ -139,23 +150,37 @@ def _algorithm_of(jwk: dict[str, Any]) -> Algorithm:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRing:
-    """The keys that sign and verify: one signs, each verifies what it has signed before."""
+class VerifyingRing:
+    """The keys whose tokens are accepted."""
 
-    signing: SigningKey
-    by_header: dict[bytes, SigningKey]
+    by_header: Mapping[bytes, VerifyingKey]
 
     @classmethod
-    def of(cls, signing: SigningKey, others: Iterable[SigningKey] = ()) -> "KeyRing":
+    def of_keys(cls, keys: Sequence[VerifyingKey]) -> "VerifyingRing":
         """Collect keys; raise `ValueError` if two have one `kid`."""
-        keys = [signing, *others]
-        if len({key.kid for key in keys}) != len(keys):
-            raise ValueError("two signing keys have the same kid")
-        return cls(signing, {key.header_segment: key for key in keys})
+        return VerifyingRing(_by_header(keys))
 
     def jwks(self) -> dict[str, Any]:
         """Return the JSON Web Key Set (RFC 7517, section 5): public members only."""
         return {"keys": [key.public_jwk() for key in self.by_header.values()]}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRing(VerifyingRing):
+    """The keys that sign and verify: one signs, each verifies what it has signed before."""
+
+    signing: SigningKey
+
+    @classmethod
+    def of(cls, signing: SigningKey, others: Iterable[SigningKey] = ()) -> "KeyRing":
+        """Collect keys; raise `ValueError` if two have one `kid`."""
+        return KeyRing(_by_header([signing, *others]), signing)
+
+
+def _by_header(keys: Sequence[VerifyingKey]) -> dict[bytes, VerifyingKey]:
+    if len({key.kid for key in keys}) != len(keys):
+        raise ValueError("two signing keys have the same kid")
+    return {key.header_segment: key for key in keys}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +201,7 @@ class AccessTokenFormat:
             raise ValueError("the scopes do not fit into a token")
         return token.decode("ascii")
 
-    def verify(self, token: bytes, ring: KeyRing, *, now: datetime) -> AccessTokenClaims:
+    def verify(self, token: bytes, ring: VerifyingRing, *, now: datetime) -> AccessTokenClaims:
         """Return the claims of `token`, or raise `CredentialRefused`.
 
         Only the token is judged: whether the key or session that it stands on still lives is the
@@ -195,7 +220,7 @@ class AccessTokenFormat:
             raise CredentialRefused(Reason.EXPIRED, key_id=claims.kt_key, secret_matched=True)
         return claims
 
-    def _claims_of(self, token: bytes, ring: KeyRing) -> AccessTokenClaims:
+    def _claims_of(self, token: bytes, ring: VerifyingRing) -> AccessTokenClaims:
         """Check everything that makes the bytes ours, then decode the claims."""
         if len(token) > MAX_TOKEN_BYTES:
             raise CredentialRefused(Reason.MALFORMED)

@@ -9,6 +9,7 @@ bytes: nothing is trimmed but HTTP's optional white space, nothing is folded or 
 above 0x7F is a refusal like any other.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,11 @@ class AccessTokenCredential:
     """Something of the shape of a token, unverified."""
 
     token: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> bytes:
+        """What the token is remembered by: SHA-256 of every byte of it."""
+        return hashlib.sha256(self.token).digest()
 
 
 Credential = ApiKeyCredential | AccessTokenCredential

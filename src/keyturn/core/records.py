@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from keyturn.core.sources import Network
+
 MAX_ID = 2**63 - 1
 """The largest number that a database column of ids holds."""
 
@@ -38,6 +40,8 @@ class KeyForVerification:
     revoked_at: datetime | None
     scopes: frozenset[str] | None
     """None for a key that may do whatever its owner may."""
+    sources: tuple[Network, ...] | None = None
+    """The networks that the key may be used from; None for anywhere."""
 
 
 class SessionKind(StrEnum):
@@ -78,6 +82,14 @@ class LastUse:
     via: str | None
     """Method and path, without the query."""
     agent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    """The uses of a key since they were last written."""
+
+    last: LastUse
+    uses: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +208,18 @@ class SigningKeyRecord:
     algorithm: str
     sealed_jwk: bytes = field(repr=False)
     created_at: datetime
+    public_jwk: Mapping[str, Any] | None = None
+    """None only in a row that an older program wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a verifier in another process must know of the server's settings."""
+
+    issuer: str
+    audience: str
+    key_prefix: str
+    max_token_life_seconds: int
 
 
 class AuditAction(StrEnum):

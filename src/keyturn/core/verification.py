@@ -16,15 +16,18 @@ from keyturn.core.records import (
     SessionKind,
     SessionLimits,
 )
+from keyturn.core.sources import is_within, read_address
 from keyturn.errors import CredentialRefused, Reason
 
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 
 
-def check_api_key(record: KeyForVerification | None, *, now: datetime) -> KeyForVerification:
-    """Return `record` if its key may be used at `now`; raise `CredentialRefused` otherwise.
+def check_api_key(
+    record: KeyForVerification | None, *, now: datetime, source: str | None
+) -> KeyForVerification:
+    """Return `record` if its key may be used at `now` from `source`; raise `CredentialRefused` otherwise.
 
-    A key is dead at exactly `expires_at`.
+    A key is dead at exactly `expires_at`. One that is bound to networks is refused from an unknown address.
     """
     if record is None:
         raise CredentialRefused(Reason.UNKNOWN)
@@ -34,6 +37,8 @@ def check_api_key(record: KeyForVerification | None, *, now: datetime) -> KeyFor
         raise CredentialRefused(Reason.EXPIRED, key_id=record.key_id, secret_matched=True)
     if record.owner.is_disabled:
         raise CredentialRefused(Reason.OWNER_DISABLED, key_id=record.key_id, secret_matched=True)
+    if record.sources is not None and not is_within(read_address(source or ""), record.sources):
+        raise CredentialRefused(Reason.SOURCE, key_id=record.key_id, secret_matched=True)
     return record
 
 

@@ -65,9 +65,9 @@ class Installation:
 
     def _add_signing_key(self, algorithm: Algorithm) -> None:
         kid = base64url_encode(self._system.random_bytes(KID_BYTES)).decode("ascii")
-        sealed = self._vault.seal(
-            msgspec.json.encode(generate_signing_key(algorithm, kid)), place=_signing_key_place(kid)
-        )
+        jwk = generate_signing_key(algorithm, kid)
+        sealed = self._vault.seal(msgspec.json.encode(jwk), place=_signing_key_place(kid))
+        public_jwk = SigningKey.from_jwk(jwk).public_jwk()
         now = self._system.now()
         audit = AuditEntry(
             now,
@@ -77,7 +77,9 @@ class Installation:
             kid,
             details={"algorithm": algorithm},
         )
-        self._store.installation.add_signing_key(SigningKeyRecord(kid, algorithm, sealed, now), audit)
+        self._store.installation.add_signing_key(
+            SigningKeyRecord(kid, algorithm, sealed, now, public_jwk), audit
+        )
 
     def _open(self, record: SigningKeyRecord) -> SigningKey:
         try:
@@ -87,7 +89,10 @@ class Installation:
                 f"The signing key {record.kid} does not open with this root key: its row was changed. "
                 "Restore the table signing_key from a backup."
             ) from None
-        return SigningKey.from_jwk(msgspec.json.decode(jwk))
+        key = SigningKey.from_jwk(msgspec.json.decode(jwk))
+        if record.public_jwk is None:
+            self._store.installation.set_public_jwk(record.kid, key.public_jwk())
+        return key
 
 
 def _signing_key_place(kid: str) -> str:

@@ -72,13 +72,14 @@ class Keys:
         key live on. With the `idempotency_key` of an earlier call the same key gets a new secret, in
         place of the one whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
         """
-        expires_at = self._expiry(lifetime)
+        now = self._system.now()
+        expires_at = self._expiry(lifetime, now)
         if principal.key_id is not None:
             maker = self._store.api_keys.find_for_token(principal.key_id)
             if maker is not None and maker.expires_at is not None:
                 expires_at = min(expires_at or maker.expires_at, maker.expires_at)
         actor = actor_of(principal, origin)
-        key, secret = self._new_key(principal.user_id, name, expires_at, idempotency_key)
+        key, secret = self._new_key(principal.user_id, name, now, expires_at, idempotency_key)
         try:
             return self._add(key, secret, actor)
         except Conflict:
@@ -94,7 +95,8 @@ class Keys:
         self, user_id: int, actor: Actor, *, name: str | None, lifetime: Lifetime | None
     ) -> CreatedKey:
         """Make a key for any user: for the command line."""
-        return self._add(*self._new_key(user_id, name, self._expiry(lifetime), None), actor)
+        now = self._system.now()
+        return self._add(*self._new_key(user_id, name, now, self._expiry(lifetime, now), None), actor)
 
     def import_foreign(
         self, user_id: int, actor: Actor, *, text: str, name: str | None, lifetime: Lifetime | None
@@ -104,7 +106,8 @@ class Keys:
             new = self._format.import_foreign_key(text)
         except ValueError as error:
             raise InvalidInput("apikey", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
-        key = self._key_to_add(user_id, new, name, self._expiry(lifetime), None)
+        now = self._system.now()
+        key = self._key_to_add(user_id, new, name, now, self._expiry(lifetime, now), None)
         audit = self._audit(AuditAction.API_KEY_IMPORTED, actor, key)
         try:
             return self._store.api_keys.add(key, audit)
@@ -145,8 +148,7 @@ class Keys:
         audit = AuditEntry(now, AuditAction.API_KEY_DELETED, actor, "APIKEY", str(key_id))
         return self._store.api_keys.revoke(key_id, user_id, now, audit)
 
-    def _expiry(self, lifetime: Lifetime | None) -> datetime | None:
-        now = self._system.now()
+    def _expiry(self, lifetime: Lifetime | None, now: datetime) -> datetime | None:
         if lifetime is None:
             return now + self._default_life
         if lifetime.expires_at is None and not self.allows_never:
@@ -156,11 +158,16 @@ class Keys:
         return lifetime.expires_at
 
     def _new_key(
-        self, user_id: int, name: str | None, expires_at: datetime | None, idempotency_key: str | None
+        self,
+        user_id: int,
+        name: str | None,
+        now: datetime,
+        expires_at: datetime | None,
+        idempotency_key: str | None,
     ) -> tuple[KeyToAdd, str]:
         """Draw a key; return what is stored of it, and its secret."""
         new = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
-        return self._key_to_add(user_id, new, name, expires_at, idempotency_key), new.text
+        return self._key_to_add(user_id, new, name, now, expires_at, idempotency_key), new.text
 
     def _add(self, key: KeyToAdd, secret: str, actor: Actor) -> CreatedKey:
         audit = self._audit(AuditAction.API_KEY_CREATED, actor, key)
@@ -171,6 +178,7 @@ class Keys:
         user_id: int,
         new: core.NewApiKey,
         name: str | None,
+        now: datetime,
         expires_at: datetime | None,
         idempotency_key: str | None,
     ) -> KeyToAdd:
@@ -183,7 +191,7 @@ class Keys:
             digest=new.digest,
             masked=core.mask(self._format.prefix, new.public_id, new.last_characters),
             name=self._checked_name(name),
-            created_at=self._system.now(),
+            created_at=now,
             expires_at=expires_at,
             # Its digest: what a client sends here by mistake could be a key.
             idempotency_key=None

@@ -1,18 +1,21 @@
-"""When keys were last used: noted in memory by each request, written by a thread.
+"""When, from where and how often keys are used: noted in memory by each request, written by a thread.
 
 At most one write per key and minute, so that verifying stays a read. A crash loses what was not written
-yet: at most a minute. A shutdown writes all of it.
+yet: at most a minute of it. A shutdown writes all of it.
 """
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
-from keyturn.core.records import ApiKeyRecord, LastUse
+from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import StoreUnavailable
 from keyturn.services.audit import Origin
+from keyturn.services.redaction import SecretsOut
 from keyturn.system import System
 
 WRITE_INTERVAL_SECONDS = 60.0
@@ -21,85 +24,127 @@ WAKE_INTERVAL_SECONDS = 2.0
 """How soon the first use of a key is written."""
 MAX_NOTED = 100_000
 """Above this many keys with an unwritten use, older notes are dropped rather than memory."""
+KEPT_HOURS = 24 * 90
+"""How long it is kept how often a key was used in an hour."""
+
+Trace = tuple[str | None, str | None, str | None, bytes | str | None]
+"""Address, method, path and user agent of a use, as they came: only the last one is ever made readable."""
 
 
 class RecordsUse(Protocol):
     """The part of the store that this needs."""
 
-    def record_use(self, uses: dict[int, LastUse]) -> None:
-        """Write when keys were last used."""
+    def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
+        """Write when keys were last used, and add how often."""
+
+    def forget_uses_before(self, hour: int) -> None:
+        """Drop the counts of hours before this one."""
 
 
-@dataclass(slots=True)
-class _Note:
-    use: LastUse
-    is_written: bool
-    written_at: float | None
+class KeyUse:
+    """What is noted of one key. Whoever verifies it holds this, and notes each use without a lock."""
+
+    __slots__ = ("__weakref__", "_usage", "at", "is_noted", "key_id", "trace", "unwritten", "written_at")
+
+    def __init__(self, usage: "Usage", key_id: int) -> None:
+        self._usage = usage
+        self.key_id = key_id
+        self.unwritten = 0
+        self.at = 0.0
+        self.trace: Trace = (None, None, None, None)
+        self.is_noted = False
+        self.written_at: float | None = None
+
+    def note(self, at: float, trace: Trace) -> None:
+        """Remember a use at `at`, in seconds since 1970. Never blocks on the database."""
+        self.unwritten += 1
+        if at >= self.at:
+            self.at, self.trace = at, trace
+        if not self.is_noted:
+            self._usage.keep(self)
 
 
 class Usage:
     """The notes, and the thread that writes them."""
 
-    def __init__(self, keys: RecordsUse, system: System) -> None:
+    def __init__(self, keys: RecordsUse, system: System, without_secrets: SecretsOut) -> None:
         self._keys = keys
         self._system = system
-        self._notes: dict[int, _Note] = {}
+        self._without_secrets = without_secrets
+        self._known: WeakValueDictionary[int, KeyUse] = WeakValueDictionary()
+        self._noted: dict[int, KeyUse] = {}
+        """What is unwritten, or was written so lately that the next write must wait."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._forgotten_before = 0
+
+    def of_key(self, key_id: int) -> KeyUse:
+        """Return where the uses of a key are noted: one object for as long as anybody holds it."""
+        with self._lock:
+            return self._known.setdefault(key_id, KeyUse(self, key_id))
 
     def note(self, key_id: int, origin: Origin) -> None:
-        """Remember that a key was used just now. Never blocks on the database."""
-        use = LastUse(self._system.now(), origin.address, origin.via, origin.user_agent)
+        """Remember that a key was used just now."""
+        self.of_key(key_id).note(self._system.timestamp(), trace_of(origin))
+
+    def keep(self, use: KeyUse) -> None:
+        """Keep a note until it is written: for `KeyUse` alone."""
         with self._lock:
-            note = self._notes.get(key_id)
-            if note is None:
-                if len(self._notes) >= MAX_NOTED:
-                    self._notes.pop(next(iter(self._notes)))
-                self._notes[key_id] = _Note(use, is_written=False, written_at=None)
-            elif use.at >= note.use.at:
-                note.use, note.is_written = use, False
+            if len(self._noted) >= MAX_NOTED:
+                dropped = self._noted.pop(next(iter(self._noted)))
+                dropped.is_noted, dropped.unwritten = False, 0
+            self._noted[use.key_id] = use
+            use.is_noted = True
 
     def latest(self, record: ApiKeyRecord) -> LastUse | None:
         """Return the last use of a key, written or still only noted here."""
-        with self._lock:
-            note = self._notes.get(record.key_id)
-        if note is None or (record.last_use is not None and record.last_use.at > note.use.at):
+        use = self._noted.get(record.key_id)
+        noted = None if use is None else self._readable(use)
+        if noted is None or (record.last_use is not None and record.last_use.at > noted.at):
             return record.last_use
-        return note.use
+        return noted
 
     def flush(self, *, everything: bool) -> int:
         """Write the notes that are due, or all of them; return how many. Keeps them if that fails."""
         now = self._system.monotonic()
-        with self._lock:
-            self._forget_settled(now)
-            due = {
-                key_id: note.use
-                for key_id, note in self._notes.items()
-                if not note.is_written
-                and (everything or note.written_at is None or now - note.written_at >= WRITE_INTERVAL_SECONDS)
-            }
+        due: dict[int, KeyUsage] = {}
+        for use in list(self._noted.values()):
+            may_write = use.written_at is None or now - use.written_at >= WRITE_INTERVAL_SECONDS
+            if use.unwritten and (everything or may_write):
+                due[use.key_id] = KeyUsage(self._readable(use), use.unwritten)
+            elif may_write and not use.unwritten:
+                self._forget_settled(use)
         if due:
             self._keys.record_use(due)
-        with self._lock:
-            for key_id, use in due.items():
-                note = self._notes.get(key_id)
-                if note is not None:
-                    note.written_at = now
-                    note.is_written = note.use == use
+        for key_id, written in due.items():
+            noted = self._noted.get(key_id)
+            if noted is not None:
+                noted.written_at = now
+                noted.unwritten -= written.uses
         return len(due)
 
-    def _forget_settled(self, now: float) -> None:
-        """Drop notes that are written and old enough to be written anew at once."""
-        settled = [
-            key_id
-            for key_id, note in self._notes.items()
-            if note.is_written
-            and note.written_at is not None
-            and now - note.written_at >= WRITE_INTERVAL_SECONDS
-        ]
-        for key_id in settled:
-            del self._notes[key_id]
+    def _readable(self, use: KeyUse) -> LastUse:
+        """Return a use without anything in it that could be a secret."""
+        address, method, path, agent = use.trace
+        via = None if path is None else f"{method} {path}" if method is not None else path
+        if isinstance(agent, bytes):
+            agent = agent.decode("latin-1")
+        return LastUse(
+            at=datetime.fromtimestamp(int(use.at * 1000 + 1e-3) / 1000, UTC),
+            address=address,
+            via=None if via is None else self._without_secrets(via),
+            agent=None if agent is None else self._without_secrets(agent),
+        )
+
+    def _forget_settled(self, use: KeyUse) -> None:
+        """Let go of a note that is written and old enough to be written anew at once."""
+        with self._lock:
+            use.is_noted = False
+            if use.unwritten:  # Noted just now, by somebody who may not have seen that yet.
+                use.is_noted = True
+            else:
+                self._noted.pop(use.key_id, None)
 
     def start(self) -> None:
         """Start the thread."""
@@ -120,5 +165,14 @@ class Usage:
     def _try_to_flush(self, *, everything: bool) -> None:
         try:
             self.flush(everything=everything)
+            oldest = int(self._system.timestamp()) // 3600 - KEPT_HOURS
+            if oldest > self._forgotten_before:
+                self._keys.forget_uses_before(oldest)
+                self._forgotten_before = oldest
         except StoreUnavailable as error:
             structlog.get_logger().warning("usage_not_written", error=str(error))
+
+
+def trace_of(origin: Origin) -> Trace:
+    """Return what is noted of a request that was described already."""
+    return (origin.address, None, origin.via, origin.user_agent)

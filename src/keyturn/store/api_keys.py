@@ -5,14 +5,32 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, or_, select, true, update
+from sqlalchemy import (
+    BigInteger,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
 
-from keyturn.core.records import ApiKeyRecord, AuditEntry, KeyForVerification, LastUse
+from keyturn.core.records import ApiKeyRecord, AuditEntry, KeyForVerification, KeyUsage, LastUse
+from keyturn.core.sources import read_network
 from keyturn.errors import Conflict
 from keyturn.store.database import Database, shortened
 from keyturn.store.owners import OWNER_COLUMNS, owner_record
-from keyturn.store.schema import api_key, profile, user
+from keyturn.store.schema import api_key, api_key_use, profile, user
+
+USES_AT_ONCE = 500
+"""How many keys' uses are written in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +45,8 @@ class KeyToAdd:
     expires_at: datetime | None
     idempotency_key: str | None = None
     """Given by the caller so that a retry finds the key that the first try made; one per user."""
+    sources: list[str] | None = None
+    """The networks that the key may be used from; None for anywhere."""
 
 
 class ApiKeys:
@@ -54,6 +74,7 @@ class ApiKeys:
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
             scopes=None if row.scopes is None else frozenset(row.scopes),
+            sources=None if row.sources is None else tuple(map(read_network, row.sources)),
         )
 
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
@@ -128,27 +149,44 @@ class ApiKeys:
             ).all()
         return [_record(row) for row in rows]
 
-    def record_use(self, uses: Mapping[int, LastUse]) -> None:
-        """Write when keys were last used; an older use never overwrites a newer one."""
+    def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
+        """Write when keys were last used, and add how often; an older use never overwrites a newer one.
+
+        In many short transactions, so that no change of rights waits long for a turn.
+        """
+        rows = [_use_row(key_id, use) for key_id, use in sorted(uses.items())]
+        for first in range(0, len(rows), USES_AT_ONCE):
+            with self._database.writing() as connection:
+                batch = rows[first : first + USES_AT_ONCE]
+                connection.execute(_LAST_USE, batch)
+                connection.execute(_uses_of_hour(connection.dialect.name), batch)
+
+    def count_uses(self, user_id: int, *, since_hour: int) -> dict[int, int]:
+        """Return how often each of a user's keys was used since that hour; unused ones are left out."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(api_key_use.c.key_id, func.sum(api_key_use.c.uses))
+                .join(api_key, api_key.c.id == api_key_use.c.key_id)
+                .where(api_key.c.user_id == user_id, api_key_use.c.hour >= since_hour)
+                .group_by(api_key_use.c.key_id)
+            ).all()
+        return {key_id: int(uses) for key_id, uses in rows}
+
+    def forget_uses_before(self, hour: int) -> None:
+        """Drop the counts of hours before this one, in whole hours since 1970."""
         with self._database.writing() as connection:
-            for key_id, use in sorted(uses.items()):
-                connection.execute(
-                    update(api_key)
-                    .where(
-                        api_key.c.id == key_id,
-                        or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < use.at),
-                    )
-                    .values(
-                        last_used_at=use.at,
-                        last_used_address=shortened(use.address, 64),
-                        last_used_via=shortened(use.via, 255),
-                        last_used_agent=shortened(use.agent, 255),
-                    )
-                )
+            connection.execute(delete(api_key_use).where(api_key_use.c.hour < hour))
 
 
 _FOR_VERIFICATION = (
-    select(api_key.c.id, api_key.c.expires_at, api_key.c.revoked_at, api_key.c.scopes, *OWNER_COLUMNS)
+    select(
+        api_key.c.id,
+        api_key.c.expires_at,
+        api_key.c.revoked_at,
+        api_key.c.scopes,
+        api_key.c.sources,
+        *OWNER_COLUMNS,
+    )
     .join(user, user.c.id == api_key.c.user_id)
     .join(profile, profile.c.user_id == user.c.id)
 )
@@ -184,4 +222,45 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         last_use=last_use,
+    )
+
+
+def _use_row(key_id: int, use: KeyUsage) -> dict[str, Any]:
+    return {
+        "used_key": key_id,
+        "used_at": use.last.at,
+        "used_from": shortened(use.last.address, 64),
+        "used_via": shortened(use.last.via, 255),
+        "used_by": shortened(use.last.agent, 255),
+        "used_hour": int(use.last.at.timestamp()) // 3600,
+        "used_times": use.uses,
+    }
+
+
+_LAST_USE = (
+    update(api_key)
+    .where(
+        api_key.c.id == bindparam("used_key"),
+        or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < bindparam("used_at")),
+    )
+    .values(
+        last_used_at=bindparam("used_at"),
+        last_used_address=bindparam("used_from"),
+        last_used_via=bindparam("used_via"),
+        last_used_agent=bindparam("used_by"),
+    )
+)
+
+
+def _uses_of_hour(dialect: str) -> Any:
+    """Build the statement that adds uses to those of an hour, of keys that are there still."""
+    insert_or_add = sqlite_insert if dialect == "sqlite" else postgresql_insert
+    statement = insert_or_add(api_key_use).from_select(
+        ["key_id", "hour", "uses"],
+        select(
+            api_key.c.id, bindparam("used_hour", type_=BigInteger), bindparam("used_times", type_=BigInteger)
+        ).where(api_key.c.id == bindparam("used_key")),
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["key_id", "hour"], set_={"uses": api_key_use.c.uses + statement.excluded.uses}
     )

@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from keyturn.core.records import AuditEntry
+from keyturn.errors import StoreUnavailable
 from keyturn.store.database import Database
-from keyturn.store.schema import audit
+from keyturn.store.schema import audit, installation
+
+MAX_CHANGES_AT_ONCE = 1000
+"""More changes than this are not told one by one: forgetting everything is cheaper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,25 @@ class AuditRow:
     details: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class AuditedChange:
+    """What one revision changed."""
+
+    action: str
+    target_type: str
+    target_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesSince:
+    """What happened after a revision."""
+
+    revision: int
+    """The newest revision, which the next question begins with."""
+    changes: tuple[AuditedChange, ...] | None
+    """One for each revision; None when they are too many or rows are gone: anything may have changed."""
+
+
 class AuditLog:
     """Questions about what happened."""
 
@@ -39,6 +62,24 @@ class AuditLog:
         """Write of something that changed nothing, such as a refused login for an unknown name."""
         with self._database.change() as change:
             change.record(entry)
+
+    def changes_since(self, revision: int) -> ChangesSince:
+        """Return what changed after `revision`, from one state of the database.
+
+        Raise `StoreUnavailable` if the database is older than that: a primary that was left behind in a
+        failover must not be believed (D7).
+        """
+        with self._database.reading() as connection:
+            newest: int = connection.execute(_NEWEST).scalar_one()
+            if newest < revision:
+                raise StoreUnavailable("the database is older than what was read from it before")
+            if newest == revision:
+                return ChangesSince(newest, ())
+            if newest - revision > MAX_CHANGES_AT_ONCE:
+                return ChangesSince(newest, None)
+            rows = connection.execute(_CHANGES, {"after": revision, "newest": newest}).all()
+        changes = tuple(AuditedChange(*row) for row in rows)
+        return ChangesSince(newest, changes if len(changes) == newest - revision else None)
 
     def list_after(self, audit_id: int = 0, *, limit: int = 200) -> list[AuditRow]:
         """Return the rows after this one, in the order they were committed."""
@@ -62,3 +103,11 @@ class AuditLog:
             )
             for row in rows
         ]
+
+
+_NEWEST = select(installation.c.revision)
+_CHANGES = (
+    select(audit.c.action, audit.c.target_type, audit.c.target_id)
+    .where(audit.c.revision > bindparam("after"), audit.c.revision <= bindparam("newest"))
+    .order_by(audit.c.revision)
+)

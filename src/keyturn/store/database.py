@@ -12,6 +12,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from keyturn.core.records import AuditEntry
 from keyturn.errors import StoreUnavailable
 from keyturn.store.engine import writer_of
+from keyturn.store.hints import hints_of
+from keyturn.store.revision import counter_of
 from keyturn.store.schema import audit, installation
 
 _UNIQUE_VIOLATION = "23505"
@@ -24,11 +26,15 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writing = writer_of(engine)
+        self.counter = counter_of(engine)
+        self.hints = hints_of(engine)
 
     def close(self) -> None:
         """Close every connection."""
+        self.hints.close()
         self._writing.dispose()
         self.engine.dispose()
+        self.counter.close()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -47,9 +53,20 @@ class Database:
 
     @contextmanager
     def change(self) -> Iterator["Change"]:
-        """Open the transaction of a security change: state, audit row and revision, or none of them."""
-        with self.writing() as connection:
-            yield Change(connection)
+        """Open the transaction of a security change: state, audit row and revision, or none of them.
+
+        When this returns, every process on this host knows that there was one: they ask before they next
+        trust what they remember. Other nodes are sent a hint.
+        """
+        with _translated_errors(), self._writing.connect() as connection:
+            with connection.begin() as transaction:
+                change = Change(connection)
+                yield change
+                if not change.is_recorded:
+                    return
+                with self.counter.committing():
+                    transaction.commit()
+            self.hints.send()
 
 
 class Change:
@@ -57,9 +74,15 @@ class Change:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.is_recorded = False
 
     def record(self, entry: AuditEntry, *, target_id: int | str | None = None) -> None:
-        """Write the audit row of this change under the next revision; `target_id` fills a missing one."""
+        """Write the audit row of this change under the next revision; `target_id` fills a missing one.
+
+        This is the one function that ends rights: whoever remembers anything of the target drops it when
+        it reads this row (R3).
+        """
+        self.is_recorded = True
         if entry.target_id is None and target_id is not None:
             entry = replace(entry, target_id=str(target_id))
         revision = self.connection.execute(

@@ -1,12 +1,15 @@
 """The installation itself: its revision, its set-up, its signing keys, the proof of its root key."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from keyturn.core.records import AuditEntry, SigningKeyRecord
+from keyturn.core.records import Announcement, AuditEntry, SigningKeyRecord
 from keyturn.store.database import Database
 from keyturn.store.schema import installation, signing_key
 
@@ -39,6 +42,29 @@ class Installation:
                 .on_conflict_do_nothing()
             )
 
+    def announce(self, settings: Announcement) -> None:
+        """Write what a verifier in another process must know, if that is not written already."""
+        told = asdict(settings)
+        if self._announced() != told:
+            with self._database.writing() as connection:
+                connection.execute(update(installation).values(announced=told))
+
+    def find_announcement(self) -> Announcement | None:
+        """Return what the server last announced; None if it never ran on this database."""
+        told = self._announced()
+        return None if told is None else Announcement(**told)
+
+    def _announced(self) -> dict[str, Any] | None:
+        with self._database.reading() as connection:
+            return connection.execute(select(installation.c.announced)).scalar_one_or_none()
+
+    def set_public_jwk(self, kid: str, public_jwk: Mapping[str, Any]) -> None:
+        """Write the public half of a signing key that an older program stored without."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(signing_key).where(signing_key.c.kid == kid).values(public_jwk=dict(public_jwk))
+            )
+
     def is_setup_open(self) -> bool:
         """Return whether no user was ever made."""
         with self._database.reading() as connection:
@@ -61,7 +87,10 @@ class Installation:
                 .where(signing_key.c.retired_at.is_(None))
                 .order_by(signing_key.c.created_at.desc(), signing_key.c.kid)
             ).all()
-        return [SigningKeyRecord(row.kid, row.algorithm, row.sealed_jwk, row.created_at) for row in rows]
+        return [
+            SigningKeyRecord(row.kid, row.algorithm, row.sealed_jwk, row.created_at, row.public_jwk)
+            for row in rows
+        ]
 
     def add_signing_key(self, new: SigningKeyRecord, audit: AuditEntry) -> bool:
         """Store a signing key unless there is one for its algorithm; return whether it was stored.
@@ -79,7 +108,11 @@ class Installation:
                 return False
             change.connection.execute(
                 insert(signing_key).values(
-                    kid=new.kid, algorithm=new.algorithm, sealed_jwk=new.sealed_jwk, created_at=new.created_at
+                    kid=new.kid,
+                    algorithm=new.algorithm,
+                    sealed_jwk=new.sealed_jwk,
+                    public_jwk=new.public_jwk,
+                    created_at=new.created_at,
                 )
             )
             change.record(audit)

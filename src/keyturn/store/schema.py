@@ -82,9 +82,13 @@ installation = Table(
     Column("revision", BigInteger, nullable=False),
     Column("setup_code_digest", LargeBinary),
     Column("setup_completed_at", UtcTime),
+    Column("announced", Json),
     Column("created_at", UtcTime, nullable=False),
 )
-"""One row. `revision` grows by one with every change, in the same transaction."""
+"""One row. `revision` grows by one with every change, in the same transaction.
+
+`announced` holds what a verifier in another process must know of the server's settings.
+"""
 
 user = Table(
     "user_account",
@@ -132,6 +136,7 @@ api_key = Table(
     Column("name", String(254)),
     Column("masked", String(160), nullable=False),
     Column("scopes", Json),
+    Column("sources", Json),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
@@ -143,7 +148,19 @@ api_key = Table(
     UniqueConstraint("user_id", "idempotency_key"),
     sqlite_autoincrement=True,
 )
-"""`sqlite_autoincrement`: an id in a token must never come to mean another key."""
+"""`sqlite_autoincrement`: an id in a token must never come to mean another key.
+
+`sources` lists the networks that the key may be used from (RFC 4632); null for anywhere.
+"""
+
+api_key_use = Table(
+    "api_key_use",
+    metadata,
+    Column("key_id", _Id, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
+    Column("hour", BigInteger, primary_key=True),
+    Column("uses", BigInteger, nullable=False),
+)
+"""How often a key was used in an hour; `hour` counts whole hours since 1970."""
 
 session = Table(
     "session",
@@ -182,6 +199,7 @@ signing_key = Table(
     Column("kid", String(64), primary_key=True),
     Column("algorithm", String(16), nullable=False),
     Column("sealed_jwk", LargeBinary, nullable=False),
+    Column("public_jwk", Json),
     Column("created_at", UtcTime, nullable=False),
     Column("retired_at", UtcTime),
 )
@@ -206,11 +224,15 @@ audit = Table(
     Column("details", Json, nullable=False),
     sqlite_autoincrement=True,
 )
-"""No foreign keys: what happened stays written when the user is gone."""
+"""No foreign keys: what happened stays written when the user is gone.
+
+One row per revision: read in order, this is also the list of what to forget (`AuditLog.changes_since`).
+"""
 
 Index("ix_api_key_user_id", api_key.c.user_id)
 Index("ix_session_user_id", session.c.user_id)
 Index("ix_audit_at", audit.c.at)
+Index("ix_audit_revision", audit.c.revision, unique=True)
 
 
 def as_json_list(names: Iterable[str]) -> list[str]:

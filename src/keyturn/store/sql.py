@@ -17,6 +17,8 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         database = Database(engine)
         self._database = database
+        self.counter = database.counter
+        self.hints = database.hints
         self.api_keys = ApiKeys(database)
         self.audit_log = AuditLog(database)
         self.connections = Connections(database)

@@ -26,9 +26,11 @@ from keyturn import __version__
 from keyturn.composition import Services, open_services
 from keyturn.errors import InvalidInput, KeyturnError, NotFound
 from keyturn.logs import configure_logs
+from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
+from keyturn.web.access import PAGE_PATTERN
 from keyturn.web.api import authentication, data, keys, people, system
-from keyturn.web.gate import PAGE_PATTERN, Gate, HostRule
+from keyturn.web.gate import Gate
 from keyturn.web.headers import SecurityHeaders
 from keyturn.web.pages import assets, login, profile
 from keyturn.web.pages import keys as key_pages
@@ -36,6 +38,7 @@ from keyturn.web.pages.rendering import Pages, see_other
 from keyturn.web.pages.sessions import LoginNeeded, find_visitor, require_visitor
 from keyturn.web.requests import AnyRequest, note_failure, origin_of, principal_of
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
+from keyturn.web.shape import HostRule
 
 OPEN_API_ROUTES = (
     authentication.exchange,
@@ -111,8 +114,10 @@ def create_app(services: Services) -> Gate:
         authenticator=services.authenticator,
         hosts=_host_rule(settings),
         headers=SecurityHeaders(https=settings.uses_https),
-        key_prefix=settings.key_prefix,
+        trusted_proxies=settings.trusted_proxies,
+        without_secrets=SecretsOut(settings.key_prefix),
         store_blocks_briefly=services.store.blocks_briefly,
+        system=services.system,
     )
 
 
@@ -122,7 +127,7 @@ def create_framework_app(services: Services) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
-        services.usage.start()
+        services.start()
         try:
             yield
         finally:

@@ -24,8 +24,10 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
     Reason,
+    ScopeMissing,
     StoreUnavailable,
     TooBusy,
+    TooManyFailures,
 )
 
 REALM = "keyturn"
@@ -60,13 +62,14 @@ class ErrorResponse:
         return msgspec.json.encode(self.body)
 
 
-MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT, INVALID, UNAVAILABLE = (
+MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT, INVALID, TOO_MANY, UNAVAILABLE = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNAUTHORIZED,
     HTTPStatus.FORBIDDEN,
     HTTPStatus.NOT_FOUND,
     HTTPStatus.CONFLICT,
     HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
 
@@ -76,10 +79,12 @@ _STATUS: dict[type[KeyturnError], HTTPStatus] = {
     CredentialRefused: UNAUTHENTICATED,
     ForeignForm: FORBIDDEN,
     PermissionMissing: FORBIDDEN,
+    ScopeMissing: FORBIDDEN,
     NotFound: NOT_FOUND,
     Conflict: CONFLICT,
     InvalidInput: INVALID,
     TooBusy: UNAVAILABLE,
+    TooManyFailures: TOO_MANY,
     StoreUnavailable: UNAVAILABLE,
 }
 
@@ -96,6 +101,7 @@ _HOLDER_IS_TOLD = {
     Reason.EXPIRED: "This credential has expired.",
     Reason.REVOKED: "This credential has been revoked.",
     Reason.OWNER_DISABLED: "The owner of this credential is disabled.",
+    Reason.SOURCE: "This credential may not be used from this address.",
 }
 _NOT_AUTHENTICATED = "Not authenticated."
 _LOGIN_FAILED = "Wrong user name or passphrase, or too many attempts: wait a little before the next one."
@@ -107,15 +113,15 @@ def response_of(error: KeyturnError) -> ErrorResponse:  # noqa: PLR0911 - one ro
     match error:
         case CredentialRefused():
             return _unauthenticated(error)
-        case PermissionMissing(any_of=any_of):
-            challenge = f'Bearer realm="{REALM}", error="insufficient_scope", scope="{" ".join(any_of)}"'
+        case PermissionMissing(any_of=needed) | ScopeMissing(scopes=needed):
+            challenge = f'Bearer realm="{REALM}", error="insufficient_scope", scope="{" ".join(needed)}"'
             return error_response(status, str(error), ("WWW-Authenticate", challenge))
         case InvalidInput(field=field, code=code):
             body = _body(status, str(error), [Validation(code, field)])
             return ErrorResponse(status, body)
         case LimitExceeded(limit=limit):
             return error_response(_LIMIT_STATUS[limit], str(error), ("Connection", "close"))
-        case TooBusy(retry_after=seconds):
+        case TooBusy(retry_after=seconds) | TooManyFailures(retry_after=seconds):
             return error_response(status, str(error), ("Retry-After", str(seconds)))
         case StoreUnavailable():
             message = "The database does not answer, so nothing was decided: try again in a moment."

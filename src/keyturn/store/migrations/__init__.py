@@ -40,6 +40,15 @@ def check_not_newer(engine: Engine) -> None:
         )
 
 
+def check_current(engine: Engine) -> None:
+    """Raise `CannotStart` unless the database has the schema of this program, which then may use it as is."""
+    check_not_newer(engine)
+    if current_version(engine) != newest_version():
+        raise CannotStart(
+            "The database has an older schema, or none: start a server of this Keyturn on it first."
+        )
+
+
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest version; nodes that start together take turns."""
     check_not_newer(engine)

@@ -38,7 +38,8 @@ def live() -> Health:
 )
 @in_thread
 def ready(services: InjectedServices) -> Health:
-    """Answer 200 if the database answers, 503 if not. A failure means: send no requests here."""
+    """Answer 200 while credentials can be judged, 503 and why while not: then send no requests here."""
+    services.verification.freshness.ensure()
     services.store.installation.revision()
     return Health("ok", {"database": "up"})
 

@@ -1,0 +1,71 @@
+"""Where a request comes from, and which addresses a credential may be used from.
+
+A proxy appends the address that it was called from to `X-Forwarded-For`, so only the right end of that
+list is told by somebody whom we trust: it is read from the right, past our own proxies, to the first
+address that is not one of them. What stands left of that was written by the client and means nothing.
+"""
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+MAX_HOPS = 32
+"""How many entries of `X-Forwarded-For` are read; nobody has that many proxies."""
+
+
+def read_network(text: str) -> Network:
+    """Read `192.0.2.0/24` or one address; raise `ValueError` saying what is wrong.
+
+    Bits outside the mask are refused: whoever writes 192.0.2.1/24 may have meant one address.
+    """
+    try:
+        return ipaddress.ip_network(text, strict=True)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no network like 192.0.2.0/24 or 2001:db8::/32 ({error})") from None
+
+
+def read_address(text: str) -> Address | None:
+    """Read an address as a proxy writes it, perhaps with a port; None if it is none.
+
+    An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) is the IPv4 address: one machine, one spelling.
+    """
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        return None if address.scope_id is not None else address.ipv4_mapped or address
+    return address
+
+
+def is_within(address: Address | None, networks: Iterable[Network]) -> bool:
+    """Return whether the address lies in one of the networks; an unknown address lies in none."""
+    return address is not None and any(address in network for network in networks)
+
+
+def client_address(
+    peer: str | None, forwarded_for: Sequence[bytes], trusted: Sequence[Network]
+) -> str | None:
+    """Return the address of the client: the peer's, or what a trusted proxy says of it (H10).
+
+    `forwarded_for` holds the values of the `X-Forwarded-For` field lines, in order. An entry that is no
+    address ends the reading: the proxy that wrote it is then all that is known.
+    """
+    address = read_address(peer) if peer is not None else None
+    if not forwarded_for or not is_within(address, trusted):
+        return peer if address is None else str(address)
+    entries = b",".join(forwarded_for).split(b",")
+    for entry in reversed(entries[-MAX_HOPS:]):
+        hop = read_address(entry.strip(b" \t").decode("latin-1"))
+        if hop is None:
+            break
+        address = hop
+        if not is_within(hop, trusted):
+            break
+    return str(address)

@@ -1,0 +1,151 @@
+"""Is what this process remembers still true?
+
+Three things keep it so, each alone enough to end a wrong yes:
+
+- Before anything remembered is trusted, the counter that all processes of this host share is compared
+  with the one that was last looked up for (`ChangeCounter`): a change on this host is seen at once.
+- A thread looks into the database whenever another node sends a hint, and at least every
+  `POLL_SECONDS`: a change on another node is seen within that time.
+- Nothing is trusted longer than `max_staleness` after the database last answered: a node that is cut off
+  answers "unavailable", and never a remembered yes (R2).
+"""
+
+import threading
+from collections.abc import Iterable
+
+import structlog
+
+from keyturn.core.records import AuditAction
+from keyturn.errors import KeyturnError, StoreUnavailable
+from keyturn.services.verification_index import Subject, VerificationIndex
+from keyturn.store import AuditedChange, Store
+from keyturn.system import System
+
+POLL_SECONDS = 0.5
+"""At least half of the second within which other nodes must refuse what was revoked (R1, R11)."""
+LOOK_SECONDS = 2.0
+"""How long a request waits for another one that is looking; on a database that hangs, all give up."""
+RETRY_SECONDS = 0.2
+"""After the database failed, nobody asks it again for this long: requests must not queue for it."""
+
+_SUBJECTS = {"USER": Subject.USER, "APIKEY": Subject.KEY, "SESSION": Subject.SESSION}
+_WITHOUT_CREDENTIALS = frozenset({"CONNECTION"})
+_ENDS_NOTHING = frozenset(
+    {
+        AuditAction.USER_LOGGED_IN,
+        AuditAction.USER_LOGIN_FAILED,
+        AuditAction.API_KEY_CREATED,
+        AuditAction.USER_CREATED,
+    }
+)
+"""What leaves every credential as it is. Every other action, and any that comes to be, ends something."""
+
+
+class Freshness:
+    """Looks for changes and makes the index forget what they touch."""
+
+    def __init__(
+        self, store: Store, index: VerificationIndex, *, max_staleness_seconds: float, system: System
+    ) -> None:
+        self._store = store
+        self._index = index
+        self._max_staleness = max_staleness_seconds
+        self._system = system
+        self._lock = threading.Lock()
+        self._revision: int | None = None
+        self._failed_at: float | None = None
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.counter = store.counter
+        self.seen = -1
+        """The counter that was looked up for: what is remembered is true while it has not moved."""
+        self.trusted_until = 0.0
+        """The monotonic time after which nothing remembered is trusted."""
+
+    def ensure(self) -> None:
+        """Return when what is remembered may be trusted now; raise `StoreUnavailable` if it may not."""
+        if self.counter.settled() != self.seen or self._system.monotonic() >= self.trusted_until:
+            self._look(is_asked=True)
+
+    def why_not(self) -> str | None:
+        """Say why nothing remembered may be trusted; None while it may."""
+        try:
+            self.ensure()
+        except StoreUnavailable as error:
+            return str(error)
+        return None
+
+    def start(self) -> None:
+        """Start the thread that looks."""
+        self._thread = threading.Thread(target=self._follow, name="keyturn-freshness", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._store.hints.close()
+            self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stopping.is_set():
+            self._store.hints.wait(POLL_SECONDS)
+            try:
+                self._look(is_asked=False)
+            except StoreUnavailable as error:
+                structlog.get_logger().warning("database_away", error=str(error))
+                self._stopping.wait(RETRY_SECONDS)
+            except KeyturnError as error:
+                structlog.get_logger().error("changes_not_followed", error=str(error))
+                self._stopping.wait(RETRY_SECONDS)
+
+    def _look(self, *, is_asked: bool) -> None:
+        """Read what changed and forget it. `is_asked`: for a request, which another's look may do for."""
+        if not self._lock.acquire(timeout=LOOK_SECONDS):
+            raise StoreUnavailable("the database does not answer")
+        try:
+            if self.counter.is_replaced():
+                self.counter.reopen()
+                self._revision = None
+            number, now = self.counter.settled(), self._system.monotonic()
+            if is_asked:
+                if number == self.seen and now < self.trusted_until:
+                    return
+                if self._failed_at is not None and 0 <= now - self._failed_at < RETRY_SECONDS:
+                    raise StoreUnavailable("the database did not answer just now")
+            try:
+                self._read_changes()
+            except StoreUnavailable:
+                self._failed_at = self._system.monotonic()
+                raise
+            self._failed_at = None
+            self.trusted_until = now + self._max_staleness
+            self.seen = number  # Last: from here on a remembered yes is given.
+        finally:
+            self._lock.release()
+
+    def _read_changes(self) -> None:
+        if self._revision is None:
+            self._revision = self._store.installation.revision()
+            self._index.forget_everything()
+            return
+        since = self._store.audit_log.changes_since(self._revision)
+        if since.changes is None:
+            self._index.forget_everything()
+        elif since.changes:
+            self._forget(since.changes)
+        self._revision = since.revision
+
+    def _forget(self, changes: Iterable[AuditedChange]) -> None:
+        touched: list[tuple[Subject, int]] = []
+        has_foreign = False
+        for change in changes:
+            if change.target_type in _WITHOUT_CREDENTIALS or change.action in _ENDS_NOTHING:
+                continue
+            has_foreign = has_foreign or change.action == AuditAction.API_KEY_IMPORTED
+            subject = _SUBJECTS.get(change.target_type)
+            if subject is None or change.target_id is None or not change.target_id.isdecimal():
+                self._index.forget_everything()
+                return
+            touched.append((subject, int(change.target_id)))
+        self._index.forget(touched, negatives=has_foreign)

@@ -1,0 +1,124 @@
+"""What a credential is, asked of the store once and remembered."""
+
+from keyturn.core import verification
+from keyturn.core.access_token import AccessTokenFormat, VerifyingRing
+from keyturn.core.principal import Principal
+from keyturn.core.records import KeyForVerification, SessionKind, SessionLimits
+from keyturn.errors import CredentialRefused, Reason
+from keyturn.services.failures import FailureBudget
+from keyturn.services.usage import Usage
+from keyturn.services.verification_index import (
+    ENDED,
+    NEVER_ENDS,
+    Ground,
+    KnownCredential,
+    Subject,
+    VerificationIndex,
+)
+from keyturn.store import Store
+from keyturn.system import System
+
+
+class Lookup:
+    """Fills the index. `since` is its generation from before the first question of a request.
+
+    A source that has spent its budget of failures has no question asked for it (Q1).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        token_format: AccessTokenFormat,
+        ring: VerifyingRing,
+        session_limits: SessionLimits,
+        index: VerificationIndex,
+        failures: FailureBudget,
+        usage: Usage,
+        system: System,
+    ) -> None:
+        self._store = store
+        self._token_format = token_format
+        self._ring = ring
+        self._session_limits = session_limits
+        self._index = index
+        self._failures = failures
+        self._usage = usage
+        self._system = system
+
+    def find_key(self, digest: bytes, source: str | None, since: int) -> KnownCredential:
+        """Ask the store for a key, and remember the answer."""
+        now = self._system.monotonic()
+        if self._index.is_negative(digest, now):
+            raise CredentialRefused(Reason.UNKNOWN)
+        self._failures.check(source)
+        record = self._store.api_keys.find_for_verification(digest)
+        if record is None:
+            self._index.add_negative(digest, now=now, since=since)
+            raise CredentialRefused(Reason.UNKNOWN)
+        return self._remember_key(
+            digest, verification.principal_of_key(record), record, _end_of(record), since
+        )
+
+    def find_token(self, token: bytes, digest: bytes, source: str | None, since: int) -> KnownCredential:
+        """Check a token's signature, ask the store for what it stands on, and remember the answer.
+
+        A token of a key that is remembered costs no question.
+        """
+        now = self._system.now()
+        claims = self._token_format.verify(token, self._ring, now=now)
+        if claims.kt_key is not None:
+            ground = self._index.find_ground(Subject.KEY, claims.kt_key)
+            record = None if ground is None else ground.key
+            if record is None:
+                self._failures.check(source)
+                record = self._store.api_keys.find_for_token(claims.kt_key)
+            record = verification.check_api_key(record, now=now, source=source)
+            principal = verification.principal_of_key_token(claims, record)
+            return self._remember_key(
+                digest, principal, record, min(_end_of(record), float(claims.exp)), since
+            )
+        if claims.kt_session is not None:
+            self._failures.check(source)
+            found = self._store.sessions.find_for_token(claims.kt_session)
+            session = verification.check_session(found, self._session_limits, now=now)
+            principal = verification.principal_of_session_token(claims, session)
+            ends_at = min(float(claims.exp), session.expires_at.timestamp())
+            known = KnownCredential(principal, ends_at, Ground(), Ground(), is_bound_to_sources=False)
+            if session.kind is SessionKind.BROWSER:
+                return known  # It ends by not being used, which is written nowhere that would tell.
+            return self._index.add(
+                digest,
+                known,
+                user_id=session.owner.user_id,
+                subject=Subject.SESSION,
+                number=session.session_id,
+                since=since,
+            )
+        raise CredentialRefused(Reason.CLAIMS)
+
+    def _remember_key(
+        self, digest: bytes, principal: Principal, record: KeyForVerification, ends_at: float, since: int
+    ) -> KnownCredential:
+        known = KnownCredential(
+            principal,
+            ends_at,
+            Ground(record, self._usage.of_key(record.key_id)),
+            Ground(),
+            is_bound_to_sources=record.sources is not None,
+        )
+        return self._index.add(
+            digest,
+            known,
+            user_id=record.owner.user_id,
+            subject=Subject.KEY,
+            number=record.key_id,
+            since=since,
+        )
+
+
+def _end_of(record: KeyForVerification) -> float:
+    """Return when a key ends, in seconds since 1970; `ENDED` if it is dead already."""
+    if record.revoked_at is not None or record.owner.is_disabled:
+        return ENDED
+    return NEVER_ENDS if record.expires_at is None else record.expires_at.timestamp()

@@ -1,0 +1,170 @@
+"""What this process remembers of credentials, and how it forgets.
+
+An entry belongs to the SHA-256 of a whole credential (K5, R5) and stands on two *grounds*: a key or a
+session, and its owner. A change to either ends the ground, and with it every entry that stands on it, in
+constant time however many there are. Nothing here knows whether it is up to date: `Freshness` does.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+from weakref import WeakValueDictionary
+
+from keyturn.core.principal import Principal
+from keyturn.core.records import KeyForVerification
+from keyturn.services.usage import KeyUse
+
+MAX_ENTRIES = 100_000
+MAX_NEGATIVES = 20_000
+NEGATIVE_SECONDS = 5.0
+"""How long an unknown credential is remembered as such (R6)."""
+MAX_SPARED = 64
+"""How many used entries are passed by before one is dropped all the same: adding one must stay quick."""
+NEVER_ENDS = float("inf")
+ENDED = 0.0
+
+
+class Subject(Enum):
+    """What a ground is about."""
+
+    USER = auto()
+    KEY = auto()
+    SESSION = auto()
+
+
+class Ground:
+    """Something that entries stand on, until it changes."""
+
+    __slots__ = ("__weakref__", "holds", "key", "owner", "use")
+
+    def __init__(self, key: KeyForVerification | None = None, use: KeyUse | None = None) -> None:
+        self.holds = True
+        self.owner: Ground | None = None
+        """The ground of the user whose key or session this is: what was read of them is in `key` too."""
+        self.key = key
+        """The key that this is the ground of, so that a new token of it needs no look-up."""
+        self.use = use
+        """Where uses of that key are noted."""
+
+
+@dataclass(slots=True, eq=False)
+class KnownCredential:
+    """A credential with its verdict, parsed once. Good while both grounds hold and before `ends_at`."""
+
+    principal: Principal
+    """Who calls with it, while it is alive."""
+    ends_at: float
+    """Seconds since 1970; the credential is dead at this instant. `ENDED` for one that is dead already."""
+    subject: Ground
+    owner: Ground
+    is_bound_to_sources: bool
+    """Whether it may be used from some addresses only."""
+    used: bool = True
+    """Set by each use, cleared by the search for an entry to drop."""
+    answer: Any = None
+    """Room for what the web layer always answers to this credential."""
+
+
+class VerificationIndex:
+    """The entries, bounded. Reading takes no lock; adding and forgetting do."""
+
+    def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
+        self._max_entries = max_entries
+        self._lock = threading.Lock()
+        self._grounds = {subject: WeakValueDictionary[int, Ground]() for subject in Subject}
+        self._negatives: OrderedDict[bytes, float] = OrderedDict()
+        self.entries: OrderedDict[bytes, KnownCredential] = OrderedDict()
+        """By digest. Whoever reads it must look at `holds` of both grounds and at `ends_at`."""
+        self.generation = 0
+        """Grows whenever something is forgotten. A fill that began before that is not kept (R4)."""
+
+    def find(self, digest: bytes) -> KnownCredential | None:
+        """Return the entry of a credential, dead ones too, unless what it stood on has changed."""
+        known = self.entries.get(digest)
+        if known is None or not (known.subject.holds and known.owner.holds):
+            return None
+        known.used = True
+        return known
+
+    def is_negative(self, digest: bytes, now: float) -> bool:
+        """Return whether the store lately knew no such credential; `now` is monotonic."""
+        return self._negatives.get(digest, 0.0) > now
+
+    def find_ground(self, subject: Subject, number: int) -> Ground | None:
+        """Return the ground of this key or session, if an entry stands on it and nothing has changed."""
+        ground = self._grounds[subject].get(number)
+        return ground if ground is not None and ground.owner is not None and ground.owner.holds else None
+
+    def add(
+        self,
+        digest: bytes,
+        known: KnownCredential,
+        *,
+        user_id: int,
+        subject: Subject,
+        number: int,
+        since: int,
+    ) -> KnownCredential:
+        """Keep an entry that was filled at `since`, the `generation` from before the store was asked.
+
+        Entries of one user, key or session come to share their grounds. Returns the entry either way.
+        """
+        with self._lock:
+            if since != self.generation:
+                return known
+            known.owner = self._grounds[Subject.USER].setdefault(user_id, known.owner)
+            shared = self.find_ground(subject, number)
+            if shared is None:
+                known.subject.owner = known.owner
+                self._grounds[subject][number] = known.subject
+            else:
+                known.subject = shared
+            while len(self.entries) >= self._max_entries:
+                self._drop_one()
+            self.entries[digest] = known
+            self._negatives.pop(digest, None)
+        return known
+
+    def add_negative(self, digest: bytes, *, now: float, since: int) -> None:
+        """Remember for a while that there is no such credential."""
+        with self._lock:
+            if since != self.generation:
+                return
+            if len(self._negatives) >= MAX_NEGATIVES:
+                self._negatives.popitem(last=False)
+            self._negatives[digest] = now + NEGATIVE_SECONDS
+
+    def forget(self, changed: Iterable[tuple[Subject, int]], *, negatives: bool) -> None:
+        """End these grounds, and with `negatives` what was remembered as unknown."""
+        with self._lock:
+            self.generation += 1
+            for subject, number in changed:
+                ground = self._grounds[subject].pop(number, None)
+                if ground is not None:
+                    ground.holds = False
+            if negatives:
+                self._negatives.clear()
+
+    def forget_everything(self) -> None:
+        """End all grounds."""
+        with self._lock:
+            self.generation += 1
+            for grounds in self._grounds.values():
+                for ground in list(grounds.values()):
+                    ground.holds = False
+                grounds.clear()
+            self.entries.clear()
+            self._negatives.clear()
+
+    def _drop_one(self) -> None:
+        """Drop the oldest entry that was not used since this last passed it by (the CLOCK algorithm)."""
+        for _ in range(MAX_SPARED):
+            digest, known = self.entries.popitem(last=False)
+            if not known.used or not (known.subject.holds and known.owner.holds):
+                return
+            known.used = False
+            self.entries[digest] = known
+        self.entries.popitem(last=False)

@@ -1,0 +1,29 @@
+"""What verification in several processes needs: changes by revision, networks of a key, uses per hour."""
+
+import sqlalchemy as sa
+from alembic import op
+
+# What the types of `store.schema` are stored as. A migration never imports the schema, which moves on.
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_JSON = sa.Text()
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Add the columns, the index and the table."""
+    op.create_index("ix_audit_revision", "audit", ["revision"], unique=True)
+    op.add_column("api_key", sa.Column("sources", _JSON, nullable=True))
+    op.add_column("installation", sa.Column("announced", _JSON, nullable=True))
+    op.add_column("signing_key", sa.Column("public_jwk", _JSON, nullable=True))
+    op.create_table(
+        "api_key_use",
+        sa.Column("key_id", _ID, nullable=False),
+        sa.Column("hour", sa.BigInteger(), nullable=False),
+        sa.Column("uses", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["key_id"], ["api_key.id"], name=op.f("fk_api_key_use_key_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("key_id", "hour", name=op.f("pk_api_key_use")),
+    )

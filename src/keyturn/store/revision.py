@@ -1,0 +1,147 @@
+"""Has anything changed since I looked? One number that every process on this host shares.
+
+    keyturn.db-changes     8 bytes, native order, mapped into every process that has the database open
+
+    even   every change is complete: 2 for each that was made
+    odd    a process is committing one, or was killed while it did
+
+Reading the number costs about 40 ns, so every verification can ask. It must be right whenever a writer
+dies. A writer makes it odd before its commit and even after, and holds a lock on the file meanwhile,
+which the kernel lets go if the writer is killed. So whoever reads an odd number and finds the lock free
+knows that a commit may have happened that nobody told of, and counts it (`settled`).
+
+On PostgreSQL many commit at once, and the number only tells the other processes of this host at once what
+they would hear from the database within the second: it is counted up after each commit.
+"""
+
+import fcntl
+import hashlib
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from keyturn.errors import CannotStart
+from keyturn.settings import data_directory
+
+NUMBER_BYTES = 8
+
+
+class ChangeCounter:
+    """The shared number of one database."""
+
+    def __init__(self, path: Path, *, one_writer: bool) -> None:
+        """Map the file, making it if it is missing; raise `CannotStart` if that fails.
+
+        `one_writer` says that the database lets one transaction write at a time.
+        """
+        self._path = path
+        self._one_writer = one_writer
+        self._guard = threading.Lock()
+        self._probe_guard = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Two open files, since a lock that this process holds through one is refused through the other.
+            self._file, self._probe = (
+                os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                for _ in range(2)
+            )
+            if os.fstat(self._file).st_size < NUMBER_BYTES:
+                os.ftruncate(self._file, NUMBER_BYTES)
+            self.cell = memoryview(mmap.mmap(self._file, NUMBER_BYTES)).cast("Q")
+            """The number itself, in `cell[0]`: for whoever cannot afford a call."""
+        except OSError as error:
+            raise CannotStart(
+                f"The file {self._path}, which tells other processes of changes, cannot be used "
+                f"({error.strerror}): let this user read and write it."
+            ) from error
+
+    def close(self) -> None:
+        """Let go of the file, which stays for others. Closing again does nothing."""
+        for file in (self._file, self._probe):
+            if file >= 0:
+                os.close(file)
+        self._file = self._probe = -1
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Tell of the commit that happens in this block, whether or not it is known to have succeeded."""
+        if not self._one_writer:
+            try:
+                yield
+            finally:
+                with self._locked():
+                    self.cell[0] += 2
+            return
+        with self._locked():
+            # Odd already: a writer died here. A number of our own makes readers look up what it did.
+            number = self.cell[0] + (2 if self.cell[0] & 1 else 1)
+            self.cell[0] = number
+            try:
+                yield
+            finally:
+                self.cell[0] = number + 1
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock against other processes and against other threads, which share the open file."""
+        with self._guard:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def settled(self) -> int:
+        """Return the even number of the last complete change, counting one whose writer was killed.
+
+        While a living writer commits this is the number from before: nobody was told yet that it is done.
+        """
+        number = self.cell[0]
+        if number & 1 == 0:
+            return number
+        with self._probe_guard:
+            try:
+                fcntl.flock(self._probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return self.cell[0] // 2 * 2
+            try:
+                if self.cell[0] & 1:
+                    self.cell[0] += 1
+                return self.cell[0]
+            finally:
+                fcntl.flock(self._probe, fcntl.LOCK_UN)
+
+    def is_replaced(self) -> bool:
+        """Return whether the file was deleted or replaced, so that others count elsewhere."""
+        ours = os.fstat(self._file)
+        try:
+            theirs = self._path.stat()
+        except FileNotFoundError:
+            return True
+        return (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino)
+
+    def reopen(self) -> None:
+        """Count in the file that is there now."""
+        with self._guard, self._probe_guard:
+            old = (self._file, self._probe)
+            self._open()  # The old map goes when its last reader has let go of it.
+            for file in old:
+                os.close(file)
+
+
+def counter_of(engine: Engine) -> ChangeCounter:
+    """Return the counter of a database: beside an SQLite file, else among this user's data."""
+    url = engine.url
+    if engine.dialect.name == "sqlite":
+        return ChangeCounter(Path(f"{url.database}-changes"), one_writer=True)
+    place = f"{url.host}\n{url.port}\n{url.database}\n{url.query.get('host')}\n{url.query.get('port')}"
+    name = hashlib.sha256(place.encode()).hexdigest()[:32]
+    return ChangeCounter(data_directory() / f"{name}-changes", one_writer=False)

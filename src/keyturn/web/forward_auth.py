@@ -1,0 +1,46 @@
+"""`/verify`: tells a gateway who calls, in headers, so that what stands behind it need not ask.
+
+    Keyturn-User         bob@example.com          percent-encoded outside of printable ASCII
+    Keyturn-Key-Id       17                       empty for a token that was given for a passphrase
+    Keyturn-Scopes       orders:read orders:write empty when the credential is not narrowed
+    Keyturn-Permissions  CREATE_PROJECT           in alphabetical order
+    Keyturn-Auth-Method  api_key                  or access_token
+    Remote-User          bob@example.com          the same as Keyturn-User
+
+A good credential always gets all of them, empty when there is nothing to say: a gateway copies what it is
+given, and a header that it is not given the client could have sent itself.
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+from keyturn.core.principal import Principal
+
+PATH = "/verify"
+SCOPE_PARAMETER = "scope"
+EMPTY_BODY = {"type": "http.response.body", "body": b""}
+
+_PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+
+def identity_headers(principal: Principal) -> list[tuple[bytes, bytes]]:
+    """Return all identity headers of this caller."""
+    userid = quote(principal.userid, safe=_PRINTABLE).encode("ascii")
+    return [
+        (b"keyturn-user", userid),
+        (b"keyturn-key-id", b"" if principal.key_id is None else b"%d" % principal.key_id),
+        (b"keyturn-scopes", _words(principal.scopes or ())),
+        (b"keyturn-permissions", _words(principal.permissions)),
+        (b"keyturn-auth-method", principal.method.value.encode("ascii")),
+        (b"remote-user", userid),
+    ]
+
+
+def answer_to(principal: Principal) -> dict[str, Any]:
+    """Return the ASGI message that begins the answer to a good credential."""
+    headers = [*identity_headers(principal), (b"cache-control", b"no-store"), (b"content-length", b"0")]
+    return {"type": "http.response.start", "status": 200, "headers": headers}
+
+
+def _words(words: Any) -> bytes:
+    return quote(" ".join(sorted(words)), safe=_PRINTABLE).encode("ascii")

@@ -1,0 +1,73 @@
+"""The two ends of an ASGI conversation: `receive` with bounds, and `send` with what every answer has."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from keyturn.errors import Limit, LimitExceeded
+from keyturn.web.responses import ErrorResponse
+from keyturn.web.shape import BODY_TOO_LARGE, MAX_BODY_BYTES
+
+BODY_TIMEOUT_SECONDS = 10.0
+"""For the whole body, so that one which drips in ends too."""
+
+Receive = Callable[[], Any]
+Send = Callable[[Any], Any]
+
+
+class BoundedBody:
+    """`receive`, with an end to waiting and to size."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._remaining = MAX_BODY_BYTES
+        self._is_complete = False
+        self._deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT_SECONDS
+
+    async def __call__(self) -> Any:
+        """Receive the next message; raise `LimitExceeded` for too much or too late."""
+        if self._is_complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            raise LimitExceeded(Limit.BODY_TIME, "The body did not arrive in time.") from None
+        self._remaining -= len(message.get("body", b""))
+        if self._remaining < 0:
+            raise LimitExceeded(Limit.BODY, BODY_TOO_LARGE)
+        self._is_complete = not message.get("more_body", False)
+        return message
+
+
+class Answer:
+    """`send`, with the headers that every answer has."""
+
+    def __init__(self, send: Send, request_id: str, headers: tuple[tuple[bytes, bytes], ...]) -> None:
+        self._send = send
+        self._headers = (*headers, (b"x-request-id", request_id.encode("ascii")))
+        self.status: int | None = None
+
+    async def __call__(self, message: Any) -> None:
+        """Send a message."""
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+            present = {name.lower() for name, _ in message["headers"]}
+            added = self._headers
+            if b"cache-control" not in present:
+                added = (*added, (b"cache-control", b"no-store"))
+            message = {**message, "headers": [*message["headers"], *added]}
+        await self._send(message)
+
+    async def error(self, response: ErrorResponse) -> None:
+        """Send an error, unless an answer has begun: then the connection is cut by the server."""
+        if self.status is not None:
+            raise ConnectionError("the answer had begun")
+        body = response.encoded()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode("ascii")),
+            *((name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in response.headers),
+        ]
+        await self({"type": "http.response.start", "status": response.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})

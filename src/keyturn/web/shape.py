@@ -1,0 +1,83 @@
+"""The shape of a request: what no well-meant client sends is refused before anything else happens."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from keyturn.errors import AmbiguousCredential, Limit, LimitExceeded, MalformedRequest
+from keyturn.services.sessions import SESSION_COOKIES
+
+MAX_HEADER_BYTES = 16 * 1024
+MAX_HEADER_FIELDS = 100
+MAX_BODY_BYTES = 64 * 1024
+BODY_TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES} bytes."
+
+CREDENTIAL_PARAMETERS = re.compile(
+    rb"(?:^|[&;])(?:access_token|api_?key|authorization|token)=", re.IGNORECASE
+)
+CREDENTIAL_HEADERS = frozenset({b"x-api-key", b"api-key", b"proxy-authorization"})
+
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
+
+Scope = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HostRule:
+    """Which `Host` is answered."""
+
+    names: frozenset[str]
+    """Host names with their port as clients write it, lower case."""
+    allows_loopback: bool
+    """Whether loopback names are answered with any port: on a loopback bind nobody else can reach us."""
+
+    def allows(self, host: str) -> bool:
+        """Return whether this `Host` value is ours."""
+        if _HOST.fullmatch(host) is None:
+            return False
+        host = host.lower()
+        if host in self.names:
+            return True
+        return self.allows_loopback and re.sub(r":[0-9]+$", "", host) in {"localhost", "127.0.0.1", "[::1]"}
+
+
+def check_shape(scope: Scope, hosts: HostRule) -> None:
+    """Refuse what no well-meant client sends: H2, H3, H5, H6, H7."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    size = sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > MAX_HEADER_FIELDS or size > MAX_HEADER_BYTES:
+        raise LimitExceeded(Limit.HEADER, "The header is too large.")
+    given = [value for name, value in headers if name == b"host"]
+    if len(given) != 1 or not hosts.allows(given[0].decode("latin-1")):
+        raise MalformedRequest(
+            "This Host is not answered here: add it to KEYTURN_ALLOWED_HOSTS, or set KEYTURN_PUBLIC_URL."
+        )
+    if not scope["path"].startswith("/"):
+        raise MalformedRequest("The request target must be a path.")
+    for name, value in headers:
+        if name == b"content-length" and (not value.isdigit() or int(value[:12]) > MAX_BODY_BYTES):
+            raise LimitExceeded(Limit.BODY, BODY_TOO_LARGE)
+
+
+def check_one_place(scope: Scope) -> None:
+    """Raise `AmbiguousCredential` if a request that has a credential has one elsewhere too (RFC 6750)."""
+    if CREDENTIAL_PARAMETERS.search(unquote_to_bytes(scope["query_string"])):
+        raise AmbiguousCredential("A credential must not be in the URL: send it in Authorization alone.")
+    for name, value in scope["headers"]:
+        if name in CREDENTIAL_HEADERS:
+            raise AmbiguousCredential(
+                "Send the credential in Authorization alone, not in another header too."
+            )
+        if name == b"cookie" and any(
+            cookie.strip().startswith(SESSION_COOKIES) for cookie in value.split(b";")
+        ):
+            raise AmbiguousCredential("Send the credential in Authorization alone, not a session cookie too.")
+
+
+def has_body(scope: Scope) -> bool:
+    """Return whether the request says that a body follows (RFC 9112, section 6)."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in scope["headers"]
+    )

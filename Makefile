@@ -4,7 +4,7 @@ BIN := .venv/bin
 FAULT_ROUNDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults check lock
+.PHONY: help setup run test faults check bench lock
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,9 +27,12 @@ check: $(BIN)/.dev ## Formatter, linter, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+bench: $(BIN)/.dev ## Measure beside a bare server and its peers; needs wrk, and node for two peers
+	$(BIN)/python -m bench
+
 lock: $(BIN)/.dev ## Choose the newest allowed versions and write them down with their hashes
 	$(BIN)/pip install --quiet pip-tools
-	for part in server dev; do $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
+	for part in server dev bench; do $(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header --no-annotate \
 		--allow-unsafe --output-file requirements/$$part.txt requirements/$$part.in; done
 

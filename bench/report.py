@@ -1,0 +1,182 @@
+"""The results as Markdown, from the same dictionary that results.json holds."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Results = dict[str, Any]
+
+IN_PROCESS_TITLES = {
+    "floor": "SHA-256 and a dictionary alone",
+    "key": "raw key",
+    "token": "bearer token",
+    "refused-checksum": "refused: wrong checksum",
+    "refused-unknown": "refused: well formed, never issued",
+}
+
+
+def as_markdown(results: Results) -> str:
+    """Return the whole report."""
+    parts = [_heading(results)]
+    if "throughput" in results:
+        parts += _throughput(results["throughput"])
+    if "in_process" in results:
+        parts += _in_process(results["in_process"])
+    if "sizes" in results:
+        parts += _sizes(results["sizes"])
+    if "revocation" in results:
+        parts += _revocation(results["revocation"])
+    return "\n\n".join(parts) + "\n"
+
+
+def _heading(results: Results) -> str:
+    machine = results["machine"]
+    made = (
+        f"Made by `make bench` on {results['date']}: {machine['processor']}, {machine['cores']} cores, "
+        f"{machine['kernel']}, Python {machine['python']}. The server has one core, wrk the other. "
+        "`results.json` has every run and the versions of everything."
+    )
+    lines = ["# Results", "", made]
+    if results["is_short"]:
+        lines += ["", "**A short run, to try the benchmark out: its figures mean nothing.**"]
+    if results["differing_ground"]:
+        names = ", ".join(results["differing_ground"])
+        lines += ["", f"**Keyturn and its peers ran on different versions of {names}.**"]
+    return "\n".join(lines)
+
+
+def _throughput(throughput: dict[str, Any]) -> list[str]:
+    rounds, seconds = throughput["rounds"], throughput["seconds"]
+    text = (
+        f"Rounds: {rounds}, of {seconds} s for each target in turn; {throughput['connections']} connections. "
+        "Requests/s is the median, with the lowest and highest round; the ratio is to the bare ASGI "
+        "application of the same round."
+    )
+    rows = []
+    for target in _fastest_first(throughput["targets"]):
+        if "not_measured" in target:
+            rows.append((target["title"], f"not measured: {_cell(target['not_measured'])}", "", "", "", ""))
+            continue
+        rate = target["requests_per_second"]
+        ratio = target["ratio_to_bare"]
+        rows.append(
+            (
+                target["title"] + _unanswered(target["failures"]),
+                f"{rate['median']:,.0f}",
+                f"{rate['min']:,.0f}–{rate['max']:,.0f}",
+                "" if ratio is None else _ratio(ratio),
+                _ms(target["p50_ms"]),
+                _ms(target["p99_ms"]),
+            )
+        )
+    header = ("Target", "Requests/s", "Lowest–highest", "Ratio to bare", "p50, ms", "p99, ms")
+    return ["## Requests per second and core", text, _table(header, rows)]
+
+
+def _unanswered(failures: int) -> str:
+    return f" ({failures} requests without an answer)" if failures else ""
+
+
+def _fastest_first(targets: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(targets, key=lambda target: -target.get("requests_per_second", {"median": 0})["median"])
+
+
+def _in_process(figures: dict[str, Any]) -> list[str]:
+    title = "## Verifications per second and core, in process"
+    if "not_measured" in figures:
+        return [title, f"Not measured: {figures['not_measured']}"]
+    rows = [
+        (IN_PROCESS_TITLES[name], f"{rates['median']:,.0f}", f"{rates['best']:,.0f}")
+        for name, rates in figures.items()
+    ]
+    return [title, _table(("What", "Median", "Best"), rows)]
+
+
+def _sizes(sizes: Sequence[dict[str, Any]]) -> list[str]:
+    costs, latencies = [], []
+    for size in sizes:
+        keys = f"{size['keys']:,}"
+        if "not_measured" in size:
+            costs.append((keys, f"not measured: {_cell(size['not_measured'])}", "", "", ""))
+            continue
+        costs.append(
+            (
+                keys,
+                f"{size['database_bytes'] / 1e6:,.0f}",
+                f"{size['seconds_to_ready']:.2f}",
+                f"{size['resident_bytes_at_start'] / 1e6:,.0f}",
+                f"{size['resident_bytes_after_load'] / 1e6:,.0f}",
+            )
+        )
+        latencies += [
+            (
+                keys,
+                _drawn_from(latency),
+                str(latency["connections"]),
+                _ms(latency["p50_ms"]),
+                _ms(latency["p99_ms"]),
+                f"{latency['requests_per_second']:,.0f}",
+            )
+            for latency in size["latencies"]
+        ]
+    return [
+        "## Number of keys",
+        _table(
+            ("Keys", "Database, MB", "Start, s", "Memory after the start, MB", "Memory after the load, MB"),
+            costs,
+        ),
+        _table(("Keys", "Presented", "Connections", "p50, ms", "p99, ms", "Requests/s"), latencies),
+    ]
+
+
+def _drawn_from(latency: dict[str, Any]) -> str:
+    if latency["drawn_from"] == "working set":
+        return "10,000 of them, over and over"
+    return "any of all, each once" if latency["each_at_most_once"] else "any of all"
+
+
+def _revocation(arrangements: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [
+        (arrangement["title"], f"not measured: {_cell(arrangement['not_measured'])}", "", "", "", "", "")
+        if "not_measured" in arrangement
+        else (
+            arrangement["title"],
+            f"{arrangement['revokes']:,}",
+            _ms(arrangement["p50_ms"]),
+            _ms(arrangement["p99_ms"]),
+            _ms(arrangement["longest_ms"]),
+            str(arrangement["accepted_after"]),
+            str(arrangement["never_refused"]),
+        )
+        for arrangement in arrangements
+    ]
+    text = "From the acknowledgement of the revoke to the first refusal, the request for it included."
+    header = (
+        "Arrangement",
+        "Revokes",
+        "p50, ms",
+        "p99, ms",
+        "Longest, ms",
+        "Accepted after",
+        "Never refused",
+    )
+    return ["## Revocation", text, _table(header, rows)]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table, the first column to the left and the others to the right."""
+    marks = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, marks, *rows))
+
+
+def _ms(milliseconds: float) -> str:
+    return f"{milliseconds:.2f}"
+
+
+def _cell(text: str) -> str:
+    """Return a text that does not break its table."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _ratio(ratio: float) -> str:
+    """Return a ratio with as many digits as tell something."""
+    return f"{ratio:.3f}" if ratio >= 0.01 else f"{ratio:.5f}"

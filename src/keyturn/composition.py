@@ -240,7 +240,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         logins=logins,
         accounts=Accounts(store, passwords=passwords, logins=logins, system=system),
         sessions=Sessions(store, limits, system),
-        connections=Connections(store, system),
+        connections=Connections(store, verification.freshness, system),
         installation=installation,
     )
 

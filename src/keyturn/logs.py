@@ -1,10 +1,21 @@
 """Logs: one JSON object per line, on standard error, control characters escaped (S6)."""
 
+import json
 import logging
 import sys
+from typing import Any
 
 import structlog
 from structlog.typing import Processor
+
+
+def _encode(event: dict[str, Any], **_: Any) -> str:
+    """Write one line, in ASCII alone: nothing in it that a terminal or a reader of lines would obey."""
+    return _ENCODER.encode(event)
+
+
+_ENCODER = json.JSONEncoder(default=repr)
+"""Made once: `json.dumps` with options makes one for each line."""
 
 
 def configure_logs(level: str, *, debug: bool = False) -> None:
@@ -13,7 +24,6 @@ def configure_logs(level: str, *, debug: bool = False) -> None:
     Tracebacks are written without local variables, which may hold secrets.
     """
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
     ]
@@ -21,9 +31,9 @@ def configure_logs(level: str, *, debug: bool = False) -> None:
         structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     )
     structlog.configure(
-        processors=[*shared, traces, structlog.processors.JSONRenderer()],
+        processors=[*shared, traces, structlog.processors.JSONRenderer(_encode)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -32,7 +42,7 @@ def configure_logs(level: str, *, debug: bool = False) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 traces,
-                structlog.processors.JSONRenderer(),
+                structlog.processors.JSONRenderer(_encode),
             ],
             foreign_pre_chain=shared,
         )

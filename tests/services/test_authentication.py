@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
 
 from keyturn.composition import Services
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, StoreUnavailable, TooManyFailures
 from tests.conftest import PASSPHRASE
 from tests.services.people import HERE, actions, add_person, caller, change_behind
+from tests.statements import statements_of
 
 
 @pytest.fixture
@@ -52,10 +52,7 @@ def test_any_bytes_are_refused_or_nobody(services: Services, value: bytes) -> No
 
 def test_noise_asks_no_database(services: Services, key: str) -> None:
     """A key whose checksum is wrong is refused without a question to the database (K3)."""
-    asked: list[str] = []
-    event.listen(
-        services.store._database.engine, "before_cursor_execute", lambda *call: asked.append(call[2])
-    )
+    asked = statements_of(services.store)
 
     for place in range(len("kt_"), len(key)):
         other = "A" if key[place] != "A" else "B"
@@ -69,10 +66,7 @@ def test_verifying_writes_nothing(services: Services, key: str) -> None:
     """However often a key is verified, no statement but a question reaches the database (A7)."""
     token = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
     before = actions(services)
-    asked: list[str] = []
-    event.listen(
-        services.store._database.engine, "before_cursor_execute", lambda *call: asked.append(call[2])
-    )
+    asked = statements_of(services.store)
 
     for _ in range(5):
         caller(services, key)

@@ -22,9 +22,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
 
 import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
-from joserfc.jws import JWSRegistry
 
 from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
 from keyturn.errors import CredentialRefused, Reason
@@ -41,6 +44,7 @@ _ALGORITHM_OF_CURVE: dict[tuple[Any, Any], Algorithm] = {
     ("EC", "P-256"): "ES256",
     ("OKP", "Ed25519"): "EdDSA",
 }
+_ECDSA = ECDSA(SHA256())
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y"})
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -72,11 +76,6 @@ class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         return datetime.fromtimestamp(self.exp, UTC)
 
 
-# Taken from the registry without its warning: RFC 9864 renames EdDSA to Ed25519, which the verifiers in
-# the field do not know yet.
-_ALGORITHMS = {name: JWSRegistry.algorithms[name] for name in ("ES256", "EdDSA")}
-
-
 @dataclass(frozen=True, slots=True)
 class VerifyingKey:
     """The public half of a signing key, with the one header segment that it accepts."""
@@ -104,9 +103,18 @@ class VerifyingKey:
         """Return whether this key made `signature`, in the spelling that `sign` writes."""
         if len(signature) != SIGNATURE_BYTES:
             return False
-        if self.algorithm == "ES256" and int.from_bytes(signature[32:]) > _P256_ORDER // 2:
+        public: Any = self.key.public_key
+        try:
+            if self.algorithm == "EdDSA":
+                public.verify(signature, signing_input)
+                return True
+            r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+            if s > _P256_ORDER // 2:
+                return False
+            public.verify(encode_dss_signature(r, s), signing_input, _ECDSA)
+        except InvalidSignature:
             return False
-        return _ALGORITHMS[self.algorithm].verify(signing_input, signature, self.key)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +131,12 @@ class SigningKey(VerifyingKey):
 
     def sign(self, signing_input: bytes) -> bytes:
         """Return the one signature spelling that `verify` accepts for what it signs."""
-        signature: bytes = _ALGORITHMS[self.algorithm].sign(signing_input, self.key)
+        private: Any = self.key.private_key
         if self.algorithm == "EdDSA":
+            signature: bytes = private.sign(signing_input)
             return signature
-        s = int.from_bytes(signature[32:])
-        return signature[:32] + min(s, _P256_ORDER - s).to_bytes(32)
+        r, s = decode_dss_signature(private.sign(signing_input, _ECDSA))
+        return r.to_bytes(32) + min(s, _P256_ORDER - s).to_bytes(32)
 
 
 def generate_signing_key(algorithm: Algorithm, kid: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from keyturn.core.encoding import base62_from_random, crc32_base62
 from keyturn.errors import CredentialRefused, Reason
@@ -99,7 +100,7 @@ class ApiKeyFormat:
             if _FOREIGN.fullmatch(presented) is None:
                 raise CredentialRefused(Reason.MALFORMED)
             return
-        if re.fullmatch(self.pattern.encode("ascii"), presented) is None:
+        if _compiled(self.pattern).fullmatch(presented) is None:
             raise CredentialRefused(Reason.MALFORMED)
         text = presented.decode("ascii")
         if crc32_base62(text[:-CHECKSUM_LENGTH]) != text[-CHECKSUM_LENGTH:]:
@@ -120,6 +121,11 @@ class ApiKeyFormat:
                 f"the key is too easy to guess: it must hold at least {FOREIGN_KEY_MIN_BITS} bits"
             )
         return NewApiKey(public_id=None, text=text, digest=digest_api_key(text.encode("ascii")))
+
+
+@lru_cache
+def _compiled(pattern: str) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode("ascii"))
 
 
 def digest_api_key(presented: bytes) -> bytes:

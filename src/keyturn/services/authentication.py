@@ -81,6 +81,11 @@ class Authenticator:
         known.used = True
         return known
 
+    def note_use(self, known: KnownCredential, origin: Origin) -> None:
+        """Note a use of what `recognise` returned."""
+        if known.subject.use is not None:
+            known.subject.use.note(self._timestamp(), trace_of(origin))
+
     def authenticate(self, authorization: Sequence[bytes], origin: Origin) -> Principal | None:
         """Return who calls with these `Authorization` field lines, or None if there is none.
 
@@ -126,6 +131,5 @@ class Authenticator:
             verification.check_api_key(known.subject.key, now=now, source=origin.address)
         if known.ends_at <= now.timestamp():
             raise CredentialRefused(Reason.EXPIRED, key_id=known.principal.key_id, secret_matched=True)
-        if known.subject.use is not None:
-            known.subject.use.note(self._timestamp(), trace_of(origin))
+        self.note_use(known, origin)
         return known

@@ -6,22 +6,31 @@ from typing import Any
 from keyturn.core.principal import SEE_CONNECTION, Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, ConnectionRecord
 from keyturn.errors import NotFound
+from keyturn.services.freshness import Freshness
+from keyturn.services.remembered import Remembered
 from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.system import System
+
+MAX_REMEMBERED = 1000
 
 
 class Connections:
     """What callers see of the registered connections."""
 
-    def __init__(self, store: Store, system: System) -> None:
+    def __init__(self, store: Store, freshness: Freshness, system: System) -> None:
         self._store = store
+        self._remembered = Remembered[ConnectionRecord | None](freshness, max_entries=MAX_REMEMBERED)
         self._system = system
 
     def get(self, principal: Principal, connection_key: str) -> ConnectionRecord:
         """Return a connection without its secrets; raise `PermissionMissing` before `NotFound`."""
         principal.check_may(*SEE_CONNECTION)
-        found = self._store.connections.find(connection_key) if is_storable(connection_key) else None
+        found = None
+        if is_storable(connection_key):
+            found = self._remembered.find(
+                connection_key, lambda: self._store.connections.find(connection_key)
+            )
         if found is None:
             raise NotFound("There is no such connection.")
         return found

@@ -11,7 +11,7 @@ Three things keep it so, each alone enough to end a wrong yes:
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import structlog
 
@@ -27,6 +27,9 @@ LOOK_SECONDS = 2.0
 """How long a request waits for another one that is looking; on a database that hangs, all give up."""
 RETRY_SECONDS = 0.2
 """After the database failed, nobody asks it again for this long: requests must not queue for it."""
+
+NEVER = -1
+"""What the counter never shows."""
 
 _SUBJECTS = {"USER": Subject.USER, "APIKEY": Subject.KEY, "SESSION": Subject.SESSION}
 _WITHOUT_CREDENTIALS = frozenset({"CONNECTION"})
@@ -51,16 +54,21 @@ class Freshness:
         self._index = index
         self._max_staleness = max_staleness_seconds
         self._system = system
+        self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._revision: int | None = None
         self._failed_at: float | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.counter = store.counter
-        self.seen = -1
+        self.seen = NEVER
         """The counter that was looked up for: what is remembered is true while it has not moved."""
         self.trusted_until = 0.0
         """The monotonic time after which nothing remembered is trusted."""
+
+    def on_change(self, forget: Callable[[], None]) -> None:
+        """Have `forget` called on any change, before what was remembered from before it would be trusted."""
+        self._listeners.append(forget)
 
     def ensure(self) -> None:
         """Return when what is remembered may be trusted now; raise `StoreUnavailable` if it may not."""
@@ -106,7 +114,7 @@ class Freshness:
         try:
             if self.counter.is_replaced():
                 self.counter.reopen()
-                self._revision = None
+                self._revision, self.seen = None, NEVER
             number, now = self.counter.settled(), self._system.monotonic()
             if is_asked:
                 if number == self.seen and now < self.trusted_until:
@@ -127,14 +135,22 @@ class Freshness:
     def _read_changes(self) -> None:
         if self._revision is None:
             self._revision = self._store.installation.revision()
-            self._index.forget_everything()
+            self._forget_everything()
             return
         since = self._store.audit_log.changes_since(self._revision)
         if since.changes is None:
-            self._index.forget_everything()
+            self._forget_everything()
         elif since.changes:
             self._forget(since.changes)
         self._revision = since.revision
+
+    def _forget_everything(self) -> None:
+        self._index.forget_everything()
+        self._tell()
+
+    def _tell(self) -> None:
+        for forget in self._listeners:
+            forget()
 
     def _forget(self, changes: Iterable[AuditedChange]) -> None:
         touched: list[tuple[Subject, int]] = []
@@ -145,7 +161,8 @@ class Freshness:
             has_foreign = has_foreign or change.action == AuditAction.API_KEY_IMPORTED
             subject = _SUBJECTS.get(change.target_type)
             if subject is None or change.target_id is None or not change.target_id.isdecimal():
-                self._index.forget_everything()
+                self._forget_everything()
                 return
             touched.append((subject, int(change.target_id)))
         self._index.forget(touched, negatives=has_foreign)
+        self._tell()

@@ -59,7 +59,7 @@ class TokenIssuer:
         kt_key: int | None = None,
         kt_session: int | None = None,
     ) -> IssuedToken:
-        issued_at = int(self._system.now().timestamp())
+        issued_at = int(self._system.timestamp())
         expires_at = issued_at + int(self._format.max_life.total_seconds())
         if not_after is not None:
             expires_at = min(expires_at, int(not_after.timestamp()))

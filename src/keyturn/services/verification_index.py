@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
 from weakref import WeakValueDictionary
 
 from keyturn.core.principal import Principal
@@ -64,8 +63,8 @@ class KnownCredential:
     """Whether it may be used from some addresses only."""
     used: bool = True
     """Set by each use, cleared by the search for an entry to drop."""
-    answer: Any = None
-    """Room for what the web layer always answers to this credential."""
+    answer: bytes | None = None
+    """What the web layer always answers to this credential, once it has been written."""
 
 
 class VerificationIndex:

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Row,
-    Select,
     bindparam,
     delete,
     func,
@@ -23,11 +22,11 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import IntegrityError
 
 from keyturn.core.records import ApiKeyRecord, AuditEntry, KeyForVerification, KeyUsage, LastUse
-from keyturn.core.sources import read_network
 from keyturn.errors import Conflict
 from keyturn.store.database import Database, shortened
-from keyturn.store.owners import OWNER_COLUMNS, owner_record
-from keyturn.store.schema import api_key, api_key_use, profile, user
+from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, read_words
+from keyturn.store.questions import Question
+from keyturn.store.schema import api_key, api_key_use, as_stored, profile, read_time, user
 
 USES_AT_ONCE = 500
 """How many keys' uses are written in one transaction."""
@@ -57,24 +56,24 @@ class ApiKeys:
 
     def find_for_verification(self, digest: bytes) -> KeyForVerification | None:
         """Return the key with this digest, alive or not, with its owner; None if there never was one."""
-        return self._find_for_verification(_FOR_VERIFICATION.where(api_key.c.digest == digest))
+        return self._find_for_verification(_BY_DIGEST, digest=digest)
 
     def find_for_token(self, key_id: int) -> KeyForVerification | None:
         """Return the key that a token names, alive or not, with its owner."""
-        return self._find_for_verification(_FOR_VERIFICATION.where(api_key.c.id == key_id))
+        return self._find_for_verification(_BY_ID, key_id=key_id)
 
-    def _find_for_verification(self, query: Select[Any]) -> KeyForVerification | None:
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
+    def _find_for_verification(self, question: Question, **parameters: Any) -> KeyForVerification | None:
+        rows = self._database.ask(question, **parameters)
+        if not rows:
             return None
+        key_id, expires_at, revoked_at, scopes, sources, *owner = rows[0]
         return KeyForVerification(
-            key_id=row.id,
-            owner=owner_record(row),
-            expires_at=row.expires_at,
-            revoked_at=row.revoked_at,
-            scopes=None if row.scopes is None else frozenset(row.scopes),
-            sources=None if row.sources is None else tuple(map(read_network, row.sources)),
+            key_id=key_id,
+            owner=owner_record(*owner),
+            expires_at=read_time(expires_at),
+            revoked_at=read_time(revoked_at),
+            scopes=None if scopes is None else read_words(scopes),
+            sources=None if sources is None else read_networks(sources),
         )
 
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
@@ -181,15 +180,17 @@ class ApiKeys:
 _FOR_VERIFICATION = (
     select(
         api_key.c.id,
-        api_key.c.expires_at,
-        api_key.c.revoked_at,
-        api_key.c.scopes,
-        api_key.c.sources,
+        as_stored(api_key.c.expires_at),
+        as_stored(api_key.c.revoked_at),
+        as_stored(api_key.c.scopes),
+        as_stored(api_key.c.sources),
         *OWNER_COLUMNS,
     )
     .join(user, user.c.id == api_key.c.user_id)
     .join(profile, profile.c.user_id == user.c.id)
 )
+_BY_DIGEST = Question(_FOR_VERIFICATION.where(api_key.c.digest == bindparam("digest")))
+_BY_ID = Question(_FOR_VERIFICATION.where(api_key.c.id == bindparam("key_id")))
 
 _RECORD = tuple(
     api_key.c[name]

@@ -10,6 +10,7 @@ from sqlalchemy import bindparam, select
 from keyturn.core.records import AuditEntry
 from keyturn.errors import StoreUnavailable
 from keyturn.store.database import Database
+from keyturn.store.questions import Question
 from keyturn.store.schema import audit, installation
 
 MAX_CHANGES_AT_ONCE = 1000
@@ -64,20 +65,19 @@ class AuditLog:
             change.record(entry)
 
     def changes_since(self, revision: int) -> ChangesSince:
-        """Return what changed after `revision`, from one state of the database.
+        """Return what changed after `revision`, up to the newest.
 
         Raise `StoreUnavailable` if the database is older than that: a primary that was left behind in a
         failover must not be believed (D7).
         """
-        with self._database.reading() as connection:
-            newest: int = connection.execute(_NEWEST).scalar_one()
-            if newest < revision:
-                raise StoreUnavailable("the database is older than what was read from it before")
-            if newest == revision:
-                return ChangesSince(newest, ())
-            if newest - revision > MAX_CHANGES_AT_ONCE:
-                return ChangesSince(newest, None)
-            rows = connection.execute(_CHANGES, {"after": revision, "newest": newest}).all()
+        ((newest,),) = self._database.ask(_NEWEST)
+        if newest < revision:
+            raise StoreUnavailable("the database is older than what was read from it before")
+        if newest == revision:
+            return ChangesSince(newest, ())
+        if newest - revision > MAX_CHANGES_AT_ONCE:
+            return ChangesSince(newest, None)
+        rows = self._database.ask(_CHANGES, after=revision, newest=newest)
         changes = tuple(AuditedChange(*row) for row in rows)
         return ChangesSince(newest, changes if len(changes) == newest - revision else None)
 
@@ -105,8 +105,8 @@ class AuditLog:
         ]
 
 
-_NEWEST = select(installation.c.revision)
-_CHANGES = (
+_NEWEST = Question(select(installation.c.revision))
+_CHANGES = Question(
     select(audit.c.action, audit.c.target_type, audit.c.target_id)
     .where(audit.c.revision > bindparam("after"), audit.c.revision <= bindparam("newest"))
     .order_by(audit.c.revision)

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -13,6 +14,7 @@ from keyturn.core.records import AuditEntry
 from keyturn.errors import StoreUnavailable
 from keyturn.store.engine import writer_of
 from keyturn.store.hints import hints_of
+from keyturn.store.questions import Question, Row, SqliteQuestions
 from keyturn.store.revision import counter_of
 from keyturn.store.schema import audit, installation
 
@@ -26,12 +28,15 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writing = writer_of(engine)
+        self._questions = SqliteQuestions(engine) if engine.dialect.name == "sqlite" else None
         self.counter = counter_of(engine)
         self.hints = hints_of(engine)
 
     def close(self) -> None:
         """Close every connection."""
         self.hints.close()
+        if self._questions is not None:
+            self._questions.close()
         self._writing.dispose()
         self.engine.dispose()
         self.counter.close()
@@ -41,6 +46,13 @@ class Database:
         """Open a transaction that only reads; raise `StoreUnavailable` if the database fails."""
         with _translated_errors(), self.engine.connect() as connection:
             yield connection
+
+    def ask(self, question: Question, **parameters: Any) -> list[Row]:
+        """Return the rows that answer a short question; raise `StoreUnavailable` if the database fails."""
+        if self._questions is not None:
+            return self._questions.ask(question, **parameters)
+        with self.reading() as connection:
+            return [tuple(row) for row in connection.execute(question.select, parameters)]
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -1,29 +1,47 @@
-"""The columns that decide whether an owner's credentials work, shared by keys and sessions."""
+"""What decides whether an owner's credentials work, read the same way for keys and for sessions."""
 
-from typing import Any
+from functools import lru_cache
 
-from sqlalchemy import Row
+import msgspec
 
 from keyturn.core.records import OwnerRecord
-from keyturn.store.schema import profile, user
+from keyturn.core.sources import Network, read_network
+from keyturn.store.schema import as_stored, profile, user
+
+REMEMBERED = 4096
+"""How many different sets of permissions, scopes and networks are kept parsed, each once."""
 
 OWNER_COLUMNS = (
     user.c.id.label("owner_id"),
     user.c.userid,
     user.c.iamid,
-    user.c.permissions,
-    user.c.disabled_at,
+    as_stored(user.c.permissions),
+    as_stored(user.c.disabled_at),
     profile.c.name.label("owner_name"),
 )
 
 
-def owner_record(row: Row[Any]) -> OwnerRecord:
+def owner_record(
+    user_id: int, userid: str, iamid: str, permissions: str, disabled_at: int | None, name: str | None
+) -> OwnerRecord:
     """Read `OWNER_COLUMNS`."""
     return OwnerRecord(
-        user_id=row.owner_id,
-        userid=row.userid,
-        iamid=row.iamid,
-        name=row.owner_name,
-        permissions=frozenset(row.permissions),
-        is_disabled=row.disabled_at is not None,
+        user_id=user_id,
+        userid=userid,
+        iamid=iamid,
+        name=name,
+        permissions=read_words(permissions),
+        is_disabled=disabled_at is not None,
     )
+
+
+@lru_cache(REMEMBERED)
+def read_words(stored: str) -> frozenset[str]:
+    """Read a stored set of permissions or scopes."""
+    return frozenset(msgspec.json.decode(stored, type=list[str]))
+
+
+@lru_cache(REMEMBERED)
+def read_networks(stored: str) -> tuple[Network, ...]:
+    """Read the stored networks of a key."""
+    return tuple(map(read_network, msgspec.json.decode(stored, type=list[str])))

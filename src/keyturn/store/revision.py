@@ -141,7 +141,8 @@ def counter_of(engine: Engine) -> ChangeCounter:
     """Return the counter of a database: beside an SQLite file, else among this user's data."""
     url = engine.url
     if engine.dialect.name == "sqlite":
-        return ChangeCounter(Path(f"{url.database}-changes"), one_writer=True)
+        # The file itself, by whatever name it was opened.
+        return ChangeCounter(Path(f"{Path(str(url.database)).resolve()}-changes"), one_writer=True)
     place = f"{url.host}\n{url.port}\n{url.database}\n{url.query.get('host')}\n{url.query.get('port')}"
     name = hashlib.sha256(place.encode()).hexdigest()[:32]
     return ChangeCounter(data_directory() / f"{name}-changes", one_writer=False)

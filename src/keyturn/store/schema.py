@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Dialect,
     ForeignKey,
     Index,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    type_coerce,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +45,22 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base class's signature
         """Read the time."""
-        return None if value is None else _EPOCH + value * _MILLISECOND
+        return read_time(value)
+
+
+def time_at(stored: int) -> datetime:
+    """Read a time as it is stored."""
+    return _EPOCH + stored * _MILLISECOND
+
+
+def read_time(stored: int | None) -> datetime | None:
+    """Read a time as it is stored, or none."""
+    return None if stored is None else time_at(stored)
+
+
+def as_stored(column: Column[Any]) -> ColumnElement[Any]:
+    """Select a column as the driver gives it, for a `Question`."""
+    return type_coerce(column, column.type.impl)  # type: ignore[attr-defined]  # it is a `TypeDecorator`
 
 
 class Json(TypeDecorator[Any]):

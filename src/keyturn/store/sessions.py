@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Row, bindparam, insert, select, update
 
 from keyturn.core.records import (
     AuditEntry,
@@ -14,7 +14,8 @@ from keyturn.core.records import (
 )
 from keyturn.store.database import Database, shortened
 from keyturn.store.owners import OWNER_COLUMNS, owner_record
-from keyturn.store.schema import profile, session, user
+from keyturn.store.questions import Question
+from keyturn.store.schema import as_stored, profile, read_time, session, time_at, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,25 +39,25 @@ class Sessions:
 
     def find_for_verification(self, digest: bytes) -> SessionForVerification | None:
         """Return the session with this digest, ended or not, with its owner."""
-        return self._find_for_verification(_FOR_VERIFICATION.where(session.c.digest == digest))
+        return self._find_for_verification(_BY_DIGEST, digest=digest)
 
     def find_for_token(self, session_id: int) -> SessionForVerification | None:
         """Return the session that a token names, ended or not, with its owner."""
-        return self._find_for_verification(_FOR_VERIFICATION.where(session.c.id == session_id))
+        return self._find_for_verification(_BY_ID, session_id=session_id)
 
-    def _find_for_verification(self, query: Select[Any]) -> SessionForVerification | None:
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is None:
+    def _find_for_verification(self, question: Question, **parameters: Any) -> SessionForVerification | None:
+        rows = self._database.ask(question, **parameters)
+        if not rows:
             return None
+        number, kind, created_at, last_seen_at, expires_at, ended_at, *owner = rows[0]
         return SessionForVerification(
-            session_id=row.id,
-            kind=SessionKind(row.kind),
-            owner=owner_record(row),
-            created_at=row.created_at,
-            last_seen_at=row.last_seen_at,
-            expires_at=row.expires_at,
-            ended_at=row.ended_at,
+            session_id=number,
+            kind=SessionKind(kind),
+            owner=owner_record(*owner),
+            created_at=time_at(created_at),
+            last_seen_at=time_at(last_seen_at),
+            expires_at=time_at(expires_at),
+            ended_at=read_time(ended_at),
         )
 
     def touch(self, session_id: int, at: datetime) -> None:
@@ -135,15 +136,17 @@ _FOR_VERIFICATION = (
     select(
         session.c.id,
         session.c.kind,
-        session.c.created_at,
-        session.c.last_seen_at,
-        session.c.expires_at,
-        session.c.ended_at,
+        as_stored(session.c.created_at),
+        as_stored(session.c.last_seen_at),
+        as_stored(session.c.expires_at),
+        as_stored(session.c.ended_at),
         *OWNER_COLUMNS,
     )
     .join(user, user.c.id == session.c.user_id)
     .join(profile, profile.c.user_id == user.c.id)
 )
+_BY_DIGEST = Question(_FOR_VERIFICATION.where(session.c.digest == bindparam("digest")))
+_BY_ID = Question(_FOR_VERIFICATION.where(session.c.id == bindparam("session_id")))
 
 
 def _record(row: Row[Any]) -> SessionRecord:

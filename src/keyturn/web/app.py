@@ -29,6 +29,7 @@ from keyturn.logs import configure_logs
 from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
 from keyturn.web.access import PAGE_PATTERN
+from keyturn.web.answers import JsonAnswer
 from keyturn.web.api import authentication, data, keys, people, system
 from keyturn.web.gate import Gate
 from keyturn.web.headers import SecurityHeaders
@@ -36,7 +37,7 @@ from keyturn.web.pages import assets, login, profile
 from keyturn.web.pages import keys as key_pages
 from keyturn.web.pages.rendering import Pages, see_other
 from keyturn.web.pages.sessions import LoginNeeded, find_visitor, require_visitor
-from keyturn.web.requests import AnyRequest, note_failure, origin_of, principal_of
+from keyturn.web.requests import AnyRequest, call_of, note_failure, origin_of
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
 from keyturn.web.shape import HostRule
 
@@ -111,13 +112,11 @@ def create_app(services: Services) -> Gate:
     settings = services.settings
     return Gate(
         create_framework_app(services),
-        authenticator=services.authenticator,
+        services,
         hosts=_host_rule(settings),
         headers=SecurityHeaders(https=settings.uses_https),
         trusted_proxies=settings.trusted_proxies,
         without_secrets=SecretsOut(settings.key_prefix),
-        store_blocks_briefly=services.store.blocks_briefly,
-        system=services.system,
     )
 
 
@@ -133,18 +132,21 @@ def create_framework_app(services: Services) -> Litestar:
         finally:
             services.close()
 
-    protected_router = Router("/", route_handlers=PROTECTED_API_ROUTES, security=[{_CREDENTIAL: []}])
+    open_router = Router("/", route_handlers=OPEN_API_ROUTES, response_class=JsonAnswer)
+    protected_router = Router(
+        "/", route_handlers=PROTECTED_API_ROUTES, response_class=JsonAnswer, security=[{_CREDENTIAL: []}]
+    )
     profile_router = Router(
         "/",
         route_handlers=PROFILE_PAGES,
         dependencies={"visitor": Provide(require_visitor, sync_to_thread=True)},
     )
     return Litestar(
-        route_handlers=[*OPEN_API_ROUTES, *OPEN_PAGES, protected_router, profile_router],
+        route_handlers=[open_router, *OPEN_PAGES, protected_router, profile_router],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "pages": Provide(lambda: pages, sync_to_thread=False),
-            "principal": Provide(principal_of, sync_to_thread=False),
+            "call": Provide(call_of, sync_to_thread=False),
             "origin": Provide(origin_of, sync_to_thread=False),
         },
         exception_handlers={

@@ -42,5 +42,11 @@ def answer_to(principal: Principal) -> dict[str, Any]:
     return {"type": "http.response.start", "status": 200, "headers": headers}
 
 
+def header_block(principal: Principal) -> bytes:
+    """Return the same as HTTP/1.1 writes it (RFC 9112), up to and with the line that ends the header."""
+    lines = (name + b": " + value + b"\r\n" for name, value in answer_to(principal)["headers"])
+    return b"".join(lines) + b"\r\n"
+
+
 def _words(words: Any) -> bytes:
     return quote(" ".join(sorted(words)), safe=_PRINTABLE).encode("ascii")

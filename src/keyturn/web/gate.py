@@ -1,36 +1,40 @@
 """The gate: raw ASGI in front of the framework, where every request is bounded, named and authenticated.
 
 Deny by default: a path that `web.access` does not open needs a credential, whether it exists or not.
-`/verify` is answered here and goes no further, by the shortest way when its credential is remembered.
+`/verify` and the exchange are answered here and go no further: what a framework does for a request costs
+several times what they do.
 """
 
 import asyncio
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import parse_qsl
 
 import structlog
 
+from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes
 from keyturn.core.sources import Network, client_address
 from keyturn.errors import CredentialRefused, KeyturnError, MalformedRequest, Reason, StoreUnavailable
 from keyturn.services.audit import Origin
-from keyturn.services.authentication import Authenticator
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.verification_index import KnownCredential
-from keyturn.system import System
 from keyturn.web import forward_auth
 from keyturn.web.access import EXCHANGE_PATHS, PAGE_PATTERN, is_open
+from keyturn.web.api.authentication import answer_exchange
 from keyturn.web.headers import SecurityHeaders
-from keyturn.web.messages import Answer, BoundedBody, Receive, Send
+from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send
 from keyturn.web.requests import failure_name
 from keyturn.web.responses import internal_error, response_of
 from keyturn.web.shape import HostRule, Scope, check_one_place, check_shape, has_body
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LOOKUP_SECONDS = 4.0
 """How long a request waits for the database before it is answered without it (F8)."""
@@ -50,34 +54,35 @@ class Gate:
     def __init__(
         self,
         app: Any,
+        services: Services,
         *,
-        authenticator: Authenticator,
         hosts: HostRule,
         headers: SecurityHeaders,
         trusted_proxies: Sequence[Network],
         without_secrets: SecretsOut,
-        store_blocks_briefly: bool,
-        system: System,
     ) -> None:
         self._app = app
-        self._authenticator = authenticator
+        self._authenticator = services.authenticator
+        self._exchange = services.exchange
         self._hosts = hosts
         self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
         self._headers = headers
         self._client_address = lru_cache(4096)(partial(client_address, trusted=tuple(trusted_proxies)))
         self._trusts_proxies = bool(trusted_proxies)
         self._without_secrets = without_secrets
-        self._lookups = None if store_blocks_briefly else ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-lookup")
-        self._timestamp = system.timestamp
+        self._lookups = (
+            None if services.store.blocks_briefly else ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-lookup")
+        )
+        self._timestamp = services.system.timestamp
         self._log = structlog.get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on with its `Principal`."""
         if scope["type"] == "http":
             if scope["path"] == forward_auth.PATH and not scope["query_string"]:
-                known = self._recognise(scope)
+                known = self._recognise(scope["method"], scope["headers"], scope["client"])
                 if known is not None:
-                    await send(known.answer or self._first_answer(known))
+                    await send(forward_auth.answer_to(known.principal))
                     await send(forward_auth.EMPTY_BODY)
                     return
             await self._handle(scope, receive, send)
@@ -86,13 +91,28 @@ class Gate:
         else:
             await send({"type": "websocket.close", "code": 1008})
 
-    def _recognise(self, scope: Scope) -> KnownCredential | None:  # noqa: C901, PLR0911 - flat, since each call costs
-        """Return the caller of a plain request whose credential is remembered, and note the use.
+    def answer_at_once(
+        self, method: str, headers: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
+    ) -> bytes | None:
+        """Return the header of the answer to a plain `/verify` of a remembered credential, else None.
+
+        For `BoundedHttpProtocol`, which writes it without a task, a scope or a message for the request.
+        """
+        known = self._recognise(method, headers, client)
+        if known is None:
+            return None
+        if known.answer is None:
+            known.answer = forward_auth.header_block(known.principal)
+        return known.answer
+
+    def _recognise(  # noqa: C901, PLR0911, PLR0912 - flat, since each call costs
+        self, method: str, headers: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
+    ) -> KnownCredential | None:
+        """Return the caller of a plain `/verify` whose credential is remembered, and note the use.
 
         None for everything else, which is then looked at in full: all that this leaves out of what
         `_handle` does is what cannot change the answer to such a request.
         """
-        headers = scope["headers"]
         if len(headers) > PLAIN_HEADERS:
             return None
         authorization = host = agent = forwarded = None
@@ -108,26 +128,20 @@ class Gate:
             elif name == b"user-agent":
                 agent = value
             elif name == b"x-forwarded-for":
+                if forwarded is not None:
+                    return None
                 forwarded = value
             elif name in _LONGER_WAY or len(value) > 1024:
                 return None
         if authorization is None or host is None or not self._allows_host(host):
             return None
-        if forwarded is not None and self._trusts_proxies:
-            return None
         known = self._authenticator.recognise(authorization)
         if known is not None and known.subject.use is not None:
-            client = scope["client"]
-            known.subject.use.note(
-                self._timestamp(), (client[0] if client else None, scope["method"], scope["path"], agent)
-            )
+            address = client[0] if client else None
+            if forwarded is not None and self._trusts_proxies:
+                address = self._client_address(address, (forwarded,))
+            known.subject.use.note(self._timestamp(), (address, method, forward_auth.PATH, agent))
         return known
-
-    def _first_answer(self, known: KnownCredential) -> dict[str, Any]:
-        """Make the answer that this credential gets for as long as it is remembered."""
-        answer = forward_auth.answer_to(known.principal)
-        known.answer = answer
-        return answer
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -139,12 +153,19 @@ class Gate:
             scope["user"] = await self._authenticate(scope, origin)
             if scope["path"] == forward_auth.PATH:
                 await _verify(scope, answer)
+            elif scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
+                body = await BoundedBody(receive).whole() if has_body(scope) else b""
+                await answer.json(
+                    await self._look_up(answer_exchange, self._exchange, scope["headers"], body, origin)
+                )
             else:
                 inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
                 await self._app(inner, BoundedBody(receive), answer)
         except KeyturnError as error:
             scope["state"]["failure"] = failure_name(error)
             await answer.error(response_of(error))
+        except ClientGone:
+            scope["state"]["failure"] = "client_gone"
         except Exception:  # noqa: BLE001 - whatever a defect raises, the caller gets an answer without it
             self._log.exception("request_failed", request_id=origin.request_id)
             await answer.error(internal_error())
@@ -194,20 +215,19 @@ class Gate:
         return principal
 
     async def _principal(self, authorization: list[bytes], origin: Origin) -> Principal | None:
-        """Ask the authenticator: at once what is remembered, the database in a thread if it can block."""
+        """Return who calls, if possible without asking the database."""
         if len(authorization) == 1:
             known = self._authenticator.recognise(authorization[0])
             if known is not None:
-                if known.subject.use is not None:
-                    known.subject.use.note(
-                        self._timestamp(), (origin.address, None, origin.via, origin.user_agent)
-                    )
+                self._authenticator.note_use(known, origin)
                 return known.principal
+        return await self._look_up(self._authenticator.authenticate, authorization, origin)
+
+    async def _look_up(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask at once where the database answers in microseconds, else in a thread and not for ever."""
         if self._lookups is None:
-            return self._authenticator.authenticate(authorization, origin)
-        asking = asyncio.get_running_loop().run_in_executor(
-            self._lookups, partial(self._authenticator.authenticate, authorization, origin)
-        )
+            return ask(*args, **kwargs)
+        asking = asyncio.get_running_loop().run_in_executor(self._lookups, partial(ask, *args, **kwargs))
         try:
             return await asyncio.wait_for(asking, LOOKUP_SECONDS)
         except TimeoutError:

@@ -2,7 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
+
+import msgspec
 
 from keyturn.errors import Limit, LimitExceeded
 from keyturn.web.responses import ErrorResponse
@@ -15,6 +18,10 @@ Receive = Callable[[], Any]
 Send = Callable[[Any], Any]
 
 
+class ClientGone(Exception):
+    """The client left before its request was whole: there is nobody to answer."""
+
+
 class BoundedBody:
     """`receive`, with an end to waiting and to size."""
 
@@ -23,6 +30,16 @@ class BoundedBody:
         self._remaining = MAX_BODY_BYTES
         self._is_complete = False
         self._deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT_SECONDS
+
+    async def whole(self) -> bytes:
+        """Receive all of the body."""
+        body = b""
+        while not self._is_complete:
+            message = await self()
+            if message["type"] != "http.request":
+                raise ClientGone
+            body += message.get("body", b"")
+        return body
 
     async def __call__(self) -> Any:
         """Receive the next message; raise `LimitExceeded` for too much or too late."""
@@ -59,15 +76,24 @@ class Answer:
             message = {**message, "headers": [*message["headers"], *added]}
         await self._send(message)
 
+    async def json(self, content: Any) -> None:
+        """Send a value, with 200."""
+        await self._whole(HTTPStatus.OK, msgspec.json.encode(content))
+
     async def error(self, response: ErrorResponse) -> None:
         """Send an error, unless an answer has begun: then the connection is cut by the server."""
         if self.status is not None:
             raise ConnectionError("the answer had begun")
-        body = response.encoded()
         headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode("ascii")),
-            *((name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in response.headers),
+            (name.encode("ascii"), value.encode("latin-1", "replace")) for name, value in response.headers
         ]
-        await self({"type": "http.response.start", "status": response.status, "headers": headers})
+        await self._whole(response.status, response.encoded(), *headers)
+
+    async def _whole(self, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+        described = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *headers,
+        ]
+        await self({"type": "http.response.start", "status": status, "headers": described})
         await self._send({"type": "http.response.body", "body": body})

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial, wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from anyio import to_thread
 from litestar import Request
@@ -21,9 +22,26 @@ T = TypeVar("T")
 
 AnyRequest = Request[Any, Any, Any]
 
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a route needs to know of a call, in one value: the framework runs a task for each of several."""
+
+    services: Services
+    origin: Origin
+    found: Principal | None
+
+    @property
+    def principal(self) -> Principal:
+        """Who calls; raise `CredentialRefused` on a route that the gate lets strangers reach."""
+        if self.found is None:
+            raise CredentialRefused(Reason.MISSING)
+        return self.found
+
+
 # What handlers are given. They are ours already, so the framework need not check them.
+InjectedCall = NamedDependency[SkipValidation[Call]]
 InjectedServices = NamedDependency[SkipValidation[Services]]
-InjectedPrincipal = NamedDependency[SkipValidation[Principal]]
 InjectedOrigin = NamedDependency[SkipValidation[Origin]]
 
 
@@ -53,12 +71,26 @@ def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     return run
 
 
-def principal_of(request: AnyRequest) -> Principal:
-    """Return who calls; raise `CredentialRefused` on a route that the gate lets strangers reach."""
-    principal: Principal | None = request.scope["user"]
-    if principal is None:
-        raise CredentialRefused(Reason.MISSING)
-    return principal
+def brief_read(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Run a handler that asks the database one short question at most, and changes nothing.
+
+    At once where a question takes microseconds, as on SQLite: a thread costs more. Else in a thread.
+    """
+    in_a_thread = in_thread(handler)
+
+    @wraps(handler)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        call = cast(Call, kwargs["call"])
+        if call.services.store.blocks_briefly:
+            return handler(*args, **kwargs)
+        return await in_a_thread(*args, **kwargs)
+
+    return run
+
+
+def call_of(request: AnyRequest) -> Call:
+    """Return what the gate found out of this request, with the services."""
+    return Call(request.app.state.services, origin_of(request), request.scope["user"])
 
 
 def origin_of(request: AnyRequest) -> Origin:

@@ -8,6 +8,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from keyturn.settings import Settings
+from keyturn.web import forward_auth
 
 HEADER_TIMEOUT_SECONDS = 5.0
 IDLE_TIMEOUT_SECONDS = 30
@@ -15,6 +16,9 @@ SHUTDOWN_TIMEOUT_SECONDS = 10
 MAX_UNPARSED_HEADER_BYTES = 32 * 1024
 """What may arrive before a header ends. The gate holds whole headers to a smaller bound, with an answer."""
 BACKLOG = 2048
+
+VERIFY_TARGET = forward_auth.PATH.encode("ascii")
+"""The one target that is answered here: without a query, and spelled plainly."""
 
 APPLICATION = "keyturn.web.app:from_environment"
 
@@ -24,6 +28,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     _header_timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
+    _is_answered = False
+    """Whether the request that is being read was answered at its header already."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin to wait for the first header."""
@@ -42,9 +48,54 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._begin_waiting()
 
     def on_headers_complete(self) -> None:
-        """Stop waiting: the gate takes over."""
+        """Stop waiting; answer, or let the gate take over."""
         self._end_waiting()
-        super().on_headers_complete()
+        self._is_answered = self.url == VERIFY_TARGET and self._answer_at_once()
+        if not self._is_answered:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take part of a body."""
+        if not self._is_answered:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request."""
+        if not self._is_answered:
+            super().on_message_complete()
+
+    def _answer_at_once(self) -> bool:
+        """Answer a plain `/verify` here, if nothing about it is special, and say whether that was done.
+
+        uvicorn makes a scope, an event and a task for each request, and searches each header of the answer
+        for characters that may not be in it: for this answer, that is most of the work. What is left of its
+        bookkeeping is done by its own `on_response_complete`.
+        """
+        parser = self.parser
+        cycle: Any = self.cycle  # None before the first request that was not answered here.
+        if (
+            (cycle is not None and not cycle.response_complete)
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or not parser.should_keep_alive()
+            or parser.should_upgrade()
+            or parser.get_http_version() != "1.1"
+        ):
+            return False
+        answer_at_once = getattr(self.app, "answer_at_once", None)
+        if answer_at_once is None:
+            return False
+        answer = answer_at_once(parser.get_method().decode("ascii"), self.headers, self.client)
+        if answer is None:
+            return False
+        self.transport.write(self._status_and_date() + answer)
+        self.on_response_complete()
+        return True
+
+    def _status_and_date(self) -> bytes:
+        """Return how every answer with 200 begins here: the headers that uvicorn adds hold the date."""
+        lines = (name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers)
+        return b"HTTP/1.1 200 OK\r\n" + b"".join(lines)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; cut the connection when a header does not end."""

@@ -6,7 +6,7 @@ from litestar import get
 from litestar.params import FromPath
 
 from keyturn.web.api.views import ConnectionView
-from keyturn.web.requests import InjectedPrincipal, InjectedServices, in_thread
+from keyturn.web.requests import InjectedCall, brief_read
 from keyturn.web.responses import documented
 
 
@@ -16,12 +16,10 @@ from keyturn.web.responses import documented
     tags=["Connections"],
     summary="Read a connection",
 )
-@in_thread
-def get_connection(
-    connection_key: FromPath[str], services: InjectedServices, principal: InjectedPrincipal
-) -> ConnectionView:
+@brief_read
+def get_connection(connection_key: FromPath[str], call: InjectedCall) -> ConnectionView:
     """Answer a connection without its secrets.
 
     Needs APPLICATION_ADMIN, CREATE_DATA_SOURCE or GOVERNANCE.
     """
-    return ConnectionView.of(services.connections.get(principal, connection_key))
+    return ConnectionView.of(call.services.connections.get(call.principal, connection_key))

@@ -15,9 +15,7 @@ from keyturn.web.api.views import ApiKeyList, ApiKeyView, NewApiKeyView
 from keyturn.web.requests import (
     AnyRequest,
     IdInPath,
-    InjectedOrigin,
-    InjectedPrincipal,
-    InjectedServices,
+    InjectedCall,
     in_thread,
     read_id,
 )
@@ -57,9 +55,7 @@ class DeletedKey(msgspec.Struct, frozen=True):
 def create_key(
     request: AnyRequest,
     body: RawBody,
-    services: InjectedServices,
-    principal: InjectedPrincipal,
-    origin: InjectedOrigin,
+    call: InjectedCall,
     idempotency_key: Annotated[
         str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)
     ] = None,
@@ -72,10 +68,10 @@ def create_key(
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     if asked.project_id is not None:
         raise NotFound("There is no such project.")
-    created = services.keys.create(
-        principal, origin, name=asked.name, lifetime=None, idempotency_key=idempotency_key
+    created = call.services.keys.create(
+        call.principal, call.origin, name=asked.name, lifetime=None, idempotency_key=idempotency_key
     )
-    return NewApiKeyView.of(created.record, created.secret, services.system.now())
+    return NewApiKeyView.of(created.record, created.secret, call.services.system.now())
 
 
 @get(
@@ -91,15 +87,14 @@ def create_key(
 def list_keys(
     iamid: FromPath[str],
     userid: FromPath[str],
-    services: InjectedServices,
-    principal: InjectedPrincipal,
+    call: InjectedCall,
     size: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = MAX_PAGE,
     offset: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 0,
 ) -> ApiKeyList:
     """Answer the user's keys without their secrets: one's own, or anybody's with USER_ADMIN."""
-    user = services.accounts.find_visible(principal, iamid, userid, Permission.USER_ADMIN)
-    keys = services.keys.list_of(user.user_id)
-    now = services.system.now()
+    user = call.services.accounts.find_visible(call.principal, iamid, userid, Permission.USER_ADMIN)
+    keys = call.services.keys.list_of(user.user_id)
+    now = call.services.system.now()
     return ApiKeyList(len(keys), [ApiKeyView.of(key, now) for key in keys[offset : offset + size]])
 
 
@@ -111,10 +106,8 @@ def list_keys(
     summary="Delete an API key",
 )
 @in_thread
-def delete_key(
-    keyid: IdInPath, services: InjectedServices, principal: InjectedPrincipal, origin: InjectedOrigin
-) -> DeletedKey:
+def delete_key(keyid: IdInPath, call: InjectedCall) -> DeletedKey:
     """Revoke one of the caller's keys, and with it every token that was made from it, at once."""
     key_id = read_id(keyid)
-    services.keys.revoke_own(principal, key_id, origin)
+    call.services.keys.revoke_own(call.principal, key_id, call.origin)
     return DeletedKey(key_id)

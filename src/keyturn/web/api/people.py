@@ -5,7 +5,7 @@ from http import HTTPStatus
 from litestar import get
 
 from keyturn.web.api.views import UserView
-from keyturn.web.requests import InjectedPrincipal, InjectedServices, in_thread
+from keyturn.web.requests import InjectedCall, brief_read
 from keyturn.web.responses import documented
 
 
@@ -15,7 +15,7 @@ from keyturn.web.responses import documented
     tags=["People"],
     summary="Who am I",
 )
-@in_thread
-def current_user(services: InjectedServices, principal: InjectedPrincipal) -> UserView:
+@brief_read
+def current_user(call: InjectedCall) -> UserView:
     """Answer the user that the credential belongs to."""
-    return UserView.of(services.accounts.get(principal))
+    return UserView.of(call.services.accounts.get(call.principal))

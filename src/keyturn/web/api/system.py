@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
-from keyturn.web.requests import AnyRequest, InjectedServices, in_thread
+from keyturn.web.requests import AnyRequest, InjectedCall, in_thread
 from keyturn.web.responses import documented
 
 JWKS_MAX_AGE_SECONDS = 300
@@ -37,10 +37,10 @@ def live() -> Health:
     responses=documented(),
 )
 @in_thread
-def ready(services: InjectedServices) -> Health:
+def ready(call: InjectedCall) -> Health:
     """Answer 200 while credentials can be judged, 503 and why while not: then send no requests here."""
-    services.verification.freshness.ensure()
-    services.store.installation.revision()
+    call.services.verification.freshness.ensure()
+    call.services.store.installation.revision()
     return Health("ok", {"database": "up"})
 
 
@@ -50,10 +50,10 @@ def ready(services: InjectedServices) -> Health:
     tags=["Authentication"],
     summary="The keys that sign bearer tokens",
 )
-def jwks(services: InjectedServices) -> Response[Jwks]:
+def jwks(call: InjectedCall) -> Response[Jwks]:
     """Answer the public keys, for services that check tokens themselves."""
     return Response(
-        Jwks(services.ring.jwks()["keys"]),
+        Jwks(call.services.ring.jwks()["keys"]),
         headers={"Cache-Control": f"public, max-age={JWKS_MAX_AGE_SECONDS}"},
     )
 

@@ -54,7 +54,9 @@ def example(heading: str, server: RunningServer) -> dict[str, Any]:
     # A module of its own, since frameworks look up where a function was defined.
     module = ModuleType("example_" + heading.lower().replace(" ", "_"))
     sys.modules[module.__name__] = module
-    exec(compile(match[1].replace("http://127.0.0.1:8400", server.url), heading, "exec"), module.__dict__)
+    text = match[1].replace("http://127.0.0.1:8400", server.url)
+    text = text.replace("sqlite:////var/lib/keyturn/keyturn.db", server.services.settings.database)
+    exec(compile(text, heading, "exec"), module.__dict__)
     return module.__dict__
 
 
@@ -106,6 +108,27 @@ def test_the_links_of_all_documents_lead_somewhere() -> None:
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), (document.name, target)
+
+
+def test_the_example_with_the_verifier_refuses_and_lets_in(server: RunningServer) -> None:
+    """The program of the how-to lets in a living key and its token, and refuses everything else at once."""
+    program = example("Verify in your own process", server)
+    with running_app(program["app"]) as url, httpx.Client(base_url=url) as client:
+        key = new_key(server)
+        token = httpx.post(f"{server.url}/bim/apikey/authenticate", json={"apikey": key}).json()["token"]
+        for _ in range(2):
+            for credential in (key, f"Bearer {key}", token, f"Bearer {token}"):
+                answer = client.get("/orders", headers={"Authorization": credential})
+                assert (answer.status_code, answer.json()) == (200, {"orders": [], "for": "ada"})
+        assert client.get("/orders").status_code == 401
+        assert client.get("/orders", headers={"Authorization": f"{key}x"}).status_code == 401
+        two = [("Authorization", key), ("Authorization", key)]
+        assert client.get("/orders", headers=two).status_code == 400
+        httpx.delete(
+            f"{server.url}/bim/apikey/{key_id(server, key)}", headers={"Authorization": key}
+        ).raise_for_status()
+        for credential in (key, token):
+            assert client.get("/orders", headers={"Authorization": credential}).status_code == 401
 
 
 def test_the_example_that_asks_keyturn_refuses_and_lets_in(server: RunningServer) -> None:

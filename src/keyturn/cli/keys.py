@@ -2,12 +2,13 @@
 
 import click
 
-from keyturn.cli.options import LifetimeType, database_option, opened_services, read_stdin
+from keyturn.cli.options import LifetimeType, NetworkType, database_option, opened_services, read_stdin
 from keyturn.cli.tables import print_table
 from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.core.sources import Network
 from keyturn.core.times import readable_time
 from keyturn.services.audit import COMMAND_LINE
-from keyturn.services.keys import Lifetime
+from keyturn.services.keys import USES_DAYS, Lifetime
 
 
 @click.group()
@@ -26,12 +27,27 @@ expires_option = click.option(
 @user_option
 @name_option
 @expires_option
+@click.option(
+    "--allow-from",
+    "sources",
+    type=NetworkType(),
+    multiple=True,
+    help="A network that the key may be used from, like 192.0.2.0/24; can be given several times.",
+)
 @database_option
-def add(userid: str, name: str | None, expires: Lifetime | None, database: str | None) -> None:
+def add(
+    userid: str,
+    name: str | None,
+    expires: Lifetime | None,
+    sources: tuple[Network, ...],
+    database: str | None,
+) -> None:
     """Make a key, and print it and nothing else. It cannot be shown again."""
     with opened_services(database) as services:
         user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
-        created = services.keys.create_for(user.user_id, COMMAND_LINE, name=name, lifetime=expires)
+        created = services.keys.create_for(
+            user.user_id, COMMAND_LINE, name=name, lifetime=expires, sources=sources
+        )
     click.echo(created.secret)
 
 
@@ -40,9 +56,10 @@ def add(userid: str, name: str | None, expires: Lifetime | None, database: str |
 @database_option
 def list_keys(userid: str, database: str | None) -> None:
     """List the keys of a user, without their secrets."""
-    columns = ("id", "key", "name", "made", "expires", "last used", "state")
+    columns = ("id", "key", "name", "made", "expires", "last used", f"uses, {USES_DAYS} days", "state")
     with opened_services(database) as services:
         user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
+        uses = services.keys.count_uses(user.user_id)
         rows = [
             (
                 str(record.key_id),
@@ -51,6 +68,7 @@ def list_keys(userid: str, database: str | None) -> None:
                 readable_time(record.created_at),
                 readable_time(record.expires_at) if record.expires_at else "never",
                 readable_time(record.last_use.at) if record.last_use else "never",
+                f"{uses.get(record.key_id, 0):,}",
                 record.state(services.system.now()).value,
             )
             for record in services.keys.list_of(user.user_id)

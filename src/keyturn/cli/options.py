@@ -5,13 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from keyturn.composition import Services, open_services
+from keyturn.core.sources import Network, read_network
 from keyturn.errors import InvalidInput
 from keyturn.services.keys import Lifetime
 from keyturn.settings import read_settings
@@ -104,3 +105,16 @@ class LifetimeType(click.ParamType[Lifetime, Any]):
             return Lifetime(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1))
         except OverflowError:
             self.fail("give an earlier date, or never.", param, ctx)
+
+
+class NetworkType(click.ParamType[Network, Any]):
+    """`192.0.2.0/24`, `2001:db8::/32`, or one address."""
+
+    name = "NETWORK"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Network:
+        """Read the network."""
+        try:
+            return read_network(value) if isinstance(value, str) else cast(Network, value)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)

@@ -2,12 +2,21 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
 from keyturn.core.principal import Principal
-from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
+from keyturn.core.records import (
+    Actor,
+    ApiKeyRecord,
+    AuditAction,
+    AuditEntry,
+    KeyForVerification,
+    is_id,
+)
+from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.audit import Origin, actor_of
 from keyturn.services.text import checked_text
@@ -18,6 +27,7 @@ from keyturn.system import System
 
 NAME_MAX_CHARACTERS = 254
 IDEMPOTENCY_KEY_MAX_CHARACTERS = 200
+USES_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,29 @@ class CreatedKey:
 
     record: ApiKeyRecord
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """When a new key begins and ends, and what it is narrowed to: None for nothing."""
+
+    created_at: datetime
+    expires_at: datetime | None
+    scopes: tuple[str, ...] | None = None
+    sources: tuple[str, ...] | None = None
+
+
+def _within(limits: _Limits, principal: Principal, maker: KeyForVerification | None) -> _Limits:
+    """Hold the limits of a new key within those of the key it is made with."""
+    if maker is None:
+        raise NotFound
+    ends = [end for end in (limits.expires_at, maker.expires_at) if end is not None]
+    return replace(
+        limits,
+        expires_at=min(ends, default=None),
+        scopes=None if principal.scopes is None else tuple(sorted(principal.scopes)),
+        sources=None if maker.sources is None else tuple(map(str, maker.sources)),
+    )
 
 
 class Keys:
@@ -68,18 +101,15 @@ class Keys:
     ) -> CreatedKey:
         """Make a key for the caller. Without `lifetime` it lives for the installation's default.
 
-        A key that is made with another key ends no later than that one, so that nobody makes a short-lived
-        key live on. With the `idempotency_key` of an earlier call the same key gets a new secret, in
+        A key that is made with another key ends no later, does no more, and works from nowhere else than
+        that one (A3). With the `idempotency_key` of an earlier call the same key gets a new secret, in
         place of the one whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
         """
-        now = self._system.now()
-        expires_at = self._expiry(lifetime, now)
+        limits = self._limits(lifetime)
         if principal.key_id is not None:
-            maker = self._store.api_keys.find_for_token(principal.key_id)
-            if maker is not None and maker.expires_at is not None:
-                expires_at = min(expires_at or maker.expires_at, maker.expires_at)
+            limits = _within(limits, principal, self._store.api_keys.find_for_token(principal.key_id))
         actor = actor_of(principal, origin)
-        key, secret = self._new_key(principal.user_id, name, now, expires_at, idempotency_key)
+        key, secret = self._new_key(principal.user_id, name, limits, idempotency_key)
         try:
             return self._add(key, secret, actor)
         except Conflict:
@@ -92,11 +122,19 @@ class Keys:
         return CreatedKey(replaced, secret)
 
     def create_for(
-        self, user_id: int, actor: Actor, *, name: str | None, lifetime: Lifetime | None
+        self,
+        user_id: int,
+        actor: Actor,
+        *,
+        name: str | None,
+        lifetime: Lifetime | None,
+        sources: Sequence[Network] = (),
     ) -> CreatedKey:
-        """Make a key for any user: for the command line."""
-        now = self._system.now()
-        return self._add(*self._new_key(user_id, name, now, self._expiry(lifetime, now), None), actor)
+        """Make a key for any user, perhaps for some networks alone: for the command line."""
+        limits = self._limits(lifetime)
+        if sources:
+            limits = replace(limits, sources=tuple(map(str, sources)))
+        return self._add(*self._new_key(user_id, name, limits, None), actor)
 
     def import_foreign(
         self, user_id: int, actor: Actor, *, text: str, name: str | None, lifetime: Lifetime | None
@@ -106,13 +144,17 @@ class Keys:
             new = self._format.import_foreign_key(text)
         except ValueError as error:
             raise InvalidInput("apikey", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
-        now = self._system.now()
-        key = self._key_to_add(user_id, new, name, now, self._expiry(lifetime, now), None)
+        key = self._key_to_add(user_id, new, name, self._limits(lifetime), None)
         audit = self._audit(AuditAction.API_KEY_IMPORTED, actor, key)
         try:
             return self._store.api_keys.add(key, audit)
         except Conflict:
             raise InvalidInput("apikey", "This key was imported already.") from None
+
+    def count_uses(self, user_id: int) -> dict[int, int]:
+        """Return how often each of a user's keys was used in the last `USES_DAYS` days, as written so far."""
+        since = self._system.now() - timedelta(days=USES_DAYS)
+        return self._store.api_keys.count_uses(user_id, since_hour=int(since.timestamp()) // 3600)
 
     def list_own(self, principal: Principal) -> list[ApiKeyRecord]:
         """Return the caller's keys, the newest first, with their last use up to this moment."""
@@ -148,6 +190,10 @@ class Keys:
         audit = AuditEntry(now, AuditAction.API_KEY_DELETED, actor, "APIKEY", str(key_id))
         return self._store.api_keys.revoke(key_id, user_id, now, audit)
 
+    def _limits(self, lifetime: Lifetime | None) -> _Limits:
+        now = self._system.now()
+        return _Limits(now, self._expiry(lifetime, now))
+
     def _expiry(self, lifetime: Lifetime | None, now: datetime) -> datetime | None:
         if lifetime is None:
             return now + self._default_life
@@ -158,16 +204,11 @@ class Keys:
         return lifetime.expires_at
 
     def _new_key(
-        self,
-        user_id: int,
-        name: str | None,
-        now: datetime,
-        expires_at: datetime | None,
-        idempotency_key: str | None,
+        self, user_id: int, name: str | None, limits: _Limits, idempotency_key: str | None
     ) -> tuple[KeyToAdd, str]:
         """Draw a key; return what is stored of it, and its secret."""
         new = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
-        return self._key_to_add(user_id, new, name, now, expires_at, idempotency_key), new.text
+        return self._key_to_add(user_id, new, name, limits, idempotency_key), new.text
 
     def _add(self, key: KeyToAdd, secret: str, actor: Actor) -> CreatedKey:
         audit = self._audit(AuditAction.API_KEY_CREATED, actor, key)
@@ -178,8 +219,7 @@ class Keys:
         user_id: int,
         new: core.NewApiKey,
         name: str | None,
-        now: datetime,
-        expires_at: datetime | None,
+        limits: _Limits,
         idempotency_key: str | None,
     ) -> KeyToAdd:
         if idempotency_key is not None and not 0 < len(idempotency_key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS:
@@ -191,8 +231,10 @@ class Keys:
             digest=new.digest,
             masked=core.mask(self._format.prefix, new.public_id, new.last_characters),
             name=self._checked_name(name),
-            created_at=now,
-            expires_at=expires_at,
+            created_at=limits.created_at,
+            expires_at=limits.expires_at,
+            scopes=limits.scopes,
+            sources=limits.sources,
             # Its digest: what a client sends here by mistake could be a key.
             idempotency_key=None
             if idempotency_key is None
@@ -207,7 +249,13 @@ class Keys:
             actor,
             "APIKEY",
             None,
-            details={"name": key.name, "userId": key.user_id, "expires": expires},
+            details={
+                "name": key.name,
+                "userId": key.user_id,
+                "expires": expires,
+                **({} if key.scopes is None else {"scopes": key.scopes}),
+                **({} if key.sources is None else {"sources": key.sources}),
+            },
         )
 
     def _with_latest_use(self, record: ApiKeyRecord) -> ApiKeyRecord:

@@ -44,7 +44,9 @@ class KeyToAdd:
     expires_at: datetime | None
     idempotency_key: str | None = None
     """Given by the caller so that a retry finds the key that the first try made; one per user."""
-    sources: list[str] | None = None
+    scopes: tuple[str, ...] | None = None
+    """None for a key that may do whatever its owner may."""
+    sources: tuple[str, ...] | None = None
     """The networks that the key may be used from; None for anywhere."""
 
 

@@ -50,6 +50,7 @@ OPEN_API_ROUTES = (
     system.openapi,
 )
 PROTECTED_API_ROUTES = (
+    authentication.verify,
     keys.create_key,
     keys.list_keys,
     keys.delete_key,

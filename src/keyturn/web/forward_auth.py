@@ -17,6 +17,14 @@ from urllib.parse import quote
 from keyturn.core.principal import Principal
 
 PATH = "/verify"
+IDENTITY_HEADERS = (
+    b"keyturn-user",
+    b"keyturn-key-id",
+    b"keyturn-scopes",
+    b"keyturn-permissions",
+    b"keyturn-auth-method",
+    b"remote-user",
+)
 SCOPE_PARAMETER = "scope"
 EMPTY_BODY = {"type": "http.response.body", "body": b""}
 
@@ -26,14 +34,15 @@ _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%"
 def identity_headers(principal: Principal) -> list[tuple[bytes, bytes]]:
     """Return all identity headers of this caller."""
     userid = quote(principal.userid, safe=_PRINTABLE).encode("ascii")
-    return [
-        (b"keyturn-user", userid),
-        (b"keyturn-key-id", b"" if principal.key_id is None else b"%d" % principal.key_id),
-        (b"keyturn-scopes", _words(principal.scopes or ())),
-        (b"keyturn-permissions", _words(principal.permissions)),
-        (b"keyturn-auth-method", principal.method.value.encode("ascii")),
-        (b"remote-user", userid),
-    ]
+    values = (
+        userid,
+        b"" if principal.key_id is None else b"%d" % principal.key_id,
+        _words(principal.scopes or ()),
+        _words(principal.permissions),
+        principal.method.value.encode("ascii"),
+        userid,
+    )
+    return list(zip(IDENTITY_HEADERS, values, strict=True))
 
 
 def answer_to(principal: Principal) -> dict[str, Any]:

@@ -44,6 +44,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin to wait for the rest of a header."""
         super().on_message_begin()
+        self._unset_keepalive_if_required()  # Set by an answer that was given in the middle of what arrived.
         if self._header_timer is None:
             self._begin_waiting()
 

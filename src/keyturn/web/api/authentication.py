@@ -5,15 +5,18 @@ from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from litestar import post
-from litestar.params import FromPath, RawBody
+from litestar import Response, get, post
+from litestar.datastructures import ResponseHeader
+from litestar.params import FromPath, QueryParameter, RawBody
 
 from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
+from keyturn.core.scopes import check_scopes
 from keyturn.core.times import wire_time
 from keyturn.errors import CredentialRefused, InvalidInput, MalformedRequest, Reason
 from keyturn.services.audit import Origin
 from keyturn.services.exchange import Exchange
 from keyturn.services.tokens import IssuedToken
+from keyturn.web import forward_auth
 from keyturn.web.api.bodies import FORM, media_type, read_form, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import TokenView
@@ -53,6 +56,32 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
     The token works wherever the key does, until `tokenExpiration` or until the key is revoked.
     """
     return answer_exchange(call.services.exchange, request.scope["headers"], body, call.origin)
+
+
+@get(
+    "/verify",
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+    response_headers=[
+        ResponseHeader(
+            name=name.decode().title(), description="Always there, perhaps empty.", documentation_only=True
+        )
+        for name in forward_auth.IDENTITY_HEADERS
+    ],
+    tags=["Authentication"],
+    summary="Say who calls, in headers: for gateways",
+)
+@brief_read
+def verify(
+    call: InjectedCall,
+    needed: Annotated[str, QueryParameter(name="scope", max_length=1000)] = "",
+) -> Response[None]:
+    """Answer an empty body and all identity headers. With `scope`, the credential must cover all of them.
+
+    The gate answers this itself, with the same functions: the route is there for its description.
+    """
+    check_scopes(call.principal, needed.split())
+    headers = {name.decode(): value.decode() for name, value in forward_auth.identity_headers(call.principal)}
+    return Response(None, headers=headers)
 
 
 @post(

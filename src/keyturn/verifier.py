@@ -5,7 +5,9 @@ server itself, and needs no root key: it cannot issue anything.
 """
 
 import asyncio
-from collections.abc import Iterable
+import os
+import weakref
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -51,9 +53,13 @@ class Verifier:
         self._verification = open_verification(
             database, max_staleness_seconds=max_staleness_seconds, failures_per_minute=failures_per_minute
         )
-        self._recognise = self._verification.authenticator.recognise
+        self._recognise: Callable[[bytes], KnownCredential | None] = (
+            self._verification.authenticator.recognise
+        )
         self._timestamp = self._verification.system.timestamp
         self._verification.start()
+        itself = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _end_in_child(itself()))
 
     def verify(
         self, authorization: str | bytes | None, *, source: str | None = None, scopes: Iterable[str] = ()
@@ -116,6 +122,16 @@ class Verifier:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _end_in_child(verifier: Verifier | None) -> None:
+    """Make the copy that a fork made refuse to work: its threads and connections are the parent's."""
+    if verifier is not None:
+        verifier._recognise = _refuse_in_child  # noqa: SLF001 - the class's other half
+
+
+def _refuse_in_child(_value: bytes) -> None:
+    raise CannotStart("This verifier was opened before the process forked: open one in the child instead.")
 
 
 def _as_bytes(authorization: str | bytes | None) -> bytes:

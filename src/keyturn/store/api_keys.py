@@ -83,7 +83,7 @@ class ApiKeys:
         values = {name: getattr(key, name) for name in KeyToAdd.__slots__}
         try:
             with self._database.change() as change:
-                row = change.connection.execute(insert(api_key).values(values).returning(*_RECORD)).one()
+                row = change.connection.execute(_ADD, values).one()
                 change.record(audit, target_id=row.id)
         except IntegrityError:
             raise Conflict("This key exists already.") from None
@@ -210,6 +210,9 @@ _RECORD = tuple(
         "last_used_agent",
     )
 )
+
+
+_ADD = insert(api_key).returning(*_RECORD)
 
 
 def _record(row: Row[Any]) -> ApiKeyRecord:

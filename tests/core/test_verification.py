@@ -17,6 +17,7 @@ from keyturn.core.records import (
     SessionKind,
     SessionLimits,
 )
+from keyturn.core.sources import read_network
 from keyturn.core.verification import (
     check_api_key,
     check_session,
@@ -400,3 +401,80 @@ def test_a_session_token_is_never_wider_than_it_says() -> None:
     """T15: a token for a password that names scopes opens those, not all that its owner may."""
     principal = principal_of_session_token(with_scope(SESSION_CLAIMS, "read"), SESSION)
     assert principal.scopes == frozenset({"read"})
+
+
+def passes_from(sources: list[str] | None, source: str | None) -> bool:
+    """Return whether a key that is bound to these networks passes from there; a refusal says no other why."""
+    bound = replace(KEY, sources=None if sources is None else tuple(map(read_network, sources)))
+    try:
+        return check_api_key(bound, now=NOW, source=source) is bound
+    except CredentialRefused as refused:
+        told = (refused.reason, refused.key_id, refused.secret_matched)
+        return told != (Reason.SOURCE, 42, True)
+
+
+@pytest.mark.parametrize(
+    ("network", "inside", "outside"),
+    [
+        ("192.0.2.0/24", ["192.0.2.0", "192.0.2.255"], ["192.0.1.255", "192.0.3.0"]),
+        ("192.0.2.64/26", ["192.0.2.64", "192.0.2.127"], ["192.0.2.63", "192.0.2.128"]),
+        ("192.0.2.6/31", ["192.0.2.6", "192.0.2.7"], ["192.0.2.5", "192.0.2.8"]),
+        ("192.0.2.7/32", ["192.0.2.7"], ["192.0.2.6", "192.0.2.8"]),
+        ("0.0.0.0/1", ["0.0.0.0", "127.255.255.255"], ["128.0.0.0", "255.255.255.255"]),
+        ("0.0.0.0/0", ["0.0.0.0", "255.255.255.255"], ["::", "::1"]),
+        (
+            "2001:db8::/32",
+            ["2001:db8::", "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"],
+            ["2001:db7:ffff:ffff:ffff:ffff:ffff:ffff", "2001:db9::"],
+        ),
+        ("2001:db8::7/128", ["2001:db8::7"], ["2001:db8::6", "2001:db8::8"]),
+        ("::/0", ["::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"], ["0.0.0.0", "::ffff:192.0.2.1"]),
+    ],
+)
+def test_a_bound_key_passes_exactly_from_its_network(
+    network: str, inside: list[str], outside: list[str]
+) -> None:
+    """The first and the last address of a network may use the key; the ones before and after may not."""
+    assert [source for source in inside if not passes_from([network], source)] == []
+    assert [source for source in outside if passes_from([network], source)] == []
+
+
+def test_an_address_is_the_same_in_other_clothes() -> None:
+    """An IPv4 address that a dual socket shows as IPv6 is inside the network of IPv4."""
+    assert passes_from(["192.0.2.0/24"], "::ffff:192.0.2.255")
+    assert passes_from(["192.0.2.0/24"], "::ffff:c000:2ff")
+    assert not passes_from(["192.0.2.0/24"], "::ffff:192.0.3.0")
+    assert not passes_from(["192.0.2.0/24"], "::192.0.2.1")
+
+
+def test_one_of_several_networks_is_enough() -> None:
+    """A key that is bound to several networks passes from each of them, and from nowhere between."""
+    networks = ["192.0.2.0/25", "198.51.100.0/24", "2001:db8::/32"]
+    assert all(passes_from(networks, at) for at in ("192.0.2.127", "198.51.100.0", "2001:db8::1"))
+    assert not any(passes_from(networks, at) for at in ("192.0.2.128", "198.51.99.255", "2001:db9::1"))
+
+
+@pytest.mark.parametrize("source", [None, "", "unknown", "localhost", "a socket", "192.0.2", "fe80::1%eth0"])
+def test_an_unknown_source_is_in_no_network(source: str | None) -> None:
+    """A bound key is refused from where nobody knows, even if bound to everywhere; an unbound one is not."""
+    assert not passes_from(["0.0.0.0/0", "::/0"], source)
+    assert passes_from(None, source)
+
+
+def test_a_key_bound_to_no_network_passes_from_nowhere() -> None:
+    """An empty list of networks is not the same as none."""
+    assert not passes_from([], "192.0.2.1")
+
+
+def test_a_source_excuses_nothing() -> None:
+    """From inside its networks a revoked, expired or disabled key is refused for what it is."""
+    bound = replace(KEY, sources=(read_network("192.0.2.0/24"),))
+    for record, reason in (
+        (replace(bound, revoked_at=NOW), Reason.REVOKED),
+        (replace(bound, expires_at=NOW), Reason.EXPIRED),
+        (replace(bound, owner=replace(OWNER, is_disabled=True)), Reason.OWNER_DISABLED),
+    ):
+        for source in ("192.0.2.1", "198.51.100.1", None):
+            with pytest.raises(CredentialRefused) as refused:
+                check_api_key(record, now=NOW, source=source)
+            assert refused.value.reason is reason

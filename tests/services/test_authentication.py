@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import base64
+import random
+import string
+from datetime import timedelta
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keyturn.composition import Services
+from keyturn.core.api_key import CHECKSUM_LENGTH, RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, StoreUnavailable, TooManyFailures
+from keyturn.services import failures, verification_index
+from keyturn.services.audit import Origin
+from keyturn.services.verification_index import NEGATIVE_SECONDS
 from tests.conftest import PASSPHRASE
+from tests.fakes import Clock
 from tests.services.people import HERE, actions, add_person, caller, change_behind
+from tests.services.statements import statements
 from tests.statements import statements_of
 
 
@@ -101,3 +112,105 @@ def test_one_person_s_token_names_one_person(services: Services, key: str) -> No
 
     with pytest.raises(CredentialRefused):
         caller(services, token)
+
+
+# Ten thousand of each
+
+
+GUESSES = 10_000
+BOUND = 200
+
+
+def guess(chance: random.Random, kind: str) -> bytes:
+    """Draw a credential that nobody was ever given."""
+    made = ApiKeyFormat().make_api_key(chance.randbytes(RANDOM_BYTES)).text
+    match kind:
+        case "unknown key":
+            return made.encode()
+        case "wrong checksum":
+            tail = "".join(chance.choices(string.ascii_letters + string.digits, k=CHECKSUM_LENGTH))
+            return (made[:-CHECKSUM_LENGTH] + tail).encode()
+        case "foreign":
+            return chance.randbytes(chance.randint(10, 64)).hex().encode()
+        case "token":
+            parts = [base64.urlsafe_b64encode(chance.randbytes(60)).rstrip(b"=") for _ in range(3)]
+            return b"Bearer " + b".".join(parts)
+        case "cut key":
+            return made[: chance.randrange(len(made))].encode()
+        case _:
+            return chance.randbytes(chance.randint(0, 200))
+
+
+def is_refused(services: Services, value: bytes, origin: Origin) -> bool:
+    """Return whether the answer is a refusal; only a key that looks foreign may be nobody's at all."""
+    try:
+        return services.authenticator.authenticate([value], origin) is None
+    except (CredentialRefused, TooManyFailures):
+        return True
+
+
+def test_ten_thousand_wrong_checksums_ask_nothing(services: Services, key: str) -> None:
+    """Of 10,000 random keys with a random checksum none leads to a question to the database (K3)."""
+    caller(services, key)
+    chance = random.Random(1)
+    with statements(services) as asked:
+        for _ in range(GUESSES):
+            value = guess(chance, "wrong checksum")
+            assert is_refused(services, value, Origin(address=f"192.0.2.{chance.randrange(256)}"))
+
+    assert asked == []
+
+
+def test_guesses_take_no_memory(services: Services, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many guesses come from however many places, what is kept of them is bounded (R6, Q3)."""
+    monkeypatch.setattr(verification_index, "MAX_NEGATIVES", BOUND)
+    monkeypatch.setattr(failures, "MAX_SOURCES", BOUND)
+    authenticator = services.authenticator
+    index, noted = authenticator._index, services.usage._noted
+    caller(services, key)
+    before = len(index.entries), len(noted), len(services.usage._known)
+    chance = random.Random(2)
+    kinds = ("unknown key", "foreign", *("wrong checksum", "token", "cut key", "bytes") * 2)
+    largest = [0, 0]
+    for number in range(GUESSES):
+        origin = Origin(
+            address=f"2001:db8:{number % 4000:x}::1", user_agent=str(number), via=f"GET /{number}"
+        )
+        assert is_refused(services, guess(chance, chance.choice(kinds)), origin)
+        sizes = len(index._negatives), len(authenticator._failures._empty_at)
+        largest = [max(pair) for pair in zip(largest, sizes, strict=True)]
+
+    assert largest == [BOUND, BOUND]
+    assert (len(index.entries), len(noted), len(services.usage._known)) == before
+    with statements(services) as asked:
+        caller(services, key)
+    assert asked == [], "what is good is still remembered"
+
+
+def test_a_guess_is_asked_for_once(services: Services, clock: Clock) -> None:
+    """The same unknown key is not looked up again for some seconds, and then it is (R6)."""
+    value = guess(random.Random(3), "unknown key")
+    questions = []
+    for _ in range(3):
+        assert is_refused(services, value, Origin())
+    for pause in (NEGATIVE_SECONDS - 0.125, 0.125):
+        clock.advance(timedelta(seconds=pause))
+        services.verification.freshness._look(is_asked=False)
+        with statements(services) as asked:
+            assert is_refused(services, value, Origin())
+        questions.append(len(asked) > 0)
+
+    assert questions == [False, True]
+
+
+def test_remembered_credentials_are_bounded(
+    services: Services, bob: Principal, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many good tokens are used, the number that is remembered is bounded, and each of them works."""
+    index = services.authenticator._index
+    monkeypatch.setattr(index, "_max_entries", 20)
+    tokens = [services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token for _ in range(60)]
+    for token in tokens * 2:
+        assert caller(services, token).user_id == bob.user_id
+        assert len(index.entries) <= 20
+        assert len(services.usage._known) == 1

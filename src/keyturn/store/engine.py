@@ -16,15 +16,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from keyturn.errors import CannotStart
+from keyturn.store.postgresql import open_postgresql
 
 SQLITE_MIN_VERSION = (3, 51, 3)
 SQLITE_BUSY_TIMEOUT_MS = 10_000
 WAL_ATTEMPTS = 100
 WAL_PAUSE_SECONDS = 0.05
 POSTGRESQL_MIN_VERSION = 140_000
-CONNECT_TIMEOUT_SECONDS = 5
-STATEMENT_TIMEOUT_MS = 10_000
-POOL_SIZE = 20
+SQLITE_CONNECTIONS = 20
 
 WRITES = "keyturn_writes"
 """The execution option of a transaction that will write: SQLite then takes its lock at once (D3)."""
@@ -43,7 +42,7 @@ def open_engine(database: str) -> Engine:
         case "sqlite":
             engine = _open_sqlite(url)
         case "postgresql" | "postgres":
-            engine = _open_postgresql(url)
+            engine = open_postgresql(url)
         case _:
             raise CannotStart(_WRONG_URL)
     try:
@@ -102,7 +101,7 @@ def _open_sqlite(url: URL) -> Engine:
         path.touch(mode=0o600)
     except OSError as error:
         raise CannotStart(f"The database file {path} cannot be made: {error.strerror}.") from error
-    return _sqlite_engine(url.database, connections=POOL_SIZE)
+    return _sqlite_engine(url.database, connections=SQLITE_CONNECTIONS)
 
 
 def _sqlite_engine(path: str, *, connections: int) -> Engine:
@@ -152,23 +151,6 @@ def _enter_wal_mode(connection: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     writes = connection.get_execution_options().get(WRITES, False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _open_postgresql(url: URL) -> Engine:
-    return create_engine(
-        url.set(drivername="postgresql+psycopg"),
-        hide_parameters=True,
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=CONNECT_TIMEOUT_SECONDS,
-        pool_pre_ping=True,
-        connect_args={
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "target_session_attrs": "read-write",
-            "application_name": "keyturn",
-            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={STATEMENT_TIMEOUT_MS}",
-        },
-    )
 
 
 def _check_durability(connection: Connection) -> None:

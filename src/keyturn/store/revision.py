@@ -15,7 +15,6 @@ they would hear from the database within the second: it is counted up after each
 """
 
 import fcntl
-import hashlib
 import mmap
 import os
 import threading
@@ -23,7 +22,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart
 from keyturn.settings import data_directory
@@ -138,11 +138,22 @@ class ChangeCounter:
 
 
 def counter_of(engine: Engine) -> ChangeCounter:
-    """Return the counter of a database: beside an SQLite file, else among this user's data."""
-    url = engine.url
+    """Return the counter of a database, the same one by whatever name the database was opened.
+
+    It is beside an SQLite file, else among this user's data.
+    """
     if engine.dialect.name == "sqlite":
-        # The file itself, by whatever name it was opened.
-        return ChangeCounter(Path(f"{Path(str(url.database)).resolve()}-changes"), one_writer=True)
-    place = f"{url.host}\n{url.port}\n{url.database}\n{url.query.get('host')}\n{url.query.get('port')}"
-    name = hashlib.sha256(place.encode()).hexdigest()[:32]
-    return ChangeCounter(data_directory() / f"{name}-changes", one_writer=False)
+        file = Path(str(engine.url.database)).resolve()
+        return ChangeCounter(file.with_name(f"{file.name}-changes"), one_writer=True)
+    try:
+        with engine.connect() as connection:
+            cluster, database = connection.execute(_POSTGRESQL_DATABASE).one()
+    except DBAPIError as error:
+        raise CannotStart("The database stopped answering during the start: try again.") from error
+    return ChangeCounter(data_directory() / f"postgresql-{cluster}-{database}-changes", one_writer=False)
+
+
+_POSTGRESQL_DATABASE = text(
+    "SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " FROM pg_control_system()"
+)

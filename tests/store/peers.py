@@ -1,0 +1,201 @@
+"""A process beside the test's own, which counts, changes and dies as it is told: a JSON line for each order.
+
+The process opens no database itself. What does is forked from it, so that it starts at once and may die.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keyturn.core.records import AuditAction
+from keyturn.errors import CannotStart
+from keyturn.store import Store, open_engine
+from keyturn.store.revision import ChangeCounter
+from tests.store.rows import NOW, an_entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+NOBODY = 65534
+_PROJECT = Path(__file__).parents[2]
+
+
+class Peer:
+    """Gives orders to the process: `peer.settled(path)` is `settled` below, over there."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=_PROJECT,
+            text=True,
+        )
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def order(*arguments: object) -> Any:
+            self.tell(name, *arguments)
+            return self.hear()
+
+        return order
+
+    def tell(self, name: str, *arguments: object) -> None:
+        """Give an order without waiting for its outcome, which `hear` returns."""
+        assert self._process.stdin is not None
+        print(json.dumps([name, *arguments], default=str), file=self._process.stdin, flush=True)
+
+    def hear(self) -> Any:
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class DyingCounter(ChangeCounter):
+    """Ends its process, as a power cut or the kernel would, at one point of the first commit."""
+
+    point = ""
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        self._die_at("before it is told of")
+        with super().committing():
+            self._die_at("before the commit")
+            yield
+            self._die_at("after the commit")
+        self._die_at("after it was told of")
+
+    def _die_at(self, point: str) -> None:
+        if point == self.point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+POINTS = ("before it is told of", "before the commit", "after the commit", "after it was told of")
+
+
+class Orders:
+    """What the process can do."""
+
+    def __init__(self) -> None:
+        self._counters: dict[str, ChangeCounter] = {}
+        self._held = ExitStack()
+
+    def settled(self, path: str) -> int:
+        return self._counter(path).settled()
+
+    def hold(self, path: str) -> int:
+        """Begin to commit, and stay at that; return the number."""
+        counter = self._counter(path)
+        self._held.enter_context(counter.committing())
+        return counter.cell[0]
+
+    def release(self) -> None:
+        self._held.close()
+
+    def count(self, path: str, threads: int, times: int) -> None:
+        """Count from several threads, each of which reads too."""
+        counter = self._counter(path)
+        count_at_once(counter, threads, times)
+
+    def revoke(self, database: str, user_id: int, key_ids: list[int], point: str, acks: str) -> int:
+        """Revoke keys in a new process, which dies at a point of the first; return its id.
+
+        With no point it goes on to the end. Each acknowledged id is written to the file `acks`.
+        """
+
+        def act() -> None:
+            store = Store(open_engine(database))
+            DyingCounter.point = point
+            dying = DyingCounter(store.counter._path, one_writer=True)
+            store._database.counter = dying
+            with Path(acks).open("a") as told:
+                for key_id in key_ids:
+                    revoke(store, user_id, key_id)
+                    print(key_id, file=told, flush=True)
+
+        return self._fork(act)
+
+    def died(self, process: int) -> int:
+        """Wait for the end of a process; return the signal that ended it, 0 for none."""
+        _, status = os.waitpid(process, 0)
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
+
+    def refused_to_a_stranger(self, folder: str, name: str) -> str | None:
+        """Open a counter as a user who may not write there; return what that says."""
+        reading, writing = os.pipe()
+
+        def act() -> None:
+            os.chdir(folder)
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(NOBODY)
+                os.setuid(NOBODY)
+            try:
+                ChangeCounter(Path(name), one_writer=True)
+            except CannotStart as error:
+                os.write(writing, str(error).encode())
+
+        process = self._fork(act)
+        os.close(writing)
+        with os.fdopen(reading) as said:
+            text = said.read()
+        os.waitpid(process, 0)
+        return text or None
+
+    def _counter(self, path: str) -> ChangeCounter:
+        if path not in self._counters:
+            self._counters[path] = ChangeCounter(Path(path), one_writer=True)
+        return self._counters[path]
+
+    def _fork(self, act: Callable[[], None]) -> int:
+        process = os.fork()
+        if process == 0:
+            try:
+                act()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        return process
+
+
+def revoke(store: Store, user_id: int, key_id: int) -> None:
+    """End a key, as the services do."""
+    audit = an_entry(action=AuditAction.API_KEY_DELETED, target_type="APIKEY", target_id=str(key_id))
+    assert store.api_keys.revoke(key_id, user_id, NOW, audit)
+
+
+def count_at_once(counter: ChangeCounter, threads: int, times: int) -> None:
+    """Count from several threads, each of which reads too."""
+
+    def count() -> None:
+        for _ in range(times):
+            with counter.committing():
+                counter.settled()
+            counter.settled()
+
+    running = [threading.Thread(target=count) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+
+
+def main() -> None:
+    orders = Orders()
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        print(json.dumps(getattr(orders, name)(*arguments)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

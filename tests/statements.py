@@ -1,26 +1,71 @@
-"""What reaches a database."""
+"""What reaches the database, whichever way it goes."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 
 if TYPE_CHECKING:
-    from keyturn.store import Store
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+    from keyturn.composition import Services
 
 
-def statements_of(store: Store) -> list[str]:
-    """Return a list that grows by the text of each statement that the store runs from now on."""
+@contextmanager
+def statements(services: Services) -> Iterator[list[str]]:
+    """Collect every statement that the database is given by these services while the block runs."""
     asked: list[str] = []
-    database = store._database
-    event.listen(database.engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
-    if database._questions is not None:
-        # Its connections are opened anew, each with SQLite's own report of what it runs.
-        database._questions.close()
+    database = services.store._database
+    engines = {id(engine): engine for engine in (database.engine, database._writing)}.values()
+    listening: list[tuple[Any, str, Callable[..., None]]] = []
 
-        def traced(connection: Any, *_: object) -> None:
-            connection.set_trace_callback(asked.append)
+    def listen(engine: Any, name: str, note: Callable[..., None]) -> None:
+        event.listen(engine, name, note)
+        listening.append((engine, name, note))
 
-        event.listen(database.engine, "connect", traced)
-    return asked
+    # SQLite is asked past SQLAlchemy too, on connections of which some are open already.
+    asking = [] if database._questions is None else list(database._questions._opened)
+    traced = [each.connection for each in asking]
+
+    def trace(connection: Any, _record: object) -> None:
+        connection.set_trace_callback(asked.append)
+        traced.append(connection)
+
+    for connection in traced:
+        connection.set_trace_callback(asked.append)
+    for engine in engines:
+        listen(engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
+        if database._questions is not None:
+            listen(engine, "connect", trace)
+    try:
+        yield asked
+    finally:
+        for engine, name, note in listening:
+            event.remove(engine, name, note)
+        for connection in traced:
+            connection.set_trace_callback(None)
+
+
+@contextmanager
+def overtaken(
+    services: Services, table: str, change: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[str]]:
+    """Let `change` happen right after the database has answered the next question about `table`."""
+    happened: list[str] = []
+    database = services.store._database
+    ask = database.ask
+
+    def ask_and_be_overtaken(question: Any, **parameters: Any) -> Any:
+        rows = ask(question, **parameters)
+        if f"FROM {table}" in question.sql and not happened:
+            happened.append(question.sql)
+            change()
+        return rows
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "ask", ask_and_be_overtaken)
+        yield happened

@@ -23,7 +23,7 @@ from keyturn.services.lookup import Lookup
 from keyturn.services.passwords import ARGON2ID, Passwords
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.sessions import Sessions
-from keyturn.services.tokens import TokenIssuer
+from keyturn.services.tokens import TokenIssuer, TokenRevocation
 from keyturn.services.usage import Usage
 from keyturn.services.vault import Vault, read_root_key
 from keyturn.services.verification_index import VerificationIndex
@@ -70,6 +70,7 @@ class Services:
     usage: Usage
     authenticator: Authenticator
     exchange: Exchange
+    revocation: TokenRevocation
     keys: Keys
     logins: Logins
     accounts: Accounts
@@ -229,6 +230,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         usage=verification.usage,
         authenticator=verification.authenticator,
         exchange=Exchange(verification.authenticator, issuer, key_format),
+        revocation=TokenRevocation(store, _token_format(told), ring, system),
         keys=Keys(
             store,
             key_format=key_format,

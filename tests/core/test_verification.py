@@ -21,6 +21,7 @@ from keyturn.core.sources import read_network
 from keyturn.core.verification import (
     check_api_key,
     check_session,
+    first_iat,
     principal_of_key,
     principal_of_key_token,
     principal_of_session,
@@ -478,3 +479,34 @@ def test_a_source_excuses_nothing() -> None:
             with pytest.raises(CredentialRefused) as refused:
                 check_api_key(record, now=NOW, source=source)
             assert refused.value.reason is reason
+
+
+# Tokens by when they were issued
+
+
+@pytest.mark.parametrize(("milliseconds", "lives"), [(0, False), (1, False), (999, False), (-1, True)])
+@pytest.mark.parametrize("rule", ["key", "owner"])
+def test_a_token_from_before_the_rule_is_dead(milliseconds: int, lives: bool, rule: str) -> None:
+    """A token lives if it was issued at or after the whole second that follows the rule (R8)."""
+    moment = datetime.fromtimestamp(CLAIMS.iat, UTC) + timedelta(milliseconds=milliseconds)
+    record = (
+        replace(KEY, tokens_not_before=moment)
+        if rule == "key"
+        else replace(KEY, owner=replace(OWNER, tokens_not_before=moment))
+    )
+    assert (CLAIMS.iat >= first_iat(record)) is lives
+    if lives:
+        assert principal_of_key_token(CLAIMS, record).key_id == KEY.key_id
+    else:
+        with pytest.raises(CredentialRefused) as refused:
+            principal_of_key_token(CLAIMS, record)
+        assert refused.value.reason is Reason.REVOKED
+
+
+def test_of_two_rules_both_hold() -> None:
+    """The later of the rules of key and owner decides, whichever it is."""
+    early, late = NOW, NOW + timedelta(seconds=90)
+    for of_key, of_owner in ((early, late), (late, early), (late, None), (None, late)):
+        record = replace(KEY, tokens_not_before=of_key, owner=replace(OWNER, tokens_not_before=of_owner))
+        assert first_iat(record) == int(late.timestamp()) + 1
+    assert first_iat(KEY) == 0

@@ -21,8 +21,7 @@ from keyturn.services.verification_index import NEGATIVE_SECONDS
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.people import HERE, actions, add_person, caller, change_behind
-from tests.services.statements import statements
-from tests.statements import statements_of
+from tests.statements import statements
 
 
 @pytest.fixture
@@ -63,12 +62,11 @@ def test_any_bytes_are_refused_or_nobody(services: Services, value: bytes) -> No
 
 def test_noise_asks_no_database(services: Services, key: str) -> None:
     """A key whose checksum is wrong is refused without a question to the database (K3)."""
-    asked = statements_of(services.store)
-
-    for place in range(len("kt_"), len(key)):
-        other = "A" if key[place] != "A" else "B"
-        with pytest.raises(CredentialRefused):
-            caller(services, key[:place] + other + key[place + 1 :])
+    with statements(services) as asked:
+        for place in range(len("kt_"), len(key)):
+            other = "A" if key[place] != "A" else "B"
+            with pytest.raises(CredentialRefused):
+                caller(services, key[:place] + other + key[place + 1 :])
 
     assert asked == []
 
@@ -77,11 +75,10 @@ def test_verifying_writes_nothing(services: Services, key: str) -> None:
     """However often a key is verified, no statement but a question reaches the database (A7)."""
     token = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
     before = actions(services)
-    asked = statements_of(services.store)
-
-    for _ in range(5):
-        caller(services, key)
-        caller(services, token)
+    with statements(services) as asked:
+        for _ in range(5):
+            caller(services, key)
+            caller(services, token)
 
     assert {statement.split()[0] for statement in asked} <= {"SELECT", "BEGIN"}
     assert actions(services) == before

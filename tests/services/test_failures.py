@@ -23,7 +23,7 @@ from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.conftest import Opener
 from tests.services.people import HERE, add_person, person
-from tests.services.statements import statements
+from tests.statements import statements
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -212,6 +212,17 @@ def test_sources_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> N
     assert not any(may_ask(budget, f"192.0.2.{number}") for number in range(100, 125))
 
 
+def test_who_fails_again_is_not_forgotten_first(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that goes on failing keeps its place, however long ago it began."""
+    monkeypatch.setattr(module, "MAX_SOURCES", 3)
+    budget = FailureBudget(2, clock.system())
+    for source in ("first", "second", "third", "first", "fourth"):
+        assert note(budget, source) is None
+
+    assert not may_ask(budget, "first")
+    assert list(budget._empty_at) == ["third", "first", "fourth"]
+
+
 @given(sources=st.lists(st.text(max_size=40) | st.ip_addresses().map(str), max_size=50))
 def test_any_text_is_a_source(sources: list[str]) -> None:
     """Whatever stands for an address, counting it never fails."""
@@ -334,7 +345,8 @@ def test_a_source_over_its_budget(limited: Services, bob: Principal) -> None:
         assert told_by_exchange(limited, known.secret, GUESSER) == "accepted"
         assert told_by_exchange(limited, unseen.secret, GUESSER) == "limited"
         assert limited.authenticator.authenticate([], GUESSER) is None
-    assert asked == []
+    # A token of a remembered key is looked for among the revoked: its signature is no guess.
+    assert {statement for statement in asked if "FROM revoked_token" not in statement} == set()
 
     # Everybody else is answered as ever.
     for origin in (OTHER, Origin(address=None)):

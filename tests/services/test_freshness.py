@@ -37,7 +37,7 @@ from tests.services.people import (
     log_in,
     signed_in,
 )
-from tests.services.statements import overtaken, statements
+from tests.statements import overtaken, statements
 from tests.threads import switching_every
 
 STALENESS = 5.0
@@ -265,6 +265,23 @@ PATHS: dict[str, Change] = {
         ),
         key=UNKNOWN,
         exchange=UNKNOWN,
+        key_token=REVOKED,
+    ),
+    "revoke the token of the key": Change(
+        AuditAction.TOKEN_REVOKED,
+        lambda w: w.services.revocation.revoke(w.key_token, COMMAND_LINE),
+        key_token=REVOKED,
+    ),
+    "revoke the token of the login": Change(
+        AuditAction.TOKEN_REVOKED,
+        lambda w: w.services.revocation.revoke(w.login_token, COMMAND_LINE),
+        login_token=REVOKED,
+    ),
+    "sign_out": Change(
+        AuditAction.USER_SIGNED_OUT,
+        lambda w: w.services.accounts.sign_out(COMMAND_LINE, w.userid),
+        key_token=REVOKED,
+        login_token=REVOKED,
     ),
     "disable": Change(
         AuditAction.USER_DISABLED,

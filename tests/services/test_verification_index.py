@@ -187,6 +187,7 @@ def test_what_ended_goes_before_what_is_used() -> None:
     index = VerificationIndex(10)
     for number in range(10):
         remember(index, number, user_id=1 + number % 2)
+    assert all(has(index, number) for number in range(10)), "each is used"
     index.forget([(Subject.USER, 2)], negatives=False)
 
     for number in range(10, 15):

@@ -12,7 +12,7 @@ import pytest
 from keyturn.core.encoding import crc32_base62
 from keyturn.services.audit import COMMAND_LINE, Origin
 from keyturn.web.access import PAGE_PATTERN, is_open
-from tests.statements import statements_of
+from tests.statements import statements
 from tests.web.sites import filled, status_of, statuses_of
 
 if TYPE_CHECKING:
@@ -373,9 +373,8 @@ def test_a_credential_above_8_kib_is_refused(site: Site) -> None:
 
 def test_a_wrong_checksum_costs_no_look_up(site: Site) -> None:
     """Well-shaped strings with a wrong checksum are refused without one question to the database (K3)."""
-    asked = statements_of(site.services.store)
     alphabet = string.ascii_letters + string.digits
-    with site.client() as client:
+    with site.client() as client, statements(site.services) as asked:
         for _ in range(200):
             unchecked = "kt_" + "".join(secrets.choice(alphabet) for _ in range(12)) + "_"
             unchecked += "".join(secrets.choice(alphabet) for _ in range(32))

@@ -16,7 +16,7 @@ from keyturn.core.sources import read_network
 from keyturn.services.audit import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 from tests.services.people import change_behind
-from tests.statements import statements_of
+from tests.statements import statements
 from tests.web.sites import TIMEOUT_SECONDS, status_of, statuses_of
 
 if TYPE_CHECKING:
@@ -342,9 +342,9 @@ def test_one_client_s_failures_lock_nobody_out(open_site: SiteOpener) -> None:
             body = {"apikey": known}
             exchanged = client.post("/apikey/authenticate", json=body, headers=here)
         assert verify(site, f"Bearer {exchanged.json()['token']}", **here).status_code == 200
-        asked = statements_of(site.services.store)
-        assert verify(site, unknown, **here).status_code == 429
-        assert [text for text in asked if "FROM api_key" in text] == []
+        with statements(site.services) as asked:
+            assert verify(site, unknown, **here).status_code == 429
+        assert asked == []
         assert verify(site, elsewhere, **there).status_code == 200
         site.clock.advance(timedelta(minutes=1))
         assert verify(site, unknown, **here).status_code == 200

@@ -81,6 +81,16 @@ def disable(userid: str, *, undo: bool, database: str | None) -> None:
     click.echo(f"{userid} is {state}." if changed else f"{userid} was {state} already.")
 
 
+@user.command("sign-out")
+@click.argument("userid")
+@database_option
+def sign_out(userid: str, *, database: str | None) -> None:
+    """End all sessions and bearer tokens of USERID at once. Their keys go on working."""
+    with opened_services(database) as services:
+        services.accounts.sign_out(COMMAND_LINE, userid)
+    click.echo(f"{userid} is signed out everywhere.")
+
+
 @user.command()
 @click.argument("userid")
 @password_option

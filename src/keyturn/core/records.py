@@ -27,6 +27,8 @@ class OwnerRecord:
     name: str | None
     permissions: frozenset[str]
     is_disabled: bool
+    tokens_not_before: datetime | None = None
+    """Tokens that were issued before this are dead; None for no such rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class KeyForVerification:
     """None for a key that may do whatever its owner may."""
     sources: tuple[Network, ...] | None = None
     """The networks that the key may be used from; None for anywhere."""
+    tokens_not_before: datetime | None = None
+    """Tokens of this key that were issued before this are dead; None for no such rule."""
 
 
 class SessionKind(StrEnum):
@@ -240,6 +244,8 @@ class AuditAction(StrEnum):
     SESSION_ENDED = "SessionEnded"
     CONNECTION_CREATED = "ConnectionCreated"
     SIGNING_KEY_CREATED = "SigningKeyCreated"
+    TOKEN_REVOKED = "TokenRevoked"
+    USER_SIGNED_OUT = "UserSignedOut"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,5 +8,6 @@ from keyturn.errors import ScopeMissing
 
 def check_scopes(principal: Principal, needed: Iterable[str]) -> None:
     """Raise `ScopeMissing` unless the credential covers these scopes; one that is not narrowed covers all."""
-    if principal.scopes is not None and not principal.scopes.issuperset(needed):
-        raise ScopeMissing(*sorted(needed))
+    wanted = frozenset(needed)
+    if principal.scopes is not None and not principal.scopes >= wanted:
+        raise ScopeMissing(*sorted(wanted))

@@ -6,6 +6,7 @@ address that is not one of them. What stands left of that was written by the cli
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable, Sequence
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -13,6 +14,10 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 MAX_HOPS = 32
 """How many entries of `X-Forwarded-For` are read; nobody has that many proxies."""
+
+MAX_PORT = 65535
+_WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|([0-9.]+)(?=:))(?::([0-9]{1,5}))?")
+"""RFC 3986, section 3.2.2: an IPv6 address is in brackets where a port may follow."""
 
 
 def read_network(text: str) -> Network:
@@ -31,10 +36,10 @@ def read_address(text: str) -> Address | None:
 
     An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) is the IPv4 address: one machine, one spelling.
     """
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
+    if (with_port := _WITH_PORT.fullmatch(text)) is not None:
+        text, port = with_port[1] or with_port[2], with_port[3]
+        if port is not None and int(port) > MAX_PORT:
+            return None
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -201,6 +201,13 @@ class Accounts:
         audit = AuditEntry(now, action, actor, "USER", str(user.user_id))
         return self._store.users.set_disabled(user.user_id, now if disabled else None, now, audit)
 
+    def sign_out(self, actor: Actor, userid: str) -> None:
+        """End all sessions and tokens of a user, wherever they are. Their keys go on working."""
+        user = self.get_by_userid(BUILT_IN_IAM, userid)
+        now = self._system.now()
+        audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, "USER", str(user.user_id))
+        self._store.users.sign_out(user.user_id, now, audit)
+
 
 def digest_setup_code(code: str) -> bytes:
     """Return what a set-up code is stored as."""

@@ -19,7 +19,7 @@ from keyturn.services.failures import FailureBudget
 from keyturn.services.freshness import Freshness
 from keyturn.services.lookup import Lookup
 from keyturn.services.usage import trace_of
-from keyturn.services.verification_index import KnownCredential, VerificationIndex
+from keyturn.services.verification_index import ENDED, KnownCredential, VerificationIndex
 from keyturn.system import System
 
 MAX_PLAIN_BYTES = 1024
@@ -86,6 +86,10 @@ class Authenticator:
         if known.subject.use is not None:
             known.subject.use.note(self._timestamp(), trace_of(origin))
 
+    def note_failure(self, origin: Origin) -> None:
+        """Count a credential that was refused before it came here; raise `TooManyFailures` if too many."""
+        self._failures.note(origin.address)
+
     def authenticate(self, authorization: Sequence[bytes], origin: Origin) -> Principal | None:
         """Return who calls with these `Authorization` field lines, or None if there is none.
 
@@ -130,6 +134,7 @@ class Authenticator:
         if known.subject.key is not None:
             verification.check_api_key(known.subject.key, now=now, source=origin.address)
         if known.ends_at <= now.timestamp():
-            raise CredentialRefused(Reason.EXPIRED, key_id=known.principal.key_id, secret_matched=True)
+            reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
+            raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)
         self.note_use(known, origin)
         return known

@@ -26,7 +26,7 @@ class Exchange:
         """
         known = self._remembered(in_header, in_body, origin)
         if known is None:
-            known = self._authenticator.check_api_key(self._presented(in_header, in_body), origin)
+            known = self._authenticator.check_api_key(self._counted(in_header, in_body, origin), origin)
         return self._issuer.for_key(known)
 
     def _remembered(
@@ -44,6 +44,15 @@ class Exchange:
             return None
         self._authenticator.note_use(known, origin)
         return known.subject.key
+
+    def _counted(self, in_header: list[bytes], in_body: str | None, origin: Origin) -> ApiKeyCredential:
+        """Read the key; what can be none counts as a failure of its source, as it does everywhere."""
+        try:
+            return self._presented(in_header, in_body)
+        except CredentialRefused as refused:
+            if refused.reason is not Reason.MISSING:
+                self._authenticator.note_failure(origin)
+            raise
 
     def _presented(self, in_header: list[bytes], in_body: str | None) -> ApiKeyCredential:
         found = read_authorization(in_header, self._key_format)

@@ -7,7 +7,7 @@ counter, a lock and a thread's work for each source, without a bound, and on the
 
 import threading
 from collections import OrderedDict
-from ipaddress import IPv6Address, IPv6Network
+from ipaddress import IPv6Address
 from math import ceil
 
 from keyturn.core.sources import read_address
@@ -56,8 +56,9 @@ class FailureBudget:
 
 
 def _name_of(source: str) -> str:
-    """Return what a source is counted under: its address, or its network for IPv6."""
-    address = read_address(source)
+    """Return what a source is counted under: its address, or its network for IPv6, in one spelling."""
+    link = source.partition("%")[2]  # Of an address that is good on one link only.
+    address = read_address(source.partition("%")[0])
     if isinstance(address, IPv6Address):
-        return str(IPv6Network((address, IPV6_PREFIX), strict=False))
-    return source
+        return f"{int(address) >> (128 - IPV6_PREFIX):x}::%{link}"
+    return source if address is None else str(address)

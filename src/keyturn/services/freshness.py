@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from keyturn.core.records import AuditAction
-from keyturn.errors import KeyturnError, StoreUnavailable
+from keyturn.errors import CannotStart, KeyturnError, StoreUnavailable
 from keyturn.services.verification_index import Subject, VerificationIndex
 from keyturn.store import AuditedChange, Store
 from keyturn.system import System
@@ -31,7 +31,12 @@ RETRY_SECONDS = 0.2
 NEVER = -1
 """What the counter never shows."""
 
-_SUBJECTS = {"USER": Subject.USER, "APIKEY": Subject.KEY, "SESSION": Subject.SESSION}
+_SUBJECTS = {
+    "USER": Subject.USER,
+    "APIKEY": Subject.KEY,
+    "SESSION": Subject.SESSION,
+    "TOKEN": Subject.TOKEN,
+}
 _WITHOUT_CREDENTIALS = frozenset({"CONNECTION"})
 _ENDS_NOTHING = frozenset(
     {
@@ -112,9 +117,7 @@ class Freshness:
         if not self._lock.acquire(timeout=LOOK_SECONDS):
             raise StoreUnavailable("the database does not answer")
         try:
-            if self.counter.is_replaced():
-                self.counter.reopen()
-                self._revision, self.seen = None, NEVER
+            self._follow_counter()
             number, now = self.counter.settled(), self._system.monotonic()
             if is_asked:
                 if number == self.seen and now < self.trusted_until:
@@ -131,6 +134,17 @@ class Freshness:
             self.seen = number  # Last: from here on a remembered yes is given.
         finally:
             self._lock.release()
+
+    def _follow_counter(self) -> None:
+        """Count where the others do, once the counter's file was lost."""
+        try:
+            if not self.counter.is_replaced():
+                return
+            self.seen = NEVER  # First: the new file may show what the old one did.
+            self.counter.reopen()
+        except (CannotStart, OSError) as error:
+            raise StoreUnavailable("the file that tells of changes cannot be used") from error
+        self._forget_everything()  # The revision stays: an older database is not believed for that (D7).
 
     def _read_changes(self) -> None:
         if self._revision is None:
@@ -153,16 +167,19 @@ class Freshness:
             forget()
 
     def _forget(self, changes: Iterable[AuditedChange]) -> None:
-        touched: list[tuple[Subject, int]] = []
+        touched: list[tuple[Subject, int | str]] = []
         has_foreign = False
         for change in changes:
             if change.target_type in _WITHOUT_CREDENTIALS or change.action in _ENDS_NOTHING:
                 continue
             has_foreign = has_foreign or change.action == AuditAction.API_KEY_IMPORTED
-            subject = _SUBJECTS.get(change.target_type)
-            if subject is None or change.target_id is None or not change.target_id.isdecimal():
-                self._forget_everything()
-                return
-            touched.append((subject, int(change.target_id)))
+            match _SUBJECTS.get(change.target_type), change.target_id:
+                case Subject.TOKEN, str(jti):
+                    touched.append((Subject.TOKEN, jti))
+                case Subject() as subject, str(number) if number.isdecimal():
+                    touched.append((subject, int(number)))
+                case _:
+                    self._forget_everything()
+                    return
         self._index.forget(touched, negatives=has_foreign)
         self._tell()

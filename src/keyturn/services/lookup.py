@@ -1,7 +1,7 @@
 """What a credential is, asked of the store once and remembered."""
 
 from keyturn.core import verification
-from keyturn.core.access_token import AccessTokenFormat, VerifyingRing
+from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, VerifyingRing
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyForVerification, SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
@@ -75,14 +75,15 @@ class Lookup:
                 record = self._store.api_keys.find_for_token(claims.kt_key)
             record = verification.check_api_key(record, now=now, source=source)
             principal = verification.principal_of_key_token(claims, record)
-            return self._remember_key(
-                digest, principal, record, min(_end_of(record), float(claims.exp)), since
-            )
+            self._check_not_revoked(claims)
+            ends_at = min(_end_of(record), float(claims.exp))
+            return self._remember_key(digest, principal, record, ends_at, since, claims.jti)
         if claims.kt_session is not None:
             self._failures.check(source)
             found = self._store.sessions.find_for_token(claims.kt_session)
             session = verification.check_session(found, self._session_limits, now=now)
             principal = verification.principal_of_session_token(claims, session)
+            self._check_not_revoked(claims)
             ends_at = min(float(claims.exp), session.expires_at.timestamp())
             known = KnownCredential(principal, ends_at, Ground(), Ground(), is_bound_to_sources=False)
             if session.kind is SessionKind.BROWSER:
@@ -94,11 +95,18 @@ class Lookup:
                 subject=Subject.SESSION,
                 number=session.session_id,
                 since=since,
+                jti=claims.jti,
             )
         raise CredentialRefused(Reason.CLAIMS)
 
     def _remember_key(
-        self, digest: bytes, principal: Principal, record: KeyForVerification, ends_at: float, since: int
+        self,
+        digest: bytes,
+        principal: Principal,
+        record: KeyForVerification,
+        ends_at: float,
+        since: int,
+        jti: str | None = None,
     ) -> KnownCredential:
         known = KnownCredential(
             principal,
@@ -114,7 +122,13 @@ class Lookup:
             subject=Subject.KEY,
             number=record.key_id,
             since=since,
+            jti=jti,
         )
+
+    def _check_not_revoked(self, claims: AccessTokenClaims) -> None:
+        """Raise `CredentialRefused` if the token was revoked by itself (RFC 7009)."""
+        if self._store.tokens.is_revoked(claims.jti):
+            raise CredentialRefused(Reason.REVOKED, key_id=claims.kt_key, secret_matched=True)
 
 
 def _end_of(record: KeyForVerification) -> float:

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, KeyRing
+from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, KeyRing, VerifyingRing
 from keyturn.core.encoding import base64url_encode
-from keyturn.core.records import KeyForVerification
+from keyturn.core.records import Actor, AuditAction, AuditEntry, KeyForVerification
+from keyturn.core.verification import first_iat
 from keyturn.errors import CredentialRefused, Reason
+from keyturn.store import Store
 from keyturn.system import System
 
 JTI_BYTES = 16
@@ -37,6 +39,7 @@ class TokenIssuer:
             scope=" ".join(sorted(key.scopes or ())),
             not_after=key.expires_at,
             kt_key=key.key_id,
+            first_iat=first_iat(key),
         )
 
     def for_session(self, session_id: int, user_id: int, expires_at: datetime) -> IssuedToken:
@@ -58,8 +61,9 @@ class TokenIssuer:
         not_after: datetime | None,
         kt_key: int | None = None,
         kt_session: int | None = None,
+        first_iat: int = 0,
     ) -> IssuedToken:
-        issued_at = int(self._system.timestamp())
+        issued_at = max(int(self._system.timestamp()), first_iat)
         expires_at = issued_at + int(self._format.max_life.total_seconds())
         if not_after is not None:
             expires_at = min(expires_at, int(not_after.timestamp()))
@@ -79,3 +83,27 @@ class TokenIssuer:
             kt_session=kt_session,
         )
         return IssuedToken(self._format.sign(claims, self._ring), claims.expires_at, kt_key)
+
+
+class TokenRevocation:
+    """Ends single tokens before their time (RFC 7009)."""
+
+    def __init__(
+        self, store: Store, token_format: AccessTokenFormat, ring: VerifyingRing, system: System
+    ) -> None:
+        self._store = store
+        self._format = token_format
+        self._ring = ring
+        self._system = system
+
+    def revoke(self, token: str, actor: Actor) -> bool:
+        """End a token; return False if it had ended. Raise `CredentialRefused` if it is none of ours."""
+        now = self._system.now()
+        try:
+            claims = self._format.verify(token.encode("utf-8", "surrogatepass"), self._ring, now=now)
+        except CredentialRefused as refused:
+            if refused.reason is Reason.EXPIRED:
+                return False
+            raise
+        audit = AuditEntry(now, AuditAction.TOKEN_REVOKED, actor, "TOKEN", claims.jti)
+        return self._store.tokens.revoke(claims.jti, claims.expires_at, now, audit)

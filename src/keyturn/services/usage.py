@@ -44,12 +44,25 @@ class RecordsUse(Protocol):
 class KeyUse:
     """What is noted of one key. Whoever verifies it holds this, and notes each use without a lock."""
 
-    __slots__ = ("__weakref__", "_usage", "at", "is_noted", "key_id", "trace", "unwritten", "written_at")
+    __slots__ = (
+        "__weakref__",
+        "_usage",
+        "at",
+        "is_noted",
+        "key_id",
+        "trace",
+        "uses",
+        "written",
+        "written_at",
+    )
 
     def __init__(self, usage: "Usage", key_id: int) -> None:
         self._usage = usage
         self.key_id = key_id
-        self.unwritten = 0
+        self.uses = 0
+        """How often it was used since this is here: only `note` adds to it."""
+        self.written = 0
+        """How many of these uses are written, or given up: only what writes them sets it."""
         self.at = 0.0
         self.trace: Trace = (None, None, None, None)
         self.is_noted = False
@@ -57,9 +70,9 @@ class KeyUse:
 
     def note(self, at: float, trace: Trace) -> None:
         """Remember a use at `at`, in seconds since 1970. Never blocks on the database."""
-        self.unwritten += 1
         if at >= self.at:
             self.at, self.trace = at, trace
+        self.uses += 1  # After what it was: who counts this use finds it there.
         if not self.is_noted:
             self._usage.keep(self)
 
@@ -93,7 +106,7 @@ class Usage:
         with self._lock:
             if len(self._noted) >= MAX_NOTED:
                 dropped = self._noted.pop(next(iter(self._noted)))
-                dropped.is_noted, dropped.unwritten = False, 0
+                dropped.is_noted, dropped.written = False, dropped.uses
             self._noted[use.key_id] = use
             use.is_noted = True
 
@@ -109,19 +122,22 @@ class Usage:
         """Write the notes that are due, or all of them; return how many. Keeps them if that fails."""
         now = self._system.monotonic()
         due: dict[int, KeyUsage] = {}
+        counted: list[tuple[KeyUse, int]] = []
         for use in list(self._noted.values()):
             may_write = use.written_at is None or now - use.written_at >= WRITE_INTERVAL_SECONDS
-            if use.unwritten and (everything or may_write):
-                due[use.key_id] = KeyUsage(self._readable(use), use.unwritten)
-            elif may_write and not use.unwritten:
+            # Before its last use is read: one that comes meanwhile counts the next time.
+            uses, written = use.uses, use.written
+            if uses > written and (everything or may_write):
+                due[use.key_id] = KeyUsage(self._readable(use), uses - written)
+                counted.append((use, uses))
+            elif may_write and uses <= written:
                 self._forget_settled(use)
         if due:
             self._keys.record_use(due)
-        for key_id, written in due.items():
-            noted = self._noted.get(key_id)
-            if noted is not None:
-                noted.written_at = now
-                noted.unwritten -= written.uses
+        for use, uses in counted:
+            with self._lock:
+                use.written_at = now
+                use.written = max(use.written, uses)
         return len(due)
 
     def _readable(self, use: KeyUse) -> LastUse:
@@ -141,7 +157,7 @@ class Usage:
         """Let go of a note that is written and old enough to be written anew at once."""
         with self._lock:
             use.is_noted = False
-            if use.unwritten:  # Noted just now, by somebody who may not have seen that yet.
+            if use.uses > use.written:  # Noted just now, by somebody who may not have seen that yet.
                 use.is_noted = True
             else:
                 self._noted.pop(use.key_id, None)

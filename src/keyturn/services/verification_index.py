@@ -32,6 +32,8 @@ class Subject(Enum):
     USER = auto()
     KEY = auto()
     SESSION = auto()
+    TOKEN = auto()
+    """A token by itself, by its `jti`. Nothing else stands on it, so it has no ground."""
 
 
 class Ground:
@@ -49,7 +51,7 @@ class Ground:
         """Where uses of that key are noted."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class KnownCredential:
     """A credential with its verdict, parsed once. Good while both grounds hold and before `ends_at`."""
 
@@ -61,8 +63,8 @@ class KnownCredential:
     owner: Ground
     is_bound_to_sources: bool
     """Whether it may be used from some addresses only."""
-    used: bool = True
-    """Set by each use, cleared by the search for an entry to drop."""
+    used: bool = False
+    """Set by each further use, cleared by the search for an entry to drop."""
     answer: bytes | None = None
     """What the web layer always answers to this credential, once it has been written."""
 
@@ -73,7 +75,11 @@ class VerificationIndex:
     def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
         self._max_entries = max_entries
         self._lock = threading.Lock()
-        self._grounds = {subject: WeakValueDictionary[int, Ground]() for subject in Subject}
+        self._grounds = {
+            subject: WeakValueDictionary[int, Ground]()
+            for subject in (Subject.USER, Subject.KEY, Subject.SESSION)
+        }
+        self._tokens: WeakValueDictionary[str, KnownCredential] = WeakValueDictionary()
         self._negatives: OrderedDict[bytes, float] = OrderedDict()
         self.entries: OrderedDict[bytes, KnownCredential] = OrderedDict()
         """By digest. Whoever reads it must look at `holds` of both grounds and at `ends_at`."""
@@ -106,10 +112,12 @@ class VerificationIndex:
         subject: Subject,
         number: int,
         since: int,
+        jti: str | None = None,
     ) -> KnownCredential:
         """Keep an entry that was filled at `since`, the `generation` from before the store was asked.
 
-        Entries of one user, key or session come to share their grounds. Returns the entry either way.
+        `jti` is that of a token, which can be revoked by itself. Entries of one user, key or session come
+        to share their grounds. Returns the entry either way.
         """
         with self._lock:
             if since != self.generation:
@@ -124,6 +132,8 @@ class VerificationIndex:
             while len(self.entries) >= self._max_entries:
                 self._drop_one()
             self.entries[digest] = known
+            if jti is not None:
+                self._tokens[jti] = known
             self._negatives.pop(digest, None)
         return known
 
@@ -136,12 +146,20 @@ class VerificationIndex:
                 self._negatives.popitem(last=False)
             self._negatives[digest] = now + NEGATIVE_SECONDS
 
-    def forget(self, changed: Iterable[tuple[Subject, int]], *, negatives: bool) -> None:
-        """End these grounds, and with `negatives` what was remembered as unknown."""
+    def forget(self, changed: Iterable[tuple[Subject, int | str]], *, negatives: bool) -> None:
+        """End what stands on these users, keys, sessions (by number) and tokens (by `jti`).
+
+        With `negatives`, forget also what was remembered as unknown.
+        """
         with self._lock:
             self.generation += 1
-            for subject, number in changed:
-                ground = self._grounds[subject].pop(number, None)
+            for subject, name in changed:
+                if isinstance(name, str):
+                    token = self._tokens.pop(name, None)
+                    if token is not None:
+                        token.ends_at = ENDED
+                    continue
+                ground = self._grounds[subject].pop(name, None)
                 if ground is not None:
                     ground.holds = False
             if negatives:
@@ -155,6 +173,7 @@ class VerificationIndex:
                 for ground in list(grounds.values()):
                     ground.holds = False
                 grounds.clear()
+            self._tokens.clear()
             self.entries.clear()
             self._negatives.clear()
 

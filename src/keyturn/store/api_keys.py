@@ -68,7 +68,7 @@ class ApiKeys:
         rows = self._database.ask(question, **parameters)
         if not rows:
             return None
-        key_id, expires_at, revoked_at, scopes, sources, *owner = rows[0]
+        key_id, expires_at, revoked_at, scopes, sources, tokens_not_before, *owner = rows[0]
         return KeyForVerification(
             key_id=key_id,
             owner=owner_record(*owner),
@@ -76,6 +76,7 @@ class ApiKeys:
             revoked_at=read_time(revoked_at),
             scopes=None if scopes is None else read_words(scopes),
             sources=None if sources is None else read_networks(sources),
+            tokens_not_before=read_time(tokens_not_before),
         )
 
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
@@ -91,6 +92,8 @@ class ApiKeys:
 
     def replace_secret(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord | None:
         """Give the living key that has `key.idempotency_key` a new secret; None if there is none.
+
+        Tokens that were made with the old secret end with it.
 
         Only if that key ends no later than `key` would: a retry must not win more than a first try.
         """
@@ -108,7 +111,7 @@ class ApiKeys:
                     or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > key.created_at),
                     not_later,
                 )
-                .values(digest=key.digest, masked=key.masked)
+                .values(digest=key.digest, masked=key.masked, tokens_not_before=key.created_at)
                 .returning(*_RECORD)
             ).one_or_none()
             if row is not None:
@@ -186,6 +189,7 @@ _FOR_VERIFICATION = (
         as_stored(api_key.c.revoked_at),
         as_stored(api_key.c.scopes),
         as_stored(api_key.c.sources),
+        as_stored(api_key.c.tokens_not_before),
         *OWNER_COLUMNS,
     )
     .join(user, user.c.id == api_key.c.user_id)

@@ -6,7 +6,7 @@ import msgspec
 
 from keyturn.core.records import OwnerRecord
 from keyturn.core.sources import Network, read_network
-from keyturn.store.schema import as_stored, profile, user
+from keyturn.store.schema import as_stored, profile, read_time, user
 
 REMEMBERED = 4096
 """How many different sets of permissions, scopes and networks are kept parsed, each once."""
@@ -17,12 +17,19 @@ OWNER_COLUMNS = (
     user.c.iamid,
     as_stored(user.c.permissions),
     as_stored(user.c.disabled_at),
+    as_stored(user.c.tokens_not_before).label("owner_tokens_not_before"),
     profile.c.name.label("owner_name"),
 )
 
 
 def owner_record(
-    user_id: int, userid: str, iamid: str, permissions: str, disabled_at: int | None, name: str | None
+    user_id: int,
+    userid: str,
+    iamid: str,
+    permissions: str,
+    disabled_at: int | None,
+    tokens_not_before: int | None,
+    name: str | None,
 ) -> OwnerRecord:
     """Read `OWNER_COLUMNS`."""
     return OwnerRecord(
@@ -32,6 +39,7 @@ def owner_record(
         name=name,
         permissions=read_words(permissions),
         is_disabled=disabled_at is not None,
+        tokens_not_before=read_time(tokens_not_before),
     )
 
 

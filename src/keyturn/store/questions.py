@@ -9,6 +9,7 @@ the pool's ordinary connections are used.
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import pysqlite3
 from sqlalchemy import Engine, Select
@@ -29,39 +30,47 @@ class Question:
         self.names = tuple(compiled.positiontup or ())
 
 
+class _Asking:
+    """One thread's connection, which the driver closes when the thread is gone and nothing holds this."""
+
+    __slots__ = ("__weakref__", "connection", "cursor")
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.cursor = connection.cursor()
+
+
 class SqliteQuestions:
     """Asks on one connection for each thread."""
 
     def __init__(self, engine: Engine) -> None:
         self._connect: Callable[[], Any] = engine.raw_connection
         self._local = threading.local()
-        self._opened: list[Any] = []
+        self._opened: WeakSet[_Asking] = WeakSet()
 
     def ask(self, question: Question, **parameters: Any) -> list[Row]:
         """Return the rows that answer the question; raise `StoreUnavailable` if the database fails."""
         try:
-            cursor = getattr(self._local, "cursor", None)
-            if cursor is None:
-                cursor = self._open()
-            rows: list[Row] = cursor.execute(
+            asking = getattr(self._local, "asking", None)
+            if asking is None:
+                asking = self._open()
+            rows: list[Row] = asking.cursor.execute(
                 question.sql, [parameters[name] for name in question.names]
             ).fetchall()
         except pysqlite3.Error as error:
             raise StoreUnavailable(type(error).__name__) from None
         return rows
 
-    def _open(self) -> Any:
+    def _open(self) -> "_Asking":
         """Open this thread's connection, set up as those of the pool are, and take it out of the pool."""
         record = self._connect()
-        connection = record.driver_connection
+        asking = self._local.asking = _Asking(record.driver_connection)
         record.detach()
-        self._opened.append(connection)
-        self._local.cursor = connection.cursor()
-        return self._local.cursor
+        self._opened.add(asking)
+        return asking
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        for connection in self._opened:
-            connection.close()
-        self._opened.clear()
+        for asking in list(self._opened):
+            asking.connection.close()
         self._local = threading.local()

@@ -120,6 +120,7 @@ user = Table(
     Column("failed_logins", Integer, nullable=False, default=0),
     Column("locked_until", UtcTime),
     Column("disabled_at", UtcTime),
+    Column("tokens_not_before", UtcTime),
     Column("last_login_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
@@ -154,6 +155,7 @@ api_key = Table(
     Column("masked", String(160), nullable=False),
     Column("scopes", Json),
     Column("sources", Json),
+    Column("tokens_not_before", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
@@ -178,6 +180,14 @@ api_key_use = Table(
     Column("uses", BigInteger, nullable=False),
 )
 """How often a key was used in an hour; `hour` counts whole hours since 1970."""
+
+revoked_token = Table(
+    "revoked_token",
+    metadata,
+    Column("jti", String(64), primary_key=True),
+    Column("expires_at", UtcTime, nullable=False),
+)
+"""Tokens that were revoked by themselves (RFC 7009), until they would have ended anyway."""
 
 session = Table(
     "session",
@@ -247,6 +257,7 @@ One row per revision: read in order, this is also the list of what to forget (`A
 """
 
 Index("ix_api_key_user_id", api_key.c.user_id)
+Index("ix_revoked_token_expires_at", revoked_token.c.expires_at)
 Index("ix_session_user_id", session.c.user_id)
 Index("ix_audit_at", audit.c.at)
 Index("ix_audit_revision", audit.c.revision, unique=True)

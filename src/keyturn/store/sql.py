@@ -8,6 +8,7 @@ from keyturn.store.connections import Connections
 from keyturn.store.database import Database
 from keyturn.store.installation import Installation
 from keyturn.store.sessions import Sessions
+from keyturn.store.tokens import Tokens
 from keyturn.store.users import Users
 
 
@@ -24,6 +25,7 @@ class Store:
         self.connections = Connections(database)
         self.installation = Installation(database)
         self.sessions = Sessions(database)
+        self.tokens = Tokens(database)
         self.users = Users(database)
 
     @property

@@ -209,6 +209,15 @@ class Users:
                 change.record(audit)
         return bool(changed)
 
+    def sign_out(self, user_id: int, at: datetime, audit: AuditEntry) -> None:
+        """End all sessions of a user and all tokens that were issued until now; keys stay."""
+        with self._database.change() as change:
+            change.connection.execute(
+                update(user).where(user.c.id == user_id).values(tokens_not_before=at, updated_at=at)
+            )
+            change.connection.execute(end_sessions(user_id, at))
+            change.record(audit)
+
     def update_profile(
         self, user_id: int, fields: Mapping[str, str | None], at: datetime, audit: AuditEntry
     ) -> None:

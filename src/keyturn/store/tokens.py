@@ -1,0 +1,36 @@
+"""Tokens that were revoked by themselves."""
+
+from datetime import datetime
+
+from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from keyturn.core.records import AuditEntry
+from keyturn.store.database import Database
+from keyturn.store.questions import Question
+from keyturn.store.schema import revoked_token
+
+
+class Tokens:
+    """Questions about single tokens, by their `jti`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def is_revoked(self, jti: str) -> bool:
+        """Return whether this token was revoked by itself."""
+        return bool(self._database.ask(_IS_REVOKED, jti=jti))
+
+    def revoke(self, jti: str, expires_at: datetime, at: datetime, audit: AuditEntry) -> bool:
+        """Revoke a token until it would end anyway; return False, and change nothing, if it is revoked."""
+        try:
+            with self._database.change() as change:
+                change.connection.execute(delete(revoked_token).where(revoked_token.c.expires_at <= at))
+                change.connection.execute(insert(revoked_token), {"jti": jti, "expires_at": expires_at})
+                change.record(audit)
+        except IntegrityError:
+            return False
+        return True
+
+
+_IS_REVOKED = Question(select(revoked_token.c.jti).where(revoked_token.c.jti == bindparam("jti")))

@@ -29,7 +29,7 @@ class BoundedBody:
         self._receive = receive
         self._remaining = MAX_BODY_BYTES
         self._is_complete = False
-        self._deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT_SECONDS
+        self._deadline: float | None = None
 
     async def whole(self) -> bytes:
         """Receive all of the body."""
@@ -45,6 +45,8 @@ class BoundedBody:
         """Receive the next message; raise `LimitExceeded` for too much or too late."""
         if self._is_complete:
             return await self._receive()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + BODY_TIMEOUT_SECONDS
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()

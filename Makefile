@@ -1,13 +1,12 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-FAULT_ROUNDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults check bench lock
+.PHONY: help setup run test faults faults-short check bench lock
 
 help: ## Show these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(BIN)/.server ## Make .venv with the pinned requirements and the project in it
 	@echo "Ready: $(BIN)/keyturn"
@@ -18,8 +17,12 @@ run: $(BIN)/.server ## Serve a demonstration on http://127.0.0.1:8400 and print 
 test: $(BIN)/.dev ## Run the tests: unit, property, both databases, HTTP, browser
 	$(BIN)/pytest -m "not faults"
 
-faults: $(BIN)/.dev ## Kill the server under load, FAULT_ROUNDS times (default 200)
-	KEYTURN_FAULT_ROUNDS=$(FAULT_ROUNDS) $(BIN)/pytest -m faults -s
+faults: $(BIN)/.dev ## Kills, cuts and stale answers under load, at full size: about an hour
+	KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 \
+		$(BIN)/pytest -m faults -s
+
+faults-short: $(BIN)/.dev ## The same in a few minutes
+	$(BIN)/pytest -m faults -s
 
 check: $(BIN)/.dev ## Formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .

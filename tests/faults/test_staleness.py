@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROUNDS = int(os.environ.get("KEYTURN_STALENESS_ROUNDS", "2000"))
 SEED = os.environ.get("KEYTURN_FAULT_SEED", "20261125")
-CLIENTS = int(os.environ.get("C", "3"))
+CLIENTS = 3
 BATCH = 50
 RACING_SHARE = 0.3
 PROCESS_SHARE = 0.3

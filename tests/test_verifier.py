@@ -26,6 +26,7 @@ from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.keys import CreatedKey
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from keyturn.store import open_engine
 from tests.conftest import PASSPHRASE
 from tests.services.people import HERE, add_person, change_behind, person
 
@@ -225,7 +226,8 @@ def test_a_fork_needs_its_own(verifier: Verifier, key: CreatedKey) -> None:
     child = os.fork()
     if child == 0:
         try:
-            verifier.verify(key.secret)
+            with verifier:
+                verifier.verify(key.secret)
         except CannotStart as error:
             os.write(write, str(error).encode())
         finally:
@@ -252,6 +254,7 @@ def test_no_root_key_is_needed(server: Services, key: CreatedKey, database: str,
         ("keyturn.db", "sqlite:///"),
         ("", "sqlite:///"),
         ("mysql://localhost/keyturn", "sqlite:///"),
+        ("sqlite:////nowhere/keyturn.db", "There is no database"),
     ],
 )
 def test_another_address_says_what_to_give(url: str, what: str) -> None:
@@ -260,8 +263,25 @@ def test_another_address_says_what_to_give(url: str, what: str) -> None:
         Verifier(url)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"max_staleness_seconds": float("inf")}, {"max_staleness_seconds": 0}, {"failures_per_minute": 0}],
+)
+def test_a_bound_that_is_none_is_refused(server: Services, database: str, options: dict[str, float]) -> None:
+    """A verifier that would trust its memory for ever, or let nobody fail, is not opened."""
+    with pytest.raises(CannotStart):
+        Verifier(database, **options)  # type: ignore[arg-type]
+
+
+def test_scopes_are_a_list(verifier: Verifier, key: CreatedKey) -> None:
+    """A text in place of a list of scopes is a mistake of the program, and says so."""
+    with pytest.raises(TypeError):
+        verifier.verify(key.secret, scopes="orders:read")
+
+
 def test_a_database_without_a_server_says_so(database: str, root_key_file: Path) -> None:
     """An empty database, and one that no server ever ran on, stop the start with what to do."""
+    open_engine(database).dispose()
     with pytest.raises(CannotStart, match="start a server"):
         Verifier(database)
     settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)

@@ -114,7 +114,7 @@ def open_verification(
 
     Raise `CannotStart` with one sentence that says what to do.
     """
-    engine = open_engine(database)
+    engine = open_engine(database, must_exist=True)
     check_current(engine)
     store = Store(engine)
     try:

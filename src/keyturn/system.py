@@ -8,6 +8,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+
+monotonic = partial(time.clock_gettime, getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+"""On Linux `time.monotonic` stands still while the machine is suspended: what was trusted would still be."""
 
 
 def utc_now() -> datetime:
@@ -23,6 +27,6 @@ class System:
     now: Callable[[], datetime] = utc_now
     timestamp: Callable[[], float] = time.time
     """The same time of day as seconds since 1970, for where a `datetime` costs too much."""
-    monotonic: Callable[[], float] = time.monotonic
-    """Seconds that never run backward: for intervals and time-outs."""
+    monotonic: Callable[[], float] = monotonic
+    """Seconds that never run backward, nor stand still while the machine sleeps: for intervals."""
     random_bytes: Callable[[int], bytes] = os.urandom

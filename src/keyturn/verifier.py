@@ -16,10 +16,12 @@ from keyturn.core.scopes import check_scopes
 from keyturn.errors import CannotStart, CredentialRefused, Reason
 
 if TYPE_CHECKING:
+    from keyturn.services.usage import Trace
     from keyturn.services.verification_index import KnownCredential
 
 DEFAULT_MAX_STALENESS_SECONDS = 5.0
 DEFAULT_FAILURES_PER_MINUTE = 120
+MAX_STALENESS_SECONDS = 60.0
 
 
 class Verifier:
@@ -29,7 +31,8 @@ class Verifier:
     keys are used. Threads and coroutines may share it. A process that forks opens its own in the child.
 
     `database` is the `sqlite:///path` or `postgresql://…` of the server. Raises `CannotStart` if it cannot
-    be opened, or no server ever ran on it.
+    be opened, or no server ever ran on it. The server's keys and settings are read at the start: open it anew
+    after changing `KEYTURN_PUBLIC_URL`, `KEYTURN_KEY_PREFIX`, or how tokens are signed or how long they live.
     """
 
     def __init__(
@@ -41,6 +44,10 @@ class Verifier:
     ) -> None:
         if not database.startswith(("sqlite:", "postgresql:", "postgres:")):
             raise CannotStart("A Verifier is given sqlite:///path/to/file.db or postgresql://user@host/name.")
+        if not 0 < max_staleness_seconds <= MAX_STALENESS_SECONDS:
+            raise CannotStart(f"max_staleness_seconds is above 0 and at most {MAX_STALENESS_SECONDS:g}.")
+        if failures_per_minute < 1:
+            raise CannotStart("failures_per_minute is at least 1.")
         try:
             # Here, since the calling side of Keyturn is installed without a database.
             from keyturn.composition import open_verification  # noqa: PLC0415
@@ -53,10 +60,9 @@ class Verifier:
         self._verification = open_verification(
             database, max_staleness_seconds=max_staleness_seconds, failures_per_minute=failures_per_minute
         )
-        self._recognise: Callable[[bytes], KnownCredential | None] = (
+        self._recognise: Callable[[bytes, Trace], KnownCredential | None] = (
             self._verification.authenticator.recognise
         )
-        self._timestamp = self._verification.system.timestamp
         self._verification.start()
         itself = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _end_in_child(itself()))
@@ -78,10 +84,12 @@ class Verifier:
             TooManyFailures: wait `retry_after` seconds.
             StoreUnavailable: nothing can be known now.
         """
-        value = _as_bytes(authorization)
-        known = self._recognise(value)
+        value = authorization if type(authorization) is bytes else _as_bytes(authorization)
+        known = self._recognise(value, (source, None, None, None))
         if known is not None:
-            return self._accepted(known, source, scopes)
+            if scopes:
+                check_scopes(known.principal, scopes)
+            return known.principal
         principal = self._verification.authenticator.authenticate([value], self._origin_of(address=source))
         if principal is None:
             raise CredentialRefused(Reason.MISSING)
@@ -93,18 +101,12 @@ class Verifier:
     ) -> Principal:
         """Do what `verify` does, with any look into the database in a thread."""
         value = _as_bytes(authorization)
-        known = self._recognise(value)
+        known = self._recognise(value, (source, None, None, None))
         if known is not None:
-            return self._accepted(known, source, scopes)
+            if scopes:
+                check_scopes(known.principal, scopes)
+            return known.principal
         return await asyncio.to_thread(self.verify, value, source=source, scopes=scopes)
-
-    def _accepted(self, known: "KnownCredential", source: str | None, scopes: Iterable[str]) -> Principal:
-        use = known.subject.use
-        if use is not None:
-            use.note(self._timestamp(), (source, None, None, None))
-        if scopes:
-            check_scopes(known.principal, scopes)
-        return known.principal
 
     def close(self) -> None:
         """Write the uses that are only noted yet, and close the database."""
@@ -128,9 +130,14 @@ def _end_in_child(verifier: Verifier | None) -> None:
     """Make the copy that a fork made refuse to work: its threads and connections are the parent's."""
     if verifier is not None:
         verifier._recognise = _refuse_in_child  # noqa: SLF001 - the class's other half
+        verifier.close = _nothing_to_close  # type: ignore[method-assign]  # for this copy alone
 
 
-def _refuse_in_child(_value: bytes) -> None:
+def _nothing_to_close() -> None:
+    """Leave the parent's threads, connections and notes to the parent."""
+
+
+def _refuse_in_child(_value: bytes, _trace: object) -> None:
     raise CannotStart("This verifier was opened before the process forked: open one in the child instead.")
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from keyturn.services.sessions import BrowserSession
 
 HERE = Origin(address="127.0.0.1", user_agent="tests", request_id="request", via="GET /")
+NOWHERE = (None, None, None, None)
+"""The trace of a use that says nothing."""
 NEW_PASSPHRASE = "eleven quiet harbours at dusk"
 
 

@@ -22,7 +22,7 @@ from keyturn.services.failures import MAX_SOURCES, FailureBudget
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.conftest import Opener
-from tests.services.people import HERE, add_person, person
+from tests.services.people import HERE, NOWHERE, add_person, person
 from tests.statements import statements
 
 MINUTE = timedelta(minutes=1)
@@ -273,7 +273,7 @@ def mistyped(key: str) -> str:
 
 def told(services: Services, credential: str, origin: Origin) -> str:
     """Return what a request is told: `accepted`, `limited`, or why it was refused."""
-    if services.authenticator.recognise(credential.encode()) is not None:
+    if services.authenticator.recognise(credential.encode(), NOWHERE) is not None:
         return "accepted"
     try:
         found = services.authenticator.authenticate([credential.encode()], origin)
@@ -331,7 +331,7 @@ def test_a_source_over_its_budget(limited: Services, bob: Principal) -> None:
         unseen.secret: "limited",
         of_unseen: "limited",
         login: "limited",
-        revoked.secret: "limited",
+        revoked.secret: "revoked",
         negative: "limited",
         unknown_key(): "limited",
         "f0reign-0123456789-ABCDEFGHIJKLM": "limited",

@@ -31,6 +31,7 @@ from tests.services.conftest import Opener
 from tests.services.people import (
     HERE,
     NEW_PASSPHRASE,
+    NOWHERE,
     add_person,
     caller,
     change_behind,
@@ -58,7 +59,7 @@ def verdict(services: Services, credential: str) -> str:
 
     Asks as the gate does: first for what is plainly remembered, then the long way.
     """
-    known = services.authenticator.recognise(credential.encode())
+    known = services.authenticator.recognise(credential.encode(), NOWHERE)
     try:
         who = caller(services, credential) if known is None else known.principal
     except CredentialRefused as refused:
@@ -524,7 +525,7 @@ def test_nothing_is_trusted_for_longer_than_stated(services: Services, key: Crea
         assert freshness_of(services).why_not() is None
 
         clock.advance(timedelta(seconds=0.125))
-        assert services.authenticator.recognise(key.secret.encode()) is None
+        assert services.authenticator.recognise(key.secret.encode(), NOWHERE) is None
         assert verdict(services, key.secret) == UNAVAILABLE
         assert freshness_of(services).why_not() is not None
 
@@ -733,6 +734,23 @@ def test_an_older_database_is_refused_with_a_new_counter_too(
     clock.advance(timedelta(seconds=STALENESS))
 
     assert verdict(services, key.secret) == UNAVAILABLE
+
+
+@pytest.mark.parametrize("further", [0, 3])
+def test_another_past_is_no_small_change(
+    services: Services, key: CreatedKey, bob: Principal, clock: Clock, further: int
+) -> None:
+    """When a failover lost commits, and other changes got their numbers, everything is forgotten (D7)."""
+    run_behind(services, f"UPDATE api_key SET revoked_at = 1 WHERE id = {key.record.key_id}")
+    newest = services.store.installation.revision()
+    run_behind(services, f"UPDATE audit SET event_id = 'another' WHERE revision = {newest}")
+    assert verdict(services, key.secret) == ACCEPTED, "nobody was told"
+
+    for _ in range(further):
+        add_person(services, f"person-{next(_numbers)}")
+    look(services)
+
+    assert verdict(services, key.secret) == REVOKED
 
 
 # The counter that a host shares

@@ -133,7 +133,7 @@ def test_waiting_too_long_for_another_migration_is_one_sentence(
 ) -> None:
     """A start that cannot get the lock of the migrations says so, and is no driver error."""
     monkeypatch.setattr("keyturn.store.engine.SQLITE_BUSY_TIMEOUT_MS", 50)
-    monkeypatch.setattr("keyturn.store.postgresql.STATEMENT_TIMEOUT_MS", 200)
+    monkeypatch.setattr("keyturn.store.postgresql.MIGRATION_LOCK_TIMEOUT_MS", 200)
     settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)
     with empty.connect() as other:
         if empty.dialect.name == "sqlite":

@@ -21,7 +21,7 @@ from keyturn.store import Store, open_engine
 from keyturn.store.revision import ChangeCounter
 from keyturn.system import System
 from tests.conftest import new_postgresql_database
-from tests.services.people import add_person, caller
+from tests.services.people import NOWHERE, add_person, caller
 from tests.store.peers import POINTS, Peer, count_at_once, revoke
 from tests.store.rows import NOW, an_entry
 
@@ -98,7 +98,7 @@ class People:
             caller(self.services, key.secret)
         for key in keys:
             caller(self.services, key.secret)
-            assert self.services.authenticator.recognise(key.secret.encode()) is not None
+            assert self.services.authenticator.recognise(key.secret.encode(), NOWHERE) is not None
         return keys
 
     def accepts(self, key: CreatedKey) -> bool:

@@ -17,7 +17,7 @@ from keyturn.services.audit import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 from tests.services.people import change_behind
 from tests.statements import statements
-from tests.web.sites import TIMEOUT_SECONDS, status_of, statuses_of
+from tests.web.sites import TIMEOUT_SECONDS, read_all, status_of, statuses_of
 
 if TYPE_CHECKING:
     from tests.web.conftest import SiteOpener
@@ -219,6 +219,33 @@ def test_scopes_are_asked_for(site: Site) -> None:
     assert 'error="insufficient_scope", scope="users:read"' in refused.headers["www-authenticate"]
 
 
+@pytest.mark.parametrize("scope", ["a%0d%0aX-Evil:%201", "a%22,%20realm=%22b", "a%5cb", "%c3%a9", "%00"])
+def test_what_is_no_scope_is_not_repeated(site: Site, scope: str) -> None:
+    """A scope of characters that no scope has is refused, and is in no header of the answer (RFC 6749)."""
+    key = site.key(BOB).secret
+    answer = verify(site, key, f"{VERIFY}?scope={scope}")
+    assert answer.status_code == 400
+    assert "x-evil" not in answer.headers
+    assert "www-authenticate" not in answer.headers
+
+
+def test_no_way_is_around_the_bounds_of_a_header(site: Site) -> None:
+    """A header that is too large is refused, also with a remembered credential, and not kept (H5)."""
+    key = site.key(BOB)
+    assert verify(site, key.secret).status_code == 200
+    for headers in (
+        {"User-Agent": "a" * 17_000},
+        {"X-Forwarded-For": "1" * 17_000},
+        {"a" * 17_000: "b"},
+        {f"X-{number}": "a" * 1000 for number in range(18)},
+        {f"X-{number}": "a" for number in range(101)},
+    ):
+        assert verify(site, key.secret, **headers).status_code == 431
+    use = site.services.usage.latest(key.record)
+    assert use is not None
+    assert len(use.agent or "") < 1000
+
+
 # One connection, many requests
 
 
@@ -238,6 +265,19 @@ def test_pipelined_requests_are_answered_in_order(site: Site) -> None:
     expected = [401 if request is bad else 200 for request in plan]
     assert statuses_of(answers) == [*expected, 200]
     assert len(re.findall(rb"\r\ndate: ", answers)) == len(plan) + 1
+
+
+def test_whole_requests_are_no_long_header(site: Site) -> None:
+    """However many whole requests arrive with the beginning of the next one, all are answered."""
+    key = site.key(BOB).secret
+    assert verify(site, key).status_code == 200
+    good = f"GET {VERIFY} HTTP/1.1\r\nHost: {site.host}\r\nAuthorization: {key}\r\n"
+    last = f"{good}Connection: close\r\n\r\n".encode()
+    address = urlsplit(site.url_bound)
+    with socket.create_connection((address.hostname, address.port), TIMEOUT_SECONDS) as connection:
+        connection.sendall(f"{good}\r\n".encode() * 400 + last[:30])
+        connection.sendall(last[30:])
+        assert statuses_of(read_all(connection)) == [200] * 401
 
 
 def test_a_request_may_come_in_pieces(site: Site) -> None:

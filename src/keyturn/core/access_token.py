@@ -26,7 +26,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
-from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey
 
 from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
@@ -216,39 +215,45 @@ class AccessTokenFormat:
         Only the token is judged: whether the key or session that it stands on still lives is the
         caller's next question.
         """
-        claims = self._claims_of(token, ring)
-        if claims.iss != self.issuer or claims.aud != self.audience:
-            raise CredentialRefused(Reason.CLAIMS)
-        if (claims.kt_key is None) == (claims.kt_session is None):
-            raise CredentialRefused(Reason.CLAIMS)
-        if not 0 < claims.exp - claims.iat <= self.max_life.total_seconds():
-            raise CredentialRefused(Reason.CLAIMS)
+        claims = self.read(token, ring)
         if claims.iat > (now + CLOCK_SKEW).timestamp():
             raise CredentialRefused(Reason.CLAIMS)
         if claims.exp <= now.timestamp():
             raise CredentialRefused(Reason.EXPIRED, key_id=claims.kt_key, secret_matched=True)
         return claims
 
-    def _claims_of(self, token: bytes, ring: VerifyingRing) -> AccessTokenClaims:
-        """Check everything that makes the bytes ours, then decode the claims."""
-        if len(token) > MAX_TOKEN_BYTES:
-            raise CredentialRefused(Reason.MALFORMED)
-        header, _, rest = token.partition(b".")
-        key = ring.by_header.get(header)
-        if key is None:
-            raise CredentialRefused(Reason.SIGNATURE)
-        payload, _, signature = rest.partition(b".")
-        try:
-            if not key.verify(header + b"." + payload, base64url_decode(signature)):
-                raise CredentialRefused(Reason.SIGNATURE)
-            raw = base64url_decode(payload)
-            claims = _decode_claims(raw)
-        except (EncodingError, JoseError, msgspec.DecodeError, UnicodeDecodeError):
-            # The library's error quotes the claims.
-            raise CredentialRefused(Reason.MALFORMED) from None
-        if msgspec.json.encode(claims) != raw:
+    def read(self, token: bytes, ring: VerifyingRing) -> AccessTokenClaims:
+        """Return the claims of a token that this installation once wrote, or raise `CredentialRefused`."""
+        claims = _claims_of(token, ring)
+        if claims.iss != self.issuer or claims.aud != self.audience:
+            raise CredentialRefused(Reason.CLAIMS)
+        if (claims.kt_key is None) == (claims.kt_session is None):
+            raise CredentialRefused(Reason.CLAIMS)
+        if not 0 < claims.exp - claims.iat <= self.max_life.total_seconds():
             raise CredentialRefused(Reason.CLAIMS)
         return claims
+
+
+def _claims_of(token: bytes, ring: VerifyingRing) -> AccessTokenClaims:
+    """Check everything that makes the bytes ours, then decode the claims."""
+    if len(token) > MAX_TOKEN_BYTES:
+        raise CredentialRefused(Reason.MALFORMED)
+    header, _, rest = token.partition(b".")
+    key = ring.by_header.get(header)
+    if key is None:
+        raise CredentialRefused(Reason.SIGNATURE)
+    payload, _, signature = rest.partition(b".")
+    try:
+        if not key.verify(header + b"." + payload, base64url_decode(signature)):
+            raise CredentialRefused(Reason.SIGNATURE)
+        raw = base64url_decode(payload)
+        claims = _decode_claims(raw)
+    except (EncodingError, msgspec.DecodeError, UnicodeDecodeError):
+        # The library's error quotes the claims.
+        raise CredentialRefused(Reason.MALFORMED) from None
+    if msgspec.json.encode(claims) != raw:
+        raise CredentialRefused(Reason.CLAIMS)
+    return claims
 
 
 _decode_claims = msgspec.json.Decoder(AccessTokenClaims, strict=True).decode

@@ -4,7 +4,6 @@ The caller has matched the whole secret already; only then may a refusal say why
 pure function, so that each rule can be tried at exactly its instant.
 """
 
-import re
 from datetime import datetime
 
 from keyturn.core.access_token import AccessTokenClaims
@@ -16,10 +15,9 @@ from keyturn.core.records import (
     SessionKind,
     SessionLimits,
 )
+from keyturn.core.scopes import is_scope
 from keyturn.core.sources import is_within, read_address
 from keyturn.errors import CredentialRefused, Reason
-
-_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 
 
 def check_api_key(
@@ -97,7 +95,7 @@ def _scopes_of(claims: AccessTokenClaims) -> frozenset[str] | None:
     if claims.scope == "":
         return None
     scopes = claims.scope.split(" ")
-    if not all(_SCOPE.fullmatch(scope) for scope in scopes):
+    if not all(map(is_scope, scopes)):
         raise CredentialRefused(Reason.CLAIMS)
     return frozenset(scopes)
 
@@ -120,6 +118,9 @@ def first_iat(record: KeyForVerification) -> int:
 def _principal(
     owner: OwnerRecord, method: AuthMethod, *, scopes: frozenset[str] | None, key_id: int | None
 ) -> Principal:
+    if scopes is not None and not scopes:
+        # It covers nothing, and must never be taken for one that is not narrowed.
+        raise CredentialRefused(Reason.CLAIMS, key_id=key_id)
     return Principal(
         user_id=owner.user_id,
         userid=owner.userid,

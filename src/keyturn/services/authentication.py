@@ -1,7 +1,7 @@
 """Who is calling: header, what is remembered, one question to the store at most, the decision."""
 
-import hashlib
 from collections.abc import Sequence
+from hashlib import sha256
 
 from keyturn.core import verification
 from keyturn.core.api_key import ApiKeyFormat
@@ -18,7 +18,7 @@ from keyturn.services.audit import Origin
 from keyturn.services.failures import FailureBudget
 from keyturn.services.freshness import Freshness
 from keyturn.services.lookup import Lookup
-from keyturn.services.usage import trace_of
+from keyturn.services.usage import Trace, trace_of
 from keyturn.services.verification_index import ENDED, KnownCredential, VerificationIndex
 from keyturn.system import System
 
@@ -52,43 +52,51 @@ class Authenticator:
         self._failures = failures
         self._system = system
         self._entries = index.entries
+        self._counter = freshness.counter
         self._monotonic = system.monotonic
         self._timestamp = system.timestamp
 
-    def recognise(self, value: bytes) -> KnownCredential | None:
-        """Return what is remembered to be good of one `Authorization` value; None says nothing at all.
+    def recognise(self, value: bytes, trace: Trace) -> KnownCredential | None:
+        """Return what is remembered to be good of one `Authorization` value, and note its use.
 
-        The one path that a million verifications for each new key take, so it takes no lock, allocates next
-        to nothing and is written out flat. Whatever is not plainly good is left to `authenticate`. The
-        caller notes the use, and checks nothing more.
+        None says nothing at all: whatever is not plainly good is left to `authenticate`. This is the one path
+        that a million verifications for each new key take, so it takes no lock, allocates next to nothing
+        and is written out flat.
         """
         freshness = self._freshness
-        if freshness.counter.cell[0] != freshness.seen or self._monotonic() >= freshness.trusted_until:
+        if self._counter.cell[0] != freshness.seen or self._monotonic() >= freshness.trusted_until:
             return None
-        if value[:7] in _BEARER:
+        if value[6:7] == b" " and value[:7] in _BEARER:
             value = value[7:]
         if len(value) > MAX_PLAIN_BYTES:
             return None
-        known = self._entries.get(hashlib.sha256(value).digest())
-        if (
-            known is None
-            or known.ends_at <= self._timestamp()
-            or not known.subject.holds
-            or not known.owner.holds
-            or known.is_bound_to_sources
-        ):
+        known = self._entries.get(sha256(value).digest())
+        if known is None or known.is_bound_to_sources:
+            return None
+        now, subject = self._timestamp(), known.subject
+        if known.ends_at <= now or not subject.holds or not known.owner.holds:
             return None
         known.used = True
+        use = subject.use
+        if use is not None:  # As `KeyUse.note` does it, whose call would cost as much as the look-up.
+            if now >= use.at:
+                use.at, use.trace = now, trace
+            use.uses += 1
+            if not use.is_noted:
+                use.keep()
         return known
 
-    def note_use(self, known: KnownCredential, origin: Origin) -> None:
-        """Note a use of what `recognise` returned."""
-        if known.subject.use is not None:
-            known.subject.use.note(self._timestamp(), trace_of(origin))
+    def time(self) -> float:
+        """Return the time by which credentials are judged, in seconds since 1970."""
+        return self._timestamp()
 
-    def note_failure(self, origin: Origin) -> None:
-        """Count a credential that was refused before it came here; raise `TooManyFailures` if too many."""
-        self._failures.note(origin.address)
+    def note_failure(self, refused: CredentialRefused, origin: Origin) -> None:
+        """Count a wrong credential; raise `TooManyFailures` instead if there were too many.
+
+        One that was good once is no guess: whoever goes on using it must not use up their neighbours' budget.
+        """
+        if not refused.secret_matched and refused.reason is not Reason.MISSING:
+            self._failures.note(origin.address)
 
     def authenticate(self, authorization: Sequence[bytes], origin: Origin) -> Principal | None:
         """Return who calls with these `Authorization` field lines, or None if there is none.
@@ -104,16 +112,16 @@ class Authenticator:
         try:
             credential = read_authorization(authorization, self._key_format)
             return None if credential is None else self._verified(credential, origin)
-        except CredentialRefused:
-            self._failures.note(origin.address)
+        except CredentialRefused as refused:
+            self.note_failure(refused, origin)
             raise
 
     def check_api_key(self, credential: ApiKeyCredential, origin: Origin) -> KeyForVerification:
         """Return the living key that was presented; raise as `authenticate` does."""
         try:
             known = self._verified(credential, origin)
-        except CredentialRefused:
-            self._failures.note(origin.address)
+        except CredentialRefused as refused:
+            self.note_failure(refused, origin)
             raise
         assert known.subject.key is not None, "an API key stands on a key"  # noqa: S101 - for the type checker
         return known.subject.key
@@ -136,5 +144,6 @@ class Authenticator:
         if known.ends_at <= now.timestamp():
             reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
             raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)
-        self.note_use(known, origin)
+        if known.subject.use is not None:
+            known.subject.use.note(self._timestamp(), trace_of(origin))
         return known

@@ -8,6 +8,7 @@ from keyturn.errors import AmbiguousCredential, CredentialRefused, Reason
 from keyturn.services.audit import Origin
 from keyturn.services.authentication import Authenticator
 from keyturn.services.tokens import IssuedToken, TokenIssuer
+from keyturn.services.usage import trace_of
 
 
 class Exchange:
@@ -24,10 +25,11 @@ class Exchange:
         A token in the header beside a key in the body is not looked at: clients that exchange again after
         a 401 still send the token that ended. Raise `CredentialRefused` for anything that is no living key.
         """
+        at = self._authenticator.time()
         known = self._remembered(in_header, in_body, origin)
         if known is None:
             known = self._authenticator.check_api_key(self._counted(in_header, in_body, origin), origin)
-        return self._issuer.for_key(known)
+        return self._issuer.for_key(known, at=at)
 
     def _remembered(
         self, in_header: list[bytes], in_body: str | None, origin: Origin
@@ -39,10 +41,9 @@ class Exchange:
             presented = in_body.encode("utf-8", "surrogatepass")
         else:
             return None
-        known = self._authenticator.recognise(presented)
+        known = self._authenticator.recognise(presented, trace_of(origin))
         if known is None or known.principal.method is not AuthMethod.API_KEY:
             return None
-        self._authenticator.note_use(known, origin)
         return known.subject.key
 
     def _counted(self, in_header: list[bytes], in_body: str | None, origin: Origin) -> ApiKeyCredential:
@@ -50,8 +51,7 @@ class Exchange:
         try:
             return self._presented(in_header, in_body)
         except CredentialRefused as refused:
-            if refused.reason is not Reason.MISSING:
-                self._authenticator.note_failure(origin)
+            self._authenticator.note_failure(refused, origin)
             raise
 
     def _presented(self, in_header: list[bytes], in_body: str | None) -> ApiKeyCredential:

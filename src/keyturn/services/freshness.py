@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from keyturn.core.records import AuditAction
-from keyturn.errors import CannotStart, KeyturnError, StoreUnavailable
+from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.services.verification_index import Subject, VerificationIndex
-from keyturn.store import AuditedChange, Store
+from keyturn.store import AuditedChange, Mark, Store
 from keyturn.system import System
 
 POLL_SECONDS = 0.5
@@ -61,7 +61,7 @@ class Freshness:
         self._system = system
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
-        self._revision: int | None = None
+        self._read_to: Mark | None = None
         self._failed_at: float | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -108,8 +108,8 @@ class Freshness:
             except StoreUnavailable as error:
                 structlog.get_logger().warning("database_away", error=str(error))
                 self._stopping.wait(RETRY_SECONDS)
-            except KeyturnError as error:
-                structlog.get_logger().error("changes_not_followed", error=str(error))
+            except Exception:  # noqa: BLE001 - whatever it is, the thread goes on: nobody else follows
+                structlog.get_logger().exception("changes_not_followed")
                 self._stopping.wait(RETRY_SECONDS)
 
     def _look(self, *, is_asked: bool) -> None:
@@ -144,19 +144,19 @@ class Freshness:
             self.counter.reopen()
         except (CannotStart, OSError) as error:
             raise StoreUnavailable("the file that tells of changes cannot be used") from error
-        self._forget_everything()  # The revision stays: an older database is not believed for that (D7).
+        self._forget_everything()  # The mark stays: an older database is not believed for that (D7).
 
     def _read_changes(self) -> None:
-        if self._revision is None:
-            self._revision = self._store.installation.revision()
+        if self._read_to is None:
+            self._read_to = self._store.audit_log.newest()
             self._forget_everything()
             return
-        since = self._store.audit_log.changes_since(self._revision)
+        since = self._store.audit_log.changes_since(self._read_to)
         if since.changes is None:
             self._forget_everything()
         elif since.changes:
             self._forget(since.changes)
-        self._revision = since.revision
+        self._read_to = since.newest
 
     def _forget_everything(self) -> None:
         self._index.forget_everything()

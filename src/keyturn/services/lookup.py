@@ -22,7 +22,7 @@ from keyturn.system import System
 class Lookup:
     """Fills the index. `since` is its generation from before the first question of a request.
 
-    A source that has spent its budget of failures has no question asked for it (Q1).
+    A source that has spent its budget of failures has no key or session looked up (Q1).
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Lookup:
     def find_token(self, token: bytes, digest: bytes, source: str | None, since: int) -> KnownCredential:
         """Check a token's signature, ask the store for what it stands on, and remember the answer.
 
-        A token of a key that is remembered costs no question.
+        A token of a remembered key costs one question: whether it was revoked by itself.
         """
         now = self._system.now()
         claims = self._token_format.verify(token, self._ring, now=now)
@@ -82,12 +82,12 @@ class Lookup:
             self._failures.check(source)
             found = self._store.sessions.find_for_token(claims.kt_session)
             session = verification.check_session(found, self._session_limits, now=now)
+            if session.kind is not SessionKind.TOKEN:
+                raise CredentialRefused(Reason.CLAIMS)  # No token was ever given for a browser's session.
             principal = verification.principal_of_session_token(claims, session)
             self._check_not_revoked(claims)
             ends_at = min(float(claims.exp), session.expires_at.timestamp())
             known = KnownCredential(principal, ends_at, Ground(), Ground(), is_bound_to_sources=False)
-            if session.kind is SessionKind.BROWSER:
-                return known  # It ends by not being used, which is written nowhere that would tell.
             return self._index.add(
                 digest,
                 known,

@@ -24,6 +24,8 @@ WAKE_INTERVAL_SECONDS = 2.0
 """How soon the first use of a key is written."""
 MAX_NOTED = 100_000
 """Above this many keys with an unwritten use, older notes are dropped rather than memory."""
+WRITTEN_AT_ONCE = 500
+"""How many keys' uses are written in one transaction."""
 KEPT_HOURS = 24 * 90
 """How long it is kept how often a key was used in an hour."""
 
@@ -74,7 +76,11 @@ class KeyUse:
             self.at, self.trace = at, trace
         self.uses += 1  # After what it was: who counts this use finds it there.
         if not self.is_noted:
-            self._usage.keep(self)
+            self.keep()
+
+    def keep(self) -> None:
+        """Have the uses written some time."""
+        self._usage.keep(self)
 
 
 class Usage:
@@ -121,23 +127,23 @@ class Usage:
     def flush(self, *, everything: bool) -> int:
         """Write the notes that are due, or all of them; return how many. Keeps them if that fails."""
         now = self._system.monotonic()
-        due: dict[int, KeyUsage] = {}
-        counted: list[tuple[KeyUse, int]] = []
+        due: list[tuple[KeyUse, KeyUsage, int]] = []
         for use in list(self._noted.values()):
             may_write = use.written_at is None or now - use.written_at >= WRITE_INTERVAL_SECONDS
             # Before its last use is read: one that comes meanwhile counts the next time.
             uses, written = use.uses, use.written
             if uses > written and (everything or may_write):
-                due[use.key_id] = KeyUsage(self._readable(use), uses - written)
-                counted.append((use, uses))
+                due.append((use, KeyUsage(self._readable(use), uses - written), uses))
             elif may_write and uses <= written:
                 self._forget_settled(use)
-        if due:
-            self._keys.record_use(due)
-        for use, uses in counted:
+        # In many short transactions, so that no change of rights waits long for a turn.
+        for first in range(0, len(due), WRITTEN_AT_ONCE):
+            batch = due[first : first + WRITTEN_AT_ONCE]
+            self._keys.record_use({use.key_id: usage for use, usage, _ in batch})
             with self._lock:
-                use.written_at = now
-                use.written = max(use.written, uses)
+                for use, _, uses in batch:
+                    use.written_at = now
+                    use.written = max(use.written, uses)
         return len(due)
 
     def _readable(self, use: KeyUse) -> LastUse:

@@ -28,9 +28,6 @@ from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, rea
 from keyturn.store.questions import Question
 from keyturn.store.schema import api_key, api_key_use, as_stored, profile, read_time, user
 
-USES_AT_ONCE = 500
-"""How many keys' uses are written in one transaction."""
-
 
 @dataclass(frozen=True, slots=True)
 class KeyToAdd:
@@ -154,16 +151,13 @@ class ApiKeys:
         return [_record(row) for row in rows]
 
     def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
-        """Write when keys were last used, and add how often; an older use never overwrites a newer one.
-
-        In many short transactions, so that no change of rights waits long for a turn.
-        """
+        """Write when keys were last used, and add how often; an older use never overwrites a newer one."""
+        if not uses:
+            return
         rows = [_use_row(key_id, use) for key_id, use in sorted(uses.items())]
-        for first in range(0, len(rows), USES_AT_ONCE):
-            with self._database.writing() as connection:
-                batch = rows[first : first + USES_AT_ONCE]
-                connection.execute(_LAST_USE, batch)
-                connection.execute(_uses_of_hour(connection.dialect.name), batch)
+        with self._database.writing() as connection:
+            connection.execute(_LAST_USE, rows)
+            connection.execute(_uses_of_hour(connection.dialect.name), rows)
 
     def count_uses(self, user_id: int, *, since_hour: int) -> dict[int, int]:
         """Return how often each of a user's keys was used since that hour; unused ones are left out."""

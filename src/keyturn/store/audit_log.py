@@ -35,6 +35,18 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """How far somebody has read: a revision, and which event it was.
+
+    After a failover that lost commits, or a restored backup, the same number is another event.
+    """
+
+    revision: int
+    event_id: str | None
+    """None before the first event."""
+
+
+@dataclass(frozen=True, slots=True)
 class AuditedChange:
     """What one revision changed."""
 
@@ -47,8 +59,8 @@ class AuditedChange:
 class ChangesSince:
     """What happened after a revision."""
 
-    revision: int
-    """The newest revision, which the next question begins with."""
+    newest: "Mark"
+    """Which the next question begins with."""
     changes: tuple[AuditedChange, ...] | None
     """One for each revision; None when they are too many or rows are gone: anything may have changed."""
 
@@ -64,22 +76,28 @@ class AuditLog:
         with self._database.change() as change:
             change.record(entry)
 
-    def changes_since(self, revision: int) -> ChangesSince:
-        """Return what changed after `revision`, up to the newest.
+    def newest(self) -> Mark:
+        """Return the mark of the newest change."""
+        return Mark(*self._database.ask(_NEWEST)[0])
+
+    def changes_since(self, mark: Mark) -> ChangesSince:
+        """Return what changed after `mark`, up to the newest; anything, if that event is no longer there.
 
         Raise `StoreUnavailable` if the database is older than that: a primary that was left behind in a
         failover must not be believed (D7).
         """
-        ((newest,),) = self._database.ask(_NEWEST)
-        if newest < revision:
-            raise StoreUnavailable("the database is older than what was read from it before")
-        if newest == revision:
+        newest = self.newest()
+        if newest == mark:
             return ChangesSince(newest, ())
-        if newest - revision > MAX_CHANGES_AT_ONCE:
+        if newest.revision < mark.revision:
+            raise StoreUnavailable("the database is older than what was read from it before")
+        if newest.revision - mark.revision > MAX_CHANGES_AT_ONCE:
             return ChangesSince(newest, None)
-        rows = self._database.ask(_CHANGES, after=revision, newest=newest)
-        changes = tuple(AuditedChange(*row) for row in rows)
-        return ChangesSince(newest, changes if len(changes) == newest - revision else None)
+        rows = self._database.ask(_CHANGES, first=mark.revision, newest=newest.revision)
+        if mark.revision == 0:  # Which no event has.
+            rows = [(None, None, None, None), *rows]
+        is_whole = len(rows) == newest.revision - mark.revision + 1 and rows[0][0] == mark.event_id
+        return ChangesSince(newest, tuple(AuditedChange(*row[1:]) for row in rows[1:]) if is_whole else None)
 
     def list_after(self, audit_id: int = 0, *, limit: int = 200) -> list[AuditRow]:
         """Return the rows after this one, in the order they were committed."""
@@ -105,9 +123,13 @@ class AuditLog:
         ]
 
 
-_NEWEST = Question(select(installation.c.revision))
+_NEWEST = Question(
+    select(installation.c.revision, audit.c.event_id).select_from(
+        installation.outerjoin(audit, audit.c.revision == installation.c.revision)
+    )
+)
 _CHANGES = Question(
-    select(audit.c.action, audit.c.target_type, audit.c.target_id)
-    .where(audit.c.revision > bindparam("after"), audit.c.revision <= bindparam("newest"))
+    select(audit.c.event_id, audit.c.action, audit.c.target_type, audit.c.target_id)
+    .where(audit.c.revision >= bindparam("first"), audit.c.revision <= bindparam("newest"))
     .order_by(audit.c.revision)
 )

@@ -29,10 +29,11 @@ WRITES = "keyturn_writes"
 """The execution option of a transaction that will write: SQLite then takes its lock at once (D3)."""
 
 
-def open_engine(database: str) -> Engine:
+def open_engine(database: str, *, must_exist: bool = False) -> Engine:
     """Open `sqlite:///path` or `postgresql://…`; raise `CannotStart` saying what to do when that fails.
 
-    The file of an SQLite database and its folder are made when missing, readable by their owner alone.
+    The file of an SQLite database and its folder are made when missing, unless it `must_exist`, readable by
+    their owner alone.
     """
     try:
         url = make_url(database)
@@ -40,7 +41,7 @@ def open_engine(database: str) -> Engine:
         raise CannotStart(_WRONG_URL) from error
     match url.get_backend_name():
         case "sqlite":
-            engine = _open_sqlite(url)
+            engine = _open_sqlite(url, must_exist=must_exist)
         case "postgresql" | "postgres":
             engine = open_postgresql(url)
         case _:
@@ -87,7 +88,7 @@ def sqlite_path(database: str) -> Path | None:
 _WRONG_URL = "The database must be given as sqlite:///path/to/file.db or postgresql://user@host/name."
 
 
-def _open_sqlite(url: URL) -> Engine:
+def _open_sqlite(url: URL, *, must_exist: bool) -> Engine:
     if pysqlite3.sqlite_version_info < SQLITE_MIN_VERSION:
         raise CannotStart(
             f"SQLite {pysqlite3.sqlite_version} can corrupt a database under load: install pysqlite3 0.6.1 "
@@ -96,6 +97,8 @@ def _open_sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
         raise CannotStart("An SQLite database needs a file: sqlite:///path/to/file.db.")
     path = Path(url.database)
+    if must_exist and not path.exists():
+        raise CannotStart(f"There is no database {path}: start a server of Keyturn on it first.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)

@@ -8,13 +8,15 @@ from time import monotonic
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL
 
 CONNECT_TIMEOUT_SECONDS = 2
 ANSWER_SECONDS = 2.0
 """How long a server may say nothing before its connection is given up."""
 STATEMENT_TIMEOUT_MS = 10_000
+MIGRATION_LOCK_TIMEOUT_MS = 600_000
+"""How long a migration waits for another node's, or for a transaction of an older server."""
 POOL_SIZE = 20
 
 
@@ -58,12 +60,14 @@ def open_postgresql(url: URL) -> Engine:
 
 
 def wait_as_long_as_it_takes(connection: Connection) -> None:
-    """Take the bound off this connection, which is not given back to the pool: for a migration."""
+    """Let a migration take its time, in this transaction and on its connection, which never goes back."""
     record = connection.connection
     driver = record.driver_connection
     if isinstance(driver, BoundedConnection):
         driver.answer_seconds = None
         connection.detach()
+    connection.execute(text("SET LOCAL statement_timeout = 0"))
+    connection.execute(text(f"SET LOCAL lock_timeout = {MIGRATION_LOCK_TIMEOUT_MS}"))
 
 
 def _connect(_dialect: object, _record: object, arguments: Any, parameters: Any) -> Any:

@@ -14,6 +14,8 @@ from weakref import WeakSet
 import pysqlite3
 from sqlalchemy import Engine, Select
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.errors import StoreUnavailable
 
@@ -33,11 +35,12 @@ class Question:
 class _Asking:
     """One thread's connection, which the driver closes when the thread is gone and nothing holds this."""
 
-    __slots__ = ("__weakref__", "connection", "cursor")
+    __slots__ = ("__weakref__", "connection", "cursor", "lock")
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.cursor = connection.cursor()
+        self.lock = threading.Lock()
 
 
 class SqliteQuestions:
@@ -54,10 +57,11 @@ class SqliteQuestions:
             asking = getattr(self._local, "asking", None)
             if asking is None:
                 asking = self._open()
-            rows: list[Row] = asking.cursor.execute(
-                question.sql, [parameters[name] for name in question.names]
-            ).fetchall()
-        except pysqlite3.Error as error:
+            with asking.lock:
+                rows: list[Row] = asking.cursor.execute(
+                    question.sql, [parameters[name] for name in question.names]
+                ).fetchall()
+        except (pysqlite3.Error, DBAPIError, PoolTimeout) as error:
             raise StoreUnavailable(type(error).__name__) from None
         return rows
 
@@ -72,5 +76,6 @@ class SqliteQuestions:
     def close(self) -> None:
         """Close the connections of all threads."""
         for asking in list(self._opened):
-            asking.connection.close()
+            with asking.lock:  # Its thread may be in the middle of a question.
+                asking.connection.close()
         self._local = threading.local()

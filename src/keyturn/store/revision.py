@@ -34,34 +34,51 @@ NUMBER_BYTES = 8
 class ChangeCounter:
     """The shared number of one database."""
 
-    def __init__(self, path: Path, *, one_writer: bool) -> None:
+    def __init__(self, path: Path, *, one_writer: bool, like: Path | None = None) -> None:
         """Map the file, making it if it is missing; raise `CannotStart` if that fails.
 
-        `one_writer` says that the database lets one transaction write at a time.
+        `one_writer` says that the database lets one transaction write at a time. `like` is the file whose
+        owner and mode a new file gets, since whoever may write the one must be able to write the other.
         """
         self._path = path
         self._one_writer = one_writer
+        self._like = like
         self._guard = threading.Lock()
         self._probe_guard = threading.Lock()
-        self._open()
+        self._file, self._probe, self.cell = self._opened()
+        """Two open files, since a lock that is held through one is refused through the other, even to us;
+        and the number itself, in `cell[0]`, for whoever cannot afford a call."""
 
-    def _open(self) -> None:
+    def _opened(self) -> tuple[int, int, memoryview]:
+        opened: list[int] = []
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # Two open files, since a lock that this process holds through one is refused through the other.
-            self._file, self._probe = (
-                os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-                for _ in range(2)
-            )
-            if os.fstat(self._file).st_size < NUMBER_BYTES:
-                os.ftruncate(self._file, NUMBER_BYTES)
-            self.cell = memoryview(mmap.mmap(self._file, NUMBER_BYTES)).cast("Q")
-            """The number itself, in `cell[0]`: for whoever cannot afford a call."""
+            opened.append(self._open_file())
+            opened.append(self._open_file())
+            # Room on the disk, now: a hole in a mapped file that the disk has no room for ends the process.
+            os.posix_fallocate(opened[0], 0, NUMBER_BYTES)
+            cell = memoryview(mmap.mmap(opened[0], NUMBER_BYTES)).cast("Q")
         except OSError as error:
+            for file in opened:
+                os.close(file)
             raise CannotStart(
                 f"The file {self._path}, which tells other processes of changes, cannot be used "
                 f"({error.strerror}): let this user read and write it."
             ) from error
+        return opened[0], opened[1], cell
+
+    def _open_file(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            file = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            return os.open(self._path, flags)
+        if self._like is not None:
+            like = self._like.stat()
+            os.fchmod(file, like.st_mode & 0o666)
+            if os.geteuid() == 0:
+                os.fchown(file, like.st_uid, like.st_gid)
+        return file
 
     def close(self) -> None:
         """Let go of the file, which stays for others. Closing again does nothing."""
@@ -132,7 +149,8 @@ class ChangeCounter:
         """Count in the file that is there now."""
         with self._guard, self._probe_guard:
             old = (self._file, self._probe)
-            self._open()  # The old map goes when its last reader has let go of it.
+            # The old map goes when its last reader has let go of it.
+            self._file, self._probe, self.cell = self._opened()
             for file in old:
                 os.close(file)
 
@@ -144,7 +162,7 @@ def counter_of(engine: Engine) -> ChangeCounter:
     """
     if engine.dialect.name == "sqlite":
         file = Path(str(engine.url.database)).resolve()
-        return ChangeCounter(file.with_name(f"{file.name}-changes"), one_writer=True)
+        return ChangeCounter(file.with_name(f"{file.name}-changes"), one_writer=True, like=file)
     try:
         with engine.connect() as connection:
             cluster, database = connection.execute(_POSTGRESQL_DATABASE).one()

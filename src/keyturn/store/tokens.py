@@ -1,6 +1,6 @@
 """Tokens that were revoked by themselves."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
@@ -9,6 +9,9 @@ from keyturn.core.records import AuditEntry
 from keyturn.store.database import Database
 from keyturn.store.questions import Question
 from keyturn.store.schema import revoked_token
+
+KEPT_AFTER_END = timedelta(days=1)
+"""How long after its end a token is known to be revoked: clocks of nodes differ, and are set back."""
 
 
 class Tokens:
@@ -25,7 +28,9 @@ class Tokens:
         """Revoke a token until it would end anyway; return False, and change nothing, if it is revoked."""
         try:
             with self._database.change() as change:
-                change.connection.execute(delete(revoked_token).where(revoked_token.c.expires_at <= at))
+                change.connection.execute(
+                    delete(revoked_token).where(revoked_token.c.expires_at <= at - KEPT_AFTER_END)
+                )
                 change.connection.execute(insert(revoked_token), {"jti": jti, "expires_at": expires_at})
                 change.record(audit)
         except IntegrityError:

@@ -18,11 +18,12 @@ import structlog
 
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
-from keyturn.core.scopes import check_scopes
+from keyturn.core.scopes import check_scopes, is_scope
 from keyturn.core.sources import Network, client_address
 from keyturn.errors import CredentialRefused, KeyturnError, MalformedRequest, Reason, StoreUnavailable
 from keyturn.services.audit import Origin
 from keyturn.services.redaction import SecretsOut
+from keyturn.services.usage import trace_of
 from keyturn.services.verification_index import KnownCredential
 from keyturn.web import forward_auth
 from keyturn.web.access import EXCHANGE_PATHS, PAGE_PATTERN, is_open
@@ -40,7 +41,9 @@ LOOKUP_SECONDS = 4.0
 """How long a request waits for the database before it is answered without it (F8)."""
 LOOKUP_THREADS = 16
 PLAIN_HEADERS = 24
-"""A request with more header fields than this takes the longer way."""
+MAX_PLAIN_FIELD_BYTES = 600
+"""A request with more header fields than this, or longer ones, takes the longer way. Together with the
+credential they are less than a header may be long, and what is remembered of them is bounded."""
 
 _LONGER_WAY = frozenset(
     {b"cookie", b"x-api-key", b"api-key", b"proxy-authorization", b"transfer-encoding", b"content-length"}
@@ -73,7 +76,6 @@ class Gate:
         self._lookups = (
             None if services.store.blocks_briefly else ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-lookup")
         )
-        self._timestamp = services.system.timestamp
         self._log = structlog.get_logger()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,6 +119,8 @@ class Gate:
             return None
         authorization = host = agent = forwarded = None
         for name, value in headers:
+            if len(name) + len(value) > MAX_PLAIN_FIELD_BYTES and name != b"authorization":
+                return None
             if name == b"authorization":
                 if authorization is not None:
                     return None
@@ -131,17 +135,14 @@ class Gate:
                 if forwarded is not None:
                     return None
                 forwarded = value
-            elif name in _LONGER_WAY or len(value) > 1024:
+            elif name in _LONGER_WAY:
                 return None
         if authorization is None or host is None or not self._allows_host(host):
             return None
-        known = self._authenticator.recognise(authorization)
-        if known is not None and known.subject.use is not None:
-            address = client[0] if client else None
-            if forwarded is not None and self._trusts_proxies:
-                address = self._client_address(address, (forwarded,))
-            known.subject.use.note(self._timestamp(), (address, method, forward_auth.PATH, agent))
-        return known
+        address = client[0] if client else None
+        if forwarded is not None and self._trusts_proxies:
+            address = self._client_address(address, (forwarded,))
+        return self._authenticator.recognise(authorization, (address, method, forward_auth.PATH, agent))
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -194,11 +195,17 @@ class Gate:
         client = scope.get("client")
         peer = client[0] if client else None
         return Origin(
-            address=self._client_address(peer, forwarded) if self._trusts_proxies else peer,
+            address=self._address(peer, forwarded) if self._trusts_proxies else peer,
             user_agent=None if agent is None else self._without_secrets(agent.decode("latin-1")),
             request_id=str(uuid.uuid4()),
             via=self._without_secrets(f"{scope['method']} {scope['path']}"),
         )
+
+    def _address(self, peer: str | None, forwarded: tuple[bytes, ...]) -> str | None:
+        """Return the client's address, remembering those that are said in few words."""
+        if sum(map(len, forwarded)) <= MAX_PLAIN_FIELD_BYTES:
+            return self._client_address(peer, forwarded)
+        return self._client_address.__wrapped__(peer, forwarded)
 
     async def _authenticate(self, scope: Scope, origin: Origin) -> Principal | None:
         """Return who calls; None only where no credential is needed."""
@@ -217,9 +224,8 @@ class Gate:
     async def _principal(self, authorization: list[bytes], origin: Origin) -> Principal | None:
         """Return who calls, if possible without asking the database."""
         if len(authorization) == 1:
-            known = self._authenticator.recognise(authorization[0])
+            known = self._authenticator.recognise(authorization[0], trace_of(origin))
             if known is not None:
-                self._authenticator.note_use(known, origin)
                 return known.principal
         return await self._look_up(self._authenticator.authenticate, authorization, origin)
 
@@ -250,4 +256,7 @@ def _required_scopes(query: bytes) -> frozenset[str]:
         fields = [("", "")]
     if any(name != forward_auth.SCOPE_PARAMETER for name, _ in fields):
         raise MalformedRequest("The query of /verify may hold scope=… and nothing else.")
-    return frozenset(scope for _, value in fields for scope in value.split(" ") if scope)
+    scopes = frozenset(scope for _, value in fields for scope in value.split(" ") if scope)
+    if not all(map(is_scope, scopes)):
+        raise MalformedRequest("A scope is made of printable ASCII without quotes (RFC 6749, section 3.3).")
+    return scopes

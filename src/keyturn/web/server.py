@@ -26,8 +26,11 @@ APPLICATION = "keyturn.web.app:from_environment"
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which by itself waits for ever for a header, and collects one of any size."""
 
+    _waiting_since: float | None = None
+    """When the header began that has not ended yet, in the time of the loop."""
     _header_timer: asyncio.TimerHandle | None = None
     _header_bytes = 0
+    _begun_in_this_read = False
     _is_answered = False
     """Whether the request that is being read was answered at its header already."""
 
@@ -38,14 +41,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        self._end_waiting()
+        if self._header_timer is not None:
+            self._header_timer.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """Begin to wait for the rest of a header."""
         super().on_message_begin()
         self._unset_keepalive_if_required()  # Set by an answer that was given in the middle of what arrived.
-        if self._header_timer is None:
+        if self._waiting_since is None:
             self._begin_waiting()
 
     def on_headers_complete(self) -> None:
@@ -100,8 +104,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; cut the connection when a header does not end."""
+        self._begun_in_this_read = False
         super().data_received(data)
-        if self._header_timer is not None:
+        # What arrived together with the start of a header may be whole requests before it: not counted.
+        if self._waiting_since is not None and not self._begun_in_this_read:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_UNPARSED_HEADER_BYTES:
                 self.transport.write(
@@ -112,12 +118,25 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _begin_waiting(self) -> None:
         self._header_bytes = 0
-        self._header_timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self.transport.close)
+        self._begun_in_this_read = True
+        self._waiting_since = self.loop.time()
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._end_if_overdue)
 
     def _end_waiting(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+        # The timer stays: setting and cancelling one for each request costs more than looking when it rings.
+        self._waiting_since = None
+
+    def _end_if_overdue(self) -> None:
+        """Close the connection if its header is overdue, else look again when it would be."""
+        self._header_timer = None
+        if self._waiting_since is None:
+            return
+        left = self._waiting_since + HEADER_TIMEOUT_SECONDS - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._header_timer = self.loop.call_later(left, self._end_if_overdue)
 
 
 def server_config(app: Any, settings: Settings, *, workers: int = 1) -> uvicorn.Config:

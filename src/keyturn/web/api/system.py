@@ -1,5 +1,6 @@
 """What operators and verifiers ask: health, the public signing keys, the description of the API."""
 
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -37,11 +38,17 @@ def live() -> Health:
     responses=documented(),
 )
 @in_thread
-def ready(call: InjectedCall) -> Health:
+def ready(call: InjectedCall) -> Response[Health]:
     """Answer 200 while credentials can be judged, 503 and why while not: then send no requests here."""
-    call.services.verification.freshness.ensure()
-    call.services.store.installation.revision()
-    return Health("ok", {"database": "up"})
+    why_not = call.services.verification.freshness.why_not()
+    if why_not is None:
+        call.services.store.installation.revision()
+        return Response(Health("ok", {"database": "up"}))
+    return Response(
+        Health("unavailable", {"database": why_not}),
+        status_code=HTTPStatus.SERVICE_UNAVAILABLE,
+        headers={"Retry-After": "1"},
+    )
 
 
 @get(

@@ -14,7 +14,6 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Add the columns, the index and the table."""
-    op.create_index("ix_audit_revision", "audit", ["revision"], unique=True)
     op.add_column("api_key", sa.Column("sources", _JSON, nullable=True))
     op.add_column("api_key", sa.Column("tokens_not_before", _TIME, nullable=True))
     op.add_column("user_account", sa.Column("tokens_not_before", _TIME, nullable=True))
@@ -37,3 +36,5 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("key_id", "hour", name=op.f("pk_api_key_use")),
     )
+    # Last, since changes lock in this order too: an older server may be at work.
+    op.create_index("ix_audit_revision", "audit", ["revision"], unique=True)

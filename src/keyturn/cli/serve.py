@@ -17,7 +17,7 @@ from keyturn.errors import CannotStart
 from keyturn.logs import configure_logs
 from keyturn.settings import Settings, read_settings
 from keyturn.web.app import create_app
-from keyturn.web.server import APPLICATION, bind, server_config
+from keyturn.web.server import APPLICATION, bind, put_requests_first, server_config
 
 MAX_WORKERS = 64
 
@@ -60,6 +60,7 @@ def serve(
         signal.signal(stop, lambda *_: None)
     with listener:
         if workers == 1:
+            put_requests_first()
             uvicorn.Server(server_config(create_app(services), settings)).run(sockets=[listener])
             return
         services.close()

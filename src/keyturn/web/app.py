@@ -39,6 +39,7 @@ from keyturn.web.pages.rendering import Pages, see_other
 from keyturn.web.pages.sessions import LoginNeeded, find_visitor, require_visitor
 from keyturn.web.requests import AnyRequest, call_of, note_failure, origin_of
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
+from keyturn.web.server import put_requests_first
 from keyturn.web.shape import HostRule
 
 OPEN_API_ROUTES = (
@@ -92,6 +93,7 @@ def from_environment() -> Gate:
     _end_with_supervisor()
     settings = read_settings(os.environ)
     configure_logs(settings.log_level)
+    put_requests_first()
     return create_app(open_services(settings))
 
 

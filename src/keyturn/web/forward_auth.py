@@ -26,6 +26,10 @@ IDENTITY_HEADERS = (
     b"remote-user",
 )
 SCOPE_PARAMETER = "scope"
+SCOPE_PATTERN = r"^[!#-\[\]-~ ]*$"
+MAX_SCOPE_CHARACTERS = 1000
+IDENTITY = ", ".join(name.decode().title() for name in IDENTITY_HEADERS)
+"""All of them, for a person to read."""
 EMPTY_BODY = {"type": "http.response.body", "body": b""}
 
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")

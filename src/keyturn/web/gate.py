@@ -256,6 +256,8 @@ def _required_scopes(query: bytes) -> frozenset[str]:
         fields = [("", "")]
     if any(name != forward_auth.SCOPE_PARAMETER for name, _ in fields):
         raise MalformedRequest("The query of /verify may hold scope=… and nothing else.")
+    if sum(len(value) for _, value in fields) > forward_auth.MAX_SCOPE_CHARACTERS:
+        raise MalformedRequest(f"A scope has at most {forward_auth.MAX_SCOPE_CHARACTERS} characters.")
     scopes = frozenset(scope for _, value in fields for scope in value.split(" ") if scope)
     if not all(map(is_scope, scopes)):
         raise MalformedRequest("A scope is made of printable ASCII without quotes (RFC 6749, section 3.3).")

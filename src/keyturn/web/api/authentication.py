@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from litestar import Response, get, post
-from litestar.datastructures import ResponseHeader
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter, RawBody
 
 from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
@@ -60,20 +60,26 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
 
 @get(
     "/verify",
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
-    response_headers=[
-        ResponseHeader(
-            name=name.decode().title(), description="Always there, perhaps empty.", documentation_only=True
-        )
-        for name in forward_auth.IDENTITY_HEADERS
-    ],
+    responses={
+        HTTPStatus.OK: ResponseSpec(
+            None, generate_examples=False, description=f"An empty body, and {forward_auth.IDENTITY}."
+        ),
+        **documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+    },
     tags=["Authentication"],
     summary="Say who calls, in headers: for gateways",
 )
 @brief_read
 def verify(
     call: InjectedCall,
-    needed: Annotated[str, QueryParameter(name="scope", max_length=1000)] = "",
+    needed: Annotated[
+        str,
+        QueryParameter(
+            name=forward_auth.SCOPE_PARAMETER,
+            max_length=forward_auth.MAX_SCOPE_CHARACTERS,
+            pattern=forward_auth.SCOPE_PATTERN,
+        ),
+    ] = "",
 ) -> Response[None]:
     """Answer an empty body and all identity headers. With `scope`, the credential must cover all of them.
 

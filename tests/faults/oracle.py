@@ -84,14 +84,14 @@ class Oracle:
             self._live.append(key)
 
     def create_retried(self, key: TrackedKey, key_id: int, secret: str, at: float) -> None:
-        """Note the answer to a retry with the key's Idempotency-Key: the same key, a new secret."""
+        """Note the answer to a retry: the same key, a new secret, and no token of the old one."""
         if key.fate is Fate.CREATING:
             self.create_acked(key, key_id, secret, at)
             return
         with self._lock:
             if key.key_id != key_id:
                 self.other.append(f"a retry made key {key_id} beside {key}")
-            key.secret = secret
+            key.secret, key.token = secret, None
 
     def revoke_begins(self, choice: random.Random, at: float) -> TrackedKey | None:
         """Take a live key out of play, to be revoked; None if there is none."""

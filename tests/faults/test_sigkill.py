@@ -126,11 +126,12 @@ def _retry(client: httpx.Client, oracle: Oracle, writer_key: str, choice: random
     answered = [key for key in oracle.of_fate(Fate.LIVE) if key.idempotency_key]
     for key in unanswered + choice.sample(answered, min(RETRIES_PER_ROUND, len(answered))):
         for _ in range(2):
-            replaced = key.secret
+            replaced = [credential for credential in (key.secret, key.token) if credential]
             key_id, secret = create(client, writer_key, key.name, key.idempotency_key)
             oracle.create_retried(key, key_id, secret, time.monotonic())
-            if replaced is not None and (status := verify(client, replaced)) != 401:
-                oracle.revived.append(f"the replaced secret of {key} answered with {status}")
+            for credential in replaced:
+                if (status := verify(client, credential)) != 401:
+                    oracle.revived.append(f"what was replaced of {key} answered with {status}")
         oracle.found(key, verify(client, secret), time.monotonic())
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-ROUNDS = int(os.environ.get("KEYTURN_STALENESS_ROUNDS", "2000"))
+ROUNDS = int(os.environ.get("KEYTURN_STALENESS_ROUNDS", "500"))
 SEED = os.environ.get("KEYTURN_FAULT_SEED", "20261125")
 CLIENTS = 3
 BATCH = 50

@@ -51,7 +51,7 @@ def measure_in_process(directory: Path, *, repeats: int, seconds: float) -> dict
 def _measure(order: dict[str, Any]) -> dict[str, Any]:
     """Do what the order says, in this process."""
     from keyturn import Verifier  # noqa: PLC0415 - the floor's process needs no more than it must
-    from keyturn.errors import KeyturnError  # noqa: PLC0415
+    from keyturn.errors import KeyturnError  # noqa: PLC0415 - for the same reason
 
     key, token = order["key"], order["token"]
     unknown = itertools.cycle([unknown_key() for _ in range(UNKNOWN_KEYS)])

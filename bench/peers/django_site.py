@@ -52,23 +52,23 @@ settings.configure(
 django.setup()
 
 # A Django package can be imported only when the settings are there.
-from django.contrib.auth import get_user_model  # noqa: E402
-from django.core.management import call_command  # noqa: E402
-from django.utils import timezone  # noqa: E402
-from knox.auth import TokenAuthentication  # noqa: E402
-from knox.models import AuthToken  # noqa: E402
-from oauth2_provider.models import AccessToken, Application  # noqa: E402
-from oauth2_provider.views import IntrospectTokenView  # noqa: E402
-from rest_framework.decorators import (  # noqa: E402
+from django.contrib.auth import get_user_model  # noqa: E402 - after Django was told its settings
+from django.core.management import call_command  # noqa: E402 - after Django was told its settings
+from django.utils import timezone  # noqa: E402 - after Django was told its settings
+from knox.auth import TokenAuthentication  # noqa: E402 - after Django was told its settings
+from knox.models import AuthToken  # noqa: E402 - after Django was told its settings
+from oauth2_provider.models import AccessToken, Application  # noqa: E402 - after Django was told its settings
+from oauth2_provider.views import IntrospectTokenView  # noqa: E402 - after Django was told its settings
+from rest_framework.decorators import (  # noqa: E402 - after Django was told its settings
     api_view,
     authentication_classes,
     permission_classes,
 )
-from rest_framework.permissions import IsAuthenticated  # noqa: E402
-from rest_framework.request import Request  # noqa: E402
-from rest_framework.response import Response  # noqa: E402
-from rest_framework_api_key.models import APIKey  # noqa: E402
-from rest_framework_api_key.permissions import HasAPIKey  # noqa: E402
+from rest_framework.permissions import IsAuthenticated  # noqa: E402 - after Django was told its settings
+from rest_framework.request import Request  # noqa: E402 - after Django was told its settings
+from rest_framework.response import Response  # noqa: E402 - after Django was told its settings
+from rest_framework_api_key.models import APIKey  # noqa: E402 - after Django was told its settings
+from rest_framework_api_key.permissions import HasAPIKey  # noqa: E402 - after Django was told its settings
 
 
 @api_view(["GET"])

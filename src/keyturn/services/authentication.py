@@ -104,14 +104,9 @@ class Authenticator:
         Raise `CredentialRefused`, `AmbiguousCredential`, `TooManyFailures`, or `StoreUnavailable` if it
         cannot be known.
         """
-        known = self.check(authorization, origin)
-        return None if known is None else known.principal
-
-    def check(self, authorization: Sequence[bytes], origin: Origin) -> KnownCredential | None:
-        """Do what `authenticate` does, and return what is remembered of the credential."""
         try:
             credential = read_authorization(authorization, self._key_format)
-            return None if credential is None else self._verified(credential, origin)
+            return None if credential is None else self._verified(credential, origin).principal
         except CredentialRefused as refused:
             self.note_failure(refused, origin)
             raise

@@ -34,11 +34,14 @@ class RunningServer:
 
 
 @contextmanager
-def running_app(app: Any) -> Iterator[str]:
-    """Serve any ASGI application on a free loopback port until the block ends; yield its address."""
+def running_app(app: Any, *, http: Any = None) -> Iterator[str]:
+    """Serve any ASGI application on a free loopback port until the block ends; yield its address.
+
+    `http` is another protocol than ours, as uvicorn names it.
+    """
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        with _serving(app, listener):
+        with _serving(app, listener, http=http):
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
@@ -58,8 +61,10 @@ def running_server(
 
 
 @contextmanager
-def _serving(app: Any, listener: socket.socket) -> Iterator[None]:
-    server = uvicorn.Server(server_config(app, read_settings({})))
+def _serving(app: Any, listener: socket.socket, *, http: Any = None) -> Iterator[None]:
+    config = server_config(app, read_settings({}))
+    config.http = http or config.http
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + START_TIMEOUT_SECONDS

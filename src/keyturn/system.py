@@ -4,6 +4,7 @@ Everything that needs either is given a `System`, so that a test can give it ano
 """
 
 import os
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,15 @@ def utc_now() -> datetime:
     """Return the time of day in UTC, whole milliseconds: the unit in which times are stored and shown."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000)
+
+
+def request_id() -> str:
+    """Return a new random UUID (RFC 9562, version 4), to find a request by in the log and the audit log.
+
+    It need not be hard to guess, and so costs no call of the system.
+    """
+    digits = f"{random.getrandbits(128):032x}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
-"""The protocol ends connections whose header never comes, never ends, or is not HTTP."""
+"""The protocol ends connections whose header never ends, and writes answers as uvicorn does."""
 
 from __future__ import annotations
 
+import re
 import socket
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 
 from keyturn.web import server as protocol
-from tests.servers import running_server
+from tests.servers import running_app, running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,3 +89,81 @@ def test_an_endless_header_is_answered_431(connected: socket.socket, part: bytes
     except ConnectionResetError:
         return
     assert answer.startswith(b"HTTP/1.1 431")
+
+
+UNFINISHED = "no body at all"
+LENGTH_3 = (b"content-length", b"3")
+ANSWERS: dict[str, tuple[int, list[tuple[bytes, bytes]], list[bytes]]] = {
+    "whole": (200, [LENGTH_3, (b"x-a", b"b")], [b"abc"]),
+    "whole, mixed case": (404, [(b"Content-Length", b"3"), (b"X-A", b"B")], [b"abc"]),
+    "empty": (200, [(b"content-length", b"0")], [b""]),
+    "a tab and bytes above ASCII": (200, [LENGTH_3, (b"x-a", b"b\t\xe9")], [b"abc"]),
+    "in parts": (200, [LENGTH_3], [b"a", b"bc"]),
+    "no length": (200, [], [b"abc"]),
+    "no content": (204, [], [b""]),
+    "not modified": (304, [(b"etag", b'"a"')], [b""]),
+    "chunked": (200, [(b"Transfer-Encoding", b"chunked")], [b"abc"]),
+    "closing": (200, [LENGTH_3, (b"Connection", b"close")], [b"abc"]),
+    "a body that is too long": (200, [LENGTH_3], [b"abcd"]),
+    "a body that is too short": (200, [LENGTH_3], [b"ab"]),
+    "a value of two lines": (200, [LENGTH_3, (b"x-a", b"b\r\nset-cookie: c=d")], [b"abc"]),
+    "a bare line feed": (200, [LENGTH_3, (b"x-a", b"b\nset-cookie: c=d")], [b"abc"]),
+    "a zero byte": (200, [LENGTH_3, (b"x-a", b"b\0")], [b"abc"]),
+    "a name of two lines": (200, [LENGTH_3, (b"x-a: b\r\nx-b", b"c")], [b"abc"]),
+    UNFINISHED: (200, [LENGTH_3], []),
+}
+REQUESTS = {
+    "GET": b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n",
+    "HEAD": b"HEAD %s HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET, to be closed": b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    "GET of HTTP/1.0": b"GET %s HTTP/1.0\r\n\r\n",
+}
+LAST_REQUEST = b"GET /whole HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+
+
+async def application(scope: Any, receive: Any, send: Any) -> None:
+    """Answer what the path names."""
+    if scope["type"] == "lifespan":
+        for done in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{done}.complete"})
+        return
+    status, headers, parts = ANSWERS[scope["path"][1:]]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for number, part in enumerate(parts, 1):
+        await send({"type": "http.response.body", "body": part, "more_body": number < len(parts)})
+
+
+@pytest.fixture(scope="module")
+def ours_and_plain() -> Iterator[tuple[str, str]]:
+    """The same application on our protocol and on uvicorn's own."""
+    with running_app(application) as ours, running_app(application, http="httptools") as plain:
+        yield ours, plain
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("answer_name", [name for name in ANSWERS if name != UNFINISHED])
+def test_every_answer_is_written_as_uvicorn_writes_it(
+    ours_and_plain: tuple[str, str], answer_name: str, request_name: str
+) -> None:
+    """One write for a whole answer changes no byte of it, and no header breaks out of its line."""
+    request = REQUESTS[request_name] % quote(f"/{answer_name}").encode()
+    ours, plain = (conversation(url, request + LAST_REQUEST) for url in ours_and_plain)
+    assert ours == plain
+    assert b"\nset-cookie" not in ours
+
+
+def test_an_answer_that_stops_before_its_body_is_a_failure(ours_and_plain: tuple[str, str]) -> None:
+    """The start of an answer waits for its body: without one the client learns that something failed."""
+    request = REQUESTS["GET"] % quote(f"/{UNFINISHED}").encode()
+    assert conversation(ours_and_plain[0], request).startswith(b"HTTP/1.1 500 ")
+
+
+def conversation(url: str, requests: bytes) -> bytes:
+    """Send requests and return all that comes back, without the dates."""
+    address, received = urlsplit(url), b""
+    with socket.create_connection((address.hostname, address.port), CLIENT_PATIENCE_SECONDS) as connection:
+        connection.sendall(requests)
+        while part := connection.recv(65_536):
+            received += part
+    return re.sub(rb"date: [^\r]+\r\n", b"", received)

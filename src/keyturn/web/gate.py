@@ -7,7 +7,6 @@ several times what they do.
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -21,10 +20,12 @@ from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes, is_scope
 from keyturn.core.sources import Network, client_address
 from keyturn.errors import CredentialRefused, KeyturnError, MalformedRequest, Reason, StoreUnavailable
+from keyturn.logs import RequestLog
 from keyturn.services.audit import Origin
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.usage import trace_of
 from keyturn.services.verification_index import KnownCredential
+from keyturn.system import request_id
 from keyturn.web import forward_auth
 from keyturn.web.access import EXCHANGE_PATHS, PAGE_PATTERN, is_open
 from keyturn.web.api.authentication import answer_exchange
@@ -77,6 +78,7 @@ class Gate:
             None if services.store.blocks_briefly else ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-lookup")
         )
         self._log = structlog.get_logger()
+        self._requests = RequestLog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on with its `Principal`."""
@@ -171,8 +173,7 @@ class Gate:
             self._log.exception("request_failed", request_id=origin.request_id)
             await answer.error(internal_error())
         finally:
-            self._log.info(
-                "request",
+            self._requests.write(
                 request_id=origin.request_id,
                 via=origin.via,
                 status=answer.status,
@@ -197,7 +198,7 @@ class Gate:
         return Origin(
             address=self._address(peer, forwarded) if self._trusts_proxies else peer,
             user_agent=None if agent is None else self._without_secrets(agent.decode("latin-1")),
-            request_id=str(uuid.uuid4()),
+            request_id=request_id(),
             via=self._without_secrets(f"{scope['method']} {scope['path']}"),
         )
 

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from keyturn.settings import Settings
 from keyturn.web import forward_auth
@@ -22,6 +22,10 @@ SWITCH_SECONDS = 0.0005
 
 VERIFY_TARGET = forward_auth.PATH.encode("ascii")
 """The one target that is answered here: without a query, and spelled plainly."""
+
+_CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
+"""What no header may hold (RFC 9110, section 5.5), but for the end of its line."""
+_ABOUT_CONNECTION = frozenset({b"connection", b"transfer-encoding"})
 
 APPLICATION = "keyturn.web.app:from_environment"
 
@@ -61,6 +65,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_answered = self.url == VERIFY_TARGET and self._answer_at_once()
         if not self._is_answered:
             super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Let the application answer in one write."""
+
+        async def run(scope: Any, receive: Any, _send: Any) -> None:
+            await app(scope, receive, _InOneWrite(cycle).send)
+
+        super()._start_asgi_task(cycle, run)
 
     def on_body(self, body: bytes) -> None:
         """Take part of a body."""
@@ -140,6 +152,61 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self._header_timer = self.loop.call_later(left, self._end_if_overdue)
+
+
+class _InOneWrite:
+    """`send`, which keeps the start of an answer until its body comes, and writes both at once.
+
+    uvicorn searches each name and value of a header with a regular expression; here one pass over the whole
+    header says whether a value breaks out of its line.
+    """
+
+    __slots__ = ("_cycle", "_start")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._start: Any = None
+
+    async def send(self, message: Any) -> None:
+        """Send a message of the application."""
+        if message["type"] == "http.response.start" and self._start is None:
+            self._start = message
+            return
+        start, self._start = self._start, None
+        if start is not None:
+            if not message.get("more_body", False) and self._write(start, message.get("body", b"")):
+                return
+            await self._cycle.send(start)
+        await self._cycle.send(message)
+
+    def _write(self, start: Any, body: bytes) -> bool:
+        """Write an answer whose body is all there, or return False for one that is better left to uvicorn."""
+        cycle = self._cycle
+        if (
+            cycle.response_started
+            or cycle.disconnected
+            or not cycle.keep_alive
+            or cycle.flow.write_paused
+            or cycle.scope["method"] == "HEAD"
+        ):
+            return False
+        headers = [(name.lower(), value) for name, value in (*cycle.default_headers, *start["headers"])]
+        length = None
+        for name, value in headers:
+            if name == b"content-length":
+                length = value
+            elif name in _ABOUT_CONNECTION:
+                return False
+        header = b"".join([name + b": " + value + b"\r\n" for name, value in headers])
+        is_plain = len(header.translate(None, _CONTROLS)) == len(header) - 2 * len(headers)
+        if length != b"%d" % len(body) or not is_plain:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        cycle.transport.write(STATUS_LINE[start["status"]] + header + b"\r\n" + body)
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
 
 
 def put_requests_first() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import keyturn
 from keyturn.cli.main import cli
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from keyturn.errors import Reason
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.settings import Settings

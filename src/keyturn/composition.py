@@ -11,20 +11,28 @@ from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.records import Announcement, SessionLimits
 from keyturn.errors import CannotStart
 from keyturn.services.accounts import Accounts
+from keyturn.services.audit_trail import AuditTrail
 from keyturn.services.authentication import Authenticator
 from keyturn.services.connections import Connections
 from keyturn.services.exchange import Exchange
 from keyturn.services.failures import FailureBudget
 from keyturn.services.freshness import Freshness
+from keyturn.services.groups import Groups
 from keyturn.services.installation import Installation
+from keyturn.services.invitations import Invitations
+from keyturn.services.key_administration import KeyAdministration
 from keyturn.services.keys import Keys
 from keyturn.services.logins import Logins
 from keyturn.services.lookup import Lookup
 from keyturn.services.passwords import ARGON2ID, Passwords
+from keyturn.services.projects import Projects
 from keyturn.services.redaction import SecretsOut
+from keyturn.services.service_accounts import ServiceAccounts
 from keyturn.services.sessions import Sessions
+from keyturn.services.system_keys import SystemKeys
 from keyturn.services.tokens import TokenIssuer, TokenRevocation
 from keyturn.services.usage import Usage
+from keyturn.services.user_administration import UserAdministration
 from keyturn.services.vault import Vault, read_root_key
 from keyturn.services.verification_index import VerificationIndex
 from keyturn.settings import Settings
@@ -74,6 +82,14 @@ class Services:
     keys: Keys
     logins: Logins
     accounts: Accounts
+    invitations: Invitations
+    users: UserAdministration
+    groups: Groups
+    projects: Projects
+    service_accounts: ServiceAccounts
+    system_keys: SystemKeys
+    all_keys: KeyAdministration
+    audit_trail: AuditTrail
     sessions: Sessions
     connections: Connections
     installation: Installation
@@ -192,7 +208,8 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         may_create=settings.root_key_file is None and store.installation.find_root_key_check() is None,
         system=system,
     )
-    installation = Installation(store, Vault(root_key, system), system)
+    vault = Vault(root_key, system)
+    installation = Installation(store, vault, system)
     installation.check_root_key()
     ring = installation.load_key_ring(settings.token_algorithm)
 
@@ -221,6 +238,22 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         token_life=settings.token_life,
         system=system,
     )
+    accounts = Accounts(store, passwords=passwords, logins=logins, system=system)
+    projects = Projects(store, accounts, system)
+    keys = Keys(
+        store,
+        key_format=key_format,
+        default_life=timedelta(days=settings.key_life_days),
+        allows_never=settings.allow_keys_without_expiry,
+        usage=verification.usage,
+        projects=projects,
+        system=system,
+    )
+    sessions = Sessions(store, limits, system)
+    invitations = Invitations(store, passwords=passwords, public_url=settings.public_url, system=system)
+    users = UserAdministration(
+        store, accounts=accounts, invitations=invitations, keys=keys, sessions=sessions, system=system
+    )
     return Services(
         settings=settings,
         system=system,
@@ -231,17 +264,18 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         authenticator=verification.authenticator,
         exchange=Exchange(verification.authenticator, issuer, key_format),
         revocation=TokenRevocation(store, _token_format(told), ring, system),
-        keys=Keys(
-            store,
-            key_format=key_format,
-            default_life=timedelta(days=settings.key_life_days),
-            allows_never=settings.allow_keys_without_expiry,
-            usage=verification.usage,
-            system=system,
-        ),
+        keys=keys,
         logins=logins,
-        accounts=Accounts(store, passwords=passwords, logins=logins, system=system),
-        sessions=Sessions(store, limits, system),
+        accounts=accounts,
+        invitations=invitations,
+        users=users,
+        groups=Groups(store, accounts, system),
+        projects=projects,
+        service_accounts=ServiceAccounts(store, accounts=accounts, users=users, keys=keys, system=system),
+        system_keys=SystemKeys(store, vault, accounts=accounts, keys=keys),
+        all_keys=KeyAdministration(store, keys=keys, usage=verification.usage, system=system),
+        audit_trail=AuditTrail(store),
+        sessions=sessions,
         connections=Connections(store, verification.freshness, system),
         installation=installation,
     )

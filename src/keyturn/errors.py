@@ -11,6 +11,7 @@ KeyturnError
 ├── InvalidInput              a named field holds something it may not
 ├── MalformedRequest          the request could not be read at all
 ├── LimitExceeded             the request is larger or slower than any well-meant one
+├── InvalidState              as things are, this cannot be done
 ├── Conflict                  such a thing exists already, or its state forbids this
 ├── TooManyFailures           this source presented too many wrong credentials: wait
 ├── TooBusy                   try again after `retry_after` seconds
@@ -123,6 +124,10 @@ class LimitExceeded(KeyturnError):
 
 class Conflict(KeyturnError):
     """The thing exists already, or is in a state that forbids this."""
+
+
+class InvalidState(KeyturnError):
+    """What is asked for cannot be done as things are (reference, section 1.2: "other invalid state")."""
 
 
 class TooManyFailures(KeyturnError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from keyturn.errors import CredentialRefused
 from keyturn.services.audit import Origin
 from tests.cli.conftest import Command, opened, refused

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.core.principal import DEFAULT_PERMISSIONS, SEE_CONNECTION, AuthMethod, Permission, Principal
+from keyturn.core.permissions import DEFAULT_PERMISSIONS, SEE_CONNECTION, Permission
+from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import PermissionMissing
 
 PERMISSIONS = st.frozensets(st.sampled_from(Permission))

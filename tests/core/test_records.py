@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keyturn.core import records
-from keyturn.core.records import MAX_ID, ApiKeyRecord, KeyState, LoginRecord, SigningKeyRecord, is_id
+from keyturn.core.people import LoginRecord
+from keyturn.core.records import MAX_ID, ApiKeyRecord, KeyState, SigningKeyRecord, is_id
 
 NOW = datetime(2027, 1, 15, 8, 0, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from keyturn.services.audit import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         ViewportSize,
     )
 
-    from keyturn.core.records import UserRecord
+    from keyturn.core.people import UserRecord
     from keyturn.services.keys import CreatedKey, Lifetime
     from tests.fakes import Clock
     from tests.servers import RunningServer

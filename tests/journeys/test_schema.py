@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from tests.conftest import PASSPHRASE
 from tests.journeys.processes import ServerProcess, run_command, serving
 

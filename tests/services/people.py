@@ -12,8 +12,8 @@ from tests.conftest import PASSPHRASE
 
 if TYPE_CHECKING:
     from keyturn.composition import Services
+    from keyturn.core.people import UserRecord
     from keyturn.core.principal import Principal
-    from keyturn.core.records import UserRecord
     from keyturn.services.sessions import BrowserSession
 
 HERE = Origin(address="127.0.0.1", user_agent="tests", request_id="request", via="GET /")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from keyturn.composition import Services
 from keyturn.core.access_token import AccessTokenFormat
-from keyturn.core.principal import DEFAULT_PERMISSIONS, Permission, Principal
+from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
+from keyturn.core.principal import Principal
 from keyturn.core.records import SessionLimits
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, NotFound, Reason
 from keyturn.services.accounts import USERID_MAX_CHARACTERS
@@ -335,12 +336,12 @@ def test_a_weak_hash_is_renewed_at_login(services: Services) -> None:
 
     logins.log_in_browser("bob", PASSPHRASE, HERE)
 
-    login = services.store.users.find_for_login("bim", "bob")
+    login = services.store.logins.find_for_login("bim", "bob")
     assert login is not None
     assert login.password_hash is not None
     assert login.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     logins.log_in_browser("bob", PASSPHRASE, HERE)
-    again = services.store.users.find_for_login("bim", "bob")
+    again = services.store.logins.find_for_login("bim", "bob")
     assert again is not None
     assert again.password_hash == login.password_hash
 
@@ -481,7 +482,7 @@ def test_guesses_at_once_are_counted_each(services: Services) -> None:
 
     guess_in_pairs(services)
 
-    login = services.store.users.find_for_login("bim", "bob")
+    login = services.store.logins.find_for_login("bim", "bob")
     assert login is not None
     assert login.failed_logins == FREE_FAILURES
     fail_to_log_in(services, password=PASSPHRASE)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from keyturn.composition import Services
-from keyturn.core.principal import SEE_CONNECTION, Principal
+from keyturn.core.permissions import SEE_CONNECTION
+from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, NotFound, PermissionMissing
 from keyturn.services.audit import COMMAND_LINE
 from tests.services.people import actions

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from keyturn.composition import Services
-from keyturn.core.principal import Permission, Principal
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction, AuditEntry, SessionKind
 from keyturn.errors import CredentialRefused, Reason, StoreUnavailable
 from keyturn.services import freshness as module

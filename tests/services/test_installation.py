@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from keyturn.composition import Services, open_services
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from keyturn.errors import CannotStart, CredentialRefused, InvalidInput
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings

@@ -34,9 +34,9 @@ class World:
 def world(store: Store) -> World:
     user_id = store.users.add(a_user(), an_entry()).user_id
     key_id = store.api_keys.add(a_key(user_id, idempotency_key="once"), an_entry()).key_id
-    session_id = store.users.record_login(a_session(user_id), an_entry(), checked="hash", rehashed=None)
+    session_id = store.logins.record_login(a_session(user_id), an_entry(), checked="hash", rehashed=None)
     assert session_id is not None
-    store.users.record_failed_login(user_id, lambda _failures: None, an_entry())
+    store.logins.record_failed_login(user_id, lambda _failures: None, an_entry())
     return World(store, user_id, key_id, session_id)
 
 
@@ -50,10 +50,10 @@ def new_signing_key(kid: str = "kid") -> SigningKeyRecord:
 # In an order in which each can follow the ones before it.
 CHANGES: dict[str, Attempt] = {
     "users.add": lambda w, e: w.store.users.add(a_user("eve"), e),
-    "users.record_login": lambda w, e: w.store.users.record_login(
+    "users.record_login": lambda w, e: w.store.logins.record_login(
         a_session(w.user_id), e, checked="hash", rehashed="stronger"
     ),
-    "users.record_failed_login": lambda w, e: w.store.users.record_failed_login(
+    "users.record_failed_login": lambda w, e: w.store.logins.record_failed_login(
         w.user_id, lambda _failures: LATER, e
     ),
     "users.update_profile": lambda w, e: w.store.users.update_profile(
@@ -68,14 +68,14 @@ CHANGES: dict[str, Attempt] = {
     "sessions.end_all": lambda w, e: w.store.sessions.end_all(w.user_id, LATER, e),
     "connections.add": lambda w, e: w.store.connections.add("new", {"technology": "X"}, w.user_id, e),
     "installation.add_signing_key": lambda w, e: w.store.installation.add_signing_key(new_signing_key(), e),
-    "users.set_password": lambda w, e: w.store.users.set_password(w.user_id, "other", LATER, e, kept=None),
+    "users.set_password": lambda w, e: w.store.logins.set_password(w.user_id, "other", LATER, e, kept=None),
     "users.set_disabled": lambda w, e: w.store.users.set_disabled(w.user_id, LATER, LATER, e),
 }
 
 REFUSED: dict[str, Attempt] = {
     "users.add, taken": lambda w, e: w.store.users.add(a_user(), e),
     "users.add_first, closed": lambda w, e: w.store.users.add_first(a_user("eve"), b"code", e),
-    "users.record_login, other hash": lambda w, e: w.store.users.record_login(
+    "users.record_login, other hash": lambda w, e: w.store.logins.record_login(
         a_session(w.user_id), e, checked="stale", rehashed="stronger"
     ),
     "users.set_disabled, enabled already": lambda w, e: w.store.users.set_disabled(w.user_id, None, LATER, e),
@@ -190,8 +190,8 @@ def test_reads_write_nothing(world: World, engine: Engine) -> None:
     store = world.store
 
     store.users.list_all()
-    store.users.find_for_login("bim", "bob")
-    store.users.find_for_password_change(world.user_id)
+    store.logins.find_for_login("bim", "bob")
+    store.logins.find_for_password_change(world.user_id)
     store.api_keys.list_of_user(world.user_id)
     store.api_keys.find_owner(world.key_id)
     store.sessions.list_living(world.user_id, NOW, NOW)
@@ -227,7 +227,7 @@ def test_long_texts_of_strangers_do_not_stop_a_change(store: Store) -> None:
     actor = type(entry.actor)(user_id=None, userid="tester", user_agent=agent)
 
     user_id = store.users.add(a_user(), an_entry(actor=actor)).user_id
-    store.users.record_login(
+    store.logins.record_login(
         a_session(user_id, user_agent=agent), an_entry(actor=actor), checked="hash", rehashed=None
     )
 
@@ -287,7 +287,7 @@ def test_ids_are_never_given_again(world: World, engine: Engine) -> None:
     makes: dict[str, Callable[[], int | None]] = {
         "user_account": lambda: store.users.add(a_user("eve"), an_entry()).user_id,
         "api_key": lambda: store.api_keys.add(a_key(world.user_id), an_entry()).key_id,
-        "session": lambda: store.users.record_login(
+        "session": lambda: store.logins.record_login(
             a_session(world.user_id), an_entry(), checked="hash", rehashed=None
         ),
         "audit": lambda: store.audit_log.record(an_entry()) or store.audit_log.list_after()[-1].audit_id,

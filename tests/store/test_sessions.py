@@ -13,7 +13,7 @@ LATER = NOW + timedelta(hours=1)
 
 
 def begin(store: Store, session: SessionToAdd) -> int:
-    session_id = store.users.record_login(session, an_entry(), checked="hash", rehashed=None)
+    session_id = store.logins.record_login(session, an_entry(), checked="hash", rehashed=None)
     assert session_id is not None
     return session_id
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from keyturn.errors import Conflict
 from keyturn.store import Store
-from keyturn.store.users import KeptSession
+from keyturn.store.logins import KeptSession
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_session, a_user, an_entry
 
@@ -36,8 +36,8 @@ def test_an_unknown_user_is_none(store: Store, bob: int) -> None:
     assert store.users.find_by_id(bob + 1) is None
     assert store.users.find_by_name("bim", "eve") is None
     assert store.users.find_by_name("okta", "bob") is None
-    assert store.users.find_for_login("bim", "eve") is None
-    assert store.users.find_for_password_change(bob + 1) is None
+    assert store.logins.find_for_login("bim", "eve") is None
+    assert store.logins.find_for_password_change(bob + 1) is None
 
 
 def test_a_name_is_taken_once_per_identity_manager(store: Store, bob: int) -> None:
@@ -61,11 +61,11 @@ def test_no_secret_is_in_a_repr() -> None:
 
 def test_a_login_starts_a_session_and_forgets_failures(store: Store, bob: int) -> None:
     """A login leaves a session, no failures, the time, and the stronger hash if there is one."""
-    store.users.record_failed_login(bob, lambda _failures: LATER, an_entry())
+    store.logins.record_failed_login(bob, lambda _failures: LATER, an_entry())
 
-    session_id = store.users.record_login(a_session(bob), an_entry(), checked="hash", rehashed="stronger")
+    session_id = store.logins.record_login(a_session(bob), an_entry(), checked="hash", rehashed="stronger")
 
-    login = store.users.find_for_password_change(bob)
+    login = store.logins.find_for_password_change(bob)
     assert login is not None
     assert (login.failed_logins, login.locked_until, login.password_hash) == (0, None, "stronger")
     user = store.users.find_by_id(bob)
@@ -77,28 +77,28 @@ def test_a_login_starts_a_session_and_forgets_failures(store: Store, bob: int) -
 
 def test_a_login_without_new_hash_keeps_the_old(store: Store, bob: int) -> None:
     """Only a stronger hash replaces the stored one."""
-    store.users.record_login(a_session(bob), an_entry(), checked="hash", rehashed=None)
+    store.logins.record_login(a_session(bob), an_entry(), checked="hash", rehashed=None)
 
-    login = store.users.find_for_login("bim", "bob")
+    login = store.logins.find_for_login("bim", "bob")
     assert login is not None
     assert login.password_hash == "hash"
 
 
 def test_what_was_proved_must_still_be_true(store: Store, bob: int) -> None:
     """No session begins for a passphrase that was changed, or a user disabled, while it was checked."""
-    assert store.users.record_login(a_session(bob), an_entry(), checked="old", rehashed=None) is None
+    assert store.logins.record_login(a_session(bob), an_entry(), checked="old", rehashed=None) is None
 
     store.users.set_disabled(bob, LATER, LATER, an_entry())
-    assert store.users.record_login(a_session(bob), an_entry(), checked="hash", rehashed=None) is None
+    assert store.logins.record_login(a_session(bob), an_entry(), checked="hash", rehashed=None) is None
     assert store.sessions.list_living(bob, NOW, NOW - timedelta(1)) == []
 
 
 def test_failures_are_counted_per_account(store: Store, bob: int) -> None:
     """Each failed login adds one, and sets until when the account is locked."""
     for _ in range(3):
-        store.users.record_failed_login(bob, lambda _failures: LATER, an_entry())
+        store.logins.record_failed_login(bob, lambda _failures: LATER, an_entry())
 
-    login = store.users.find_for_login("bim", "bob")
+    login = store.logins.find_for_login("bim", "bob")
     assert login is not None
     assert (login.failed_logins, login.locked_until) == (3, LATER)
 
@@ -107,15 +107,15 @@ def test_a_new_password_ends_sessions_and_lock(store: Store, bob: int) -> None:
     """A new password opens the account and ends every session but the kept one, which gets a new id (L5)."""
     old = a_session(bob)
     kept, ended = (
-        store.users.record_login(session, an_entry(), checked="hash", rehashed=None)
+        store.logins.record_login(session, an_entry(), checked="hash", rehashed=None)
         for session in (old, a_session(bob))
     )
     assert kept is not None
-    store.users.record_failed_login(bob, lambda _failures: LATER, an_entry())
+    store.logins.record_failed_login(bob, lambda _failures: LATER, an_entry())
 
-    store.users.set_password(bob, "other", LATER, an_entry(), kept=KeptSession(kept, b"new"))
+    store.logins.set_password(bob, "other", LATER, an_entry(), kept=KeptSession(kept, b"new"))
 
-    login = store.users.find_for_login("bim", "bob")
+    login = store.logins.find_for_login("bim", "bob")
     assert login is not None
     assert (login.password_hash, login.failed_logins, login.locked_until) == ("other", 0, None)
     living = store.sessions.list_living(bob, NOW, NOW - timedelta(1))
@@ -132,7 +132,7 @@ def test_a_new_password_ends_sessions_and_lock(store: Store, bob: int) -> None:
 
 def test_disabling_ends_sessions_for_good(store: Store, bob: int) -> None:
     """A disabled user's sessions are over, and stay so when the user is enabled again."""
-    store.users.record_login(a_session(bob), an_entry(), checked="hash", rehashed=None)
+    store.logins.record_login(a_session(bob), an_entry(), checked="hash", rehashed=None)
 
     assert store.users.set_disabled(bob, LATER, LATER, an_entry())
     assert not store.users.set_disabled(bob, LATER, LATER, an_entry())

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.keys import CreatedKey, Lifetime
 from keyturn.web.app import create_framework_app
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keyturn.composition import Services
-    from keyturn.core.records import UserRecord
+    from keyturn.core.people import UserRecord
     from tests.fakes import Clock
     from tests.servers import RunningServer
 

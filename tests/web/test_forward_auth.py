@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import pytest
 
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from keyturn.core.sources import read_network
 from keyturn.services.audit import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from keyturn.composition import open_services
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from keyturn.services.audit import COMMAND_LINE, Origin
 from keyturn.services.passwords import CHEAPEST, MAX_AT_ONCE, MAX_WAITING
 from keyturn.settings import read_settings

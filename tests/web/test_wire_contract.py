@@ -13,7 +13,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
 from keyturn.services.audit import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 from tests.web.sites import CONNECTION, FORM, TIMEOUT_SECONDS, read_all, status_of

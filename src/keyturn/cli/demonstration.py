@@ -8,7 +8,8 @@ import pysqlite3
 
 from keyturn.composition import Services
 from keyturn.core.encoding import base62_from_random
-from keyturn.core.principal import BUILT_IN_IAM, Permission
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.errors import Conflict, NotFound
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.keys import Lifetime

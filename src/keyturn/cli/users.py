@@ -4,7 +4,8 @@ import click
 
 from keyturn.cli.options import database_option, opened_services, password_option, read_passphrase
 from keyturn.cli.tables import print_table
-from keyturn.core.principal import Permission
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.times import readable_time
 from keyturn.services.audit import COMMAND_LINE
 
@@ -98,5 +99,6 @@ def sign_out(userid: str, *, database: str | None) -> None:
 def password(userid: str, *, password_stdin: bool, database: str | None) -> None:
     """Set the passphrase of USERID and end all their sessions. Their keys stay."""
     with opened_services(database) as services:
-        services.accounts.set_password(COMMAND_LINE, userid, read_passphrase(from_stdin=password_stdin))
+        user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
+        services.accounts.set_password(COMMAND_LINE, user, read_passphrase(from_stdin=password_stdin))
     click.echo(f"The passphrase of {userid} is set.")

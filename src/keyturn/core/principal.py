@@ -3,28 +3,11 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from keyturn.core.permissions import WITHIN_PROJECT, Permission
 from keyturn.errors import PermissionMissing
 
 BUILT_IN_IAM = "bim"
 """The identity manager that Keyturn itself is, under the name the Immuta API gives it."""
-
-
-class Permission(StrEnum):
-    """The permissions that mean something here (reference, section 5)."""
-
-    APPLICATION_ADMIN = "APPLICATION_ADMIN"
-    USER_ADMIN = "USER_ADMIN"
-    GOVERNANCE = "GOVERNANCE"
-    AUDIT = "AUDIT"
-    CREATE_DATA_SOURCE = "CREATE_DATA_SOURCE"
-    CREATE_PROJECT = "CREATE_PROJECT"
-
-
-DEFAULT_PERMISSIONS = frozenset({Permission.CREATE_PROJECT.value})
-"""What a new user holds when nothing else is said."""
-
-SEE_CONNECTION = (Permission.APPLICATION_ADMIN, Permission.CREATE_DATA_SOURCE, Permission.GOVERNANCE)
-"""Any one of these lets its holder read a connection (reference, section 4.1)."""
 
 
 class AuthMethod(StrEnum):
@@ -50,9 +33,19 @@ class Principal:
     key_id: int | None
     """The API key that was presented, or that the token came from; None for a session."""
 
+    project_id: int | None = None
+    """The project that the key is linked to: then only its connections exist for the caller."""
+
     def may(self, *any_of: Permission) -> bool:
-        """Return whether the caller holds at least one of the permissions."""
-        return not self.permissions.isdisjoint(any_of)
+        """Return whether the caller holds at least one of the permissions.
+
+        A credential that is narrowed to scopes carries none of its owner's permissions, and one that is
+        linked to a project only those that let it see connections (A3).
+        """
+        if self.scopes is not None:
+            return False
+        held = self.permissions if self.project_id is None else self.permissions & WITHIN_PROJECT
+        return not held.isdisjoint(any_of)
 
     def check_may(self, *any_of: Permission) -> None:
         """Raise `PermissionMissing` unless the caller holds at least one of the permissions."""

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from keyturn.core.people import UserKind
 from keyturn.core.sources import Network
+
+T = TypeVar("T")
 
 MAX_ID = 2**63 - 1
 """The largest number that a database column of ids holds."""
@@ -46,6 +49,8 @@ class KeyForVerification:
     """The networks that the key may be used from; None for anywhere."""
     tokens_not_before: datetime | None = None
     """Tokens of this key that were issued before this are dead; None for no such rule."""
+    project_id: int | None = None
+    """The project that the key is linked to; it may be gone."""
 
 
 class SessionKind(StrEnum):
@@ -108,6 +113,7 @@ class ApiKeyRecord:
     expires_at: datetime | None
     revoked_at: datetime | None
     last_use: LastUse | None
+    project_id: int | None = None
 
     def state(self, now: datetime) -> KeyState:
         """Say whether the key works at `now`, its owner aside."""
@@ -119,50 +125,33 @@ class ApiKeyRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileRecord:
-    """What a person says of themselves. None means unset."""
+class OwnedKey:
+    """A key with its owner, as an administrator sees it."""
 
-    profile_id: int
-    name: str | None
-    email: str | None
-    phone: str | None
-    about: str | None
-    location: str | None
-    organization: str | None
-    position: str | None
-    preferences: Mapping[str, Any] | None
-    external_user_ids: Mapping[str, Any]
-    created_at: datetime
-    updated_at: datetime
+    key: ApiKeyRecord
+    userid: str
+    kind: UserKind
+    owner_is_disabled: bool
 
 
 @dataclass(frozen=True, slots=True)
-class UserRecord:
-    """A user with their profile."""
+class SystemKeyRecord:
+    """A key of Keyturn itself for another system, whose secret can be had again."""
 
-    user_id: int
-    iamid: str
-    userid: str
-    permissions: frozenset[str]
-    profile: ProfileRecord
-    has_password: bool
-    password_changed_at: datetime | None
-    is_disabled: bool
-    last_login_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
+    key_id: int
+    name: str
+    connection_key: str
+    scopes: tuple[str, ...]
+    sealed_secret: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class LoginRecord:
-    """What a login needs to know of an account."""
+class Page(Generic[T]):
+    """Some of the things that were asked for."""
 
-    user_id: int
-    userid: str
-    password_hash: str | None = field(repr=False)
-    failed_logins: int
-    locked_until: datetime | None
-    is_disabled: bool
+    count: int
+    """How many there are in all."""
+    items: tuple[T, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +235,21 @@ class AuditAction(StrEnum):
     SIGNING_KEY_CREATED = "SigningKeyCreated"
     TOKEN_REVOKED = "TokenRevoked"
     USER_SIGNED_OUT = "UserSignedOut"
+    USER_DELETED = "UserDeleted"
+    USER_INVITED = "UserInvited"
+    USER_PERMISSIONS_UPDATED = "UserPermissionsUpdated"
+    USER_ATTRIBUTES_UPDATED = "UserAttributesUpdated"
+    GROUP_CREATED = "GroupCreated"
+    GROUP_UPDATED = "GroupUpdated"
+    GROUP_DELETED = "GroupDeleted"
+    GROUP_MEMBER_ADDED = "GroupMemberAdded"
+    GROUP_MEMBER_REMOVED = "GroupMemberRemoved"
+    GROUP_ATTRIBUTES_UPDATED = "GroupAttributesUpdated"
+    PROJECT_CREATED = "ProjectCreated"
+    PROJECT_UPDATED = "ProjectUpdated"
+    PROJECT_DELETED = "ProjectDeleted"
+    SERVICE_ACCOUNT_CREATED = "ServiceAccountCreated"
+    SERVICE_ACCOUNT_HANDED_OVER = "ServiceAccountHandedOver"
 
 
 @dataclass(frozen=True, slots=True)

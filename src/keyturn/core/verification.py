@@ -65,7 +65,7 @@ def check_session(
 
 def principal_of_key(record: KeyForVerification) -> Principal:
     """Return who calls with this key."""
-    return _principal(record.owner, AuthMethod.API_KEY, scopes=record.scopes, key_id=record.key_id)
+    return _principal(record.owner, AuthMethod.API_KEY, scopes=record.scopes, key=record)
 
 
 def principal_of_key_token(claims: AccessTokenClaims, record: KeyForVerification) -> Principal:
@@ -76,18 +76,18 @@ def principal_of_key_token(claims: AccessTokenClaims, record: KeyForVerification
     granted = _scopes_of(claims)
     if record.scopes is not None:
         granted = record.scopes if granted is None else granted & record.scopes
-    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=granted, key_id=record.key_id)
+    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=granted, key=record)
 
 
 def principal_of_session_token(claims: AccessTokenClaims, record: SessionForVerification) -> Principal:
     """Return who calls with a token that was given for a password."""
     _check_subject(claims, record.owner)
-    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=_scopes_of(claims), key_id=None)
+    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=_scopes_of(claims))
 
 
 def principal_of_session(record: SessionForVerification) -> Principal:
     """Return who is signed in."""
-    return _principal(record.owner, AuthMethod.SESSION, scopes=None, key_id=None)
+    return _principal(record.owner, AuthMethod.SESSION, scopes=None)
 
 
 def _scopes_of(claims: AccessTokenClaims) -> frozenset[str] | None:
@@ -116,8 +116,13 @@ def first_iat(record: KeyForVerification) -> int:
 
 
 def _principal(
-    owner: OwnerRecord, method: AuthMethod, *, scopes: frozenset[str] | None, key_id: int | None
+    owner: OwnerRecord,
+    method: AuthMethod,
+    *,
+    scopes: frozenset[str] | None,
+    key: KeyForVerification | None = None,
 ) -> Principal:
+    key_id = None if key is None else key.key_id
     if scopes is not None and not scopes:
         # It covers nothing, and must never be taken for one that is not narrowed.
         raise CredentialRefused(Reason.CLAIMS, key_id=key_id)
@@ -130,4 +135,5 @@ def _principal(
         scopes=scopes,
         method=method,
         key_id=key_id,
+        project_id=None if key is None else key.project_id,
     )

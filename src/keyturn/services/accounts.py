@@ -1,15 +1,14 @@
 """Users: their accounts, profiles and passphrases."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
-from keyturn.core.principal import BUILT_IN_IAM, DEFAULT_PERMISSIONS, Permission, Principal
-from keyturn.core.records import (
-    Actor,
-    AuditAction,
-    AuditEntry,
-    UserRecord,
-)
+from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.audit import Origin, actor_of, stranger
 from keyturn.services.logins import Logins, StartedSession
@@ -17,7 +16,9 @@ from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import BrowserSession, digest_session_token, new_session_token
 from keyturn.services.text import canonical_userid, checked_text
 from keyturn.store import Store
-from keyturn.store.users import KeptSession, UserToAdd
+from keyturn.store.logins import KeptSession
+from keyturn.store.user_search import UserSearch
+from keyturn.store.users import UserToAdd
 from keyturn.system import System
 
 USERID_MAX_CHARACTERS = 254
@@ -31,6 +32,10 @@ PROFILE_LIMITS: Mapping[str, int] = {
     "position": 254,
 }
 """The fields of a profile that its person may edit, with their length in characters."""
+
+LISTED_AT_ONCE = 200
+SYSTEM_USERID = "keyturn system"
+"""The account that holds the system keys."""
 
 
 class Accounts:
@@ -58,9 +63,17 @@ class Accounts:
         email: str | None = None,
         password: str | None = None,
         permissions: frozenset[str] | None = None,
+        kind: UserKind = UserKind.PERSON,
+        owner: ServiceOwner | None = None,
     ) -> UserRecord:
-        """Make a user. Without a passphrase they cannot sign in; without permissions they get the default."""
+        """Make a user; with an `owner`, a service account.
+
+        Without a passphrase they cannot sign in; without permissions they get the default.
+        """
         new = self._user_to_add(userid, name, email, password, permissions)
+        if canonical_userid(userid) == SYSTEM_USERID and kind is not UserKind.SYSTEM:
+            raise InvalidInput("userid", "This user name is Keyturn's own.")
+        new = replace(new, kind=UserKind.SERVICE if owner is not None else kind, owner=owner)
         return self._store.users.add(new, self._creation(actor, new))
 
     def add_first(
@@ -73,8 +86,12 @@ class Accounts:
         )
 
     def _creation(self, actor: Actor, new: UserToAdd) -> AuditEntry:
-        details = {"userid": new.userid, "permissions": sorted(new.permissions)}
-        return AuditEntry(new.created_at, AuditAction.USER_CREATED, actor, "USER", None, details=details)
+        details: dict[str, Any] = {"userid": new.userid, "permissions": sorted(new.permissions)}
+        action = AuditAction.USER_CREATED
+        if new.owner is not None:
+            action = AuditAction.SERVICE_ACCOUNT_CREATED
+            details |= {"ownerUser": new.owner.user_id, "ownerGroup": new.owner.group_id}
+        return AuditEntry(new.created_at, action, actor, "USER", None, details=details)
 
     def _user_to_add(
         self,
@@ -90,10 +107,7 @@ class Accounts:
         canonical = canonical_userid(checked)
         if len(canonical) > USERID_MAX_CHARACTERS:
             raise InvalidInput("userid", f"Give a user name of at most {USERID_MAX_CHARACTERS} characters.")
-        granted = DEFAULT_PERMISSIONS if permissions is None else permissions
-        for permission in sorted(granted):
-            if permission not in set(Permission):
-                raise InvalidInput("permissions", f"There is no permission {permission}.")
+        granted = DEFAULT_PERMISSIONS if permissions is None else checked_permissions(permissions)
         checked_name = checked_text("name", name, max_characters=PROFILE_LIMITS["name"])
         if password is not None:
             self._passwords.check_acceptable(password, field="password", personal=(checked, checked_name))
@@ -101,7 +115,7 @@ class Accounts:
             iamid=BUILT_IN_IAM,
             userid=checked,
             canonical_userid=canonical,
-            permissions=frozenset(granted),
+            permissions=granted,
             name=checked_name,
             email=checked_text("email", email, max_characters=PROFILE_LIMITS["email"]),
             password_hash=None if password is None else self._passwords.hash(password),
@@ -126,31 +140,25 @@ class Accounts:
             raise NotFound(f"There is no user {userid}.")
         return found
 
-    def find_visible(
-        self, principal: Principal, iamid: str, userid: str, *others_need: Permission
-    ) -> UserRecord:
-        """Return a user that the caller may see: themselves, or, with such a permission, anybody.
+    def list_all(self) -> Iterator[UserRecord]:
+        """Return all users in the order they were made."""
+        offset = 0
+        while items := self._store.users.search(UserSearch(), offset=offset, size=LISTED_AT_ONCE).items:
+            yield from items
+            offset += len(items)
 
-        Raise `NotFound` for a hidden user and for an absent one alike.
-        """
-        try:
-            user = self.get_by_userid(iamid, userid)
-        except NotFound:
-            raise NotFound from None
-        if user.user_id != principal.user_id and not principal.may(*others_need):
-            raise NotFound
-        return user
-
-    def list_all(self) -> list[UserRecord]:
-        """Return all users."""
-        return self._store.users.list_all()
+    def checked_profile(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a profile as they are stored; raise `InvalidInput`."""
+        return {
+            name: checked_text(name, value, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
+            if name in PROFILE_LIMITS
+            else value
+            for name, value in fields.items()
+        }
 
     def update_profile(self, principal: Principal, fields: Mapping[str, str | None], origin: Origin) -> None:
         """Change what the caller says of themselves; fields that are not given stay."""
-        checked = {
-            name: checked_text(name, text, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
-            for name, text in fields.items()
-        }
+        checked = self.checked_profile(fields)
         now = self._system.now()
         audit = AuditEntry(
             now,
@@ -170,18 +178,22 @@ class Accounts:
         Raise `InvalidInput` when the old one is wrong: whoever found an open browser does not get in.
         """
         principal = current.principal
-        if not self._logins.is_own_password(principal, old, origin):
-            raise InvalidInput(
-                "current_password", "This is not your current passphrase. Try again in a moment."
-            )
+        self.check_own_password(principal, old, field="current_password", origin=origin)
         cookie = new_session_token(self._system)
         kept = KeptSession(current.session_id, digest_session_token(cookie))
         self._set_password(actor_of(principal, origin), self.get(principal), new, kept=kept)
         return StartedSession(cookie, principal.userid)
 
-    def set_password(self, actor: Actor, userid: str, password: str) -> None:
-        """Set anybody's passphrase and end all their sessions: for the command line."""
-        self._set_password(actor, self.get_by_userid(BUILT_IN_IAM, userid), password, kept=None)
+    def check_own_password(self, principal: Principal, password: str, *, field: str, origin: Origin) -> None:
+        """Raise `InvalidInput` unless this is the caller's passphrase; a wrong one counts as a guess."""
+        if not self._logins.is_own_password(principal, password, origin):
+            raise InvalidInput(field, "This is not your current passphrase. Try again in a moment.")
+
+    def set_password(self, actor: Actor, user: UserRecord, password: str) -> None:
+        """Set anybody's passphrase and end all their sessions."""
+        if user.kind is not UserKind.PERSON:
+            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        self._set_password(actor, user, password, kept=None)
 
     def _set_password(
         self, actor: Actor, user: UserRecord, password: str, *, kept: KeptSession | None
@@ -191,7 +203,7 @@ class Accounts:
         )
         now = self._system.now()
         audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, actor, "USER", str(user.user_id))
-        self._store.users.set_password(user.user_id, self._passwords.hash(password), now, audit, kept=kept)
+        self._store.logins.set_password(user.user_id, self._passwords.hash(password), now, audit, kept=kept)
 
     def set_disabled(self, actor: Actor, userid: str, *, disabled: bool) -> bool:
         """Stop a user's sessions, keys and tokens, or let the keys work again; False if nothing changed."""
@@ -212,3 +224,12 @@ class Accounts:
 def digest_setup_code(code: str) -> bytes:
     """Return what a set-up code is stored as."""
     return hashlib.sha256(b"setup " + code.strip().encode("utf-8", "surrogatepass")).digest()
+
+
+def checked_permissions(permissions: Iterable[str]) -> frozenset[str]:
+    """Return a set of permissions; raise `InvalidInput` if one does not exist."""
+    checked = frozenset(permissions)
+    for permission in sorted(checked):
+        if permission not in set(Permission):
+            raise InvalidInput("permissions", f"There is no permission {permission}.")
+    return checked

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from keyturn.core.principal import SEE_CONNECTION, Principal
+from keyturn.core.permissions import SEE_CONNECTION
+from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, ConnectionRecord
 from keyturn.errors import NotFound
 from keyturn.services.freshness import Freshness
@@ -21,19 +22,39 @@ class Connections:
     def __init__(self, store: Store, freshness: Freshness, system: System) -> None:
         self._store = store
         self._remembered = Remembered[ConnectionRecord | None](freshness, max_entries=MAX_REMEMBERED)
+        self._in_projects = Remembered[bool](freshness, max_entries=MAX_REMEMBERED)
         self._system = system
 
     def get(self, principal: Principal, connection_key: str) -> ConnectionRecord:
         """Return a connection without its secrets; raise `PermissionMissing` before `NotFound`."""
         principal.check_may(*SEE_CONNECTION)
         found = None
-        if is_storable(connection_key):
+        if is_storable(connection_key) and self._is_in_project(principal, connection_key):
             found = self._remembered.find(
                 connection_key, lambda: self._store.connections.find(connection_key)
             )
         if found is None:
             raise NotFound("There is no such connection.")
         return found
+
+    def list_keys(self, principal: Principal) -> list[str]:
+        """Return the keys of the connections that the caller may see, in alphabetical order."""
+        principal.check_may(*SEE_CONNECTION)
+        keys = self._store.connections.list_keys()
+        return [key for key in keys if self._is_in_project(principal, key)]
+
+    def _is_in_project(self, principal: Principal, connection_key: str) -> bool:
+        """Return whether the connection exists for this credential: one of a project sees only the project's.
+
+        And it sees nothing once its owner has left the project, or the project is gone.
+        """
+        if principal.project_id is None:
+            return True
+        project_id, user_id = principal.project_id, principal.user_id
+        return self._in_projects.find(
+            (project_id, user_id, connection_key),
+            lambda: self._store.projects.has_connection(project_id, user_id, connection_key),
+        )
 
     def register(self, actor: Actor, user_id: int, connection_key: str, details: Mapping[str, Any]) -> None:
         """Write down a connection that has no secrets; raise `Conflict` if its key is taken."""

@@ -37,13 +37,15 @@ _SUBJECTS = {
     "SESSION": Subject.SESSION,
     "TOKEN": Subject.TOKEN,
 }
-_WITHOUT_CREDENTIALS = frozenset({"CONNECTION"})
+_WITHOUT_CREDENTIALS = frozenset({"CONNECTION", "GROUP", "PROJECT"})
 _ENDS_NOTHING = frozenset(
     {
         AuditAction.USER_LOGGED_IN,
         AuditAction.USER_LOGIN_FAILED,
         AuditAction.API_KEY_CREATED,
         AuditAction.USER_CREATED,
+        AuditAction.USER_INVITED,
+        AuditAction.SERVICE_ACCOUNT_CREATED,
     }
 )
 """What leaves every credential as it is. Every other action, and any that comes to be, ends something."""

@@ -8,17 +8,11 @@ from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
 from keyturn.core.principal import Principal
-from keyturn.core.records import (
-    Actor,
-    ApiKeyRecord,
-    AuditAction,
-    AuditEntry,
-    KeyForVerification,
-    is_id,
-)
+from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, KeyForVerification, is_id
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.audit import Origin, actor_of
+from keyturn.services.projects import Projects
 from keyturn.services.text import checked_text
 from keyturn.services.usage import Usage
 from keyturn.store import Store
@@ -54,18 +48,20 @@ class _Limits:
     expires_at: datetime | None
     scopes: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
+    project_id: int | None = None
 
 
 def _within(limits: _Limits, principal: Principal, maker: KeyForVerification | None) -> _Limits:
     """Hold the limits of a new key within those of the key it is made with."""
-    if maker is None:
-        raise NotFound
+    if maker is None or (maker.project_id is not None and limits.project_id not in {None, maker.project_id}):
+        raise NotFound("There is no such project.")
     ends = [end for end in (limits.expires_at, maker.expires_at) if end is not None]
     return replace(
         limits,
         expires_at=min(ends, default=None),
         scopes=None if principal.scopes is None else tuple(sorted(principal.scopes)),
         sources=None if maker.sources is None else tuple(map(str, maker.sources)),
+        project_id=limits.project_id if maker.project_id is None else maker.project_id,
     )
 
 
@@ -80,6 +76,7 @@ class Keys:
         default_life: timedelta,
         allows_never: bool,
         usage: Usage,
+        projects: Projects,
         system: System,
     ) -> None:
         self._store = store
@@ -87,6 +84,7 @@ class Keys:
         self._default_life = default_life
         self.allows_never = allows_never
         self._usage = usage
+        self._projects = projects
         self._system = system
 
     def create(
@@ -98,18 +96,26 @@ class Keys:
         lifetime: Lifetime | None,
         idempotency_key: str | None = None,
         replaces_on_retry: bool = True,
+        project_id: int | None = None,
+        for_user: int | None = None,
     ) -> CreatedKey:
-        """Make a key for the caller. Without `lifetime` it lives for the installation's default.
+        """Make a key for the caller, or for the service account `for_user` that they manage.
 
-        A key that is made with another key ends no later, does no more, and works from nowhere else than
-        that one (A3). With the `idempotency_key` of an earlier call the same key gets a new secret, in
-        place of the one whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
+        Without `lifetime` it lives for the installation's default. With `project_id`, of a project that its
+        user is in, it sees that project's connections alone.
+
+        A key that is made with another key ends no later, does no more, sees no more, and works from nowhere
+        else than that one (A3). With the `idempotency_key` of an earlier call the same key gets a new secret,
+        in place of the one whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
         """
-        limits = self._limits(lifetime)
+        limits = replace(self._limits(lifetime), project_id=project_id)
         if principal.key_id is not None:
             limits = _within(limits, principal, self._store.api_keys.find_for_token(principal.key_id))
         actor = actor_of(principal, origin)
-        key, secret = self._new_key(principal.user_id, name, limits, idempotency_key)
+        user_id = principal.user_id if for_user is None else for_user
+        if limits.project_id is not None:
+            self._projects.check_linkable(user_id, limits.project_id)
+        key, secret = self._new_key(user_id, name, limits, idempotency_key)
         try:
             return self._add(key, secret, actor)
         except Conflict:
@@ -135,6 +141,14 @@ class Keys:
         if sources:
             limits = replace(limits, sources=tuple(map(str, sources)))
         return self._add(*self._new_key(user_id, name, limits, None), actor)
+
+    def prepare_system_key(
+        self, user_id: int, actor: Actor, name: str, scopes: tuple[str, ...]
+    ) -> tuple[KeyToAdd, str, AuditEntry]:
+        """Draw a key that never ends, for `SystemKeys` to store; return it with secret and audit entry."""
+        limits = _Limits(self._system.now(), None, scopes=scopes)
+        key, secret = self._new_key(user_id, name, limits, None)
+        return key, secret, self._audit(AuditAction.API_KEY_CREATED, actor, key)
 
     def import_foreign(
         self, user_id: int, actor: Actor, *, text: str, name: str | None, lifetime: Lifetime | None
@@ -235,6 +249,7 @@ class Keys:
             expires_at=limits.expires_at,
             scopes=limits.scopes,
             sources=limits.sources,
+            project_id=limits.project_id,
             # Its digest: what a client sends here by mistake could be a key.
             idempotency_key=None
             if idempotency_key is None
@@ -255,6 +270,7 @@ class Keys:
                 "expires": expires,
                 **({} if key.scopes is None else {"scopes": key.scopes}),
                 **({} if key.sources is None else {"sources": key.sources}),
+                **({} if key.project_id is None else {"projectId": key.project_id}),
             },
         )
 

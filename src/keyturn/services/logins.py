@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from keyturn.core.people import LoginRecord
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import Actor, AuditAction, AuditEntry, LoginRecord, SessionKind, SessionLimits
+from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.audit import Origin, actor_of, stranger
 from keyturn.services.passwords import Passwords
@@ -75,7 +76,7 @@ class Logins:
         """Return the account; raise `CredentialRefused`, after the same work whatever was wrong (L3)."""
         found = None
         if iamid == BUILT_IN_IAM:
-            found = self._store.users.find_for_login(BUILT_IN_IAM, canonical_userid(userid))
+            found = self._store.logins.find_for_login(BUILT_IN_IAM, canonical_userid(userid))
         now = self._system.now()
         is_locked = found is not None and found.locked_until is not None and found.locked_until > now
         may_try = found is not None and not found.is_disabled and not is_locked
@@ -123,7 +124,7 @@ class Logins:
         audit = AuditEntry(
             now, AuditAction.USER_LOGGED_IN, actor, "USER", str(login.user_id), details={"kind": kind.value}
         )
-        session_id = self._store.users.record_login(
+        session_id = self._store.logins.record_login(
             session, audit, checked=login.password_hash, rehashed=rehashed
         )
         if session_id is None:
@@ -132,7 +133,7 @@ class Logins:
 
     def is_own_password(self, principal: Principal, password: str, origin: Origin) -> bool:
         """Return whether somebody who is signed in knows their passphrase; a wrong one counts as a guess."""
-        found = self._store.users.find_for_password_change(principal.user_id)
+        found = self._store.logins.find_for_password_change(principal.user_id)
         now = self._system.now()
         if found is None or (found.locked_until is not None and found.locked_until > now):
             return False
@@ -150,7 +151,7 @@ class Logins:
         return False
 
     def _count_failure(self, user_id: int, audit: AuditEntry) -> None:
-        self._store.users.record_failed_login(
+        self._store.logins.record_failed_login(
             user_id, lambda failures: locked_until(failures, audit.at), audit
         )
 

@@ -57,8 +57,12 @@ class Sessions:
 
     def list_own(self, principal: Principal) -> list[SessionRecord]:
         """Return the caller's living sessions, the last seen first."""
+        return self.list_of(principal.user_id)
+
+    def list_of(self, user_id: int) -> list[SessionRecord]:
+        """Return any user's living sessions: for administrators."""
         now = self._system.now()
-        return self._store.sessions.list_living(principal.user_id, now, now - self._limits.idle)
+        return self._store.sessions.list_living(user_id, now, now - self._limits.idle)
 
     def end_own(self, principal: Principal, session_id: int, origin: Origin, *, action: AuditAction) -> None:
         """End one of the caller's sessions, with the token that stands on it; raise `NotFound` otherwise."""

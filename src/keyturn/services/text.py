@@ -1,8 +1,10 @@
 """What people may write in one line of text."""
 
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from keyturn.errors import InvalidInput
+from keyturn.errors import Conflict, InvalidInput
 
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters and line separators, which could forge a line, and lone surrogates, no text at all."""
@@ -34,3 +36,12 @@ def canonical_userid(userid: str) -> str:
     """Fold a user name, so that case, width and white space around it name the same account (L4)."""
     text = userid.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
     return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
+@contextmanager
+def unique(field: str) -> Iterator[None]:
+    """Say of a `Conflict` that the name in `field` is taken (reference, section 1.6: 422, code "unique")."""
+    try:
+        yield
+    except Conflict as error:
+        raise InvalidInput(field, str(error), code="unique") from None

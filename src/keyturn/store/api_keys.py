@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Connection,
     Row,
     bindparam,
     delete,
@@ -19,11 +20,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
-from sqlalchemy.exc import IntegrityError
 
-from keyturn.core.records import ApiKeyRecord, AuditEntry, KeyForVerification, KeyUsage, LastUse
-from keyturn.errors import Conflict
-from keyturn.store.database import Database, shortened
+from keyturn.core.people import UserKind
+from keyturn.core.records import (
+    ApiKeyRecord,
+    AuditEntry,
+    KeyForVerification,
+    KeyUsage,
+    LastUse,
+    OwnedKey,
+    Page,
+)
+from keyturn.store.database import Database, refusing_twins, shortened
+from keyturn.store.key_search import KeySearch, conditions_of
 from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, read_words
 from keyturn.store.questions import Question
 from keyturn.store.schema import api_key, api_key_use, as_stored, profile, read_time, user
@@ -45,6 +54,8 @@ class KeyToAdd:
     """None for a key that may do whatever its owner may."""
     sources: tuple[str, ...] | None = None
     """The networks that the key may be used from; None for anywhere."""
+    project_id: int | None = None
+    """The project whose connections alone the key may see; None for no such bound."""
 
 
 class ApiKeys:
@@ -65,7 +76,7 @@ class ApiKeys:
         rows = self._database.ask(question, **parameters)
         if not rows:
             return None
-        key_id, expires_at, revoked_at, scopes, sources, tokens_not_before, *owner = rows[0]
+        key_id, expires_at, revoked_at, scopes, sources, tokens_not_before, project_id, *owner = rows[0]
         return KeyForVerification(
             key_id=key_id,
             owner=owner_record(*owner),
@@ -74,18 +85,15 @@ class ApiKeys:
             scopes=None if scopes is None else read_words(scopes),
             sources=None if sources is None else read_networks(sources),
             tokens_not_before=read_time(tokens_not_before),
+            project_id=project_id,
         )
 
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
         """Store a key; raise `Conflict` if its digest or its idempotency key is there already."""
-        values = {name: getattr(key, name) for name in KeyToAdd.__slots__}
-        try:
-            with self._database.change() as change:
-                row = change.connection.execute(_ADD, values).one()
-                change.record(audit, target_id=row.id)
-        except IntegrityError:
-            raise Conflict("This key exists already.") from None
-        return _record(row)
+        with refusing_twins("This key exists already."), self._database.change() as change:
+            record = insert_key(change.connection, key)
+            change.record(audit, target_id=record.key_id)
+        return record
 
     def replace_secret(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord | None:
         """Give the living key that has `key.idempotency_key` a new secret; None if there is none.
@@ -104,6 +112,7 @@ class ApiKeys:
                     api_key.c.user_id == key.user_id,
                     api_key.c.idempotency_key == key.idempotency_key,
                     api_key.c.name.is_not_distinct_from(key.name),
+                    api_key.c.project_id.is_not_distinct_from(key.project_id),
                     api_key.c.revoked_at.is_(None),
                     or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > key.created_at),
                     not_later,
@@ -150,6 +159,23 @@ class ApiKeys:
             ).all()
         return [_record(row) for row in rows]
 
+    def search(self, wanted: KeySearch, *, now: datetime, offset: int, size: int) -> Page[OwnedKey]:
+        """Return at most `size` of the keys that are looked for, the newest first, with their owners."""
+        conditions = conditions_of(wanted, now)
+        keys = api_key.join(user, user.c.id == api_key.c.user_id)
+        with self._database.reading() as connection:
+            count = connection.execute(select(func.count()).select_from(keys).where(*conditions)).scalar_one()
+            rows = connection.execute(
+                select(*_RECORD, user.c.userid, user.c.kind, user.c.disabled_at)
+                .select_from(keys)
+                .where(*conditions)
+                .order_by(api_key.c.id.desc())
+                .offset(offset)
+                .limit(size)
+            ).all()
+        items = map(_owned_key, rows)
+        return Page(count, tuple(items))
+
     def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
         """Write when keys were last used, and add how often; an older use never overwrites a newer one."""
         if not uses:
@@ -184,6 +210,7 @@ _FOR_VERIFICATION = (
         as_stored(api_key.c.scopes),
         as_stored(api_key.c.sources),
         as_stored(api_key.c.tokens_not_before),
+        api_key.c.project_id,
         *OWNER_COLUMNS,
     )
     .join(user, user.c.id == api_key.c.user_id)
@@ -206,11 +233,18 @@ _RECORD = tuple(
         "last_used_address",
         "last_used_via",
         "last_used_agent",
+        "project_id",
     )
 )
 
 
 _ADD = insert(api_key).returning(*_RECORD)
+
+
+def insert_key(connection: Connection, key: KeyToAdd) -> ApiKeyRecord:
+    """Store a key within the change that makes it."""
+    values = {name: getattr(key, name) for name in KeyToAdd.__slots__}
+    return _record(connection.execute(_ADD, values).one())
 
 
 def _record(row: Row[Any]) -> ApiKeyRecord:
@@ -226,6 +260,13 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
         last_use=last_use,
+        project_id=row.project_id,
+    )
+
+
+def _owned_key(row: Any) -> OwnedKey:
+    return OwnedKey(
+        _record(row), row.userid, UserKind(row.kind), owner_is_disabled=row.disabled_at is not None
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Row, bindparam, func, select
 
 from keyturn.core.records import AuditEntry
 from keyturn.errors import StoreUnavailable
@@ -22,16 +22,35 @@ class AuditRow:
     """One thing that happened."""
 
     audit_id: int
+    event_id: str
     revision: int
     at: datetime
     action: str
     succeeded: bool
+    actor_user_id: int | None
     actor_userid: str
+    actor_key_id: int | None
     target_type: str
     target_id: str | None
     address: str | None
+    user_agent: str | None
     request_id: str | None
     details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSearch:
+    """Which rows are looked for."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    """Before this."""
+    action: str | None = None
+    actor: str | None = None
+    """Part of the user name of whoever did it."""
+    target_type: str | None = None
+    target_id: str | None = None
+    succeeded: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +120,62 @@ class AuditLog:
 
     def list_after(self, audit_id: int = 0, *, limit: int = 200) -> list[AuditRow]:
         """Return the rows after this one, in the order they were committed."""
+        return self.search(AuditSearch(), after=audit_id, size=limit)
+
+    def search(
+        self, wanted: AuditSearch, *, after: int | None = None, before: int | None = None, size: int
+    ) -> list[AuditRow]:
+        """Return rows that are looked for: the first ones `after` an id, or else the last ones `before` one.
+
+        In the order they were committed with `after`, else the newest first. Rows never change, and none
+        comes in between: reading on from the last id misses none.
+        """
+        query = select(audit).where(*_conditions(wanted)).limit(size)
+        if after is not None:
+            query = query.where(audit.c.id > after).order_by(audit.c.id)
+        else:
+            query = query.order_by(audit.c.id.desc())
+            if before is not None:
+                query = query.where(audit.c.id < before)
         with self._database.reading() as connection:
-            rows = connection.execute(
-                select(audit).where(audit.c.id > audit_id).order_by(audit.c.id).limit(limit)
-            ).all()
-        return [
-            AuditRow(
-                audit_id=row.id,
-                revision=row.revision,
-                at=row.at,
-                action=row.action,
-                succeeded=row.succeeded,
-                actor_userid=row.actor_userid,
-                target_type=row.target_type,
-                target_id=row.target_id,
-                address=row.address,
-                request_id=row.request_id,
-                details=row.details,
-            )
-            for row in rows
-        ]
+            return [_audit_row(row) for row in connection.execute(query).all()]
+
+
+def _conditions(wanted: AuditSearch) -> list[Any]:
+    equal = (
+        (audit.c.action, wanted.action),
+        (audit.c.target_type, wanted.target_type),
+        (audit.c.target_id, wanted.target_id),
+        (audit.c.succeeded, wanted.succeeded),
+    )
+    conditions: list[Any] = [column == value for column, value in equal if value is not None]
+    if wanted.since is not None:
+        conditions.append(audit.c.at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(audit.c.at < wanted.until)
+    if wanted.actor is not None:
+        conditions.append(func.lower(audit.c.actor_userid).contains(wanted.actor.lower(), autoescape=True))
+    return conditions
+
+
+def _audit_row(row: Row[Any]) -> AuditRow:
+    return AuditRow(
+        audit_id=row.id,
+        event_id=row.event_id,
+        revision=row.revision,
+        at=row.at,
+        action=row.action,
+        succeeded=row.succeeded,
+        actor_user_id=row.actor_user_id,
+        actor_userid=row.actor_userid,
+        actor_key_id=row.actor_key_id,
+        target_type=row.target_type,
+        target_id=row.target_id,
+        address=row.address,
+        user_agent=row.user_agent,
+        request_id=row.request_id,
+        details=row.details,
+    )
 
 
 _NEWEST = Question(

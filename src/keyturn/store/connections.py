@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import insert, select
-from sqlalchemy.exc import IntegrityError
 
 from keyturn.core.records import AuditEntry, ConnectionRecord, PersonReference
-from keyturn.errors import Conflict
-from keyturn.store.database import Database
+from keyturn.store.database import Database, refusing_twins
 from keyturn.store.schema import connection as table
 from keyturn.store.schema import profile
 
@@ -41,21 +39,27 @@ class Connections:
 
     def add(self, connection_key: str, details: Mapping[str, Any], user_id: int, audit: AuditEntry) -> None:
         """Register a connection; raise `Conflict` if the key is taken."""
-        try:
-            with self._database.change() as change:
-                change.connection.execute(
-                    insert(table).values(
-                        connection_key=connection_key,
-                        details=dict(details),
-                        created_at=audit.at,
-                        created_by=user_id,
-                        updated_at=audit.at,
-                        updated_by=user_id,
-                    )
+        with (
+            refusing_twins(f"There is a connection {connection_key} already."),
+            self._database.change() as change,
+        ):
+            change.connection.execute(
+                insert(table).values(
+                    connection_key=connection_key,
+                    details=dict(details),
+                    created_at=audit.at,
+                    created_by=user_id,
+                    updated_at=audit.at,
+                    updated_by=user_id,
                 )
-                change.record(audit)
-        except IntegrityError:
-            raise Conflict(f"There is a connection {connection_key} already.") from None
+            )
+            change.record(audit)
+
+    def list_keys(self) -> list[str]:
+        """Return the keys of all connections, in alphabetical order."""
+        with self._database.reading() as connection:
+            query = select(table.c.connection_key).order_by(table.c.connection_key)
+            return list(connection.execute(query).scalars())
 
 
 _creator, _updater = profile.alias("creator"), profile.alias("updater")
@@ -68,6 +72,6 @@ _CONNECTION = (
         _updater.c.name.label("updater_name"),
         _updater.c.email.label("updater_email"),
     )
-    .join(_creator, _creator.c.user_id == table.c.created_by)
-    .join(_updater, _updater.c.user_id == table.c.updated_by)
+    .outerjoin(_creator, _creator.c.user_id == table.c.created_by)
+    .outerjoin(_updater, _updater.c.user_id == table.c.updated_by)
 )

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.core.records import AuditEntry
-from keyturn.errors import StoreUnavailable
+from keyturn.errors import Conflict, StoreUnavailable
 from keyturn.store.engine import writer_of
 from keyturn.store.hints import hints_of
 from keyturn.store.questions import Question, Row, SqliteQuestions
@@ -122,6 +122,15 @@ _NEXT_REVISION = (
     update(installation).values(revision=installation.c.revision + 1).returning(installation.c.revision)
 )
 _ADD_TO_AUDIT = insert(audit)
+
+
+@contextmanager
+def refusing_twins(sentence: str) -> Iterator[None]:
+    """Raise `Conflict` with this sentence where the database finds something to exist already."""
+    try:
+        yield
+    except IntegrityError:
+        raise Conflict(sentence) from None
 
 
 def shortened(value: str | None, limit: int) -> str | None:

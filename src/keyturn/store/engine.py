@@ -127,6 +127,8 @@ def _set_up_sqlite_connection(connection: Any, _record: object) -> None:
     # None: the driver then starts no transactions of its own, and `_begin_sqlite` decides which kind.
     connection.isolation_level = None
     _enter_wal_mode(connection)
+    # SQLite's own leaves letters outside of ASCII as they are; PostgreSQL's does not.
+    connection.create_function("lower", 1, _lower, deterministic=True)
     for pragma in (
         f"busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}",
         "synchronous = FULL",
@@ -135,6 +137,10 @@ def _set_up_sqlite_connection(connection: Any, _record: object) -> None:
         "trusted_schema = OFF",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _lower(text: str | None) -> str | None:
+    return None if text is None else text.lower()
 
 
 def _enter_wal_mode(connection: Any) -> None:

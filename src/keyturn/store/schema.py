@@ -114,6 +114,7 @@ user = Table(
     Column("iamid", String(64), nullable=False),
     Column("userid", String(254), nullable=False),
     Column("canonical_userid", String(254), nullable=False),
+    Column("kind", String(16), nullable=False, server_default="person"),
     Column("permissions", Json, nullable=False),
     Column("password_hash", String(255)),
     Column("password_changed_at", UtcTime),
@@ -145,6 +146,89 @@ profile = Table(
     sqlite_autoincrement=True,
 )
 
+user_attribute = Table(
+    "user_attribute",
+    metadata,
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(254), primary_key=True),
+    Column("value", String(254), primary_key=True),
+)
+
+invitation = Table(
+    "invitation",
+    metadata,
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("expires_at", UtcTime, nullable=False),
+)
+"""The link with which a person sets a passphrase, once; a new one takes the place of the old one."""
+
+group = Table(
+    "user_group",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("iamid", String(64), nullable=False),
+    Column("name", String(254), nullable=False),
+    Column("email", String(254)),
+    Column("description", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    UniqueConstraint("iamid", "name"),
+    sqlite_autoincrement=True,
+)
+
+group_attribute = Table(
+    "group_attribute",
+    metadata,
+    Column("group_id", _Id, ForeignKey("user_group.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(254), primary_key=True),
+    Column("value", String(254), primary_key=True),
+)
+
+group_member = Table(
+    "group_member",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("group_id", _Id, ForeignKey("user_group.id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    UniqueConstraint("group_id", "user_id"),
+    sqlite_autoincrement=True,
+)
+
+service_account = Table(
+    "service_account",
+    metadata,
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner_user_id", _Id, ForeignKey("user_account.id")),
+    Column("owner_group_id", _Id, ForeignKey("user_group.id")),
+    Column("disabled_with_owner", Boolean, nullable=False),
+    CheckConstraint("(owner_user_id IS NULL) <> (owner_group_id IS NULL)", name="one_owner"),
+)
+"""No cascade from the owners: what they own is handed over or ended, each with a row in the audit log."""
+
+project = Table(
+    "project",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(254), nullable=False, unique=True),
+    Column("description", Text),
+    Column("created_by", _Id, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+project_member = Table(
+    "project_member",
+    metadata,
+    Column("project_id", _Id, ForeignKey("project.id", ondelete="CASCADE"), primary_key=True),
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True),
+    Column("is_owner", Boolean, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
 api_key = Table(
     "api_key",
     metadata,
@@ -156,6 +240,7 @@ api_key = Table(
     Column("scopes", Json),
     Column("sources", Json),
     Column("tokens_not_before", UtcTime),
+    Column("project_id", BigInteger),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
@@ -169,8 +254,20 @@ api_key = Table(
 )
 """`sqlite_autoincrement`: an id in a token must never come to mean another key.
 
-`sources` lists the networks that the key may be used from (RFC 4632); null for anywhere.
+`sources` lists the networks that the key may be used from (RFC 4632); null for anywhere. `project_id` is no
+foreign key: a key of a project that is gone must see nothing, and not become one of no project.
 """
+
+system_key = Table(
+    "system_key",
+    metadata,
+    Column("name", String(254), primary_key=True),
+    Column("key_id", _Id, ForeignKey("api_key.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("connection_key", String(255), nullable=False),
+    Column("scopes", Json, nullable=False),
+    Column("sealed_secret", LargeBinary, nullable=False),
+)
+"""Keys that the contract wants back: their secrets are encrypted under the root key, never in clear."""
 
 api_key_use = Table(
     "api_key_use",
@@ -214,10 +311,18 @@ connection = Table(
     Column("sealed_secrets", LargeBinary),
     Column("native_integration_id", _Id),
     Column("created_at", UtcTime, nullable=False),
-    Column("created_by", _Id, ForeignKey("user_account.id"), nullable=False),
+    Column("created_by", _Id, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
-    Column("updated_by", _Id, ForeignKey("user_account.id"), nullable=False),
+    Column("updated_by", _Id, nullable=False),
     sqlite_autoincrement=True,
+)
+"""No foreign keys to people: who registered it stays written when they are gone."""
+
+project_connection = Table(
+    "project_connection",
+    metadata,
+    Column("project_id", _Id, ForeignKey("project.id", ondelete="CASCADE"), primary_key=True),
+    Column("connection_id", _Id, ForeignKey("connection.id", ondelete="CASCADE"), primary_key=True),
 )
 
 signing_key = Table(
@@ -257,6 +362,13 @@ One row per revision: read in order, this is also the list of what to forget (`A
 """
 
 Index("ix_api_key_user_id", api_key.c.user_id)
+Index("ix_api_key_project_id", api_key.c.project_id)
+Index("ix_group_member_user_id", group_member.c.user_id)
+Index("ix_project_member_user_id", project_member.c.user_id)
+Index("ix_project_connection_connection_id", project_connection.c.connection_id)
+Index("ix_service_account_owner_user_id", service_account.c.owner_user_id)
+Index("ix_service_account_owner_group_id", service_account.c.owner_group_id)
+Index("ix_audit_target", audit.c.target_type, audit.c.target_id)
 Index("ix_revoked_token_expires_at", revoked_token.c.expires_at)
 Index("ix_session_user_id", session.c.user_id)
 Index("ix_audit_at", audit.c.at)

@@ -6,12 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, bindparam, insert, select, update
 
-from keyturn.core.records import (
-    AuditEntry,
-    SessionForVerification,
-    SessionKind,
-    SessionRecord,
-)
+from keyturn.core.records import AuditEntry, SessionForVerification, SessionKind, SessionRecord
 from keyturn.store.database import Database, shortened
 from keyturn.store.owners import OWNER_COLUMNS, owner_record
 from keyturn.store.questions import Question

@@ -6,8 +6,13 @@ from keyturn.store.api_keys import ApiKeys
 from keyturn.store.audit_log import AuditLog
 from keyturn.store.connections import Connections
 from keyturn.store.database import Database
+from keyturn.store.groups import Groups
 from keyturn.store.installation import Installation
+from keyturn.store.logins import Logins
+from keyturn.store.projects import Projects
+from keyturn.store.service_accounts import ServiceAccounts
 from keyturn.store.sessions import Sessions
+from keyturn.store.system_keys import SystemKeys
 from keyturn.store.tokens import Tokens
 from keyturn.store.users import Users
 
@@ -25,6 +30,11 @@ class Store:
         self.connections = Connections(database)
         self.installation = Installation(database)
         self.sessions = Sessions(database)
+        self.groups = Groups(database)
+        self.logins = Logins(database)
+        self.projects = Projects(database)
+        self.service_accounts = ServiceAccounts(database)
+        self.system_keys = SystemKeys(database)
         self.tokens = Tokens(database)
         self.users = Users(database)
 

@@ -1,18 +1,31 @@
-"""Users, their profiles, and what a login needs."""
+"""Users: their accounts, profiles, permissions and attributes."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, Text, delete, func, insert, select, type_coerce, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from keyturn.core.records import AuditEntry, LoginRecord, ProfileRecord, UserRecord
+from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.permissions import ADMINISTRATION
+from keyturn.core.records import AuditEntry, Page
 from keyturn.errors import Conflict
-from keyturn.store.database import Database
-from keyturn.store.schema import as_json_list, installation, profile, user
-from keyturn.store.sessions import SessionToAdd, end_sessions, insert_session, renew_session
+from keyturn.store.database import Database, refusing_twins
+from keyturn.store.schema import as_json_list, installation, profile, service_account, user, user_attribute
+from keyturn.store.service_accounts import (
+    disable_owned,
+    enable_owned,
+    end_owned,
+    hand_over_owned,
+    mark_disabled_with_owner,
+    owned_by,
+)
+from keyturn.store.sessions import end_sessions
+from keyturn.store.user_rows import SELECT_USER, read_users
+from keyturn.store.user_search import UserSearch, conditions_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +41,9 @@ class UserToAdd:
     email: str | None
     password_hash: str | None = field(repr=False)
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class KeptSession:
-    """The session that outlives a change of password."""
-
-    session_id: int
-    new_digest: bytes = field(repr=False)
+    kind: UserKind = UserKind.PERSON
+    owner: ServiceOwner | None = None
+    """Of a service account."""
 
 
 class Users:
@@ -45,20 +53,24 @@ class Users:
         self._database = database
 
     def add(self, new: UserToAdd, audit: AuditEntry) -> UserRecord:
-        """Store a user and close the set-up page for ever; raise `Conflict` if the user name is taken."""
-        try:
-            with self._database.change() as change:
-                user_id = _insert_user(change.connection, new)
+        """Store a user; raise `Conflict` if the user name is taken.
+
+        The first person closes the set-up page for ever.
+        """
+        with (
+            refusing_twins(f"There is a user {new.userid} already."),
+            self._database.change() as change,
+        ):
+            user_id = _insert_user(change.connection, new)
+            if new.kind is UserKind.PERSON:
                 change.connection.execute(
                     update(installation)
                     .where(installation.c.setup_completed_at.is_(None))
                     .values(setup_completed_at=new.created_at, setup_code_digest=None)
                 )
-                change.record(audit, target_id=user_id)
-                row = change.connection.execute(_USER.where(user.c.id == user_id)).one()
-        except IntegrityError:
-            raise Conflict(f"There is a user {new.userid} already.") from None
-        return _user_record(row)
+            change.record(audit, target_id=user_id)
+            (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
+        return record
 
     def add_first(self, new: UserToAdd, setup_code_digest: bytes, audit: AuditEntry) -> UserRecord | None:
         """Store the first user if the code is the one that was printed; None if not, or no longer.
@@ -78,136 +90,130 @@ class Users:
                 return None
             user_id = _insert_user(change.connection, new)
             change.record(audit, target_id=user_id)
-            row = change.connection.execute(_USER.where(user.c.id == user_id)).one()
-        return _user_record(row)
+            (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
+        return record
 
     def find_by_name(self, iamid: str, canonical_userid: str) -> UserRecord | None:
         """Return the user with this folded name."""
-        return self._find(_USER.where(user.c.iamid == iamid, user.c.canonical_userid == canonical_userid))
+        return self._find(user.c.iamid == iamid, user.c.canonical_userid == canonical_userid)
 
     def find_by_id(self, user_id: int) -> UserRecord | None:
         """Return the user with this numeric id."""
-        return self._find(_USER.where(user.c.id == user_id))
+        return self._find(user.c.id == user_id)
 
-    def _find(self, query: Select[Any]) -> UserRecord | None:
+    def _find(self, *conditions: Any) -> UserRecord | None:
         with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else _user_record(row)
+            found = read_users(connection, SELECT_USER.where(*conditions))
+        return found[0] if found else None
 
-    def list_all(self) -> list[UserRecord]:
-        """Return all users in the order they were made."""
+    def search(self, wanted: UserSearch, *, offset: int = 0, size: int) -> Page[UserRecord]:
+        """Return at most `size` of those who are looked for, in the order they were made."""
+        conditions = conditions_of(wanted)
         with self._database.reading() as connection:
-            return [_user_record(row) for row in connection.execute(_USER.order_by(user.c.id)).all()]
-
-    def find_for_login(self, iamid: str, canonical_userid: str) -> LoginRecord | None:
-        """Return what a login needs to know of the account with this folded name."""
-        return self._find_login(user.c.iamid == iamid, user.c.canonical_userid == canonical_userid)
-
-    def find_for_password_change(self, user_id: int) -> LoginRecord | None:
-        """Return what re-authentication needs to know of the account."""
-        return self._find_login(user.c.id == user_id)
-
-    def _find_login(self, *conditions: Any) -> LoginRecord | None:
-        with self._database.reading() as connection:
-            row = connection.execute(select(*_LOGIN).where(*conditions)).one_or_none()
-        if row is None:
-            return None
-        return LoginRecord(
-            user_id=row.id,
-            userid=row.userid,
-            password_hash=row.password_hash,
-            failed_logins=row.failed_logins,
-            locked_until=row.locked_until,
-            is_disabled=row.disabled_at is not None,
-        )
-
-    def record_login(
-        self, new: SessionToAdd, audit: AuditEntry, *, checked: str | None, rehashed: str | None
-    ) -> int | None:
-        """Start a session, forget failed logins, and store a stronger hash if one was made.
-
-        Return the session's id, or None if the account was disabled, or its password hash is no longer
-        the `checked` one: then what was proved is not true any more.
-        """
-        with self._database.change() as change:
-            values: dict[str, Any] = {
-                "failed_logins": 0,
-                "locked_until": None,
-                "last_login_at": new.created_at,
-            }
-            if rehashed is not None:
-                values["password_hash"] = rehashed
-            changed = change.connection.execute(
-                update(user)
-                .where(
-                    user.c.id == new.user_id,
-                    user.c.disabled_at.is_(None),
-                    user.c.password_hash == checked,
-                )
-                .values(values)
-            ).rowcount
-            if not changed:
-                return None
-            session_id: int = change.connection.execute(insert_session(new)).scalar_one()
-            change.record(audit, target_id=new.user_id)
-        return session_id
-
-    def record_failed_login(
-        self, user_id: int, lock: Callable[[int], datetime | None], audit: AuditEntry
-    ) -> None:
-        """Count a failed login, by the account and not by what was typed (L4)."""
-        with self._database.change() as change:
-            failures = change.connection.execute(
-                update(user)
-                .where(user.c.id == user_id)
-                .values(failed_logins=user.c.failed_logins + 1)
-                .returning(user.c.failed_logins)
+            count = connection.execute(
+                select(func.count())
+                .select_from(user.join(profile, profile.c.user_id == user.c.id))
+                .where(*conditions)
             ).scalar_one()
-            change.connection.execute(
-                update(user).where(user.c.id == user_id).values(locked_until=lock(failures))
-            )
-            change.record(audit)
+            query = SELECT_USER.where(*conditions).order_by(user.c.id).offset(offset).limit(size)
+            found = read_users(connection, query)
+        return Page(count, tuple(found))
 
-    def set_password(
-        self, user_id: int, password_hash: str, at: datetime, audit: AuditEntry, *, kept: KeptSession | None
-    ) -> None:
-        """Store a new password and end all sessions but one, with the tokens that stand on them.
+    def change_permissions(
+        self,
+        user_id: int,
+        change_to: Callable[[frozenset[str]], frozenset[str]],
+        at: datetime,
+        audit: AuditEntry,
+    ) -> bool:
+        """Give a user the permissions that `change_to` makes of theirs; False if there is no such user.
 
-        The one that is kept gets a new id, since the old one may be known to others (L5).
+        Nothing is written if that changes nothing. What `change_to` raises undoes it. Raise `Conflict` if
+        nobody would be left to administer (A5).
         """
         with self._database.change() as change:
+            # Changes of one user queue here: what is decided is still so when it is written.
+            held = change.connection.execute(
+                select(user.c.permissions).where(user.c.id == user_id).with_for_update()
+            ).scalar_one_or_none()
+            if held is None:
+                return False
+            before = frozenset(held)
+            after = change_to(before)
+            if after == before:
+                return True
             change.connection.execute(
                 update(user)
                 .where(user.c.id == user_id)
-                .values(
-                    password_hash=password_hash,
-                    password_changed_at=at,
-                    failed_logins=0,
-                    locked_until=None,
-                    updated_at=at,
-                )
+                .values(permissions=as_json_list(after), updated_at=at)
             )
-            change.connection.execute(
-                end_sessions(user_id, at, keep=None if kept is None else kept.session_id)
-            )
-            if kept is not None:
-                change.connection.execute(renew_session(kept.session_id, kept.new_digest))
-            change.record(audit)
+            details = {"added": sorted(after - before), "removed": sorted(before - after)}
+            change.record(replace(audit, details=details))
+            _check_administered(change.connection, lost=before - after)
+        return True
 
     def set_disabled(
-        self, user_id: int, disabled_at: datetime | None, at: datetime, audit: AuditEntry
+        self,
+        user_id: int,
+        disabled_at: datetime | None,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        heir: ServiceOwner | None = None,
     ) -> bool:
-        """Disable a user, ending their sessions, or enable them with None; False if they already are so."""
+        """Disable a user, ending their sessions, or enable them with None; False if they already are so.
+
+        The service accounts they own are handed to `heir`, or are disabled and enabled with them. Raise
+        `Conflict` if nobody would be left to administer (A5).
+        """
         was = user.c.disabled_at.is_(None) if disabled_at is not None else user.c.disabled_at.is_not(None)
         with self._database.change() as change:
-            changed = change.connection.execute(
-                update(user).where(user.c.id == user_id, was).values(disabled_at=disabled_at, updated_at=at)
-            ).rowcount
-            if changed:
-                if disabled_at is not None:
-                    change.connection.execute(end_sessions(user_id, at))
-                change.record(audit)
-        return bool(changed)
+            permissions = change.connection.execute(
+                update(user)
+                .where(user.c.id == user_id, was)
+                .values(disabled_at=disabled_at, updated_at=at)
+                .returning(user.c.permissions)
+            ).scalar_one_or_none()
+            if permissions is None:
+                return False
+            owner = ServiceOwner(user_id)
+            if disabled_at is None:
+                mark_disabled_with_owner(change.connection, user_id, is_so=False)
+                entries = enable_owned(change.connection, owner, at, audit)
+            else:
+                change.connection.execute(end_sessions(user_id, at))
+                if heir is not None:
+                    entries = hand_over_owned(change.connection, owned_by(owner), heir, at, audit)
+                else:
+                    entries = disable_owned(change.connection, owner, at, audit)
+            for entry in (audit, *entries):
+                change.record(entry)
+            if disabled_at is not None:
+                _check_administered(change.connection, lost=permissions)
+        return True
+
+    def delete(
+        self, user_id: int, at: datetime, audit: AuditEntry, *, heir: ServiceOwner | None = None
+    ) -> bool:
+        """Delete a user with their keys and sessions for ever; False if there is no such user.
+
+        The service accounts they own are handed to `heir`, or deleted with them. Raise `Conflict` if nobody
+        would be left to administer (A5).
+        """
+        with self._database.change() as change:
+            # Locks the row: nobody makes it the owner of anything meanwhile.
+            found = change.connection.execute(
+                select(user.c.permissions, user.c.disabled_at).where(user.c.id == user_id).with_for_update()
+            ).one_or_none()
+            if found is None:
+                return False
+            entries = end_owned(change.connection, ServiceOwner(user_id), heir, at, audit)
+            change.connection.execute(delete(user).where(user.c.id == user_id))
+            for entry in (audit, *entries):
+                change.record(entry)
+            if found.disabled_at is None:
+                _check_administered(change.connection, lost=found.permissions)
+        return True
 
     def sign_out(self, user_id: int, at: datetime, audit: AuditEntry) -> None:
         """End all sessions of a user and all tokens that were issued until now; keys stay."""
@@ -219,15 +225,69 @@ class Users:
             change.record(audit)
 
     def update_profile(
-        self, user_id: int, fields: Mapping[str, str | None], at: datetime, audit: AuditEntry
+        self, user_id: int, fields: Mapping[str, Any], at: datetime, audit: AuditEntry
     ) -> None:
-        """Change what a person says of themselves."""
+        """Change what is said of a person."""
         with self._database.change() as change:
             change.connection.execute(
                 update(profile).where(profile.c.user_id == user_id).values({**fields, "updated_at": at})
             )
             change.connection.execute(update(user).where(user.c.id == user_id).values(updated_at=at))
             change.record(audit)
+
+    def add_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
+        """Give a user an attribute; False if they have it."""
+        with self._database.change() as change:
+            insert_or_skip = (
+                sqlite_insert if change.connection.dialect.name == "sqlite" else postgresql_insert
+            )
+            added = change.connection.execute(
+                insert_or_skip(user_attribute)
+                .values(user_id=user_id, name=name, value=value)
+                .on_conflict_do_nothing()
+            ).rowcount
+            if added:
+                _touch(change.connection, user_id, at)
+                change.record(audit)
+        return bool(added)
+
+    def remove_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
+        """Take an attribute from a user; False if they do not have it."""
+        with self._database.change() as change:
+            removed = change.connection.execute(
+                delete(user_attribute).where(
+                    user_attribute.c.user_id == user_id,
+                    user_attribute.c.name == name,
+                    user_attribute.c.value == value,
+                )
+            ).rowcount
+            if removed:
+                _touch(change.connection, user_id, at)
+                change.record(audit)
+        return bool(removed)
+
+
+def _check_administered(connection: Connection, *, lost: Iterable[str]) -> None:
+    """Raise `Conflict` unless a living person holds each permission of `ADMINISTRATION` that was `lost`.
+
+    To be called after the audit row: from there on no other change runs beside this one, so of two that
+    each take away the last but one, the later sees the earlier.
+    """
+    for permission in set(ADMINISTRATION).intersection(lost):
+        held = type_coerce(user.c.permissions, Text).contains(f'"{permission.value}"', autoescape=True)
+        is_left = connection.execute(
+            select(user.c.id)
+            .where(held, user.c.disabled_at.is_(None), user.c.kind == UserKind.PERSON.value)
+            .limit(1)
+        ).first()
+        if is_left is None:
+            raise Conflict(
+                f"This is the last person with {permission.value}: give it to somebody else first."
+            )
+
+
+def _touch(connection: Connection, user_id: int, at: datetime) -> None:
+    connection.execute(update(user).where(user.c.id == user_id).values(updated_at=at))
 
 
 def _insert_user(connection: Connection, new: UserToAdd) -> int:
@@ -237,6 +297,7 @@ def _insert_user(connection: Connection, new: UserToAdd) -> int:
             iamid=new.iamid,
             userid=new.userid,
             canonical_userid=new.canonical_userid,
+            kind=new.kind.value,
             permissions=as_json_list(new.permissions),
             password_hash=new.password_hash,
             password_changed_at=new.created_at if new.password_hash else None,
@@ -256,50 +317,13 @@ def _insert_user(connection: Connection, new: UserToAdd) -> int:
             updated_at=new.created_at,
         )
     )
+    if new.owner is not None:
+        connection.execute(
+            insert(service_account).values(
+                user_id=user_id,
+                owner_user_id=new.owner.user_id,
+                owner_group_id=new.owner.group_id,
+                disabled_with_owner=False,
+            )
+        )
     return user_id
-
-
-_PROFILE_TEXTS = ("name", "email", "phone", "about", "location", "organization", "position")
-
-_USER = select(
-    user,
-    profile.c.id.label("profile_id"),
-    profile.c.preferences,
-    profile.c.external_user_ids,
-    profile.c.created_at.label("profile_created_at"),
-    profile.c.updated_at.label("profile_updated_at"),
-    *(profile.c[name] for name in _PROFILE_TEXTS),
-).join(profile, profile.c.user_id == user.c.id)
-
-_LOGIN = (
-    user.c.id,
-    user.c.userid,
-    user.c.password_hash,
-    user.c.failed_logins,
-    user.c.locked_until,
-    user.c.disabled_at,
-)
-
-
-def _user_record(row: Row[Any]) -> UserRecord:
-    texts = {name: getattr(row, name) for name in _PROFILE_TEXTS}
-    return UserRecord(
-        user_id=row.id,
-        iamid=row.iamid,
-        userid=row.userid,
-        permissions=frozenset(row.permissions),
-        profile=ProfileRecord(
-            profile_id=row.profile_id,
-            preferences=row.preferences,
-            external_user_ids=row.external_user_ids,
-            created_at=row.profile_created_at,
-            updated_at=row.profile_updated_at,
-            **texts,
-        ),
-        has_password=row.password_hash is not None,
-        password_changed_at=row.password_changed_at,
-        is_disabled=row.disabled_at is not None,
-        last_login_at=row.last_login_at,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )

@@ -17,6 +17,7 @@ from keyturn.errors import (
     CredentialRefused,
     ForeignForm,
     InvalidInput,
+    InvalidState,
     KeyturnError,
     Limit,
     LimitExceeded,
@@ -76,6 +77,7 @@ MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT, INVALID, TOO_MANY, U
 _STATUS: dict[type[KeyturnError], HTTPStatus] = {
     AmbiguousCredential: MALFORMED,
     MalformedRequest: MALFORMED,
+    InvalidState: MALFORMED,
     CredentialRefused: UNAUTHENTICATED,
     ForeignForm: FORBIDDEN,
     PermissionMissing: FORBIDDEN,

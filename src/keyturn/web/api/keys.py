@@ -7,8 +7,6 @@ import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
-from keyturn.core.principal import Permission
-from keyturn.errors import NotFound
 from keyturn.web.api.bodies import read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, NewApiKeyView
@@ -66,10 +64,13 @@ def create_key(
     retry with the same `Idempotency-Key` gives the same key a new secret instead of making another.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
-    if asked.project_id is not None:
-        raise NotFound("There is no such project.")
     created = call.services.keys.create(
-        call.principal, call.origin, name=asked.name, lifetime=None, idempotency_key=idempotency_key
+        call.principal,
+        call.origin,
+        name=asked.name,
+        lifetime=None,
+        idempotency_key=idempotency_key,
+        project_id=asked.project_id,
     )
     return NewApiKeyView.of(created.record, created.secret, call.services.system.now())
 
@@ -92,7 +93,7 @@ def list_keys(
     offset: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 0,
 ) -> ApiKeyList:
     """Answer the user's keys without their secrets: one's own, or anybody's with USER_ADMIN."""
-    user = call.services.accounts.find_visible(call.principal, iamid, userid, Permission.USER_ADMIN)
+    user = call.services.users.get(call.principal, iamid, userid)
     keys = call.services.keys.list_of(user.user_id)
     now = call.services.system.now()
     return ApiKeyList(len(keys), [ApiKeyView.of(key, now) for key in keys[offset : offset + size]])

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from keyturn.core.records import ApiKeyRecord, ConnectionRecord, PersonReference, ProfileRecord, UserRecord
+from keyturn.core.people import ProfileRecord, UserRecord
+from keyturn.core.records import ApiKeyRecord, ConnectionRecord, PersonReference
 from keyturn.core.times import wire_time
 
 KEY_CONTEXT = "Current Project"

@@ -1,0 +1,150 @@
+"""Users, groups and projects as facts: frozen, complete, without any secret in clear."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRecord:
+    """What a person says of themselves. None means unset."""
+
+    profile_id: int
+    name: str | None
+    email: str | None
+    phone: str | None
+    about: str | None
+    location: str | None
+    organization: str | None
+    position: str | None
+    preferences: Mapping[str, Any] | None
+    external_user_ids: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+
+
+class UserKind(StrEnum):
+    """What stands behind an account."""
+
+    PERSON = "person"
+    SERVICE = "service"
+    """A program: it has an owner and keys, and cannot sign in."""
+    SYSTEM = "system"
+    """Keyturn itself: it holds the system keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOwner:
+    """Who a service account belongs to: a person or a group, never both."""
+
+    user_id: int | None = None
+    group_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.user_id is None) == (self.group_id is None):
+            raise ValueError("a service account has one owner")
+
+
+Attributes = Mapping[str, tuple[str, ...]]
+"""Values by name, both in alphabetical order."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserRecord:
+    """A user with their profile."""
+
+    user_id: int
+    iamid: str
+    userid: str
+    kind: UserKind
+    permissions: frozenset[str]
+    profile: ProfileRecord
+    attributes: Attributes
+    """Their own."""
+    group_attributes: Attributes
+    """Those of the groups they are in."""
+    owner: ServiceOwner | None
+    """Of a service account; None for anybody else."""
+    has_password: bool
+    password_changed_at: datetime | None
+    is_disabled: bool
+    last_login_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def authorizations(self) -> Attributes:
+        """All attributes that hold for this user, wherever they come from."""
+        names = sorted({*self.attributes, *self.group_attributes})
+        return {
+            name: tuple(sorted({*self.attributes.get(name, ()), *self.group_attributes.get(name, ())}))
+            for name in names
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRecord:
+    """A group of users."""
+
+    group_id: int
+    iamid: str
+    name: str
+    email: str | None
+    description: str | None
+    attributes: Attributes
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRecord:
+    """Somebody's membership in a group."""
+
+    membership_id: int
+    group_id: int
+    user_id: int
+    userid: str
+    iamid: str
+    is_disabled: bool
+    profile: ProfileRecord
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectMember:
+    """Somebody in a project."""
+
+    user_id: int
+    userid: str
+    name: str | None
+    is_owner: bool
+    """Owners change the project and its members."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectRecord:
+    """A project: some people, and the connections that keys linked to it may see."""
+
+    project_id: int
+    name: str
+    description: str | None
+    members: tuple[ProjectMember, ...]
+    connection_keys: tuple[str, ...]
+    created_by: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LoginRecord:
+    """What a login needs to know of an account."""
+
+    user_id: int
+    userid: str
+    password_hash: str | None = field(repr=False)
+    failed_logins: int
+    locked_until: datetime | None
+    is_disabled: bool

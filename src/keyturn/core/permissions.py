@@ -1,0 +1,54 @@
+"""The permissions, in one table (reference, section 5).
+
+Which route asks for which is a table too, beside the other facts of the wire: `web.access`.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """Every permission that can be given."""
+
+    APPLICATION_ADMIN = "APPLICATION_ADMIN"
+    USER_ADMIN = "USER_ADMIN"
+    GOVERNANCE = "GOVERNANCE"
+    AUDIT = "AUDIT"
+    CREATE_DATA_SOURCE = "CREATE_DATA_SOURCE"
+    CREATE_PROJECT = "CREATE_PROJECT"
+    PROJECT_MANAGEMENT = "PROJECT_MANAGEMENT"
+    ADMIN = "ADMIN"
+    CREATE_DATA_SOURCE_IN_PROJECT = "CREATE_DATA_SOURCE_IN_PROJECT"
+    CREATE_FILTER = "CREATE_FILTER"
+    CREATE_S3_DATASOURCE = "CREATE_S3_DATASOURCE"
+    CREATE_S3_DATASOURCE_WITH_INSTANCE_ROLE = "CREATE_S3_DATASOURCE_WITH_INSTANCE_ROLE"
+    FETCH_POLICY_INFO = "FETCH_POLICY_INFO"
+    IMPERSONATE_HDFS_USER = "IMPERSONATE_HDFS_USER"
+    IMPERSONATE_USER = "IMPERSONATE_USER"
+
+
+ALLOWS: Mapping[Permission, str] = {
+    Permission.APPLICATION_ADMIN: "See the settings and every connection; make and delete system keys.",
+    Permission.USER_ADMIN: "Manage users, groups, service accounts, and everybody's keys.",
+    Permission.GOVERNANCE: "See every connection and every project.",
+    Permission.AUDIT: "Read and export the audit log.",
+    Permission.CREATE_DATA_SOURCE: "See connections.",
+    Permission.CREATE_PROJECT: "Make projects. Every new user has it.",
+    Permission.PROJECT_MANAGEMENT: "See and change every project.",
+}
+"""What each allows here. The others mean something to services behind `/verify` alone: stored, and told."""
+
+DEFAULT_PERMISSIONS = frozenset({Permission.CREATE_PROJECT.value})
+"""What every new user holds, whatever else is said (reference, section 0, fact 7)."""
+
+ADMINISTRATION = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN)
+"""Of these there is always a person left who holds them: nobody else could give them again (A5)."""
+
+SEE_CONNECTION = (Permission.APPLICATION_ADMIN, Permission.CREATE_DATA_SOURCE, Permission.GOVERNANCE)
+"""Any one of these lets its holder read a connection (reference, section 4.1)."""
+
+SEE_PROJECTS = (Permission.GOVERNANCE, Permission.PROJECT_MANAGEMENT)
+"""Any one of these lets its holder see projects that they are no member of."""
+
+WITHIN_PROJECT = frozenset(SEE_CONNECTION)
+"""What a key that is linked to a project still carries of its owner's permissions: nothing that manages."""

@@ -1,0 +1,217 @@
+"""Projects: some people, and the connections that keys linked to the project may see."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from keyturn.core.people import ProjectRecord, UserKind, UserRecord
+from keyturn.core.permissions import SEE_PROJECTS, Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import AuditAction, AuditEntry, is_id
+from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
+from keyturn.services.accounts import Accounts
+from keyturn.services.audit import Origin, actor_of
+from keyturn.services.authority import is_unbound
+from keyturn.services.text import checked_text, is_storable, unique
+from keyturn.store import Store
+from keyturn.system import System
+
+NAME_MAX_CHARACTERS = 254
+DESCRIPTION_MAX_CHARACTERS = 2000
+
+
+class Projects:
+    """What people do with projects. Members see them, owners change them."""
+
+    def __init__(self, store: Store, accounts: Accounts, system: System) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._system = system
+
+    def list_visible(self, principal: Principal) -> list[ProjectRecord]:
+        """Return the projects that the caller may see, in the order they were made."""
+        if principal.may(*SEE_PROJECTS):
+            return self._store.projects.list_all()
+        return self._store.projects.list_of_user(principal.user_id)
+
+    def get(self, principal: Principal, project_id: int) -> ProjectRecord:
+        """Return a project that the caller may see; raise `NotFound` for a hidden and an absent one alike."""
+        project = self._store.projects.find(project_id) if is_id(project_id) else None
+        if project is None or not (principal.may(*SEE_PROJECTS) or _is_in(project, principal.user_id)):
+            raise NotFound
+        return project
+
+    def may_change(self, principal: Principal, project: ProjectRecord) -> bool:
+        """Return whether the caller may change this project and its members."""
+        return principal.may(Permission.PROJECT_MANAGEMENT) or (
+            is_unbound(principal)
+            and any(member.is_owner and member.user_id == principal.user_id for member in project.members)
+        )
+
+    def add(
+        self, principal: Principal, origin: Origin, *, name: str, description: str | None
+    ) -> ProjectRecord:
+        """Make a project that the caller owns."""
+        principal.check_may(Permission.CREATE_PROJECT)
+        checked, about = _checked(name, description)
+        audit = self._about(principal, origin, AuditAction.PROJECT_CREATED, None, details={"name": checked})
+        with unique("name"):
+            return self._store.projects.add(checked, about, principal.user_id, audit.at, audit)
+
+    def update(
+        self,
+        principal: Principal,
+        project_id: int,
+        origin: Origin,
+        *,
+        name: str | None,
+        description: str | None,
+    ) -> ProjectRecord:
+        """Change what is said of a project. The name stays if none is given."""
+        project = self._changeable(principal, project_id)
+        checked, about = _checked(project.name if name is None else name, description)
+        audit = self._about(
+            principal, origin, AuditAction.PROJECT_UPDATED, project_id, details={"name": checked}
+        )
+        with unique("name"):
+            self._store.projects.update(project_id, checked, about, audit.at, audit)
+        return self._changeable(principal, project_id)
+
+    def delete(self, principal: Principal, project_id: int, origin: Origin) -> ProjectRecord:
+        """Delete a project and revoke the keys that are linked to it; return what there was."""
+        project = self._changeable(principal, project_id)
+        audit = self._about(
+            principal, origin, AuditAction.PROJECT_DELETED, project_id, details={"name": project.name}
+        )
+        if not self._store.projects.delete(project_id, audit.at, audit):
+            raise NotFound
+        return project
+
+    def set_member(
+        self, principal: Principal, project_id: int, userid: str, origin: Origin, *, is_owner: bool
+    ) -> ProjectRecord:
+        """Put a user into a project, or change whether they own it."""
+        project = self._changeable(principal, project_id)
+        user = self._user(userid)
+        if not is_owner:
+            _check_owned_without(project, user)
+        details = {"member": user.user_id, "isOwner": is_owner}
+        audit = self._about(principal, origin, AuditAction.PROJECT_UPDATED, project_id, details=details)
+        self._store.projects.set_member(project_id, user.user_id, audit.at, audit, is_owner=is_owner)
+        return self.get(principal, project_id)
+
+    def remove_member(
+        self, principal: Principal, project_id: int, userid: str, origin: Origin
+    ) -> ProjectRecord:
+        """Take a user out of a project: their keys that are linked to it see nothing from then on."""
+        project = self._changeable(principal, project_id)
+        user = self._user(userid)
+        _check_owned_without(project, user)
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.PROJECT_UPDATED,
+            project_id,
+            details={"memberRemoved": user.user_id},
+        )
+        if not self._store.projects.remove_member(project_id, user.user_id, audit):
+            raise InvalidInput("userid", "This user is not in the project.")
+        return self._store.projects.find(project_id) or project
+
+    def add_connection(
+        self, principal: Principal, project_id: int, connection_key: str, origin: Origin
+    ) -> ProjectRecord:
+        """Add a connection to a project."""
+        self._changeable(principal, project_id)
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.PROJECT_UPDATED,
+            project_id,
+            details={"connection": connection_key},
+        )
+        is_known = is_storable(connection_key) and self._store.projects.add_connection(
+            project_id, connection_key, audit
+        )
+        if not is_known:
+            raise InvalidInput("connectionKey", "There is no such connection.")
+        return self.get(principal, project_id)
+
+    def remove_connection(
+        self, principal: Principal, project_id: int, connection_key: str, origin: Origin
+    ) -> ProjectRecord:
+        """Take a connection out of a project."""
+        self._changeable(principal, project_id)
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.PROJECT_UPDATED,
+            project_id,
+            details={"connectionRemoved": connection_key},
+        )
+        is_known = is_storable(connection_key) and self._store.projects.remove_connection(
+            project_id, connection_key, audit
+        )
+        if not is_known:
+            raise InvalidInput("connectionKey", "This connection is not in the project.")
+        return self.get(principal, project_id)
+
+    def check_linkable(self, user_id: int, project_id: int) -> None:
+        """Raise unless a key of this user may be linked to the project (reference, section 1.2).
+
+        `NotFound` if there is no such project, `InvalidState` if the user is not in it.
+        """
+        project = self._store.projects.find(project_id) if is_id(project_id) else None
+        if project is None:
+            raise NotFound("There is no such project.")
+        if not _is_in(project, user_id):
+            raise InvalidState("You are not a member of this project.")
+
+    def _changeable(self, principal: Principal, project_id: int) -> ProjectRecord:
+        project = self.get(principal, project_id)
+        if not self.may_change(principal, project):
+            raise PermissionMissing(Permission.PROJECT_MANAGEMENT)
+        return project
+
+    def _user(self, userid: str) -> UserRecord:
+        try:
+            user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
+        except NotFound:
+            raise InvalidInput("userid", "There is no such user.") from None
+        if user.kind is UserKind.SYSTEM:
+            raise InvalidInput("userid", "There is no such user.")
+        return user
+
+    def _about(
+        self,
+        principal: Principal,
+        origin: Origin,
+        action: AuditAction,
+        project_id: int | None,
+        *,
+        details: Mapping[str, Any],
+    ) -> AuditEntry:
+        target = None if project_id is None else str(project_id)
+        return AuditEntry(
+            self._system.now(), action, actor_of(principal, origin), "PROJECT", target, details=details
+        )
+
+
+def _is_in(project: ProjectRecord, user_id: int) -> bool:
+    return any(member.user_id == user_id for member in project.members)
+
+
+def _check_owned_without(project: ProjectRecord, user: UserRecord) -> None:
+    """Raise `InvalidState` if nobody but this user owns the project."""
+    owners = {member.user_id for member in project.members if member.is_owner}
+    if owners == {user.user_id}:
+        raise InvalidState("This is the last owner of the project: name another one first.")
+
+
+def _checked(name: str, description: str | None) -> tuple[str, str | None]:
+    checked = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
+    if checked is None:
+        raise InvalidInput("name", "Give the project a name.")
+    about = checked_text(
+        "description", description, max_characters=DESCRIPTION_MAX_CHARACTERS, allows_lines=True
+    )
+    return checked, about

@@ -1,0 +1,132 @@
+"""Service accounts: users for programs, with an owner and keys, that cannot sign in.
+
+As users they are found, disabled and deleted like any other: see `UserAdministration`.
+"""
+
+from collections.abc import Iterable
+
+from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, Page, is_id
+from keyturn.errors import InvalidInput, NotFound
+from keyturn.services.accounts import Accounts, checked_permissions
+from keyturn.services.audit import Origin, actor_of
+from keyturn.services.authority import check_may_act_as, check_may_grant, is_unbound
+from keyturn.services.keys import CreatedKey, Keys, Lifetime
+from keyturn.services.text import unique
+from keyturn.services.user_administration import MAX_PAGE, UserAdministration, owner_of_user
+from keyturn.store import Store
+from keyturn.store.user_search import UserSearch
+from keyturn.system import System
+
+SERVICES = frozenset({UserKind.SERVICE})
+
+
+class ServiceAccounts:
+    """Manages service accounts: all with USER_ADMIN, one's own without."""
+
+    def __init__(
+        self, store: Store, *, accounts: Accounts, users: UserAdministration, keys: Keys, system: System
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._users = users
+        self._keys = keys
+        self._system = system
+
+    def add(
+        self,
+        principal: Principal,
+        origin: Origin,
+        *,
+        userid: str,
+        name: str | None,
+        owner: ServiceOwner,
+        permissions: Iterable[str] = (),
+    ) -> UserRecord:
+        """Make a service account; it holds no more than what the caller holds, and nothing by default."""
+        principal.check_may(Permission.USER_ADMIN)
+        granted = checked_permissions(permissions)
+        check_may_grant(principal, granted)
+        with unique("userid"):
+            return self._accounts.add(
+                actor_of(principal, origin),
+                userid=userid,
+                name=name,
+                permissions=granted,
+                owner=owner,
+            )
+
+    def find_owner(
+        self, principal: Principal, *, userid: str | None = None, group_id: int | None = None
+    ) -> ServiceOwner:
+        """Return the owner that is named, by one of the two; raise `InvalidInput` if there is none."""
+        principal.check_may(Permission.USER_ADMIN)
+        if (userid is None) == (group_id is None):
+            raise InvalidInput("owner", "Name the owner: a person or a group.")
+        if userid is not None:
+            try:
+                return owner_of_user(self._accounts.get_by_userid(BUILT_IN_IAM, userid), field="owner")
+            except NotFound:
+                raise InvalidInput("owner", "There is no such person.") from None
+        if group_id is None or not is_id(group_id) or self._store.groups.find(group_id) is None:
+            raise InvalidInput("owner", "There is no such group.")
+        return ServiceOwner(group_id=group_id)
+
+    def list_visible(
+        self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[UserRecord]:
+        """Return the service accounts that the caller may manage."""
+        if principal.may(Permission.USER_ADMIN):
+            return self._store.users.search(UserSearch(kinds=SERVICES), offset=offset, size=size)
+        if not is_unbound(principal):
+            return Page(0, ())
+        groups = self._store.groups.list_of_user(principal.user_id)
+        owners = {
+            ServiceOwner(principal.user_id),
+            *(ServiceOwner(group_id=group.group_id) for group in groups),
+        }
+        return self._store.users.search(
+            UserSearch(kinds=SERVICES, owners=frozenset(owners)), offset=offset, size=size
+        )
+
+    def get(self, principal: Principal, userid: str) -> UserRecord:
+        """Return a service account that the caller may manage; raise `NotFound` for any other."""
+        user = self._users.get(principal, BUILT_IN_IAM, userid)
+        if user.kind is not UserKind.SERVICE or not self._users.controls(principal, user):
+            raise NotFound
+        return user
+
+    def hand_over(self, principal: Principal, userid: str, owner: ServiceOwner, origin: Origin) -> UserRecord:
+        """Give a service account to another owner; nothing happens if it is theirs already."""
+        principal.check_may(Permission.USER_ADMIN)
+        user = self.get(principal, userid)
+        now = self._system.now()
+        audit = AuditEntry(
+            now,
+            AuditAction.SERVICE_ACCOUNT_HANDED_OVER,
+            actor_of(principal, origin),
+            "USER",
+            str(user.user_id),
+        )
+        self._store.service_accounts.hand_over(user.user_id, owner, now, audit)
+        return self.get(principal, str(user.user_id))
+
+    def create_key(
+        self,
+        principal: Principal,
+        userid: str,
+        origin: Origin,
+        *,
+        name: str | None,
+        lifetime: Lifetime | None,
+    ) -> CreatedKey:
+        """Make a key of a service account, which opens no more than what the caller may do (A3)."""
+        user = self.get(principal, userid)
+        check_may_act_as(principal, user)
+        return self._keys.create(principal, origin, name=name, lifetime=lifetime, for_user=user.user_id)
+
+    def list_keys(self, principal: Principal, userid: str) -> list[ApiKeyRecord]:
+        """Return the keys of a service account, the newest first."""
+        return self._keys.list_of(self.get(principal, userid).user_id)

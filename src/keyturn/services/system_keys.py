@@ -1,0 +1,122 @@
+"""System keys: named keys of Keyturn itself, which the contract wants to be had again.
+
+Their secrets are encrypted under the root key. Every other key is stored as a digest, and gone when it is
+lost; who can do with that should.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from keyturn.core.people import UserKind, UserRecord
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import Actor, SystemKeyRecord, is_id
+from keyturn.errors import Conflict, InvalidState, NotFound
+from keyturn.services.accounts import SYSTEM_USERID, Accounts
+from keyturn.services.audit import Origin, actor_of
+from keyturn.services.keys import Keys
+from keyturn.services.text import checked_text, is_storable
+from keyturn.services.vault import Vault
+from keyturn.store import Store
+from keyturn.store.system_keys import SystemKeyToAdd
+
+SCOPES = frozenset({"plugin:trino"})
+"""The scopes that a system key can have (reference, section 1.2)."""
+NAME_MAX_CHARACTERS = 254
+
+
+@dataclass(frozen=True, slots=True)
+class RevealedSystemKey:
+    """A system key with its secret."""
+
+    record: SystemKeyRecord
+    secret: str = field(repr=False)
+
+
+class SystemKeys:
+    """Manages system keys, for holders of APPLICATION_ADMIN."""
+
+    def __init__(self, store: Store, vault: Vault, *, accounts: Accounts, keys: Keys) -> None:
+        self._store = store
+        self._vault = vault
+        self._accounts = accounts
+        self._keys = keys
+
+    def get_or_create(
+        self,
+        principal: Principal,
+        origin: Origin,
+        *,
+        name: str,
+        scopes: Sequence[str],
+        connection_key: str,
+        regenerate: bool,
+    ) -> RevealedSystemKey:
+        """Return the key of this name, connection and scopes, made now if there is none.
+
+        With `regenerate` the old one is revoked and a new one made. Raise `InvalidState` if the connection
+        or a scope does not exist, or the name belongs to another connection or other scopes.
+        """
+        principal.check_may(Permission.APPLICATION_ADMIN)
+        checked = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
+        if checked is None:
+            raise InvalidState("Give the system key a name.")
+        wanted = tuple(sorted(set(scopes)))
+        if not wanted or not SCOPES.issuperset(wanted):
+            raise InvalidState(f"The scopes of a system key are among {', '.join(sorted(SCOPES))}.")
+        if not is_storable(connection_key) or self._store.connections.find(connection_key) is None:
+            raise InvalidState("There is no such connection.")
+        actor = actor_of(principal, origin)
+        found = self._store.system_keys.find_by_name(checked)
+        if found is not None:
+            if (found.connection_key, found.scopes) != (connection_key, wanted):
+                raise InvalidState("This name belongs to a key of another connection or other scopes.")
+            if not regenerate:
+                return RevealedSystemKey(found, self._open(found))
+            self._keys.revoke_any(found.key_id, actor)
+        try:
+            return self._add(actor, checked, wanted, connection_key)
+        except Conflict:
+            # Another call was faster: what it made is what this one asked for.
+            made = self._store.system_keys.find_by_name(checked)
+            if made is None or (made.connection_key, made.scopes) != (connection_key, wanted):
+                raise
+            return RevealedSystemKey(made, self._open(made))
+
+    def delete(self, principal: Principal, key_id: int, origin: Origin) -> None:
+        """Revoke a system key; raise `NotFound` if there is none with this id."""
+        principal.check_may(Permission.APPLICATION_ADMIN)
+        if not is_id(key_id) or self._store.system_keys.find_by_id(key_id) is None:
+            raise NotFound
+        self._keys.revoke_any(key_id, actor_of(principal, origin))
+
+    def _add(
+        self, actor: Actor, name: str, scopes: tuple[str, ...], connection_key: str
+    ) -> RevealedSystemKey:
+        key, secret, audit = self._keys.prepare_system_key(self._owner(actor).user_id, actor, name, scopes)
+        new = SystemKeyToAdd(
+            key, name, connection_key, scopes, self._vault.seal(secret.encode("ascii"), place=_place(name))
+        )
+        return RevealedSystemKey(self._store.system_keys.add(new, audit), secret)
+
+    def _open(self, record: SystemKeyRecord) -> str:
+        return self._vault.open(record.sealed_secret, place=_place(record.name)).decode("ascii")
+
+    def _owner(self, actor: Actor) -> UserRecord:
+        """Return the account that holds all system keys, made when it is first needed."""
+        found = self._store.users.find_by_name(BUILT_IN_IAM, SYSTEM_USERID)
+        if found is not None:
+            return found
+        try:
+            return self._accounts.add(
+                actor, userid=SYSTEM_USERID, name="System", permissions=frozenset(), kind=UserKind.SYSTEM
+            )
+        except Conflict:
+            found = self._store.users.find_by_name(BUILT_IN_IAM, SYSTEM_USERID)
+            if found is None:
+                raise
+            return found
+
+
+def _place(name: str) -> str:
+    return f"system_key/{name}/sealed_secret"

@@ -1,0 +1,370 @@
+"""What administrators do to other people's accounts."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, KeyState, Page
+from keyturn.errors import InvalidInput, NotFound, PermissionMissing
+from keyturn.services.accounts import Accounts, checked_permissions
+from keyturn.services.audit import Origin, actor_of
+from keyturn.services.authority import check_may_act_as, check_may_grant, is_unbound
+from keyturn.services.invitations import Invitation, Invitations
+from keyturn.services.keys import Keys
+from keyturn.services.sessions import Sessions
+from keyturn.services.text import checked_text, unique
+from keyturn.store import Store
+from keyturn.store.user_search import UserSearch
+from keyturn.system import System
+
+ATTRIBUTE_MAX_CHARACTERS = 254
+MAX_PAGE = 200
+PEOPLE = frozenset({UserKind.PERSON})
+
+
+@dataclass(frozen=True, slots=True)
+class AddedUser:
+    """A new user, and how they come to a passphrase if none was given."""
+
+    record: UserRecord
+    invitation: Invitation | None
+
+
+@dataclass(frozen=True, slots=True)
+class WhatStops:
+    """What ends when a user is disabled or deleted."""
+
+    keys: tuple[ApiKeyRecord, ...]
+    """Their living keys."""
+    sessions: int
+    service_accounts: tuple[UserRecord, ...]
+
+
+class UserAdministration:
+    """Manages users, for holders of USER_ADMIN. A few things people may do to themselves too."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        accounts: Accounts,
+        invitations: Invitations,
+        keys: Keys,
+        sessions: Sessions,
+        system: System,
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._invitations = invitations
+        self._keys = keys
+        self._sessions = sessions
+        self._system = system
+
+    def add(
+        self,
+        principal: Principal,
+        origin: Origin,
+        *,
+        userid: str,
+        profile: Mapping[str, Any],
+        password: str | None,
+        permissions: Iterable[str],
+    ) -> AddedUser:
+        """Make a user, who holds the default permissions besides. Without a passphrase they are invited."""
+        principal.check_may(Permission.USER_ADMIN)
+        granted = checked_permissions(permissions) | DEFAULT_PERMISSIONS
+        check_may_grant(principal, granted)
+        fields = self._accounts.checked_profile(profile)
+        actor = actor_of(principal, origin)
+        with unique("userid"):
+            record = self._accounts.add(
+                actor,
+                userid=userid,
+                name=fields.pop("name", None),
+                email=fields.pop("email", None),
+                password=password,
+                permissions=granted,
+            )
+        if fields:
+            self._store.users.update_profile(
+                record.user_id,
+                fields,
+                record.created_at,
+                self._about(principal, origin, AuditAction.USER_PROFILE_UPDATED, record.user_id),
+            )
+            record = self._again(record)
+        return AddedUser(record, None if password is not None else self._invitations.invite(record, actor))
+
+    def search(
+        self, principal: Principal, wanted: UserSearch, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[UserRecord]:
+        """Return the users that are looked for, as far as the caller may see them."""
+        if principal.may(Permission.USER_ADMIN):
+            return self._store.users.search(wanted, offset=offset, size=size)
+        return self._store.users.search(
+            replace(wanted, ids=frozenset({principal.user_id})), offset=offset, size=size
+        )
+
+    def get(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
+        """Return a user that the caller may see; raise `NotFound` for a hidden and an absent one alike.
+
+        That is themselves, a service account of theirs, or, with USER_ADMIN, anybody.
+        """
+        user = self._found(iamid, userid)
+        if not self.controls(principal, user) and user.user_id != principal.user_id:
+            raise NotFound
+        return user
+
+    def controls(self, principal: Principal, user: UserRecord) -> bool:
+        """Return whether the caller may manage this account, with USER_ADMIN or as the owner of it."""
+        if principal.may(Permission.USER_ADMIN):
+            return True
+        if user.owner is None or not is_unbound(principal):
+            return False
+        if user.owner.group_id is not None:
+            return self._store.groups.is_member(user.owner.group_id, principal.user_id)
+        return user.owner.user_id == principal.user_id
+
+    def update_profile(
+        self, principal: Principal, iamid: str, userid: str, fields: Mapping[str, Any], origin: Origin
+    ) -> UserRecord:
+        """Change what is said of a person; the names they have on platforms are for administrators to set."""
+        user = self.get(principal, iamid, userid)
+        if "external_user_ids" in fields and not principal.may(Permission.USER_ADMIN):
+            raise PermissionMissing(Permission.USER_ADMIN)
+        checked = self._accounts.checked_profile(fields)
+        if not checked:
+            return user
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.USER_PROFILE_UPDATED,
+            user.user_id,
+            details={"fields": sorted(checked)},
+        )
+        self._store.users.update_profile(user.user_id, checked, audit.at, audit)
+        return self._again(user)
+
+    def set_permissions(
+        self, principal: Principal, iamid: str, userid: str, permissions: Iterable[str], origin: Origin
+    ) -> UserRecord:
+        """Put these permissions in the place of a user's own."""
+        wanted = checked_permissions(permissions)
+        return self._change_permissions(principal, iamid, userid, origin, add=wanted)
+
+    def remove_permission(
+        self, principal: Principal, iamid: str, userid: str, permission: str, origin: Origin
+    ) -> UserRecord:
+        """Take a permission from a user; nothing happens if they do not hold it."""
+        taken = checked_permissions([permission])
+        return self._change_permissions(principal, iamid, userid, origin, remove=taken)
+
+    def _change_permissions(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        *,
+        add: frozenset[str] | None = None,
+        remove: frozenset[str] = frozenset(),
+    ) -> UserRecord:
+        user = self._managed(principal, iamid, userid)
+
+        def changed(held: frozenset[str]) -> frozenset[str]:
+            after = (held if add is None else add) - remove
+            check_may_grant(principal, after - held)
+            return after
+
+        audit = self._about(principal, origin, AuditAction.USER_PERMISSIONS_UPDATED, user.user_id)
+        if not self._store.users.change_permissions(user.user_id, changed, audit.at, audit):
+            raise NotFound
+        return self._again(user)
+
+    def set_password(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        *,
+        password: str,
+        current: str | None,
+        origin: Origin,
+    ) -> None:
+        """Set a user's passphrase and end all their sessions; for one's own the current one is needed."""
+        user = self.get(principal, iamid, userid)
+        if user.kind is not UserKind.PERSON:
+            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        actor = actor_of(principal, origin)
+        if user.user_id == principal.user_id:
+            self._accounts.check_own_password(
+                principal, current or "", field="currentPassword", origin=origin
+            )
+        else:
+            check_may_act_as(principal, user)
+        self._accounts.set_password(actor, user, password)
+
+    def invite(self, principal: Principal, iamid: str, userid: str, origin: Origin) -> Invitation:
+        """Return a link with which a person sets a passphrase, for a new person or in place of a lost one."""
+        user = self._managed(principal, iamid, userid)
+        if user.kind is not UserKind.PERSON:
+            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        check_may_act_as(principal, user)
+        return self._invitations.invite(user, actor_of(principal, origin))
+
+    def set_disabled(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        *,
+        disabled: bool,
+        heir: ServiceOwner | None = None,
+    ) -> UserRecord:
+        """Stop a user's sessions, keys and tokens, and the service accounts they own, or let them go on.
+
+        What was revoked by itself stays revoked. With `heir`, their service accounts go on under that owner.
+        """
+        user = self._controlled(principal, iamid, userid)
+        action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
+        audit = self._about(principal, origin, action, user.user_id)
+        self._store.users.set_disabled(
+            user.user_id, audit.at if disabled else None, audit.at, audit, heir=heir
+        )
+        return self._again(user)
+
+    def delete(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        *,
+        heir: ServiceOwner | None = None,
+    ) -> UserRecord:
+        """Delete a user, their keys and sessions, and the service accounts they own, for ever.
+
+        With `heir`, their service accounts go on under that owner. Returns what there was.
+        """
+        user = self._controlled(principal, iamid, userid)
+        audit = self._about(
+            principal, origin, AuditAction.USER_DELETED, user.user_id, details={"userid": user.userid}
+        )
+        if not self._store.users.delete(user.user_id, audit.at, audit, heir=heir):
+            raise NotFound
+        return user
+
+    def change_attribute(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        attribute: tuple[str, str],
+        origin: Origin,
+        *,
+        is_given: bool,
+    ) -> UserRecord:
+        """Give a user an attribute, a name and a value, or take it; nothing happens if that is so already."""
+        user = self._managed(principal, iamid, userid)
+        name, value = checked_attribute(*attribute)
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.USER_ATTRIBUTES_UPDATED,
+            user.user_id,
+            details={"added" if is_given else "removed": {name: value}},
+        )
+        change = self._store.users.add_attribute if is_given else self._store.users.remove_attribute
+        change(user.user_id, name, value, audit.at, audit)
+        return self._again(user)
+
+    def what_stops(self, principal: Principal, user: UserRecord) -> WhatStops:
+        """Return what ends when this user is disabled or deleted."""
+        if not self.controls(principal, user):
+            raise NotFound
+        now = self._system.now()
+        keys = tuple(key for key in self._keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE)
+        owned = UserSearch(owners=frozenset({ServiceOwner(user.user_id)}))
+        return WhatStops(
+            keys=keys,
+            sessions=len(self._sessions.list_of(user.user_id)),
+            service_accounts=self._store.users.search(owned, size=MAX_PAGE).items,
+        )
+
+    def find_heir(self, principal: Principal, userid: str | None) -> ServiceOwner | None:
+        """Return the person that is to own another's service accounts; raise `InvalidInput` if it is none."""
+        if userid is None:
+            return None
+        principal.check_may(Permission.USER_ADMIN)
+        try:
+            return owner_of_user(self._found(BUILT_IN_IAM, userid), field="handOverTo")
+        except NotFound:
+            raise InvalidInput(
+                "handOverTo", "There is no such person to hand the service accounts to."
+            ) from None
+
+    def _found(self, iamid: str, userid: str) -> UserRecord:
+        try:
+            return self._accounts.get_by_userid(iamid, userid)
+        except NotFound:
+            raise NotFound from None
+
+    def _managed(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
+        """Return a user for a holder of USER_ADMIN; raise `PermissionMissing` before `NotFound`."""
+        principal.check_may(Permission.USER_ADMIN)
+        return self._changeable(self._found(iamid, userid))
+
+    def _controlled(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
+        """Return a user for a holder of USER_ADMIN, or a service account for its owner."""
+        user = self._found(iamid, userid) if is_unbound(principal) else None
+        if user is None or not self.controls(principal, user):
+            raise PermissionMissing(Permission.USER_ADMIN)
+        return self._changeable(user)
+
+    def _changeable(self, user: UserRecord) -> UserRecord:
+        if user.kind is UserKind.SYSTEM:
+            raise NotFound  # It is Keyturn itself.
+        return user
+
+    def _again(self, user: UserRecord) -> UserRecord:
+        found = self._store.users.find_by_id(user.user_id)
+        if found is None:
+            raise NotFound
+        return found
+
+    def _about(
+        self,
+        principal: Principal,
+        origin: Origin,
+        action: AuditAction,
+        user_id: int,
+        *,
+        details: Mapping[str, Any] | None = None,
+    ) -> AuditEntry:
+        now: datetime = self._system.now()
+        return AuditEntry(
+            now, action, actor_of(principal, origin), "USER", str(user_id), details=details or {}
+        )
+
+
+def owner_of_user(user: UserRecord, *, field: str) -> ServiceOwner:
+    """Return a person as an owner of service accounts; raise `InvalidInput` if they cannot be one."""
+    if user.kind is not UserKind.PERSON or user.is_disabled:
+        raise InvalidInput(
+            field, "The owner of a service account is a person who is not disabled, or a group."
+        )
+    return ServiceOwner(user.user_id)
+
+
+def checked_attribute(name: str, value: str) -> tuple[str, str]:
+    """Return an attribute as it is stored: names in lower case, values as they are."""
+    checked_name = checked_text("key", name.lower(), max_characters=ATTRIBUTE_MAX_CHARACTERS)
+    checked_value = checked_text("value", value, max_characters=ATTRIBUTE_MAX_CHARACTERS)
+    if checked_name is None or checked_value is None:
+        raise InvalidInput("key", "An attribute has a name and a value.")
+    return checked_name, checked_value

@@ -1,0 +1,233 @@
+"""Groups and their members."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
+from keyturn.core.records import AuditEntry
+from keyturn.store.database import Database, refusing_twins
+from keyturn.store.schema import group, group_attribute, group_member, profile, user
+from keyturn.store.service_accounts import end_owned
+from keyturn.store.user_rows import PROFILE_COLUMNS, profile_record, read_attributes_of_groups
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFields:
+    """What is said of a group."""
+
+    name: str
+    email: str | None
+    description: str | None
+
+
+class Groups:
+    """Questions about groups."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, iamid: str, fields: GroupFields, at: datetime, audit: AuditEntry) -> GroupRecord:
+        """Store a group; raise `Conflict` if the name is taken."""
+        with _naming(fields.name), self._database.change() as change:
+            row = change.connection.execute(
+                insert(group)
+                .values(iamid=iamid, **_values(fields), created_at=at, updated_at=at)
+                .returning(*group.c)
+            ).one()
+            change.record(audit, target_id=row.id)
+        return _group_record(row, {})
+
+    def find(self, group_id: int) -> GroupRecord | None:
+        """Return the group with this id."""
+        found = self._list(group.c.id == group_id)
+        return found[0] if found else None
+
+    def list_all(self) -> list[GroupRecord]:
+        """Return all groups in the order they were made."""
+        return self._list()
+
+    def list_of_user(self, user_id: int) -> list[GroupRecord]:
+        """Return the groups that a user is in."""
+        memberships = select(group_member.c.group_id).where(group_member.c.user_id == user_id)
+        return self._list(group.c.id.in_(memberships))
+
+    def _list(self, *conditions: Any) -> list[GroupRecord]:
+        with self._database.reading() as connection:
+            rows = connection.execute(select(group).where(*conditions).order_by(group.c.id)).all()
+            attributes = read_attributes_of_groups(
+                connection, [row.id for row in rows] if conditions else None
+            )
+        return [_group_record(row, attributes.get(row.id, {})) for row in rows]
+
+    def update(self, group_id: int, fields: GroupFields, at: datetime, audit: AuditEntry) -> bool:
+        """Change what is said of a group; False if there is none. Raise `Conflict` if the name is taken."""
+        with _naming(fields.name), self._database.change() as change:
+            changed = change.connection.execute(
+                update(group).where(group.c.id == group_id).values(**_values(fields), updated_at=at)
+            ).rowcount
+            if changed:
+                change.record(audit)
+        return bool(changed)
+
+    def delete(
+        self, group_id: int, at: datetime, audit: AuditEntry, *, heir: ServiceOwner | None = None
+    ) -> bool:
+        """Delete a group for ever; False if there is none.
+
+        The service accounts it owns are handed to `heir`, or deleted with it.
+        """
+        with self._database.change() as change:
+            if not _lock(change.connection, group_id):
+                return False
+            entries = end_owned(change.connection, ServiceOwner(group_id=group_id), heir, at, audit)
+            change.connection.execute(delete(group).where(group.c.id == group_id))
+            for entry in (audit, *entries):
+                change.record(entry)
+        return True
+
+    def list_members(self, group_id: int) -> list[MemberRecord]:
+        """Return who is in a group, in the order they came."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_MEMBER.where(group_member.c.group_id == group_id)).all()
+        return [_member_record(row) for row in rows]
+
+    def is_member(self, group_id: int, user_id: int) -> bool:
+        """Return whether a user is in a group."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                select(group_member.c.id).where(
+                    group_member.c.group_id == group_id, group_member.c.user_id == user_id
+                )
+            ).first()
+        return found is not None
+
+    def add_member(self, group_id: int, user_id: int, at: datetime, audit: AuditEntry) -> MemberRecord:
+        """Put a user into a group; raise `Conflict` if they are in it."""
+        with refusing_twins("This user is in the group already."), self._database.change() as change:
+            number = change.connection.execute(
+                insert(group_member)
+                .values(group_id=group_id, user_id=user_id, created_at=at, updated_at=at)
+                .returning(group_member.c.id)
+            ).scalar_one()
+            change.record(audit)
+            row = change.connection.execute(_MEMBER.where(group_member.c.id == number)).one()
+        return _member_record(row)
+
+    def find_member(self, group_id: int, membership_id: int) -> MemberRecord | None:
+        """Return a membership if it is one in this group."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                _MEMBER.where(group_member.c.group_id == group_id, group_member.c.id == membership_id)
+            ).one_or_none()
+        return None if row is None else _member_record(row)
+
+    def remove_member(self, group_id: int, membership_id: int, audit: AuditEntry) -> bool:
+        """End a membership; False if there is no such one in this group."""
+        with self._database.change() as change:
+            removed = change.connection.execute(
+                delete(group_member).where(
+                    group_member.c.id == membership_id, group_member.c.group_id == group_id
+                )
+            ).rowcount
+            if removed:
+                change.record(audit)
+        return bool(removed)
+
+    def add_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
+        """Give a group, and with it all its members, an attribute; False if it has it."""
+        with self._database.change() as change:
+            insert_or_skip = (
+                sqlite_insert if change.connection.dialect.name == "sqlite" else postgresql_insert
+            )
+            added = change.connection.execute(
+                insert_or_skip(group_attribute)
+                .values(group_id=group_id, name=name, value=value)
+                .on_conflict_do_nothing()
+            ).rowcount
+            if added:
+                _touch(change.connection, group_id, at)
+                change.record(audit)
+        return bool(added)
+
+    def remove_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
+        """Take an attribute from a group; False if it does not have it."""
+        with self._database.change() as change:
+            removed = change.connection.execute(
+                delete(group_attribute).where(
+                    group_attribute.c.group_id == group_id,
+                    group_attribute.c.name == name,
+                    group_attribute.c.value == value,
+                )
+            ).rowcount
+            if removed:
+                _touch(change.connection, group_id, at)
+                change.record(audit)
+        return bool(removed)
+
+
+_MEMBER = (
+    select(
+        group_member.c.id.label("membership_id"),
+        group_member.c.group_id,
+        group_member.c.user_id,
+        group_member.c.created_at.label("member_created_at"),
+        group_member.c.updated_at.label("member_updated_at"),
+        user.c.userid,
+        user.c.iamid,
+        user.c.disabled_at,
+        *PROFILE_COLUMNS,
+    )
+    .join(user, user.c.id == group_member.c.user_id)
+    .join(profile, profile.c.user_id == user.c.id)
+    .order_by(group_member.c.id)
+)
+
+
+def _naming(name: str) -> Any:
+    return refusing_twins(f"There is a group {name} already.")
+
+
+def _values(fields: GroupFields) -> dict[str, str | None]:
+    return {"name": fields.name, "email": fields.email, "description": fields.description}
+
+
+def _lock(connection: Connection, group_id: int) -> bool:
+    """Keep others from making the group the owner of anything; return whether it is there."""
+    query = select(group.c.id).where(group.c.id == group_id).with_for_update()
+    return connection.execute(query).first() is not None
+
+
+def _touch(connection: Connection, group_id: int, at: datetime) -> None:
+    connection.execute(update(group).where(group.c.id == group_id).values(updated_at=at))
+
+
+def _group_record(row: Row[Any], attributes: Attributes) -> GroupRecord:
+    return GroupRecord(
+        group_id=row.id,
+        iamid=row.iamid,
+        name=row.name,
+        email=row.email,
+        description=row.description,
+        attributes=attributes,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _member_record(row: Row[Any]) -> MemberRecord:
+    return MemberRecord(
+        membership_id=row.membership_id,
+        group_id=row.group_id,
+        user_id=row.user_id,
+        userid=row.userid,
+        iamid=row.iamid,
+        is_disabled=row.disabled_at is not None,
+        profile=profile_record(row),
+        created_at=row.member_created_at,
+        updated_at=row.member_updated_at,
+    )

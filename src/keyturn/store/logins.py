@@ -1,0 +1,180 @@
+"""What a login needs, and the two ways in which a passphrase comes to be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from keyturn.core.people import LoginRecord
+from keyturn.core.records import AuditEntry
+from keyturn.store.database import Database
+from keyturn.store.schema import invitation, user
+from keyturn.store.sessions import SessionToAdd, end_sessions, insert_session, renew_session
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSession:
+    """The session that outlives a change of password."""
+
+    session_id: int
+    new_digest: bytes = field(repr=False)
+
+
+class Logins:
+    """Questions about passphrases and invitations."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_for_login(self, iamid: str, canonical_userid: str) -> LoginRecord | None:
+        """Return what a login needs to know of the account with this folded name."""
+        return self._find_login(user.c.iamid == iamid, user.c.canonical_userid == canonical_userid)
+
+    def find_for_password_change(self, user_id: int) -> LoginRecord | None:
+        """Return what re-authentication needs to know of the account."""
+        return self._find_login(user.c.id == user_id)
+
+    def _find_login(self, *conditions: Any) -> LoginRecord | None:
+        with self._database.reading() as connection:
+            row = connection.execute(select(*_LOGIN).where(*conditions)).one_or_none()
+        if row is None:
+            return None
+        return LoginRecord(
+            user_id=row.id,
+            userid=row.userid,
+            password_hash=row.password_hash,
+            failed_logins=row.failed_logins,
+            locked_until=row.locked_until,
+            is_disabled=row.disabled_at is not None,
+        )
+
+    def record_login(
+        self, new: SessionToAdd, audit: AuditEntry, *, checked: str | None, rehashed: str | None
+    ) -> int | None:
+        """Start a session, forget failed logins, and store a stronger hash if one was made.
+
+        Return the session's id, or None if the account was disabled, or its password hash is no longer
+        the `checked` one: then what was proved is not true any more.
+        """
+        with self._database.change() as change:
+            values: dict[str, Any] = {
+                "failed_logins": 0,
+                "locked_until": None,
+                "last_login_at": new.created_at,
+            }
+            if rehashed is not None:
+                values["password_hash"] = rehashed
+            changed = change.connection.execute(
+                update(user)
+                .where(
+                    user.c.id == new.user_id,
+                    user.c.disabled_at.is_(None),
+                    user.c.password_hash == checked,
+                )
+                .values(values)
+            ).rowcount
+            if not changed:
+                return None
+            session_id: int = change.connection.execute(insert_session(new)).scalar_one()
+            change.record(audit, target_id=new.user_id)
+        return session_id
+
+    def record_failed_login(
+        self, user_id: int, lock: Callable[[int], datetime | None], audit: AuditEntry
+    ) -> None:
+        """Count a failed login, by the account and not by what was typed (L4)."""
+        with self._database.change() as change:
+            failures = change.connection.execute(
+                update(user)
+                .where(user.c.id == user_id)
+                .values(failed_logins=user.c.failed_logins + 1)
+                .returning(user.c.failed_logins)
+            ).scalar_one_or_none()
+            if failures is not None:  # The account may just have been deleted.
+                change.connection.execute(
+                    update(user).where(user.c.id == user_id).values(locked_until=lock(failures))
+                )
+            change.record(audit)
+
+    def set_password(
+        self, user_id: int, password_hash: str, at: datetime, audit: AuditEntry, *, kept: KeptSession | None
+    ) -> None:
+        """Store a new password and end all sessions but one, with the tokens that stand on them.
+
+        A link to set one is void from then on.
+
+        The one that is kept gets a new id, since the old one may be known to others (L5).
+        """
+        with self._database.change() as change:
+            change.connection.execute(
+                update(user).where(user.c.id == user_id).values(**_new_password(password_hash, at))
+            )
+            change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
+            change.connection.execute(
+                end_sessions(user_id, at, keep=None if kept is None else kept.session_id)
+            )
+            if kept is not None:
+                change.connection.execute(renew_session(kept.session_id, kept.new_digest))
+            change.record(audit)
+
+    def invite(self, user_id: int, digest: bytes, expires_at: datetime, audit: AuditEntry) -> None:
+        """Store the one link with which this user sets a passphrase; an earlier one is void."""
+        with self._database.change() as change:
+            change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
+            change.connection.execute(
+                insert(invitation).values(user_id=user_id, digest=digest, expires_at=expires_at)
+            )
+            change.record(audit)
+
+    def find_invited(self, digest: bytes, now: datetime) -> LoginRecord | None:
+        """Return whom this link invites; None for a link that is wrong, used or over."""
+        is_invited = select(invitation.c.user_id).where(
+            invitation.c.digest == digest, invitation.c.expires_at > now
+        )
+        return self._find_login(user.c.id.in_(is_invited), user.c.disabled_at.is_(None))
+
+    def accept_invitation(self, digest: bytes, password_hash: str, at: datetime, audit: AuditEntry) -> bool:
+        """Use up a link and store the passphrase it brings, ending all sessions; False if it is void.
+
+        The link is used up by the same statement that checks it: of two at once, one wins (R10).
+        """
+        with self._database.change() as change:
+            user_id = change.connection.execute(
+                delete(invitation)
+                .where(
+                    invitation.c.digest == digest,
+                    invitation.c.expires_at > at,
+                    invitation.c.user_id.in_(select(user.c.id).where(user.c.disabled_at.is_(None))),
+                )
+                .returning(invitation.c.user_id)
+            ).scalar_one_or_none()
+            if user_id is None:
+                return False
+            change.connection.execute(
+                update(user).where(user.c.id == user_id).values(**_new_password(password_hash, at))
+            )
+            change.connection.execute(end_sessions(user_id, at))
+            change.record(audit, target_id=user_id)
+        return True
+
+
+def _new_password(password_hash: str, at: datetime) -> dict[str, Any]:
+    return {
+        "password_hash": password_hash,
+        "password_changed_at": at,
+        "failed_logins": 0,
+        "locked_until": None,
+        "updated_at": at,
+    }
+
+
+_LOGIN = (
+    user.c.id,
+    user.c.userid,
+    user.c.password_hash,
+    user.c.failed_logins,
+    user.c.locked_until,
+    user.c.disabled_at,
+)

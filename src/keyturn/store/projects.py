@@ -1,0 +1,230 @@
+"""Projects: some people, and the connections that keys linked to them may see."""
+
+from collections import defaultdict
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from keyturn.core.people import ProjectMember, ProjectRecord
+from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.store.database import Database, refusing_twins
+from keyturn.store.schema import (
+    api_key,
+    connection,
+    profile,
+    project,
+    project_connection,
+    project_member,
+    user,
+)
+
+
+class Projects:
+    """Questions about projects."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self, name: str, description: str | None, user_id: int, at: datetime, audit: AuditEntry
+    ) -> ProjectRecord:
+        """Store a project with its first owner; raise `Conflict` if the name is taken."""
+        with _naming(name), self._database.change() as change:
+            number = change.connection.execute(
+                insert(project)
+                .values(name=name, description=description, created_by=user_id, created_at=at, updated_at=at)
+                .returning(project.c.id)
+            ).scalar_one()
+            change.connection.execute(
+                insert(project_member).values(
+                    project_id=number, user_id=user_id, is_owner=True, created_at=at
+                )
+            )
+            change.record(audit, target_id=number)
+            (record,) = _read(change.connection, project.c.id == number)
+        return record
+
+    def find(self, project_id: int) -> ProjectRecord | None:
+        """Return the project with this id."""
+        with self._database.reading() as reading:
+            found = _read(reading, project.c.id == project_id)
+        return found[0] if found else None
+
+    def list_all(self) -> list[ProjectRecord]:
+        """Return all projects in the order they were made."""
+        with self._database.reading() as reading:
+            return _read(reading)
+
+    def list_of_user(self, user_id: int) -> list[ProjectRecord]:
+        """Return the projects that a user is in."""
+        memberships = select(project_member.c.project_id).where(project_member.c.user_id == user_id)
+        with self._database.reading() as reading:
+            return _read(reading, project.c.id.in_(memberships))
+
+    def update(
+        self, project_id: int, name: str, description: str | None, at: datetime, audit: AuditEntry
+    ) -> bool:
+        """Change what is said of a project; False if there is none. Raise `Conflict` if the name is taken."""
+        with _naming(name), self._database.change() as change:
+            changed = change.connection.execute(
+                update(project)
+                .where(project.c.id == project_id)
+                .values(name=name, description=description, updated_at=at)
+            ).rowcount
+            if changed:
+                change.record(audit)
+        return bool(changed)
+
+    def delete(self, project_id: int, at: datetime, audit: AuditEntry) -> bool:
+        """Delete a project and revoke the keys that are linked to it; False if there is none.
+
+        Were they unlinked instead, they would see everything.
+        """
+        with self._database.change() as change:
+            deleted = change.connection.execute(delete(project).where(project.c.id == project_id)).rowcount
+            if not deleted:
+                return False
+            revoked = (
+                change.connection.execute(
+                    update(api_key)
+                    .where(api_key.c.project_id == project_id, api_key.c.revoked_at.is_(None))
+                    .values(revoked_at=at)
+                    .returning(api_key.c.id)
+                )
+                .scalars()
+                .all()
+            )
+            change.record(audit)
+            for number in revoked:
+                change.record(
+                    replace(
+                        audit,
+                        action=AuditAction.API_KEY_DELETED,
+                        target_type="APIKEY",
+                        target_id=str(number),
+                        details={"because": audit.action.value, "of": audit.target_id},
+                    )
+                )
+        return True
+
+    def set_member(
+        self, project_id: int, user_id: int, at: datetime, audit: AuditEntry, *, is_owner: bool
+    ) -> None:
+        """Put a user into a project, or change whether they own it."""
+        with self._database.change() as change:
+            statement = _insert_or_update(change.connection)(project_member).values(
+                project_id=project_id, user_id=user_id, is_owner=is_owner, created_at=at
+            )
+            change.connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["project_id", "user_id"], set_={"is_owner": is_owner}
+                )
+            )
+            change.record(audit)
+
+    def remove_member(self, project_id: int, user_id: int, audit: AuditEntry) -> bool:
+        """Take a user out of a project; False if they are not in it."""
+        with self._database.change() as change:
+            removed = change.connection.execute(
+                delete(project_member).where(
+                    project_member.c.project_id == project_id, project_member.c.user_id == user_id
+                )
+            ).rowcount
+            if removed:
+                change.record(audit)
+        return bool(removed)
+
+    def add_connection(self, project_id: int, connection_key: str, audit: AuditEntry) -> bool:
+        """Add a connection to a project; False if there is no such connection."""
+        with self._database.change() as change:
+            number = change.connection.execute(_connection_id(connection_key)).scalar_one_or_none()
+            if number is None:
+                return False
+            change.connection.execute(
+                _insert_or_update(change.connection)(project_connection)
+                .values(project_id=project_id, connection_id=number)
+                .on_conflict_do_nothing()
+            )
+            change.record(audit)
+        return True
+
+    def remove_connection(self, project_id: int, connection_key: str, audit: AuditEntry) -> bool:
+        """Take a connection out of a project; False if it is not in it."""
+        with self._database.change() as change:
+            removed = change.connection.execute(
+                delete(project_connection).where(
+                    project_connection.c.project_id == project_id,
+                    project_connection.c.connection_id.in_(_connection_id(connection_key)),
+                )
+            ).rowcount
+            if removed:
+                change.record(audit)
+        return bool(removed)
+
+    def has_connection(self, project_id: int, user_id: int, connection_key: str) -> bool:
+        """Return whether this user, as a member of this project, may see this connection."""
+        with self._database.reading() as reading:
+            found = reading.execute(
+                select(project_connection.c.connection_id)
+                .join(project_member, project_member.c.project_id == project_connection.c.project_id)
+                .where(
+                    project_connection.c.project_id == project_id,
+                    project_member.c.user_id == user_id,
+                    project_connection.c.connection_id.in_(_connection_id(connection_key)),
+                )
+            ).first()
+        return found is not None
+
+
+def _read(reading: Connection, *conditions: Any) -> list[ProjectRecord]:
+    """Return the projects for which the conditions hold: three questions, however many they are."""
+    rows = reading.execute(select(project).where(*conditions).order_by(project.c.id)).all()
+    within = select(project.c.id).where(*conditions)
+    members: dict[int, list[ProjectMember]] = defaultdict(list)
+    for row in reading.execute(
+        select(
+            project_member.c.project_id, project_member.c.is_owner, user.c.id, user.c.userid, profile.c.name
+        )
+        .join(user, user.c.id == project_member.c.user_id)
+        .join(profile, profile.c.user_id == user.c.id)
+        .where(project_member.c.project_id.in_(within))
+        .order_by(user.c.id)
+    ):
+        members[row.project_id].append(ProjectMember(row.id, row.userid, row.name, row.is_owner))
+    keys: dict[int, list[str]] = defaultdict(list)
+    for linked in reading.execute(
+        select(project_connection.c.project_id, connection.c.connection_key)
+        .join(connection, connection.c.id == project_connection.c.connection_id)
+        .where(project_connection.c.project_id.in_(within))
+        .order_by(connection.c.connection_key)
+    ):
+        keys[linked.project_id].append(linked.connection_key)
+    return [
+        ProjectRecord(
+            project_id=row.id,
+            name=row.name,
+            description=row.description,
+            members=tuple(members[row.id]),
+            connection_keys=tuple(keys[row.id]),
+            created_by=row.created_by,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+        for row in rows
+    ]
+
+
+def _naming(name: str) -> Any:
+    return refusing_twins(f"There is a project {name} already.")
+
+
+def _connection_id(connection_key: str) -> Any:
+    return select(connection.c.id).where(connection.c.connection_key == connection_key)
+
+
+def _insert_or_update(reading: Connection) -> Any:
+    return sqlite_insert if reading.dialect.name == "sqlite" else postgresql_insert

@@ -1,0 +1,144 @@
+"""Service accounts, and what becomes of them when their owners leave.
+
+Each function changes rows and returns the audit entries of what it did, for the caller to record when all
+rows are changed: recording takes the lock that every change queues for, and rows must not be waited for
+while it is held.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+
+from keyturn.core.people import ServiceOwner
+from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.store.database import Database
+from keyturn.store.schema import service_account, user
+
+
+class ServiceAccounts:
+    """Questions about service accounts. As users they are added, found and ended among the `Users`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def count_owned(self, owner: ServiceOwner) -> int:
+        """Return how many service accounts a person or group has."""
+        with self._database.reading() as connection:
+            count: int = connection.execute(
+                select(func.count()).select_from(service_account).where(owned_by(owner))
+            ).scalar_one()
+        return count
+
+    def hand_over(self, user_id: int, owner: ServiceOwner, at: datetime, audit: AuditEntry) -> bool:
+        """Give a service account to another owner; False if it is none, or is theirs already.
+
+        It works again if it was stopped because of its former owner.
+        """
+        with self._database.change() as change:
+            where = (service_account.c.user_id == user_id) & ~owned_by(owner)
+            entries = hand_over_owned(change.connection, where, owner, at, audit)
+            for entry in entries:
+                change.record(entry)
+        return bool(entries)
+
+
+def owned_by(owner: ServiceOwner) -> Any:
+    """Return the condition for a service account of this owner."""
+    if owner.user_id is not None:
+        return service_account.c.owner_user_id.is_not_distinct_from(owner.user_id)
+    return service_account.c.owner_group_id.is_not_distinct_from(owner.group_id)
+
+
+def end_owned(
+    connection: Connection, owner: ServiceOwner, heir: ServiceOwner | None, at: datetime, audit: AuditEntry
+) -> list[AuditEntry]:
+    """Hand an owner's service accounts to `heir`, or delete them."""
+    if heir is not None:
+        return hand_over_owned(connection, owned_by(owner), heir, at, audit)
+    numbers = _numbers(connection, owned_by(owner))
+    for number in numbers:
+        connection.execute(delete(user).where(user.c.id == number))
+    return [_consequence(audit, AuditAction.USER_DELETED, number) for number in numbers]
+
+
+def hand_over_owned(
+    connection: Connection, owned: Any, heir: ServiceOwner, at: datetime, audit: AuditEntry
+) -> list[AuditEntry]:
+    """Give the service accounts for which `owned` is true to `heir`.
+
+    What stopped with its owner works again.
+    """
+    entries = []
+    for number in _numbers(connection, owned):
+        _enable_if_disabled_with_owner(connection, number, at)
+        connection.execute(
+            update(service_account)
+            .where(service_account.c.user_id == number)
+            .values(owner_user_id=heir.user_id, owner_group_id=heir.group_id)
+        )
+        entry = _consequence(audit, AuditAction.SERVICE_ACCOUNT_HANDED_OVER, number)
+        details = {**entry.details, "ownerUser": heir.user_id, "ownerGroup": heir.group_id}
+        entries.append(replace(entry, details=details))
+    return entries
+
+
+def disable_owned(
+    connection: Connection, owner: ServiceOwner, at: datetime, audit: AuditEntry
+) -> list[AuditEntry]:
+    """Disable an owner's service accounts, but for those that are disabled already."""
+    entries = []
+    for number in _numbers(connection, owned_by(owner)):
+        stopped = connection.execute(
+            update(user)
+            .where(user.c.id == number, user.c.disabled_at.is_(None))
+            .values(disabled_at=at, updated_at=at)
+        ).rowcount
+        if stopped:
+            mark_disabled_with_owner(connection, number, is_so=True)
+            entries.append(_consequence(audit, AuditAction.USER_DISABLED, number))
+    return entries
+
+
+def enable_owned(
+    connection: Connection, owner: ServiceOwner, at: datetime, audit: AuditEntry
+) -> list[AuditEntry]:
+    """Enable an owner's service accounts that were disabled with them."""
+    return [
+        _consequence(audit, AuditAction.USER_ENABLED, number)
+        for number in _numbers(connection, owned_by(owner))
+        if _enable_if_disabled_with_owner(connection, number, at)
+    ]
+
+
+def mark_disabled_with_owner(connection: Connection, number: int, *, is_so: bool) -> None:
+    """Write whether a service account stands still because of its owner alone."""
+    connection.execute(
+        update(service_account).where(service_account.c.user_id == number).values(disabled_with_owner=is_so)
+    )
+
+
+def _enable_if_disabled_with_owner(connection: Connection, number: int, at: datetime) -> bool:
+    stopped_with_owner = connection.execute(
+        update(service_account)
+        .where(service_account.c.user_id == number, service_account.c.disabled_with_owner)
+        .values(disabled_with_owner=False)
+    ).rowcount
+    if stopped_with_owner:
+        connection.execute(update(user).where(user.c.id == number).values(disabled_at=None, updated_at=at))
+    return bool(stopped_with_owner)
+
+
+def _numbers(connection: Connection, owned: Any) -> Iterable[int]:
+    query = select(service_account.c.user_id).where(owned).order_by(service_account.c.user_id)
+    return connection.execute(query).scalars().all()
+
+
+def _consequence(audit: AuditEntry, action: AuditAction, number: int) -> AuditEntry:
+    """Return the entry of what happens to a service account, because of `audit` or as `audit` itself."""
+    if audit.action is action and audit.target_id == str(number):
+        return audit
+    details = {"because": audit.action.value, "of": audit.target_id}
+    return replace(audit, action=action, target_type="USER", target_id=str(number), details=details)

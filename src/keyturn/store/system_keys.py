@@ -1,0 +1,73 @@
+"""System keys: API keys whose secrets can be had again, since the contract wants them back."""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import delete, insert, select
+
+from keyturn.core.records import AuditEntry, SystemKeyRecord
+from keyturn.store.api_keys import KeyToAdd, insert_key
+from keyturn.store.database import Database, refusing_twins
+from keyturn.store.schema import api_key, system_key
+
+
+@dataclass(frozen=True, slots=True)
+class SystemKeyToAdd:
+    """A system key about to be stored."""
+
+    key: KeyToAdd
+    name: str
+    connection_key: str
+    scopes: tuple[str, ...]
+    sealed_secret: bytes = field(repr=False)
+
+
+class SystemKeys:
+    """Questions about system keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_by_name(self, name: str) -> SystemKeyRecord | None:
+        """Return the system key of this name, if it was not revoked as any other key is."""
+        return self._find(system_key.c.name == name)
+
+    def find_by_id(self, key_id: int) -> SystemKeyRecord | None:
+        """Return the system key with this id, if it was not revoked."""
+        return self._find(system_key.c.key_id == key_id)
+
+    def _find(self, condition: object) -> SystemKeyRecord | None:
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(system_key)
+                .join(api_key, api_key.c.id == system_key.c.key_id)
+                .where(condition, api_key.c.revoked_at.is_(None))  # type: ignore[arg-type]
+            ).one_or_none()
+        if row is None:
+            return None
+        return SystemKeyRecord(row.key_id, row.name, row.connection_key, tuple(row.scopes), row.sealed_secret)
+
+    def add(self, new: SystemKeyToAdd, audit: AuditEntry) -> SystemKeyRecord:
+        """Store a system key; raise `Conflict` if another was stored under this name meanwhile."""
+        with (
+            refusing_twins(f"There is a system key {new.name} already."),
+            self._database.change() as change,
+        ):
+            row = insert_key(change.connection, new.key)
+            # One that was revoked as any other key is has left its name behind.
+            change.connection.execute(
+                delete(system_key).where(
+                    system_key.c.name == new.name,
+                    system_key.c.key_id.in_(select(api_key.c.id).where(api_key.c.revoked_at.is_not(None))),
+                )
+            )
+            change.connection.execute(
+                insert(system_key).values(
+                    name=new.name,
+                    key_id=row.key_id,
+                    connection_key=new.connection_key,
+                    scopes=list(new.scopes),
+                    sealed_secret=new.sealed_secret,
+                )
+            )
+            change.record(audit, target_id=row.key_id)
+        return SystemKeyRecord(row.key_id, new.name, new.connection_key, new.scopes, new.sealed_secret)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+from functools import lru_cache
 from typing import Any
 
 import uvicorn
@@ -33,9 +34,11 @@ APPLICATION = "keyturn.web.app:from_environment"
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which by itself waits for ever for a header, and collects one of any size."""
 
-    _waiting_since: float | None = None
-    """When the header began that has not ended yet, in the time of the loop."""
-    _header_timer: asyncio.TimerHandle | None = None
+    _deadline: float | None = None
+    """When the connection ends unless a header does before, in the time of the loop; None while we work."""
+    _timer: asyncio.TimerHandle | None = None
+    _is_in_header = True
+    """Whether a header is awaited or has begun, and not ended."""
     _header_bytes = 0
     _begun_in_this_read = False
     _is_answered = False
@@ -44,27 +47,39 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin to wait for the first header."""
         super().connection_made(transport)
-        self._begin_waiting()
+        self._begin_header()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
-        if self._header_timer is not None:
-            self._header_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         """Begin to wait for the rest of a header."""
-        super().on_message_begin()
+        # What uvicorn does here, but for the scope of a request that may need none.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
         self._unset_keepalive_if_required()  # Set by an answer that was given in the middle of what arrived.
-        if self._waiting_since is None:
-            self._begin_waiting()
+        if not self._is_in_header:
+            self._begin_header()
 
     def on_headers_complete(self) -> None:
         """Stop waiting; answer, or let the gate take over."""
-        self._end_waiting()
+        self._is_in_header = False
         self._is_answered = self.url == VERIFY_TARGET and self._answer_at_once()
         if not self._is_answered:
-            super().on_headers_complete()
+            self._deadline = None
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Go on as uvicorn does, with the scope that it would have made at the beginning."""
+        url, headers, is_expecting = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, is_expecting
+        self.scope["headers"] = headers
+        super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Let the application answer in one write."""
@@ -87,9 +102,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _answer_at_once(self) -> bool:
         """Answer a plain `/verify` here, if nothing about it is special, and say whether that was done.
 
-        uvicorn makes a scope, an event and a task for each request, and searches each header of the answer
-        for characters that may not be in it: for this answer, that is most of the work. What is left of its
-        bookkeeping is done by its own `on_response_complete`.
+        uvicorn makes a scope, an event, a task and a timer for each request, and searches each header of the
+        answer for characters that may not be in it: for this answer, that is most of the work.
         """
         parser = self.parser
         cycle: Any = self.cycle  # None before the first request that was not answered here.
@@ -108,21 +122,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         answer = answer_at_once(parser.get_method().decode("ascii"), self.headers, self.client)
         if answer is None:
             return False
-        self.transport.write(self._status_and_date() + answer)
-        self.on_response_complete()
+        self.transport.write(_begin_of_answer(tuple(self.server_state.default_headers)) + answer)
+        self.server_state.total_requests += 1
+        self._deadline = self.loop.time() + IDLE_TIMEOUT_SECONDS
         return True
-
-    def _status_and_date(self) -> bytes:
-        """Return how every answer with 200 begins here: the headers that uvicorn adds hold the date."""
-        lines = (name + b": " + value + b"\r\n" for name, value in self.server_state.default_headers)
-        return b"HTTP/1.1 200 OK\r\n" + b"".join(lines)
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; cut the connection when a header does not end."""
         self._begun_in_this_read = False
         super().data_received(data)
         # What arrived together with the start of a header may be whole requests before it: not counted.
-        if self._waiting_since is not None and not self._begun_in_this_read:
+        if self._is_in_header and not self._begun_in_this_read:
             self._header_bytes += len(data)
             if self._header_bytes > MAX_UNPARSED_HEADER_BYTES:
                 self.transport.write(
@@ -131,27 +141,31 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 )
                 self.transport.close()
 
-    def _begin_waiting(self) -> None:
+    def _begin_header(self) -> None:
+        self._is_in_header = True
         self._header_bytes = 0
         self._begun_in_this_read = True
-        self._waiting_since = self.loop.time()
-        if self._header_timer is None:
-            self._header_timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._end_if_overdue)
-
-    def _end_waiting(self) -> None:
-        # The timer stays: setting and cancelling one for each request costs more than looking when it rings.
-        self._waiting_since = None
+        self._deadline = self.loop.time() + HEADER_TIMEOUT_SECONDS
+        # One timer for a connection, which looks when it rings: one for each request costs more.
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._end_if_overdue)
 
     def _end_if_overdue(self) -> None:
-        """Close the connection if its header is overdue, else look again when it would be."""
-        self._header_timer = None
-        if self._waiting_since is None:
+        """Close the connection if its deadline is over, else look again, as long as there is one."""
+        self._timer = None
+        if self._deadline is None:
             return
-        left = self._waiting_since + HEADER_TIMEOUT_SECONDS - self.loop.time()
+        left = self._deadline - self.loop.time()
         if left <= 0:
             self.transport.close()
         else:
-            self._header_timer = self.loop.call_later(left, self._end_if_overdue)
+            self._timer = self.loop.call_later(min(left, HEADER_TIMEOUT_SECONDS), self._end_if_overdue)
+
+
+@lru_cache(4)
+def _begin_of_answer(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """Return the status line and the headers that uvicorn adds, which change with the date each second."""
+    return STATUS_LINE[200] + b"".join(name + b": " + value + b"\r\n" for name, value in headers)
 
 
 class _InOneWrite:

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 START_TIMEOUT_SECONDS = 30
 END_TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Return:
+    """When PostgreSQL came back: between these two moments, for others may be served before we are."""
+
+    refused_at: float
+    """It still refused a connection that was asked for now."""
+    accepted_at: float
 
 
 class OwnPostgresql:
@@ -45,21 +55,24 @@ class OwnPostgresql:
         for left in (self._server.pgdata / "postmaster.pid", socket, Path(f"{socket}.lock")):
             left.unlink(missing_ok=True)
 
-    def start(self) -> float:
-        """Start it again; return the moment at which it accepted a connection."""
+    def start(self) -> Return:
+        """Start it again; say when it came back."""
         starting = threading.Thread(target=self._server.ensure_postgres_running)
         starting.start()
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        refused_at = time.monotonic()
         while True:
+            asked_at = time.monotonic()
             try:
                 psycopg.connect(self.address, connect_timeout=2).close()
                 accepted_at = time.monotonic()
                 break
             except psycopg.OperationalError:
                 assert time.monotonic() < deadline, "PostgreSQL does not start"
+                refused_at = asked_at
                 time.sleep(POLL_SECONDS)
         starting.join(START_TIMEOUT_SECONDS)
-        return accepted_at
+        return Return(refused_at, accepted_at)
 
     @contextmanager
     def hanging(self) -> Iterator[None]:

@@ -97,8 +97,8 @@ class Outage:
 
     began_at: float = float("inf")
     """All processes are killed."""
-    accepted_at: float = float("inf")
-    """It accepts connections again."""
+    away_until: float = float("inf")
+    """It still refused connections."""
     healthy_at: float = float("inf")
 
 
@@ -182,7 +182,7 @@ class Load:
             self.oracle.judge(probe, status, began_at)
         for outage in self.outages:
             if status == 200 and (
-                began_at > outage.began_at + MAX_STALENESS_SECONDS and ended_at < outage.accepted_at
+                began_at > outage.began_at + MAX_STALENESS_SECONDS and ended_at < outage.away_until
             ):
                 late = began_at - outage.began_at
                 self.accepted_too_late.append(f"{probe.key} accepted {late:.2f} s after the database went")
@@ -205,8 +205,9 @@ def test_no_kill_of_postgresql_loses_or_revives_anything(
                 postgresql.kill()
                 outage.began_at = time.monotonic()
                 time.sleep(choice.uniform(*AWAY_SECONDS))
-                outage.accepted_at = postgresql.start()
-                healthy_after.append(node.seconds_to_healthy(outage.accepted_at))
+                came_back = postgresql.start()
+                outage.away_until = came_back.refused_at
+                healthy_after.append(node.seconds_to_healthy(came_back.accepted_at))
                 outage.healthy_at = time.monotonic()
             time.sleep(LOAD_SECONDS[0])
         with new_client(node.server.url) as client:

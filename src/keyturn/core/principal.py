@@ -33,8 +33,8 @@ class Principal:
     key_id: int | None
     """The API key that was presented, or that the token came from; None for a session."""
 
-    project_id: int | None = None
-    """The project that the key is linked to: then only its connections exist for the caller."""
+    project_id: int | None
+    """The project that the key is linked to: then only its connections exist for the caller; None for all."""
 
     def may(self, *any_of: Permission) -> bool:
         """Return whether the caller holds at least one of the permissions.

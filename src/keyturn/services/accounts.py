@@ -31,7 +31,10 @@ PROFILE_LIMITS: Mapping[str, int] = {
     "organization": 254,
     "position": 254,
 }
-"""The fields of a profile that its person may edit, with their length in characters."""
+"""The texts of a profile, with their length in characters."""
+
+FREE_PROFILE_FIELDS = frozenset({"preferences", "external_user_ids"})
+"""The fields that hold JSON, whose form is for the caller to check."""
 
 LISTED_AT_ONCE = 200
 SYSTEM_USERID = "keyturn system"
@@ -148,7 +151,10 @@ class Accounts:
             offset += len(items)
 
     def checked_profile(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fields of a profile as they are stored; raise `InvalidInput`."""
+        """Return the fields of a profile as they are stored; raise `InvalidInput` for any others."""
+        for name in fields:
+            if name not in PROFILE_LIMITS and name not in FREE_PROFILE_FIELDS:
+                raise InvalidInput(name, f"There is no field {name} in a profile.")
         return {
             name: checked_text(name, value, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
             if name in PROFILE_LIMITS

@@ -34,6 +34,11 @@ class Groups:
             return self._store.groups.list_all()
         return self._store.groups.list_of_user(principal.user_id)
 
+    def list_of(self, principal: Principal, user_id: int) -> list[GroupRecord]:
+        """Return the groups that a user is in, for a holder of USER_ADMIN."""
+        principal.check_may(Permission.USER_ADMIN)
+        return self._store.groups.list_of_user(user_id)
+
     def get(self, principal: Principal, group_id: int) -> GroupRecord:
         """Return a group that the caller may see; raise `NotFound` for a hidden and an absent one alike."""
         group = self._store.groups.find(group_id) if is_id(group_id) else None

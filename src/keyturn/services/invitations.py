@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.people import UserRecord
 from keyturn.core.records import Actor, AuditAction, AuditEntry
-from keyturn.errors import InvalidInput
+from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.audit import Origin, stranger
 from keyturn.services.passwords import Passwords
 from keyturn.store import Store
@@ -37,11 +37,12 @@ class Invitations:
         self._system = system
 
     def invite(self, user: UserRecord, actor: Actor) -> Invitation:
-        """Return a new link for this person; an earlier one is void."""
+        """Return a new link for this person, an earlier one is void; raise `NotFound` if they are gone."""
         code = base64url_encode(self._system.random_bytes(CODE_BYTES)).decode("ascii")
         now = self._system.now()
         audit = AuditEntry(now, AuditAction.USER_INVITED, actor, "USER", str(user.user_id))
-        self._store.logins.invite(user.user_id, _digest(code), now + LIFE, audit)
+        if not self._store.logins.invite(user.user_id, _digest(code), now + LIFE, audit):
+            raise NotFound
         return Invitation(f"{self._public_url}{PATH}#{code}", now + LIFE)
 
     def accept(self, code: str, password: str, origin: Origin) -> str:

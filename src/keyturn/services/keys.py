@@ -180,7 +180,11 @@ class Keys:
 
     def get_own(self, principal: Principal, key_id: int) -> ApiKeyRecord:
         """Return one of the caller's keys; raise `NotFound` for any other."""
-        record = self._store.api_keys.find_of_user(key_id, principal.user_id) if is_id(key_id) else None
+        return self.get_of(principal.user_id, key_id)
+
+    def get_of(self, user_id: int, key_id: int) -> ApiKeyRecord:
+        """Return one of any user's keys; raise `NotFound` if it is another's."""
+        record = self._store.api_keys.find_of_user(key_id, user_id) if is_id(key_id) else None
         if record is None:
             raise NotFound
         return self._with_latest_use(record)
@@ -190,7 +194,11 @@ class Keys:
 
         A key that is revoked already is not found either: there is nothing left to end.
         """
-        if not is_id(key_id) or not self._revoke(key_id, principal.user_id, actor_of(principal, origin)):
+        self.revoke_of(principal.user_id, key_id, actor_of(principal, origin))
+
+    def revoke_of(self, user_id: int, key_id: int, actor: Actor) -> None:
+        """End one of any user's keys; raise `NotFound` if it is another's, or dead."""
+        if not is_id(key_id) or not self._revoke(key_id, user_id, actor):
             raise NotFound
 
     def revoke_any(self, key_id: int, actor: Actor) -> None:

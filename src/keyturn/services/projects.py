@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keyturn.core.people import ProjectRecord, UserKind, UserRecord
-from keyturn.core.permissions import SEE_PROJECTS, Permission
+from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, is_id
 from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
@@ -120,8 +120,9 @@ class Projects:
     def add_connection(
         self, principal: Principal, project_id: int, connection_key: str, origin: Origin
     ) -> ProjectRecord:
-        """Add a connection to a project."""
+        """Add a connection that the caller may see to a project."""
         self._changeable(principal, project_id)
+        principal.check_may(*SEE_CONNECTION, Permission.PROJECT_MANAGEMENT)
         audit = self._about(
             principal,
             origin,

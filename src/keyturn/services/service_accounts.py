@@ -91,6 +91,16 @@ class ServiceAccounts:
             UserSearch(kinds=SERVICES, owners=frozenset(owners)), offset=offset, size=size
         )
 
+    def name_owners(self, accounts: Iterable[UserRecord]) -> dict[int, str]:
+        """Return the user names of the people who own these accounts, by their numbers."""
+        numbers = frozenset(
+            account.owner.user_id
+            for account in accounts
+            if account.owner is not None and account.owner.user_id is not None
+        )
+        owners = self._store.users.search(UserSearch(ids=numbers), size=MAX_PAGE).items if numbers else ()
+        return {owner.user_id: owner.userid for owner in owners}
+
     def get(self, principal: Principal, userid: str) -> UserRecord:
         """Return a service account that the caller may manage; raise `NotFound` for any other."""
         user = self._users.get(principal, BUILT_IN_IAM, userid)
@@ -111,7 +121,7 @@ class ServiceAccounts:
             str(user.user_id),
         )
         self._store.service_accounts.hand_over(user.user_id, owner, now, audit)
-        return self.get(principal, str(user.user_id))
+        return self.get(principal, userid)
 
     def create_key(
         self,
@@ -121,11 +131,28 @@ class ServiceAccounts:
         *,
         name: str | None,
         lifetime: Lifetime | None,
+        idempotency_key: str | None = None,
     ) -> CreatedKey:
-        """Make a key of a service account, which opens no more than what the caller may do (A3)."""
+        """Make a key of a service account, which opens no more than what the caller may do (A3).
+
+        With the `idempotency_key` of an earlier call `Conflict` is raised.
+        """
         user = self.get(principal, userid)
         check_may_act_as(principal, user)
-        return self._keys.create(principal, origin, name=name, lifetime=lifetime, for_user=user.user_id)
+        return self._keys.create(
+            principal,
+            origin,
+            name=name,
+            lifetime=lifetime,
+            idempotency_key=idempotency_key,
+            replaces_on_retry=False,
+            for_user=user.user_id,
+        )
+
+    def revoke_key(self, principal: Principal, userid: str, key_id: int, origin: Origin) -> None:
+        """End a key of a service account; raise `NotFound` if it is not one of its living keys."""
+        user = self.get(principal, userid)
+        self._keys.revoke_of(user.user_id, key_id, actor_of(principal, origin))
 
     def list_keys(self, principal: Principal, userid: str) -> list[ApiKeyRecord]:
         """Return the keys of a service account, the newest first."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import Actor, SystemKeyRecord, is_id
+from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, SystemKeyRecord, is_id
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.accounts import SYSTEM_USERID, Accounts
 from keyturn.services.audit import Origin, actor_of
@@ -73,9 +73,8 @@ class SystemKeys:
                 raise InvalidState("This name belongs to a key of another connection or other scopes.")
             if not regenerate:
                 return RevealedSystemKey(found, self._open(found))
-            self._keys.revoke_any(found.key_id, actor)
         try:
-            return self._add(actor, checked, wanted, connection_key)
+            return self._add(actor, checked, wanted, connection_key, replaced=found)
         except Conflict:
             # Another call was faster: what it made is what this one asked for.
             made = self._store.system_keys.find_by_name(checked)
@@ -90,14 +89,38 @@ class SystemKeys:
             raise NotFound
         self._keys.revoke_any(key_id, actor_of(principal, origin))
 
+    def get_key(self, principal: Principal, record: SystemKeyRecord) -> ApiKeyRecord:
+        """Return what a list says of a system key; raise `NotFound` if it is gone."""
+        principal.check_may(Permission.APPLICATION_ADMIN)
+        owner = self._store.api_keys.find_owner(record.key_id)
+        if owner is None:
+            raise NotFound
+        return self._keys.get_of(owner, record.key_id)
+
     def _add(
-        self, actor: Actor, name: str, scopes: tuple[str, ...], connection_key: str
+        self,
+        actor: Actor,
+        name: str,
+        scopes: tuple[str, ...],
+        connection_key: str,
+        *,
+        replaced: SystemKeyRecord | None,
     ) -> RevealedSystemKey:
         key, secret, audit = self._keys.prepare_system_key(self._owner(actor).user_id, actor, name, scopes)
         new = SystemKeyToAdd(
             key, name, connection_key, scopes, self._vault.seal(secret.encode("ascii"), place=_place(name))
         )
-        return RevealedSystemKey(self._store.system_keys.add(new, audit), secret)
+        if replaced is None:
+            return RevealedSystemKey(self._store.system_keys.add(new, audit), secret)
+        revocation = AuditEntry(
+            key.created_at, AuditAction.API_KEY_DELETED, actor, "APIKEY", str(replaced.key_id)
+        )
+        made = self._store.system_keys.replace(
+            replaced, new, key.created_at, revocation=revocation, audit=audit
+        )
+        if made is None:
+            raise Conflict(f"The system key {name} was replaced or deleted just now.")
+        return RevealedSystemKey(made, secret)
 
     def _open(self, record: SystemKeyRecord) -> str:
         return self._vault.open(record.sealed_secret, place=_place(record.name)).decode("ascii")

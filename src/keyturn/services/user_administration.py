@@ -16,7 +16,7 @@ from keyturn.services.authority import check_may_act_as, check_may_grant, is_unb
 from keyturn.services.invitations import Invitation, Invitations
 from keyturn.services.keys import Keys
 from keyturn.services.sessions import Sessions
-from keyturn.services.text import checked_text, unique
+from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.store.user_search import UserSearch
 from keyturn.system import System
@@ -69,6 +69,7 @@ class UserAdministration:
         principal: Principal,
         origin: Origin,
         *,
+        iamid: str = BUILT_IN_IAM,
         userid: str,
         profile: Mapping[str, Any],
         password: str | None,
@@ -76,6 +77,8 @@ class UserAdministration:
     ) -> AddedUser:
         """Make a user, who holds the default permissions besides. Without a passphrase they are invited."""
         principal.check_may(Permission.USER_ADMIN)
+        if iamid != BUILT_IN_IAM:
+            raise NotFound
         granted = checked_permissions(permissions) | DEFAULT_PERMISSIONS
         check_may_grant(principal, granted)
         fields = self._accounts.checked_profile(profile)
@@ -103,6 +106,9 @@ class UserAdministration:
         self, principal: Principal, wanted: UserSearch, *, offset: int = 0, size: int = MAX_PAGE
     ) -> Page[UserRecord]:
         """Return the users that are looked for, as far as the caller may see them."""
+        texts = (wanted.iamid, wanted.userid, wanted.email, wanted.name, wanted.text)
+        if not all(is_storable(text) for text in texts if text is not None):
+            return Page(0, ())
         if principal.may(Permission.USER_ADMIN):
             return self._store.users.search(wanted, offset=offset, size=size)
         return self._store.users.search(
@@ -133,7 +139,7 @@ class UserAdministration:
         self, principal: Principal, iamid: str, userid: str, fields: Mapping[str, Any], origin: Origin
     ) -> UserRecord:
         """Change what is said of a person; the names they have on platforms are for administrators to set."""
-        user = self.get(principal, iamid, userid)
+        user = _changeable(self.get(principal, iamid, userid))
         if "external_user_ids" in fields and not principal.may(Permission.USER_ADMIN):
             raise PermissionMissing(Permission.USER_ADMIN)
         checked = self._accounts.checked_profile(fields)
@@ -229,8 +235,12 @@ class UserAdministration:
         """Stop a user's sessions, keys and tokens, and the service accounts they own, or let them go on.
 
         What was revoked by itself stays revoked. With `heir`, their service accounts go on under that owner.
+        The owner of a service account may stop it; letting it go on is for administrators.
         """
         user = self._controlled(principal, iamid, userid)
+        if not disabled:
+            principal.check_may(Permission.USER_ADMIN)
+        _check_heir(user, heir)
         action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
         audit = self._about(principal, origin, action, user.user_id)
         self._store.users.set_disabled(
@@ -252,6 +262,7 @@ class UserAdministration:
         With `heir`, their service accounts go on under that owner. Returns what there was.
         """
         user = self._controlled(principal, iamid, userid)
+        _check_heir(user, heir)
         audit = self._about(
             principal, origin, AuditAction.USER_DELETED, user.user_id, details={"userid": user.userid}
         )
@@ -317,19 +328,21 @@ class UserAdministration:
     def _managed(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
         """Return a user for a holder of USER_ADMIN; raise `PermissionMissing` before `NotFound`."""
         principal.check_may(Permission.USER_ADMIN)
-        return self._changeable(self._found(iamid, userid))
+        return _changeable(self._found(iamid, userid))
 
     def _controlled(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
-        """Return a user for a holder of USER_ADMIN, or a service account for its owner."""
-        user = self._found(iamid, userid) if is_unbound(principal) else None
-        if user is None or not self.controls(principal, user):
-            raise PermissionMissing(Permission.USER_ADMIN)
-        return self._changeable(user)
+        """Return a user for a holder of USER_ADMIN, or a service account for its owner.
 
-    def _changeable(self, user: UserRecord) -> UserRecord:
-        if user.kind is UserKind.SYSTEM:
-            raise NotFound  # It is Keyturn itself.
-        return user
+        Raise `PermissionMissing` before `NotFound`: who may manage nobody learns nothing of who is there.
+        """
+        try:
+            user = self._found(iamid, userid)
+        except NotFound:
+            principal.check_may(Permission.USER_ADMIN)
+            raise
+        if not self.controls(principal, user):
+            raise PermissionMissing(Permission.USER_ADMIN)
+        return _changeable(user)
 
     def _again(self, user: UserRecord) -> UserRecord:
         found = self._store.users.find_by_id(user.user_id)
@@ -350,6 +363,17 @@ class UserAdministration:
         return AuditEntry(
             now, action, actor_of(principal, origin), "USER", str(user_id), details=details or {}
         )
+
+
+def _changeable(user: UserRecord) -> UserRecord:
+    if user.kind is UserKind.SYSTEM:
+        raise NotFound  # It is Keyturn itself.
+    return user
+
+
+def _check_heir(user: UserRecord, heir: ServiceOwner | None) -> None:
+    if heir is not None and heir.user_id == user.user_id:
+        raise InvalidInput("handOverTo", "Hand the service accounts to somebody who stays.")
 
 
 def owner_of_user(user: UserRecord, *, field: str) -> ServiceOwner:

@@ -11,15 +11,15 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.core.records import AuditEntry
-from keyturn.errors import Conflict, StoreUnavailable
+from keyturn.errors import Conflict, InvalidState, StoreUnavailable
 from keyturn.store.engine import writer_of
 from keyturn.store.hints import hints_of
 from keyturn.store.questions import Question, Row, SqliteQuestions
 from keyturn.store.revision import counter_of
 from keyturn.store.schema import audit, installation
 
-_UNIQUE_VIOLATION = "23505"
-"""PostgreSQL's SQLSTATE (SQL:2016, class 23)."""
+_UNIQUE_VIOLATION, _FOREIGN_KEY_VIOLATION = "23505", "23503"
+"""PostgreSQL's SQLSTATEs (SQL:2016, class 23)."""
 
 
 class Database:
@@ -138,9 +138,9 @@ def shortened(value: str | None, limit: int) -> str | None:
     return None if value is None else value.replace("\x00", "")[:limit]
 
 
-def _is_unique_violation(error: object) -> bool:
-    sqlstate = getattr(error, "sqlstate", None)
-    return sqlstate == _UNIQUE_VIOLATION if sqlstate else str(error).startswith("UNIQUE")
+def _is_violation(error: object, sqlstate: str, words: str) -> bool:
+    found = getattr(error, "sqlstate", None)
+    return found == sqlstate if found else str(error).startswith(words)
 
 
 @contextmanager
@@ -149,8 +149,10 @@ def _translated_errors() -> Iterator[None]:
     try:
         yield
     except IntegrityError as error:
-        if _is_unique_violation(error.orig):
+        if _is_violation(error.orig, _UNIQUE_VIOLATION, "UNIQUE"):
             raise  # The one driver error that a question of the store knows how to answer.
+        if _is_violation(error.orig, _FOREIGN_KEY_VIOLATION, "FOREIGN KEY"):
+            raise InvalidState("Something that this needs was deleted just now.") from None
         raise StoreUnavailable(type(error.orig).__name__) from None
     except (DBAPIError, PoolTimeout) as error:
         raise StoreUnavailable(type(getattr(error, "orig", error)).__name__) from None

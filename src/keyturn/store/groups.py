@@ -148,11 +148,12 @@ class Groups:
                 insert_or_skip(group_attribute)
                 .values(group_id=group_id, name=name, value=value)
                 .on_conflict_do_nothing()
-            ).rowcount
+                .returning(group_attribute.c.group_id)
+            ).first()
             if added:
                 _touch(change.connection, group_id, at)
                 change.record(audit)
-        return bool(added)
+        return added is not None
 
     def remove_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Take an attribute from a group; False if it does not have it."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from keyturn.core.people import LoginRecord
 from keyturn.core.records import AuditEntry
@@ -119,14 +119,20 @@ class Logins:
                 change.connection.execute(renew_session(kept.session_id, kept.new_digest))
             change.record(audit)
 
-    def invite(self, user_id: int, digest: bytes, expires_at: datetime, audit: AuditEntry) -> None:
-        """Store the one link with which this user sets a passphrase; an earlier one is void."""
+    def invite(self, user_id: int, digest: bytes, expires_at: datetime, audit: AuditEntry) -> bool:
+        """Store the one link with which this user sets a passphrase; False if there is no such user.
+
+        An earlier link is void.
+        """
         with self._database.change() as change:
+            if _lock(change.connection, user.c.id == user_id) is None:
+                return False
             change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
             change.connection.execute(
                 insert(invitation).values(user_id=user_id, digest=digest, expires_at=expires_at)
             )
             change.record(audit)
+        return True
 
     def find_invited(self, digest: bytes, now: datetime) -> LoginRecord | None:
         """Return whom this link invites; None for a link that is wrong, used or over."""
@@ -141,16 +147,14 @@ class Logins:
         The link is used up by the same statement that checks it: of two at once, one wins (R10).
         """
         with self._database.change() as change:
-            user_id = change.connection.execute(
-                delete(invitation)
-                .where(
-                    invitation.c.digest == digest,
-                    invitation.c.expires_at > at,
-                    invitation.c.user_id.in_(select(user.c.id).where(user.c.disabled_at.is_(None))),
-                )
-                .returning(invitation.c.user_id)
-            ).scalar_one_or_none()
+            invited = select(invitation.c.user_id).where(invitation.c.digest == digest)
+            user_id = _lock(change.connection, user.c.id.in_(invited), user.c.disabled_at.is_(None))
             if user_id is None:
+                return False
+            used_up = change.connection.execute(
+                delete(invitation).where(invitation.c.digest == digest, invitation.c.expires_at > at)
+            ).rowcount
+            if not used_up:
                 return False
             change.connection.execute(
                 update(user).where(user.c.id == user_id).values(**_new_password(password_hash, at))
@@ -158,6 +162,15 @@ class Logins:
             change.connection.execute(end_sessions(user_id, at))
             change.record(audit, target_id=user_id)
         return True
+
+
+def _lock(connection: Connection, *conditions: Any) -> int | None:
+    """Return the id of the user for whom this is so, their row locked; None if there is none.
+
+    What else changes an account begins with that row too: else two such changes could wait for each other.
+    """
+    query = select(user.c.id).where(*conditions).with_for_update()
+    return connection.execute(query).scalar_one_or_none()
 
 
 def _new_password(password_hash: str, at: datetime) -> dict[str, Any]:

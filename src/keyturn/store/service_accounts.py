@@ -5,7 +5,7 @@ rows are changed: recording takes the lock that every change queues for, and row
 while it is held.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -58,7 +58,7 @@ def end_owned(
     """Hand an owner's service accounts to `heir`, or delete them."""
     if heir is not None:
         return hand_over_owned(connection, owned_by(owner), heir, at, audit)
-    numbers = _numbers(connection, owned_by(owner))
+    numbers = _locked(connection, owned_by(owner))
     for number in numbers:
         connection.execute(delete(user).where(user.c.id == number))
     return [_consequence(audit, AuditAction.USER_DELETED, number) for number in numbers]
@@ -72,7 +72,7 @@ def hand_over_owned(
     What stopped with its owner works again.
     """
     entries = []
-    for number in _numbers(connection, owned):
+    for number in _locked(connection, owned):
         _enable_if_disabled_with_owner(connection, number, at)
         connection.execute(
             update(service_account)
@@ -90,7 +90,7 @@ def disable_owned(
 ) -> list[AuditEntry]:
     """Disable an owner's service accounts, but for those that are disabled already."""
     entries = []
-    for number in _numbers(connection, owned_by(owner)):
+    for number in _locked(connection, owned_by(owner)):
         stopped = connection.execute(
             update(user)
             .where(user.c.id == number, user.c.disabled_at.is_(None))
@@ -108,7 +108,7 @@ def enable_owned(
     """Enable an owner's service accounts that were disabled with them."""
     return [
         _consequence(audit, AuditAction.USER_ENABLED, number)
-        for number in _numbers(connection, owned_by(owner))
+        for number in _locked(connection, owned_by(owner))
         if _enable_if_disabled_with_owner(connection, number, at)
     ]
 
@@ -131,8 +131,19 @@ def _enable_if_disabled_with_owner(connection: Connection, number: int, at: date
     return bool(stopped_with_owner)
 
 
-def _numbers(connection: Connection, owned: Any) -> Iterable[int]:
-    query = select(service_account.c.user_id).where(owned).order_by(service_account.c.user_id)
+def _locked(connection: Connection, owned: Any) -> Sequence[int]:
+    """Return the ids of the service accounts for which `owned` is true, in order, their rows locked.
+
+    The row of the user first, as whatever else changes an account does: else two such changes could wait
+    for each other.
+    """
+    query = (
+        select(user.c.id)
+        .join(service_account, service_account.c.user_id == user.c.id)
+        .where(owned)
+        .order_by(user.c.id)
+        .with_for_update()
+    )
     return connection.execute(query).scalars().all()
 
 

@@ -1,8 +1,9 @@
 """System keys: API keys whose secrets can be had again, since the contract wants them back."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from keyturn.core.records import AuditEntry, SystemKeyRecord
 from keyturn.store.api_keys import KeyToAdd, insert_key
@@ -52,22 +53,53 @@ class SystemKeys:
             refusing_twins(f"There is a system key {new.name} already."),
             self._database.change() as change,
         ):
-            row = insert_key(change.connection, new.key)
-            # One that was revoked as any other key is has left its name behind.
-            change.connection.execute(
-                delete(system_key).where(
-                    system_key.c.name == new.name,
-                    system_key.c.key_id.in_(select(api_key.c.id).where(api_key.c.revoked_at.is_not(None))),
-                )
-            )
-            change.connection.execute(
-                insert(system_key).values(
-                    name=new.name,
-                    key_id=row.key_id,
-                    connection_key=new.connection_key,
-                    scopes=list(new.scopes),
-                    sealed_secret=new.sealed_secret,
-                )
-            )
-            change.record(audit, target_id=row.key_id)
-        return SystemKeyRecord(row.key_id, new.name, new.connection_key, new.scopes, new.sealed_secret)
+            key_id = _insert(change.connection, new)
+            change.record(audit, target_id=key_id)
+        return _record(key_id, new)
+
+    def replace(
+        self,
+        old: SystemKeyRecord,
+        new: SystemKeyToAdd,
+        at: datetime,
+        *,
+        revocation: AuditEntry,
+        audit: AuditEntry,
+    ) -> SystemKeyRecord | None:
+        """Revoke a system key and store another under its name; None if it was revoked meanwhile."""
+        with self._database.change() as change:
+            if not change.connection.execute(
+                update(api_key)
+                .where(api_key.c.id == old.key_id, api_key.c.revoked_at.is_(None))
+                .values(revoked_at=at)
+            ).rowcount:
+                return None
+            key_id = _insert(change.connection, new)
+            change.record(revocation)
+            change.record(audit, target_id=key_id)
+        return _record(key_id, new)
+
+
+def _insert(connection: Connection, new: SystemKeyToAdd) -> int:
+    key_id = insert_key(connection, new.key).key_id
+    # One that was revoked as any other key is has left its name behind.
+    connection.execute(
+        delete(system_key).where(
+            system_key.c.name == new.name,
+            system_key.c.key_id.in_(select(api_key.c.id).where(api_key.c.revoked_at.is_not(None))),
+        )
+    )
+    connection.execute(
+        insert(system_key).values(
+            name=new.name,
+            key_id=key_id,
+            connection_key=new.connection_key,
+            scopes=list(new.scopes),
+            sealed_secret=new.sealed_secret,
+        )
+    )
+    return key_id
+
+
+def _record(key_id: int, new: SystemKeyToAdd) -> SystemKeyRecord:
+    return SystemKeyRecord(key_id, new.name, new.connection_key, new.scopes, new.sealed_secret)

@@ -32,9 +32,8 @@ class UserSearch:
 def conditions_of(wanted: UserSearch) -> list[Any]:
     """Return what must be true of a user joined with their profile."""
     conditions: list[Any] = []
-    if wanted.iamid is not None:
-        conditions.append(user.c.iamid.contains(wanted.iamid, autoescape=True))
     for column, text in (
+        (user.c.iamid, wanted.iamid),
         (user.c.userid, wanted.userid),
         (profile.c.email, wanted.email),
         (profile.c.name, wanted.name),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Text, delete, func, insert, select, type_coerce, update
+from sqlalchemy import Connection, Text, delete, func, insert, or_, select, type_coerce, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -163,10 +163,16 @@ class Users:
     ) -> bool:
         """Disable a user, ending their sessions, or enable them with None; False if they already are so.
 
-        The service accounts they own are handed to `heir`, or are disabled and enabled with them. Raise
-        `Conflict` if nobody would be left to administer (A5).
+        The service accounts they own are handed to `heir`, or are disabled and enabled with them. One that
+        is disabled with its owner can be disabled by itself besides, and then stays so. Raise `Conflict` if
+        nobody would be left to administer (A5).
         """
-        was = user.c.disabled_at.is_(None) if disabled_at is not None else user.c.disabled_at.is_not(None)
+        with_owner = select(service_account.c.user_id).where(service_account.c.disabled_with_owner)
+        was = (
+            user.c.disabled_at.is_not(None)
+            if disabled_at is None
+            else or_(user.c.disabled_at.is_(None), user.c.id.in_(with_owner))
+        )
         with self._database.change() as change:
             permissions = change.connection.execute(
                 update(user)
@@ -177,8 +183,8 @@ class Users:
             if permissions is None:
                 return False
             owner = ServiceOwner(user_id)
+            mark_disabled_with_owner(change.connection, user_id, is_so=False)
             if disabled_at is None:
-                mark_disabled_with_owner(change.connection, user_id, is_so=False)
                 entries = enable_owned(change.connection, owner, at, audit)
             else:
                 change.connection.execute(end_sessions(user_id, at))
@@ -245,11 +251,12 @@ class Users:
                 insert_or_skip(user_attribute)
                 .values(user_id=user_id, name=name, value=value)
                 .on_conflict_do_nothing()
-            ).rowcount
+                .returning(user_attribute.c.user_id)
+            ).first()
             if added:
                 _touch(change.connection, user_id, at)
                 change.record(audit)
-        return bool(added)
+        return added is not None
 
     def remove_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Take an attribute from a user; False if they do not have it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from argon2 import Parameters
 
-from keyturn.core.access_token import AccessTokenFormat, KeyRing, VerifyingKey, VerifyingRing
+from keyturn.core.access_token import AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.records import Announcement, SessionLimits
 from keyturn.errors import CannotStart
@@ -29,6 +29,7 @@ from keyturn.services.projects import Projects
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.service_accounts import ServiceAccounts
 from keyturn.services.sessions import Sessions
+from keyturn.services.signing_keys import TARGET, SigningKeys, VerifyingKeys
 from keyturn.services.system_keys import SystemKeys
 from keyturn.services.tokens import TokenIssuer, TokenRevocation
 from keyturn.services.usage import Usage
@@ -73,7 +74,7 @@ class Services:
     settings: Settings
     system: System
     store: Store
-    ring: KeyRing
+    signing_keys: SigningKeys
     verification: Verification
     usage: Usage
     authenticator: Authenticator
@@ -135,19 +136,21 @@ def open_verification(
     store = Store(engine)
     try:
         told = store.installation.find_announcement()
-        keys = [record.public_jwk for record in store.installation.list_signing_keys()]
-        if told is None or None in keys:
+        system = system or System()
+        keys = VerifyingKeys(store, system)
+        if told is None:
             raise CannotStart("No server has run on this database yet: start `keyturn serve` on it once.")
+        keys.jwks()  # Now, so that a database without keys is told of at the start.
         return _verification(
             store,
             told,
-            VerifyingRing.of_keys([VerifyingKey.from_jwk(dict(jwk)) for jwk in keys if jwk is not None]),
+            keys,
             limits=SessionLimits(
                 timedelta(0), timedelta(0)
             ),  # For browsers, whose cookies are not ours to read.
             max_staleness_seconds=max_staleness_seconds,
             failures_per_minute=failures_per_minute,
-            system=system or System(),
+            system=system,
         )
     except BaseException:
         store.close()
@@ -170,7 +173,7 @@ def _token_format(told: Announcement) -> AccessTokenFormat:
 def _verification(
     store: Store,
     told: Announcement,
-    ring: VerifyingRing,
+    keys: VerifyingKeys,
     *,
     limits: SessionLimits,
     max_staleness_seconds: float,
@@ -181,6 +184,7 @@ def _verification(
     index = VerificationIndex()
     failures = FailureBudget(failures_per_minute, system)
     freshness = Freshness(store, index, max_staleness_seconds=max_staleness_seconds, system=system)
+    freshness.on_change(keys.forget, of=TARGET)
     authenticator = Authenticator(
         key_format=ApiKeyFormat(told.key_prefix),
         index=index,
@@ -188,7 +192,7 @@ def _verification(
         lookup=Lookup(
             store,
             token_format=_token_format(told),
-            ring=ring,
+            keys=keys,
             session_limits=limits,
             index=index,
             failures=failures,
@@ -211,7 +215,11 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     vault = Vault(root_key, system)
     installation = Installation(store, vault, system)
     installation.check_root_key()
-    ring = installation.load_key_ring(settings.token_algorithm)
+    signing_keys = SigningKeys(
+        store, vault, algorithm=settings.token_algorithm, token_life=settings.token_life, system=system
+    )
+    signing_keys.make_first()
+    signing_keys.jwks()  # Now, so that a key that does not open stops the start.
 
     told = _announcement(settings)
     key_format = ApiKeyFormat(settings.key_prefix)
@@ -222,13 +230,13 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     verification = _verification(
         store,
         told,
-        ring,
+        signing_keys,
         limits=limits,
         max_staleness_seconds=settings.max_staleness_seconds,
         failures_per_minute=settings.failures_per_minute,
         system=system,
     )
-    issuer = TokenIssuer(_token_format(told), ring, system)
+    issuer = TokenIssuer(_token_format(told), signing_keys, system)
     passwords = Passwords(hashing)
     logins = Logins(
         store,
@@ -258,12 +266,12 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         settings=settings,
         system=system,
         store=store,
-        ring=ring,
+        signing_keys=signing_keys,
         verification=verification,
         usage=verification.usage,
         authenticator=verification.authenticator,
         exchange=Exchange(verification.authenticator, issuer, key_format),
-        revocation=TokenRevocation(store, _token_format(told), ring, system),
+        revocation=TokenRevocation(store, _token_format(told), signing_keys, system),
         keys=keys,
         logins=logins,
         accounts=accounts,

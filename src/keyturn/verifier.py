@@ -31,8 +31,8 @@ class Verifier:
     keys are used. Threads and coroutines may share it. A process that forks opens its own in the child.
 
     `database` is the `sqlite:///path` or `postgresql://…` of the server. Raises `CannotStart` if it cannot
-    be opened, or no server ever ran on it. The server's keys and settings are read at the start: open it anew
-    after changing `KEYTURN_PUBLIC_URL`, `KEYTURN_KEY_PREFIX`, or how tokens are signed or how long they live.
+    be opened, or no server ever ran on it. The server's settings are read at the start: open it anew after
+    changing `KEYTURN_PUBLIC_URL`, `KEYTURN_KEY_PREFIX`, or how long tokens live. Signing keys are followed.
     """
 
     def __init__(

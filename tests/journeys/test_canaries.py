@@ -466,7 +466,7 @@ def test_the_private_signing_key_is_never_in_clear(evidence: Evidence) -> None:
     directory = evidence.directory
     services = open_services(read_settings({"KEYTURN_DATABASE": f"sqlite:///{directory / 'keyturn.db'}"}))
     try:
-        records = services.store.installation.list_signing_keys()
+        records = services.signing_keys.list_all()
     finally:
         services.close()
     vault = Vault(base64url_decode((directory / ROOT_KEY_FILE_NAME).read_text().strip().encode()), System())

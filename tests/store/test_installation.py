@@ -1,18 +1,15 @@
-"""The installation's row and its signing keys."""
+"""The installation's row."""
 
 from __future__ import annotations
 
 import threading
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, text
 
-from keyturn.core.records import SigningKeyRecord
 from keyturn.store import Store
-from tests.store.crowds import all_at_once
-from tests.store.rows import NOW, an_entry
+from tests.store.rows import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,50 +76,3 @@ def is_waiting_for_a_lock(engine: Engine) -> bool:
                 )
             ).scalar()
         )
-
-
-def a_signing_key(kid: str, algorithm: str = "ES256", **changed: object) -> SigningKeyRecord:
-    values = {"kid": kid, "algorithm": algorithm, "sealed_jwk": kid.encode(), "created_at": NOW}
-    return SigningKeyRecord(**(values | changed))  # type: ignore[arg-type]
-
-
-def test_there_is_one_signing_key_per_algorithm(store: Store) -> None:
-    """A second key for an algorithm is not stored, and says so; one for another algorithm is."""
-    assert store.installation.add_signing_key(a_signing_key("a"), an_entry())
-    assert not store.installation.add_signing_key(a_signing_key("b"), an_entry())
-    assert store.installation.add_signing_key(
-        a_signing_key("c", "EdDSA", created_at=NOW + timedelta(1)), an_entry()
-    )
-
-    assert [key.kid for key in store.installation.list_signing_keys()] == ["c", "a"]
-    assert store.installation.revision() == 2
-
-
-def test_a_retired_signing_key_is_not_listed(store: Store, engine: Engine) -> None:
-    """A retired key verifies nothing more, and leaves its place to a new one."""
-    store.installation.add_signing_key(a_signing_key("a"), an_entry())
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE signing_key SET retired_at = 1"))
-
-    assert store.installation.list_signing_keys() == []
-    assert store.installation.add_signing_key(a_signing_key("b"), an_entry())
-
-
-def test_nodes_that_start_together_share_a_signing_key(store: Store) -> None:
-    """Of nodes that make a signing key at once, one does, and the others use it."""
-    nodes = 8
-
-    outcomes = all_at_once(
-        nodes, lambda number: store.installation.add_signing_key(a_signing_key(f"kid{number}"), an_entry())
-    )
-
-    assert sorted(map(str, outcomes)) == ["False"] * (nodes - 1) + ["True"]
-    assert len(store.installation.list_signing_keys()) == 1
-
-
-def test_sealed_bytes_are_kept_as_they_are(store: Store) -> None:
-    """Whatever bytes were sealed are read back."""
-    for algorithm, sealed in (("ES256", b""), ("EdDSA", b"\x00\xff" * 300)):
-        store.installation.add_signing_key(a_signing_key(algorithm, algorithm, sealed_jwk=sealed), an_entry())
-
-        assert sealed in [key.sealed_jwk for key in store.installation.list_signing_keys()]

@@ -8,6 +8,7 @@ from keyturn import __version__
 from keyturn.cli.keys import key
 from keyturn.cli.maintenance import check, migrate_command, root_key
 from keyturn.cli.serve import serve
+from keyturn.cli.signing_keys import signing_key
 from keyturn.cli.tokens import token
 from keyturn.cli.users import user
 from keyturn.errors import KeyturnError
@@ -34,6 +35,7 @@ cli.add_command(serve)
 admin.add_command(user)
 admin.add_command(key)
 admin.add_command(token)
+admin.add_command(signing_key)
 admin.add_command(migrate_command)
 admin.add_command(check)
 admin.add_command(root_key)

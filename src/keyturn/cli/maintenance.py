@@ -33,7 +33,8 @@ def check(database: str | None) -> None:
     with opened_services(database) as services:
         problems = services.store.integrity_problems()
         click.echo(
-            f"{len(services.ring.by_header)} signing key, revision {services.store.installation.revision()}."
+            f"{len(services.signing_keys.list_all())} signing key, "
+            f"revision {services.store.installation.revision()}."
         )
     for problem in problems:
         click.echo(f"The database reports: {problem}", err=True)

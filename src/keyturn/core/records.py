@@ -199,8 +199,13 @@ class SigningKeyRecord:
 
     kid: str
     algorithm: str
-    sealed_jwk: bytes = field(repr=False)
+    sealed_jwk: bytes | None = field(repr=False)
+    """None once the key signs no more: its private half is deleted."""
     created_at: datetime
+    signs_from: datetime
+    """It is published from the beginning, and signs from then on until another does."""
+    verifies_until: datetime | None = None
+    """When its last token has ended; None while no other key is to follow it."""
     public_jwk: Mapping[str, Any] | None = None
     """None only in a row that an older program wrote."""
 
@@ -233,6 +238,7 @@ class AuditAction(StrEnum):
     SESSION_ENDED = "SessionEnded"
     CONNECTION_CREATED = "ConnectionCreated"
     SIGNING_KEY_CREATED = "SigningKeyCreated"
+    SIGNING_KEYS_RETIRED = "SigningKeysRetired"
     TOKEN_REVOKED = "TokenRevoked"
     USER_SIGNED_OUT = "UserSignedOut"
     USER_DELETED = "UserDeleted"

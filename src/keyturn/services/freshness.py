@@ -11,7 +11,7 @@ Three things keep it so, each alone enough to end a wrong yes:
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence, Set
 
 import structlog
 
@@ -45,6 +45,7 @@ _ENDS_NOTHING = frozenset(
         AuditAction.API_KEY_CREATED,
         AuditAction.USER_CREATED,
         AuditAction.USER_INVITED,
+        AuditAction.SIGNING_KEY_CREATED,
         AuditAction.SERVICE_ACCOUNT_CREATED,
     }
 )
@@ -61,7 +62,7 @@ class Freshness:
         self._index = index
         self._max_staleness = max_staleness_seconds
         self._system = system
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[tuple[Callable[[], None], str | None]] = []
         self._lock = threading.Lock()
         self._read_to: Mark | None = None
         self._failed_at: float | None = None
@@ -73,9 +74,12 @@ class Freshness:
         self.trusted_until = 0.0
         """The monotonic time after which nothing remembered is trusted."""
 
-    def on_change(self, forget: Callable[[], None]) -> None:
-        """Have `forget` called on any change, before what was remembered from before it would be trusted."""
-        self._listeners.append(forget)
+    def on_change(self, forget: Callable[[], None], *, of: str | None = None) -> None:
+        """Have `forget` called on any change, before what was remembered from before it would be trusted.
+
+        With `of`, a type of target as the audit log names it, only on changes of those.
+        """
+        self._listeners.append((forget, of))
 
     def ensure(self) -> None:
         """Return when what is remembered may be trusted now; raise `StoreUnavailable` if it may not."""
@@ -162,13 +166,15 @@ class Freshness:
 
     def _forget_everything(self) -> None:
         self._index.forget_everything()
-        self._tell()
+        self._tell(None)
 
-    def _tell(self) -> None:
-        for forget in self._listeners:
-            forget()
+    def _tell(self, changed: Set[str] | None) -> None:
+        """Call the listeners of what changed: these types of target, or perhaps anything for None."""
+        for forget, of in self._listeners:
+            if of is None or changed is None or of in changed:
+                forget()
 
-    def _forget(self, changes: Iterable[AuditedChange]) -> None:
+    def _forget(self, changes: Sequence[AuditedChange]) -> None:
         touched: list[tuple[Subject, int | str]] = []
         has_foreign = False
         for change in changes:
@@ -184,4 +190,4 @@ class Freshness:
                     self._forget_everything()
                     return
         self._index.forget(touched, negatives=has_foreign)
-        self._tell()
+        self._tell({change.target_type for change in changes})

@@ -1,11 +1,12 @@
 """What a credential is, asked of the store once and remembered."""
 
 from keyturn.core import verification
-from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, VerifyingRing
+from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyForVerification, SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.failures import FailureBudget
+from keyturn.services.signing_keys import VerifyingKeys
 from keyturn.services.usage import Usage
 from keyturn.services.verification_index import (
     ENDED,
@@ -30,7 +31,7 @@ class Lookup:
         store: Store,
         *,
         token_format: AccessTokenFormat,
-        ring: VerifyingRing,
+        keys: VerifyingKeys,
         session_limits: SessionLimits,
         index: VerificationIndex,
         failures: FailureBudget,
@@ -39,7 +40,7 @@ class Lookup:
     ) -> None:
         self._store = store
         self._token_format = token_format
-        self._ring = ring
+        self._keys = keys
         self._session_limits = session_limits
         self._index = index
         self._failures = failures
@@ -66,7 +67,7 @@ class Lookup:
         A token of a remembered key costs one question: whether it was revoked by itself.
         """
         now = self._system.now()
-        claims = self._token_format.verify(token, self._ring, now=now)
+        claims = self._token_format.verify(token, self._keys.ring, now=now)
         if claims.kt_key is not None:
             ground = self._index.find_ground(Subject.KEY, claims.kt_key)
             record = None if ground is None else ground.key

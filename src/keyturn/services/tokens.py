@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, KeyRing, VerifyingRing
+from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.records import Actor, AuditAction, AuditEntry, KeyForVerification
 from keyturn.core.verification import first_iat
 from keyturn.errors import CredentialRefused, Reason
+from keyturn.services.signing_keys import SigningKeys, VerifyingKeys
 from keyturn.store import Store
 from keyturn.store.tokens import KEPT_AFTER_END
 from keyturn.system import System
@@ -27,9 +28,9 @@ class IssuedToken:
 class TokenIssuer:
     """Signs tokens that stand on a key or on a session."""
 
-    def __init__(self, token_format: AccessTokenFormat, ring: KeyRing, system: System) -> None:
+    def __init__(self, token_format: AccessTokenFormat, keys: SigningKeys, system: System) -> None:
         self._format = token_format
-        self._ring = ring
+        self._keys = keys
         self._system = system
 
     def for_key(self, key: KeyForVerification, *, at: float) -> IssuedToken:
@@ -86,24 +87,24 @@ class TokenIssuer:
             kt_key=kt_key,
             kt_session=kt_session,
         )
-        return IssuedToken(self._format.sign(claims, self._ring), claims.expires_at, kt_key)
+        return IssuedToken(self._format.sign(claims, self._keys.ring), claims.expires_at, kt_key)
 
 
 class TokenRevocation:
     """Ends single tokens before their time (RFC 7009)."""
 
     def __init__(
-        self, store: Store, token_format: AccessTokenFormat, ring: VerifyingRing, system: System
+        self, store: Store, token_format: AccessTokenFormat, keys: VerifyingKeys, system: System
     ) -> None:
         self._store = store
         self._format = token_format
-        self._ring = ring
+        self._keys = keys
         self._system = system
 
     def revoke(self, token: str, actor: Actor) -> bool:
         """End a token; return False if it had ended. Raise `CredentialRefused` if it is none of ours."""
         now = self._system.now()
-        claims = self._format.read(token.encode("utf-8", "surrogatepass"), self._ring)
+        claims = self._format.read(token.encode("utf-8", "surrogatepass"), self._keys.ring)
         if (
             claims.expires_at <= now - KEPT_AFTER_END
         ):  # What ended lately may be good by another node's clock.

@@ -1,17 +1,16 @@
-"""The installation itself: its revision, its set-up, its signing keys, the proof of its root key."""
+"""The installation itself: its revision, its set-up, the proof of its root key."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from keyturn.core.records import Announcement, AuditEntry, SigningKeyRecord
+from keyturn.core.records import Announcement
 from keyturn.store.database import Database
-from keyturn.store.schema import installation, signing_key
+from keyturn.store.schema import installation
 
 
 class Installation:
@@ -58,13 +57,6 @@ class Installation:
         with self._database.reading() as connection:
             return connection.execute(select(installation.c.announced)).scalar_one_or_none()
 
-    def set_public_jwk(self, kid: str, public_jwk: Mapping[str, Any]) -> None:
-        """Write the public half of a signing key that an older program stored without."""
-        with self._database.writing() as connection:
-            connection.execute(
-                update(signing_key).where(signing_key.c.kid == kid).values(public_jwk=dict(public_jwk))
-            )
-
     def is_setup_open(self) -> bool:
         """Return whether no user was ever made."""
         with self._database.reading() as connection:
@@ -78,42 +70,3 @@ class Installation:
                 .where(installation.c.setup_completed_at.is_(None))
                 .values(setup_code_digest=digest)
             )
-
-    def list_signing_keys(self) -> list[SigningKeyRecord]:
-        """Return the signing keys that still verify, the newest first."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(signing_key)
-                .where(signing_key.c.retired_at.is_(None))
-                .order_by(signing_key.c.created_at.desc(), signing_key.c.kid)
-            ).all()
-        return [
-            SigningKeyRecord(row.kid, row.algorithm, row.sealed_jwk, row.created_at, row.public_jwk)
-            for row in rows
-        ]
-
-    def add_signing_key(self, new: SigningKeyRecord, audit: AuditEntry) -> bool:
-        """Store a signing key unless there is one for its algorithm; return whether it was stored.
-
-        The row lock makes two nodes at their first start queue, so that one key signs for both.
-        """
-        with self._database.change() as change:
-            change.connection.execute(update(installation).values(revision=installation.c.revision))
-            present = change.connection.execute(
-                select(signing_key.c.kid).where(
-                    signing_key.c.algorithm == new.algorithm, signing_key.c.retired_at.is_(None)
-                )
-            ).first()
-            if present is not None:
-                return False
-            change.connection.execute(
-                insert(signing_key).values(
-                    kid=new.kid,
-                    algorithm=new.algorithm,
-                    sealed_jwk=new.sealed_jwk,
-                    public_jwk=new.public_jwk,
-                    created_at=new.created_at,
-                )
-            )
-            change.record(audit)
-        return True

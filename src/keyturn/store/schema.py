@@ -330,10 +330,11 @@ signing_key = Table(
     metadata,
     Column("kid", String(64), primary_key=True),
     Column("algorithm", String(16), nullable=False),
-    Column("sealed_jwk", LargeBinary, nullable=False),
+    Column("sealed_jwk", LargeBinary),
     Column("public_jwk", Json),
     Column("created_at", UtcTime, nullable=False),
-    Column("retired_at", UtcTime),
+    Column("signs_from", UtcTime, nullable=False),
+    Column("verifies_until", UtcTime),
 )
 
 audit = Table(

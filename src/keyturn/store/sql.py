@@ -6,12 +6,14 @@ from keyturn.store.api_keys import ApiKeys
 from keyturn.store.audit_log import AuditLog
 from keyturn.store.connections import Connections
 from keyturn.store.database import Database
+from keyturn.store.engine import describe
 from keyturn.store.groups import Groups
 from keyturn.store.installation import Installation
 from keyturn.store.logins import Logins
 from keyturn.store.projects import Projects
 from keyturn.store.service_accounts import ServiceAccounts
 from keyturn.store.sessions import Sessions
+from keyturn.store.signing_keys import SigningKeys
 from keyturn.store.system_keys import SystemKeys
 from keyturn.store.tokens import Tokens
 from keyturn.store.users import Users
@@ -34,6 +36,7 @@ class Store:
         self.logins = Logins(database)
         self.projects = Projects(database)
         self.service_accounts = ServiceAccounts(database)
+        self.signing_keys = SigningKeys(database)
         self.system_keys = SystemKeys(database)
         self.tokens = Tokens(database)
         self.users = Users(database)
@@ -42,6 +45,11 @@ class Store:
     def blocks_briefly(self) -> bool:
         """Whether a read takes microseconds, as on SQLite, and not a network round trip."""
         return self._database.engine.dialect.name == "sqlite"
+
+    @property
+    def name(self) -> str:
+        """Which database this is, without a user or a password."""
+        return describe(self._database.engine.url)
 
     def integrity_problems(self) -> list[str]:
         """Return what the database itself finds wrong with its files; empty when nothing is."""

@@ -1,6 +1,6 @@
 """Users: their accounts, profiles, permissions and attributes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -274,13 +274,15 @@ class Users:
         return bool(removed)
 
 
-def _check_administered(connection: Connection, *, lost: Iterable[str]) -> None:
+def _check_administered(connection: Connection, *, lost: Collection[str]) -> None:
     """Raise `Conflict` unless a living person holds each permission of `ADMINISTRATION` that was `lost`.
 
     To be called after the audit row: from there on no other change runs beside this one, so of two that
     each take away the last but one, the later sees the earlier.
     """
-    for permission in set(ADMINISTRATION).intersection(lost):
+    for permission in ADMINISTRATION:
+        if permission not in lost:
+            continue
         held = type_coerce(user.c.permissions, Text).contains(f'"{permission.value}"', autoescape=True)
         is_left = connection.execute(
             select(user.c.id)

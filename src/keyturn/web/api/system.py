@@ -6,10 +6,9 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
-from keyturn.web.requests import AnyRequest, InjectedCall, in_thread
+from keyturn.services.signing_keys import JWKS_MAX_AGE
+from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
 from keyturn.web.responses import documented
-
-JWKS_MAX_AGE_SECONDS = 300
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -53,15 +52,15 @@ def ready(call: InjectedCall) -> Response[Health]:
 
 @get(
     "/.well-known/jwks.json",
-    sync_to_thread=False,
     tags=["Authentication"],
     summary="The keys that sign bearer tokens",
 )
+@brief_read
 def jwks(call: InjectedCall) -> Response[Jwks]:
     """Answer the public keys, for services that check tokens themselves."""
     return Response(
-        Jwks(call.services.ring.jwks()["keys"]),
-        headers={"Cache-Control": f"public, max-age={JWKS_MAX_AGE_SECONDS}"},
+        Jwks(call.services.signing_keys.jwks()["keys"]),
+        headers={"Cache-Control": f"public, max-age={int(JWKS_MAX_AGE.total_seconds())}"},
     )
 
 

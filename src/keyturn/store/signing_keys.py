@@ -1,0 +1,109 @@
+"""The keys that sign tokens."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, insert, or_, select, update
+
+from keyturn.core.records import AuditEntry, SigningKeyRecord
+from keyturn.store.database import Change, Database
+from keyturn.store.schema import installation, signing_key
+
+
+class SigningKeys:
+    """Questions about signing keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list_verifying(self, now: datetime) -> list[SigningKeyRecord]:
+        """Return the keys whose tokens may still live, the one that signs last first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(signing_key)
+                .where(or_(signing_key.c.verifies_until.is_(None), signing_key.c.verifies_until > now))
+                .order_by(signing_key.c.signs_from.desc(), signing_key.c.kid)
+            ).all()
+        return [_record(row) for row in rows]
+
+    def add_first(self, new: SigningKeyRecord, audit: AuditEntry) -> bool:
+        """Store a signing key unless there is one for its algorithm; return whether it was stored."""
+        with self._database.change() as change:
+            _queue(change)
+            present = change.connection.execute(
+                select(signing_key.c.kid).where(
+                    signing_key.c.algorithm == new.algorithm, signing_key.c.verifies_until.is_(None)
+                )
+            ).first()
+            if present is not None:
+                return False
+            change.connection.execute(insert(signing_key).values(_values(new)))
+            change.record(audit)
+        return True
+
+    def add_next(self, new: SigningKeyRecord, audit: AuditEntry, *, others_verify_until: datetime) -> None:
+        """Store the key that follows all others of its algorithm, which end then at the latest."""
+        with self._database.change() as change:
+            _queue(change)
+            others = and_(signing_key.c.algorithm == new.algorithm, signing_key.c.kid != new.kid)
+            change.connection.execute(
+                update(signing_key)
+                .where(
+                    others,
+                    or_(
+                        signing_key.c.verifies_until.is_(None),
+                        signing_key.c.verifies_until > others_verify_until,
+                    ),
+                )
+                .values(verifies_until=others_verify_until)
+            )
+            change.connection.execute(insert(signing_key).values(_values(new)))
+            change.record(audit)
+
+    def forget_private_halves(self, ended_before: datetime, audit: AuditEntry) -> int:
+        """Delete the private halves of keys that have ended by then; return how many."""
+        with self._database.change() as change:
+            forgotten = change.connection.execute(
+                update(signing_key)
+                .where(signing_key.c.verifies_until <= ended_before, signing_key.c.sealed_jwk.is_not(None))
+                .values(sealed_jwk=None)
+            ).rowcount
+            if forgotten:
+                change.record(audit)
+        return forgotten
+
+    def set_public_jwk(self, kid: str, public_jwk: Mapping[str, Any]) -> None:
+        """Write the public half of a signing key that an older program stored without."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(signing_key).where(signing_key.c.kid == kid).values(public_jwk=dict(public_jwk))
+            )
+
+
+def _queue(change: Change) -> None:
+    """Make two nodes at their first start, or two rotations, queue: so that one key follows another."""
+    change.connection.execute(update(installation).values(revision=installation.c.revision))
+
+
+def _values(new: SigningKeyRecord) -> dict[str, Any]:
+    return {
+        "kid": new.kid,
+        "algorithm": new.algorithm,
+        "sealed_jwk": new.sealed_jwk,
+        "public_jwk": new.public_jwk,
+        "created_at": new.created_at,
+        "signs_from": new.signs_from,
+    }
+
+
+def _record(row: Row[Any]) -> SigningKeyRecord:
+    return SigningKeyRecord(
+        kid=row.kid,
+        algorithm=row.algorithm,
+        sealed_jwk=row.sealed_jwk,
+        created_at=row.created_at,
+        signs_from=row.signs_from,
+        verifies_until=row.verifies_until,
+        public_jwk=row.public_jwk,
+    )

@@ -1,0 +1,100 @@
+"""Signing keys in the store: one for an algorithm, and then one after another."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from keyturn.core.records import SigningKeyRecord
+from tests.store.crowds import all_at_once
+from tests.store.rows import NOW, an_entry
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from keyturn.store import Store
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def a_signing_key(kid: str, algorithm: str = "ES256", **changed: object) -> SigningKeyRecord:
+    values = {
+        "kid": kid,
+        "algorithm": algorithm,
+        "sealed_jwk": kid.encode(),
+        "created_at": NOW,
+        "signs_from": NOW,
+    }
+    return SigningKeyRecord(**(values | changed))  # type: ignore[arg-type]
+
+
+def test_there_is_one_signing_key_per_algorithm(store: Store) -> None:
+    """A second key for an algorithm is not stored, and says so; one for another algorithm is."""
+    assert store.signing_keys.add_first(a_signing_key("a"), an_entry())
+    assert not store.signing_keys.add_first(a_signing_key("b"), an_entry())
+    assert store.signing_keys.add_first(
+        a_signing_key("c", "EdDSA", signs_from=NOW + timedelta(1)), an_entry()
+    )
+
+    assert [key.kid for key in store.signing_keys.list_verifying(NOW)] == ["c", "a"]
+    assert store.installation.revision() == 2
+
+
+def test_a_key_that_ended_is_not_listed(store: Store) -> None:
+    """A key verifies until exactly its last moment, which a rotation sets for all others of its algorithm."""
+    store.signing_keys.add_first(a_signing_key("a"), an_entry())
+    store.signing_keys.add_first(a_signing_key("x", "EdDSA"), an_entry())
+    end = NOW + timedelta(hours=1)
+    next_key = a_signing_key("b", signs_from=NOW + timedelta(minutes=1))
+
+    store.signing_keys.add_next(next_key, an_entry(), others_verify_until=end)
+
+    assert kids(store, NOW) == ["b", "a", "x"]
+    assert kids(store, end - MILLISECOND) == ["b", "a", "x"]
+    assert kids(store, end) == ["b", "x"]
+
+
+def test_a_later_rotation_does_not_lengthen_a_life(store: Store) -> None:
+    """A key that is to end keeps its end, however often others follow."""
+    store.signing_keys.add_first(a_signing_key("a"), an_entry())
+    for hours, kid in enumerate("bcd", 1):
+        end = NOW + timedelta(hours=hours)
+        store.signing_keys.add_next(a_signing_key(kid), an_entry(), others_verify_until=end)
+
+    assert kids(store, NOW + timedelta(hours=1)) == ["b", "c", "d"]
+
+
+def test_private_halves_are_forgotten_at_the_end(store: Store) -> None:
+    """Of a key that has ended nothing is kept that could sign; what has not ended keeps its private half."""
+    store.signing_keys.add_first(a_signing_key("a"), an_entry())
+    store.signing_keys.add_next(a_signing_key("b"), an_entry(), others_verify_until=NOW)
+
+    assert store.signing_keys.forget_private_halves(NOW - MILLISECOND, an_entry()) == 0
+    assert store.signing_keys.forget_private_halves(NOW, an_entry()) == 1
+    assert store.signing_keys.forget_private_halves(NOW, an_entry()) == 0
+    sealed = {key.kid: key.sealed_jwk for key in store.signing_keys.list_verifying(NOW - timedelta(days=1))}
+    assert sealed == {"a": None, "b": b"b"}
+
+
+def kids(store: Store, now: datetime) -> list[str]:
+    return [key.kid for key in store.signing_keys.list_verifying(now)]
+
+
+def test_nodes_that_start_together_share_a_signing_key(store: Store) -> None:
+    """Of nodes that make a signing key at once, one does, and the others use it."""
+    nodes = 8
+
+    outcomes = all_at_once(
+        nodes, lambda number: store.signing_keys.add_first(a_signing_key(f"kid{number}"), an_entry())
+    )
+
+    assert sorted(map(str, outcomes)) == ["False"] * (nodes - 1) + ["True"]
+    assert len(store.signing_keys.list_verifying(NOW)) == 1
+
+
+def test_sealed_bytes_are_kept_as_they_are(store: Store) -> None:
+    """Whatever bytes were sealed are read back."""
+    for algorithm, sealed in (("ES256", b""), ("EdDSA", b"\x00\xff" * 300)):
+        store.signing_keys.add_first(a_signing_key(algorithm, algorithm, sealed_jwk=sealed), an_entry())
+
+        assert sealed in [key.sealed_jwk for key in store.signing_keys.list_verifying(NOW)]

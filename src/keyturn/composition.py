@@ -24,6 +24,7 @@ from keyturn.services.key_administration import KeyAdministration
 from keyturn.services.keys import Keys
 from keyturn.services.logins import Logins
 from keyturn.services.lookup import Lookup
+from keyturn.services.oauth import OAuth
 from keyturn.services.passwords import ARGON2ID, Passwords
 from keyturn.services.projects import Projects
 from keyturn.services.redaction import SecretsOut
@@ -80,6 +81,7 @@ class Services:
     authenticator: Authenticator
     exchange: Exchange
     revocation: TokenRevocation
+    oauth: OAuth
     keys: Keys
     logins: Logins
     accounts: Accounts
@@ -262,6 +264,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     users = UserAdministration(
         store, accounts=accounts, invitations=invitations, keys=keys, sessions=sessions, system=system
     )
+    revocation = TokenRevocation(store, _token_format(told), signing_keys, system)
     return Services(
         settings=settings,
         system=system,
@@ -271,7 +274,15 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         usage=verification.usage,
         authenticator=verification.authenticator,
         exchange=Exchange(verification.authenticator, issuer, key_format),
-        revocation=TokenRevocation(store, _token_format(told), signing_keys, system),
+        revocation=revocation,
+        oauth=OAuth(
+            authenticator=verification.authenticator,
+            issuer=issuer,
+            revocation=revocation,
+            keys=keys,
+            signing_keys=signing_keys,
+            token_format=_token_format(told),
+        ),
         keys=keys,
         logins=logins,
         accounts=accounts,

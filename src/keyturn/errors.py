@@ -13,6 +13,7 @@ KeyturnError
 ├── LimitExceeded             the request is larger or slower than any well-meant one
 ├── InvalidState              as things are, this cannot be done
 ├── Conflict                  such a thing exists already, or its state forbids this
+├── OAuthRefused              the token endpoint and its neighbours say no, in the words of OAuth
 ├── TooManyFailures           this source presented too many wrong credentials: wait
 ├── TooBusy                   try again after `retry_after` seconds
 └── StoreUnavailable          the database did not answer; nothing was decided
@@ -128,6 +129,25 @@ class Conflict(KeyturnError):
 
 class InvalidState(KeyturnError):
     """What is asked for cannot be done as things are (reference, section 1.2: "other invalid state")."""
+
+
+class OAuthCode(StrEnum):
+    """The error codes of RFC 6749 (section 5.2) and RFC 8707 (section 2)."""
+
+    INVALID_REQUEST = "invalid_request"
+    INVALID_CLIENT = "invalid_client"
+    INVALID_SCOPE = "invalid_scope"
+    INVALID_TARGET = "invalid_target"
+    UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
+    UNSUPPORTED_TOKEN_TYPE = "unsupported_token_type"
+
+
+class OAuthRefused(KeyturnError):
+    """What was asked of the token endpoint, or of introspection or revocation, is not done."""
+
+    def __init__(self, code: OAuthCode, description: str) -> None:
+        super().__init__(description)
+        self.code = code
 
 
 class TooManyFailures(KeyturnError):

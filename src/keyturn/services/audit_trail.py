@@ -10,6 +10,7 @@ import msgspec
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.times import wire_time
+from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.store.audit_log import AuditRow, AuditSearch
 
@@ -46,6 +47,8 @@ class AuditTrail:
     ) -> list[AuditRow]:
         """Return the newest rows, or those before the row with this id: at most `PAGE`, the newest first."""
         principal.check_may(Permission.AUDIT)
+        if not _can_be_found(wanted):
+            return []
         return self._store.audit_log.search(wanted, before=before, size=PAGE)
 
     def json_lines(self, principal: Principal, wanted: AuditSearch) -> Iterator[bytes]:
@@ -70,10 +73,16 @@ class AuditTrail:
         return self._all(wanted)
 
     def _all(self, wanted: AuditSearch) -> Iterator[Mapping[str, Any]]:
+        if not _can_be_found(wanted):
+            return
         after = 0
         while rows := self._store.audit_log.search(wanted, after=after, size=EXPORTED_AT_ONCE):
             yield from map(_event, rows)
             after = rows[-1].audit_id
+
+
+def _can_be_found(wanted: AuditSearch) -> bool:
+    return is_storable(wanted.action, wanted.actor, wanted.target_type, wanted.target_id)
 
 
 def _event(row: AuditRow) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """Who is calling: header, what is remembered, one question to the store at most, the decision."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 from keyturn.core import verification
@@ -10,6 +11,7 @@ from keyturn.core.credentials import (
     ApiKeyCredential,
     Credential,
     read_authorization,
+    read_credential,
 )
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyForVerification
@@ -107,6 +109,25 @@ class Authenticator:
         try:
             credential = read_authorization(authorization, self._key_format)
             return None if credential is None else self._verified(credential, origin).principal
+        except CredentialRefused as refused:
+            self.note_failure(refused, origin)
+            raise
+
+    def identify(self, presented: bytes, origin: Origin) -> KnownCredential:
+        """Return a key or token that is good now; raise `CredentialRefused` for any other.
+
+        For whoever proved who they are and asks about a credential of somebody else: what turns out wrong
+        counts as nobody's failure.
+        """
+        return self._verified(read_credential(presented, self._key_format), replace(origin, address=None))
+
+    def verify_presented(self, presented: bytes, origin: Origin) -> KnownCredential:
+        """Return what stands behind a key or token that was presented outside of `Authorization`.
+
+        Raise as `authenticate` does.
+        """
+        try:
+            return self._verified(read_credential(presented, self._key_format), origin)
         except CredentialRefused as refused:
             self.note_failure(refused, origin)
             raise

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from keyturn.core.permissions import SEE_CONNECTION
 from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, ConnectionRecord
 from keyturn.errors import NotFound
@@ -27,7 +26,7 @@ class Connections:
 
     def get(self, principal: Principal, connection_key: str) -> ConnectionRecord:
         """Return a connection without its secrets; raise `PermissionMissing` before `NotFound`."""
-        principal.check_may(*SEE_CONNECTION)
+        principal.check_may_see_connections()
         found = None
         if is_storable(connection_key) and self._is_in_project(principal, connection_key):
             found = self._remembered.find(
@@ -39,7 +38,7 @@ class Connections:
 
     def list_keys(self, principal: Principal) -> list[str]:
         """Return the keys of the connections that the caller may see, in alphabetical order."""
-        principal.check_may(*SEE_CONNECTION)
+        principal.check_may_see_connections()
         keys = self._store.connections.list_keys()
         return [key for key in keys if self._is_in_project(principal, key)]
 

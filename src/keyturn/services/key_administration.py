@@ -10,6 +10,7 @@ from keyturn.core.records import OwnedKey, Page, is_id
 from keyturn.errors import NotFound
 from keyturn.services.audit import Origin, actor_of
 from keyturn.services.keys import Keys
+from keyturn.services.text import is_storable
 from keyturn.services.usage import Usage
 from keyturn.store import Store
 from keyturn.store.key_search import KeySearch
@@ -32,6 +33,8 @@ class KeyAdministration:
     ) -> Page[OwnedKey]:
         """Return the keys that are looked for, the newest first, as they are now."""
         principal.check_may(Permission.USER_ADMIN)
+        if not is_storable(wanted.owner):
+            return Page(0, ())
         found = self._store.api_keys.search(wanted, now=self._now(), offset=offset, size=size)
         items = (
             replace(owned, key=replace(owned.key, last_use=self._usage.latest(owned.key)))

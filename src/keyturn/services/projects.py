@@ -89,11 +89,9 @@ class Projects:
     def set_member(
         self, principal: Principal, project_id: int, userid: str, origin: Origin, *, is_owner: bool
     ) -> ProjectRecord:
-        """Put a user into a project, or change whether they own it."""
-        project = self._changeable(principal, project_id)
+        """Put a user into a project, or change whether they own it; somebody always does."""
+        self._changeable(principal, project_id)
         user = self._user(userid)
-        if not is_owner:
-            _check_owned_without(project, user)
         details = {"member": user.user_id, "isOwner": is_owner}
         audit = self._about(principal, origin, AuditAction.PROJECT_UPDATED, project_id, details=details)
         self._store.projects.set_member(project_id, user.user_id, audit.at, audit, is_owner=is_owner)
@@ -105,7 +103,6 @@ class Projects:
         """Take a user out of a project: their keys that are linked to it see nothing from then on."""
         project = self._changeable(principal, project_id)
         user = self._user(userid)
-        _check_owned_without(project, user)
         audit = self._about(
             principal,
             origin,
@@ -199,13 +196,6 @@ class Projects:
 
 def _is_in(project: ProjectRecord, user_id: int) -> bool:
     return any(member.user_id == user_id for member in project.members)
-
-
-def _check_owned_without(project: ProjectRecord, user: UserRecord) -> None:
-    """Raise `InvalidState` if nobody but this user owns the project."""
-    owners = {member.user_id for member in project.members if member.is_owner}
-    if owners == {user.user_id}:
-        raise InvalidState("This is the last owner of the project: name another one first.")
 
 
 def _checked(name: str, description: str | None) -> tuple[str, str | None]:

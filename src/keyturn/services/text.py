@@ -10,9 +10,14 @@ _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters and line separators, which could forge a line, and lone surrogates, no text at all."""
 
 
-def is_storable(text: str) -> bool:
-    """Return whether every database can hold the text: no NUL and no lone surrogate."""
-    return "\x00" not in text and not any(unicodedata.category(character) == "Cs" for character in text)
+def is_storable(*texts: str | None) -> bool:
+    """Return whether every database can hold the texts: no NUL and no lone surrogate. None is no text."""
+    return not any(
+        character == "\x00" or unicodedata.category(character) == "Cs"
+        for text in texts
+        if text is not None
+        for character in text
+    )
 
 
 def checked_text(

@@ -33,16 +33,25 @@ class TokenIssuer:
         self._keys = keys
         self._system = system
 
-    def for_key(self, key: KeyForVerification, *, at: float) -> IssuedToken:
+    def for_key(
+        self,
+        key: KeyForVerification,
+        *,
+        at: float,
+        scopes: frozenset[str] | None = None,
+        not_after: datetime | None = None,
+    ) -> IssuedToken:
         """Issue a token that is no wider than the key, and does not outlive it (T15).
 
         `at` is a time from before the key was looked up: then a rule made meanwhile holds for the token.
+        `scopes`, which the key must cover, and `not_after` narrow it further.
         """
+        ends = [end for end in (key.expires_at, not_after) if end is not None]
         return self._issue(
             user_id=key.owner.user_id,
             client_id=f"key-{key.key_id}",
-            scope=" ".join(sorted(key.scopes or ())),
-            not_after=key.expires_at,
+            scope=" ".join(sorted(scopes or key.scopes or ())),
+            not_after=min(ends, default=None),
             kt_key=key.key_id,
             issued_at=max(int(at), first_iat(key)),
         )

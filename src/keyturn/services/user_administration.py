@@ -106,8 +106,7 @@ class UserAdministration:
         self, principal: Principal, wanted: UserSearch, *, offset: int = 0, size: int = MAX_PAGE
     ) -> Page[UserRecord]:
         """Return the users that are looked for, as far as the caller may see them."""
-        texts = (wanted.iamid, wanted.userid, wanted.email, wanted.name, wanted.text)
-        if not all(is_storable(text) for text in texts if text is not None):
+        if not is_storable(wanted.iamid, wanted.userid, wanted.email, wanted.name, wanted.text):
             return Page(0, ())
         if principal.may(Permission.USER_ADMIN):
             return self._store.users.search(wanted, offset=offset, size=size)

@@ -23,6 +23,8 @@ from keyturn.errors import (
     LimitExceeded,
     MalformedRequest,
     NotFound,
+    OAuthCode,
+    OAuthRefused,
     PermissionMissing,
     Reason,
     ScopeMissing,
@@ -50,6 +52,13 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     validation: list[Validation] | None = None
 
 
+class OAuthErrorBody(msgspec.Struct, frozen=True):
+    """The body of an error of OAuth (RFC 6749, section 5.2)."""
+
+    error: str
+    error_description: str
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
     """An error, ready to be sent."""
@@ -57,10 +66,12 @@ class ErrorResponse:
     status: int
     body: ErrorBody
     headers: tuple[tuple[str, str], ...] = ()
+    oauth: OAuthErrorBody | None = None
+    """What takes the place of the body where OAuth has words of its own."""
 
     def encoded(self) -> bytes:
         """Return the body as JSON."""
-        return msgspec.json.encode(self.body)
+        return msgspec.json.encode(self.body if self.oauth is None else self.oauth)
 
 
 MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT, INVALID, TOO_MANY, UNAVAILABLE = (
@@ -118,6 +129,8 @@ def response_of(error: KeyturnError) -> ErrorResponse:  # noqa: PLR0911 - one ro
         case PermissionMissing(any_of=needed) | ScopeMissing(scopes=needed):
             challenge = f'Bearer realm="{REALM}", error="insufficient_scope", scope="{" ".join(needed)}"'
             return error_response(status, str(error), ("WWW-Authenticate", challenge))
+        case OAuthRefused():
+            return _oauth_refused(error)
         case InvalidInput(field=field, code=code):
             body = _body(status, str(error), [Validation(code, field)])
             return ErrorResponse(status, body)
@@ -141,6 +154,15 @@ def internal_error() -> ErrorResponse:
     """Return what a client is told of a defect: nothing of it. The log has the rest, by request id."""
     return error_response(
         HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong here. The log knows it by the request id."
+    )
+
+
+def _oauth_refused(error: OAuthRefused) -> ErrorResponse:
+    is_client = error.code is OAuthCode.INVALID_CLIENT
+    status = UNAUTHENTICATED if is_client else MALFORMED
+    headers = (("WWW-Authenticate", f'Basic realm="{REALM}"'),) if is_client else ()
+    return ErrorResponse(
+        status, _body(status, str(error)), headers, OAuthErrorBody(error.code.value, str(error))
     )
 
 

@@ -117,7 +117,7 @@ class Elsewhere(threading.Thread):
 def test_no_rotation_refuses_a_living_token(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path, root_key_file: Path
 ) -> None:
-    """F16, T13: with a new key every few seconds every living token is accepted, by all workers and elsewhere."""
+    """F16, T13: with a new key every few seconds every living token is accepted, here and elsewhere."""
     database = f"sqlite:///{tmp_path / 'keyturn.db'}"
     if kind == "postgresql":
         database = new_postgresql_database(request.getfixturevalue("postgresql_server"))

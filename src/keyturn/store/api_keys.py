@@ -35,7 +35,7 @@ from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
 from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, read_words
 from keyturn.store.questions import Question
-from keyturn.store.schema import api_key, api_key_use, as_stored, profile, read_time, user
+from keyturn.store.schema import api_key, api_key_use, as_stored, end_tokens, profile, read_time, user
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,11 @@ class ApiKeys:
                     or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > key.created_at),
                     not_later,
                 )
-                .values(digest=key.digest, masked=key.masked, tokens_not_before=key.created_at)
+                .values(
+                    digest=key.digest,
+                    masked=key.masked,
+                    tokens_not_before=end_tokens(api_key.c.tokens_not_before, key.created_at),
+                )
                 .returning(*_RECORD)
             ).one_or_none()
             if row is not None:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from keyturn.core.people import ProjectMember, ProjectRecord
 from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.errors import InvalidState
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.schema import (
     api_key,
@@ -114,8 +115,16 @@ class Projects:
     def set_member(
         self, project_id: int, user_id: int, at: datetime, audit: AuditEntry, *, is_owner: bool
     ) -> None:
-        """Put a user into a project, or change whether they own it."""
+        """Put a user into a project, or change whether they own it.
+
+        Raise `InvalidState` if nobody would be left who does.
+        """
         with self._database.change() as change:
+            was_owner = change.connection.execute(
+                select(project_member.c.is_owner)
+                .where(project_member.c.project_id == project_id, project_member.c.user_id == user_id)
+                .with_for_update()
+            ).scalar_one_or_none()
             statement = _insert_or_update(change.connection)(project_member).values(
                 project_id=project_id, user_id=user_id, is_owner=is_owner, created_at=at
             )
@@ -125,18 +134,26 @@ class Projects:
                 )
             )
             change.record(audit)
+            if was_owner and not is_owner:
+                _check_owned(change.connection, project_id)
 
     def remove_member(self, project_id: int, user_id: int, audit: AuditEntry) -> bool:
-        """Take a user out of a project; False if they are not in it."""
+        """Take a user out of a project; False if they are not in it.
+
+        Raise `InvalidState` if nobody would be left who owns it.
+        """
         with self._database.change() as change:
-            removed = change.connection.execute(
-                delete(project_member).where(
-                    project_member.c.project_id == project_id, project_member.c.user_id == user_id
-                )
-            ).rowcount
-            if removed:
-                change.record(audit)
-        return bool(removed)
+            was_owner = change.connection.execute(
+                delete(project_member)
+                .where(project_member.c.project_id == project_id, project_member.c.user_id == user_id)
+                .returning(project_member.c.is_owner)
+            ).scalar_one_or_none()
+            if was_owner is None:
+                return False
+            change.record(audit)
+            if was_owner:
+                _check_owned(change.connection, project_id)
+        return True
 
     def add_connection(self, project_id: int, connection_key: str, audit: AuditEntry) -> bool:
         """Add a connection to a project; False if there is no such connection."""
@@ -178,6 +195,15 @@ class Projects:
                 )
             ).first()
         return found is not None
+
+
+def _check_owned(reading: Connection, project_id: int) -> None:
+    """Raise `InvalidState` unless somebody owns the project. To be called after the audit row."""
+    owners = select(project_member.c.user_id).where(
+        project_member.c.project_id == project_id, project_member.c.is_owner
+    )
+    if reading.execute(owners.limit(1)).first() is None:
+        raise InvalidState("This is the last owner of the project: name another one first.")
 
 
 def _read(reading: Connection, *conditions: Any) -> list[ProjectRecord]:

@@ -26,6 +26,8 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    case,
+    literal,
     type_coerce,
 )
 
@@ -56,6 +58,16 @@ def time_at(stored: int) -> datetime:
 def read_time(stored: int | None) -> datetime | None:
     """Read a time as it is stored, or none."""
     return None if stored is None else time_at(stored)
+
+
+def end_tokens(column: Column[Any], at: datetime) -> ColumnElement[Any]:
+    """Return what `tokens_not_before` becomes when all tokens are to end that were issued until `at`.
+
+    A token says in whole seconds when it was issued, and one that is issued after such a rule says the next
+    second. So a second rule within the second of the first one holds for a second more.
+    """
+    rule = type_coerce(column, BigInteger)
+    return case((column >= at.replace(microsecond=0), rule + 1000), else_=literal(at, UtcTime))
 
 
 def as_stored(column: Column[Any]) -> ColumnElement[Any]:

@@ -14,7 +14,15 @@ from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import AuditEntry, Page
 from keyturn.errors import Conflict
 from keyturn.store.database import Database, refusing_twins
-from keyturn.store.schema import as_json_list, installation, profile, service_account, user, user_attribute
+from keyturn.store.schema import (
+    as_json_list,
+    end_tokens,
+    installation,
+    profile,
+    service_account,
+    user,
+    user_attribute,
+)
 from keyturn.store.service_accounts import (
     disable_owned,
     enable_owned,
@@ -225,7 +233,9 @@ class Users:
         """End all sessions of a user and all tokens that were issued until now; keys stay."""
         with self._database.change() as change:
             change.connection.execute(
-                update(user).where(user.c.id == user_id).values(tokens_not_before=at, updated_at=at)
+                update(user)
+                .where(user.c.id == user_id)
+                .values(tokens_not_before=end_tokens(user.c.tokens_not_before, at), updated_at=at)
             )
             change.connection.execute(end_sessions(user_id, at))
             change.record(audit)

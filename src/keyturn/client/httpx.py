@@ -1,0 +1,99 @@
+"""Authentication for httpx, for its clients of both kinds.
+
+httpx.Client(auth=KeyturnAuth(key))                                  sends the key with each request
+httpx.AsyncClient(auth=KeyturnAuth(key, "https://keys.example.com"))  exchanges it, and sends the token
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Generator
+
+import httpx
+
+from keyturn.client.tokens import TokenKeeper
+
+UNAUTHORIZED = 401
+
+
+class KeyturnAuth(httpx.Auth):
+    """Sends a key, or, given the address of its Keyturn, a token that it gets for the key.
+
+    The token is renewed before it ends, and once more when it is refused; however many threads or tasks ask
+    at once, one exchange is made. Raises `ExchangeFailed` from the request when the key is not exchanged, and
+    `ValueError` for an address without https that is not loopback.
+    """
+
+    requires_response_body = False
+
+    def __init__(self, key: str, url: str | None = None) -> None:
+        self._key = key
+        self._tokens = None if url is None else TokenKeeper(url, key)
+        self._lock = threading.Lock()
+        self._async_lock = asyncio.Lock()
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Authenticate a request of `httpx.Client`."""
+        if self._tokens is None:
+            yield _with(request, self._key)
+            return
+        token = yield from self._token(self._tokens, None)
+        response = yield _with(request, token)
+        if response.status_code == UNAUTHORIZED and _can_be_sent_again(request):
+            response.read()
+            yield _with(request, (yield from self._token(self._tokens, token)))
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Authenticate a request of `httpx.AsyncClient`."""
+        if self._tokens is None:
+            yield _with(request, self._key)
+            return
+        token = None
+        for _ in range(2):
+            refused, token = token, self._tokens.find(not_this=token)
+            if token is None:
+                async with self._async_lock:
+                    token = self._tokens.find(not_this=refused)
+                    if token is None:
+                        answer = yield _exchange(self._tokens)
+                        token = self._tokens.keep(answer.status_code, await answer.aread())
+            response = yield _with(request, token)
+            if response.status_code != UNAUTHORIZED or not _can_be_sent_again(request):
+                return
+            await response.aread()
+
+    def _token(
+        self, tokens: TokenKeeper, refused: str | None
+    ) -> Generator[httpx.Request, httpx.Response, str]:
+        """Return a token, asking for it if there is none but the one that was refused."""
+        token = tokens.find(not_this=refused)
+        if token is not None:
+            return token
+        with self._lock:
+            token = tokens.find(not_this=refused)
+            if token is None:
+                answer = yield _exchange(tokens)
+                token = tokens.keep(answer.status_code, answer.read())
+            return token
+
+
+def _exchange(tokens: TokenKeeper) -> httpx.Request:
+    return httpx.Request(
+        "POST",
+        tokens.exchange_url,
+        content=tokens.body(),
+        headers={"Content-Type": "application/json", "Accept": "application/json"},
+    )
+
+
+def _with(request: httpx.Request, credential: str) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {credential}"
+    return request
+
+
+def _can_be_sent_again(request: httpx.Request) -> bool:
+    """Return whether the body is there as a whole: a stream is gone once it was sent."""
+    try:
+        request.content  # noqa: B018 - the attribute raises
+    except httpx.RequestNotRead:
+        return False
+    return True

@@ -1,0 +1,76 @@
+"""Authentication for requests.
+
+requests.get(url, auth=KeyturnAuth(key))
+requests.get(url, auth=KeyturnAuth(key, "https://keys.example.com"))
+"""
+
+import threading
+from typing import Any
+
+import requests
+from requests.auth import AuthBase
+
+from keyturn.client.tokens import TokenKeeper
+
+UNAUTHORIZED = 401
+EXCHANGE_TIMEOUT_SECONDS = 10
+
+
+class KeyturnAuth(AuthBase):
+    """Does for requests what `keyturn.client.KeyturnAuth` does for httpx."""
+
+    def __init__(self, key: str, url: str | None = None) -> None:
+        self._key = key
+        self._tokens = None if url is None else TokenKeeper(url, key)
+        self._lock = threading.Lock()
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Authenticate a request."""
+        if self._tokens is None:
+            request.headers["Authorization"] = f"Bearer {self._key}"
+            return request
+        token = self._token(self._tokens, None)
+        request.headers["Authorization"] = f"Bearer {token}"
+        tokens = self._tokens
+
+        def send_once_more(response: requests.Response, **options: Any) -> requests.Response:
+            return self._once_more(tokens, token, response, options)
+
+        request.register_hook("response", send_once_more)
+        return request
+
+    def _once_more(
+        self, tokens: TokenKeeper, refused: str, response: requests.Response, options: dict[str, Any]
+    ) -> requests.Response:
+        """Send a request whose token was refused again with another one, if its body is there as a whole."""
+        sent = response.request
+        was_sent_so = sent.headers.get("Authorization") == f"Bearer {refused}"
+        has_whole_body = sent.body is None or isinstance(sent.body, (str, bytes))
+        if response.status_code != UNAUTHORIZED or not was_sent_so or not has_whole_body:
+            return response
+        response.content  # noqa: B018 - read, so that the connection can be used again
+        response.close()
+        again = sent.copy()
+        again.headers["Authorization"] = f"Bearer {self._token(tokens, refused)}"
+        answer: requests.Response = response.connection.send(again, **options)
+        answer.history.append(response)
+        answer.request = again
+        return answer
+
+    def _token(self, tokens: TokenKeeper, refused: str | None) -> str:
+        """Return a token, asking for it if there is none but the one that was refused."""
+        token = tokens.find(not_this=refused)
+        if token is not None:
+            return token
+        with self._lock:
+            token = tokens.find(not_this=refused)
+            if token is None:
+                answer = requests.post(
+                    tokens.exchange_url,
+                    data=tokens.body(),
+                    headers={"Content-Type": "application/json"},
+                    timeout=EXCHANGE_TIMEOUT_SECONDS,
+                    allow_redirects=False,
+                )
+                token = tokens.keep(answer.status_code, answer.content)
+            return token

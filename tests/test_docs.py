@@ -15,10 +15,11 @@ import pytest
 
 import keyturn
 from keyturn.cli.main import cli
-from keyturn.core.permissions import Permission
+from keyturn.core.permissions import ALLOWS, Permission
 from keyturn.errors import Reason
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.settings import Settings
+from keyturn.web.access import ROUTE_PERMISSIONS
 from tests.servers import running_app, running_server
 
 if TYPE_CHECKING:
@@ -79,6 +80,33 @@ def test_every_route_is_in_the_reference(server: RunningServer) -> None:
     assert set(table) == operations
 
 
+def test_the_table_of_permissions_is_whole() -> None:
+    """Each permission stands there with what it allows here, in the words of the administration."""
+    text = (REFERENCE / "permissions.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (.*) \|$", text, re.MULTILINE))
+    told = "Stored, and told to services behind `/verify`"
+    assert rows == {permission.value: ALLOWS.get(permission, told) for permission in Permission}
+
+
+def test_the_table_of_routes_says_what_each_asks_for(server: RunningServer) -> None:
+    """Docs, table, and description name the same permissions for each route, and what one may do without."""
+    text = (REFERENCE / "permissions.md").read_text()
+    found = re.findall(r"^\| `([A-Z]+) (/\S*)` \| (.*) \| (.*) \|$", text, re.MULTILINE)
+    rows = {(method, path): (permissions, without) for method, path, permissions, without in found}
+    assert len(rows) == len(found)
+    assert rows == {
+        route: (
+            ", ".join(f"`{permission}`" for permission in asked.any_of),
+            "403" if asked.without is None else asked.without[0].upper() + asked.without[1:],
+        )
+        for route, asked in ROUTE_PERMISSIONS.items()
+    }
+    described = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    for (method, path), asked in ROUTE_PERMISSIONS.items():
+        description = described[path][method.lower()]["description"]
+        assert all(permission in description for permission in asked.any_of), (method, path)
+
+
 def test_every_reason_is_in_the_reference() -> None:
     """Each reason that a log line may give is explained."""
     text = (REFERENCE / "http-api.md").read_text().partition("## What the log calls a refusal")[2]
@@ -99,7 +127,10 @@ def commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Comma
     if not isinstance(group, click.Group):
         yield path, group
         return
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         yield from commands(command, f"{path} {name}")
 
 

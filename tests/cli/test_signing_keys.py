@@ -34,7 +34,7 @@ def reason(directory: Path, token: str) -> Reason | None:
 
 
 def test_a_rotation_is_listed_and_refuses_no_token(run: Command, tmp_path: Path, token: str) -> None:
-    """`rotate` says from when the new key signs, `list` shows both keys, and tokens of the old one live on."""
+    """`rotate` says from when the new key signs, `list` shows both, and old tokens live on."""
     done = run("admin", "signing-key", "rotate", "--lead", "0")
 
     kid = done.out.split()[0]

@@ -1,44 +1,38 @@
-"""The entry: collects the commands, and turns what goes wrong into one sentence."""
+"""The entry: finds the commands, and turns what goes wrong into one sentence."""
 
 import sys
 
 import click
+import httpx
 
 from keyturn import __version__
-from keyturn.cli.keys import key
-from keyturn.cli.maintenance import check, migrate_command, root_key
-from keyturn.cli.serve import serve
-from keyturn.cli.signing_keys import signing_key
-from keyturn.cli.tokens import token
-from keyturn.cli.users import user
+from keyturn.cli.lazy import LazyGroup
 from keyturn.errors import KeyturnError
 
 EXIT_REFUSED = 1
+EXIT_NO_ANSWER = 69
+"""EX_UNAVAILABLE of sysexits.h."""
 EXIT_DEFECT = 70
 """EX_SOFTWARE of sysexits.h."""
 
+_COMMANDS = {
+    "admin": "keyturn.cli.admin:admin",
+    "api": "keyturn.cli.remote:api",
+    "completion": "keyturn.cli.completion:completion",
+    "configure": "keyturn.cli.remote:configure",
+    "key": "keyturn.cli.remote_keys:key",
+    "serve": "keyturn.cli.serve:serve",
+    "token": "keyturn.cli.remote:token",
+    "whoami": "keyturn.cli.remote:whoami",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(cls=LazyGroup, places=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(*, debug: bool) -> None:
     """API keys and bearer tokens, self-hosted."""
     click.get_current_context().obj = debug
-
-
-@cli.group()
-def admin() -> None:
-    """Work on the database of this server directly."""
-
-
-cli.add_command(serve)
-admin.add_command(user)
-admin.add_command(key)
-admin.add_command(token)
-admin.add_command(signing_key)
-admin.add_command(migrate_command)
-admin.add_command(check)
-admin.add_command(root_key)
 
 
 def main() -> None:
@@ -58,6 +52,11 @@ def main() -> None:
             raise
         click.echo(f"keyturn: {error}", err=True)
         sys.exit(EXIT_REFUSED)
+    except httpx.TransportError as error:
+        if debug:
+            raise
+        click.echo(f"keyturn: the server does not answer ({type(error).__name__}).", err=True)
+        sys.exit(EXIT_NO_ANSWER)
     except Exception as error:
         if debug:
             raise

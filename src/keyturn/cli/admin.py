@@ -1,0 +1,18 @@
+"""`keyturn admin …`: the commands for whoever may read the server's database and root key."""
+
+import click
+
+from keyturn.cli.keys import key
+from keyturn.cli.maintenance import check, migrate_command, root_key
+from keyturn.cli.signing_keys import signing_key
+from keyturn.cli.tokens import token
+from keyturn.cli.users import user
+
+
+@click.group()
+def admin() -> None:
+    """Work on the database of this server directly."""
+
+
+for command in (user, key, token, signing_key, migrate_command, check, root_key):
+    admin.add_command(command)

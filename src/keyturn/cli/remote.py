@@ -1,0 +1,125 @@
+"""The commands of those who call a server: `configure`, `whoami`, `token`, `api`."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import httpx
+import msgspec
+
+from keyturn.cli.profiles import DEFAULT_PROFILE, Profile, profiles_file, read_profile, write_profile
+from keyturn.client import ApiClient
+from keyturn.client.tokens import TokenKeeper
+from keyturn.errors import InvalidInput
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_KEY_CHARACTERS = 4096
+TIMEOUT_SECONDS = 10.0
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def profile_option(command: F) -> F:
+    """Add `--profile`."""
+    return click.option(
+        "--profile", default=DEFAULT_PROFILE, show_default=True, help="Which server and key, as configured."
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def client_of(profile: str) -> ApiClient:
+    """Return a client of the server of a profile."""
+    chosen = read_profile(profile)
+    return ApiClient(chosen.url, chosen.key, timeout_seconds=TIMEOUT_SECONDS)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, indented for people and scripts alike."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+@click.command()
+@click.option("--url", prompt="Address of the server", help="Like https://keys.example.com.")
+@click.option("--key-stdin", is_flag=True, help="Read the key from standard input, without asking.")
+@profile_option
+def configure(*, url: str, key_stdin: bool, profile: str) -> None:
+    """Keep the address of a server and a key for it, once the server has accepted the key."""
+    if key_stdin:
+        key = sys.stdin.read(MAX_KEY_CHARACTERS).strip()
+    else:
+        key = click.prompt("Key", hide_input=True).strip()
+    try:
+        TokenKeeper(url, key)
+    except ValueError as error:
+        raise InvalidInput("url", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+    with ApiClient(url, key, timeout_seconds=TIMEOUT_SECONDS) as client:
+        user = client.current_user()
+    write_profile(profile, Profile(url.rstrip("/"), key))
+    click.echo(f"You are {user.userid} on {url}. The key is kept in {profiles_file()}.")
+
+
+@click.command()
+@json_option
+@profile_option
+def whoami(*, profile: str, as_json: bool) -> None:
+    """Say whose key this is."""
+    with client_of(profile) as client:
+        user = client.current_user()
+    if as_json:
+        print_json(user)
+    else:
+        click.echo(f"{user.userid}, with {', '.join(user.permissions) or 'no permissions'}")
+
+
+@click.command()
+@profile_option
+def token(*, profile: str) -> None:
+    """Print a bearer token and nothing else, for `curl -H "Authorization: Bearer $(keyturn token)"`."""
+    chosen = read_profile(profile)
+    keeper = TokenKeeper(chosen.url, chosen.key)
+    answer = httpx.post(
+        keeper.exchange_url,
+        content=keeper.body(),
+        headers={"Content-Type": "application/json"},
+        timeout=TIMEOUT_SECONDS,
+    )
+    click.echo(keeper.keep(answer.status_code, answer.content))
+
+
+@click.command()
+@click.argument("method")
+@click.argument("path")
+@click.option("--data", help="The JSON body; @FILE reads it from a file, - from standard input.")
+@profile_option
+def api(*, method: str, path: str, data: str | None, profile: str) -> None:
+    """Ask anything of the API, like `keyturn api GET /bim/user`, and print the answer."""
+    body = None if data is None else _read_body(data)
+    with client_of(profile) as client:
+        answer = client.request(method.upper(), path, json=body)
+    try:
+        click.echo(msgspec.json.format(answer).decode())
+    except msgspec.DecodeError:
+        click.echo(answer)
+
+
+def _read_body(data: str) -> Any:
+    """Return the body that was given; raise `InvalidInput` if it is no JSON."""
+    if data == "-":
+        text = sys.stdin.buffer.read(MAX_BODY_BYTES)
+    elif data.startswith("@"):
+        try:
+            with open(data[1:], "rb") as file:  # noqa: PTH123 - a path as the person typed it
+                text = file.read(MAX_BODY_BYTES)
+        except OSError as error:
+            raise InvalidInput("data", f"{data[1:]} cannot be read: {error.strerror}.") from None
+    else:
+        text = data.encode("utf-8", "surrogatepass")
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidInput("data", "The body is no JSON.") from None

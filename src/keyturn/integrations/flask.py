@@ -1,0 +1,56 @@
+"""Flask: `@require("orders:read")` on a view, and the caller in `g.principal`."""
+
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from flask import Flask, Response, current_app, g, request
+
+from keyturn.errors import CannotStart
+from keyturn.integrations.protection import Protection, VerifierSource, checked_scopes
+from keyturn.integrations.refusals import REFUSALS, refusal_of
+from keyturn.integrations.wsgi import CALLER, presented_in
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+EXTENSION = "keyturn"
+
+
+def protect(app: Flask, verifier: VerifierSource, *, trusted_proxies: Iterable[str] = ()) -> None:
+    """Make `require` work in this application.
+
+    `verifier` is one, or a function that returns one, to be called for each request. `trusted_proxies` are
+    networks whose `X-Forwarded-For` counts.
+    """
+    app.extensions[EXTENSION] = Protection(verifier, trusted_proxies=trusted_proxies)
+    for kind in REFUSALS:
+        app.register_error_handler(kind, _answer)
+
+
+def require(*scopes: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let only those call a view whose credential is good and covers these scopes.
+
+    For views, sync or async; write it below the route. The `Principal` is `g.principal`.
+    """
+    needed = checked_scopes(scopes)
+
+    def decorate(view: Callable[P, T]) -> Callable[P, T]:
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            protection = current_app.extensions.get(EXTENSION)
+            if not isinstance(protection, Protection):
+                raise CannotStart("Call keyturn's protect(app, verifier) where this application is made.")
+            presented = presented_in(request.environ, request.environ.get(CALLER))
+            g.principal = protection.check(presented, needed)
+            result: T = current_app.ensure_sync(view)(*args, **kwargs)
+            return result
+
+        return guarded
+
+    return decorate
+
+
+def _answer(error: Exception) -> Response:
+    refusal = refusal_of(error)
+    return Response(refusal.encoded(), refusal.status, refusal.headers(), content_type="application/json")

@@ -1,0 +1,107 @@
+"""One question to the verifier, the same from every framework: who calls, from where, for what?"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from keyturn.core.principal import Principal
+from keyturn.core.scopes import check_scopes, is_scope
+from keyturn.core.sources import client_address, read_network
+from keyturn.errors import AmbiguousCredential, CredentialRefused, KeyturnError
+from keyturn.verifier import Verifier
+
+VerifierSource = Verifier | Callable[[], Verifier]
+"""A verifier, or what returns it once it is open."""
+
+_log = logging.getLogger("keyturn.integrations")
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What one request says of its caller."""
+
+    authorization: Sequence[bytes] = field(repr=False)
+    """The value of each `Authorization` line."""
+    peer: str | None
+    """The address that the connection came from; None if it has none, as a Unix socket."""
+    forwarded_for: Sequence[bytes]
+    """The value of each `X-Forwarded-For` line."""
+    caller: object
+    """Whom a middleware of ours has verified for this very request already; anything else for nobody."""
+
+
+class Protection:
+    """A verifier, and the proxies that it believes about a client's address.
+
+    `trusted_proxies` are networks like `10.0.0.0/8`; by default no proxy is believed, and the peer is the
+    client. Raises `ValueError` for what is no network.
+    """
+
+    def __init__(self, verifier: VerifierSource, *, trusted_proxies: Iterable[str] = ()) -> None:
+        if isinstance(trusted_proxies, str):
+            raise TypeError("give the trusted proxies as a list of networks")
+        self._verifier = verifier
+        self._trusted = tuple(read_network(network) for network in trusted_proxies)
+
+    def check(self, presented: Presented, scopes: Iterable[str] = ()) -> Principal:
+        """Return who calls; raise as `Verifier.verify` does, or `AmbiguousCredential`. May block."""
+        if isinstance(presented.caller, Principal):
+            check_scopes(presented.caller, scopes)
+            return presented.caller
+        source = self._source(presented)
+        try:
+            return self._opened().verify(_only(presented.authorization), source=source, scopes=scopes)
+        except KeyturnError as error:
+            _note(error, source)
+            raise
+
+    async def check_async(self, presented: Presented, scopes: Iterable[str] = ()) -> Principal:
+        """Do what `check` does, with any look into the database in a thread."""
+        if isinstance(presented.caller, Principal):
+            check_scopes(presented.caller, scopes)
+            return presented.caller
+        source = self._source(presented)
+        try:
+            return await self._opened().verify_async(
+                _only(presented.authorization), source=source, scopes=scopes
+            )
+        except KeyturnError as error:
+            _note(error, source)
+            raise
+
+    def _opened(self) -> Verifier:
+        return self._verifier if isinstance(self._verifier, Verifier) else self._verifier()
+
+    def _source(self, presented: Presented) -> str | None:
+        if not self._trusted:  # As in the gate: reading an address costs more than verifying a key.
+            return presented.peer
+        return client_address(presented.peer, presented.forwarded_for, self._trusted)
+
+
+def checked_scopes(scopes: Iterable[object]) -> tuple[str, ...]:
+    """Return the scopes that a handler needs; raise `ValueError` if one of them can be none.
+
+    So a decorator without its parentheses, or a list in place of its items, stops the program at its start.
+    """
+    if isinstance(scopes, str):
+        raise TypeError("give the scopes as a list: a text would be read letter by letter")
+    checked: list[str] = []
+    for scope in scopes:
+        if not isinstance(scope, str) or not is_scope(scope):
+            raise ValueError(f'{scope!r} is no scope: write them as require("orders:read", "orders:write").')
+        checked.append(scope)
+    return tuple(checked)
+
+
+def _only(authorization: Sequence[bytes]) -> bytes | None:
+    """Return the one value, None for none. An empty one presents nothing, however a framework shows it."""
+    if len(authorization) > 1:  # RFC 6750, section 2
+        raise AmbiguousCredential("Send one Authorization header, not several.")
+    return (authorization[0] or None) if authorization else None
+
+
+def _note(error: KeyturnError, source: str | None) -> None:
+    """Log why, which the client is not told; never what was presented."""
+    reason = error.reason.value if isinstance(error, CredentialRefused) else type(error).__name__
+    key_id = error.key_id if isinstance(error, CredentialRefused) else None
+    _log.info("refused: %s, key id %s, from %s", reason, key_id, source)

@@ -13,8 +13,10 @@ from typing import Any
 
 from bench.environments import CORES_NEEDED, missing_tools, peers_python
 from bench.errors import NotMeasured, reason_of
+from bench.gateways import measure_gateways
 from bench.in_process import REPEAT_SECONDS, REPEATS, measure_in_process
 from bench.machine import describe_machine, differing_ground
+from bench.people import measure_people
 from bench.processors import pin_this_process
 from bench.report import as_markdown
 from bench.revocation import measure_revocation
@@ -26,10 +28,12 @@ from bench.throughput import Plan, measure_throughput
 RESULTS = ROOT / "bench" / "results"
 SHORT_RESULTS = ROOT / "build" / "bench"
 """Where a run goes whose figures must not take the place of a whole run's."""
-SECTIONS = ("in-process", "sizes", "revocation")
+SECTIONS = ("in-process", "sizes", "revocation", "gateways", "people")
 SIZES = (10_000, 1_000_000, 10_000_000)
 SHORT_SIZES = SIZES[:2]
 REVOKES, SHORT_REVOKES = 1_000, 100
+QUESTIONS, SHORT_QUESTIONS = 200, 20
+"""How often each question of an administrator is asked."""
 WARM_UP_SECONDS = 2
 SIZE_SECONDS = 5
 
@@ -74,6 +78,12 @@ def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     if not only or "revocation" in only:
         revokes = SHORT_REVOKES if options.quick else REVOKES
         results["revocation"] = measure_revocation(places["revocation"], revokes)
+    if not only or "gateways" in only:
+        plan = Plan(options.rounds, options.seconds, 1 if options.quick else WARM_UP_SECONDS)
+        results["gateways"] = measure_gateways(places["gateways"], plan)
+    if not only or "people" in only:
+        questions = SHORT_QUESTIONS if options.quick else QUESTIONS
+        results["people"] = measure_people(places["people"], questions)
     return results
 
 

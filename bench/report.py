@@ -25,6 +25,10 @@ def as_markdown(results: Results) -> str:
         parts += _sizes(results["sizes"])
     if "revocation" in results:
         parts += _revocation(results["revocation"])
+    if "gateways" in results:
+        parts += _gateways(results["gateways"])
+    if "people" in results:
+        parts += _people(results["people"])
     return "\n\n".join(parts) + "\n"
 
 
@@ -160,6 +164,42 @@ def _revocation(arrangements: Sequence[dict[str, Any]]) -> list[str]:
         "Never refused",
     )
     return ["## Revocation", text, _table(header, rows)]
+
+
+def _gateways(gateways: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [
+        (gateway["title"], f"not measured: {_cell(gateway['not_measured'])}", "", "", "")
+        if "not_measured" in gateway
+        else (
+            f"{gateway['title']} {gateway['version']}",
+            f"{gateway['open_per_second']:,.0f}",
+            f"{gateway['checked_per_second']:,.0f}",
+            _ratio(gateway["ratio"]),
+            _ms(gateway["checked_p99_ms"]),
+        )
+        for gateway in gateways
+    ]
+    text = "An open route and one that asks, of one gateway, before one bare server; all of them on one core."
+    header = ("Gateway", "Open, requests/s", "Asking Keyturn", "Ratio", "p99, ms")
+    return ["## Behind a gateway", text, _table(header, rows)]
+
+
+def _people(figures: Sequence[dict[str, Any]]) -> list[str]:
+    rows = [
+        (figure["database"], f"not measured: {_cell(figure['not_measured'])}", "", "", "")
+        if "not_measured" in figure
+        else (
+            figure["database"],
+            figure["title"],
+            f"{figure['bytes'] / 1000:,.0f}",
+            _ms(figure["p50_ms"]),
+            _ms(figure["p99_ms"]),
+        )
+        for figure in figures
+    ]
+    text = "10,000 users and 1,000 groups of 20; one question at a time, on one connection."
+    header = ("Database", "Question", "Answer, kB", "p50, ms", "p99, ms")
+    return ["## What an administrator waits for", text, _table(header, rows)]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -306,17 +306,21 @@ def test_a_time_without_a_zone_decides_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("principal", "method", "key_id"),
+    ("principal", "method", "key_id", "project_id"),
     [
-        (principal_of_key(KEY), AuthMethod.API_KEY, 42),
-        (principal_of_key_token(CLAIMS, KEY), AuthMethod.ACCESS_TOKEN, 42),
-        (principal_of_session_token(SESSION_CLAIMS, SESSION), AuthMethod.ACCESS_TOKEN, None),
-        (principal_of_session(SESSION), AuthMethod.SESSION, None),
+        (principal_of_key(KEY), AuthMethod.API_KEY, 42, None),
+        (principal_of_key(replace(KEY, project_id=3)), AuthMethod.API_KEY, 42, 3),
+        (principal_of_key_token(CLAIMS, KEY), AuthMethod.ACCESS_TOKEN, 42, None),
+        (principal_of_key_token(CLAIMS, replace(KEY, project_id=3)), AuthMethod.ACCESS_TOKEN, 42, 3),
+        (principal_of_session_token(SESSION_CLAIMS, SESSION), AuthMethod.ACCESS_TOKEN, None, None),
+        (principal_of_session(SESSION), AuthMethod.SESSION, None, None),
     ],
-    ids=["key", "key token", "session token", "session"],
+    ids=["key", "key of a project", "key token", "token of a key of a project", "session token", "session"],
 )
-def test_a_principal_is_the_owner_whole(principal: Principal, method: AuthMethod, key_id: int | None) -> None:
-    """Every way in gives the whole owner, how they came in, and the key they came by."""
+def test_a_principal_is_the_owner_whole(
+    principal: Principal, method: AuthMethod, key_id: int | None, project_id: int | None
+) -> None:
+    """Every way in gives the whole owner, how they came in, the key they came by, and its project."""
     assert principal == Principal(
         user_id=7,
         userid="ada@example.org",
@@ -326,6 +330,7 @@ def test_a_principal_is_the_owner_whole(principal: Principal, method: AuthMethod
         scopes=None,
         method=method,
         key_id=key_id,
+        project_id=project_id,
     )
 
 

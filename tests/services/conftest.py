@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.composition import Services, open_services
+from keyturn.core.permissions import Permission
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from tests.services.people import add_person, person
+from tests.services.people import add_person, holder, person
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,12 @@ def reopen(database: str, clock: Clock, root_key_file: Path) -> Iterator[Opener]
     yield open_again
     for services in opened:
         services.close()
+
+
+@pytest.fixture
+def admin(services: Services) -> Principal:
+    """Ada, who holds every permission, signed in with a browser."""
+    return holder(services, "ada", *Permission)
 
 
 @pytest.fixture

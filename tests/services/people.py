@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.errors import CredentialRefused
 from keyturn.services.audit import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from keyturn.composition import Services
-    from keyturn.core.people import UserRecord
+    from keyturn.core.people import ServiceOwner, UserRecord
+    from keyturn.core.permissions import Permission
     from keyturn.core.principal import Principal
+    from keyturn.services.keys import CreatedKey
     from keyturn.services.sessions import BrowserSession
+    from keyturn.store import AuditRow
 
 HERE = Origin(address="127.0.0.1", user_agent="tests", request_id="request", via="GET /")
 NOWHERE = (None, None, None, None)
@@ -24,6 +30,59 @@ NEW_PASSPHRASE = "eleven quiet harbours at dusk"
 
 def add_person(services: Services, userid: str = "bob", password: str | None = PASSPHRASE) -> UserRecord:
     return services.accounts.add(COMMAND_LINE, userid=userid, name=None, password=password)
+
+
+def add_holder(services: Services, userid: str, *permissions: Permission) -> UserRecord:
+    """Add a person with these permissions and no others."""
+    return services.accounts.add(
+        COMMAND_LINE, userid=userid, name=None, password=PASSPHRASE, permissions=frozenset(permissions)
+    )
+
+
+def holder(services: Services, userid: str, *permissions: Permission) -> Principal:
+    """Add a person with these permissions and no others, signed in with a browser."""
+    add_holder(services, userid, *permissions)
+    return person(services, userid)
+
+
+def add_service_account(
+    services: Services,
+    admin: Principal,
+    owner: ServiceOwner,
+    userid: str = "robot",
+    permissions: Iterable[str] = (),
+) -> UserRecord:
+    return services.service_accounts.add(
+        admin, HERE, userid=userid, name=None, owner=owner, permissions=permissions
+    )
+
+
+def new_key(services: Services, principal: Principal, **chosen: Any) -> CreatedKey:
+    return services.keys.create(principal, HERE, **{"name": None, "lifetime": None, **chosen})
+
+
+def key_of_service(services: Services, principal: Principal, userid: str = "robot") -> CreatedKey:
+    return services.service_accounts.create_key(principal, userid, HERE, name=None, lifetime=None)
+
+
+def is_accepted(services: Services, credential: str) -> bool:
+    """Return whether the next call with this key or token passes."""
+    try:
+        caller(services, credential)
+    except CredentialRefused:
+        return False
+    return True
+
+
+def last_rows(services: Services, after: int) -> list[AuditRow]:
+    """What was written in the audit log after so many rows."""
+    return services.store.audit_log.list_after(limit=10_000)[after:]
+
+
+def set_password(services: Services, userid: str, password: str) -> None:
+    """Set somebody's passphrase from the command line."""
+    user = services.accounts.get_by_userid("bim", userid)
+    services.accounts.set_password(COMMAND_LINE, user, password)
 
 
 def log_in(services: Services, userid: str = "bob", password: str = PASSPHRASE) -> str:

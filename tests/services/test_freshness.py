@@ -15,10 +15,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from keyturn.composition import Services
+from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction, AuditEntry, SessionKind
-from keyturn.errors import CredentialRefused, Reason, StoreUnavailable
+from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services import freshness as module
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
@@ -33,10 +34,16 @@ from tests.services.people import (
     HERE,
     NEW_PASSPHRASE,
     NOWHERE,
+    add_holder,
     add_person,
+    add_service_account,
     caller,
     change_behind,
+    key_of_service,
     log_in,
+    new_key,
+    person,
+    set_password,
     signed_in,
 )
 from tests.statements import overtaken, statements
@@ -157,9 +164,10 @@ def shares_host(database: str) -> bool:
 
 @dataclass(frozen=True)
 class World:
-    """One person with one of each thing that is remembered."""
+    """One person with one of each thing that is remembered, and an administrator."""
 
     services: Services
+    admin: Principal
     userid: str
     browser: BrowserSession
     key: CreatedKey
@@ -191,15 +199,58 @@ class World:
         }
 
 
-def new_world(services: Services) -> World:
+def administrator(services: Services) -> Principal:
+    try:
+        services.accounts.get_by_userid("bim", "root")
+    except NotFound:
+        add_holder(services, "root", *Permission)
+    return person(services, "root")
+
+
+def key_of_person(services: Services, _admin: Principal, who: Principal) -> CreatedKey:
+    return services.keys.create(who, HERE, name="key", lifetime=None, idempotency_key="the first try")
+
+
+def key_of_program(services: Services, admin: Principal, who: Principal) -> CreatedKey:
+    """Make a key of a service account that the person owns."""
+    add_service_account(services, admin, ServiceOwner(who.user_id), f"program of {who.userid}")
+    return key_of_service(services, admin, f"program of {who.userid}")
+
+
+def key_of_group_s_program(services: Services, admin: Principal, who: Principal) -> CreatedKey:
+    """Make a key of a service account that a group owns, which the person is in."""
+    group = services.groups.add(admin, HERE, iamid="bim", name=f"group of {who.userid}").group_id
+    services.groups.add_member(admin, group, HERE, iamid="bim", userid=who.userid)
+    add_service_account(services, admin, ServiceOwner(group_id=group), f"program of {who.userid}")
+    return key_of_service(services, admin, f"program of {who.userid}")
+
+
+def key_of_project(services: Services, _admin: Principal, who: Principal) -> CreatedKey:
+    """Make a key that is linked to a project of the person."""
+    project = services.projects.add(who, HERE, name=f"project of {who.userid}", description=None)
+    return new_key(services, who, project_id=project.project_id)
+
+
+def key_of_keyturn(services: Services, admin: Principal, who: Principal, **chosen: bool) -> CreatedKey:
+    """Make a system key, which is named after the person, or the next one of that name."""
+    if "one of all" not in services.connections.list_keys(admin):
+        services.connections.register(COMMAND_LINE, admin.user_id, "one of all", {})
+    wanted = {"scopes": ["plugin:trino"], "connection_key": "one of all", "regenerate": False, **chosen}
+    made = services.system_keys.get_or_create(admin, HERE, name=who.userid, **wanted)  # type: ignore[arg-type]
+    return CreatedKey(services.all_keys.get(admin, made.record.key_id).key, made.secret)
+
+
+def new_world(
+    services: Services, new_key_of: Callable[[Services, Principal, Principal], CreatedKey] = key_of_person
+) -> World:
+    admin = administrator(services)
     userid = f"person-{next(_numbers)}"
     add_person(services, userid)
     browser = signed_in(services, log_in(services, userid))
-    key = services.keys.create(
-        browser.principal, HERE, name="key", lifetime=None, idempotency_key="the first try"
-    )
+    key = new_key_of(services, admin, browser.principal)
     return World(
         services,
+        admin,
         userid,
         browser,
         key,
@@ -222,6 +273,10 @@ class Change:
     negative: str = UNKNOWN
     before: Callable[[World], object] = lambda _world: None
     """What brings about the state that this changes, before anything is remembered."""
+    key_of: Callable[[Services, Principal, Principal], CreatedKey] = key_of_person
+    """Whose key it is."""
+    besides: tuple[AuditAction, ...] = ()
+    """What else is told of in the audit log."""
 
     def expected(self) -> dict[str, str]:
         return {
@@ -231,6 +286,52 @@ class Change:
 
 def set_disabled(world: World, *, disabled: bool) -> None:
     assert world.services.accounts.set_disabled(COMMAND_LINE, world.userid, disabled=disabled)
+
+
+def project_of(world: World) -> int:
+    """Return the id of the person's project, made if they have none."""
+    found = world.services.projects.list_visible(world.principal)
+    if found:
+        return found[0].project_id
+    return world.services.projects.add(
+        world.principal, HERE, name=f"of {world.userid}", description=None
+    ).project_id
+
+
+def group_of(world: World) -> int:
+    """Return the id of the person's group, made with an attribute if they are in none."""
+    groups = world.services.groups
+    found = groups.list_visible(world.principal)
+    if found:
+        return found[0].group_id
+    made = groups.add(world.admin, HERE, iamid="bim", name=f"of {world.userid}").group_id
+    groups.add_member(world.admin, made, HERE, iamid="bim", userid=world.userid)
+    return made
+
+
+def program_of(world: World) -> str:
+    return f"program of {world.userid}"
+
+
+def disable(world: World, userid: str, *, disabled: bool = True) -> None:
+    world.services.users.set_disabled(world.admin, "bim", userid, HERE, disabled=disabled)
+
+
+def delete(world: World, userid: str) -> None:
+    world.services.users.delete(world.admin, "bim", userid, HERE)
+
+
+def hand_over(world: World) -> None:
+    owner = ServiceOwner(world.admin.user_id)
+    world.services.service_accounts.hand_over(world.admin, program_of(world), owner, HERE)
+
+
+def invite(world: World) -> None:
+    link = world.services.users.invite(world.admin, "bim", world.userid, HERE).link
+    _invited[world.userid] = link.partition("#")[2]
+
+
+_invited: dict[str, str] = {}
 
 
 def fail_to_log_in(world: World) -> None:
@@ -301,7 +402,7 @@ PATHS: dict[str, Change] = {
     ),
     "set_password": Change(
         AuditAction.USER_PASSWORD_UPDATED,
-        lambda w: w.services.accounts.set_password(COMMAND_LINE, w.userid, NEW_PASSPHRASE),
+        lambda w: set_password(w.services, w.userid, NEW_PASSPHRASE),
         login_token=REVOKED,
     ),
     "change_password": Change(
@@ -350,7 +451,204 @@ PATHS: dict[str, Change] = {
         ),
         negative=ACCEPTED,
     ),
+    "revoke, as an administrator": Change(
+        AuditAction.API_KEY_DELETED,
+        lambda w: w.services.all_keys.revoke(w.admin, [w.key.record.key_id], HERE),
+        key=REVOKED,
+        exchange=REVOKED,
+        key_token=REVOKED,
+    ),
+    "set_disabled, as an administrator": Change(
+        AuditAction.USER_DISABLED,
+        lambda w: disable(w, w.userid),
+        key=OWNER_DISABLED,
+        exchange=OWNER_DISABLED,
+        key_token=OWNER_DISABLED,
+        login_token=REVOKED,
+    ),
+    "set_password, as an administrator": Change(
+        AuditAction.USER_PASSWORD_UPDATED,
+        lambda w: w.services.users.set_password(
+            w.admin, "bim", w.userid, password=NEW_PASSPHRASE, current=None, origin=HERE
+        ),
+        login_token=REVOKED,
+    ),
+    "accept an invitation": Change(
+        AuditAction.USER_PASSWORD_UPDATED,
+        lambda w: w.services.invitations.accept(_invited[w.userid], NEW_PASSPHRASE, HERE),
+        login_token=REVOKED,
+        before=invite,
+    ),
+    "delete": Change(
+        AuditAction.USER_DELETED,
+        lambda w: delete(w, w.userid),
+        key=UNKNOWN,
+        exchange=UNKNOWN,
+        key_token=UNKNOWN,
+        login_token=UNKNOWN,
+    ),
+    "update_profile, as an administrator": Change(
+        AuditAction.USER_PROFILE_UPDATED,
+        lambda w: w.services.users.update_profile(w.admin, "bim", w.userid, {"name": "Robert"}, HERE),
+        key="Robert",
+        key_token="Robert",
+        login_token="Robert",
+    ),
+    "revoke_key, of a service account": Change(
+        AuditAction.API_KEY_DELETED,
+        lambda w: w.services.service_accounts.revoke_key(
+            w.principal, program_of(w), w.key.record.key_id, HERE
+        ),
+        key=REVOKED,
+        exchange=REVOKED,
+        key_token=REVOKED,
+        key_of=key_of_program,
+    ),
+    "disable a service account": Change(
+        AuditAction.USER_DISABLED,
+        lambda w: disable(w, program_of(w)),
+        key=OWNER_DISABLED,
+        exchange=OWNER_DISABLED,
+        key_token=OWNER_DISABLED,
+        key_of=key_of_program,
+    ),
+    "disable the owner of a service account": Change(
+        AuditAction.USER_DISABLED,
+        lambda w: disable(w, w.userid),
+        key=OWNER_DISABLED,
+        exchange=OWNER_DISABLED,
+        key_token=OWNER_DISABLED,
+        login_token=REVOKED,
+        key_of=key_of_program,
+        besides=(AuditAction.USER_DISABLED,),
+    ),
+    "enable the owner of a service account": Change(
+        AuditAction.USER_ENABLED,
+        lambda w: disable(w, w.userid, disabled=False),
+        login_token=REVOKED,
+        before=lambda w: disable(w, w.userid),
+        key_of=key_of_program,
+        besides=(AuditAction.USER_ENABLED,),
+    ),
+    "delete a service account": Change(
+        AuditAction.USER_DELETED,
+        lambda w: delete(w, program_of(w)),
+        key=UNKNOWN,
+        exchange=UNKNOWN,
+        key_token=UNKNOWN,
+        key_of=key_of_program,
+    ),
+    "delete the owner of a service account": Change(
+        AuditAction.USER_DELETED,
+        lambda w: delete(w, w.userid),
+        key=UNKNOWN,
+        exchange=UNKNOWN,
+        key_token=UNKNOWN,
+        login_token=UNKNOWN,
+        key_of=key_of_program,
+        besides=(AuditAction.USER_DELETED,),
+    ),
+    "delete the group that owns a service account": Change(
+        AuditAction.GROUP_DELETED,
+        lambda w: w.services.groups.delete(w.admin, group_of(w), HERE),
+        key=UNKNOWN,
+        exchange=UNKNOWN,
+        key_token=UNKNOWN,
+        key_of=key_of_group_s_program,
+        besides=(AuditAction.USER_DELETED,),
+    ),
+    "hand over": Change(AuditAction.SERVICE_ACCOUNT_HANDED_OVER, hand_over, key_of=key_of_program),
+    "hand over what had stopped with its owner": Change(
+        AuditAction.SERVICE_ACCOUNT_HANDED_OVER,
+        hand_over,
+        login_token=REVOKED,
+        before=lambda w: disable(w, w.userid),
+        key_of=key_of_program,
+    ),
+    "delete the project of a key": Change(
+        AuditAction.PROJECT_DELETED,
+        lambda w: w.services.projects.delete(w.principal, project_of(w), HERE),
+        key=REVOKED,
+        exchange=REVOKED,
+        key_token=REVOKED,
+        key_of=key_of_project,
+        besides=(AuditAction.API_KEY_DELETED,),
+    ),
+    "delete a system key": Change(
+        AuditAction.API_KEY_DELETED,
+        lambda w: w.services.system_keys.delete(w.admin, w.key.record.key_id, HERE),
+        key=REVOKED,
+        exchange=REVOKED,
+        key_token=REVOKED,
+        key_of=key_of_keyturn,
+    ),
+    "regenerate a system key": Change(
+        AuditAction.API_KEY_DELETED,
+        lambda w: key_of_keyturn(w.services, w.admin, w.principal, regenerate=True),
+        key=REVOKED,
+        exchange=REVOKED,
+        key_token=REVOKED,
+        key_of=key_of_keyturn,
+        besides=(AuditAction.API_KEY_CREATED,),
+    ),
+    # What follows ends no credential. What it ends of permissions and connections, other tests say.
+    "set_permissions": Change(
+        AuditAction.USER_PERMISSIONS_UPDATED,
+        lambda w: w.services.users.set_permissions(w.admin, "bim", w.userid, [Permission.AUDIT], HERE),
+    ),
+    "change_attribute": Change(
+        AuditAction.USER_ATTRIBUTES_UPDATED,
+        lambda w: w.services.users.change_attribute(
+            w.admin, "bim", w.userid, ("team", "a"), HERE, is_given=True
+        ),
+    ),
+    "add a group": Change(
+        AuditAction.GROUP_CREATED,
+        lambda w: w.services.groups.add(w.admin, HERE, iamid="bim", name=f"new, {w.userid}"),
+    ),
+    "update a group": Change(
+        AuditAction.GROUP_UPDATED,
+        lambda w: w.services.groups.update(
+            w.admin, group_of(w), HERE, name=None, email=None, description="changed"
+        ),
+        before=group_of,
+    ),
+    "add_member": Change(
+        AuditAction.GROUP_MEMBER_ADDED,
+        lambda w: w.services.groups.add_member(w.admin, group_of(w), HERE, iamid="bim", userid="root"),
+        before=group_of,
+    ),
+    "remove_member": Change(
+        AuditAction.GROUP_MEMBER_REMOVED,
+        lambda w: w.services.groups.remove_member(
+            w.admin,
+            group_of(w),
+            w.services.groups.list_members(w.admin, group_of(w))[0].membership_id,
+            HERE,
+        ),
+        before=group_of,
+    ),
+    "change_attribute of a group": Change(
+        AuditAction.GROUP_ATTRIBUTES_UPDATED,
+        lambda w: w.services.groups.change_attribute(
+            w.admin, group_of(w), ("team", "a"), HERE, is_given=True
+        ),
+        before=group_of,
+    ),
+    "add a project": Change(AuditAction.PROJECT_CREATED, project_of),
+    "update a project": Change(
+        AuditAction.PROJECT_UPDATED,
+        lambda w: w.services.projects.update(
+            w.principal, project_of(w), HERE, name=None, description="changed"
+        ),
+        key_of=key_of_project,
+    ),
     # What follows ends nothing, and must not: it happens all the time.
+    "invite": Change(AuditAction.USER_INVITED, invite),
+    "add a service account": Change(
+        AuditAction.SERVICE_ACCOUNT_CREATED,
+        lambda w: add_service_account(w.services, w.admin, ServiceOwner(w.principal.user_id), program_of(w)),
+    ),
     "create": Change(
         AuditAction.API_KEY_CREATED,
         lambda w: w.services.keys.create(w.principal, HERE, name=None, lifetime=None),
@@ -363,7 +661,7 @@ PATHS: dict[str, Change] = {
         lambda w: w.services.connections.register(COMMAND_LINE, w.principal.user_id, "one", {}),
     ),
     "new signing key": Change(
-        AuditAction.SIGNING_KEY_CREATED, lambda w: w.services.installation.load_key_ring("EdDSA")
+        AuditAction.SIGNING_KEY_CREATED, lambda w: w.services.signing_keys.rotate(COMMAND_LINE)
     ),
 }
 """Each way to change anything. A path that ends a right and is missing here has no test at all."""
@@ -386,7 +684,7 @@ def test_each_path_ends_what_is_remembered(
     quiet = Change(AuditAction.USER_CREATED, lambda _w: None).expected()
     wrong = {}
     for name, path in PATHS.items():
-        world = new_world(here)
+        world = new_world(here, path.key_of)
         path.before(world)
         for services in places.values():
             look(services)
@@ -396,7 +694,8 @@ def test_each_path_ends_what_is_remembered(
 
         path.act(world)
 
-        assert [row.action for row in here.store.audit_log.list_after(last)] == [path.action], name
+        written = [row.action for row in here.store.audit_log.list_after(last)]
+        assert written == [path.action, *path.besides], name
         for place, services in places.items():
             if place == "another host":
                 look(services)
@@ -443,6 +742,9 @@ def test_a_change_to_one_forgets_no_other(services: Services, key: CreatedKey, b
 OVERTAKEN = [
     ("key", "api_key", "revoke_own", ACCEPTED, REVOKED),
     ("key", "api_key", "disable", ACCEPTED, OWNER_DISABLED),
+    ("key", "api_key", "delete", ACCEPTED, UNKNOWN),
+    ("key_token", "api_key", "delete the owner of a service account", ACCEPTED, UNKNOWN),
+    ("login_token", "session", "delete", ACCEPTED, UNKNOWN),
     ("key_token", "api_key", "revoke_any", ACCEPTED, REVOKED),
     ("login_token", "session", "end_own", ACCEPTED, REVOKED),
     ("login_token", "session", "set_password", ACCEPTED, REVOKED),
@@ -454,7 +756,7 @@ OVERTAKEN = [
 def test_an_overtaken_answer_is_not_kept(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was read before a change that others have seen is told once at most, and not remembered (R4)."""
     for thing, table, path, told, then in OVERTAKEN:
-        world = new_world(services)
+        world = new_world(services, PATHS[path].key_of)
         credential = {
             "key": world.key.secret,
             "key_token": world.key_token,

@@ -20,7 +20,7 @@ from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
-from tests.services.people import HERE, NEW_PASSPHRASE, add_person, caller
+from tests.services.people import HERE, NEW_PASSPHRASE, add_person, caller, set_password
 
 PEOPLE = ("alice", "bob")
 
@@ -170,7 +170,7 @@ class Model(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(PEOPLE))
     def set_password(self, owner: str) -> None:
         new = NEW_PASSPHRASE if self.passwords[owner] == PASSPHRASE else PASSPHRASE
-        self.services.accounts.set_password(COMMAND_LINE, owner, new)
+        set_password(self.services, owner, new)
         self.passwords[owner] = new
         self.end_sessions(owner)
 

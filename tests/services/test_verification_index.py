@@ -35,7 +35,7 @@ from tests.threads import switching_every
 INTERLEAVINGS = int(os.environ.get("KEYTURN_INTERLEAVINGS", "10000"))
 THREADED_CHANGES = 2_000
 SWITCH_SECONDS = 1e-6
-PRINCIPAL = Principal(1, "bob", "bim", None, frozenset(), None, AuthMethod.API_KEY, 1)
+PRINCIPAL = Principal(1, "bob", "bim", None, frozenset(), None, AuthMethod.API_KEY, 1, None)
 
 
 def digest_of(number: int) -> bytes:
@@ -523,7 +523,9 @@ class World:
 
 
 def _principal_of(record: KeyForVerification) -> Principal:
-    return Principal(USER_ID, "bob", "bim", None, frozenset(), record.scopes, AuthMethod.API_KEY, KEY_ID)
+    return Principal(
+        USER_ID, "bob", "bim", None, frozenset(), record.scopes, AuthMethod.API_KEY, KEY_ID, None
+    )
 
 
 FILLS = (World.fill_key, World.fill_token, World.fill_login, World.fill_foreign)

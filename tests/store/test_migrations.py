@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, event, inspect, text
+from sqlalchemy import Engine, MetaData, event, inspect, text
 
 from keyturn.composition import open_services
-from keyturn.errors import CannotStart
+from keyturn.errors import CannotStart, Conflict
 from keyturn.settings import read_settings
-from keyturn.store import open_engine
+from keyturn.store import Store, open_engine
+from keyturn.store.engine import WRITES
 from keyturn.store.migrations import (
     _POSTGRESQL_LOCK,
+    _config,
     check_not_newer,
     current_version,
     migrate,
@@ -22,6 +25,7 @@ from keyturn.store.migrations import (
 )
 from keyturn.store.schema import metadata
 from tests.store.crowds import all_at_once
+from tests.store.rows import NOW, a_user, an_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +63,170 @@ def test_migrations_lead_to_the_schema(empty: Engine) -> None:
     assert current_version(empty) == newest_version()
     assert tables(empty) == set(metadata.tables) | {"alembic_version"}
     assert differences(empty) == []
+
+
+ROWS_OF_0002: dict[str, list[dict[str, object]]] = {
+    "installation": [{"id": 1, "root_key_check": b"check", "revision": 2, "created_at": 1}],
+    "user_account": [
+        {
+            "iamid": "bim",
+            "userid": userid,
+            "canonical_userid": userid.casefold(),
+            "permissions": '["APPLICATION_ADMIN","USER_ADMIN"]',
+            "password_hash": "hash",
+            "failed_logins": 3,
+            "disabled_at": disabled_at,
+            "created_at": 1,
+            "updated_at": 2,
+        }
+        for userid, disabled_at in (("Ada", None), ("bob", 5))
+    ],
+    "profile": [
+        {
+            "user_id": 1,
+            "name": "Ada Ö",
+            "external_user_ids": '{"trino":"ada"}',
+            "created_at": 1,
+            "updated_at": 2,
+        },
+        {"user_id": 2, "preferences": "{}", "external_user_ids": "{}", "created_at": 1, "updated_at": 2},
+    ],
+    "api_key": [
+        {
+            "user_id": user_id,
+            "digest": digest,
+            "name": "key",
+            "masked": "kt_x_…abcd",
+            "scopes": scopes,
+            "sources": '["10.0.0.0/8"]',
+            "created_at": 1,
+            "expires_at": None,
+            "revoked_at": revoked_at,
+            "idempotency_key": digest.decode(),
+        }
+        for user_id, digest, scopes, revoked_at in (
+            (1, b"alive", None, None),
+            (1, b"narrow", '["plugin:trino"]', None),
+            (2, b"dead", None, 7),
+        )
+    ],
+    "api_key_use": [{"key_id": 1, "hour": 2, "uses": 3}],
+    "session": [
+        {
+            "digest": b"session",
+            "user_id": 1,
+            "kind": "browser",
+            "created_at": 1,
+            "last_seen_at": 2,
+            "expires_at": 3,
+        }
+    ],
+    "connection": [
+        {
+            "connection_key": key,
+            "details": '{"technology":"Trino"}',
+            "sealed_secrets": b"sealed",
+            "created_at": 1,
+            "created_by": by,
+            "updated_at": 2,
+            "updated_by": 1,
+        }
+        for key, by in (("one", 1), ("two", 2))
+    ],
+    "revoked_token": [{"jti": "jti", "expires_at": 9}],
+    "audit": [
+        {
+            "event_id": str(number),
+            "revision": number,
+            "at": number,
+            "action": "UserCreated",
+            "succeeded": True,
+            "actor_userid": "command line",
+            "target_type": "USER",
+            "target_id": str(number),
+            "details": "{}",
+        }
+        for number in (1, 2)
+    ],
+}
+"""What a program of version 0002 wrote. Ids are given by the database, from 1."""
+
+
+def upgrade(engine: Engine, version: str) -> None:
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        command.upgrade(_config(connection), version)
+
+
+def fill_as_0002(engine: Engine) -> None:
+    """Make a database of version 0002 with its rows."""
+    upgrade(engine, "0002")
+    tables_of_0002 = MetaData()
+    tables_of_0002.reflect(engine)
+    with engine.begin() as connection:
+        for name, rows in ROWS_OF_0002.items():
+            for row in rows:
+                connection.execute(tables_of_0002.tables[name].insert(), row)
+
+
+def rows_of(engine: Engine) -> dict[str, list[dict[str, object]]]:
+    """Everything in the database, as the driver gives it."""
+    found = MetaData()
+    found.reflect(engine)
+    with engine.connect() as connection:
+        return {
+            table.name: [dict(row) for row in connection.execute(table.select()).mappings()]
+            for table in found.sorted_tables
+            if table.name != "alembic_version"
+        }
+
+
+def test_0003_keeps_every_row_of_0002(empty: Engine) -> None:
+    """Users, keys, sessions, connections and the audit log of version 0002 are all there, unchanged (U1)."""
+    fill_as_0002(empty)
+    before = rows_of(empty)
+    assert {name for name, rows in before.items() if rows} == set(ROWS_OF_0002)
+
+    upgrade(empty, "0003")
+
+    after = rows_of(empty)
+    assert all(row.pop("kind") == "person" for row in after["user_account"])
+    assert all(row.pop("project_id") is None for row in after["api_key"])
+    assert {name: after[name] for name in before} == before
+    assert not any(rows for name, rows in after.items() if name not in before)
+    migrate(empty)
+    assert differences(empty) == []
+    store = Store(empty)
+    assert store.integrity_problems() == []
+
+
+def test_a_program_works_on_with_the_rows_of_0002(empty: Engine) -> None:
+    """After the upgrade old keys verify, new rows get new ids, and who registered a connection may go."""
+    fill_as_0002(empty)
+    migrate(empty)
+    store = Store(empty)
+
+    key = store.api_keys.find_for_verification(b"alive")
+    assert key is not None
+    assert (key.owner.userid, key.project_id, key.owner.permissions) == (
+        "Ada",
+        None,
+        {"APPLICATION_ADMIN", "USER_ADMIN"},
+    )
+    narrow = store.api_keys.find_for_verification(b"narrow")
+    assert narrow is not None
+    assert narrow.scopes == {"plugin:trino"}
+    new = store.users.add(a_user("new"), an_entry()).user_id
+    assert new not in {1, 2}
+    assert store.users.delete(2, NOW, an_entry(target_id="2"))
+    with pytest.raises(Conflict):
+        store.users.delete(1, NOW, an_entry(target_id="1"))
+    two = store.connections.find("two")
+    assert two is not None
+    assert (two.created_by, two.creator.name, two.updater.name) == (2, None, "Ada Ö")
+    store.connections.add("three", {"technology": "Trino"}, 1, an_entry())
+    assert store.connections.list_keys() == ["one", "three", "two"]
+    assert store.integrity_problems() == []
+    assert store.installation.revision() == 5
 
 
 def test_migrating_again_changes_nothing(empty: Engine) -> None:

@@ -219,6 +219,34 @@ def test_scopes_are_asked_for(site: Site) -> None:
     assert 'error="insufficient_scope", scope="users:read"' in refused.headers["www-authenticate"]
 
 
+def test_scopes_may_be_asked_for_in_a_header(site: Site) -> None:
+    """By header or by query, and by both, the credential must cover all; remembered or not."""
+    narrow = site.key(BOB)
+    change_behind(
+        site.services,
+        "UPDATE api_key SET scopes = :scopes WHERE id = :id",
+        scopes='["orders:read","orders:write"]',
+        id=narrow.record.key_id,
+    )
+    with (
+        site.client() as client
+    ):  # One connection, on which a plain question is answered by the shortest way.
+        for header, query, status in (
+            ("orders:read", "", 200),
+            ("orders:write orders:read", "?scope=orders:read", 200),
+            ("users:read", "", 403),
+            ("orders:read", "?scope=users:read", 403),
+            ("users:read", "?scope=orders:read", 403),
+            ("orders:read users:read", "", 403),
+            ('orders"read', "", 400),
+        ):
+            for _ in range(2):
+                asked = {"Authorization": narrow.secret}
+                assert client.get(VERIFY, headers=asked).status_code == 200
+                asked["Keyturn-Require-Scope"] = header
+                assert client.get(VERIFY + query, headers=asked).status_code == status
+
+
 @pytest.mark.parametrize("scope", ["a%0d%0aX-Evil:%201", "a%22,%20realm=%22b", "a%5cb", "%c3%a9", "%00"])
 def test_what_is_no_scope_is_not_repeated(site: Site, scope: str) -> None:
     """A scope of characters that no scope has is refused, and is in no header of the answer (RFC 6749)."""

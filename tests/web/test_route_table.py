@@ -18,11 +18,15 @@ OPEN = {
     "/health/live": 200,
     "/health/ready": 200,
     "/.well-known/jwks.json": 200,
+    "/.well-known/oauth-authorization-server": 200,
+    "/.well-known/openid-configuration": 200,
+    "/.well-known/oauth-protected-resource": 200,
     "/openapi.json": 200,
     "/docs/api": 200,
     "/docs/api/assets/{name:str}": None,
     "/static/{name:str}": None,
     "/login": 200,
+    "/invitation": 200,
     # Gone for ever, since there is a user.
     "/setup": 404,
 }
@@ -34,7 +38,11 @@ OPEN_POSTS = {
     "/bim/apikey/authenticate": 401,
     "/bim/iam/{iamid:str}/user/authenticate": 400,
     # Not a form: refused before it is read.
+    "/oauth/token": 400,
+    "/oauth/introspect": 400,
+    "/oauth/revoke": 400,
     "/login": 403,
+    "/invitation": 403,
     "/setup": 404,
 }
 """What a stranger may POST, and what an empty one is answered."""
@@ -55,6 +63,9 @@ PAGES = {
 }
 """What leads a stranger to the login."""
 
+GUARDED = ("/admin", "/profile/service-accounts")
+"""Below these everything does, whatever the method."""
+
 BODY = {"statusCode": 401, "error": "Unauthorized", "message": "Not authenticated."}
 
 
@@ -67,6 +78,17 @@ def plausible(site: Site) -> dict[str, object]:
         "keyid": site.key(user.userid).record.key_id,
         "key_id": 1,
         "session_id": 1,
+        "user_id": user.user_id,
+        "group_id": 1,
+        "membership_id": 1,
+        "project_id": 1,
+        "groupid": 1,
+        "membershipid": 1,
+        "projectid": 1,
+        "key": "team",
+        "value": "core",
+        "permission": "AUDIT",
+        "disable": "true",
         "connection_key": "123456789",
         "name": "keyturn.css",
         "path": "openapi.json",
@@ -79,6 +101,17 @@ UNKNOWN: dict[str, object] = {
     "keyid": 987654321,
     "key_id": 987654321,
     "session_id": 987654321,
+    "user_id": 987654321,
+    "group_id": 987654321,
+    "membership_id": 987654321,
+    "project_id": 987654321,
+    "groupid": 987654321,
+    "membershipid": 987654321,
+    "projectid": 987654321,
+    "key": "no-such",
+    "value": "no-such",
+    "permission": "NO_SUCH",
+    "disable": "no-such",
     "connection_key": "no-such",
     "name": "no-such",
     "path": "no-such",
@@ -86,13 +119,13 @@ UNKNOWN: dict[str, object] = {
 
 
 def is_page(method: str, path: str) -> bool:
-    return ("GET" if method == "HEAD" else method, path) in PAGES
+    return ("GET" if method == "HEAD" else method, path) in PAGES or path.startswith(GUARDED)
 
 
 def is_open(method: str, path: str) -> bool:
     if method == "OPTIONS":
         # Says which methods there are, on pages and nowhere else.
-        return path in {page for _, page in PAGES} | {"/login", "/setup"}
+        return path in {page for _, page in PAGES} | {"/login", "/invitation", "/setup"}
     return (method in {"GET", "HEAD"} and path in OPEN) or (method == "POST" and path in OPEN_POSTS)
 
 
@@ -155,7 +188,7 @@ def test_the_list_of_open_routes_is_exact(site: Site) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/admin",
+        "/admins",
         "/no/such/route",
         "/favicon.ico",
         "/metrics",

@@ -49,6 +49,3 @@ SEE_CONNECTION = (Permission.APPLICATION_ADMIN, Permission.CREATE_DATA_SOURCE, P
 
 SEE_PROJECTS = (Permission.GOVERNANCE, Permission.PROJECT_MANAGEMENT)
 """Any one of these lets its holder see projects that they are no member of."""
-
-WITHIN_PROJECT = frozenset(SEE_CONNECTION)
-"""What a key that is linked to a project still carries of its owner's permissions: nothing that manages."""

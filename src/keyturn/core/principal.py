@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from keyturn.core.permissions import WITHIN_PROJECT, Permission
+from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.errors import PermissionMissing
 
 BUILT_IN_IAM = "bim"
@@ -39,15 +39,20 @@ class Principal:
     def may(self, *any_of: Permission) -> bool:
         """Return whether the caller holds at least one of the permissions.
 
-        A credential that is narrowed to scopes carries none of its owner's permissions, and one that is
-        linked to a project only those that let it see connections (A3).
+        A credential that is narrowed to scopes, or linked to a project, carries none of its owner's (A3).
         """
-        if self.scopes is not None:
-            return False
-        held = self.permissions if self.project_id is None else self.permissions & WITHIN_PROJECT
-        return not held.isdisjoint(any_of)
+        return self.scopes is None and self.project_id is None and not self.permissions.isdisjoint(any_of)
 
     def check_may(self, *any_of: Permission) -> None:
         """Raise `PermissionMissing` unless the caller holds at least one of the permissions."""
         if not self.may(*any_of):
             raise PermissionMissing(*any_of)
+
+    def check_may_see_connections(self) -> None:
+        """Raise `PermissionMissing` unless the caller may read connections.
+
+        A credential that is linked to a project may what its owner may, there: which those are is for others
+        to say.
+        """
+        if self.scopes is not None or self.permissions.isdisjoint(SEE_CONNECTION):
+            raise PermissionMissing(*SEE_CONNECTION)

@@ -1,17 +1,30 @@
-"""What anybody may ask without a credential. Everything else is closed, whether it exists or not.
+"""Who may ask what: the open routes, the pages, and the permissions that routes ask for.
 
-A route that is added later is closed until somebody writes it down here.
+What anybody may ask without a credential stands here; everything else is closed, whether it exists or not. A
+route that is added later is closed until somebody writes it down.
 """
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 
 EXCHANGE_PATHS = frozenset({"/bim/apikey/authenticate", "/apikey/authenticate"})
+TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH = "/oauth/token", "/oauth/introspect", "/oauth/revoke"
+"""They prove who asks by themselves, in the ways of OAuth (RFC 6749, section 2.3)."""
 OPEN_PATHS = frozenset(
     {
         ("GET", "/"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
         ("GET", "/.well-known/jwks.json"),
+        ("GET", "/.well-known/oauth-authorization-server"),
+        ("GET", "/.well-known/openid-configuration"),
+        ("GET", "/.well-known/oauth-protected-resource"),
+        ("POST", TOKEN_PATH),
+        ("POST", INTROSPECTION_PATH),
+        ("POST", REVOCATION_PATH),
         ("GET", "/openapi.json"),
         *(("POST", path) for path in EXCHANGE_PATHS),
     }
@@ -23,7 +36,7 @@ OPEN_PATTERNS = (
     ("GET", re.compile(r"/docs/api(/assets/[^/]+)?")),
 )
 
-PAGE_PATTERN = re.compile(r"/(login|logout|setup|profile(/.*)?)")
+PAGE_PATTERN = re.compile(r"/(login|logout|setup|invitation|(profile|admin)(/.*)?)")
 """Pages ask for a session, by cookie, and send a stranger to the login: they take no `Authorization`."""
 
 
@@ -33,3 +46,87 @@ def is_open(method: str, path: str) -> bool:
     return (method, path) in OPEN_PATHS or any(
         method == open_method and pattern.fullmatch(path) for open_method, pattern in OPEN_PATTERNS
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a route asks of its caller beyond a credential."""
+
+    any_of: tuple[Permission, ...]
+    """Any one of these opens it."""
+    without: str | None = None
+    """What one may do without them; None for nothing: then the answer is 403, whatever the target."""
+
+
+_USERS = Asked((Permission.USER_ADMIN,))
+_OWN_SERVICE = Asked((Permission.USER_ADMIN,), "those that one owns, or a group of one's own")
+_OWN_GROUP = Asked((Permission.USER_ADMIN,), "those that one is in")
+_ONESELF = Asked((Permission.USER_ADMIN,), "oneself")
+_ONESELF_OR_SERVICE = Asked((Permission.USER_ADMIN,), "oneself, and a service account that one owns")
+_PROJECT_MEMBER = Asked(SEE_PROJECTS, "those that one is in")
+_PROJECT_OWNER = Asked((Permission.PROJECT_MANAGEMENT,), "a project that one owns")
+_SYSTEM_KEYS = Asked((Permission.APPLICATION_ADMIN,))
+
+_USER = "/bim/iam/{iamid}/user/{userid}"
+_ATTRIBUTE = "authorizations/{key}/{value}"
+
+ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
+    ("POST", "/bim/iam/{iamid}/user"): _USERS,
+    ("GET", "/bim/iam/{iamid}/user"): _ONESELF,
+    ("GET", "/bim/user"): _ONESELF,
+    ("GET", _USER): _ONESELF_OR_SERVICE,
+    ("PUT", f"{_USER}/profile"): Asked(
+        (Permission.USER_ADMIN,), "oneself, and a service account that one owns, but for `externalUserIds`"
+    ),
+    ("PUT", f"{_USER}/permissions"): _USERS,
+    ("DELETE", f"{_USER}/permissions/{{permission}}"): _USERS,
+    ("PUT", f"{_USER}/password"): Asked((Permission.USER_ADMIN,), "oneself, with the current passphrase"),
+    ("PUT", f"{_USER}/disable/{{disable}}"): Asked(
+        (Permission.USER_ADMIN,), "a service account that one owns, to disable it"
+    ),
+    ("DELETE", _USER): Asked((Permission.USER_ADMIN,), "a service account that one owns"),
+    ("POST", f"{_USER}/invitation"): _USERS,
+    ("PUT", f"{_USER}/{_ATTRIBUTE}"): _USERS,
+    ("DELETE", f"{_USER}/{_ATTRIBUTE}"): _USERS,
+    ("PUT", f"/bim/iam/{{iamid}}/group/{{groupid}}/{_ATTRIBUTE}"): _USERS,
+    ("DELETE", f"/bim/iam/{{iamid}}/group/{{groupid}}/{_ATTRIBUTE}"): _USERS,
+    ("GET", f"{_USER}/apikeys"): _ONESELF_OR_SERVICE,
+    ("GET", "/iam/{iamid}/user/{userid}/apikeys"): _ONESELF_OR_SERVICE,
+    ("GET", "/bim/group"): _OWN_GROUP,
+    ("POST", "/bim/group"): _USERS,
+    ("GET", "/bim/group/{groupid}"): _OWN_GROUP,
+    ("PUT", "/bim/group/{groupid}"): _USERS,
+    ("DELETE", "/bim/group/{groupid}"): _USERS,
+    ("GET", "/bim/group/{groupid}/user"): _OWN_GROUP,
+    ("POST", "/bim/group/{groupid}/user"): _USERS,
+    ("DELETE", "/bim/group/{groupid}/user/{membershipid}"): _USERS,
+    ("GET", "/project"): _PROJECT_MEMBER,
+    ("POST", "/project"): Asked((Permission.CREATE_PROJECT,)),
+    ("GET", "/project/{projectid}"): _PROJECT_MEMBER,
+    ("PUT", "/project/{projectid}"): _PROJECT_OWNER,
+    ("DELETE", "/project/{projectid}"): _PROJECT_OWNER,
+    ("PUT", "/project/{projectid}/member/{userid}"): _PROJECT_OWNER,
+    ("DELETE", "/project/{projectid}/member/{userid}"): _PROJECT_OWNER,
+    ("PUT", "/project/{projectid}/connection/{connection_key}"): Asked(
+        (Permission.PROJECT_MANAGEMENT,),
+        "a project that one owns, and a connection that one may see",
+    ),
+    ("DELETE", "/project/{projectid}/connection/{connection_key}"): _PROJECT_OWNER,
+    ("GET", "/serviceaccount"): _OWN_SERVICE,
+    ("POST", "/serviceaccount"): _USERS,
+    ("GET", "/serviceaccount/{userid}"): _OWN_SERVICE,
+    ("PUT", "/serviceaccount/{userid}"): _USERS,
+    ("POST", "/serviceaccount/{userid}/apikey"): _OWN_SERVICE,
+    ("GET", "/serviceaccount/{userid}/apikey"): _OWN_SERVICE,
+    ("DELETE", "/serviceaccount/{userid}/apikey/{keyid}"): _OWN_SERVICE,
+    ("POST", "/bim/apikey/system"): _SYSTEM_KEYS,
+    ("POST", "/apikey/system"): _SYSTEM_KEYS,
+    ("DELETE", "/bim/apikey/system/{keyid}"): _SYSTEM_KEYS,
+    ("DELETE", "/apikey/system/{keyid}"): _SYSTEM_KEYS,
+    ("GET", "/data/connection/{connection_key}"): Asked(SEE_CONNECTION),
+}
+"""Which API routes ask for which permissions. The services enforce it: this tells of it, and tests compare.
+
+Where a right is not named here it is the caller's own: their keys, their projects. To give a permission away,
+or a passphrase, link or key of somebody who holds it, one must hold it oneself (A3).
+"""

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from litestar import Litestar, MediaType, Response, Router
+from litestar import Litestar, MediaType, Response
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
@@ -30,21 +30,41 @@ from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
 from keyturn.web.access import PAGE_PATTERN
 from keyturn.web.answers import JsonAnswer
-from keyturn.web.api import authentication, data, keys, people, system
+from keyturn.web.api import (
+    attributes,
+    authentication,
+    data,
+    groups,
+    keys,
+    oauth,
+    people,
+    projects,
+    service_accounts,
+    system,
+    system_keys,
+    users,
+)
 from keyturn.web.gate import Gate
 from keyturn.web.headers import SecurityHeaders
-from keyturn.web.pages import assets, login, profile
-from keyturn.web.pages import keys as key_pages
+from keyturn.web.pages.admin import tabs
 from keyturn.web.pages.rendering import Pages, see_other
-from keyturn.web.pages.sessions import LoginNeeded, find_visitor, require_visitor
+from keyturn.web.pages.routes import page_routers
+from keyturn.web.pages.sessions import LoginNeeded, find_visitor
 from keyturn.web.requests import AnyRequest, call_of, note_failure, origin_of
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
+from keyturn.web.routers import ApiRouter
 from keyturn.web.server import put_requests_first
 from keyturn.web.shape import HostRule
 
 OPEN_API_ROUTES = (
     authentication.exchange,
     authentication.log_in,
+    oauth.token,
+    oauth.introspect,
+    oauth.revoke,
+    oauth.authorization_server,
+    oauth.openid_configuration,
+    oauth.protected_resource,
     system.live,
     system.ready,
     system.jwks,
@@ -55,32 +75,50 @@ PROTECTED_API_ROUTES = (
     keys.create_key,
     keys.list_keys,
     keys.delete_key,
+    system_keys.get_system_key,
+    system_keys.delete_system_key,
     people.current_user,
+    people.list_identity_managers,
+    users.add_user,
+    users.list_users,
+    users.search_users,
+    users.get_user,
+    users.update_profile,
+    users.set_permissions,
+    users.remove_permission,
+    users.set_password,
+    users.set_disabled,
+    users.delete_user,
+    users.invite_user,
+    attributes.give_to_user,
+    attributes.take_from_user,
+    attributes.give_to_group,
+    attributes.take_from_group,
+    groups.list_groups,
+    groups.add_group,
+    groups.get_group,
+    groups.update_group,
+    groups.delete_group,
+    groups.list_members,
+    groups.add_member,
+    groups.remove_member,
+    projects.list_projects,
+    projects.add_project,
+    projects.get_project,
+    projects.update_project,
+    projects.delete_project,
+    projects.set_project_member,
+    projects.remove_project_member,
+    projects.add_project_connection,
+    projects.remove_project_connection,
+    service_accounts.list_service_accounts,
+    service_accounts.add_service_account,
+    service_accounts.get_service_account,
+    service_accounts.hand_over,
+    service_accounts.create_service_key,
+    service_accounts.list_service_keys,
+    service_accounts.delete_service_key,
     data.get_connection,
-)
-OPEN_PAGES = (
-    login.home,
-    login.login_page,
-    login.log_in,
-    login.log_out,
-    login.setup_page,
-    login.set_up,
-    assets.static_file,
-    assets.api_page,
-    assets.api_page_asset,
-)
-PROFILE_PAGES = (
-    profile.details_page,
-    profile.save_details,
-    profile.sessions_page,
-    profile.end_session,
-    profile.end_other_sessions,
-    profile.security_page,
-    profile.change_password,
-    key_pages.keys_page,
-    key_pages.create_key,
-    key_pages.revoke_page,
-    key_pages.revoke_key,
 )
 
 _CREDENTIAL = "Authorization"
@@ -135,17 +173,12 @@ def create_framework_app(services: Services) -> Litestar:
         finally:
             services.close()
 
-    open_router = Router("/", route_handlers=OPEN_API_ROUTES, response_class=JsonAnswer)
-    protected_router = Router(
+    open_router = ApiRouter("/", route_handlers=OPEN_API_ROUTES, response_class=JsonAnswer)
+    protected_router = ApiRouter(
         "/", route_handlers=PROTECTED_API_ROUTES, response_class=JsonAnswer, security=[{_CREDENTIAL: []}]
     )
-    profile_router = Router(
-        "/",
-        route_handlers=PROFILE_PAGES,
-        dependencies={"visitor": Provide(require_visitor, sync_to_thread=True)},
-    )
     return Litestar(
-        route_handlers=[open_router, *OPEN_PAGES, protected_router, profile_router],
+        route_handlers=[open_router, protected_router, *page_routers()],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "pages": Provide(lambda: pages, sync_to_thread=False),
@@ -186,6 +219,8 @@ def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Respon
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
             return _answer(request, response_of(NotFound()))
+        case HTTPStatus.METHOD_NOT_ALLOWED if request.scope["path"].startswith(tabs.START):
+            return _answer(request, response_of(NotFound()))  # Which pages there are is not for everybody.
         case HTTPStatus.BAD_REQUEST:
             return _answer(request, response_of(InvalidInput(*_parameter_at_fault(error))))
         case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:

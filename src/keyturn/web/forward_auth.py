@@ -9,6 +9,9 @@
 
 A good credential always gets all of them, empty when there is nothing to say: a gateway copies what it is
 given, and a header that it is not given the client could have sent itself.
+
+What a gateway says of the request that it asks for, its method and its target, is never read: a credential
+may do the same whatever is claimed of it. Scopes that are asked for can only refuse more.
 """
 
 from typing import Any
@@ -17,6 +20,9 @@ from urllib.parse import quote
 from keyturn.core.principal import Principal
 
 PATH = "/verify"
+PREFIX = "/verify/for/"
+"""For gateways that write the target of their client behind a path of ours, as Envoy does: what follows,
+with the query, is the client's, and is not read. Such a gateway asks for scopes by header."""
 IDENTITY_HEADERS = (
     b"keyturn-user",
     b"keyturn-key-id",
@@ -26,13 +32,23 @@ IDENTITY_HEADERS = (
     b"remote-user",
 )
 SCOPE_PARAMETER = "scope"
+SCOPE_HEADER = b"keyturn-require-scope"
+"""Read from anybody: who adds it to their own request can only be refused more."""
 SCOPE_PATTERN = r"^[!#-\[\]-~ ]*$"
 MAX_SCOPE_CHARACTERS = 1000
+"""For each parameter, and for each header line."""
 IDENTITY = ", ".join(name.decode().title() for name in IDENTITY_HEADERS)
 """All of them, for a person to read."""
 EMPTY_BODY = {"type": "http.response.body", "body": b""}
 
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+
+def question(path: str, query: bytes) -> tuple[str, bytes]:
+    """Return what is asked with this path and query: for all spellings of `/verify` one and the same."""
+    if path.startswith(PREFIX):
+        return PATH, b""
+    return (PATH if path.rstrip("/") == PATH else path), query
 
 
 def identity_headers(principal: Principal) -> list[tuple[bytes, bytes]]:

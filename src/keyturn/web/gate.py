@@ -33,7 +33,7 @@ from keyturn.web.headers import SecurityHeaders
 from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send
 from keyturn.web.requests import failure_name
 from keyturn.web.responses import internal_error, response_of
-from keyturn.web.shape import HostRule, Scope, check_one_place, check_shape, has_body
+from keyturn.web.shape import HostRule, Scope, check_one_place, check_shape, has_body, tolerant_path
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +47,15 @@ MAX_PLAIN_FIELD_BYTES = 600
 credential they are less than a header may be long, and what is remembered of them is bounded."""
 
 _LONGER_WAY = frozenset(
-    {b"cookie", b"x-api-key", b"api-key", b"proxy-authorization", b"transfer-encoding", b"content-length"}
+    {
+        b"cookie",
+        b"x-api-key",
+        b"api-key",
+        b"proxy-authorization",
+        b"transfer-encoding",
+        b"content-length",
+        forward_auth.SCOPE_HEADER,
+    }
 )
 """With one of these a request is looked at in full before it is answered."""
 
@@ -148,6 +156,8 @@ class Gate:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
+        scope["path"] = tolerant_path(scope["path"])
+        scope["path"], scope["query_string"] = forward_auth.question(scope["path"], scope["query_string"])
         origin = self._origin(scope)
         answer = Answer(send, origin.request_id or "", self._headers.for_path(scope["path"]))
         scope["state"] = {**scope.get("state", {}), "origin": origin, "failure": None}
@@ -242,24 +252,29 @@ class Gate:
 
 
 async def _verify(scope: Scope, answer: Answer) -> None:
-    """Answer `/verify` to a caller who is known, if they have the scopes that the query asks for."""
+    """Answer `/verify` to a caller who is known, if they have the scopes that are asked for."""
     principal: Principal = scope["user"]
-    check_scopes(principal, _required_scopes(scope["query_string"]))
+    check_scopes(principal, _required_scopes(scope["query_string"], scope["headers"]))
     await answer(forward_auth.answer_to(principal))
     await answer(forward_auth.EMPTY_BODY)
 
 
-def _required_scopes(query: bytes) -> frozenset[str]:
-    """Read `scope=a b`; raise `MalformedRequest` for another parameter, which may have meant to narrow."""
+def _required_scopes(query: bytes, headers: Sequence[tuple[bytes, bytes]]) -> frozenset[str]:
+    """Read `scope=a b` and the header of the same meaning: all of both are required.
+
+    Raises `MalformedRequest` for another parameter, which may have meant to narrow.
+    """
     try:
         fields = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query))
     except ValueError:
         fields = [("", "")]
     if any(name != forward_auth.SCOPE_PARAMETER for name, _ in fields):
         raise MalformedRequest("The query of /verify may hold scope=… and nothing else.")
-    if sum(len(value) for _, value in fields) > forward_auth.MAX_SCOPE_CHARACTERS:
+    values = [value for _, value in fields]
+    values += [value.decode("latin-1") for name, value in headers if name == forward_auth.SCOPE_HEADER]
+    if any(len(value) > forward_auth.MAX_SCOPE_CHARACTERS for value in values):
         raise MalformedRequest(f"A scope has at most {forward_auth.MAX_SCOPE_CHARACTERS} characters.")
-    scopes = frozenset(scope for _, value in fields for scope in value.split(" ") if scope)
+    scopes = frozenset(scope for value in values for scope in value.split(" ") if scope)
     if not all(map(is_scope, scopes)):
         raise MalformedRequest("A scope is made of printable ASCII without quotes (RFC 6749, section 3.3).")
     return scopes

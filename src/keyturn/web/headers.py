@@ -26,7 +26,10 @@ _API_PAGE_POLICY = (
 
 API_PAGE_PATH = "/docs/api"
 
-_DATA = re.compile(r"/(bim|apikey|iam|data|health|verify|openapi\.json|\.well-known)(/.*)?", re.DOTALL)
+_DATA = re.compile(
+    r"/(bim|apikey|iam|project|serviceaccount|oauth|data|health|verify|openapi\.json|\.well-known)(/.*)?",
+    re.DOTALL,
+)
 """Paths of the API. Everything else may be shown as a document, and gets what documents need."""
 
 Headers = tuple[tuple[bytes, bytes], ...]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar, cast
 from anyio import to_thread
 from litestar import Request
 from litestar.di import NamedDependency
-from litestar.params import PathParameter, SkipValidation
+from litestar.params import PathParameter, QueryParameter, SkipValidation
 
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
@@ -48,6 +48,20 @@ InjectedOrigin = NamedDependency[SkipValidation[Origin]]
 IdInPath = Annotated[str, PathParameter(schema_extra={"type": "integer", "minimum": 1, "maximum": MAX_ID})]
 """An id as it stands in the path. Read it with `read_id`: an integer parser takes many spellings of one."""
 
+MAX_PAGE = 200
+PageSize = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)]
+"""How many of a list are asked for."""
+PageOffset = Annotated[int, QueryParameter(ge=0, le=1_000_000)]
+"""How many of a list are left out before those."""
+
+Heir = Annotated[
+    str | None,
+    QueryParameter(
+        name="handOverTo",
+        description="The person who owns the service accounts from then on; without one they end too.",
+    ),
+]
+
 _ID = re.compile(r"[1-9][0-9]{0,18}")
 
 
@@ -56,6 +70,14 @@ def read_id(text: str) -> int:
     if _ID.fullmatch(text) is None or not is_id(int(text)):
         raise NotFound
     return int(text)
+
+
+def asked_id(text: str) -> int:
+    """Return the id, or 0, which is nothing's, for what no id looks like.
+
+    For services that say first whether the caller may ask at all.
+    """
+    return int(text) if _ID.fullmatch(text) is not None else 0
 
 
 def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:

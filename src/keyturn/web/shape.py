@@ -42,6 +42,15 @@ class HostRule:
         return self.allows_loopback and re.sub(r":[0-9]+$", "", host) in {"localhost", "127.0.0.1", "[::1]"}
 
 
+def tolerant_path(path: str) -> str:
+    """Return the path with one slash where it begins with two, as clients write that join a host and a path.
+
+    To be called before anything reads the path: who may pass and where it leads is decided of one and the
+    same (H6).
+    """
+    return path[1:] if path.startswith("//") and not path.startswith("///") else path
+
+
 def check_shape(scope: Scope, hosts: HostRule) -> None:
     """Refuse what no well-meant client sends: H2, H3, H5, H6, H7."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]

@@ -7,17 +7,17 @@ from typing import Annotated
 import msgspec
 from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, QueryParameter, RawBody
+from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
 from keyturn.core.scopes import check_scopes
 from keyturn.core.times import wire_time
-from keyturn.errors import CredentialRefused, InvalidInput, MalformedRequest, Reason
+from keyturn.errors import CredentialRefused, InvalidInput, Reason
 from keyturn.services.audit import Origin
 from keyturn.services.exchange import Exchange
 from keyturn.services.tokens import IssuedToken
 from keyturn.web import forward_auth
-from keyturn.web.api.bodies import FORM, media_type, read_form, read_json
+from keyturn.web.api.bodies import FORM, get_json, media_type, read_form, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import TokenView
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
@@ -80,12 +80,20 @@ def verify(
             pattern=forward_auth.SCOPE_PATTERN,
         ),
     ] = "",
+    needed_too: Annotated[
+        str,
+        HeaderParameter(
+            name=forward_auth.SCOPE_HEADER.decode().title(),
+            max_length=forward_auth.MAX_SCOPE_CHARACTERS,
+            pattern=forward_auth.SCOPE_PATTERN,
+        ),
+    ] = "",
 ) -> Response[None]:
-    """Answer an empty body and all identity headers. With `scope`, the credential must cover all of them.
+    """Answer an empty body and all identity headers. The credential must cover all scopes that are asked for.
 
     The gate answers this itself, with the same functions: the route is there for its description.
     """
-    check_scopes(call.principal, needed.split())
+    check_scopes(call.principal, [*needed.split(), *needed_too.split()])
     headers = {name.decode(): value.decode() for name, value in forward_auth.identity_headers(call.principal)}
     return Response(None, headers=headers)
 
@@ -106,9 +114,8 @@ def log_in(
     call: InjectedCall,
 ) -> TokenView:
     """Answer a bearer token for a user name and passphrase. Built-in users have the iamid `bim`."""
-    login = read_json(body, request.headers.get("content-type"), LoginBody)
-    if login is None:
-        raise MalformedRequest('Send a JSON body: {"username": …, "password": …}.')
+    such_as = '{"username": …, "password": …}'
+    login = get_json(body, request.headers.get("content-type"), LoginBody, such_as=such_as)
     return token_view(call.services.logins.log_in_api(iamid, login.username, login.password, call.origin))
 
 

@@ -6,7 +6,7 @@ from passing for a call (OWASP ASVS 3.5.3).
 """
 
 import re
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -18,6 +18,14 @@ FORM = "application/x-www-form-urlencoded"
 MAX_FORM_FIELDS = 50
 
 T = TypeVar("T")
+
+_LINE = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$"
+"""For the description alone: what `checked_text` refuses is said better there."""
+ShortText = Annotated[str, msgspec.Meta(max_length=254, extra_json_schema={"pattern": _LINE})]
+"""A name, an address and the like: one line."""
+PhoneText = Annotated[str, msgspec.Meta(max_length=64, extra_json_schema={"pattern": _LINE})]
+LongText = Annotated[str, msgspec.Meta(max_length=2000, extra_json_schema={"pattern": _LINE})]
+"""A description. It may hold line breaks."""
 
 _AT = re.compile(r" - at `\$\.?([^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
@@ -46,6 +54,14 @@ def read_json(body: bytes, content_type: str | None, shape: type[T]) -> T | None
     except (msgspec.DecodeError, UnicodeDecodeError):
         # The driver's text quotes the body, which may hold a secret.
         raise MalformedRequest("The body is not JSON.") from None
+
+
+def get_json(body: bytes, content_type: str | None, shape: type[T], *, such_as: str) -> T:
+    """Return the body as `shape`; raise `MalformedRequest`, with what it is to be like, if it is empty."""
+    read = read_json(body, content_type, shape)
+    if read is None:
+        raise MalformedRequest(f"Send a JSON body: {such_as}.")
+    return read
 
 
 def read_form(body: bytes) -> dict[str, str]:

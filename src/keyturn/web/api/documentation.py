@@ -1,5 +1,6 @@
 """How a request body is described in OpenAPI, where the route reads it itself."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +10,21 @@ from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Sche
 from keyturn.web.api.bodies import FORM, JSON
 
 
-def with_body(
-    shape: type[msgspec.Struct], *, form: bool = False, required: bool = False, description: str
-) -> type[Operation]:
+def with_body(shape: Any, *, form: bool = False, required: bool = False, description: str) -> type[Operation]:
     """Return an operation whose body is `shape`, as JSON and, if asked for, as a form."""
+    return _operation(shape, (JSON, FORM) if form else (JSON,), required=required, description=description)
+
+
+def with_form(shape: Any, *, description: str) -> type[Operation]:
+    """Return an operation whose body is `shape`, as a form alone."""
+    return _operation(shape, (FORM,), required=True, description=description)
+
+
+def _operation(
+    shape: Any, media_types: tuple[str, ...], *, required: bool, description: str
+) -> type[Operation]:
     body = RequestBody(
-        content={
-            media: OpenAPIMediaType(schema=_schema(shape)) for media in ((JSON, FORM) if form else (JSON,))
-        },
+        content={media: OpenAPIMediaType(schema=_schema(shape)) for media in media_types},
         description=description,
         required=required,
     )
@@ -29,25 +37,29 @@ def with_body(
     return OperationWithBody
 
 
-def _schema(shape: type[msgspec.Struct]) -> Schema:
-    """Return the JSON schema of a flat struct."""
-    (_, components) = msgspec.json.schema_components([shape])
-    found: dict[str, Any] = next(iter(components.values()))
-    return _from_json_schema(found)
+def _schema(shape: Any) -> Schema:
+    """Return the JSON schema of a type, with those of the structs in it in their places."""
+    ((found,), components) = msgspec.json.schema_components([shape], ref_template="{name}")
+    return _from_json_schema(found, components)
 
 
-def _from_json_schema(found: dict[str, Any]) -> Schema:
+def _from_json_schema(found: Mapping[str, Any], components: Mapping[str, Any]) -> Schema:
+    if "$ref" in found:
+        return _from_json_schema(components[found["$ref"]], components)
     names = {
         "maxLength": "max_length",
         "minLength": "min_length",
         "additionalProperties": "additional_properties",
+        "minItems": "min_items",
         "anyOf": "one_of",
     }
-    values = {names.get(name, name): value for name, value in found.items() if name not in {"title", "$ref"}}
+    values = {names.get(name, name): value for name, value in found.items() if name != "title"}
     if "properties" in values:
         values["properties"] = {
-            name: _from_json_schema(value) for name, value in values["properties"].items()
+            name: _from_json_schema(value, components) for name, value in values["properties"].items()
         }
+    if "items" in values:
+        values["items"] = _from_json_schema(values["items"], components)
     if "one_of" in values:
-        values["one_of"] = [_from_json_schema(value) for value in values["one_of"]]
+        values["one_of"] = [_from_json_schema(value, components) for value in values["one_of"]]
     return Schema(**values)

@@ -5,40 +5,29 @@ from typing import Annotated
 
 import msgspec
 from litestar import delete, get, post
-from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
+from litestar.params import FromPath, HeaderParameter, RawBody
 
-from keyturn.web.api.bodies import read_json
+from keyturn.web.api.bodies import ShortText, read_json
 from keyturn.web.api.documentation import with_body
-from keyturn.web.api.views import ApiKeyList, ApiKeyView, NewApiKeyView
+from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.requests import (
+    MAX_PAGE,
     AnyRequest,
     IdInPath,
     InjectedCall,
+    PageOffset,
+    PageSize,
     in_thread,
     read_id,
 )
 from keyturn.web.responses import documented
 
-MAX_PAGE = 200
-
-
-_NAME_PATTERN = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$"
-"""For the description alone: what `checked_text` refuses is said better there."""
-
 
 class NewKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What a new key is to be."""
 
-    name: (
-        Annotated[str, msgspec.Meta(max_length=254, extra_json_schema={"pattern": _NAME_PATTERN})] | None
-    ) = None
+    name: ShortText | None = None
     project_id: int | None = None
-
-
-class DeletedKey(msgspec.Struct, frozen=True):
-    """Which key was deleted."""
-
-    keyid: int
 
 
 @post(
@@ -89,8 +78,8 @@ def list_keys(
     iamid: FromPath[str],
     userid: FromPath[str],
     call: InjectedCall,
-    size: Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)] = MAX_PAGE,
-    offset: Annotated[int, QueryParameter(ge=0, le=1_000_000)] = 0,
+    size: PageSize = MAX_PAGE,
+    offset: PageOffset = 0,
 ) -> ApiKeyList:
     """Answer the user's keys without their secrets: one's own, or anybody's with USER_ADMIN."""
     user = call.services.users.get(call.principal, iamid, userid)

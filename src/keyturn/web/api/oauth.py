@@ -20,7 +20,7 @@ from keyturn.services.oauth import (
 from keyturn.web.access import INTROSPECTION_PATH, REVOCATION_PATH, TOKEN_PATH
 from keyturn.web.api.bodies import FORM, media_type, read_form
 from keyturn.web.api.documentation import with_form
-from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
+from keyturn.web.requests import AnyRequest, Call, InjectedCall, brief_read, in_thread
 from keyturn.web.responses import OAuthErrorBody
 
 BEARER = "Bearer"
@@ -159,30 +159,25 @@ def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[N
 
 
 @get(
-    ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"],
+    "/.well-known/oauth-authorization-server",
     sync_to_thread=False,
     tags=["OAuth"],
     summary="Where everything is",
 )
 def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
-    """Describe this authorization server (RFC 8414). The second name is for clients that know no other."""
-    issuer = call.services.settings.public_url
-    return Response(
-        AuthorizationServerMetadata(
-            issuer=issuer,
-            token_endpoint=issuer + TOKEN_PATH,
-            introspection_endpoint=issuer + INTROSPECTION_PATH,
-            revocation_endpoint=issuer + REVOCATION_PATH,
-            jwks_uri=f"{issuer}/.well-known/jwks.json",
-            response_types_supported=[],
-            grant_types_supported=[CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
-            token_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
-            introspection_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
-            revocation_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
-            service_documentation=f"{issuer}/docs/api",
-        ),
-        headers=_METADATA_AGE,
-    )
+    """Describe this authorization server (RFC 8414)."""
+    return _metadata(call)
+
+
+@get(
+    "/.well-known/openid-configuration",
+    sync_to_thread=False,
+    tags=["OAuth"],
+    summary="Where everything is, for clients that know no other name",
+)
+def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
+    """Describe this authorization server as OpenID Connect names it. Nobody signs in through it."""
+    return _metadata(call)
 
 
 @get(
@@ -201,6 +196,26 @@ def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata
             bearer_methods_supported=["header"],
             jwks_uri=f"{url}/.well-known/jwks.json",
             resource_documentation=f"{url}/docs/api",
+        ),
+        headers=_METADATA_AGE,
+    )
+
+
+def _metadata(call: Call) -> Response[AuthorizationServerMetadata]:
+    issuer = call.services.settings.public_url
+    return Response(
+        AuthorizationServerMetadata(
+            issuer=issuer,
+            token_endpoint=issuer + TOKEN_PATH,
+            introspection_endpoint=issuer + INTROSPECTION_PATH,
+            revocation_endpoint=issuer + REVOCATION_PATH,
+            jwks_uri=f"{issuer}/.well-known/jwks.json",
+            response_types_supported=[],
+            grant_types_supported=[CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
+            token_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
+            introspection_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
+            revocation_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
+            service_documentation=f"{issuer}/docs/api",
         ),
         headers=_METADATA_AGE,
     )

@@ -1,4 +1,4 @@
-"""The JSON shapes of the wire (reference, sections 1.4 and 4.3)."""
+"""The JSON shapes of tokens, keys and connections (reference, sections 1.1, 1.2 and 4.3)."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
-from keyturn.core.people import ProfileRecord, UserRecord
 from keyturn.core.records import ApiKeyRecord, ConnectionRecord, PersonReference
 from keyturn.core.times import wire_time
+from keyturn.services.system_keys import RevealedSystemKey
 
 KEY_CONTEXT = "Current Project"
 """What the Immuta API calls a key that is linked to no project."""
+PROJECT_CONTEXT = "Project"
+"""What a key is called that is linked to one."""
 
 
 def optional_time(moment: datetime | None) -> str | None:
@@ -70,91 +72,52 @@ class NewApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
         return cls(apikey=secret, **_key_fields(record, now))
 
 
+class SystemKeyView(msgspec.Struct, frozen=True, rename="camel"):
+    """A system key, with its secret in `apikey` in every answer: the contract wants it to be had again."""
+
+    apikey: str
+    id: int
+    keyid: int
+    name: str | None
+    context: str
+    project: int | None
+    masked: str
+    state: str
+    created_at: str
+    expires_at: str | None
+    last_used_at: str | None
+    revoked_at: str | None
+    scopes: list[str]
+    connection_key: str
+
+    @classmethod
+    def of(cls, revealed: RevealedSystemKey, key: ApiKeyRecord, now: datetime) -> "SystemKeyView":
+        """Show a record with its secret."""
+        return cls(
+            apikey=revealed.secret,
+            scopes=list(revealed.record.scopes),
+            connection_key=revealed.record.connection_key,
+            **{**_key_fields(key, now), "name": revealed.record.name},
+        )
+
+
+class DeletedKey(msgspec.Struct, frozen=True):
+    """Which key was deleted."""
+
+    keyid: int
+
+
+class DeletedThing(msgspec.Struct, frozen=True):
+    """What was deleted, by its number."""
+
+    id: int
+
+
 class ApiKeyList(msgspec.Struct, frozen=True):
     """A page of keys; `count` is of all."""
 
     count: int
     hits: list[ApiKeyView]
-
-
-class ProfileView(msgspec.Struct, frozen=True, rename="camel"):
-    """What a person says of themselves."""
-
-    id: int
-    name: str | None
-    email: str | None
-    phone: str | None
-    about: str | None
-    location: str | None
-    organization: str | None
-    position: str | None
-    preferences: Mapping[str, Any] | None
-    external_user_ids: Mapping[str, Any]
-    scim: None
-    system_generated: bool
-    created_at: str
-    updated_at: str
-
-    @classmethod
-    def of(cls, record: ProfileRecord) -> "ProfileView":
-        """Show a record."""
-        return cls(
-            id=record.profile_id,
-            name=record.name,
-            email=record.email,
-            phone=record.phone,
-            about=record.about,
-            location=record.location,
-            organization=record.organization,
-            position=record.position,
-            preferences=record.preferences,
-            external_user_ids=record.external_user_ids,
-            scim=None,
-            system_generated=False,
-            created_at=wire_time(record.created_at),
-            updated_at=wire_time(record.updated_at),
-        )
-
-
-class UserView(msgspec.Struct, frozen=True, rename="camel"):
-    """A user."""
-
-    id: int
-    iamid: str
-    userid: str
-    bim_authorizations: Mapping[str, list[str]] | None
-    iam_authorizations: Mapping[str, list[str]] | None
-    authorizations: Mapping[str, list[str]]
-    permissions: list[str]
-    profile: ProfileView
-    authentication: int | None
-    system_generated: bool
-    last_login: str | None
-    last_external_refresh: str | None
-    disabled: bool
-    created_at: str
-    updated_at: str
-
-    @classmethod
-    def of(cls, record: UserRecord) -> "UserView":
-        """Show a record. Attributes do not exist yet, so `authorizations` is an empty map."""
-        return cls(
-            id=record.user_id,
-            iamid=record.iamid,
-            userid=record.userid,
-            bim_authorizations=None,
-            iam_authorizations=None,
-            authorizations={},
-            permissions=sorted(record.permissions),
-            profile=ProfileView.of(record.profile),
-            authentication=record.user_id if record.has_password else None,
-            system_generated=False,
-            last_login=optional_time(record.last_login_at),
-            last_external_refresh=None,
-            disabled=record.is_disabled,
-            created_at=wire_time(record.created_at),
-            updated_at=wire_time(record.updated_at),
-        )
 
 
 class PersonView(msgspec.Struct, frozen=True):
@@ -204,8 +167,8 @@ def _key_fields(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
         "id": record.key_id,
         "keyid": record.key_id,
         "name": record.name,
-        "context": KEY_CONTEXT,
-        "project": None,
+        "context": KEY_CONTEXT if record.project_id is None else PROJECT_CONTEXT,
+        "project": record.project_id,
         "masked": record.masked,
         "state": record.state(now).value,
         "created_at": wire_time(record.created_at),

@@ -24,11 +24,12 @@ from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, i
 from keyturn.web.responses import response_of
 
 START = "/profile"
-_LOCAL_TARGET = re.compile(r"/profile(/[a-z0-9/-]*)?")
+_LOCAL_TARGET = re.compile(r"/(profile|admin)(/[a-z0-9/-]*)?")
 
 _NOTICES = {
     "signed-out": "You are signed out.",
     "set-up": "The administrator is made. Sign in to generate your first key.",
+    "passphrase-set": "Your passphrase is set. Sign in with it.",
 }
 
 
@@ -79,7 +80,7 @@ def log_in(
         )
         page.headers.update(dict(answer.headers))
         return page
-    _end_session(request, services, origin)
+    end_session(request, services, origin)
     return see_other(target, session_cookie(services, started.cookie))
 
 
@@ -90,7 +91,7 @@ def log_out(
 ) -> Redirect:
     """End the session on the server, and let the browser forget it."""
     session_form(request, body, services, require_visitor(request, services))
-    _end_session(request, services, origin)
+    end_session(request, services, origin)
     return see_other("/login?notice=signed-out", expired_cookie(services))
 
 
@@ -115,7 +116,7 @@ def set_up(
     _check_setup_is_open(services)
     form = open_form(request, body, services)
     try:
-        _check_repeated(form)
+        check_repeated(form)
         user = services.accounts.add_first(
             code=form.get("code", ""),
             userid=form.get("userid", ""),
@@ -142,13 +143,14 @@ def _check_setup_is_open(services: Services) -> None:
         raise NotFound
 
 
-def _check_repeated(form: dict[str, str]) -> None:
+def check_repeated(form: dict[str, str]) -> None:
     """Raise `InvalidInput` unless the new passphrase was typed twice alike."""
     if form.get("password") != form.get("password_again"):
         raise InvalidInput("password_again", "The two passphrases differ.")
 
 
-def _end_session(request: AnyRequest, services: Services, origin: Origin) -> None:
+def end_session(request: AnyRequest, services: Services, origin: Origin) -> None:
+    """End the session that this browser has, if any."""
     visitor = find_visitor(request, services)
     if visitor is not None:
         session = visitor.session

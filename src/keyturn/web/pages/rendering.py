@@ -13,6 +13,7 @@ from litestar.response import Redirect
 
 from keyturn.core.times import readable_time, wire_time
 from keyturn.system import System
+from keyturn.web.pages.admin.tabs import visible_tabs
 from keyturn.web.pages.sessions import Visitor
 
 PRODUCT = "Keyturn"
@@ -56,6 +57,8 @@ class Pages:
             "product": PRODUCT,
             "csrf": visitor.session.csrf_token if visitor else "",
             "person": visitor.person if visitor else None,
+            "admin_tabs": visible_tabs(visitor.session.principal) if visitor else (),
+            "keeps_service_accounts": visitor is not None and visitor.keeps_service_accounts,
             "notice": None,
             "problem": None,
             "field": None,

@@ -1,13 +1,16 @@
 """Who looks at a page, and whether a form came from one of ours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
+from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from keyturn.composition import Services
+from keyturn.core.permissions import Permission
 from keyturn.errors import ForeignForm
 from keyturn.services.sessions import (
     LOOPBACK_SESSION_COOKIE,
@@ -17,6 +20,8 @@ from keyturn.services.sessions import (
 )
 from keyturn.web.api.bodies import FORM, media_type, read_form
 from keyturn.web.requests import AnyRequest, InjectedServices
+
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 _FORM_EXPIRED = "This form was not sent from this site, or its session has ended. Go back, reload, try again."
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
@@ -44,6 +49,8 @@ class Visitor:
     """A signed-in person with their session."""
 
     session: BrowserSession
+    keeps_service_accounts: bool = False
+    """Whether they manage service accounts as an owner, and not as an administrator."""
 
     @property
     def person(self) -> Person:
@@ -78,19 +85,28 @@ def expired_cookie(services: Services) -> Cookie:
     return cookie
 
 
-def find_visitor(request: AnyRequest, services: Services) -> Visitor | None:
+def find_visitor(request: AnyConnection, services: Services) -> Visitor | None:
     """Return who is signed in with the cookie of this request."""
     cookie = request.cookies.get(session_cookie_name(services))
     session = services.sessions.find(cookie) if cookie else None
     return None if session is None else Visitor(session)
 
 
-def require_visitor(request: AnyRequest, services: InjectedServices) -> Visitor:
+def require_visitor(request: AnyConnection, services: Services) -> Visitor:
     """Return who is signed in; raise `LoginNeeded`."""
     visitor = find_visitor(request, services)
     if visitor is None:
         raise LoginNeeded(request.url.path)
-    return visitor
+    principal = visitor.session.principal
+    if principal.may(Permission.USER_ADMIN):
+        return visitor
+    owned = services.service_accounts.list_visible(principal, size=1)
+    return replace(visitor, keeps_service_accounts=owned.count > 0)
+
+
+def visitor_of(request: AnyRequest, services: InjectedServices) -> Visitor:
+    """Return who is signed in, for handlers; raise `LoginNeeded`."""
+    return require_visitor(request, services)
 
 
 def open_form(request: AnyRequest, body: bytes, services: Services) -> dict[str, str]:

@@ -68,11 +68,12 @@ each("input[name=expiry]", (choice) => {
   });
 });
 
-// The set-up code comes behind the # of the link, which browsers do not send; it must not stay in the history.
+// The code of a set-up or an invitation comes behind the # of its link, which browsers do not send; it must not
+// stay in the history.
 const code = document.getElementById("code");
 const fragment = location.hash.slice(1);
 if (code && fragment && !document.getElementById(fragment)) {
   code.value = fragment;
   history.replaceState(null, "", location.pathname + location.search);
-  document.getElementById("userid").focus();
+  document.querySelector("#userid, #password").focus();
 }

@@ -1,0 +1,56 @@
+"""What clients send of users (reference, section 1.3)."""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from keyturn.core.permissions import Permission
+from keyturn.web.api.bodies import LongText, PhoneText, ShortText
+
+PermissionName = Annotated[
+    str, msgspec.Meta(extra_json_schema={"enum": [permission.value for permission in Permission]})
+]
+PasswordText = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class ProfileBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """What is said of a person. What is left out stays as it is; null empties it."""
+
+    name: ShortText | msgspec.UnsetType | None = msgspec.UNSET
+    email: ShortText | msgspec.UnsetType | None = msgspec.UNSET
+    phone: PhoneText | msgspec.UnsetType | None = msgspec.UNSET
+    about: LongText | msgspec.UnsetType | None = msgspec.UNSET
+    location: ShortText | msgspec.UnsetType | None = msgspec.UNSET
+    organization: ShortText | msgspec.UnsetType | None = msgspec.UNSET
+    position: ShortText | msgspec.UnsetType | None = msgspec.UNSET
+    preferences: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
+    external_user_ids: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+    def given(self) -> dict[str, Any]:
+        """Return the fields that were given."""
+        return {
+            name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET
+        }
+
+
+class NewUserBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Who a new user is to be."""
+
+    userid: Annotated[ShortText, msgspec.Meta(min_length=1)]
+    iamid: str | None = None
+    password: PasswordText | None = None
+    profile: ProfileBody | None = None
+    permissions: list[PermissionName] = []
+
+
+class PermissionsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The permissions that a user is to have."""
+
+    permissions: list[PermissionName]
+
+
+class PasswordBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """A new passphrase; for one's own with the one before."""
+
+    password: PasswordText
+    current_password: PasswordText | None = None

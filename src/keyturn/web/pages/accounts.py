@@ -1,0 +1,155 @@
+"""The page of one account: what it is, what it may do, its keys, and how it is changed."""
+
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.params import FromQuery
+from litestar.response import Redirect
+
+from keyturn.core.people import UserKind, UserRecord
+from keyturn.core.permissions import ALLOWS, DEFAULT_PERMISSIONS, Permission
+from keyturn.core.principal import Principal
+from keyturn.core.records import KeyState
+from keyturn.errors import KeyturnError
+from keyturn.web.pages.admin.tabs import KEYS
+from keyturn.web.pages.key_forms import key_form, shown_key
+from keyturn.web.pages.places import InjectedPlace, Place, find_account, owners_of, place_of
+from keyturn.web.pages.rendering import see_other
+from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
+from keyturn.web.requests import IdInPath, in_thread
+
+BOX = "permission."
+"""What the name of the box of a permission begins with."""
+LISTED_KEYS = 30
+"""So that the page stays under 60 KB; the others are a link away."""
+
+NOTICES = {
+    "permissions": "The permissions are saved.",
+    "attribute": "The attributes are saved.",
+    "disabled": "The account is disabled. What it had is refused from now on.",
+    "enabled": "The account is enabled. Keys that were not revoked work again.",
+    "handed-over": "The service account has a new owner.",
+    "revoked": "The key is revoked. It and every token made from it are refused from now on.",
+}
+
+
+@get("/{user_id:str}", include_in_schema=False)
+@in_thread
+def account_page(
+    user_id: IdInPath, view: InjectedView, place: InjectedPlace, notice: FromQuery[str | None] = None
+) -> Response[str] | Redirect:
+    """Show an account; lead to the list that it is in."""
+    found_in = place_of(view, place, user_id)
+    if found_in is not place:
+        return see_other(f"{found_in.path}/{user_id}")
+    user = find_account(view, place, user_id)
+    return show_account(view, place, user, notice=NOTICES.get(notice or ""))
+
+
+@post("/{user_id:str}/permissions", include_in_schema=False)
+@in_thread
+def set_permissions(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Give what is ticked and take what is not, of what the administrator may give."""
+    user = find_account(sent, place, user_id)
+    offered = {name for name in Permission if _may_give(sent.principal, name)}
+    wanted = (user.permissions - offered) | (offered & set(sent.ticked(BOX)))
+    try:
+        sent.services.users.set_permissions(sent.principal, user.iamid, user.userid, wanted, sent.origin)
+    except TOLD_ON_THE_PAGE as error:
+        return show_account(sent, place, user, error=error, values=sent.form)
+    return see_other(f"{place.path}/{user.user_id}?notice=permissions")
+
+
+@post("/{user_id:str}/attributes/add", include_in_schema=False)
+@in_thread
+def add_attribute(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Give the account an attribute."""
+    return _change_attribute(sent, place, user_id, is_given=True)
+
+
+@post("/{user_id:str}/attributes/remove", include_in_schema=False)
+@in_thread
+def remove_attribute(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Take an attribute from the account."""
+    return _change_attribute(sent, place, user_id, is_given=False)
+
+
+def _change_attribute(sent: Sent, place: Place, user_id: str, *, is_given: bool) -> Response[str] | Redirect:
+    user = find_account(sent, place, user_id)
+    attribute = (sent.form.get("key", ""), sent.form.get("value", ""))
+    try:
+        sent.services.users.change_attribute(
+            sent.principal, user.iamid, user.userid, attribute, sent.origin, is_given=is_given
+        )
+    except TOLD_ON_THE_PAGE as error:
+        return show_account(sent, place, user, error=error, values=sent.form)
+    return see_other(f"{place.path}/{user.user_id}?notice=attribute")
+
+
+def show_account(
+    view: View,
+    place: Place,
+    user: UserRecord,
+    *,
+    notice: str | None = None,
+    error: KeyturnError | None = None,
+    values: dict[str, str] | None = None,
+) -> Response[str]:
+    """Return the page of an account, with what went wrong there and what was typed."""
+    return view.render(
+        "account.html",
+        error=error,
+        place=place,
+        user=user,
+        owner=owners_of(view, [user])[user.owner] if user.owner is not None else None,
+        permission_boxes=permission_boxes(view.principal, user.permissions, values),
+        groups=view.services.groups.list_of(view.principal, user.user_id) if place.is_administration else [],
+        all_groups=group_choices(view),
+        **_keys(view, place, user),
+        **(key_form(view.services) if user.kind is UserKind.SERVICE else {}),
+        notice=notice,
+        values=values or {},
+    )
+
+
+def _keys(view: View, place: Place, user: UserRecord) -> dict[str, Any]:
+    now = view.services.system.now()
+    active = [key for key in view.services.keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE]
+    is_service = user.kind is UserKind.SERVICE
+    revoke = f"{place.path}/{user.user_id}/keys/{{}}/revoke" if is_service else f"{KEYS.path}/revoke?key={{}}"
+    shown = [shown_key(key, now, revoke=revoke.format(key.key_id)) for key in active[:LISTED_KEYS]]
+    return {"keys": shown, "key_count": len(active)}
+
+
+def group_choices(view: View) -> list[tuple[int, str]]:
+    """Return the groups that the viewer may name as an owner."""
+    return [(group.group_id, group.name) for group in view.services.groups.list_visible(view.principal)]
+
+
+def permission_boxes(
+    principal: Principal, held: frozenset[str], values: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the permissions as boxes: as they are held, or as they were ticked in `values`.
+
+    One that the administrator may not give is shown, and not offered.
+    """
+    return [
+        {
+            "name": name.value,
+            "box": BOX + name.value,
+            "allows": ALLOWS.get(name, "Stored, and told to services behind /verify."),
+            "is_offered": _may_give(principal, name),
+            "is_ticked": BOX + name in values
+            if values is not None and "permissions" in values and _may_give(principal, name)
+            else name in held,
+        }
+        for name in Permission
+    ]
+
+
+def _may_give(principal: Principal, name: Permission) -> bool:
+    return name in principal.permissions or name in DEFAULT_PERMISSIONS
+
+
+HANDLERS = (account_page,)
+ADMINISTRATION_HANDLERS = (set_permissions, add_attribute, remove_attribute)

@@ -1,0 +1,148 @@
+"""The audit log, and its export."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from litestar import Response, get
+from litestar.params import FromQuery
+from litestar.response import Stream
+
+from keyturn.core.records import AuditAction, is_id
+from keyturn.errors import InvalidInput
+from keyturn.services.audit_trail import PAGE
+from keyturn.services.text import checked_text
+from keyturn.store.audit_log import AuditRow, AuditSearch
+from keyturn.web.pages.admin.tabs import AUDIT
+from keyturn.web.pages.key_forms import read_day
+from keyturn.web.pages.views import InjectedView
+from keyturn.web.requests import AnyRequest, in_thread
+
+FILTERS = ("action", "actor", "target_type", "target", "since", "until", "result")
+TARGET_TYPES = ("APIKEY", "CONNECTION", "GROUP", "PROJECT", "SESSION", "SIGNING_KEY", "TOKEN", "USER")
+RESULTS = {"success": True, "failure": False}
+MAX_CHARACTERS = 254
+LINES_AT_ONCE = 200
+"""So many lines of an export go out in one piece: each piece costs a turn of a thread."""
+
+_CHOOSE_A_DAY = "Give a day like 2026-11-25."
+
+
+@get("/", include_in_schema=False)
+@in_thread
+def audit_page(request: AnyRequest, view: InjectedView, before: FromQuery[str] = "") -> Response[str]:
+    """Show the newest rows that are looked for, or those before one of them."""
+    asked = _asked(request)
+    try:
+        wanted = _search(asked)
+    except InvalidInput as error:
+        return _page(view, asked, [], error=error)
+    rows = view.services.audit_trail.newest(view.principal, wanted, before=_id(before))
+    return _page(view, asked, rows, is_newest=not before)
+
+
+@get("/export.jsonl", include_in_schema=False)
+@in_thread
+def export_json_lines(request: AnyRequest, view: InjectedView) -> Stream:
+    """Answer with the rows that are looked for, each as a line of JSON."""
+    lines = view.services.audit_trail.json_lines(view.principal, _search(_asked(request)))
+    return _attachment(lines, "application/x-ndjson", "jsonl", view.services.system.now())
+
+
+@get("/export.csv", include_in_schema=False)
+@in_thread
+def export_csv(request: AnyRequest, view: InjectedView) -> Stream:
+    """Answer with the rows that are looked for as CSV."""
+    lines = view.services.audit_trail.csv_lines(view.principal, _search(_asked(request)))
+    return _attachment(lines, "text/csv; charset=utf-8; header=present", "csv", view.services.system.now())
+
+
+def _asked(request: AnyRequest) -> dict[str, str]:
+    return {name: str(request.query_params.get(name, "")).strip() for name in FILTERS}
+
+
+def _search(asked: dict[str, str]) -> AuditSearch:
+    """Read the filter; both days are within what is looked for. Raise `InvalidInput` for what is no day."""
+    until = _day("until", asked["until"])
+    return AuditSearch(
+        since=_day("since", asked["since"]),
+        until=None if until is None else until + timedelta(days=1),
+        action=_text("action", asked["action"]),
+        actor=_text("actor", asked["actor"]),
+        target_type=_text("target_type", asked["target_type"]),
+        target_id=_text("target", asked["target"]),
+        succeeded=RESULTS.get(asked["result"]),
+    )
+
+
+def _text(field: str, text: str) -> str | None:
+    return checked_text(field, text, max_characters=MAX_CHARACTERS)
+
+
+def _day(field: str, text: str) -> datetime | None:
+    if not text:
+        return None
+    day = read_day(field, text, _CHOOSE_A_DAY)
+    if not 1970 <= day.year <= 9000:
+        raise InvalidInput(field, _CHOOSE_A_DAY)
+    return day
+
+
+def _id(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and is_id(int(text[:19])) else None
+
+
+def _page(
+    view: InjectedView,
+    asked: dict[str, str],
+    rows: list[AuditRow],
+    *,
+    is_newest: bool = True,
+    error: InvalidInput | None = None,
+) -> Response[str]:
+    kept = {name: value for name, value in asked.items() if value}
+    older = f"{AUDIT.path}?{urlencode({**kept, 'before': rows[-1].audit_id})}" if len(rows) == PAGE else None
+    return view.render(
+        "admin_audit.html",
+        error=error,
+        rows=[_shown(row) for row in rows],
+        actions=[action.value for action in AuditAction],
+        target_types=TARGET_TYPES,
+        query=f"?{urlencode(kept)}" if kept else "",
+        newest=None if is_newest else f"{AUDIT.path}?{urlencode(kept)}",
+        older=older,
+        values=asked,
+    )
+
+
+def _shown(row: AuditRow) -> dict[str, Any]:
+    details = {name: value for name, value in row.details.items() if value is not None}
+    return {
+        "at": row.at,
+        "action": row.action,
+        "succeeded": row.succeeded,
+        "actor": row.actor_userid,
+        "address": row.address,
+        "target": " ".join(filter(None, (row.target_type, row.target_id))),
+        "details": msgspec.json.encode(details).decode() if details else None,
+    }
+
+
+def _attachment(lines: Iterator[bytes], media_type: str, ending: str, now: datetime) -> Stream:
+    name = f"keyturn-audit-{now:%Y-%m-%d}.{ending}"
+    return Stream(
+        _pieces(lines),
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
+    while piece := b"".join(islice(lines, LINES_AT_ONCE)):
+        yield piece
+
+
+HANDLERS = (audit_page, export_json_lines, export_csv)

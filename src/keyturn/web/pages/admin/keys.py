@@ -1,0 +1,139 @@
+"""Everybody's keys: finding those that should be gone, and revoking them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.params import FromQuery
+from litestar.response import Redirect
+
+from keyturn.core.people import UserKind
+from keyturn.core.records import KeyState, OwnedKey
+from keyturn.errors import InvalidInput, NotFound
+from keyturn.services.text import checked_text
+from keyturn.store.key_search import KeySearch
+from keyturn.web.pages.admin.tabs import KEYS
+from keyturn.web.pages.key_forms import shown_key
+from keyturn.web.pages.keys import KEYS_PER_PAGE
+from keyturn.web.pages.paging import paging
+from keyturn.web.pages.places import PEOPLE, SERVICES, named_ids
+from keyturn.web.pages.rendering import see_other
+from keyturn.web.pages.views import InjectedSent, InjectedView, View
+from keyturn.web.requests import in_thread
+
+BOX = "key."
+"""What the name of the field of a key begins with."""
+MAX_DAYS = 36_500
+OWNER_MAX_CHARACTERS = 254
+STATUSES = ("active", "expired", "revoked", "all")
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NOTICES = {"revoked": "They are revoked. They and every token made from them are refused from now on."}
+
+
+@get("/", include_in_schema=False)
+@in_thread
+def keys_page(
+    view: InjectedView,
+    owner: FromQuery[str] = "",
+    status: FromQuery[str] = "active",
+    older: FromQuery[str] = "",
+    unused: FromQuery[str] = "",
+    endless: FromQuery[str] = "",
+    page: FromQuery[int] = 1,
+    notice: FromQuery[str | None] = None,
+) -> Response[str]:
+    """Show the keys that are looked for."""
+    asked = {
+        "owner": owner.strip(),
+        "status": status if status in STATUSES else "active",
+        "older": older.strip(),
+        "unused": unused.strip(),
+        "endless": endless,
+    }
+    try:
+        wanted = _search(asked, view.services.system.now())
+    except InvalidInput as error:
+        return view.render("admin_keys.html", error=error, keys=[], at=paging(0, 1, KEYS.path), values=asked)
+    service = view.services.all_keys
+    count = service.search(view.principal, wanted, size=1).count
+    at = paging(count, page, KEYS.path, size=KEYS_PER_PAGE, **asked)
+    found = service.search(view.principal, wanted, offset=at.offset, size=KEYS_PER_PAGE).items
+    return view.render(
+        "admin_keys.html",
+        keys=_shown(view, found),
+        at=at,
+        values=asked,
+        notice=_NOTICES.get(notice or ""),
+    )
+
+
+@get("/revoke", include_in_schema=False)
+@in_thread
+def revoke_page(view: InjectedView, key: FromQuery[list[str] | None] = None) -> Response[str] | Redirect:
+    """Ask before revoking, listing the keys that were ticked and are alive."""
+    if not key:
+        return see_other(KEYS.path)
+    found = [owned for number in named_ids(key)[:KEYS_PER_PAGE] if (owned := _find(view, number)) is not None]
+    living = [owned for owned in found if owned.key.revoked_at is None]
+    if not living:
+        raise NotFound
+    return view.render("admin_keys_revoke.html", keys=_shown(view, living), box=BOX)
+
+
+@post("/revoke", include_in_schema=False)
+@in_thread
+def revoke(sent: InjectedSent) -> Redirect:
+    """End the keys that the form names."""
+    sent.services.all_keys.revoke(sent.principal, named_ids(sent.ticked(BOX)), sent.origin)
+    return see_other(f"{KEYS.path}?notice=revoked")
+
+
+def _find(view: View, number: int) -> OwnedKey | None:
+    try:
+        return view.services.all_keys.get(view.principal, number)
+    except NotFound:
+        return None
+
+
+def _search(asked: dict[str, str], now: datetime) -> KeySearch:
+    """Read the filter; raise `InvalidInput` for what is no number of days."""
+    status = asked["status"]
+    unused = asked["unused"]
+    return KeySearch(
+        owner=checked_text("owner", asked["owner"], max_characters=OWNER_MAX_CHARACTERS),
+        state=None if status == "all" else KeyState(status),
+        made_before=_days_ago("older", asked["older"], now),
+        unused_since=LONG_AGO if unused == "never" else _days_ago("unused", unused, now),
+        never_ends=True if asked["endless"] else None,
+    )
+
+
+def _days_ago(field: str, text: str, now: datetime) -> datetime | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_DAYS and len(text) <= 6):
+        raise InvalidInput(field, f"Give a whole number of days from 1 to {MAX_DAYS}.")
+    return now - timedelta(days=int(text))
+
+
+def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dict[str, Any]]:
+    now = view.services.system.now()
+    return [
+        {
+            **shown_key(owned.key, now),
+            "userid": owned.userid,
+            "owner_path": _path_of(owned),
+            "owner_is_disabled": owned.owner_is_disabled,
+        }
+        for owned in found
+    ]
+
+
+def _path_of(owned: OwnedKey) -> str | None:
+    """Return where the owner is managed; None for Keyturn itself."""
+    place = {UserKind.PERSON: PEOPLE, UserKind.SERVICE: SERVICES}.get(owned.kind)
+    return None if place is None else f"{place.path}/{owned.key.user_id}"
+
+
+HANDLERS = (keys_page, revoke_page, revoke)

@@ -1,0 +1,121 @@
+"""The form for a new key, the page that shows it once, and how a key is listed."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from litestar import Response
+
+from keyturn.composition import Services
+from keyturn.core.encoding import base64url_encode
+from keyturn.core.records import ApiKeyRecord
+from keyturn.errors import ForeignForm, InvalidInput
+from keyturn.services.keys import CreatedKey, Lifetime
+from keyturn.web.pages.rendering import Pages
+from keyturn.web.pages.sessions import Visitor
+
+DAY_CHOICES = (7, 30, 90, 365)
+PRESELECTED_DAYS = 90
+FORM_ID_BYTES = 16
+MAX_LIFE = timedelta(days=3650)
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CHOOSE_A_DATE = "Choose the date on which the key ends."
+_FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+
+def key_form(services: Services) -> dict[str, Any]:
+    """Return what the form for a new key shows."""
+    return {
+        "expiry_choices": _choices(allows_never=services.keys.allows_never),
+        "tomorrow": (services.system.now() + timedelta(days=1)).date().isoformat(),
+        "form_id": base64url_encode(services.system.random_bytes(FORM_ID_BYTES)).decode("ascii"),
+    }
+
+
+def _choices(*, allows_never: bool) -> list[tuple[str, str, bool]]:
+    days = [(str(count), f"{count} days", count == PRESELECTED_DAYS) for count in DAY_CHOICES]
+    rest = [("date", "On a date", False), ("never", "Never", False)]
+    return days + (rest if allows_never else rest[:1])
+
+
+def idempotency_key_of(form: dict[str, str]) -> str:
+    """Return what tells a second submission of this form; raise `ForeignForm` if the form is not ours."""
+    form_id = form.get("form_id", "")
+    if _FORM_ID.fullmatch(form_id) is None:
+        raise ForeignForm("This form did not come from this page: reload it and try again.")
+    return f"page {form_id}"
+
+
+def lifetime_of(form: dict[str, str], now: datetime) -> Lifetime:
+    """Read the choice of the form; a key that ends on a date works through that day, in UTC."""
+    choice = form.get("expiry", "")
+    if choice == "never":
+        return Lifetime(None)
+    if choice == "date":
+        day = read_day("expiry_date", form.get("expiry_date", ""), _CHOOSE_A_DATE)
+        if not now.date() <= day.date() <= (now + MAX_LIFE).date():
+            raise InvalidInput("expiry_date", "Choose a date between today and ten years from now.")
+        return Lifetime(day + timedelta(days=1))
+    if choice not in {str(days) for days in DAY_CHOICES}:
+        raise InvalidInput("expiry", "Choose when the key ends.")
+    return Lifetime(now + timedelta(days=int(choice)))
+
+
+def read_day(field: str, text: str, refusal: str) -> datetime:
+    """Return the beginning of a day, in UTC; raise `InvalidInput` with `refusal` for what is none."""
+    if _DATE.fullmatch(text) is None:
+        raise InvalidInput(field, refusal)
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(field, refusal) from None
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def show_created(
+    services: Services, pages: Pages, visitor: Visitor, created: CreatedKey, *, back: str
+) -> Response[str]:
+    """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
+    return pages.render(
+        "profile_key_created.html",
+        visitor,
+        secret=created.secret,
+        key=shown_key(created.record, services.system.now()),
+        curl_direct=_curl_direct(services.settings.public_url, created.secret),
+        curl_exchange=_curl_exchange(services.settings.public_url, created.secret),
+        back=back,
+    )
+
+
+def shown_key(
+    record: ApiKeyRecord, now: datetime, *, revoke: str = "", project: str | None = None
+) -> dict[str, Any]:
+    """Return what a page shows of a key: where it is revoked, and the name of the project it is linked to."""
+    use = record.last_use
+    return {
+        "id": record.key_id,
+        "name": record.name,
+        "masked": record.masked,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "revoked_at": record.revoked_at,
+        "state": record.state(now).value,
+        "last_used_at": use.at if use else None,
+        "last_used_address": use.address if use else None,
+        "last_used_via": use.via if use else None,
+        "last_used_agent": use.agent if use else None,
+        "revoke": revoke,
+        "project": project,
+    }
+
+
+def _curl_direct(public_url: str, secret: str) -> str:
+    return f"curl {public_url}/bim/rpc/user/current \\\n  --header 'Authorization: {secret}'"
+
+
+def _curl_exchange(public_url: str, secret: str) -> str:
+    return (
+        f"curl {public_url}/bim/apikey/authenticate \\\n  --header 'Content-Type: application/json' \\\n"
+        f'  --data \'{{"apikey": "{secret}"}}\''
+    )

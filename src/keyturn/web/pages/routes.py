@@ -1,0 +1,105 @@
+"""Every page, and who is let in: anybody, whoever is signed in, or the holders of a permission."""
+
+from collections.abc import Sequence
+
+from litestar import Router
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
+
+from keyturn.core.permissions import Permission
+from keyturn.web.pages import accounts, assets, endings, invitation, keys, login, profile, service_accounts
+from keyturn.web.pages.admin import audit, groups, projects, settings, start, tabs, users
+from keyturn.web.pages.admin import keys as all_keys
+from keyturn.web.pages.places import OWN_SERVICES, PEOPLE, SERVICES, Place
+from keyturn.web.pages.sessions import visitor_of
+from keyturn.web.pages.views import admits, sent_of, view_of
+
+OPEN_PAGES = (
+    login.home,
+    login.login_page,
+    login.log_in,
+    login.log_out,
+    login.setup_page,
+    login.set_up,
+    invitation.invitation_page,
+    invitation.accept,
+    assets.static_file,
+    assets.api_page,
+    assets.api_page_asset,
+)
+PROFILE_PAGES = (
+    profile.details_page,
+    profile.save_details,
+    profile.sessions_page,
+    profile.end_session,
+    profile.end_other_sessions,
+    profile.security_page,
+    profile.change_password,
+    keys.keys_page,
+    keys.create_key,
+    keys.revoke_page,
+    keys.revoke_key,
+)
+ADMINISTRATION = (
+    (tabs.GROUPS, groups.HANDLERS),
+    (tabs.PROJECTS, projects.HANDLERS),
+    (tabs.KEYS, all_keys.HANDLERS),
+    (tabs.AUDIT, audit.HANDLERS),
+    (tabs.SETTINGS, settings.HANDLERS),
+)
+"""Each part that is no list of accounts, with its pages."""
+
+_OF_ANY_ACCOUNT = (*accounts.HANDLERS, *endings.HANDLERS)
+ACCOUNTS: tuple[tuple[Place, tuple[Permission, ...], tuple[HTTPRouteHandler, ...]], ...] = (
+    (
+        PEOPLE,
+        tabs.USERS.any_of,
+        (*_OF_ANY_ACCOUNT, *accounts.ADMINISTRATION_HANDLERS, *users.HANDLERS),
+    ),
+    (
+        SERVICES,
+        tabs.SERVICE_ACCOUNTS.any_of,
+        (
+            *_OF_ANY_ACCOUNT,
+            *accounts.ADMINISTRATION_HANDLERS,
+            *service_accounts.HANDLERS,
+            *service_accounts.ADMINISTRATION_HANDLERS,
+        ),
+    ),
+    (OWN_SERVICES, (), (*_OF_ANY_ACCOUNT, *service_accounts.HANDLERS)),
+)
+"""Each list of accounts, who is let in (whoever is signed in, for those that they own), and its pages."""
+
+
+def page_routers() -> list[Router]:
+    """Return all pages. What is not for everybody stands behind the guard of its part."""
+    anywhere = frozenset(permission for tab in tabs.TABS for permission in tab.any_of)
+    return [
+        Router("/", route_handlers=OPEN_PAGES),
+        Router(
+            "/",
+            route_handlers=PROFILE_PAGES,
+            dependencies={"visitor": Provide(visitor_of, sync_to_thread=True)},
+        ),
+        _guarded(tabs.START, (start.start,), tuple(anywhere)),
+        *(_guarded(tab.path, handlers, tab.any_of) for tab, handlers in ADMINISTRATION),
+        *(_guarded(place.path, handlers, any_of, place) for place, any_of, handlers in ACCOUNTS),
+    ]
+
+
+def _guarded(
+    path: str,
+    handlers: Sequence[HTTPRouteHandler],
+    any_of: tuple[Permission, ...],
+    place: Place | None = None,
+) -> Router:
+    return Router(
+        path,
+        route_handlers=handlers,
+        guards=[admits(*any_of)],
+        dependencies={
+            "view": Provide(view_of, sync_to_thread=False),
+            "sent": Provide(sent_of, sync_to_thread=False),
+            "place": Provide(lambda: place, sync_to_thread=False),
+        },
+    )

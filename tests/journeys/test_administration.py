@@ -1,0 +1,545 @@
+"""What administrators do in a browser, what people do with their invitation, and how those pages must be."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from keyturn.core.people import ServiceOwner
+from keyturn.core.permissions import Permission
+from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.services.keys import Lifetime
+from tests.conftest import PASSPHRASE
+from tests.fakes import Clock
+from tests.journeys.browsers import CONNECTION, Person, Site, row_of, sign_in, tab_to, window
+from tests.servers import running_server
+
+pytest.importorskip("playwright", reason="no browser driver: install playwright to run these tests")
+
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from playwright.sync_api import Browser, Page
+
+    from keyturn.core.people import UserRecord
+
+KEY = re.compile(r"kt_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}")
+NEW_PASSPHRASE = "nine copper kettles whistle"
+MAX_PAGE_BYTES = 60_000
+MAX_PICTURE_BYTES = 150_000
+PICTURES = Path(__file__).parents[2] / "docs" / "images"
+EVERYTHING = frozenset(Permission)
+HERE = Origin("10.20.0.14", "curl/8.5.0", "request", f"GET /data/connection/{CONNECTION}")
+
+
+def signed_in(page: Page, person: Person, path: str) -> None:
+    page.context.add_cookies([person.session()])
+    page.goto(path)
+
+
+def told(page: Page, text: str) -> None:
+    expect(page.get_by_role("status").first).to_contain_text(text)
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("navigation", name="Administration").get_by_role("link", name=name, exact=True).click()
+
+
+def status_with(site: Site, key: str) -> int:
+    return httpx.get(f"{site.url}/data/connection/{CONNECTION}", headers={"Authorization": key}).status_code
+
+
+# ---- The journeys ----
+
+
+@pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
+def test_an_administrator_s_day(site: Site, chromium: Browser, *, with_script: bool) -> None:
+    """From a new colleague's account to its end: each step does what its page says, and no more."""
+    admin = site.add_person(name="Ada Marsh", permissions=EVERYTHING)
+    mail = "holt.script@example.com" if with_script else "holt@example.com"
+    options = {"java_script_enabled": with_script}
+    with window(chromium, site, **options) as one, window(chromium, site, **options) as other:
+        page, theirs = one.page, other.page
+        page.goto("/login")
+        sign_in(page, admin)
+        page.get_by_role("link", name="Administration").click()
+        link = add_user(page, "Grace Holt", mail)
+        accept_invitation(theirs, link, mail, with_script=with_script)
+        first = new_key(theirs, "nightly export")
+        assert status_with(site, first) == 200
+        revoke_among_all(page, mail, "nightly export")
+        assert status_with(site, first) == 401
+
+        second = new_key(theirs, "dashboard")
+        account = give_a_service_account(page, mail)
+        disable(page, mail, sees=("dashboard", "1 session ends", "1 service account that they own", account))
+        assert status_with(site, second) == 401
+        theirs.get_by_role("link", name="API Keys").click()
+        expect(theirs.get_by_role("heading", level=1)).to_have_text("Sign in")
+        page.get_by_role("button", name="Enable").click()
+        told(page, "The account is enabled.")
+        assert status_with(site, second) == 200
+
+        delete(page, mail, heir=admin)
+        assert status_with(site, second) == 401
+        open_tab(page, "Service accounts")
+        expect(row_of(page, account)).to_contain_text("Ada Marsh")
+        expect(row_of(page, account)).to_contain_text("Active")
+        find_in_the_audit_log(page)
+
+
+def add_user(page: Page, name: str, mail: str) -> str:
+    """Make a user who may see connections; return the link for them."""
+    page.get_by_role("link", name="Add user").click()
+    page.get_by_label("Full name").fill(name)
+    page.get_by_role("checkbox", name="GOVERNANCE").check()
+    page.get_by_role("button", name="Add user").click()
+    expect(page.get_by_label("User name")).to_have_accessible_description(re.compile("Give a user name"))
+    expect(page.get_by_label("Full name")).to_have_value(name)
+    expect(page.get_by_role("checkbox", name="GOVERNANCE")).to_be_checked()
+    page.get_by_label("Email").fill(mail)
+    page.get_by_role("button", name="Add user").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{name} is added")
+    expect(page.get_by_role("main")).to_contain_text("2 Dec 2026, 12:00 UTC")
+    link = page.locator("#link").inner_text()
+    page.get_by_role("link", name="Done").click()
+    expect(page.get_by_role("checkbox", name="GOVERNANCE")).to_be_checked()
+    expect(page.get_by_role("main")).to_contain_text("no passphrase yet")
+    assert link not in page.content()
+    return link
+
+
+def accept_invitation(page: Page, link: str, mail: str, *, with_script: bool) -> None:
+    """Open the link, mistype once, set a passphrase, find the link used up, and sign in."""
+    page.goto(link)
+    if not with_script:
+        page.get_by_label("Code").fill(link.partition("#")[2])
+    expect(page.get_by_label("Code")).to_have_value(link.partition("#")[2])
+    for again in ("another one, mistyped", NEW_PASSPHRASE):
+        page.get_by_label("Passphrase", exact=True).fill(NEW_PASSPHRASE)
+        page.get_by_label("Passphrase again", exact=True).fill(again)
+        page.get_by_role("button", name="Set passphrase").click()
+        if again != NEW_PASSPHRASE:
+            expect(page.get_by_role("alert")).to_contain_text("differ")
+            expect(page.get_by_label("Code")).to_have_value(link.partition("#")[2])
+    told(page, "Your passphrase is set.")
+    page.get_by_label("User name").fill(mail)
+    page.get_by_label("Passphrase", exact=True).fill(NEW_PASSPHRASE)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Grace Holt")
+    expect(page.get_by_role("link", name="Administration")).to_have_count(1)
+
+
+def new_key(page: Page, name: str) -> str:
+    page.get_by_role("link", name="API Keys").click()
+    page.get_by_role("textbox", name="Name").fill(name)
+    page.get_by_role("button", name="Generate key").click()
+    secret = page.locator("#secret").inner_text()
+    assert KEY.fullmatch(secret)
+    page.get_by_role("link", name="Done").click()
+    return secret
+
+
+def revoke_among_all(page: Page, mail: str, name: str) -> None:
+    open_tab(page, "Keys")
+    page.get_by_label("Owner").fill(mail)
+    page.get_by_role("button", name="Search").click()
+    expect(row_of(page, name)).to_contain_text("from 127.0.0.1")
+    page.get_by_role("checkbox", name=re.compile(name)).check()
+    page.get_by_role("button", name="Revoke those chosen…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Revoke this key?")
+    expect(row_of(page, name)).to_contain_text(mail)
+    page.get_by_role("button", name="Revoke key").click()
+    told(page, "refused from now on")
+
+
+def give_a_service_account(page: Page, mail: str) -> str:
+    """Make a group, a project and a service account of the user; return its user name."""
+    open_tab(page, "Groups")
+    page.get_by_role("link", name="Add group").click()
+    page.get_by_label("Name", exact=True).fill(f"Analysts with {mail}")
+    page.get_by_role("button", name="Add group").click()
+    page.get_by_label("User name").fill("nobody at all")
+    page.get_by_role("button", name="Add member").click()
+    expect(page.get_by_label("User name")).to_have_accessible_description(re.compile("no such user"))
+    page.get_by_label("User name").fill(mail)
+    page.get_by_role("button", name="Add member").click()
+    told(page, "The user is in the group now.")
+    page.get_by_role("textbox", name="Attribute").fill("Region")
+    page.get_by_label("Value").fill("north")
+    page.get_by_role("button", name="Add attribute").click()
+    expect(page.get_by_role("list", name="Attributes")).to_contain_text("region = north")
+
+    open_tab(page, "Projects")
+    page.get_by_role("link", name="Add project").click()
+    page.get_by_label("Name", exact=True).fill(f"Report with {mail}")
+    page.get_by_role("button", name="Add project").click()
+    page.get_by_label("User name").fill(mail)
+    page.get_by_role("button", name="Add member").click()
+    page.get_by_label("Connection key").fill(CONNECTION)
+    page.get_by_role("button", name="Add connection").click()
+    expect(page.get_by_role("list", name="Connections")).to_contain_text(CONNECTION)
+
+    open_tab(page, "Service accounts")
+    page.get_by_role("link", name="Add service account").click()
+    page.get_by_label("User name", exact=True).fill(f"loader of {mail}")
+    page.get_by_label("A person").fill(mail)
+    page.get_by_role("button", name="Add service account").click()
+    expect(page.get_by_role("main")).to_contain_text("Grace Holt")
+    page.get_by_role("textbox", name="Name").fill("loads")
+    page.get_by_role("button", name="Generate key").click()
+    assert KEY.fullmatch(page.locator("#secret").inner_text())
+    page.get_by_role("link", name="Done").click()
+    expect(row_of(page, "loads")).to_be_visible()
+    return f"loader of {mail}"
+
+
+def find_user(page: Page, mail: str) -> None:
+    open_tab(page, "Users")
+    page.get_by_role("searchbox").fill(mail)
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="Grace Holt").click()
+
+
+def disable(page: Page, mail: str, *, sees: tuple[str, ...]) -> None:
+    find_user(page, mail)
+    page.get_by_role("link", name="Disable…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Disable Grace Holt?")
+    for text in sees:
+        expect(page.get_by_role("main")).to_contain_text(text)
+    page.get_by_role("button", name="Disable").click()
+    told(page, "The account is disabled.")
+
+
+def delete(page: Page, mail: str, *, heir: Person) -> None:
+    page.get_by_role("link", name="Delete…").click()
+    page.get_by_label("Hand them over to").fill(heir.user.userid)
+    page.get_by_label("Type the word Delete to confirm").fill("yes")
+    page.get_by_role("button", name="Delete for ever").click()
+    expect(page.get_by_label("Type the word Delete to confirm")).to_be_focused()
+    expect(page.get_by_label("Hand them over to")).to_have_value(heir.user.userid)
+    page.get_by_label("Type the word Delete to confirm").fill("Delete")
+    page.get_by_role("button", name="Delete for ever").click()
+    told(page, "The user is deleted.")
+    page.get_by_role("searchbox").fill(mail)
+    page.get_by_label("State").select_option("all")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("Nobody is found.")).to_be_visible()
+
+
+def find_in_the_audit_log(page: Page) -> None:
+    open_tab(page, "Audit log")
+    page.get_by_label("Action").select_option("UserDeleted")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("row")).not_to_have_count(1)
+    expect(page.get_by_role("table")).not_to_contain_text("UserLoggedIn")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export as CSV").click()
+    exported = Path(download.value.path()).read_text()
+    assert exported.startswith("id,at,action,")
+    assert set(re.findall(r",(User\w+),", exported)) == {"UserDeleted"}
+
+
+def test_an_owner_without_permissions(site: Site, chromium: Browser) -> None:
+    """Somebody without permissions is told of no administration, and manages what they own."""
+    person, stranger = site.add_person(name="Ben Ode"), site.add_person(name="Cy Low")
+    account = add_service_account(site, "ben's loader", person.user)
+    with window(chromium, site) as opened:
+        page = opened.page
+        signed_in(page, stranger, "/profile")
+        expect(page.get_by_role("link", name="Service accounts")).to_have_count(0)
+        page.goto(f"/profile/service-accounts/{account.user_id}")
+        expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+        page.context.clear_cookies()
+
+        signed_in(page, person, "/profile")
+        expect(page.get_by_role("link", name="Administration")).to_have_count(0)
+        for path in ("/admin", "/admin/users", "/admin/settings", "/admin/none"):
+            page.goto(path)
+            expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+        page.get_by_role("link", name="Go to your profile").click()
+        page.get_by_role("link", name="Service accounts").click()
+        page.get_by_role("link", name="ben's loader").click()
+        expect(page.get_by_role("heading", name="Permissions")).to_have_count(0)
+        page.get_by_role("textbox", name="Name").fill("loads")
+        page.get_by_role("button", name="Generate key").click()
+        secret = page.locator("#secret").inner_text()
+        assert status_with(site, secret) == 403, "the key works, and may see no connection"
+        page.get_by_role("link", name="Done").click()
+        row_of(page, "loads").get_by_role("link", name="Revoke").click()
+        page.get_by_role("button", name="Revoke key").click()
+        told(page, "The key is revoked.")
+        assert status_with(site, secret) == 401
+        page.get_by_role("link", name="Disable…").click()
+        page.get_by_role("button", name="Disable").click()
+        told(page, "The account is disabled.")
+        page.get_by_role("link", name="Delete…").click()
+        page.get_by_label("Type the word Delete to confirm").fill("Delete")
+        page.get_by_role("button", name="Delete for ever").click()
+        told(page, "The service account is deleted.")
+        expect(page.get_by_text("There is no service account.")).to_be_visible()
+
+
+def test_the_administration_by_keyboard(site: Site, chromium: Browser) -> None:
+    """With the keyboard alone an administrator finds a key and revokes it, and sees where they are."""
+    admin = site.add_person(permissions=EVERYTHING)
+    owner = site.add_person("keyboarder")
+    owner.add_key("by keyboard")
+    with window(chromium, site) as opened:
+        page, keyboard = opened.page, opened.page.keyboard
+        signed_in(page, admin, "/profile")
+        tab_to(page, page.get_by_role("link", name="Administration"))
+        keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Administration")
+        tab_to(page, page.get_by_role("link", name="Keys", exact=True))
+        keyboard.press("Enter")
+        expect(page.get_by_role("heading", name="Keys of everybody")).to_be_visible()
+        tab_to(page, page.get_by_label("Owner"))
+        keyboard.type("keyboarder")
+        tab_to(page, page.get_by_role("checkbox", name="Without expiry"))
+        tab_to(page, page.get_by_role("button", name="Search"))
+        keyboard.press("Enter")
+        expect(page).to_have_url(re.compile("owner=keyboarder"))
+        expect(row_of(page, "by keyboard")).to_be_visible()
+        tab_to(page, page.get_by_role("checkbox", name=re.compile("by keyboard")))
+        keyboard.press("Space")
+        tab_to(page, page.get_by_role("button", name="Revoke those chosen…"))
+        keyboard.press("Enter")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Revoke this key?")
+        tab_to(page, page.get_by_role("button", name="Revoke key"))
+        keyboard.press("Space")
+        told(page, "refused from now on")
+
+
+# ---- Every page, in every state ----
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who looks at the pages, and at what."""
+
+    admin: Person
+    looker: Person
+    """Holds GOVERNANCE alone."""
+    owner: Person
+    account: UserRecord
+    group_id: int
+    project_id: int
+
+
+def add_service_account(site: Site, userid: str, owner: UserRecord) -> UserRecord:
+    return site.server.services.accounts.add(
+        COMMAND_LINE,
+        userid=userid,
+        name=None,
+        permissions=frozenset(),
+        owner=ServiceOwner(owner.user_id),
+    )
+
+
+@pytest.fixture(scope="module")
+def cast(site: Site) -> Cast:
+    return add_cast(site)
+
+
+def add_cast(site: Site) -> Cast:
+    """Give the site what an installation has after some months."""
+    services = site.server.services
+    admin = site.add_person("ada", name="Ada Marsh", permissions=EVERYTHING)
+    looker = site.add_person("gil.verne@example.com", permissions=frozenset({"GOVERNANCE"}))
+    owner = site.add_person("grace@example.com", permissions=frozenset({"CREATE_PROJECT"}))
+    for name in ("Ines Duarte", "Jonas Brandt", "Kofi Mensah", "Lena Fischer"):
+        userid = name.lower().replace(" ", ".") + "@example.com"
+        services.accounts.add(COMMAND_LINE, userid=userid, name=name, email=userid)
+    services.accounts.set_disabled(COMMAND_LINE, "kofi.mensah@example.com", disabled=True)
+    principal = signed_in_principal(admin)
+    for person, name in ((looker, "Gil Verne"), (owner, "Grace Holt")):
+        said = {"name": name, "email": f"{name.lower().replace(' ', '.')}@example.com"}
+        services.users.update_profile(principal, "bim", person.user.userid, said, Origin())
+    services.users.update_profile(principal, "bim", "owner", {"name": "Owen Rhys"}, Origin())
+    account = add_service_account(site, "warehouse loader", owner.user)
+    for holder, names in ((owner, ("nightly export", "dashboard")), (Person(site, account), ("loader",))):
+        for name in names:
+            added = holder.add_key(name, Lifetime(site.clock.now + timedelta(days=90)))
+            services.usage.note(added.record.key_id, HERE)
+    owner.add_key(None, Lifetime(None))
+    owner.session("10.20.0.14")
+    group = services.groups.add(
+        principal, Origin(), iamid="bim", name="Analysts", description="Who reads the reports."
+    )
+    project = services.projects.add(principal, Origin(), name="Quarterly report", description=None)
+    for userid in ("grace@example.com", "ines.duarte@example.com", "kofi.mensah@example.com"):
+        services.groups.add_member(principal, group.group_id, Origin(), iamid="bim", userid=userid)
+        services.projects.set_member(principal, project.project_id, userid, Origin(), is_owner=False)
+    services.groups.change_attribute(principal, group.group_id, ("region", "north"), Origin(), is_given=True)
+    services.users.change_attribute(
+        principal, "bim", "grace@example.com", ("team", "Reporting"), Origin(), is_given=True
+    )
+    services.projects.add_connection(principal, project.project_id, CONNECTION, Origin())
+    site.clock.advance(timedelta(minutes=4))
+    return Cast(admin, looker, owner, account, group.group_id, project.project_id)
+
+
+def signed_in_principal(person: Person) -> Any:
+    found = person.site.server.services.sessions.find(person.session()["value"])
+    assert found is not None
+    return found.principal
+
+
+def shows(path: str, *, who: str = "admin") -> Callable[[Page, Cast], None]:
+    """Return how a page that is only looked at is reached."""
+
+    def reach(page: Page, cast: Cast) -> None:
+        places = {
+            "user": cast.owner.user.user_id,
+            "account": cast.account.user_id,
+            "group": cast.group_id,
+            "project": cast.project_id,
+        }
+        signed_in(page, getattr(cast, who), path.format(**places))
+        expect(page.get_by_role("heading", level=1)).not_to_have_text("There is no such page")
+
+    return reach
+
+
+def sends(path: str, button: str, **fields: str) -> Callable[[Page, Cast], None]:
+    """Return how a page is reached by a form that is refused, with these values in it."""
+
+    def reach(page: Page, cast: Cast) -> None:
+        shows(path)(page, cast)
+        for name, value in fields.items():
+            page.locator(f"[name={name}]").last.fill(value)
+        page.get_by_role("button", name=button).first.click()
+        expect(page.get_by_role("alert")).to_be_visible()
+
+    return reach
+
+
+def many_users(page: Page, cast: Cast) -> None:
+    site = cast.admin.site
+    for number in range(50):
+        userid = f"somebody.with.a.long.name.{number}@department.example.com"
+        site.server.services.accounts.add(
+            COMMAND_LINE, userid=userid, name=f"Somebody {number}", email=userid
+        )
+    signed_in(page, cast.admin, "/admin/users?status=all")
+    expect(page.get_by_text("Page 1 of 2")).to_be_visible()
+
+
+def many_keys(page: Page, cast: Cast) -> None:
+    keen = cast.admin.site.add_person("keen.with.a.long.name@department.example.com")
+    for number in range(31):
+        added = keen.add_key(f"pipeline {number}")
+        cast.admin.site.server.services.usage.note(added.record.key_id, HERE)
+    signed_in(page, cast.admin, "/admin/keys")
+    expect(page.get_by_text("Page 1 of 2")).to_be_visible()
+
+
+def user_added(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.admin, "/admin/users/new")
+    page.get_by_label("Email").fill("new@example.com")
+    page.get_by_role("button", name="Add user").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("new@example.com is added")
+
+
+def keys_to_revoke(page: Page, cast: Cast) -> None:
+    shows("/admin/keys?owner=grace%40example.com")(page, cast)
+    for box in page.locator("[name=key]").all():
+        box.check()
+    page.get_by_role("button", name="Revoke those chosen…").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Revoke these 3 keys?")
+
+
+def a_key_in_a_project(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.owner, "/profile/keys")
+    page.get_by_label("Project").select_option("Quarterly report")
+    page.get_by_role("textbox", name="Name").fill("for the report")
+    page.get_by_role("button", name="Generate key").click()
+    page.get_by_role("link", name="Done").click()
+    expect(row_of(page, "for the report")).to_contain_text("project: Quarterly report")
+
+
+def void_invitation(page: Page, _cast: Cast) -> None:
+    page.goto("/invitation#used-up-long-ago")
+    page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
+    page.get_by_label("Passphrase again", exact=True).fill(PASSPHRASE)
+    page.get_by_role("button", name="Set passphrase").click()
+    expect(page.get_by_label("Code")).to_have_accessible_description(re.compile("not valid, or no longer"))
+
+
+STATES: dict[str, Callable[[Page, Cast], None]] = {
+    "nobody": shows("/admin/users?text=no-such-person"),
+    "user-new-mistaken": sends("/admin/users/new", "Add user", name="Grace", email="grace@example.com"),
+    "user-added": user_added,
+    "user": shows("/admin/users/{user}"),
+    "user-disable": shows("/admin/users/{user}/disable"),
+    "user-disable-mistaken": sends("/admin/users/{user}/disable", "Disable", handOverTo="nobody"),
+    "user-delete-mistaken": sends("/admin/users/{user}/delete", "Delete for ever", typed="delete"),
+    "group-new-mistaken": sends("/admin/groups/new", "Add group", name="Analysts"),
+    "group": shows("/admin/groups/{group}"),
+    "group-member-mistaken": sends("/admin/groups/{group}", "Add member", userid="grace@example.com"),
+    "group-delete": shows("/admin/groups/{group}/delete"),
+    "projects": shows("/admin/projects"),
+    "project": shows("/admin/projects/{project}"),
+    "project-looked-at": shows("/admin/projects/{project}", who="looker"),
+    "project-delete": shows("/admin/projects/{project}/delete"),
+    "service-account-new-mistaken": sends(
+        "/admin/service-accounts/new", "Add service account", userid="loader", owner="nobody"
+    ),
+    "service-account": shows("/admin/service-accounts/{account}"),
+    "own-service-account": shows("/profile/service-accounts/{account}", who="owner"),
+    "keys-mistaken": shows("/admin/keys?older=soon"),
+    "keys-to-revoke": keys_to_revoke,
+    "audit": shows("/admin/audit"),
+    "settings": shows("/admin/settings"),
+    "a-key-in-a-project": a_key_in_a_project,
+    "invitation-void": void_invitation,
+    "many-users": many_users,
+    "many-keys": many_keys,
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_every_state_of_every_page(site: Site, chromium: Browser, cast: Cast, state: str) -> None:
+    """A page breaks no rule of axe-core, fits a narrow screen, is light, and draws no complaint."""
+    with window(chromium, site) as opened:
+        STATES[state](opened.page, cast)
+        assert opened.faults_at_every_size() == []
+        assert opened.watch.weight(opened.page) < MAX_PAGE_BYTES
+
+
+# ---- Pictures for the documentation ----
+
+
+def test_pictures(tmp_path: Path, chromium: Browser) -> None:
+    """The pictures in docs/images can be taken anew: KEYTURN_SCREENSHOTS=1 writes them there."""
+    directory = PICTURES if os.environ.get("KEYTURN_SCREENSHOTS") == "1" else tmp_path
+    clock = Clock(datetime(2026, 11, 25, 9, 41, tzinfo=UTC))
+    chance = random.Random(20261125)  # so that the pictures change only when the pages do
+    system = replace(clock.system(), random_bytes=chance.randbytes)
+    database = f"sqlite:///{tmp_path / 'keyturn.db'}"
+    with running_server(database, system, public_url="http://127.0.0.1:8400") as server:
+        site = Site(server, clock)
+        site.add_connection()
+        cast = add_cast(site)
+        with window(chromium, site) as opened:
+            page = opened.page
+            for name, path in (
+                ("admin-users", "/admin/users?status=all"),
+                ("what-stops", "/admin/users/{user}/disable"),
+                ("admin-keys", "/admin/keys"),
+                ("admin-audit", "/admin/audit"),
+            ):
+                shows(path)(page, cast)
+                taken = page.screenshot(path=directory / f"{name}.png", animations="disabled")
+                assert len(taken) < MAX_PICTURE_BYTES, f"{name} has {len(taken)} bytes"

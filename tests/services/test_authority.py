@@ -1,0 +1,192 @@
+"""Nobody makes anything broader than themselves, whatever way they go (A3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from keyturn.composition import Services
+from keyturn.core.people import ServiceOwner
+from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
+from keyturn.core.principal import Principal
+from keyturn.core.records import Page
+from keyturn.errors import NotFound, PermissionMissing
+from keyturn.services.authority import check_may_act_as, check_may_grant, is_unbound
+from tests.services.people import (
+    HERE,
+    NEW_PASSPHRASE,
+    actions,
+    add_holder,
+    add_service_account,
+    caller,
+    holder,
+    new_key,
+)
+
+USER_ADMIN = Permission.USER_ADMIN
+BROADER = sorted(set(Permission) - {USER_ADMIN} - DEFAULT_PERMISSIONS)
+Way = Callable[[Services, Principal, Permission], object]
+
+
+def add_user(services: Services, who: Principal, permission: Permission) -> object:
+    return services.users.add(
+        who, HERE, userid=f"new {permission}", profile={}, password=None, permissions=[permission]
+    )
+
+
+def add_program(services: Services, who: Principal, permission: Permission) -> object:
+    return add_service_account(
+        services, who, ServiceOwner(who.user_id), f"program {permission}", [permission]
+    )
+
+
+def give(services: Services, who: Principal, permission: Permission) -> object:
+    return services.users.set_permissions(who, "bim", "plain", [permission], HERE)
+
+
+def give_to_self(services: Services, who: Principal, permission: Permission) -> object:
+    return services.users.set_permissions(who, "bim", who.userid, [USER_ADMIN, permission], HERE)
+
+
+def set_passphrase(services: Services, who: Principal, permission: Permission) -> object:
+    return services.users.set_password(
+        who, "bim", f"with {permission}", password=NEW_PASSPHRASE, current=None, origin=HERE
+    )
+
+
+def invite(services: Services, who: Principal, permission: Permission) -> object:
+    return services.users.invite(who, "bim", f"with {permission}", HERE)
+
+
+def make_key_of_program(services: Services, who: Principal, permission: Permission) -> object:
+    return services.service_accounts.create_key(
+        who, f"program with {permission}", HERE, name=None, lifetime=None
+    )
+
+
+WAYS: dict[str, Way] = {
+    "add a user": add_user,
+    "add a service account": add_program,
+    "give a permission": give,
+    "give a permission to oneself": give_to_self,
+    "set a passphrase": set_passphrase,
+    "invite": invite,
+    "make a key of a service account": make_key_of_program,
+}
+"""Each way to get hold of a permission through another account, or one's own."""
+
+
+@pytest.fixture
+def world(services: Services, admin: Principal) -> Services:
+    """For each permission a person and a service account that hold it."""
+    add_holder(services, "plain")
+    for permission in BROADER:
+        add_holder(services, f"with {permission}", permission)
+        add_service_account(
+            services, admin, ServiceOwner(admin.user_id), f"program with {permission}", [permission]
+        )
+    return services
+
+
+def test_no_way_leads_beyond_oneself(world: Services) -> None:
+    """With USER_ADMIN alone no other permission is reached, by any way; with both each way is open (A3)."""
+    narrow = holder(world, "narrow", USER_ADMIN)
+    before = actions(world)
+    for name, way in WAYS.items():
+        for permission in BROADER:
+            with pytest.raises(PermissionMissing) as refused:
+                way(world, narrow, permission)
+            assert refused.value.any_of == (permission,), name
+    assert actions(world) == before
+
+    for number, permission in enumerate(BROADER):
+        who = holder(world, f"broad {number}", USER_ADMIN, permission)
+        for way in WAYS.values():
+            way(world, who, permission)
+
+
+def test_what_is_held_already_stays(world: Services, admin: Principal) -> None:
+    """An administrator may set permissions that they do not hold where they were held before (A3)."""
+    narrow = holder(world, "narrow", USER_ADMIN)
+    both = [Permission.AUDIT, *DEFAULT_PERMISSIONS]
+    record = world.users.set_permissions(narrow, "bim", f"with {Permission.AUDIT}", both, HERE)
+    assert record.permissions == frozenset(both)
+
+
+def principals(services: Services, admin: Principal) -> Iterator[tuple[str, Principal, frozenset[str]]]:
+    """Give the ways in which an administrator calls, with the permissions that each carries."""
+    everything = frozenset(Permission)
+    key = new_key(services, admin).secret
+    token = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
+    project = services.projects.add(admin, HERE, name="one", description=None)
+    linked = new_key(services, admin, project_id=project.project_id).secret
+    yield "session", admin, everything
+    yield "key", caller(services, key), everything
+    yield "token", caller(services, token), everything
+    yield "key of a project", caller(services, linked), frozenset()
+    yield (
+        "token of a key of a project",
+        caller(services, services.exchange.exchange(in_header=[], in_body=linked, origin=HERE).token),
+        frozenset(),
+    )
+    yield "scoped", replace(caller(services, key), scopes=frozenset({"plugin:trino"})), frozenset()
+
+
+def test_a_narrowed_credential_carries_what_the_table_says(services: Services, admin: Principal) -> None:
+    """A scope takes every permission away, and so does a project (A3)."""
+    for name, principal, carried in principals(services, admin):
+        assert {permission for permission in Permission if principal.may(permission)} == carried, name
+        assert is_unbound(principal) is (carried == frozenset(Permission)), name
+
+
+def test_a_narrowed_credential_manages_nothing(services: Services, admin: Principal) -> None:
+    """A key of a project or with scopes, of an administrator even, owns and manages no service account."""
+    add_service_account(services, admin, ServiceOwner(admin.user_id))
+    for name, principal, carried in principals(services, admin):
+        listed = services.service_accounts.list_visible(principal)
+        if carried == frozenset(Permission):
+            assert listed.count == 1, name
+            continue
+        assert listed == Page(0, ()), name
+        for act in (
+            lambda who=principal: services.service_accounts.get(who, "robot"),
+            lambda who=principal: services.service_accounts.list_keys(who, "robot"),
+            lambda who=principal: services.service_accounts.create_key(
+                who, "robot", HERE, name=None, lifetime=None
+            ),
+        ):
+            with pytest.raises(NotFound):
+                act()
+
+
+@pytest.mark.parametrize(
+    ("held", "given", "missing"),
+    [
+        ((), (), None),
+        ((), DEFAULT_PERMISSIONS, None),
+        (("AUDIT",), ("AUDIT",), None),
+        (("AUDIT",), ("AUDIT", "CREATE_PROJECT"), None),
+        (("AUDIT",), ("GOVERNANCE",), "GOVERNANCE"),
+        (("AUDIT", "GOVERNANCE"), ("AUDIT", "GOVERNANCE", "USER_ADMIN"), "USER_ADMIN"),
+        (("APPLICATION_ADMIN",), ("USER_ADMIN",), "USER_ADMIN"),
+        (("USER_ADMIN",), ("APPLICATION_ADMIN",), "APPLICATION_ADMIN"),
+        (("USER_ADMIN",), ("UNKNOWN",), "UNKNOWN"),
+        (("ADMIN",), ("USER_ADMIN",), "USER_ADMIN"),
+    ],
+)
+def test_what_may_be_granted_is_a_table(
+    services: Services, admin: Principal, held: tuple[str, ...], given: tuple[str, ...], missing: str | None
+) -> None:
+    """What is held, and the default, may be given; the first other one is named (A3)."""
+    caller_ = replace(admin, permissions=frozenset(held))
+    target = replace(services.users.get(admin, "bim", "ada"), permissions=frozenset(given))
+    if missing is None:
+        check_may_grant(caller_, given)
+        check_may_act_as(caller_, target)
+        return
+    for check in (lambda: check_may_grant(caller_, given), lambda: check_may_act_as(caller_, target)):
+        with pytest.raises(PermissionMissing) as refused:
+            check()
+        assert refused.value.any_of == (missing,)

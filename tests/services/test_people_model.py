@@ -1,0 +1,575 @@
+"""People in every order: credentials, permissions, attributes and the audit log are as a plain model says."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from keyturn.composition import Services, open_services
+from keyturn.core.people import Attributes, ServiceOwner, UserKind
+from keyturn.core.permissions import ADMINISTRATION, DEFAULT_PERMISSIONS, Permission
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.records import AuditAction
+from keyturn.errors import Conflict, CredentialRefused, InvalidInput, InvalidState, KeyturnError, NotFound
+from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.passwords import CHEAPEST
+from keyturn.settings import read_settings
+from keyturn.store.user_search import UserSearch
+from tests.conftest import PASSPHRASE
+from tests.fakes import Clock
+from tests.services.people import HERE, caller, is_accepted
+from tests.services.plain_people import (
+    Account,
+    Attribute,
+    Credential,
+    Group,
+    PlainPeople,
+    Project,
+    Refused,
+)
+
+EXAMPLES, STEPS = 200, 50
+PEOPLE, PROGRAMS, GROUPS, PROJECTS = ("ann", "ben", "cid"), ("p1", "p2"), ("g1", "g2"), ("w1", "w2")
+ADMIN = Principal(
+    0, "root", "bim", None, frozenset(Permission), None, AuthMethod.SESSION, None, project_id=None
+)
+"""Who does all this: nobody in the database, so that every person in it can go."""
+REFUSALS = (Conflict, CredentialRefused, InvalidInput, InvalidState, NotFound)
+
+some = st.integers(0, 999)
+"""Which of those that there are; now and then one that is not."""
+groups, projects = st.sampled_from(GROUPS), st.sampled_from(PROJECTS)
+heirs = st.sampled_from((None, None, *PEOPLE))
+owners = st.sampled_from(PEOPLE + GROUPS)
+permissions = st.sampled_from(
+    [
+        frozenset(),
+        frozenset({Permission.AUDIT}),
+        frozenset({Permission.USER_ADMIN}),
+        frozenset({Permission.GOVERNANCE, Permission.APPLICATION_ADMIN}),
+        frozenset(ADMINISTRATION),
+    ]
+)
+attributes = st.sampled_from([("team", "a"), ("team", "b"), ("city", "a")])
+
+
+@cache
+def installed() -> Path:
+    """Return a folder with an installation that has one connection and nobody, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="keyturn-people-"))
+    services = open_in(folder, Clock())
+    services.connections.register(COMMAND_LINE, 0, "one", {"technology": "Trino"})
+    services.close()
+    return folder
+
+
+def open_in(folder: Path, clock: Clock) -> Services:
+    chosen = read_settings(
+        {"KEYTURN_DATABASE": f"sqlite:///{folder}/keyturn.db"}, failures_per_minute=1_000_000
+    )
+    return open_services(chosen, clock.system(), hashing=CHEAPEST)
+
+
+def gathered(given: set[Attribute]) -> Attributes:
+    """Return attributes as a record holds them."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for name, value in sorted(given):
+        names[name].append(value)
+    return {name: tuple(values) for name, values in names.items()}
+
+
+class People(RuleBasedStateMachine):
+    """People, programs, groups and projects over an embedded database, beside a plain model of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="keyturn-people-"))
+        shutil.copytree(installed(), self.folder, dirs_exist_ok=True)
+        self.clock = Clock()
+        self.services = open_in(self.folder, self.clock)
+        self.before = len(self.services.store.audit_log.list_after())
+        self.plain = PlainPeople()
+
+    def teardown(self) -> None:
+        self.check_audit_log()
+        self.services.close()
+        shutil.rmtree(self.folder)
+
+    @initialize()
+    def begin(self) -> None:
+        """Let there be some of everything: most steps are then about something that is there."""
+        for userid in PEOPLE:
+            self.add_person(userid, frozenset(ADMINISTRATION) if userid != "cid" else frozenset())
+        for name in GROUPS:
+            self.add_group(name)
+            self.join_or_leave(name, PEOPLE.index("ben"))
+        for userid, owner in zip(PROGRAMS, ("ann", "g1"), strict=True):
+            self.add_program(userid, owner, frozenset())
+        self.add_or_delete_project("w1", PEOPLE.index("ann"))
+        for which in range(len(PEOPLE)):
+            self.make_key(which, None)
+            self.log_in(which)
+        for which in range(len(PROGRAMS)):
+            self.make_key_of_program(which)
+        self.make_key(PEOPLE.index("ann"), "w1")
+
+    @contextmanager
+    def happening(self, *, is_possible: bool = True) -> Iterator[None]:
+        """Do something on both sides: either both refuse it, or neither does."""
+        refusal = None
+        try:
+            yield
+        except REFUSALS as error:
+            refusal = error
+        assert (refusal is None) is is_possible, repr(refusal)
+        self.clock.advance(timedelta(seconds=1))
+
+    @contextmanager
+    def as_the_model_says(self, change: Callable[[], object]) -> Iterator[None]:
+        """Do something that the model, asked first, does or refuses."""
+        try:
+            change()
+        except Refused:
+            with self.happening(is_possible=False):
+                yield
+        else:
+            with self.happening():
+                yield
+
+    def account(self, userid: str) -> Account | None:
+        return self.plain.accounts.get(userid)
+
+    def userid(self, which: int, kind: UserKind | None = None) -> str:
+        """Return the user name of one of those that there are, now and then of nobody."""
+        named = [each.userid for each in self.plain.accounts.values() if kind in {None, each.kind}]
+        return "nobody" if which % 20 == 19 or not named else named[which % len(named)]
+
+    def key(self, which: int) -> Credential | None:
+        keys = [each for each in self.plain.credentials if each.key is None and not each.is_session]
+        return keys[which % len(keys)] if keys else None
+
+    def heir(self, userid: str | None, of: object) -> tuple[Account | None, bool]:
+        """Return who inherits, and whether they can."""
+        heir = None if userid is None else self.account(userid)
+        return heir, userid is None or (heir is not None and not heir.is_disabled and heir is not of)
+
+    # Accounts
+
+    @rule(userid=st.sampled_from(PEOPLE), held=permissions)
+    def add_person(self, userid: str, held: frozenset[str]) -> None:
+        with self.happening(is_possible=self.account(userid) is None):
+            made = self.services.users.add(
+                ADMIN, HERE, userid=userid, profile={}, password=PASSPHRASE, permissions=held
+            ).record
+            account = Account(made.user_id, userid, UserKind.PERSON, held | DEFAULT_PERMISSIONS)
+            self.plain.accounts[userid] = account
+            self.plain.tell(AuditAction.USER_CREATED, account)
+
+    @rule(userid=st.sampled_from(PROGRAMS), owner=owners, held=permissions)
+    def add_program(self, userid: str, owner: str, held: frozenset[str]) -> None:
+        found = self.owner(owner)
+        with self.happening(is_possible=self.account(userid) is None and found is not None):
+            named = self.named_owner(owner)
+            made = self.services.service_accounts.add(
+                ADMIN, HERE, userid=userid, name=None, owner=named, permissions=held
+            )
+            account = Account(made.user_id, userid, UserKind.SERVICE, held, found)
+            self.plain.accounts[userid] = account
+            self.plain.tell(AuditAction.SERVICE_ACCOUNT_CREATED, account)
+
+    def owner(self, name: str) -> Account | Group | None:
+        """Return who can own something under this name."""
+        account = self.account(name)
+        return account if account is not None and not account.is_disabled else self.plain.groups.get(name)
+
+    def named_owner(self, name: str) -> ServiceOwner:
+        if name in PEOPLE:
+            return self.services.service_accounts.find_owner(ADMIN, userid=name)
+        group = self.plain.groups.get(name)
+        return self.services.service_accounts.find_owner(ADMIN, group_id=group.number if group else 10**6)
+
+    @rule(which=some, held=permissions)
+    def set_permissions(self, which: int, held: frozenset[str]) -> None:
+        userid = self.userid(which)
+        account = self.account(userid)
+        with self.as_the_model_says(
+            lambda: self.plain.set_permissions(account, held) if account else self.refuse()
+        ):
+            self.services.users.set_permissions(ADMIN, "bim", userid, held, HERE)
+
+    @rule(which=some, permission=st.sampled_from([*ADMINISTRATION, Permission.AUDIT]))
+    def remove_permission(self, which: int, permission: str) -> None:
+        userid = self.userid(which)
+        account = self.account(userid)
+        with self.as_the_model_says(
+            lambda: (
+                self.plain.set_permissions(account, account.permissions - {permission})
+                if account
+                else self.refuse()
+            )
+        ):
+            self.services.users.remove_permission(ADMIN, "bim", userid, permission, HERE)
+
+    def refuse(self) -> None:
+        raise Refused
+
+    @rule(which=some, heir=heirs)
+    def disable(self, which: int, heir: str | None) -> None:
+        self.set_disabled(self.userid(which), heir, disabled=True)
+
+    @rule(which=some)
+    def enable(self, which: int) -> None:
+        self.set_disabled(self.userid(which), None, disabled=False)
+
+    @rule(which=some)
+    def stop_a_program_or_let_it_go_on(self, which: int) -> None:
+        account = self.account(self.userid(which, UserKind.SERVICE))
+        if account is not None:
+            self.set_disabled(account.userid, None, disabled=not account.is_disabled)
+
+    @rule(which=some)
+    def stop_its_owner_or_let_them_go_on(self, which: int) -> None:
+        account = self.account(self.userid(which, UserKind.SERVICE))
+        if account is not None and isinstance(account.owner, Account):
+            self.set_disabled(account.owner.userid, None, disabled=not account.owner.is_disabled)
+
+    def set_disabled(self, userid: str, heir: str | None, *, disabled: bool) -> None:
+        account, (inherits, can) = self.account(userid), self.heir(heir, self.account(userid))
+
+        def change() -> None:
+            if account is None or not can:
+                raise Refused
+            if disabled:
+                self.plain.disable(account, inherits)
+            else:
+                self.plain.enable(account)
+
+        with self.as_the_model_says(change):
+            found = self.services.users.find_heir(ADMIN, heir)
+            self.services.users.set_disabled(ADMIN, "bim", userid, HERE, disabled=disabled, heir=found)
+
+    @rule(which=some, heir=heirs)
+    def delete(self, which: int, heir: str | None) -> None:
+        userid = self.userid(which)
+        account, (inherits, can) = self.account(userid), self.heir(heir, self.account(userid))
+        with self.as_the_model_says(
+            lambda: self.plain.delete(account, inherits) if account and can else self.refuse()
+        ):
+            self.services.users.delete(
+                ADMIN, "bim", userid, HERE, heir=self.services.users.find_heir(ADMIN, heir)
+            )
+
+    @rule(which=some, owner=owners)
+    def hand_over(self, which: int, owner: str) -> None:
+        userid = self.userid(which, UserKind.SERVICE)
+        account, found = self.account(userid), self.owner(owner)
+        with self.as_the_model_says(
+            lambda: self.plain.hand_over(account, found) if account and found else self.refuse()
+        ):
+            self.services.service_accounts.hand_over(ADMIN, userid, self.named_owner(owner), HERE)
+
+    @rule(which=some, attribute=attributes, is_given=st.booleans())
+    def change_attribute(self, which: int, attribute: Attribute, is_given: bool) -> None:
+        userid = self.userid(which)
+        account = self.account(userid)
+        with self.happening(is_possible=account is not None):
+            self.services.users.change_attribute(ADMIN, "bim", userid, attribute, HERE, is_given=is_given)
+            if account:
+                self.plain.change_attribute(
+                    account, attribute, AuditAction.USER_ATTRIBUTES_UPDATED, is_given=is_given
+                )
+
+    # Groups
+
+    @rule(name=groups)
+    def add_group(self, name: str) -> None:
+        with self.happening(is_possible=name not in self.plain.groups):
+            made = self.services.groups.add(ADMIN, HERE, iamid="bim", name=name)
+            self.plain.groups[name] = Group(made.group_id, name)
+            self.plain.tell(AuditAction.GROUP_CREATED, made.group_id)
+
+    @rule(name=groups, which=some)
+    def join_or_leave(self, name: str, which: int) -> None:
+        userid = self.userid(which)
+        account, group = self.account(userid), self.plain.groups.get(name)
+        if group is None:
+            return
+        with self.happening(is_possible=account is not None):
+            members = self.services.groups.list_members(ADMIN, group.number)
+            found = [each.membership_id for each in members if each.userid == userid]
+            assert bool(found) is (account is not None and group in account.groups)
+            if found and account:
+                self.services.groups.remove_member(ADMIN, group.number, found[0], HERE)
+                account.groups.remove(group)
+                self.plain.tell(AuditAction.GROUP_MEMBER_REMOVED, group)
+                return
+            self.services.groups.add_member(ADMIN, group.number, HERE, iamid="bim", userid=userid)
+            if account:
+                account.groups.add(group)
+                self.plain.tell(AuditAction.GROUP_MEMBER_ADDED, group)
+
+    @rule(name=groups, attribute=attributes, is_given=st.booleans())
+    def change_attribute_of_group(self, name: str, attribute: Attribute, is_given: bool) -> None:
+        group = self.plain.groups.get(name)
+        if group is not None:
+            with self.happening():
+                self.services.groups.change_attribute(ADMIN, group.number, attribute, HERE, is_given=is_given)
+                self.plain.change_attribute(
+                    group, attribute, AuditAction.GROUP_ATTRIBUTES_UPDATED, is_given=is_given
+                )
+
+    @rule(name=groups, heir=heirs)
+    def delete_group(self, name: str, heir: str | None) -> None:
+        group, (inherits, can) = self.plain.groups.get(name), self.heir(heir, None)
+        if group is not None:
+            with self.as_the_model_says(
+                lambda: self.plain.delete_group(group, inherits) if can else self.refuse()
+            ):
+                found = self.services.users.find_heir(ADMIN, heir)
+                self.services.groups.delete(ADMIN, group.number, HERE, heir=found)
+
+    # Projects
+
+    @rule(name=projects, which=some)
+    def add_or_delete_project(self, name: str, which: int) -> None:
+        userid = self.userid(which, UserKind.PERSON)
+        account, project = self.account(userid), self.plain.projects.get(name)
+        if project is not None:
+            with self.as_the_model_says(lambda: self.plain.delete_project(project)):
+                self.services.projects.delete(ADMIN, project.number, HERE)
+        elif account is not None:
+            with self.happening():
+                maker = self.calling_as(account)
+                made = self.services.projects.add(maker, HERE, name=name, description=None)
+                self.services.projects.add_connection(ADMIN, made.project_id, "one", HERE)
+                self.plain.projects[name] = Project(made.project_id, name, {account})
+                self.plain.tell(AuditAction.PROJECT_CREATED, made.project_id)
+                self.plain.tell(AuditAction.PROJECT_UPDATED, made.project_id)
+
+    def calling_as(self, account: Account) -> Principal:
+        return Principal(
+            account.number,
+            account.userid,
+            "bim",
+            None,
+            account.permissions | DEFAULT_PERMISSIONS,
+            None,
+            AuthMethod.SESSION,
+            None,
+            project_id=None,
+        )
+
+    @rule(name=projects, which=some)
+    def enter_or_leave_project(self, name: str, which: int) -> None:
+        userid = self.userid(which, UserKind.PERSON)
+        account, project = self.account(userid), self.plain.projects.get(name)
+        if project is None or account is None:
+            return
+        if account in project.owners | project.members:
+            with self.happening(is_possible=project.owners != {account}):
+                self.services.projects.remove_member(ADMIN, project.number, userid, HERE)
+                project.owners.discard(account)
+                project.members.discard(account)
+                self.plain.tell(AuditAction.PROJECT_UPDATED, project)
+            return
+        with self.happening():
+            self.services.projects.set_member(ADMIN, project.number, userid, HERE, is_owner=False)
+            project.members.add(account)
+            self.plain.tell(AuditAction.PROJECT_UPDATED, project)
+
+    # Credentials
+
+    @rule(which=some, name=st.sampled_from([None, None, *PROJECTS]))
+    def make_key(self, which: int, name: str | None) -> None:
+        userid = self.userid(which, UserKind.PERSON)
+        account, project = self.account(userid), self.plain.projects.get(name or "")
+        if account is None or (name is not None and project is None):
+            return
+        with self.happening(is_possible=project is None or account in project.owners | project.members):
+            made = self.services.keys.create(
+                self.calling_as(account),
+                HERE,
+                name=None,
+                lifetime=None,
+                project_id=project.number if project else None,
+            )
+            self.keep(Credential(made.secret, account, made.record.key_id, project=project))
+
+    @rule(which=some)
+    def make_key_of_program(self, which: int) -> None:
+        userid = self.userid(which, UserKind.SERVICE)
+        account = self.account(userid)
+        with self.happening(is_possible=account is not None):
+            made = self.services.service_accounts.create_key(ADMIN, userid, HERE, name=None, lifetime=None)
+            if account:
+                self.keep(Credential(made.secret, account, made.record.key_id))
+
+    def keep(self, key: Credential) -> None:
+        self.plain.credentials.append(key)
+        self.plain.tell(AuditAction.API_KEY_CREATED, key)
+
+    @rule(which=some)
+    def exchange(self, which: int) -> None:
+        key = self.key(which)
+        if key is not None:
+            with self.happening(is_possible=key.is_alive):
+                issued = self.services.exchange.exchange(in_header=[], in_body=key.text, origin=HERE)
+                self.plain.credentials.append(
+                    Credential(issued.token, key.owner, key=key, project=key.project)
+                )
+
+    @rule(which=some)
+    def revoke(self, which: int) -> None:
+        key = self.key(which)
+        if key is not None:
+            is_there = not key.is_over and not key.owner.is_deleted
+            with self.happening():
+                assert self.services.all_keys.revoke(ADMIN, [key.number], HERE) == is_there
+                if is_there:
+                    key.is_over = True
+                    self.plain.tell(AuditAction.API_KEY_DELETED, key)
+
+    @rule(which=some)
+    def log_in(self, which: int) -> None:
+        userid = self.userid(which, UserKind.PERSON)
+        account = self.account(userid)
+        if account is None:
+            return
+        with self.happening(is_possible=not account.is_disabled):
+            # A refusal is told of as well.
+            action = AuditAction.USER_LOGIN_FAILED if account.is_disabled else AuditAction.USER_LOGGED_IN
+            self.plain.tell(action, account)
+            started = self.services.logins.log_in_browser(userid, PASSPHRASE, HERE)
+            self.plain.credentials.append(Credential(started.cookie, account, is_session=True))
+
+    @rule(which=some)
+    def set_password(self, which: int) -> None:
+        userid = self.userid(which, UserKind.PERSON)
+        account = self.account(userid)
+        with self.happening(is_possible=account is not None):
+            self.services.users.set_password(
+                ADMIN, "bim", userid, password=PASSPHRASE, current=None, origin=HERE
+            )
+            if account:
+                account.link = None
+                self.plain.end_sessions(account)
+                self.plain.tell(AuditAction.USER_PASSWORD_UPDATED, account)
+
+    @rule(which=some)
+    def invite(self, which: int) -> None:
+        userid = self.userid(which, UserKind.PERSON)
+        account = self.account(userid)
+        with self.happening(is_possible=account is not None):
+            link = self.services.users.invite(ADMIN, "bim", userid, HERE).link
+            if account:
+                account.link = link.partition("#")[2]
+                self.plain.tell(AuditAction.USER_INVITED, account)
+
+    @rule(which=some)
+    def accept(self, which: int) -> None:
+        userid = self.userid(which, UserKind.PERSON)
+        account = self.account(userid)
+        if account is not None and account.link is not None:
+            code = account.link
+            with self.happening(is_possible=not account.is_disabled):
+                self.services.invitations.accept(code, PASSPHRASE, HERE)
+                account.link = None
+                self.plain.end_sessions(account)
+                self.plain.tell(AuditAction.USER_PASSWORD_UPDATED, account)
+
+    @rule(which=some)
+    def sign_out(self, which: int) -> None:
+        userid = self.userid(which)
+        account = self.account(userid)
+        with self.happening(is_possible=account is not None):
+            self.services.accounts.sign_out(COMMAND_LINE, userid)
+            if account:
+                self.plain.end_sessions(account)
+                self.plain.end_tokens(account)
+                self.plain.tell(AuditAction.USER_SIGNED_OUT, account)
+
+    # What is true after every step
+
+    @invariant()
+    def exactly_the_living_are_accepted(self) -> None:
+        for credential in self.plain.credentials:
+            accepted = (
+                self.services.sessions.find(credential.text) is not None
+                if credential.is_session
+                else is_accepted(self.services, credential.text)
+            )
+            assert accepted is credential.is_alive, credential
+            if accepted and credential.project is not None:
+                self.check_what_it_sees(credential, credential.project)
+
+    def check_what_it_sees(self, credential: Credential, project: Project) -> None:
+        who = caller(self.services, credential.text)
+        try:
+            seen = self.services.connections.list_keys(who)
+        except KeyturnError:
+            return  # Their owner may see no connection at all.
+        is_in = not project.is_deleted and credential.owner in project.owners | project.members
+        assert seen == (["one"] if is_in else [])
+
+    @invariant()
+    def everybody_reads_back(self) -> None:
+        read = {
+            user.userid: (
+                user.user_id,
+                user.kind,
+                user.permissions,
+                user.is_disabled,
+                user.attributes,
+                user.group_attributes,
+                user.owner,
+            )
+            for user in self.services.users.search(ADMIN, UserSearch()).items
+        }
+        assert read == {
+            account.userid: (
+                account.number,
+                account.kind,
+                account.permissions,
+                account.is_disabled,
+                gathered(account.attributes),
+                gathered(set().union(*(group.attributes for group in account.groups))),
+                None if account.owner is None else self.owner_of(account.owner),
+            )
+            for account in self.plain.accounts.values()
+        }
+
+    def owner_of(self, owner: Account | Group) -> ServiceOwner:
+        if isinstance(owner, Group):
+            return ServiceOwner(group_id=owner.number)
+        return ServiceOwner(owner.number)
+
+    @invariant()
+    def changes_are_told_of_once(self) -> None:
+        assert self.services.store.installation.revision() == self.before + len(self.plain.log)
+
+    @invariant()
+    def somebody_administers(self) -> None:
+        for permission in ADMINISTRATION if self.plain.accounts else ():
+            assert self.plain.administrators(permission)
+
+    def check_audit_log(self) -> None:
+        rows = self.services.store.audit_log.list_after(limit=10_000)
+        assert [row.revision for row in rows] == list(range(1, len(rows) + 1))
+        assert [(row.action, row.target_id) for row in rows[self.before :]] == self.plain.log
+
+
+TestPeople = People.TestCase
+TestPeople.settings = settings(max_examples=EXAMPLES, stateful_step_count=STEPS)
+TestPeople.__doc__ = (
+    "After any steps, credentials, people and the audit log are exactly what they should be (R3, A5, A6)."
+)

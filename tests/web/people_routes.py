@@ -1,0 +1,332 @@
+"""Things that exist in a site, and a good call of every route of the API with what it answers."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from types import NoneType
+from typing import TYPE_CHECKING, Any
+
+from keyturn.core.people import ServiceOwner
+from keyturn.core.permissions import Permission
+from tests.services.people import HERE, caller
+from tests.web.sites import CONNECTION, FORM, filled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx
+
+    from keyturn.core.people import UserRecord
+    from keyturn.core.principal import Principal
+    from tests.web.sites import Site
+
+ADMIN = "admin@example.com"
+
+_numbers = itertools.count(1)
+
+TEXT = (str, NoneType)
+MAP = (dict, NoneType)
+ERROR = {"statusCode", "error", "message", "validation"}
+
+PROFILE: Mapping[str, Any] = {
+    "id": int, "name": TEXT, "email": TEXT, "phone": TEXT, "about": TEXT, "location": TEXT,
+    "organization": TEXT, "position": TEXT, "preferences": MAP, "externalUserIds": dict, "scim": NoneType,
+    "systemGenerated": bool, "createdAt": str, "updatedAt": str,
+}  # fmt: skip
+USER: Mapping[str, Any] = {
+    "id": int, "iamid": str, "userid": str, "bimAuthorizations": MAP, "iamAuthorizations": MAP,
+    "authorizations": dict, "permissions": [str], "profile": PROFILE, "authentication": (int, NoneType),
+    "systemGenerated": bool, "lastLogin": TEXT, "lastExternalRefresh": TEXT, "disabled": bool,
+    "createdAt": str, "updatedAt": str,
+}  # fmt: skip
+KEY: Mapping[str, Any] = {
+    "id": int, "keyid": int, "name": TEXT, "context": str, "project": (int, NoneType), "masked": str,
+    "state": str, "createdAt": str, "expiresAt": TEXT, "lastUsedAt": TEXT, "revokedAt": TEXT,
+}  # fmt: skip
+NEW_KEY = {"apikey": str, **KEY}
+SYSTEM_KEY = {**NEW_KEY, "scopes": [str], "connectionKey": str}
+GROUP: Mapping[str, Any] = {
+    "id": int, "iamid": str, "name": str, "gid": TEXT, "email": TEXT, "description": TEXT,
+    "authorizations": MAP, "createdAt": str, "updatedAt": str,
+}  # fmt: skip
+MEMBER: Mapping[str, Any] = {
+    "id": int, "group": int, "uid": int, "userid": str, "iamid": str, "disabled": bool, "profile": PROFILE,
+    "createdAt": str, "updatedAt": str,
+}  # fmt: skip
+NEW_MEMBER = {"id": int, "group": int, "profile": int, "createdAt": str, "updatedAt": str}
+PROJECT: Mapping[str, Any] = {
+    "id": int, "name": str, "description": TEXT,
+    "members": [{"id": int, "userid": str, "name": TEXT, "owner": bool}],
+    "connectionKeys": [str], "createdBy": int, "createdAt": str, "updatedAt": str,
+}  # fmt: skip
+SERVICE_ACCOUNT: Mapping[str, Any] = {
+    "id": int, "iamid": str, "userid": str, "name": TEXT, "owner": {"userid": TEXT, "group": (int, NoneType)},
+    "permissions": [str], "disabled": bool, "createdAt": str, "updatedAt": str,
+}  # fmt: skip
+TOKEN = {"authenticated": bool, "token": str, "tokenExpiration": str}
+IAM = {"id": str, "displayName": str, "displayname": str, "type": str, "oauth": bool}
+PERSON = {"id": int, "name": TEXT, "email": TEXT}
+CONNECTION_VIEW = {
+    "connectionKey": str, "connection": dict, "createdAt": str, "createdBy": int, "creator": PERSON,
+    "updatedAt": str, "updatedBy": int, "updater": PERSON, "nativeIntegrationId": (int, NoneType),
+}  # fmt: skip
+DELETED = {"id": int}
+
+
+def listed(hit: Mapping[str, Any]) -> dict[str, Any]:
+    return {"count": int, "hits": [hit]}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a route, with placeholders in path and body, and what a good answer is like."""
+
+    method: str
+    path: str
+    body: Any = None
+    """None for an empty one, which says that it is JSON."""
+    answer: Any = None
+    query: str = ""
+    is_form: bool = False
+
+    @property
+    def route(self) -> tuple[str, str]:
+        return self.method, self.path
+
+    def send(
+        self, client: httpx.Client, values: Mapping[str, object], *, body: object = ...
+    ) -> httpx.Response:
+        """Send it with these values in the places of the placeholders."""
+        path = filled(self.path + self.query, **values)
+        sent = with_values(self.body, values) if body is ... else body
+        if sent is None:
+            return client.request(self.method, path, headers={"Content-Type": "application/json"})
+        if self.is_form:
+            return client.request(self.method, path, data=sent, headers={"Content-Type": FORM})
+        return client.request(self.method, path, json=sent)
+
+
+_USER = "/bim/iam/{iamid}/user/{userid}"
+_ATTRIBUTE = "authorizations/{key}/{value}"
+_SYSTEM_KEY = {"name": "{fresh}", "scopes": ["plugin:trino"], "connectionKey": CONNECTION}
+
+CALLS = (
+    # Section 1.1
+    *(
+        call
+        for prefix in ("", "/bim")
+        for call in (
+            Call("POST", f"{prefix}/apikey/authenticate", {"apikey": "{secret}"}, TOKEN),
+            Call("POST", f"{prefix}/apikey/authenticate", {"apikey": "{secret}"}, TOKEN, is_form=True),
+        )
+    ),
+    Call(
+        "POST",
+        "/bim/iam/{iamid}/user/authenticate",
+        {"username": "{userid}", "password": "{password}"},
+        TOKEN,
+    ),
+    Call("GET", "/bim/rpc/user/current", None, USER),
+    # Section 1.2
+    *(
+        call
+        for prefix in ("", "/bim")
+        for call in (
+            Call("POST", f"{prefix}/apikey", None, NEW_KEY),
+            Call("POST", f"{prefix}/apikey", {"name": "nightly", "projectId": "{projectid}"}, NEW_KEY),
+            Call("DELETE", f"{prefix}/apikey/{{keyid}}", None, {"keyid": int}),
+            Call("POST", f"{prefix}/apikey/system", _SYSTEM_KEY, SYSTEM_KEY),
+            Call("POST", f"{prefix}/apikey/system", {**_SYSTEM_KEY, "regenerate": True}, SYSTEM_KEY),
+            Call("DELETE", f"{prefix}/apikey/system/{{keyid}}", None, {"keyid": int}),
+            Call("GET", f"{prefix}/iam/{{iamid}}/user/{{userid}}/apikeys", None, listed(KEY)),
+        )
+    ),
+    # Section 1.3
+    Call(
+        "POST",
+        "/bim/iam/{iamid}/user",
+        {"userid": "{fresh}"},
+        {"newUser": USER, "newUserLink": str, "emailFailed": bool, "emailSent": bool},
+    ),
+    Call(
+        "POST",
+        "/bim/iam/{iamid}/user",
+        {
+            "iamid": "bim",
+            "userid": "{fresh}",
+            "password": "{password}",
+            "profile": {"name": "Ada", "email": "ada@example.com"},
+            "permissions": [],
+        },
+        {"newUser": USER, "newUserLink": NoneType, "emailFailed": bool, "emailSent": bool},
+    ),
+    Call("GET", "/bim/iam/{iamid}/user", None, listed(USER)),
+    Call("GET", "/bim/user", None, listed(USER), "?iamid=bim&userid=admin&size=1&offset=0"),
+    Call("GET", "/bim/iam", None, [IAM]),
+    Call("GET", _USER, None, USER),
+    Call("PUT", f"{_USER}/profile", {"name": "Ada", "externalUserIds": {"snowflakeUser": "ADA"}}, PROFILE),
+    Call("PUT", f"{_USER}/profile", None, PROFILE),
+    Call("PUT", f"{_USER}/permissions", ["CREATE_PROJECT"], USER),
+    Call("PUT", f"{_USER}/permissions", {"permissions": ["CREATE_PROJECT"]}, USER),
+    Call("DELETE", f"{_USER}/permissions/{{permission}}", None, USER),
+    Call("PUT", f"{_USER}/password", {"password": "{password}"}, USER),
+    Call("PUT", f"{_USER}/disable/{{disable}}", None, USER),
+    Call("PUT", f"{_USER}/disable/{{disable}}", None, USER, "?handOverTo={heir}"),
+    Call("DELETE", _USER, None, {"id": int, "userid": str}),
+    Call("DELETE", _USER, None, {"id": int, "userid": str}, "?handOverTo={heir}"),
+    Call("POST", f"{_USER}/invitation", None, {"newUserLink": str, "expiresAt": str}),
+    *(
+        Call(method, f"/bim/iam/{{iamid}}/{kind}/{_ATTRIBUTE}", body, answer)
+        for method in ("PUT", "DELETE")
+        for kind, answer in (("user/{userid}", USER), ("group/{groupid}", GROUP))
+        for body in (None, {})
+    ),
+    # Section 1.5
+    Call("GET", "/bim/group", None, listed(GROUP)),
+    Call(
+        "POST", "/bim/group", {"iamid": "bim", "name": "{fresh}", "email": None, "description": "a\nb"}, GROUP
+    ),
+    Call("GET", "/bim/group/{groupid}", None, GROUP),
+    Call("PUT", "/bim/group/{groupid}", {"name": "{fresh}", "email": "a@example.com"}, GROUP),
+    Call("DELETE", "/bim/group/{groupid}", None, DELETED),
+    Call("DELETE", "/bim/group/{groupid}", None, DELETED, "?handOverTo={heir}"),
+    Call("GET", "/bim/group/{groupid}/user", None, listed(MEMBER)),
+    Call("POST", "/bim/group/{groupid}/user", {"userid": "{heir}", "iamid": "bim"}, NEW_MEMBER),
+    Call("DELETE", "/bim/group/{groupid}/user/{membershipid}", None, DELETED),
+    # Ours
+    Call("GET", "/project", None, listed(PROJECT)),
+    Call("POST", "/project", {"name": "{fresh}", "description": None}, PROJECT),
+    Call("GET", "/project/{projectid}", None, PROJECT),
+    Call("PUT", "/project/{projectid}", {"description": "what it is for"}, PROJECT),
+    Call("DELETE", "/project/{projectid}", None, DELETED),
+    Call("PUT", "/project/{projectid}/member/{userid}", None, PROJECT),
+    Call("PUT", "/project/{projectid}/member/{userid}", {"owner": True}, PROJECT),
+    Call("DELETE", "/project/{projectid}/member/{userid}", None, PROJECT),
+    Call("PUT", "/project/{projectid}/connection/{connection_key}", None, PROJECT),
+    Call("DELETE", "/project/{projectid}/connection/{connection_key}", None, PROJECT),
+    Call("GET", "/serviceaccount", None, listed(SERVICE_ACCOUNT)),
+    Call("POST", "/serviceaccount", {"userid": "{fresh}", "owner": {"userid": "{heir}"}}, SERVICE_ACCOUNT),
+    Call("POST", "/serviceaccount", {"userid": "{fresh}", "owner": {"group": "{groupid}"}}, SERVICE_ACCOUNT),
+    Call("GET", "/serviceaccount/{userid}", None, SERVICE_ACCOUNT),
+    Call("PUT", "/serviceaccount/{userid}", {"owner": {"userid": "{heir}"}}, SERVICE_ACCOUNT),
+    Call("PUT", "/serviceaccount/{userid}", {"owner": {"group": "{groupid}"}}, SERVICE_ACCOUNT),
+    Call("POST", "/serviceaccount/{userid}/apikey", {"name": "nightly"}, NEW_KEY),
+    Call("POST", "/serviceaccount/{userid}/apikey", None, NEW_KEY),
+    Call("GET", "/serviceaccount/{userid}/apikey", None, listed(KEY)),
+    Call("DELETE", "/serviceaccount/{userid}/apikey/{keyid}", None, {"keyid": int}),
+    # Section 4
+    Call("GET", "/data/connection/{connection_key}", None, CONNECTION_VIEW),
+)
+"""Every route of the API but `/verify` and the open ones that ask for nothing."""
+
+ABSENT: Mapping[str, object] = {
+    "iamid": "bim",
+    "userid": "nobody@example.com",
+    "groupid": 987654321,
+    "membershipid": 987654321,
+    "projectid": 987654321,
+    "keyid": 987654321,
+    "connection_key": "no-such",
+}
+
+
+@dataclass(frozen=True)
+class Things:
+    """One of each, which no other test knows, all of them somebody else's."""
+
+    user: UserRecord
+    service: UserRecord
+    values: Mapping[str, object]
+    service_key: int
+    system_key: int
+
+    def of(self, call: Call) -> dict[str, object]:
+        """Return the values for a call: what is called userid and keyid depends on the path."""
+        values = {**self.values, "fresh": fresh_name()}
+        if call.path.startswith("/serviceaccount"):
+            values |= {"userid": self.service.userid, "keyid": self.service_key}
+        elif "/apikey/system/" in call.path:
+            values |= {"keyid": self.system_key}
+        return values
+
+
+def fresh_name() -> str:
+    return f"fresh{next(_numbers)}"
+
+
+def principal(site: Site, userid: str) -> Principal:
+    """Return a user as they are with a key of theirs."""
+    return caller(site.services, site.key(userid).secret)
+
+
+def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
+    """Make one of each. The key is that of `keys_of`, for DELETE is for one's own."""
+    services = site.services
+    admin = principal(site, ADMIN)
+    user, heir = site.new_user(), site.new_user()
+    service = services.service_accounts.add(
+        admin, HERE, userid=fresh_name(), name=None, owner=ServiceOwner(user.user_id)
+    )
+    group = services.groups.add(admin, HERE, iamid="bim", name=fresh_name())
+    member = services.groups.add_member(admin, group.group_id, HERE, iamid="bim", userid=user.userid)
+    project = services.projects.add(admin, HERE, name=fresh_name(), description=None)
+    services.projects.set_member(admin, project.project_id, user.userid, HERE, is_owner=False)
+    services.projects.add_connection(admin, project.project_id, CONNECTION, HERE)
+    system_key = services.system_keys.get_or_create(
+        admin,
+        HERE,
+        name=fresh_name(),
+        scopes=["plugin:trino"],
+        connection_key=CONNECTION,
+        regenerate=False,
+    )
+    service_key = services.service_accounts.create_key(admin, service.userid, HERE, name=None, lifetime=None)
+    site.key(user.userid)
+    own = site.key(keys_of)
+    values = {
+        "iamid": "bim",
+        "userid": user.userid,
+        "heir": heir.userid,
+        "groupid": group.group_id,
+        "membershipid": member.membership_id,
+        "projectid": project.project_id,
+        "connection_key": CONNECTION,
+        "keyid": own.record.key_id,
+        "secret": own.secret,
+        "key": "Department",
+        "value": "sales",
+        "permission": Permission.CREATE_PROJECT.value,
+        "disable": "true",
+        "password": password,
+    }
+    return Things(user, service, values, service_key.record.key_id, system_key.record.key_id)
+
+
+def with_values(template: Any, values: Mapping[str, object]) -> Any:
+    """Put values in the places of the texts that are placeholders."""
+    match template:
+        case dict():
+            return {name: with_values(value, values) for name, value in template.items()}
+        case list():
+            return [with_values(value, values) for value in template]
+        case str() if template.startswith("{"):
+            return values[template.strip("{}")]
+        case _:
+            return template
+
+
+def differences(found: Any, shape: Any, at: str = "$") -> list[str]:
+    """Return where a value is not of this shape: a type, some, a list of one shape, or exact fields."""
+    match shape:
+        case [of_each]:
+            if not isinstance(found, list):
+                return [f"{at} is no list"]
+            return [d for i, item in enumerate(found) for d in differences(item, of_each, f"{at}[{i}]")]
+        case dict():
+            if not isinstance(found, dict) or set(found) != set(shape):
+                return [f"{at} has the fields {sorted(found) if isinstance(found, dict) else found!r}"]
+            return [d for name, of in shape.items() for d in differences(found[name], of, f"{at}.{name}")]
+        case _:
+            allowed = shape if isinstance(shape, tuple) else (shape,)
+            return [] if type(found) in allowed else [f"{at} is {found!r}"]

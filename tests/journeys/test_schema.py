@@ -127,7 +127,7 @@ def fuzz(server: ServerProcess, token: str) -> tuple[set[str], int]:
                 },
                 {
                     # No description says which names are taken, who may own what, what fits a passphrase.
-                    "include-path-regex": "^/bim/(group|iam/|user)|^/(project|serviceaccount)|/apikey/system$",
+                    "include-path-regex": "^/bim/(group|iam/|user)|^/project|^/service|/apikey/system$",
                     "checks": {"positive_data_acceptance": {"enabled": False}},
                 },
                 {

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from keyturn.composition import Services, open_services
 from keyturn.core.people import Attributes, ServiceOwner, UserKind
@@ -63,14 +66,35 @@ permissions = st.sampled_from(
 attributes = st.sampled_from([("team", "a"), ("team", "b"), ("city", "a")])
 
 
+@dataclass(frozen=True)
+class Beginning:
+    """An installation with some of everything, which most steps are then about."""
+
+    folder: Path
+    now: datetime
+    before: int
+    """How many rows the audit log had before anything here."""
+    plain: PlainPeople
+
+
 @cache
-def installed() -> Path:
-    """Return a folder with an installation that has one connection and nobody, made once."""
-    folder = Path(tempfile.mkdtemp(prefix="keyturn-people-"))
+def beginning() -> Beginning:
+    """Make that, once: each example begins with a copy."""
+    folder = new_folder()
     services = open_in(folder, Clock())
     services.connections.register(COMMAND_LINE, 0, "one", {"technology": "Trino"})
+    before = services.store.installation.revision()
     services.close()
-    return folder
+    machine = People(Beginning(folder, Clock().now, before, PlainPeople()))
+    machine.begin()
+    machine.services.close()
+    for made in (folder, machine.folder):
+        atexit.register(shutil.rmtree, made)
+    return Beginning(machine.folder, machine.clock.now, before, machine.plain)
+
+
+def new_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="keyturn-people-"))
 
 
 def open_in(folder: Path, clock: Clock) -> Services:
@@ -91,23 +115,22 @@ def gathered(given: set[Attribute]) -> Attributes:
 class People(RuleBasedStateMachine):
     """People, programs, groups and projects over an embedded database, beside a plain model of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, begun: Beginning | None = None) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="keyturn-people-"))
-        shutil.copytree(installed(), self.folder, dirs_exist_ok=True)
-        self.clock = Clock()
+        begun = begun or beginning()
+        self.folder = new_folder()
+        shutil.copytree(begun.folder, self.folder, dirs_exist_ok=True)
+        self.clock = Clock(begun.now)
         self.services = open_in(self.folder, self.clock)
-        self.before = len(self.services.store.audit_log.list_after())
-        self.plain = PlainPeople()
+        self.before, self.plain = begun.before, deepcopy(begun.plain)
 
     def teardown(self) -> None:
         self.check_audit_log()
         self.services.close()
         shutil.rmtree(self.folder)
 
-    @initialize()
     def begin(self) -> None:
-        """Let there be some of everything: most steps are then about something that is there."""
+        """Let there be some of everything."""
         for userid in PEOPLE:
             self.add_person(userid, frozenset(ADMINISTRATION) if userid != "cid" else frozenset())
         for name in GROUPS:

@@ -60,8 +60,9 @@ def serve(
         signal.signal(stop, lambda *_: None)
     with listener:
         if workers == 1:
+            app = create_app(services)
             put_requests_first()
-            uvicorn.Server(server_config(create_app(services), settings)).run(sockets=[listener])
+            uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
             return
         services.close()
         os.environ |= _as_environment(settings)

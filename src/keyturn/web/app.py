@@ -131,8 +131,9 @@ def from_environment() -> Gate:
     _end_with_supervisor()
     settings = read_settings(os.environ)
     configure_logs(settings.log_level)
+    app = create_app(open_services(settings))
     put_requests_first()
-    return create_app(open_services(settings))
+    return app
 
 
 def _end_with_supervisor() -> None:

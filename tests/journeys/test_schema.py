@@ -44,6 +44,13 @@ OPEN_OPERATIONS = {
     ("/health/live", "get"),
     ("/health/ready", "get"),
     ("/.well-known/jwks.json", "get"),
+    ("/.well-known/oauth-authorization-server", "get"),
+    ("/.well-known/openid-configuration", "get"),
+    ("/.well-known/oauth-protected-resource", "get"),
+    ("/oauth/token", "post"),
+    ("/bim/oauth/token", "post"),
+    ("/oauth/introspect", "post"),
+    ("/oauth/revoke", "post"),
 }
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
 
@@ -129,6 +136,14 @@ def fuzz(server: ServerProcess, token: str) -> tuple[set[str], int]:
                     # No description says which names are taken, who may own what, what fits a passphrase.
                     "include-path-regex": "^/bim/(group|iam/|user)|^/project|^/service|/apikey/system$",
                     "checks": {"positive_data_acceptance": {"enabled": False}},
+                },
+                {
+                    # A client proves itself in the form, with a secret that no description can hold.
+                    "include-path-regex": "/oauth/",
+                    "checks": {
+                        "positive_data_acceptance": {"enabled": False},
+                        "unsupported_method": {"enabled": False},
+                    },
                 },
                 {
                     # Gateways ask with the method of the request that they ask about.

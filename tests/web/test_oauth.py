@@ -275,6 +275,14 @@ def test_a_dead_key_gets_nothing(any_site: Site, client: Client) -> None:
     assert client.exchange(client.key, API_KEY_TYPE).json()["error"] == "invalid_request"
 
 
+def test_there_is_nothing_to_refresh(client: Client) -> None:
+    """A client that would refresh a token is told to exchange its key again (reference, section 1.1)."""
+    body = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": "a", "client_secret": "b"}
+    answer = client.http.post("/bim/oauth/token", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")
+    assert "exchange the API key" in answer.json()["error_description"]
+
+
 # Introspection
 
 

@@ -39,6 +39,7 @@ OPEN_POSTS = {
     "/bim/iam/{iamid:str}/user/authenticate": 400,
     # Not a form: refused before it is read.
     "/oauth/token": 400,
+    "/bim/oauth/token": 400,
     "/oauth/introspect": 400,
     "/oauth/revoke": 400,
     "/login": 403,

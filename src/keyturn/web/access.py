@@ -13,6 +13,7 @@ from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 EXCHANGE_PATHS = frozenset({"/bim/apikey/authenticate", "/apikey/authenticate"})
 TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH = "/oauth/token", "/oauth/introspect", "/oauth/revoke"
 """They prove who asks by themselves, in the ways of OAuth (RFC 6749, section 2.3)."""
+REFRESH_PATH = "/bim/oauth/token"
 OPEN_PATHS = frozenset(
     {
         ("GET", "/"),
@@ -23,6 +24,7 @@ OPEN_PATHS = frozenset(
         ("GET", "/.well-known/openid-configuration"),
         ("GET", "/.well-known/oauth-protected-resource"),
         ("POST", TOKEN_PATH),
+        ("POST", REFRESH_PATH),
         ("POST", INTROSPECTION_PATH),
         ("POST", REVOCATION_PATH),
         ("GET", "/openapi.json"),

@@ -60,6 +60,7 @@ OPEN_API_ROUTES = (
     authentication.exchange,
     authentication.log_in,
     oauth.token,
+    oauth.refresh,
     oauth.introspect,
     oauth.revoke,
     oauth.authorization_server,

@@ -17,7 +17,7 @@ from keyturn.services.oauth import (
     Grant,
     Introspection,
 )
-from keyturn.web.access import INTROSPECTION_PATH, REVOCATION_PATH, TOKEN_PATH
+from keyturn.web.access import INTROSPECTION_PATH, REFRESH_PATH, REVOCATION_PATH, TOKEN_PATH
 from keyturn.web.api.bodies import FORM, media_type, read_form
 from keyturn.web.api.documentation import with_form
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, brief_read, in_thread
@@ -126,6 +126,21 @@ def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> GrantView:
     at = call.services.system.timestamp()
     grant = call.services.oauth.grant(_form(request, body), _authorization(request), call.origin)
     return _grant_view(grant, at)
+
+
+@post(
+    REFRESH_PATH,
+    status_code=HTTPStatus.OK,
+    responses=_ERRORS,
+    tags=["OAuth"],
+    summary="Refresh a token, which is never done here",
+    sync_to_thread=False,
+)
+def refresh() -> None:
+    """Say what to do instead (reference, section 1.1): no refresh token was ever given."""
+    raise OAuthRefused(
+        OAuthCode.UNSUPPORTED_GRANT_TYPE, "There are no refresh tokens here: exchange the API key again."
+    )
 
 
 @post(

@@ -84,6 +84,8 @@ class PlainPeople:
     groups: dict[str, Group] = field(default_factory=dict)
     projects: dict[str, Project] = field(default_factory=dict)
     credentials: list[Credential] = field(default_factory=list)
+    links: list[tuple[str, Account]] = field(default_factory=list)
+    """The code of every invitation that was ever made."""
     log: list[Row] = field(default_factory=list)
     """Every row of the audit log, in order."""
 

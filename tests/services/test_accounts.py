@@ -180,14 +180,13 @@ def test_a_user_of_another_identity_manager_is_not_found(services: Services) -> 
                 services.accounts.get_by_userid(iamid, userid)
 
 
-def test_digits_are_an_id_unless_they_are_a_name(services: Services) -> None:
-    """A number names the user with that id, unless somebody has it for a name."""
-    bob = add_person(services)
-    assert services.accounts.get_by_userid("bim", str(bob.user_id)) == bob
-
-    named = add_person(services, str(bob.user_id))
-
-    assert services.accounts.get_by_userid("bim", str(bob.user_id)) == named
+@pytest.mark.parametrize("userid", ["17", " 17 ", "１７", "000", "9" * 200])
+def test_digits_are_an_id_and_never_a_name(services: Services, userid: str) -> None:
+    """No account can take the number of another for its name, in whatever digits it is written."""
+    first = add_person(services)
+    assert services.accounts.get_by_userid("bim", str(first.user_id)).userid == "bob"
+    with pytest.raises(InvalidInput, match="digits alone"):
+        add_person(services, userid)
 
 
 def test_a_hidden_user_looks_absent(services: Services, bob: Principal) -> None:

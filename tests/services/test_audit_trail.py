@@ -71,17 +71,17 @@ def test_both_exports_say_the_same(services: Services, auditor: Principal, clock
     assert lines[-1][COLUMNS.index("actorId")] == ""
 
 
-@pytest.mark.parametrize("text", [*DANGEROUS, *HARMLESS])
-def test_no_cell_is_a_formula(services: Services, auditor: Principal, clock: Clock, text: str) -> None:
+def test_no_cell_is_a_formula(services: Services, auditor: Principal, clock: Clock) -> None:
     """What others wrote comes back as it was, but for an apostrophe before what would be a formula."""
-    write(services, clock, userid=text, user_agent=text)
-    line = as_csv(services, auditor)[-1]
+    for text in (*DANGEROUS, *HARMLESS):
+        write(services, clock, userid=text, user_agent=text)
+        line = as_csv(services, auditor)[-1]
 
-    expected = f"'{text}" if text in DANGEROUS else text
-    assert line[COLUMNS.index("actor")] == line[COLUMNS.index("userAgent")] == expected
-    assert not line[COLUMNS.index("actor")].startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
-    assert len(line) == len(COLUMNS), "no text begins another cell or line"
-    assert as_json(services, auditor)[-1]["actor"] == text
+        expected = f"'{text}" if text in DANGEROUS else text
+        assert line[COLUMNS.index("actor")] == line[COLUMNS.index("userAgent")] == expected
+        assert not line[COLUMNS.index("actor")].startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+        assert len(line) == len(COLUMNS), "no text begins another cell or line"
+        assert as_json(services, auditor)[-1]["actor"] == text
 
 
 def test_every_filter_finds_exactly_its_rows(services: Services, auditor: Principal, clock: Clock) -> None:

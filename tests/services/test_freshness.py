@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -57,6 +57,7 @@ POLLED_SECONDS = 0.002
 ROUNDS_IN_THREADS = 15
 SWITCH_SECONDS = 2e-4
 ACCEPTED, UNAVAILABLE = "accepted", "unavailable"
+SIGNATURE = Reason.SIGNATURE.value
 UNKNOWN, REVOKED, OWNER_DISABLED = Reason.UNKNOWN.value, Reason.REVOKED.value, Reason.OWNER_DISABLED.value
 
 _numbers = itertools.count(1)
@@ -277,6 +278,8 @@ class Change:
     """Whose key it is."""
     besides: tuple[AuditAction, ...] = ()
     """What else is told of in the audit log."""
+    for_others: Mapping[str, str] = field(default_factory=dict)
+    """What of somebody else's is worth something else."""
 
     def expected(self) -> dict[str, str]:
         return {
@@ -644,6 +647,13 @@ PATHS: dict[str, Change] = {
         key_of=key_of_project,
     ),
     # What follows ends nothing, and must not: it happens all the time.
+    "reveal a system key again": Change(
+        AuditAction.API_KEY_REVEALED,
+        lambda w: key_of_keyturn(w.services, w.admin, w.principal),
+        key="System",
+        key_token="System",
+        key_of=key_of_keyturn,
+    ),
     "invite": Change(AuditAction.USER_INVITED, invite),
     "add a service account": Change(
         AuditAction.SERVICE_ACCOUNT_CREATED,
@@ -662,6 +672,15 @@ PATHS: dict[str, Change] = {
     ),
     "new signing key": Change(
         AuditAction.SIGNING_KEY_CREATED, lambda w: w.services.signing_keys.rotate(COMMAND_LINE)
+    ),
+    # The last, since it ends the tokens of everybody.
+    "replace the signing keys at once": Change(
+        AuditAction.SIGNING_KEYS_RETIRED,
+        lambda w: w.services.signing_keys.replace_at_once(COMMAND_LINE),
+        key_token=SIGNATURE,
+        login_token=SIGNATURE,
+        besides=(AuditAction.SIGNING_KEYS_RETIRED,),
+        for_others={"key_token": SIGNATURE, "login_token": SIGNATURE},
     ),
 }
 """Each way to change anything. A path that ends a right and is missing here has no test at all."""
@@ -703,7 +722,7 @@ def test_each_path_ends_what_is_remembered(
             for _ in range(2):
                 if (told := world.verdicts(services)) != path.expected():
                     wrong[name, place] = told
-                if bystander.verdicts(services) != quiet:
+                if bystander.verdicts(services) != {**quiet, **path.for_others}:
                     wrong[name, place, "bystander"] = bystander.verdicts(services)
 
     assert wrong == {}

@@ -157,11 +157,11 @@ def test_a_disabled_or_deleted_person_accepts_nothing(
     check_void(services, code)
 
 
-@pytest.mark.parametrize("code", ["", " ", "\x00", "\ud800", "None", "A" * 43, "x" * 100_000])
-def test_no_other_text_is_a_link(services: Services, admin: Principal, bob: Principal, code: str) -> None:
+def test_no_other_text_is_a_link(services: Services, admin: Principal, bob: Principal) -> None:
     """What was never given out opens nothing."""
-    invite(services, admin)
-    check_void(services, code)
+    code = invite(services, admin)
+    for text in ("", " ", "\x00", "\ud800", "None", "A" * 43, "x" * 100_000, code[:-1], f"{code}A"):
+        check_void(services, text)
 
 
 def test_a_weak_passphrase_leaves_the_link(services: Services, admin: Principal, bob: Principal) -> None:

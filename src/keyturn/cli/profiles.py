@@ -26,6 +26,10 @@ class _Stored(msgspec.Struct):
     url: str
     key: str
 
+    def __repr__(self) -> str:
+        """Show nothing of the secret."""
+        return "_Stored(…)"
+
 
 def profiles_file() -> Path:
     """Return where the profiles are."""

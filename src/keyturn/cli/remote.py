@@ -10,7 +10,7 @@ import msgspec
 
 from keyturn.cli.profiles import DEFAULT_PROFILE, Profile, profiles_file, read_profile, write_profile
 from keyturn.client import ApiClient
-from keyturn.client.tokens import TokenKeeper
+from keyturn.client.tokens import TokenKeeper, check_address
 from keyturn.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024
@@ -54,7 +54,7 @@ def configure(*, url: str, key_stdin: bool, profile: str) -> None:
     else:
         key = click.prompt("Key", hide_input=True).strip()
     try:
-        TokenKeeper(url, key)
+        check_address(url)
     except ValueError as error:
         raise InvalidInput("url", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
     with ApiClient(url, key, timeout_seconds=TIMEOUT_SECONDS) as client:
@@ -98,6 +98,8 @@ def token(*, profile: str) -> None:
 @profile_option
 def api(*, method: str, path: str, data: str | None, profile: str) -> None:
     """Ask anything of the API, like `keyturn api GET /bim/user`, and print the answer."""
+    if not path.startswith("/") or path.startswith("//"):
+        raise InvalidInput("path", "Give a path that begins with one slash, like /bim/user.")
     body = None if data is None else _read_body(data)
     with client_of(profile) as client:
         answer = client.request(method.upper(), path, json=body)

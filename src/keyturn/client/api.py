@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from keyturn.client.httpx import KeyturnAuth
-from keyturn.client.tokens import NOT_KEYTURN
+from keyturn.client.tokens import NOT_KEYTURN, check_address
 from keyturn.errors import KeyturnError
 
 TIMEOUT_SECONDS = 10.0
@@ -82,12 +82,14 @@ class _Keys(msgspec.Struct):
 class ApiClient:
     """Calls a Keyturn server with a key, or with bearer tokens that it gets for the key.
 
-    Raises `ServerRefused` for an answer that is no success, and httpx's errors when there is no answer.
+    Raises `ServerRefused` for an answer that is no success, httpx's errors when there is no answer, and
+    `ValueError` for an address without https that is not loopback.
     """
 
     def __init__(
         self, url: str, key: str, *, exchanges: bool = False, timeout_seconds: float = TIMEOUT_SECONDS
     ) -> None:
+        check_address(url)
         self._http = httpx.Client(
             base_url=url, auth=KeyturnAuth(key, url if exchanges else None), timeout=timeout_seconds
         )
@@ -128,7 +130,12 @@ class ApiClient:
         json: Any = None,
         params: Mapping[str, Any] | None = None,
     ) -> bytes:
-        """Ask anything of the API; return the body of the answer."""
+        """Ask anything of the API; return the body of the answer.
+
+        `path` begins with a slash: a whole address could lead the key elsewhere. Raises `ValueError`.
+        """
+        if not path.startswith("/") or path.startswith("//"):
+            raise ValueError("give a path that begins with one slash")
         answer = self._http.request(method, path, json=json, params=params)
         if answer.is_success:
             return answer.content

@@ -5,6 +5,7 @@ httpx.AsyncClient(auth=KeyturnAuth(key, "https://keys.example.com"))  exchanges 
 """
 
 import asyncio
+import ssl
 import threading
 from collections.abc import AsyncGenerator, Generator
 
@@ -13,10 +14,15 @@ import httpx
 from keyturn.client.tokens import TokenKeeper
 
 UNAUTHORIZED = 401
+EXCHANGE_TIMEOUT_SECONDS = 10.0
+_JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 class KeyturnAuth(httpx.Auth):
     """Sends a key, or, given the address of its Keyturn, a token that it gets for the key.
+
+    The exchange goes to that address alone, by a connection of its own: it follows no redirect, whatever the
+    client is set to, since the key goes with it. `verify` is httpx's, for a server with a private authority.
 
     The token is renewed before it ends, and once more when it is refused; however many threads or tasks ask
     at once, one exchange is made. Raises `ExchangeFailed` from the request when the key is not exchanged, and
@@ -25,8 +31,9 @@ class KeyturnAuth(httpx.Auth):
 
     requires_response_body = False
 
-    def __init__(self, key: str, url: str | None = None) -> None:
+    def __init__(self, key: str, url: str | None = None, *, verify: ssl.SSLContext | bool = True) -> None:
         self._key = key
+        self._verify = verify
         self._tokens = None if url is None else TokenKeeper(url, key)
         self._lock = threading.Lock()
         self._async_lock = asyncio.Lock()
@@ -36,11 +43,11 @@ class KeyturnAuth(httpx.Auth):
         if self._tokens is None:
             yield _with(request, self._key)
             return
-        token = yield from self._token(self._tokens, None)
+        token = self._token(self._tokens, None)
         response = yield _with(request, token)
         if response.status_code == UNAUTHORIZED and _can_be_sent_again(request):
             response.read()
-            yield _with(request, (yield from self._token(self._tokens, token)))
+            yield _with(request, self._token(self._tokens, token))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authenticate a request of `httpx.AsyncClient`."""
@@ -54,16 +61,13 @@ class KeyturnAuth(httpx.Auth):
                 async with self._async_lock:
                     token = self._tokens.find(not_this=refused)
                     if token is None:
-                        answer = yield _exchange(self._tokens)
-                        token = self._tokens.keep(answer.status_code, await answer.aread())
+                        token = await self._exchange_async(self._tokens)
             response = yield _with(request, token)
             if response.status_code != UNAUTHORIZED or not _can_be_sent_again(request):
                 return
             await response.aread()
 
-    def _token(
-        self, tokens: TokenKeeper, refused: str | None
-    ) -> Generator[httpx.Request, httpx.Response, str]:
+    def _token(self, tokens: TokenKeeper, refused: str | None) -> str:
         """Return a token, asking for it if there is none but the one that was refused."""
         token = tokens.find(not_this=refused)
         if token is not None:
@@ -71,18 +75,15 @@ class KeyturnAuth(httpx.Auth):
         with self._lock:
             token = tokens.find(not_this=refused)
             if token is None:
-                answer = yield _exchange(tokens)
-                token = tokens.keep(answer.status_code, answer.read())
+                with httpx.Client(verify=self._verify, timeout=EXCHANGE_TIMEOUT_SECONDS) as client:
+                    answer = client.post(tokens.exchange_url, content=tokens.body(), headers=_JSON)
+                token = tokens.keep(answer.status_code, answer.content)
             return token
 
-
-def _exchange(tokens: TokenKeeper) -> httpx.Request:
-    return httpx.Request(
-        "POST",
-        tokens.exchange_url,
-        content=tokens.body(),
-        headers={"Content-Type": "application/json", "Accept": "application/json"},
-    )
+    async def _exchange_async(self, tokens: TokenKeeper) -> str:
+        async with httpx.AsyncClient(verify=self._verify, timeout=EXCHANGE_TIMEOUT_SECONDS) as client:
+            answer = await client.post(tokens.exchange_url, content=tokens.body(), headers=_JSON)
+        return tokens.keep(answer.status_code, answer.content)
 
 
 def _with(request: httpx.Request, credential: str) -> httpx.Request:

@@ -18,6 +18,13 @@ NOT_KEYTURN = "This is no answer of Keyturn: see that the address is right."
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
+def check_address(url: str) -> None:
+    """Raise `ValueError` for an address that would send a key in clear over a network."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise ValueError("give the server's address with https: a key must not travel in clear")
+
+
 class ExchangeFailed(KeyturnError):
     """The server gave no token for the key."""
 
@@ -29,6 +36,10 @@ class ExchangeFailed(KeyturnError):
 class _Exchanged(msgspec.Struct, rename="camel"):
     token: str
     token_expiration: datetime
+
+    def __repr__(self) -> str:
+        """Show nothing of the secret."""
+        return "_Exchanged(…)"
 
 
 @dataclass(slots=True)
@@ -54,9 +65,7 @@ class TokenKeeper:
         monotonic: Callable[[], float] = time.monotonic,
         timestamp: Callable[[], float] = time.time,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
-            raise ValueError("give the server's address with https: a key must not travel in clear")
+        check_address(url)
         self.exchange_url = url.rstrip("/") + EXCHANGE_PATH
         self._key = key
         self._monotonic = monotonic

@@ -27,6 +27,7 @@ class Principal:
     iamid: str
     name: str | None
     permissions: frozenset[str]
+    """The owner's. What of them the credential carries is `carried_permissions`."""
     scopes: frozenset[str] | None
     """None when the credential is not narrowed: it may do whatever its owner may."""
     method: AuthMethod
@@ -36,12 +37,22 @@ class Principal:
     project_id: int | None
     """The project that the key is linked to: then only its connections exist for the caller; None for all."""
 
-    def may(self, *any_of: Permission) -> bool:
-        """Return whether the caller holds at least one of the permissions.
+    @property
+    def is_unbound(self) -> bool:
+        """Whether the credential carries all that its owner may do."""
+        return self.scopes is None and self.project_id is None
 
-        A credential that is narrowed to scopes, or linked to a project, carries none of its owner's (A3).
+    @property
+    def carried_permissions(self) -> frozenset[str]:
+        """The permissions that the credential carries.
+
+        One that is narrowed to scopes, or linked to a project, carries none of its owner's (A3).
         """
-        return self.scopes is None and self.project_id is None and not self.permissions.isdisjoint(any_of)
+        return self.permissions if self.is_unbound else frozenset()
+
+    def may(self, *any_of: Permission) -> bool:
+        """Return whether the caller holds at least one of the permissions."""
+        return not self.carried_permissions.isdisjoint(any_of)
 
     def check_may(self, *any_of: Permission) -> None:
         """Raise `PermissionMissing` unless the caller holds at least one of the permissions."""

@@ -227,6 +227,7 @@ class AuditAction(StrEnum):
     API_KEY_DELETED = "ApiKeyDeleted"
     API_KEY_IMPORTED = "ApiKeyImported"
     API_KEY_REPLACED = "ApiKeyReplaced"
+    API_KEY_REVEALED = "ApiKeyRevealed"
     USER_CREATED = "UserCreated"
     USER_DISABLED = "UserDisabled"
     USER_ENABLED = "UserEnabled"

@@ -66,11 +66,13 @@ def require(*scopes: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         async def guarded_async(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            return await _refuse_async(request, needed) or await view(request, *args, **kwargs)
+            refused = await _refuse_async(request, needed)
+            return refused if refused is not None else await view(request, *args, **kwargs)
 
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            return _refuse(request, needed) or view(request, *args, **kwargs)
+            refused = _refuse(request, needed)
+            return refused if refused is not None else view(request, *args, **kwargs)
 
         chosen: Any = guarded_async if iscoroutinefunction(view) else guarded
         # A browser never adds `Authorization` to a form of somebody else's page.

@@ -108,6 +108,8 @@ class Accounts:
         if checked is None:
             raise InvalidInput("userid", "Give a user name.")
         canonical = canonical_userid(checked)
+        if canonical.isdigit():
+            raise InvalidInput("userid", "A user name of digits alone would be taken for somebody's number.")
         if len(canonical) > USERID_MAX_CHARACTERS:
             raise InvalidInput("userid", f"Give a user name of at most {USERID_MAX_CHARACTERS} characters.")
         granted = DEFAULT_PERMISSIONS if permissions is None else checked_permissions(permissions)
@@ -132,13 +134,25 @@ class Accounts:
             raise NotFound
         return record
 
-    def get_by_userid(self, iamid: str, userid: str) -> UserRecord:
-        """Return the user with this name, or, for digits, with this numeric id; raise `NotFound`."""
+    def get_by_userid(self, iamid: str, userid: str, *, visible_to: int | None = None) -> UserRecord:
+        """Return the user with this name, or, for digits, with this numeric id; raise `NotFound`.
+
+        With `visible_to`, only if it is that user, or a service account of theirs.
+        """
         if iamid != BUILT_IN_IAM:
             raise NotFound(f"There is no user {userid}.")
-        found = self._store.users.find_by_name(iamid, canonical_userid(userid))
+        found = self._store.users.find_by_name(iamid, canonical_userid(userid), visible_to=visible_to)
         if found is None and userid.isascii() and userid.isdigit() and len(userid) <= 18:
-            found = self._store.users.find_by_id(int(userid))
+            found = self._store.users.find_by_id(int(userid), visible_to=visible_to)
+        if found is None:
+            raise NotFound(f"There is no user {userid}.")
+        return found
+
+    def get_by_name(self, iamid: str, userid: str) -> UserRecord:
+        """Return the user with this name alone; raise `NotFound`."""
+        found = None
+        if iamid == BUILT_IN_IAM:
+            found = self._store.users.find_by_name(iamid, canonical_userid(userid))
         if found is None:
             raise NotFound(f"There is no user {userid}.")
         return found

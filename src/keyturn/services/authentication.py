@@ -1,7 +1,6 @@
 """Who is calling: header, what is remembered, one question to the store at most, the decision."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import sha256
 
 from keyturn.core import verification
@@ -113,13 +112,13 @@ class Authenticator:
             self.note_failure(refused, origin)
             raise
 
-    def identify(self, presented: bytes, origin: Origin) -> KnownCredential:
+    def identify(self, presented: bytes) -> KnownCredential:
         """Return a key or token that is good now; raise `CredentialRefused` for any other.
 
         For whoever proved who they are and asks about a credential of somebody else: what turns out wrong
-        counts as nobody's failure.
+        counts as nobody's failure, and what is good was not used.
         """
-        return self._verified(read_credential(presented, self._key_format), replace(origin, address=None))
+        return self._verified(read_credential(presented, self._key_format), None)
 
     def verify_presented(self, presented: bytes, origin: Origin) -> KnownCredential:
         """Return what stands behind a key or token that was presented outside of `Authorization`.
@@ -142,8 +141,12 @@ class Authenticator:
         assert known.subject.key is not None, "an API key stands on a key"  # noqa: S101 - for the type checker
         return known.subject.key
 
-    def _verified(self, credential: Credential, origin: Origin) -> KnownCredential:
-        """Return the credential if it is good now, from the index or by asking the store."""
+    def _verified(self, credential: Credential, origin: Origin | None) -> KnownCredential:
+        """Return the credential if it is good now, from the index or by asking the store.
+
+        Without `origin` it is only asked about: no use is noted.
+        """
+        source = None if origin is None else origin.address
         self._freshness.ensure()
         digest = credential.digest
         known = self._index.find(digest)
@@ -151,15 +154,15 @@ class Authenticator:
             since = self._index.generation
             match credential:
                 case ApiKeyCredential():
-                    known = self._lookup.find_key(digest, origin.address, since)
+                    known = self._lookup.find_key(digest, source, since)
                 case AccessTokenCredential(token):
-                    known = self._lookup.find_token(token, digest, origin.address, since)
+                    known = self._lookup.find_token(token, digest, source, since)
         now = self._system.now()
         if known.subject.key is not None:
-            verification.check_api_key(known.subject.key, now=now, source=origin.address)
+            verification.check_api_key(known.subject.key, now=now, source=source)
         if known.ends_at <= now.timestamp():
             reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
             raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)
-        if known.subject.use is not None:
+        if known.subject.use is not None and origin is not None:
             known.subject.use.note(self._timestamp(), trace_of(origin))
         return known

@@ -11,15 +11,10 @@ from keyturn.errors import PermissionMissing
 def check_may_grant(principal: Principal, permissions: Iterable[str]) -> None:
     """Raise `PermissionMissing` if the caller would give away what they do not hold."""
     for permission in sorted(permissions):
-        if permission not in principal.permissions and permission not in DEFAULT_PERMISSIONS:
+        if permission not in principal.carried_permissions and permission not in DEFAULT_PERMISSIONS:
             raise PermissionMissing(permission)
 
 
 def check_may_act_as(principal: Principal, target: UserRecord) -> None:
     """Raise `PermissionMissing` if a passphrase or key of this user opens more than the caller's own."""
     check_may_grant(principal, target.permissions)
-
-
-def is_unbound(principal: Principal) -> bool:
-    """Return whether the credential carries all that its owner may do."""
-    return principal.scopes is None and principal.project_id is None

@@ -43,6 +43,7 @@ _ENDS_NOTHING = frozenset(
         AuditAction.USER_LOGGED_IN,
         AuditAction.USER_LOGIN_FAILED,
         AuditAction.API_KEY_CREATED,
+        AuditAction.API_KEY_REVEALED,
         AuditAction.USER_CREATED,
         AuditAction.USER_INVITED,
         AuditAction.SIGNING_KEY_CREATED,

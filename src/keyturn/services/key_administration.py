@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
@@ -35,7 +34,7 @@ class KeyAdministration:
         principal.check_may(Permission.USER_ADMIN)
         if not is_storable(wanted.owner):
             return Page(0, ())
-        found = self._store.api_keys.search(wanted, now=self._now(), offset=offset, size=size)
+        found = self._store.api_keys.search(wanted, now=self._system.now(), offset=offset, size=size)
         items = (
             replace(owned, key=replace(owned.key, last_use=self._usage.latest(owned.key)))
             for owned in found.items
@@ -61,6 +60,3 @@ class KeyAdministration:
                 continue
             ended += 1
         return ended
-
-    def _now(self) -> datetime:
-        return self._system.now()

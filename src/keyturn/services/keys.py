@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
+from keyturn.core import verification
 from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, KeyForVerification, is_id
 from keyturn.core.sources import Network
@@ -51,9 +52,9 @@ class _Limits:
     project_id: int | None = None
 
 
-def _within(limits: _Limits, principal: Principal, maker: KeyForVerification | None) -> _Limits:
+def _within(limits: _Limits, principal: Principal, maker: KeyForVerification) -> _Limits:
     """Hold the limits of a new key within those of the key it is made with."""
-    if maker is None or (maker.project_id is not None and limits.project_id not in {None, maker.project_id}):
+    if maker.project_id is not None and limits.project_id not in {None, maker.project_id}:
         raise NotFound("There is no such project.")
     ends = [end for end in (limits.expires_at, maker.expires_at) if end is not None]
     return replace(
@@ -110,7 +111,12 @@ class Keys:
         """
         limits = replace(self._limits(lifetime), project_id=project_id)
         if principal.key_id is not None:
-            limits = _within(limits, principal, self._store.api_keys.find_for_token(principal.key_id))
+            maker = verification.check_api_key(
+                self._store.api_keys.find_for_token(principal.key_id),
+                now=limits.created_at,
+                source=origin.address,
+            )
+            limits = _within(limits, principal, maker)
         actor = actor_of(principal, origin)
         user_id = principal.user_id if for_user is None else for_user
         if limits.project_id is not None:
@@ -192,8 +198,11 @@ class Keys:
     def revoke_own(self, principal: Principal, key_id: int, origin: Origin) -> None:
         """End one of the caller's keys, and every token made from it; raise `NotFound` for any other.
 
-        A key that is revoked already is not found either: there is nothing left to end.
+        A key that is revoked already is not found either: there is nothing left to end. A credential that is
+        narrowed finds only the key that it comes from.
         """
+        if not principal.is_unbound and principal.key_id != key_id:
+            raise NotFound
         self.revoke_of(principal.user_id, key_id, actor_of(principal, origin))
 
     def revoke_of(self, user_id: int, key_id: int, actor: Actor) -> None:
@@ -201,8 +210,15 @@ class Keys:
         if not is_id(key_id) or not self._revoke(key_id, user_id, actor):
             raise NotFound
 
+    def revoke_presented(self, user_id: int, digest: bytes, actor: Actor) -> None:
+        """End the key with this digest; raise `NotFound` if it is another user's, dead, or was never made."""
+        found = self._store.api_keys.find_for_verification(digest)
+        if found is None or found.owner.user_id != user_id:
+            raise NotFound
+        self.revoke_of(user_id, found.key_id, actor)
+
     def revoke_any(self, key_id: int, actor: Actor) -> None:
-        """End anybody's key: for the command line."""
+        """End anybody's key: for administrators."""
         owner = self._store.api_keys.find_owner(key_id) if is_id(key_id) else None
         if owner is None or not self._revoke(key_id, owner, actor):
             raise NotFound(f"There is no living key {key_id}.")

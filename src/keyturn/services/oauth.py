@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import unquote_plus
 
+from keyturn.core import verification
 from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat
+from keyturn.core.api_key import ApiKeyFormat
+from keyturn.core.credentials import AccessTokenCredential, ApiKeyCredential, read_credential
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import KeyForVerification
 from keyturn.core.scopes import is_scope
@@ -36,6 +39,9 @@ API_KEY_TYPE = "urn:keyturn:token-type:api_key"
 SUBJECT_TOKEN_TYPES = (API_KEY_TYPE, ACCESS_TOKEN_TYPE, JWT_TYPE)
 
 Form = Mapping[str, str]
+
+_ONE_WAY = "Prove who asks in one way, not in several."
+_UNKNOWN_CLIENT = "This client is not known."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class OAuth:
         keys: Keys,
         signing_keys: VerifyingKeys,
         token_format: AccessTokenFormat,
+        key_format: ApiKeyFormat,
     ) -> None:
         self._authenticator = authenticator
         self._issuer = issuer
@@ -78,6 +85,7 @@ class OAuth:
         self._keys = keys
         self._signing_keys = signing_keys
         self._format = token_format
+        self._key_format = key_format
 
     def grant(self, form: Form, authorization: list[bytes], origin: Origin) -> Grant:
         """Give a token; raise `OAuthRefused`."""
@@ -96,7 +104,7 @@ class OAuth:
         self._caller(form, authorization, origin)
         token = _parameter(form, "token")
         try:
-            known = self._authenticator.identify(token.encode("utf-8", "surrogatepass"), origin)
+            known = self._authenticator.identify(token.encode("utf-8", "surrogatepass"))
         except CredentialRefused:
             return None
         claims = None
@@ -105,33 +113,31 @@ class OAuth:
         return Introspection(known.principal, claims, None if known.ends_at == NEVER_ENDS else known.ends_at)
 
     def revoke(self, form: Form, authorization: list[bytes], origin: Origin) -> None:
-        """End a token or key of the caller's own; nothing happens for any other, and nothing is said (R9)."""
+        """End a token or key of the caller's own; nothing happens for any other, and nothing is said (R9).
+
+        Whether it could be used now, or from here, does not matter.
+        """
         caller = self._caller(form, authorization, origin)
-        token = _parameter(form, "token")
-        try:
-            known = self._authenticator.identify(token.encode("utf-8", "surrogatepass"), origin)
-        except CredentialRefused:
-            return
-        if known.principal.user_id != caller.user_id:
-            return
+        presented = _parameter(form, "token")
         actor = actor_of(caller, origin)
-        if known.principal.method is AuthMethod.ACCESS_TOKEN:
-            self._revocation.revoke(token, actor)
-        elif known.principal.key_id is not None:
-            try:
-                self._keys.revoke_of(caller.user_id, known.principal.key_id, actor)
-            except NotFound:
-                return  # Somebody else was faster.
+        try:
+            match read_credential(presented.encode("utf-8", "surrogatepass"), self._key_format):
+                case ApiKeyCredential(digest):
+                    self._keys.revoke_presented(caller.user_id, digest, actor)
+                case AccessTokenCredential():
+                    if self._claims_of(presented).sub == str(caller.user_id):
+                        self._revocation.revoke(presented, actor)
+        except (CredentialRefused, NotFound):
+            return
 
     def _by_client_credentials(self, form: Form, authorization: list[bytes], origin: Origin) -> Grant:
         at = self._authenticator.time()
-        client = self._client(form, authorization, origin)
-        if client is None or client.subject.key is None:
+        key = self._client(form, authorization, origin)
+        if key is None:
             raise OAuthRefused(OAuthCode.INVALID_CLIENT, "Send a client id and the key as its secret.")
         self._check_target(form)
-        scopes = _narrowed(form, client.subject.key.scopes)
-        issued = self._issued(client.subject.key, at, scopes, None)
-        return Grant(issued, scopes, is_exchange=False)
+        scopes = _narrowed(form, key.scopes)
+        return Grant(self._issued(key, at, scopes, None), scopes, is_exchange=False)
 
     def _by_exchange(self, form: Form, authorization: list[bytes], origin: Origin) -> Grant:
         at = self._authenticator.time()
@@ -180,31 +186,46 @@ class OAuth:
         return known
 
     def _caller(self, form: Form, authorization: list[bytes], origin: Origin) -> Principal:
-        """Return who asks: by `Bearer` with a key or token, or as an OAuth client; raise `OAuthRefused`."""
-        client = self._client(form, authorization, origin)
-        if client is None:
+        """Return who asks: with any key or token as `Bearer`, or as a client; raise `OAuthRefused`."""
+        if len(authorization) == 1 and not _is_basic(authorization[0]):
+            if "client_secret" in form or "client_id" in form:
+                raise OAuthRefused(OAuthCode.INVALID_REQUEST, _ONE_WAY)
+            presented = _without_scheme(authorization[0])
+            return self._verified(presented, origin).principal
+        key = self._client(form, authorization, origin)
+        if key is None:
             raise OAuthRefused(OAuthCode.INVALID_CLIENT, "Prove who asks: with a key, or as an OAuth client.")
-        return client.principal
+        return verification.principal_of_key(key)
 
-    def _client(self, form: Form, authorization: list[bytes], origin: Origin) -> KnownCredential | None:
-        """Return the client that the request proves to come from; None if it names none."""
+    def _client(self, form: Form, authorization: list[bytes], origin: Origin) -> KeyForVerification | None:
+        """Return the key that is the client's secret; None if the request names no client.
+
+        A token is none: it must not become one that lives longer, or covers more (T15).
+        """
         if len(authorization) > 1 or (authorization and "client_secret" in form):
-            raise OAuthRefused(OAuthCode.INVALID_REQUEST, "Prove who asks in one way, not in several.")
+            raise OAuthRefused(OAuthCode.INVALID_REQUEST, _ONE_WAY)
+        if authorization:
+            if not _is_basic(authorization[0]):
+                raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT)
+            client_id, secret = _basic(authorization[0][6:])
+            if form.get("client_id", client_id) != client_id:
+                raise OAuthRefused(OAuthCode.INVALID_REQUEST, "The client has two different ids.")
+        elif "client_secret" in form:
+            client_id, secret = _parameter(form, "client_id"), form["client_secret"]
+        else:
+            return None
+        known = self._verified(secret.encode("utf-8", "surrogatepass"), origin)
+        is_key = known.principal.method is AuthMethod.API_KEY
+        if not is_key or client_id not in _client_ids(known, secret):
+            raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT)
+        return known.subject.key
+
+    def _verified(self, presented: bytes, origin: Origin) -> KnownCredential:
+        """Return what a client proves itself with; raise `OAuthRefused`."""
         try:
-            if authorization and authorization[0][:6].lower() != b"basic ":
-                return self._authenticator.verify_presented(_without_scheme(authorization[0]), origin)
-            if authorization:
-                client_id, secret = _basic(authorization[0][6:])
-            elif "client_secret" in form:
-                client_id, secret = _parameter(form, "client_id"), form["client_secret"]
-            else:
-                return None
-            known = self._authenticator.verify_presented(secret.encode("utf-8", "surrogatepass"), origin)
+            return self._authenticator.verify_presented(presented, origin)
         except CredentialRefused:
-            raise OAuthRefused(OAuthCode.INVALID_CLIENT, "This client is not known.") from None
-        if known.principal.method is not AuthMethod.API_KEY or client_id not in _client_ids(known, secret):
-            raise OAuthRefused(OAuthCode.INVALID_CLIENT, "This client is not known.")
-        return known
+            raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT) from None
 
     def _check_target(self, form: Form) -> None:
         """Raise `OAuthRefused` for a resource or audience that no token is issued for (RFC 8707)."""
@@ -246,14 +267,21 @@ def _without_scheme(value: bytes) -> bytes:
     return value[7:].lstrip(b" ") if value[:7].lower() == b"bearer " else value
 
 
+def _is_basic(value: bytes) -> bool:
+    return value[:6].lower() == b"basic "
+
+
 def _basic(encoded: bytes) -> tuple[str, str]:
-    """Read a client id and secret (RFC 6749, section 2.3.1: both are form-encoded first)."""
+    """Read a client id and secret (RFC 6749, section 2.3.1: both are form-encoded first).
+
+    Base64 in the one spelling that encoding writes.
+    """
+    given = encoded.strip(b" ")
     try:
-        client_id, found, secret = (
-            base64.b64decode(encoded.strip(b" "), validate=True).decode("ascii").partition(":")
-        )
+        decoded = base64.b64decode(given, validate=True)
+        client_id, found, secret = decoded.decode("ascii").partition(":")
     except (binascii.Error, UnicodeDecodeError):
-        raise OAuthRefused(OAuthCode.INVALID_CLIENT, "This client is not known.") from None
-    if not found:
-        raise OAuthRefused(OAuthCode.INVALID_CLIENT, "This client is not known.")
+        raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT) from None
+    if not found or base64.b64encode(decoded) != given:
+        raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT)
     return unquote_plus(client_id), unquote_plus(secret)

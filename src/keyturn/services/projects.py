@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from keyturn.core.people import ProjectRecord, UserKind, UserRecord
+from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserRecord
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, is_id
 from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts
 from keyturn.services.audit import Origin, actor_of
-from keyturn.services.authority import is_unbound
-from keyturn.services.text import checked_text, is_storable, unique
+from keyturn.services.text import canonical_userid, checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
 
@@ -31,19 +30,23 @@ class Projects:
         """Return the projects that the caller may see, in the order they were made."""
         if principal.may(*SEE_PROJECTS):
             return self._store.projects.list_all()
-        return self._store.projects.list_of_user(principal.user_id)
+        own = self._store.projects.list_of_user(principal.user_id)
+        return [one for one in own if principal.project_id in {None, one.project_id}]
 
     def get(self, principal: Principal, project_id: int) -> ProjectRecord:
         """Return a project that the caller may see; raise `NotFound` for a hidden and an absent one alike."""
+        sees_all = principal.may(*SEE_PROJECTS)
+        if not sees_all and principal.project_id not in {None, project_id}:
+            raise NotFound  # The key is linked to another one.
         project = self._store.projects.find(project_id) if is_id(project_id) else None
-        if project is None or not (principal.may(*SEE_PROJECTS) or _is_in(project, principal.user_id)):
+        if project is None or not (sees_all or _is_in(project, principal.user_id)):
             raise NotFound
         return project
 
     def may_change(self, principal: Principal, project: ProjectRecord) -> bool:
         """Return whether the caller may change this project and its members."""
         return principal.may(Permission.PROJECT_MANAGEMENT) or (
-            is_unbound(principal)
+            principal.is_unbound
             and any(member.is_owner and member.user_id == principal.user_id for member in project.members)
         )
 
@@ -91,7 +94,7 @@ class Projects:
     ) -> ProjectRecord:
         """Put a user into a project, or change whether they own it; somebody always does."""
         self._changeable(principal, project_id)
-        user = self._user(userid)
+        user = self._user(principal, userid)
         details = {"member": user.user_id, "isOwner": is_owner}
         audit = self._about(principal, origin, AuditAction.PROJECT_UPDATED, project_id, details=details)
         self._store.projects.set_member(project_id, user.user_id, audit.at, audit, is_owner=is_owner)
@@ -102,15 +105,17 @@ class Projects:
     ) -> ProjectRecord:
         """Take a user out of a project: their keys that are linked to it see nothing from then on."""
         project = self._changeable(principal, project_id)
-        user = self._user(userid)
+        member = _find_member(project, userid)
+        if member is None:
+            raise InvalidInput("userid", "This user is not in the project.")
         audit = self._about(
             principal,
             origin,
             AuditAction.PROJECT_UPDATED,
             project_id,
-            details={"memberRemoved": user.user_id},
+            details={"memberRemoved": member.user_id},
         )
-        if not self._store.projects.remove_member(project_id, user.user_id, audit):
+        if not self._store.projects.remove_member(project_id, member.user_id, audit):
             raise InvalidInput("userid", "This user is not in the project.")
         return self._store.projects.find(project_id) or project
 
@@ -170,9 +175,16 @@ class Projects:
             raise PermissionMissing(Permission.PROJECT_MANAGEMENT)
         return project
 
-    def _user(self, userid: str) -> UserRecord:
+    def _user(self, principal: Principal, userid: str) -> UserRecord:
+        """Return who is to come into a project; raise `InvalidInput` if there is no such user.
+
+        Anybody can make a project: by number, which one can count through, only administrators name people.
+        """
         try:
-            user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
+            if principal.may(Permission.USER_ADMIN, Permission.PROJECT_MANAGEMENT):
+                user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
+            else:
+                user = self._accounts.get_by_name(BUILT_IN_IAM, userid)
         except NotFound:
             raise InvalidInput("userid", "There is no such user.") from None
         if user.kind is UserKind.SYSTEM:
@@ -206,3 +218,16 @@ def _checked(name: str, description: str | None) -> tuple[str, str | None]:
         "description", description, max_characters=DESCRIPTION_MAX_CHARACTERS, allows_lines=True
     )
     return checked, about
+
+
+def _find_member(project: ProjectRecord, userid: str) -> ProjectMember | None:
+    """Return the member with this user name, or this number."""
+    canonical = canonical_userid(userid)
+    return next(
+        (
+            member
+            for member in project.members
+            if canonical_userid(member.userid) == canonical or str(member.user_id) == userid
+        ),
+        None,
+    )

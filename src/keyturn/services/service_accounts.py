@@ -12,7 +12,7 @@ from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, Page, is
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.accounts import Accounts, checked_permissions
 from keyturn.services.audit import Origin, actor_of
-from keyturn.services.authority import check_may_act_as, check_may_grant, is_unbound
+from keyturn.services.authority import check_may_act_as, check_may_grant
 from keyturn.services.keys import CreatedKey, Keys, Lifetime
 from keyturn.services.text import unique
 from keyturn.services.user_administration import MAX_PAGE, UserAdministration, owner_of_user
@@ -80,7 +80,7 @@ class ServiceAccounts:
         """Return the service accounts that the caller may manage."""
         if principal.may(Permission.USER_ADMIN):
             return self._store.users.search(UserSearch(kinds=SERVICES), offset=offset, size=size)
-        if not is_unbound(principal):
+        if not principal.is_unbound:
             return Page(0, ())
         groups = self._store.groups.list_of_user(principal.user_id)
         owners = {

@@ -10,6 +10,7 @@ for as long as a token of it can live (requirement T13). Every process composes 
 and reads the keys anew when it learns that they changed.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,6 +53,7 @@ class VerifyingKeys:
         self._ring: VerifyingRing | None = None
         self._good_until = 0.0
         self._generation = 0
+        self._lock = threading.Lock()
 
     @property
     def ring(self) -> VerifyingRing:
@@ -63,8 +65,9 @@ class VerifyingKeys:
 
     def forget(self) -> None:
         """Read the keys anew before they are next used: they may have changed."""
-        self._generation += 1
-        self._ring = None
+        with self._lock:
+            self._generation += 1
+            self._ring = None
 
     def jwks(self) -> dict[str, Any]:
         """Return the JSON Web Key Set of this moment (RFC 7517, section 5)."""
@@ -81,9 +84,10 @@ class VerifyingKeys:
             if moment is not None and moment > now
         ]
         ring = self._ring_of(records, now)
-        if since == self._generation:  # Nothing changed while the database was asked (R4).
-            self._good_until = min(moments).timestamp() if moments else float("inf")
-            self._ring = ring
+        with self._lock:
+            if since == self._generation:  # Nothing changed while the database was asked (R4).
+                self._good_until = min(moments).timestamp() if moments else float("inf")
+                self._ring = ring
         return ring
 
     def _ring_of(self, records: Sequence[SigningKeyRecord], _now: datetime) -> VerifyingRing:
@@ -151,7 +155,9 @@ class SigningKeys(VerifyingKeys):
         keys = {record.kid: self._open(record) for record in records if record.sealed_jwk is not None}
         able = [record for record in records if record.algorithm == self._algorithm and record.kid in keys]
         # By a clock that is behind that of the node which made the only key, none has begun to sign.
-        signing = next((record for record in able if record.signs_from <= now), able[-1])
+        begun = [record for record in able if record.signs_from <= now] or able[-1:]
+        # One that no other follows, if it has begun: a rotation may overtake one that still waits.
+        signing = min(begun, key=lambda record: record.verifies_until is not None)
         return KeyRing.of(keys[signing.kid], [key for kid, key in keys.items() if kid != signing.kid])
 
     def _forget_private_halves(self, now: datetime, actor: Actor) -> None:

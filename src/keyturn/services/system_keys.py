@@ -19,6 +19,7 @@ from keyturn.services.text import checked_text, is_storable
 from keyturn.services.vault import Vault
 from keyturn.store import Store
 from keyturn.store.system_keys import SystemKeyToAdd
+from keyturn.system import System
 
 SCOPES = frozenset({"plugin:trino"})
 """The scopes that a system key can have (reference, section 1.2)."""
@@ -36,8 +37,9 @@ class RevealedSystemKey:
 class SystemKeys:
     """Manages system keys, for holders of APPLICATION_ADMIN."""
 
-    def __init__(self, store: Store, vault: Vault, *, accounts: Accounts, keys: Keys) -> None:
+    def __init__(self, store: Store, vault: Vault, *, accounts: Accounts, keys: Keys, system: System) -> None:
         self._store = store
+        self._system = system
         self._vault = vault
         self._accounts = accounts
         self._keys = keys
@@ -72,7 +74,7 @@ class SystemKeys:
             if (found.connection_key, found.scopes) != (connection_key, wanted):
                 raise InvalidState("This name belongs to a key of another connection or other scopes.")
             if not regenerate:
-                return RevealedSystemKey(found, self._open(found))
+                return self._revealed(found, actor)
         try:
             return self._add(actor, checked, wanted, connection_key, replaced=found)
         except Conflict:
@@ -80,7 +82,7 @@ class SystemKeys:
             made = self._store.system_keys.find_by_name(checked)
             if made is None or (made.connection_key, made.scopes) != (connection_key, wanted):
                 raise
-            return RevealedSystemKey(made, self._open(made))
+            return self._revealed(made, actor)
 
     def delete(self, principal: Principal, key_id: int, origin: Origin) -> None:
         """Revoke a system key; raise `NotFound` if there is none with this id."""
@@ -122,23 +124,34 @@ class SystemKeys:
             raise Conflict(f"The system key {name} was replaced or deleted just now.")
         return RevealedSystemKey(made, secret)
 
+    def _revealed(self, record: SystemKeyRecord, actor: Actor) -> RevealedSystemKey:
+        """Return a key with its secret, and write down who had it again: no other secret can be."""
+        audit = AuditEntry(
+            self._system.now(), AuditAction.API_KEY_REVEALED, actor, "APIKEY", str(record.key_id)
+        )
+        self._store.audit_log.record(audit)
+        return RevealedSystemKey(record, self._open(record))
+
     def _open(self, record: SystemKeyRecord) -> str:
         return self._vault.open(record.sealed_secret, place=_place(record.name)).decode("ascii")
 
     def _owner(self, actor: Actor) -> UserRecord:
         """Return the account that holds all system keys, made when it is first needed."""
         found = self._store.users.find_by_name(BUILT_IN_IAM, SYSTEM_USERID)
-        if found is not None:
-            return found
-        try:
-            return self._accounts.add(
-                actor, userid=SYSTEM_USERID, name="System", permissions=frozenset(), kind=UserKind.SYSTEM
-            )
-        except Conflict:
-            found = self._store.users.find_by_name(BUILT_IN_IAM, SYSTEM_USERID)
-            if found is None:
-                raise
-            return found
+        if found is None:
+            try:
+                return self._accounts.add(
+                    actor,
+                    userid=SYSTEM_USERID,
+                    name="System",
+                    permissions=frozenset(),
+                    kind=UserKind.SYSTEM,
+                )
+            except Conflict:  # Another call was faster.
+                found = self._store.users.find_by_name(BUILT_IN_IAM, SYSTEM_USERID)
+        if found is None or found.kind is not UserKind.SYSTEM:
+            raise InvalidState(f"The user name {SYSTEM_USERID} is taken by a person: delete or rename them.")
+        return found
 
 
 def _place(name: str) -> str:

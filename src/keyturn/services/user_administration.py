@@ -1,6 +1,6 @@
 """What administrators do to other people's accounts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, KeyState
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts, checked_permissions
 from keyturn.services.audit import Origin, actor_of
-from keyturn.services.authority import check_may_act_as, check_may_grant, is_unbound
+from keyturn.services.authority import check_may_act_as, check_may_grant
 from keyturn.services.invitations import Invitation, Invitations
 from keyturn.services.keys import Keys
 from keyturn.services.sessions import Sessions
@@ -119,7 +119,8 @@ class UserAdministration:
 
         That is themselves, a service account of theirs, or, with USER_ADMIN, anybody.
         """
-        user = self._found(iamid, userid)
+        visible_to = None if principal.may(Permission.USER_ADMIN) else principal.user_id
+        user = self._found(iamid, userid, visible_to=visible_to)
         if not self.controls(principal, user) and user.user_id != principal.user_id:
             raise NotFound
         return user
@@ -128,7 +129,7 @@ class UserAdministration:
         """Return whether the caller may manage this account, with USER_ADMIN or as the owner of it."""
         if principal.may(Permission.USER_ADMIN):
             return True
-        if user.owner is None or not is_unbound(principal):
+        if user.owner is None or not principal.is_unbound:
             return False
         if user.owner.group_id is not None:
             return self._store.groups.is_member(user.owner.group_id, principal.user_id)
@@ -139,6 +140,7 @@ class UserAdministration:
     ) -> UserRecord:
         """Change what is said of a person; the names they have on platforms are for administrators to set."""
         user = _changeable(self.get(principal, iamid, userid))
+        _check_unbound(principal)
         if "external_user_ids" in fields and not principal.may(Permission.USER_ADMIN):
             raise PermissionMissing(Permission.USER_ADMIN)
         checked = self._accounts.checked_profile(fields)
@@ -159,14 +161,28 @@ class UserAdministration:
     ) -> UserRecord:
         """Put these permissions in the place of a user's own."""
         wanted = checked_permissions(permissions)
-        return self._change_permissions(principal, iamid, userid, origin, add=wanted)
+        return self._change_permissions(principal, iamid, userid, origin, lambda _held: wanted)
 
     def remove_permission(
         self, principal: Principal, iamid: str, userid: str, permission: str, origin: Origin
     ) -> UserRecord:
         """Take a permission from a user; nothing happens if they do not hold it."""
         taken = checked_permissions([permission])
-        return self._change_permissions(principal, iamid, userid, origin, remove=taken)
+        return self._change_permissions(principal, iamid, userid, origin, lambda held: held - taken)
+
+    def give_and_take(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        *,
+        given: Iterable[str],
+        taken: Iterable[str],
+    ) -> UserRecord:
+        """Give a user permissions and take others, whatever else they hold by then."""
+        more, less = checked_permissions(given), checked_permissions(taken)
+        return self._change_permissions(principal, iamid, userid, origin, lambda held: (held | more) - less)
 
     def _change_permissions(
         self,
@@ -174,14 +190,12 @@ class UserAdministration:
         iamid: str,
         userid: str,
         origin: Origin,
-        *,
-        add: frozenset[str] | None = None,
-        remove: frozenset[str] = frozenset(),
+        change_to: Callable[[frozenset[str]], frozenset[str]],
     ) -> UserRecord:
         user = self._managed(principal, iamid, userid)
 
         def changed(held: frozenset[str]) -> frozenset[str]:
-            after = (held if add is None else add) - remove
+            after = change_to(held)
             check_may_grant(principal, after - held)
             return after
 
@@ -204,6 +218,7 @@ class UserAdministration:
         user = self.get(principal, iamid, userid)
         if user.kind is not UserKind.PERSON:
             raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        _check_unbound(principal)
         actor = actor_of(principal, origin)
         if user.user_id == principal.user_id:
             self._accounts.check_own_password(
@@ -318,9 +333,9 @@ class UserAdministration:
                 "handOverTo", "There is no such person to hand the service accounts to."
             ) from None
 
-    def _found(self, iamid: str, userid: str) -> UserRecord:
+    def _found(self, iamid: str, userid: str, *, visible_to: int | None = None) -> UserRecord:
         try:
-            return self._accounts.get_by_userid(iamid, userid)
+            return self._accounts.get_by_userid(iamid, userid, visible_to=visible_to)
         except NotFound:
             raise NotFound from None
 
@@ -368,6 +383,12 @@ def _changeable(user: UserRecord) -> UserRecord:
     if user.kind is UserKind.SYSTEM:
         raise NotFound  # It is Keyturn itself.
     return user
+
+
+def _check_unbound(principal: Principal) -> None:
+    """Raise `PermissionMissing` for a credential that is narrowed: it changes no account."""
+    if not principal.is_unbound:
+        raise PermissionMissing(Permission.USER_ADMIN)
 
 
 def _check_heir(user: UserRecord, heir: ServiceOwner | None) -> None:

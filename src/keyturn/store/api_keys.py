@@ -31,6 +31,7 @@ from keyturn.core.records import (
     OwnedKey,
     Page,
 )
+from keyturn.errors import CredentialRefused, Reason
 from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
 from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, read_words
@@ -89,8 +90,13 @@ class ApiKeys:
         )
 
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
-        """Store a key; raise `Conflict` if its digest or its idempotency key is there already."""
+        """Store a key; raise `Conflict` if its digest or its idempotency key is there already.
+
+        Raise `CredentialRefused` if the key that it is made with was revoked meanwhile.
+        """
         with refusing_twins("This key exists already."), self._database.change() as change:
+            if audit.actor.key_id is not None:
+                _check_maker_lives(change.connection, audit.actor.key_id)
             record = insert_key(change.connection, key)
             change.record(audit, target_id=record.key_id)
         return record
@@ -113,6 +119,9 @@ class ApiKeys:
                     api_key.c.idempotency_key == key.idempotency_key,
                     api_key.c.name.is_not_distinct_from(key.name),
                     api_key.c.project_id.is_not_distinct_from(key.project_id),
+                    # Whoever is narrowed must not win what is not.
+                    api_key.c.scopes.is_not_distinct_from(key.scopes),
+                    api_key.c.sources.is_not_distinct_from(key.sources),
                     api_key.c.revoked_at.is_(None),
                     or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > key.created_at),
                     not_later,
@@ -266,6 +275,16 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
         last_use=last_use,
         project_id=row.project_id,
     )
+
+
+def _check_maker_lives(connection: Connection, key_id: int) -> None:
+    living = (
+        select(api_key.c.id)
+        .where(api_key.c.id == key_id, api_key.c.revoked_at.is_(None))
+        .with_for_update(read=True)
+    )
+    if connection.execute(living).first() is None:
+        raise CredentialRefused(Reason.REVOKED, key_id=key_id, secret_matched=True)
 
 
 def _owned_key(row: Any) -> OwnedKey:

@@ -86,9 +86,10 @@ class Projects:
         Were they unlinked instead, they would see everything.
         """
         with self._database.change() as change:
-            deleted = change.connection.execute(delete(project).where(project.c.id == project_id)).rowcount
-            if not deleted:
+            locked = select(project.c.id).where(project.c.id == project_id).with_for_update()
+            if change.connection.execute(locked).first() is None:
                 return False
+            # Keys first, then members, as the deletion of a user does: else two could wait for each other.
             revoked = (
                 change.connection.execute(
                     update(api_key)
@@ -99,6 +100,7 @@ class Projects:
                 .scalars()
                 .all()
             )
+            change.connection.execute(delete(project).where(project.c.id == project_id))
             change.record(audit)
             for number in revoked:
                 change.record(
@@ -128,12 +130,15 @@ class Projects:
             statement = _insert_or_update(change.connection)(project_member).values(
                 project_id=project_id, user_id=user_id, is_owner=is_owner, created_at=at
             )
-            change.connection.execute(
+            changed = change.connection.execute(
                 statement.on_conflict_do_update(
-                    index_elements=["project_id", "user_id"], set_={"is_owner": is_owner}
+                    index_elements=["project_id", "user_id"],
+                    set_={"is_owner": is_owner},
+                    where=project_member.c.is_owner != is_owner,
                 )
-            )
-            change.record(audit)
+            ).rowcount
+            if changed:
+                change.record(audit)
             if was_owner and not is_owner:
                 _check_owned(change.connection, project_id)
 
@@ -161,12 +166,13 @@ class Projects:
             number = change.connection.execute(_connection_id(connection_key)).scalar_one_or_none()
             if number is None:
                 return False
-            change.connection.execute(
+            added = change.connection.execute(
                 _insert_or_update(change.connection)(project_connection)
                 .values(project_id=project_id, connection_id=number)
                 .on_conflict_do_nothing()
-            )
-            change.record(audit)
+            ).rowcount
+            if added:
+                change.record(audit)
         return True
 
     def remove_connection(self, project_id: int, connection_key: str, audit: AuditEntry) -> bool:
@@ -252,5 +258,5 @@ def _connection_id(connection_key: str) -> Any:
     return select(connection.c.id).where(connection.c.connection_key == connection_key)
 
 
-def _insert_or_update(reading: Connection) -> Any:
-    return sqlite_insert if reading.dialect.name == "sqlite" else postgresql_insert
+def _insert_or_update(connection: Connection) -> Any:
+    return sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.errors import InvalidState
 from keyturn.store.database import Database
 from keyturn.store.schema import service_account, user
 
@@ -45,6 +46,19 @@ class ServiceAccounts:
         return bool(entries)
 
 
+def check_owner_lives(connection: Connection, owner: ServiceOwner) -> None:
+    """Raise `InvalidState` if the person who is to own something is gone or disabled."""
+    if owner.user_id is None:
+        return  # A group that is gone is found by the foreign key.
+    living = (
+        select(user.c.id)
+        .where(user.c.id == owner.user_id, user.c.disabled_at.is_(None))
+        .with_for_update(read=True)
+    )
+    if connection.execute(living).first() is None:
+        raise InvalidState("The new owner is gone or disabled.")
+
+
 def owned_by(owner: ServiceOwner) -> Any:
     """Return the condition for a service account of this owner."""
     if owner.user_id is not None:
@@ -71,6 +85,7 @@ def hand_over_owned(
 
     What stopped with its owner works again.
     """
+    check_owner_lives(connection, heir)
     entries = []
     for number in _locked(connection, owned):
         _enable_if_disabled_with_owner(connection, number, at)

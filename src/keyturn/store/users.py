@@ -18,12 +18,14 @@ from keyturn.store.schema import (
     as_json_list,
     end_tokens,
     installation,
+    invitation,
     profile,
     service_account,
     user,
     user_attribute,
 )
 from keyturn.store.service_accounts import (
+    check_owner_lives,
     disable_owned,
     enable_owned,
     end_owned,
@@ -33,7 +35,7 @@ from keyturn.store.service_accounts import (
 )
 from keyturn.store.sessions import end_sessions
 from keyturn.store.user_rows import SELECT_USER, read_users
-from keyturn.store.user_search import UserSearch, conditions_of
+from keyturn.store.user_search import UserSearch, conditions_of, visibility_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +103,16 @@ class Users:
             (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
         return record
 
-    def find_by_name(self, iamid: str, canonical_userid: str) -> UserRecord | None:
-        """Return the user with this folded name."""
-        return self._find(user.c.iamid == iamid, user.c.canonical_userid == canonical_userid)
+    def find_by_name(
+        self, iamid: str, canonical_userid: str, *, visible_to: int | None = None
+    ) -> UserRecord | None:
+        """Return the user with this folded name; with `visible_to`, only if that user may see them."""
+        named = (user.c.iamid == iamid, user.c.canonical_userid == canonical_userid)
+        return self._find(*named, *visibility_of(visible_to))
 
-    def find_by_id(self, user_id: int) -> UserRecord | None:
-        """Return the user with this numeric id."""
-        return self._find(user.c.id == user_id)
+    def find_by_id(self, user_id: int, *, visible_to: int | None = None) -> UserRecord | None:
+        """Return the user with this numeric id; with `visible_to`, only if that user may see them."""
+        return self._find(user.c.id == user_id, *visibility_of(visible_to))
 
     def _find(self, *conditions: Any) -> UserRecord | None:
         with self._database.reading() as connection:
@@ -155,6 +160,9 @@ class Users:
                 .where(user.c.id == user_id)
                 .values(permissions=as_json_list(after), updated_at=at)
             )
+            if after - before:
+                # Whoever made a link may not give what the account has from now on.
+                change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
             details = {"added": sorted(after - before), "removed": sorted(before - after)}
             change.record(replace(audit, details=details))
             _check_administered(change.connection, lost=before - after)
@@ -296,7 +304,12 @@ def _check_administered(connection: Connection, *, lost: Collection[str]) -> Non
         held = type_coerce(user.c.permissions, Text).contains(f'"{permission.value}"', autoescape=True)
         is_left = connection.execute(
             select(user.c.id)
-            .where(held, user.c.disabled_at.is_(None), user.c.kind == UserKind.PERSON.value)
+            .where(
+                held,
+                user.c.disabled_at.is_(None),
+                user.c.kind == UserKind.PERSON.value,
+                user.c.password_hash.is_not(None),
+            )
             .limit(1)
         ).first()
         if is_left is None:
@@ -337,6 +350,7 @@ def _insert_user(connection: Connection, new: UserToAdd) -> int:
         )
     )
     if new.owner is not None:
+        check_owner_lives(connection, new.owner)
         connection.execute(
             insert(service_account).values(
                 user_id=user_id,

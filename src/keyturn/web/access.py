@@ -14,6 +14,8 @@ EXCHANGE_PATHS = frozenset({"/bim/apikey/authenticate", "/apikey/authenticate"})
 TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH = "/oauth/token", "/oauth/introspect", "/oauth/revoke"
 """They prove who asks by themselves, in the ways of OAuth (RFC 6749, section 2.3)."""
 REFRESH_PATH = "/bim/oauth/token"
+PROVING_PATHS = EXCHANGE_PATHS | {TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH}
+"""Open paths where a caller may send a credential all the same: in one place (H3)."""
 OPEN_PATHS = frozenset(
     {
         ("GET", "/"),

@@ -58,7 +58,7 @@ def identity_headers(principal: Principal) -> list[tuple[bytes, bytes]]:
         userid,
         b"" if principal.key_id is None else b"%d" % principal.key_id,
         _words(principal.scopes or ()),
-        _words(principal.permissions),
+        _words(principal.carried_permissions),
         principal.method.value.encode("ascii"),
         userid,
     )

@@ -27,7 +27,7 @@ from keyturn.services.usage import trace_of
 from keyturn.services.verification_index import KnownCredential
 from keyturn.system import request_id
 from keyturn.web import forward_auth
-from keyturn.web.access import EXCHANGE_PATHS, PAGE_PATTERN, is_open
+from keyturn.web.access import EXCHANGE_PATHS, PAGE_PATTERN, PROVING_PATHS, is_open
 from keyturn.web.api.authentication import answer_exchange
 from keyturn.web.headers import SecurityHeaders
 from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send
@@ -222,7 +222,7 @@ class Gate:
         """Return who calls; None only where no credential is needed."""
         authorization = [value for name, value in scope["headers"] if name == b"authorization"]
         if is_open(scope["method"], scope["path"]) or PAGE_PATTERN.fullmatch(scope["path"]):
-            if scope["path"] in EXCHANGE_PATHS and (authorization or has_body(scope)):
+            if scope["path"] in PROVING_PATHS and (authorization or has_body(scope)):
                 check_one_place(scope)
             return None
         if authorization:

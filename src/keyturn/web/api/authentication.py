@@ -17,7 +17,7 @@ from keyturn.services.audit import Origin
 from keyturn.services.exchange import Exchange
 from keyturn.services.tokens import IssuedToken
 from keyturn.web import forward_auth
-from keyturn.web.api.bodies import FORM, get_json, media_type, read_form, read_json
+from keyturn.web.api.bodies import FORM, Unshown, get_json, media_type, read_form, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import TokenView
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
@@ -26,13 +26,13 @@ from keyturn.web.responses import documented
 _ERRORS = documented(HTTPStatus.UNAUTHORIZED)
 
 
-class ExchangeBody(msgspec.Struct, forbid_unknown_fields=True):
+class ExchangeBody(Unshown, frozen=True, forbid_unknown_fields=True):
     """The key to exchange."""
 
     apikey: Annotated[str, msgspec.Meta(min_length=1, max_length=FOREIGN_KEY_MAX_LENGTH)]
 
 
-class LoginBody(msgspec.Struct, forbid_unknown_fields=True):
+class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
     """A user name and its passphrase."""
 
     username: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]

@@ -36,6 +36,14 @@ _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _JSON_TYPES = {"str": "text", "int": "a whole number", "bool": "true or false", "object": "an object"}
 
 
+class Unshown(msgspec.Struct, frozen=True):
+    """A body that holds a secret, which no log and no traceback shows."""
+
+    def __repr__(self) -> str:
+        """Name the kind of it alone."""
+        return f"{type(self).__name__}(…)"
+
+
 def media_type(content_type: str | None) -> str | None:
     """Return the media type without its parameters, lower case; None if there is none."""
     return None if content_type is None else content_type.partition(";")[0].strip().lower()
@@ -51,9 +59,9 @@ def read_json(body: bytes, content_type: str | None, shape: type[T]) -> T | None
         return msgspec.json.decode(body, type=shape, strict=True)
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The driver's text quotes the body, which may hold a secret.
-        raise MalformedRequest("The body is not JSON.") from None
+        raise MalformedRequest("The body is not JSON, or is nested too deeply.") from None
 
 
 def get_json(body: bytes, content_type: str | None, shape: type[T], *, such_as: str) -> T:

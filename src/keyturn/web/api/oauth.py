@@ -18,7 +18,7 @@ from keyturn.services.oauth import (
     Introspection,
 )
 from keyturn.web.access import INTROSPECTION_PATH, REFRESH_PATH, REVOCATION_PATH, TOKEN_PATH
-from keyturn.web.api.bodies import FORM, media_type, read_form
+from keyturn.web.api.bodies import FORM, Unshown, media_type, read_form
 from keyturn.web.api.documentation import with_form
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, brief_read, in_thread
 from keyturn.web.responses import OAuthErrorBody
@@ -32,7 +32,7 @@ _ERRORS = {
 _CLIENT_AUTHENTICATION = ["client_secret_basic", "client_secret_post"]
 
 
-class TokenForm(msgspec.Struct):
+class TokenForm(Unshown, frozen=True):
     """What the token endpoint is sent."""
 
     grant_type: str
@@ -46,7 +46,7 @@ class TokenForm(msgspec.Struct):
     requested_token_type: str = ""
 
 
-class CredentialForm(msgspec.Struct):
+class CredentialForm(Unshown, frozen=True):
     """A token or key, and who asks about it."""
 
     token: str
@@ -55,7 +55,7 @@ class CredentialForm(msgspec.Struct):
     client_secret: str = ""
 
 
-class GrantView(msgspec.Struct, frozen=True, omit_defaults=True):
+class GrantView(Unshown, frozen=True, omit_defaults=True):
     """A token (RFC 6749, section 5.1; RFC 8693, section 2.2.1)."""
 
     access_token: str
@@ -276,6 +276,6 @@ def _introspection_view(found: Introspection) -> IntrospectionView:
         username=principal.userid,
         sub=str(principal.user_id),
         token_type=BEARER if principal.method is AuthMethod.ACCESS_TOKEN else "api_key",
-        permissions=sorted(principal.permissions) if principal.scopes is None else [],
+        permissions=sorted(principal.carried_permissions),
         **told,
     )

@@ -47,7 +47,7 @@ class NewServiceAccountBody(msgspec.Struct, forbid_unknown_fields=True):
     userid: Annotated[ShortText, msgspec.Meta(min_length=1)]
     owner: OwnerBody
     name: ShortText | None = None
-    permissions: list[PermissionName] = []
+    permissions: list[PermissionName] = msgspec.field(default_factory=list)
 
 
 class HandOverBody(msgspec.Struct, forbid_unknown_fields=True):

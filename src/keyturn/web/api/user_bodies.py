@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 
 from keyturn.core.permissions import Permission
-from keyturn.web.api.bodies import LongText, PhoneText, ShortText
+from keyturn.web.api.bodies import LongText, PhoneText, ShortText, Unshown
 
 PermissionName = Annotated[
     str, msgspec.Meta(extra_json_schema={"enum": [permission.value for permission in Permission]})
@@ -33,14 +33,14 @@ class ProfileBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel", om
         }
 
 
-class NewUserBody(msgspec.Struct, forbid_unknown_fields=True):
+class NewUserBody(Unshown, frozen=True, forbid_unknown_fields=True):
     """Who a new user is to be."""
 
     userid: Annotated[ShortText, msgspec.Meta(min_length=1)]
     iamid: str | None = None
     password: PasswordText | None = None
     profile: ProfileBody | None = None
-    permissions: list[PermissionName] = []
+    permissions: list[PermissionName] = msgspec.field(default_factory=list)
 
 
 class PermissionsBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -49,7 +49,7 @@ class PermissionsBody(msgspec.Struct, forbid_unknown_fields=True):
     permissions: list[PermissionName]
 
 
-class PasswordBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class PasswordBody(Unshown, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A new passphrase; for one's own with the one before."""
 
     password: PasswordText

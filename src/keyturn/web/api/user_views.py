@@ -8,6 +8,7 @@ import msgspec
 from keyturn.core.people import Attributes, ProfileRecord, UserKind, UserRecord
 from keyturn.core.times import wire_time
 from keyturn.services.user_administration import AddedUser
+from keyturn.web.api.bodies import Unshown
 from keyturn.web.api.views import optional_time
 
 AttributesView = Mapping[str, list[str]]
@@ -106,7 +107,7 @@ class UserList(msgspec.Struct, frozen=True):
     hits: list[UserView]
 
 
-class NewUserView(msgspec.Struct, frozen=True, rename="camel"):
+class NewUserView(Unshown, frozen=True, rename="camel"):
     """A new user, with the link that leads them to a passphrase if they were given none."""
 
     new_user: UserView
@@ -121,7 +122,7 @@ class NewUserView(msgspec.Struct, frozen=True, rename="camel"):
         return cls(UserView.of(added.record), link, email_failed=False, email_sent=False)
 
 
-class InvitationView(msgspec.Struct, frozen=True, rename="camel"):
+class InvitationView(Unshown, frozen=True, rename="camel"):
     """A link with which a person sets a passphrase, once."""
 
     new_user_link: str

@@ -9,6 +9,7 @@ import msgspec
 from keyturn.core.records import ApiKeyRecord, ConnectionRecord, PersonReference
 from keyturn.core.times import wire_time
 from keyturn.services.system_keys import RevealedSystemKey
+from keyturn.web.api.bodies import Unshown
 
 KEY_CONTEXT = "Current Project"
 """What the Immuta API calls a key that is linked to no project."""
@@ -21,7 +22,7 @@ def optional_time(moment: datetime | None) -> str | None:
     return None if moment is None else wire_time(moment)
 
 
-class TokenView(msgspec.Struct, frozen=True, rename="camel"):
+class TokenView(Unshown, frozen=True, rename="camel"):
     """The answer of the exchange and of the login."""
 
     token: str
@@ -50,7 +51,7 @@ class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
         return cls(**_key_fields(record, now))
 
 
-class NewApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
+class NewApiKeyView(Unshown, frozen=True, rename="camel"):
     """A new key: the one answer that holds its secret, in `apikey`."""
 
     apikey: str
@@ -72,7 +73,7 @@ class NewApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
         return cls(apikey=secret, **_key_fields(record, now))
 
 
-class SystemKeyView(msgspec.Struct, frozen=True, rename="camel"):
+class SystemKeyView(Unshown, frozen=True, rename="camel"):
     """A system key, with its secret in `apikey` in every answer: the contract wants it to be had again."""
 
     apikey: str

@@ -52,9 +52,16 @@ def set_permissions(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace)
     """Give what is ticked and take what is not, of what the administrator may give."""
     user = find_account(sent, place, user_id)
     offered = {name for name in Permission if _may_give(sent.principal, name)}
-    wanted = (user.permissions - offered) | (offered & set(sent.ticked(BOX)))
+    ticked = offered & set(sent.ticked(BOX))
     try:
-        sent.services.users.set_permissions(sent.principal, user.iamid, user.userid, wanted, sent.origin)
+        sent.services.users.give_and_take(
+            sent.principal,
+            user.iamid,
+            user.userid,
+            sent.origin,
+            given=ticked,
+            taken=offered - ticked,
+        )
     except TOLD_ON_THE_PAGE as error:
         return show_account(sent, place, user, error=error, values=sent.form)
     return see_other(f"{place.path}/{user.user_id}?notice=permissions")

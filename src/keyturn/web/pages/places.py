@@ -8,13 +8,12 @@ from litestar.params import SkipValidation
 
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
-from keyturn.core.records import is_id
 from keyturn.errors import NotFound
 from keyturn.services.user_administration import MAX_PAGE
 from keyturn.store.user_search import UserSearch
 from keyturn.web.pages.admin import tabs
 from keyturn.web.pages.views import View
-from keyturn.web.requests import read_id
+from keyturn.web.requests import asked_id, read_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +119,4 @@ def owners_of(view: View, users: Iterable[UserRecord]) -> dict[ServiceOwner, Sho
 
 def named_ids(texts: Iterable[str]) -> list[int]:
     """Return the ids among these texts, each once, in order."""
-    return sorted({int(text) for text in texts if text.isascii() and text.isdigit() and is_id(int(text))})
+    return sorted({asked_id(text) for text in texts} - {0})

@@ -15,7 +15,7 @@ from keyturn.web.pages.paging import ROWS, paging
 from keyturn.web.pages.places import SERVICES, InjectedPlace, find_account, owners_of
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
-from keyturn.web.requests import IdInPath, in_thread, read_id
+from keyturn.web.requests import IdInPath, asked_id, in_thread, read_id
 
 _NOTICES = {"deleted": "The service account is deleted."}
 
@@ -136,7 +136,7 @@ def _owner(sent: Sent) -> ServiceOwner:
     return sent.services.service_accounts.find_owner(
         sent.principal,
         userid=sent.text("owner"),
-        group_id=None if group is None else int(group) if group.isascii() and group.isdigit() else 0,
+        group_id=None if group is None else asked_id(group),
     )
 
 

@@ -19,7 +19,6 @@ def upgrade() -> None:
     )
     op.add_column("api_key", sa.Column("project_id", sa.BigInteger(), nullable=True))
     op.create_index("ix_api_key_project_id", "api_key", ["project_id"])
-    op.create_index("ix_audit_target", "audit", ["target_type", "target_id"])
     # Who registered a connection stays written when they are gone.
     with op.batch_alter_table("connection", table_kwargs={"sqlite_autoincrement": True}) as connection:
         connection.drop_constraint(op.f("fk_connection_created_by"), type_="foreignkey")
@@ -38,6 +37,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_system_key")),
         sa.UniqueConstraint("key_id", name=op.f("uq_system_key_key_id")),
     )
+    # Last, since changes lock in this order too: an older server may be at work.
+    op.create_index("ix_audit_target", "audit", ["target_type", "target_id"])
 
 
 def _add_people() -> None:

@@ -11,7 +11,7 @@ from litestar import Response, get
 from litestar.params import FromQuery
 from litestar.response import Stream
 
-from keyturn.core.records import AuditAction, is_id
+from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput
 from keyturn.services.audit_trail import PAGE
 from keyturn.services.text import checked_text
@@ -19,7 +19,7 @@ from keyturn.store.audit_log import AuditRow, AuditSearch
 from keyturn.web.pages.admin.tabs import AUDIT
 from keyturn.web.pages.key_forms import read_day
 from keyturn.web.pages.views import InjectedView
-from keyturn.web.requests import AnyRequest, in_thread
+from keyturn.web.requests import AnyRequest, asked_id, in_thread
 
 FILTERS = ("action", "actor", "target_type", "target", "since", "until", "result")
 TARGET_TYPES = ("APIKEY", "CONNECTION", "GROUP", "PROJECT", "SESSION", "SIGNING_KEY", "TOKEN", "USER")
@@ -92,7 +92,7 @@ def _day(field: str, text: str) -> datetime | None:
 
 
 def _id(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and is_id(int(text[:19])) else None
+    return asked_id(text) or None
 
 
 def _page(

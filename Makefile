@@ -14,8 +14,8 @@ setup: $(BIN)/.server ## Make .venv with the pinned requirements and the project
 run: $(BIN)/.server ## Serve a demonstration on http://127.0.0.1:8400 and print what to try
 	$(BIN)/keyturn serve --demo
 
-test: $(BIN)/.dev ## Run the tests: unit, property, both databases, HTTP, browser
-	$(BIN)/pytest -m "not faults"
+test: $(BIN)/.dev ## Run the tests: unit, property, both databases, HTTP, browser, gateways
+	$(BIN)/pytest -m "not faults" --numprocesses=auto --dist=loadfile
 
 faults: $(BIN)/.dev ## Kills, cuts and stale answers under load, at full size: about an hour
 	KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 KEYTURN_ROTATIONS=30 \

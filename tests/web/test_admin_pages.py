@@ -402,19 +402,6 @@ def test_deleting_needs_the_word_and_may_hand_over(any_site: Site) -> None:
     assert browser.get(user_page(user)).status_code == 404
 
 
-def test_a_number_for_a_name_misleads_nobody(site: Site) -> None:
-    """A page is of the account with its number, though another account has that number for its name."""
-    user = site.new_user()
-    twin = site.services.accounts.add(COMMAND_LINE, userid=str(user.user_id), name="Twin")
-    browser = site.browser(ADMIN)
-    assert user.userid in browser.get(user_page(user)).text
-    assert browser.submit(f"{user_page(user)}/disable").status_code == 303
-    assert (now(site, user).is_disabled, site.services.store.users.find_by_id(twin.user_id).is_disabled) == (
-        True,
-        False,
-    )
-
-
 def test_an_account_is_found_among_the_others(site: Site) -> None:
     """A service account that is looked for among people is found where it is, and changed nowhere else."""
     account = service_account(site, site.new_user())

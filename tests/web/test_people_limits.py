@@ -171,7 +171,11 @@ def test_the_last_administrator_stays(open_site: SiteOpener) -> None:
                 f"{path}/permissions", json=[name for name in held if name != "AUDIT"]
             ).is_success
             site.services.accounts.add(
-                COMMAND_LINE, userid="second", name=None, permissions=frozenset(Permission)
+                COMMAND_LINE,
+                userid="second",
+                name=None,
+                password=PASSPHRASE,
+                permissions=frozenset(Permission),
             )
             assert client.delete(path).status_code == 200
             assert client.get(path).status_code == 401

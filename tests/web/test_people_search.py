@@ -98,14 +98,11 @@ def test_no_character_of_a_filter_is_a_wildcard(any_site: Site, admin: httpx.Cli
         assert found(admin, name=f"{mark} {text} {mark}") == [f"{mark}x"]
 
 
-def test_a_name_made_of_digits_comes_before_a_number(any_site: Site, admin: httpx.Client) -> None:
-    """A path names the user of that name; only where there is none, the one with that number."""
+def test_a_name_of_digits_is_refused(any_site: Site, admin: httpx.Client) -> None:
+    """Digits in a path always name the user with that number: nobody can take it for a name."""
     first = add(admin, fresh_name())
-    named_like_it = add(admin, str(first))
-    read = admin.get(f"/bim/iam/bim/user/{first}").json()
-    assert (read["id"], read["userid"]) == (named_like_it, str(first))
-    assert admin.get(f"/bim/iam/bim/user/{named_like_it}").json()["id"] == named_like_it
-    assert admin.delete(f"/bim/iam/bim/user/{named_like_it}").status_code == 200
+    answer = admin.post("/bim/iam/bim/user", json={"userid": str(first)})
+    assert (answer.status_code, answer.json()["validation"][0]["field"]) == (422, "userid")
     assert admin.get(f"/bim/iam/bim/user/{first}").json()["id"] == first
 
 

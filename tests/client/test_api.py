@@ -53,3 +53,13 @@ def test_nothing_of_it_shows_a_secret(keyed: Keyed) -> None:
         made = client.create_key()
         assert keyed.key not in repr(client) + repr(vars(client))
         assert made.apikey not in repr(made)
+
+
+def test_a_key_goes_to_its_server_alone(keyed: Keyed) -> None:
+    """No address in clear, no whole address in place of a path: neither is asked anything."""
+    with pytest.raises(ValueError, match="https"):
+        ApiClient("http://keys.example.com", keyed.key)
+    with ApiClient(keyed.url, keyed.key) as client:
+        for path in ("https://evil.example/", "//evil.example/", "evil"):
+            with pytest.raises(ValueError, match="path"):
+                client.request("GET", path)

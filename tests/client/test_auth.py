@@ -17,6 +17,7 @@ from keyturn.client.requests import KeyturnAuth as RequestsAuth
 from keyturn.client.tokens import ExchangeFailed, TokenKeeper
 from keyturn.services.audit import COMMAND_LINE
 from tests.client.conftest import WHO, Keyed
+from tests.servers import running_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,3 +229,30 @@ def test_a_failed_exchange_says_why(status: int, body: bytes, message: str) -> N
 def answer_until(end: float) -> bytes:
     moment = datetime.fromtimestamp(end, UTC).isoformat().replace("+00:00", "Z")
     return f'{{"authenticated": true, "token": "t", "tokenExpiration": "{moment}"}}'.encode()
+
+
+@pytest.mark.parametrize("auth", ["httpx", "requests"])
+def test_a_key_follows_no_redirect(keyed: Keyed, auth: str) -> None:
+    """An exchange that is led elsewhere fails: the key is not sent there, whatever is set."""
+    asked: list[str] = []
+
+    async def leading(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            for done in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{done}.complete"})
+            return
+        asked.append(scope["path"])
+        headers = [(b"location", b"/elsewhere"), (b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 307, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    def ask(url: str) -> Any:
+        if auth == "httpx":
+            return httpx.get(url, auth=KeyturnAuth(keyed.key, url), follow_redirects=True)
+        return requests.get(url, auth=RequestsAuth(keyed.key, url), timeout=10)
+
+    with running_app(leading) as url, pytest.raises(ExchangeFailed) as failed:
+        ask(url)
+    assert failed.value.status == 307
+    assert asked == ["/bim/apikey/authenticate"]

@@ -179,3 +179,17 @@ def test_the_last_administrator_stays(open_site: SiteOpener) -> None:
             )
             assert client.delete(path).status_code == 200
             assert client.get(path).status_code == 401
+
+
+def test_a_deeply_nested_body_is_no_failure_of_ours(any_site: Site) -> None:
+    """Free-form JSON may be nested only so deep: more is 400, at once and without a traceback (S7, Q6)."""
+    nested = "[" * 3000 + "]" * 3000
+    body = f'{{"preferences": {{"a": {nested}}}}}'
+    with any_site.client(headers={"Authorization": any_site.key("bob@example.com").secret}) as client:
+        answer = client.put(
+            "/bim/iam/bim/user/bob@example.com/profile",
+            content=body,
+            headers={"Content-Type": "application/json"},
+        )
+    assert answer.status_code == 400
+    assert "nested too deeply" in answer.json()["message"]

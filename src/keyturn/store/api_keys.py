@@ -277,13 +277,15 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
     )
 
 
+_LIVING_MAKER = (
+    select(api_key.c.id)
+    .where(api_key.c.id == bindparam("maker"), api_key.c.revoked_at.is_(None))
+    .with_for_update(read=True)
+)
+
+
 def _check_maker_lives(connection: Connection, key_id: int) -> None:
-    living = (
-        select(api_key.c.id)
-        .where(api_key.c.id == key_id, api_key.c.revoked_at.is_(None))
-        .with_for_update(read=True)
-    )
-    if connection.execute(living).first() is None:
+    if connection.execute(_LIVING_MAKER, {"maker": key_id}).first() is None:
         raise CredentialRefused(Reason.REVOKED, key_id=key_id, secret_matched=True)
 
 

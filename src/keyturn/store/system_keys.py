@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from keyturn.core.records import AuditEntry, SystemKeyRecord
 from keyturn.store.api_keys import KeyToAdd, insert_key
@@ -36,12 +36,12 @@ class SystemKeys:
         """Return the system key with this id, if it was not revoked."""
         return self._find(system_key.c.key_id == key_id)
 
-    def _find(self, condition: object) -> SystemKeyRecord | None:
+    def _find(self, condition: ColumnElement[bool]) -> SystemKeyRecord | None:
         with self._database.reading() as connection:
             row = connection.execute(
                 select(system_key)
                 .join(api_key, api_key.c.id == system_key.c.key_id)
-                .where(condition, api_key.c.revoked_at.is_(None))  # type: ignore[arg-type]
+                .where(condition, api_key.c.revoked_at.is_(None))
             ).one_or_none()
         if row is None:
             return None

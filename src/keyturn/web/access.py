@@ -66,7 +66,9 @@ _USERS = Asked((Permission.USER_ADMIN,))
 _OWN_SERVICE = Asked((Permission.USER_ADMIN,), "those that one owns, or a group of one's own")
 _OWN_GROUP = Asked((Permission.USER_ADMIN,), "those that one is in")
 _ONESELF = Asked((Permission.USER_ADMIN,), "oneself")
-_ONESELF_OR_SERVICE = Asked((Permission.USER_ADMIN,), "oneself, and a service account that one owns")
+_ONESELF_OR_SERVICE = Asked(
+    (Permission.USER_ADMIN,), "oneself, and a service account of one's own, or of a group of one's own"
+)
 _PROJECT_MEMBER = Asked(SEE_PROJECTS, "those that one is in")
 _PROJECT_OWNER = Asked((Permission.PROJECT_MANAGEMENT,), "a project that one owns")
 _SYSTEM_KEYS = Asked((Permission.APPLICATION_ADMIN,))
@@ -80,15 +82,18 @@ ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
     ("GET", "/bim/user"): _ONESELF,
     ("GET", _USER): _ONESELF_OR_SERVICE,
     ("PUT", f"{_USER}/profile"): Asked(
-        (Permission.USER_ADMIN,), "oneself, and a service account that one owns, but for `externalUserIds`"
+        (Permission.USER_ADMIN,),
+        "oneself, and a service account of one's own, or of a group of one's own, but for `externalUserIds`",
     ),
     ("PUT", f"{_USER}/permissions"): _USERS,
     ("DELETE", f"{_USER}/permissions/{{permission}}"): _USERS,
     ("PUT", f"{_USER}/password"): Asked((Permission.USER_ADMIN,), "oneself, with the current passphrase"),
     ("PUT", f"{_USER}/disable/{{disable}}"): Asked(
-        (Permission.USER_ADMIN,), "a service account that one owns, to disable it"
+        (Permission.USER_ADMIN,), "a service account of one's own, or of a group of one's own, to disable it"
     ),
-    ("DELETE", _USER): Asked((Permission.USER_ADMIN,), "a service account that one owns"),
+    ("DELETE", _USER): Asked(
+        (Permission.USER_ADMIN,), "a service account of one's own, or of a group of one's own"
+    ),
     ("POST", f"{_USER}/invitation"): _USERS,
     ("PUT", f"{_USER}/{_ATTRIBUTE}"): _USERS,
     ("DELETE", f"{_USER}/{_ATTRIBUTE}"): _USERS,

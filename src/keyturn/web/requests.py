@@ -94,7 +94,7 @@ def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
 
 
 def brief_read(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
-    """Run a handler that asks the database one short question at most, and changes nothing.
+    """Run a handler that asks the database a few short questions at most, and changes nothing.
 
     At once where a question takes microseconds, as on SQLite: a thread costs more. Else in a thread.
     """

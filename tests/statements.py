@@ -20,32 +20,26 @@ def statements(services: Services) -> Iterator[list[str]]:
     """Collect every statement that the database is given by these services while the block runs."""
     asked: list[str] = []
     database = services.store._database
-    engines = {id(engine): engine for engine in (database.engine, database._writing)}.values()
-    listening: list[tuple[Any, str, Callable[..., None]]] = []
+    engines = list({id(engine): engine for engine in (database.engine, database._writing)}.values())
+    if database._questions is None:
+        event_name, note = "before_cursor_execute", lambda *call: asked.append(call[2])
+    else:  # SQLite is asked past SQLAlchemy too, so its connections tell themselves.
+        event_name, note = "checkout", lambda connection, *_others: trace(connection)
+    traced: list[Any] = []
 
-    def listen(engine: Any, name: str, note: Callable[..., None]) -> None:
-        event.listen(engine, name, note)
-        listening.append((engine, name, note))
-
-    # SQLite is asked past SQLAlchemy too, on connections of which some are open already.
-    asking = [] if database._questions is None else list(database._questions._opened)
-    traced = [each.connection for each in asking]
-
-    def trace(connection: Any, _record: object) -> None:
+    def trace(connection: Any) -> None:
         connection.set_trace_callback(asked.append)
         traced.append(connection)
 
-    for connection in traced:
-        connection.set_trace_callback(asked.append)
     for engine in engines:
-        listen(engine, "before_cursor_execute", lambda *call: asked.append(call[2]))
-        if database._questions is not None:
-            listen(engine, "connect", trace)
+        event.listen(engine, event_name, note)
+    for asking in [] if database._questions is None else list(database._questions._opened):
+        trace(asking.connection)
     try:
         yield asked
     finally:
-        for engine, name, note in listening:
-            event.remove(engine, name, note)
+        for engine in engines:
+            event.remove(engine, event_name, note)
         for connection in traced:
             connection.set_trace_callback(None)
 

@@ -43,10 +43,13 @@ AXE_TAGS = ("wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice")
 AXE_COLOUR_RULES = ("color-contrast", "link-in-text-block")
 """What a change from light to dark, which leaves the markup as it is, can break."""
 AXE_RUN = """async (runOnly) => {
+  for (const moving of document.getAnimations())
+    if (Number.isFinite(moving.effect.getComputedTiming().endTime)) moving.finish();
   const found = await axe.run({ resultTypes: ["violations"], runOnly });
   return found.violations.flatMap(({ id, nodes }) =>
     nodes.map((node) => `${id}: ${node.target.join(" ")}: ${node.failureSummary}`));
 }"""
+"""What axe-core finds once every change of colour has come to its end."""
 
 ARGUMENTS = (
     "--no-sandbox",

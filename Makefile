@@ -18,7 +18,7 @@ test: $(BIN)/.dev ## Run the tests: unit, property, both databases, HTTP, browse
 	$(BIN)/pytest -m "not faults" --numprocesses=auto --dist=loadfile
 
 faults: $(BIN)/.dev ## Kills, cuts and stale answers under load, at full size: about an hour
-	KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 KEYTURN_ROTATIONS=30 \
+	KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 KEYTURN_ROTATIONS=30 KEYTURN_FEED_DISCONNECTS=20 \
 		$(BIN)/pytest -m faults -s
 
 faults-short: $(BIN)/.dev ## The same in a few minutes

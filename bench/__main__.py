@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.environments import CORES_NEEDED, missing_tools, peers_python
 from bench.errors import NotMeasured, reason_of
+from bench.feed import measure_feed
 from bench.gateways import measure_gateways
 from bench.in_process import REPEAT_SECONDS, REPEATS, measure_in_process
 from bench.machine import describe_machine, differing_ground
@@ -28,12 +29,14 @@ from bench.throughput import Plan, measure_throughput
 RESULTS = ROOT / "bench" / "results"
 SHORT_RESULTS = ROOT / "build" / "bench"
 """Where a run goes whose figures must not take the place of a whole run's."""
-SECTIONS = ("in-process", "sizes", "revocation", "gateways", "people")
+SECTIONS = ("in-process", "sizes", "revocation", "gateways", "people", "feed")
 SIZES = (10_000, 1_000_000, 10_000_000)
 SHORT_SIZES = SIZES[:2]
 REVOKES, SHORT_REVOKES = 1_000, 100
 QUESTIONS, SHORT_QUESTIONS = 200, 20
 """How often each question of an administrator is asked."""
+COPIED_KEYS, SHORT_COPIED_KEYS = 1_000_000, 10_000
+FOLLOWED_REVOKES, SHORT_FOLLOWED_REVOKES = 500, 50
 WARM_UP_SECONDS = 2
 SIZE_SECONDS = 5
 
@@ -84,6 +87,10 @@ def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     if not only or "people" in only:
         questions = SHORT_QUESTIONS if options.quick else QUESTIONS
         results["people"] = measure_people(places["people"], questions)
+    if not only or "feed" in only:
+        keys = SHORT_COPIED_KEYS if options.quick else COPIED_KEYS
+        revokes = SHORT_FOLLOWED_REVOKES if options.quick else FOLLOWED_REVOKES
+        results["feed"] = measure_feed(places["feed"], keys, revokes)
     return results
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,6 +27,7 @@ from bench.wire import HOST, Request, ask_once
 DOCUMENTED = ROOT / "docs" / "howto" / "gateways"
 KEYTURN_ADDRESS, API_ADDRESS = "127.0.0.1:8400", "127.0.0.1:9000"
 """Where the documented configurations expect Keyturn and the API."""
+SOCKET_NAME = "gateway.sock"
 OPEN_PATH, CHECKED_PATH = "/health", "/reports/1"
 
 _NGINX = """
@@ -61,6 +62,8 @@ class Gateway:
     listens: tuple[str, str]
     """How the documented file says the port, and how this run does."""
     arguments: Callable[[Path], Sequence[str]]
+    over_socket: Sequence[tuple[str, str]] = ()
+    """What the documentation says to change for a Unix socket; empty where the gateway asks over TCP."""
 
 
 def _nginx(directory: Path) -> Sequence[str]:
@@ -68,7 +71,7 @@ def _nginx(directory: Path) -> Sequence[str]:
     return ("-p", str(directory), "-e", str(directory / "error.log"), "-c", str(directory / "main.conf"))
 
 
-GATEWAYS = (
+_OVER_TCP = (
     Gateway(
         "nginx",
         "nginx",
@@ -97,13 +100,28 @@ GATEWAYS = (
         lambda directory: ("-db", "-f", str(directory / "haproxy.cfg")),
     ),
 )
+_OVER_SOCKET = {
+    "nginx": [("server 127.0.0.1:8400", "server unix:{socket}")],
+    "Caddy": [
+        ("forward_auth 127.0.0.1:8400", "forward_auth unix/{socket}"),
+        ("header_up Host {{upstream_hostport}}", "header_up Host 127.0.0.1"),
+    ],
+}
+GATEWAYS = (
+    *_OVER_TCP,
+    *(
+        replace(gateway, title=f"{gateway.title}, Unix socket", over_socket=_OVER_SOCKET[gateway.title])
+        for gateway in _OVER_TCP
+        if gateway.title in _OVER_SOCKET
+    ),
+)
 
 
 def measure_gateways(directory: Path, plan: Plan) -> list[dict[str, Any]]:
     """Return the figures of each gateway, or why it has none."""
     results: list[dict[str, Any]] = []
     for gateway in GATEWAYS:
-        place = directory / gateway.title
+        place = directory / f"{gateway.program}{len(results)}"
         place.mkdir()
         try:
             figures = _measure(gateway, place, plan)
@@ -166,7 +184,7 @@ def _keyturn(directory: Path) -> Iterator[tuple[Server, str]]:
     key = installation.new_key()
     port = free_port()
     with serving(
-        *(KEYTURN, "serve"),
+        *(KEYTURN, "serve", "--unix-socket", str(directory / SOCKET_NAME)),
         port=port,
         directory=directory,
         ready=lambda: answers(port, "/health/ready"),
@@ -183,7 +201,10 @@ def _running(
     port = free_port()
     documented, replacement = gateway.listens
     for name in gateway.files:
-        text = (DOCUMENTED / name).read_text().replace(documented, replacement.format(port=port))
+        text = (DOCUMENTED / name).read_text()
+        for over_tcp, over_socket in gateway.over_socket:
+            text = text.replace(over_tcp.format(), over_socket.format(socket=directory / SOCKET_NAME))
+        text = text.replace(documented, replacement.format(port=port))
         text = text.replace(KEYTURN_ADDRESS, f"{HOST}:{keyturn.port}")
         text = text.replace(API_ADDRESS, f"{HOST}:{api.port}")
         (directory / name).write_text(text.replace("/etc/haproxy", str(directory)))

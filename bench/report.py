@@ -29,7 +29,30 @@ def as_markdown(results: Results) -> str:
         parts += _gateways(results["gateways"])
     if "people" in results:
         parts += _people(results["people"])
+    if "feed" in results:
+        parts += _feed(results["feed"])
     return "\n\n".join(parts) + "\n"
+
+
+def _feed(figures: dict[str, Any]) -> list[str]:
+    title = "## The verifier that follows the feed"
+    if "not_measured" in figures:
+        return [title, f"Not measured: {_cell(figures['not_measured'])}"]
+    megabyte = 1024 * 1024
+    rows = [
+        (f"copy of {figures['keys']:,} keys, s", f"{figures['seconds_to_copy']:.1f}"),
+        ("its process then, MB resident", f"{figures['resident_bytes'] / megabyte:,.0f}"),
+        (f"revoke to refusal, p50 of {figures['revokes']:,}, ms", _ms(figures["p50_ms"])),
+        ("the same, p99, ms", _ms(figures["p99_ms"])),
+        ("the same, longest, ms", _ms(figures["max_ms"])),
+        ("verifications/s of a remembered key", f"{figures['verifications_per_second']:,.0f}"),
+        ("the same by a verifier on the database", f"{figures['local_verifications_per_second']:,.0f}"),
+    ]
+    text = (
+        "Server and verifier have a core each, on one machine. The clock starts when a revoke is answered, "
+        "and stops at the first refusal in the verifier's process."
+    )
+    return [title, text, _table(("What", "Figure"), rows)]
 
 
 def _heading(results: Results) -> str:

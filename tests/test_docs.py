@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import fields
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,12 @@ import pytest
 import keyturn
 from keyturn.cli.main import cli
 from keyturn.core.permissions import ALLOWS, Permission
-from keyturn.errors import Reason
+from keyturn.errors import ProofFault, Reason
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.settings import Settings
 from keyturn.web.access import ROUTE_PERMISSIONS
+from tests.gateways.gateways import KINDS
+from tests.replica.edges import wait_until
 from tests.servers import running_app, running_server
 
 if TYPE_CHECKING:
@@ -113,6 +116,14 @@ def test_every_reason_is_in_the_reference() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == {reason.value for reason in Reason}
 
 
+def test_every_fault_of_a_proof_is_in_the_reference() -> None:
+    """What a log line may say of a proof of possession is explained too."""
+    text = (REFERENCE / "dpop.md").read_text()
+    assert set(re.findall(r"^\| `(proof_\w+)` \|", text, re.MULTILINE)) == {
+        fault.value for fault in ProofFault
+    }
+
+
 def test_every_command_and_option_is_in_the_reference() -> None:
     """Each command of the program, with each of its options, is explained."""
     text = (REFERENCE / "command-line.md").read_text()
@@ -134,6 +145,35 @@ def commands(group: click.Command, path: str) -> Iterator[tuple[str, click.Comma
         yield from commands(command, f"{path} {name}")
 
 
+def test_every_requirement_that_is_cited_is_in_the_reference() -> None:
+    """Who meets an id such as R3 in the code, or where a test says what it is for, finds its rule."""
+    rules = re.findall(
+        r"^\| ([A-Z]\d{1,2}) \| .+ \|$", (REFERENCE / "requirements.md").read_text(), re.MULTILINE
+    )
+    assert len(rules) == len(set(rules))
+    for path in (ROOT / "src").rglob("*.py"):
+        text = re.sub(r"# noqa:.*", "", path.read_text())
+        assert set(re.findall(r"\b[ADFHIKLQRSTU]\d{1,2}\b", text)) <= set(rules), path
+    for path in (ROOT / "tests").rglob("*.py"):
+        said = re.findall(r'"""((?:[A-Z]\d{1,2}(?:, )?)+):|\(((?:[A-Z]\d{1,2}(?:, )?)+)\)', path.read_text())
+        assert {name for group in said for name in "".join(group).split(", ")} <= set(rules), path
+
+
+def test_what_it_works_with_is_what_the_tests_run() -> None:
+    """Each library stands there with the version that is installed, and each gateway as its own page says."""
+    text = (REFERENCE / "compatibility.md").read_text()
+    rows = re.findall(r"^\| ([\w-]+)(?:: [^|]*)? \| ([\d.]+) \|", text, re.MULTILINE)
+    how_to = (ROOT / "docs" / "howto" / "gateways" / "README.md").read_text()
+    found = re.findall(r"^\| (\w+) \| ([\d.]+) \| \[", how_to, re.MULTILINE)
+    gateways = {name: said for name, said in found if name in KINDS}
+    assert {name: said for name, said in rows if name in gateways} == gateways
+    libraries = {name: said for name, said in rows if name not in gateways}
+    assert len(libraries) > 10
+    for name, said in libraries.items():
+        assert metadata.version(name).startswith(f"{said}."), name
+    assert set(gateways) == set(KINDS)
+
+
 def test_the_links_of_all_documents_lead_somewhere() -> None:
     """No link to a file of this repository is dead."""
     for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
@@ -153,6 +193,7 @@ def test_the_example_with_the_verifier_refuses_and_lets_in(server: RunningServer
                 assert (answer.status_code, answer.json()) == (200, {"orders": [], "for": "ada"})
         assert client.get("/orders").status_code == 401
         assert client.get("/orders", headers={"Authorization": f"{key}x"}).status_code == 401
+        assert client.get("/orders", headers={"Authorization": f"DPoP {key}"}).status_code == 401
         two = [("Authorization", key), ("Authorization", key)]
         assert client.get("/orders", headers=two).status_code == 400
         httpx.delete(
@@ -203,3 +244,31 @@ def test_the_version_is_said_once() -> None:
     """The package, its metadata and the changelog speak of the same version."""
     assert f'version = "{keyturn.__version__}"' in (ROOT / "pyproject.toml").read_text()
     assert f"## {keyturn.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_example_at_the_edge_refuses_and_lets_in(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The program of the how-to lets in a living key, and refuses it soon after its end."""
+    holder = server.services.accounts.add(
+        COMMAND_LINE, userid="edge", name=None, permissions=frozenset({Permission.VERIFY_CREDENTIALS.value})
+    )
+    follower = server.services.keys.create_for(holder.user_id, COMMAND_LINE, name=None, lifetime=None)
+    monkeypatch.setenv("KEYTURN_KEY", follower.secret)
+    text = (ROOT / "docs" / "howto" / "verify-at-the-edge.md").read_text()
+    match = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert match is not None
+    program: dict[str, Any] = {}
+    exec(match[1].replace("https://keys.example.com", server.url), program)
+    key = new_key(server)
+    try:
+        wait_until(lambda: program["caller"](key, "192.0.2.7") != 401)
+        assert program["caller"](f"Bearer {key}", "192.0.2.7").userid == "ada"
+        assert program["caller"](None, "192.0.2.7") == 401
+        assert program["caller"](f"DPoP {key}", "192.0.2.7") == 401
+        guesses = [program["caller"](f"kt_{number}", "192.0.2.8") for number in range(130)]
+        assert (guesses[0], guesses[-1]) == (401, 429)
+        server.services.keys.revoke_any(key_id(server, key), COMMAND_LINE)
+        wait_until(lambda: program["caller"](key, "192.0.2.7") == 401)
+    finally:
+        program["verifier"].close()

@@ -250,7 +250,8 @@ def test_no_root_key_is_needed(server: Services, key: CreatedKey, database: str,
 @pytest.mark.parametrize(
     ("url", "what"),
     [
-        ("https://keys.example.com", "sqlite:///"),
+        ("https://keys.example.com", "is given a key"),
+        ("ftp://keys.example.com", "https://host"),
         ("keyturn.db", "sqlite:///"),
         ("", "sqlite:///"),
         ("mysql://localhost/keyturn", "sqlite:///"),

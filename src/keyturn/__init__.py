@@ -4,30 +4,40 @@ What is importable from here is the public interface; nothing else is promised.
 """
 
 from keyturn.core.access_token import AccessTokenClaims
+from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import (
+    AmbiguousCredential,
     CannotStart,
     CredentialRefused,
+    DpopProofRefused,
     KeyturnError,
     PermissionMissing,
+    ProofFault,
     Reason,
     ScopeMissing,
     StoreUnavailable,
+    TooBusy,
     TooManyFailures,
 )
 from keyturn.verifier import Verifier
 
 __all__ = [
     "AccessTokenClaims",
+    "AmbiguousCredential",
     "AuthMethod",
     "CannotStart",
     "CredentialRefused",
+    "DpopProofRefused",
     "KeyturnError",
     "PermissionMissing",
+    "PresentedProof",
     "Principal",
+    "ProofFault",
     "Reason",
     "ScopeMissing",
     "StoreUnavailable",
+    "TooBusy",
     "TooManyFailures",
     "Verifier",
     "__version__",

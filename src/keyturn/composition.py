@@ -11,16 +11,21 @@ from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.records import Announcement, SessionLimits
 from keyturn.errors import CannotStart
 from keyturn.services.accounts import Accounts
+from keyturn.services.audiences import TARGETS as AUDIENCE_TARGETS
+from keyturn.services.audiences import Audiences, StoredCredentials
 from keyturn.services.audit_trail import AuditTrail
 from keyturn.services.authentication import Authenticator
 from keyturn.services.connections import Connections
+from keyturn.services.device_logins import DeviceLogins
 from keyturn.services.exchange import Exchange
 from keyturn.services.failures import FailureBudget
+from keyturn.services.feed import Feed
 from keyturn.services.freshness import Freshness
 from keyturn.services.groups import Groups
 from keyturn.services.installation import Installation
 from keyturn.services.invitations import Invitations
 from keyturn.services.key_administration import KeyAdministration
+from keyturn.services.key_rotation import KeyRotation
 from keyturn.services.keys import Keys
 from keyturn.services.logins import Logins
 from keyturn.services.lookup import Lookup
@@ -28,6 +33,8 @@ from keyturn.services.oauth import OAuth
 from keyturn.services.passwords import ARGON2ID, Passwords
 from keyturn.services.projects import Projects
 from keyturn.services.redaction import SecretsOut
+from keyturn.services.remote_uses import RemoteUses
+from keyturn.services.resources import Resources
 from keyturn.services.service_accounts import ServiceAccounts
 from keyturn.services.sessions import Sessions
 from keyturn.services.signing_keys import TARGET, SigningKeys, VerifyingKeys
@@ -54,12 +61,18 @@ class Verification:
     system: System
     usage: Usage
     freshness: Freshness
+    audiences: Audiences
     authenticator: Authenticator
 
     def start(self) -> None:
         """Start the threads that follow changes and write uses: for a program that runs for a while."""
         self.freshness.start()
         self.usage.start()
+
+    def open_scopes(self) -> list[str]:
+        """Return the scopes that everyone may hold; which others there are is not for strangers."""
+        self.freshness.ensure()
+        return self.audiences.open_scopes()
 
     def close(self) -> None:
         """Write what is still only noted, and close the database."""
@@ -83,18 +96,23 @@ class Services:
     revocation: TokenRevocation
     oauth: OAuth
     keys: Keys
+    key_rotation: KeyRotation
+    devices: DeviceLogins
     logins: Logins
     accounts: Accounts
     invitations: Invitations
     users: UserAdministration
     groups: Groups
     projects: Projects
+    resources: Resources
     service_accounts: ServiceAccounts
     system_keys: SystemKeys
     all_keys: KeyAdministration
     audit_trail: AuditTrail
     sessions: Sessions
     connections: Connections
+    feed: Feed
+    remote_uses: RemoteUses
     installation: Installation
 
     def start(self) -> None:
@@ -104,6 +122,7 @@ class Services:
 
     def close(self) -> None:
         """Write what is still only noted, and close the database."""
+        self.feed.stop()
         self.verification.close()
 
 
@@ -187,12 +206,15 @@ def _verification(
     failures = FailureBudget(failures_per_minute, system)
     freshness = Freshness(store, index, max_staleness_seconds=max_staleness_seconds, system=system)
     freshness.on_change(keys.forget, of=TARGET)
+    audiences = Audiences(store)
+    for target in AUDIENCE_TARGETS:
+        freshness.on_change(audiences.forget, of=target)
     authenticator = Authenticator(
         key_format=ApiKeyFormat(told.key_prefix),
         index=index,
         freshness=freshness,
         lookup=Lookup(
-            store,
+            StoredCredentials(store, audiences),
             token_format=_token_format(told),
             keys=keys,
             session_limits=limits,
@@ -204,7 +226,7 @@ def _verification(
         failures=failures,
         system=system,
     )
-    return Verification(store, system, usage, freshness, authenticator)
+    return Verification(store, system, usage, freshness, audiences, authenticator)
 
 
 def _wire(settings: Settings, system: System, store: Store, hashing: Parameters) -> Services:
@@ -238,6 +260,8 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         failures_per_minute=settings.failures_per_minute,
         system=system,
     )
+    feed = Feed(store, told, system)
+    verification.freshness.on_change(feed.wake)
     issuer = TokenIssuer(_token_format(told), signing_keys, system)
     passwords = Passwords(hashing)
     logins = Logins(
@@ -250,6 +274,12 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     )
     accounts = Accounts(store, passwords=passwords, logins=logins, system=system)
     projects = Projects(store, accounts, system)
+    if verification.audiences.scopes_of(told.audience) is not None:
+        raise CannotStart(
+            f"KEYTURN_PUBLIC_URL is {told.audience}, which a service is registered with: tokens for the one "
+            "would be good for the other. Set the URL from before and delete the service, or set another one."
+        )
+    resources = Resources(store, own_identifier=told.audience, system=system)
     keys = Keys(
         store,
         key_format=key_format,
@@ -257,6 +287,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         allows_never=settings.allow_keys_without_expiry,
         usage=verification.usage,
         projects=projects,
+        resources=resources,
         system=system,
     )
     sessions = Sessions(store, limits, system)
@@ -277,6 +308,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         revocation=revocation,
         oauth=OAuth(
             authenticator=verification.authenticator,
+            audiences=verification.audiences,
             issuer=issuer,
             revocation=revocation,
             keys=keys,
@@ -285,18 +317,25 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
             key_format=key_format,
         ),
         keys=keys,
+        key_rotation=KeyRotation(store, keys=keys, key_format=key_format, system=system),
+        devices=DeviceLogins(store, keys=keys, resources=resources, system=system),
         logins=logins,
         accounts=accounts,
         invitations=invitations,
         users=users,
         groups=Groups(store, accounts, system),
         projects=projects,
-        service_accounts=ServiceAccounts(store, accounts=accounts, users=users, keys=keys, system=system),
+        resources=resources,
+        service_accounts=ServiceAccounts(
+            store, accounts=accounts, users=users, keys=keys, resources=resources, system=system
+        ),
         system_keys=SystemKeys(store, vault, accounts=accounts, keys=keys, system=system),
         all_keys=KeyAdministration(store, keys=keys, usage=verification.usage, system=system),
         audit_trail=AuditTrail(store),
         sessions=sessions,
         connections=Connections(store, verification.freshness, system),
+        feed=feed,
+        remote_uses=RemoteUses(store.api_keys, SecretsOut(told.key_prefix), system),
         installation=installation,
     )
 

@@ -3,6 +3,7 @@
 KeyturnError
 ├── CannotStart               the program stops with one sentence that says what to do
 ├── CredentialRefused         somebody presented a credential, or none, and may not pass
+├── DpopProofRefused          the proof beside a credential is none, or not for this request (RFC 9449)
 ├── AmbiguousCredential       credentials in more than one place: the request itself is wrong
 ├── ForeignForm               the form did not come from one of our pages
 ├── PermissionMissing         the caller is known and may not do this
@@ -10,6 +11,7 @@ KeyturnError
 ├── NotFound                  no such thing, or not the caller's: the two are never told apart
 ├── InvalidInput              a named field holds something it may not
 ├── MalformedRequest          the request could not be read at all
+├── UnknownAudience           it is asked about for an API that is not registered
 ├── LimitExceeded             the request is larger or slower than any well-meant one
 ├── InvalidState              as things are, this cannot be done
 ├── Conflict                  such a thing exists already, or its state forbids this
@@ -38,7 +40,24 @@ class Reason(StrEnum):
     REVOKED = "revoked"
     OWNER_DISABLED = "owner_disabled"
     SOURCE = "source"
+    SENDER = "sender"
+    """It is bound to a key pair, and this was not sent with a proof of it."""
+    NOT_BOUND = "not_bound"
+    """It was sent as one that is bound to a key pair, and is not."""
+    WITHHELD = "withheld"
     LOGIN_FAILED = "login_failed"
+
+
+HOLDER_IS_TOLD = {
+    Reason.EXPIRED: "This credential has expired.",
+    Reason.REVOKED: "This credential has been revoked.",
+    Reason.OWNER_DISABLED: "The owner of this credential is disabled.",
+    Reason.SOURCE: "This credential may not be used from this address.",
+    Reason.SENDER: "This credential is bound to a key pair: send it as DPoP, with a proof of that key pair.",
+    Reason.NOT_BOUND: "This credential is not bound to a key pair: send it as Bearer.",
+    Reason.WITHHELD: "The owner of this credential holds none of its scopes any more.",
+}
+"""What somebody reads who holds the whole secret; of every other reason nobody is told."""
 
 
 class KeyturnError(Exception):
@@ -63,6 +82,53 @@ class CredentialRefused(KeyturnError):
         self.secret_matched = secret_matched
 
 
+class ProofFault(StrEnum):
+    """What is wrong with a proof of possession: for the log."""
+
+    MISSING = "proof_missing"
+    MALFORMED = "proof_malformed"
+    HEADER = "proof_header"
+    SIGNATURE = "proof_signature"
+    CLAIMS = "proof_claims"
+    TIME = "proof_time"
+    METHOD = "proof_method"
+    URL = "proof_url"
+    CREDENTIAL = "proof_credential"
+    USED = "proof_used"
+    UNKNOWN_REQUEST = "proof_unknown_request"
+
+
+_WRONG_WITH_PROOF = {
+    ProofFault.MISSING: "Send a proof of possession with it, in a DPoP header.",
+    ProofFault.MALFORMED: "The proof is a signed JWT of at most 4096 bytes.",
+    ProofFault.HEADER: "The header of the proof holds typ dpop+jwt, alg ES256 or EdDSA, and jwk, a public "
+    "key on P-256 or Ed25519, and nothing else.",
+    ProofFault.SIGNATURE: "The signature of the proof is not by the key in its header.",
+    ProofFault.CLAIMS: "The claims of the proof are jti, of 1 to 256 characters, htm, htu, and iat in whole "
+    "seconds.",
+    ProofFault.TIME: "The proof is not of this minute: make one for each request, by a clock that is right.",
+    ProofFault.METHOD: "The proof is for another method: htm is that of the request.",
+    ProofFault.URL: "The proof is for another URL: htu is that of the request, under the public address of "
+    "the server.",
+    ProofFault.CREDENTIAL: "The proof is for another credential: ath is the SHA-256 of what is presented.",
+    ProofFault.USED: "The proof was used before: make one for each request.",
+    ProofFault.UNKNOWN_REQUEST: "Which request this proof is for is not known here: no trusted gateway "
+    "says so.",
+}
+
+
+class DpopProofRefused(KeyturnError):
+    """The proof of possession shows nothing.
+
+    A type of its own, since it says nothing of the credential: whoever sends a wrong one guesses at no
+    secret, may be told what is wrong, and is answered in words of RFC 9449.
+    """
+
+    def __init__(self, fault: ProofFault) -> None:
+        super().__init__(_WRONG_WITH_PROOF[fault])
+        self.reason = fault
+
+
 class AmbiguousCredential(KeyturnError):
     """Credentials arrived in more than one place (RFC 6750, section 2)."""
 
@@ -80,10 +146,17 @@ class PermissionMissing(KeyturnError):
 
 
 class ScopeMissing(KeyturnError):
-    """The credential is good, and narrowed to scopes that do not cover this (RFC 6750, section 3.1)."""
+    """The credential is good, and narrowed to scopes that do not cover this (RFC 6750, section 3.1).
+
+    Without `scopes`, it covers nothing there: which scopes an API has is not for everybody to know.
+    """
 
     def __init__(self, *scopes: str) -> None:
-        super().__init__(f"This needs the scopes {' '.join(scopes)}.")
+        super().__init__(
+            f"This needs the scopes {' '.join(scopes)}."
+            if scopes
+            else "This credential covers no scope of this service."
+        )
         self.scopes = scopes
 
 
@@ -105,6 +178,14 @@ class InvalidInput(KeyturnError):
 
 class MalformedRequest(KeyturnError):
     """The request could not be read."""
+
+
+class UnknownAudience(KeyturnError):
+    """What is asked for is for an API that is not registered here: a mistake of whoever set it up."""
+
+    def __init__(self, audience: str) -> None:
+        super().__init__("There is no service with this identifier: register it, or correct the audience.")
+        self.audience = audience
 
 
 class Limit(StrEnum):
@@ -132,12 +213,18 @@ class InvalidState(KeyturnError):
 
 
 class OAuthCode(StrEnum):
-    """The error codes of RFC 6749 (section 5.2) and RFC 8707 (section 2)."""
+    """The error codes of RFC 6749 (section 5.2), 8628 (3.5), 8707 (2) and 9449 (5)."""
 
     INVALID_REQUEST = "invalid_request"
     INVALID_CLIENT = "invalid_client"
     INVALID_SCOPE = "invalid_scope"
     INVALID_TARGET = "invalid_target"
+    INVALID_DPOP_PROOF = "invalid_dpop_proof"
+    INVALID_GRANT = "invalid_grant"
+    AUTHORIZATION_PENDING = "authorization_pending"
+    SLOW_DOWN = "slow_down"
+    ACCESS_DENIED = "access_denied"
+    EXPIRED_TOKEN = "expired_token"
     UNSUPPORTED_GRANT_TYPE = "unsupported_grant_type"
     UNSUPPORTED_TOKEN_TYPE = "unsupported_token_type"
 
@@ -150,11 +237,14 @@ class OAuthRefused(KeyturnError):
         self.code = code
 
 
+WRONG_CREDENTIALS = "Too many wrong credentials came from this address: wait before the next one."
+
+
 class TooManyFailures(KeyturnError):
     """The source has spent its budget of failures; nothing is looked up for it until it refills."""
 
-    def __init__(self, *, retry_after: int) -> None:
-        super().__init__("Too many wrong credentials came from this address: wait before the next one.")
+    def __init__(self, *, retry_after: int, message: str = WRONG_CREDENTIALS) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
         """Seconds, at least 1."""
 

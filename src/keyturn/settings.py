@@ -35,6 +35,9 @@ class Settings:
     """A command that prints the root key, instead of a file: for a secret manager."""
     host: str = "127.0.0.1"
     port: int = 8400
+    unix_socket: Path | None = None
+    """A Unix socket to listen on besides, for a gateway on this machine. What comes that way is believed like
+    what comes from a trusted proxy: whoever may open the file."""
     public_url: str = ""
     """Where clients reach this server: the issuer and the audience of tokens. Default: the bind address."""
     allowed_hosts: tuple[str, ...] = ()
@@ -155,6 +158,11 @@ def _check(settings: Settings) -> None:
             "KEYTURN_TLS_CERTIFICATE_FILE and KEYTURN_TLS_KEY_FILE, or, behind a proxy that speaks TLS, name "
             "it in KEYTURN_TRUSTED_PROXIES or set KEYTURN_ALLOW_PUBLIC_HTTP=true."
         )
+    if settings.unix_socket is not None and settings.serves_tls:
+        raise CannotStart(
+            "With a TLS certificate of its own, Keyturn would speak TLS on KEYTURN_UNIX_SOCKET too, which no "
+            "gateway does: leave one of the two out."
+        )
     if settings.root_key_file is not None and settings.root_key_command is not None:
         raise CannotStart("Give KEYTURN_ROOT_KEY_FILE or KEYTURN_ROOT_KEY_COMMAND, not both.")
     try:
@@ -200,6 +208,7 @@ def _list(text: str) -> tuple[str, ...]:
 _PARSERS: Mapping[str, Callable[[str], object]] = {
     "root_key_file": Path,
     "port": _whole_number(1, MAX_PORT),
+    "unix_socket": Path,
     "allowed_hosts": _list,
     "allow_public_http": _yes_or_no,
     "tls_certificate_file": Path,

@@ -1,27 +1,64 @@
 """The verifier in your own process: a key or token in, a `Principal` out, in about a microsecond.
 
-It reads the database of a Keyturn server, with the same rules and the same bounds on staleness as the
-server itself, and needs no root key: it cannot issue anything.
+It reads the database of a Keyturn server, or follows the server's feed from anywhere, with the same rules
+and the same bounds on staleness as the server itself. It needs no root key: it cannot issue anything.
 """
 
 import asyncio
 import os
+import ssl
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
+from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes
 from keyturn.errors import CannotStart, CredentialRefused, Reason
 
 if TYPE_CHECKING:
+    from keyturn.services.audit import Origin
     from keyturn.services.usage import Trace
-    from keyturn.services.verification_index import KnownCredential
 
 DEFAULT_MAX_STALENESS_SECONDS = 5.0
 DEFAULT_FAILURES_PER_MINUTE = 120
 MAX_STALENESS_SECONDS = 60.0
+DEFAULT_TIMEOUT_SECONDS = 60.0
+
+
+class _KnowsAudiences(Protocol):
+    def scopes_of(self, audience: str) -> frozenset[str] | None: ...
+
+
+class _Known(Protocol):
+    @property
+    def principal(self) -> Principal: ...
+
+
+class _Authenticator(Protocol):
+    @property
+    def at(self) -> "Callable[[str], _Authenticator]": ...
+
+    def recognise(self, value: bytes, trace: "Trace", /) -> _Known | None: ...
+
+    def authenticate(
+        self, authorization: Sequence[bytes], origin: "Origin", presented: PresentedProof | None, /
+    ) -> Principal | None: ...
+
+
+class _Verification(Protocol):
+    """What verifies, wherever it has its knowledge from."""
+
+    @property
+    def authenticator(self) -> _Authenticator: ...
+
+    @property
+    def audiences(self) -> _KnowsAudiences: ...
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Verifier:
@@ -30,58 +67,85 @@ class Verifier:
     Make one for a process and keep it: it remembers what it verified, follows every change, and notes when
     keys are used. Threads and coroutines may share it. A process that forks opens its own in the child.
 
-    `database` is the `sqlite:///path` or `postgresql://…` of the server. Raises `CannotStart` if it cannot
-    be opened, or no server ever ran on it. The server's settings are read at the start: open it anew after
-    changing `KEYTURN_PUBLIC_URL`, `KEYTURN_KEY_PREFIX`, or how long tokens live. Signing keys are followed.
+    With `audience`, the identifier of a registered API, only tokens for that API are good, and the `scopes`
+    of the caller are always said in full.
+
+    `address` is the `sqlite:///path` or `postgresql://…` of the server's database, or the `https://…` of the
+    server itself, with a `key` whose owner holds the permission VERIFY_CREDENTIALS. Then it keeps a copy of
+    all that decides, and asks nothing for each call. A revoke takes typically 20 ms; at most
+    `max_staleness_seconds`: after so long without a word of the server everything is refused. It is ready
+    when the copy is whole, within `timeout` seconds. `tls` is for a server with a private authority.
+
+    Raises `CannotStart` if the database or server cannot be opened. The server's settings are read at the
+    start: open it anew after changing `KEYTURN_PUBLIC_URL`, `KEYTURN_KEY_PREFIX`, or how long tokens live.
+    Signing keys are followed.
     """
 
     def __init__(
         self,
-        database: str,
+        address: str,
+        key: str | None = None,
         *,
+        audience: str | None = None,
         max_staleness_seconds: float = DEFAULT_MAX_STALENESS_SECONDS,
         failures_per_minute: int = DEFAULT_FAILURES_PER_MINUTE,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        if not database.startswith(("sqlite:", "postgresql:", "postgres:")):
-            raise CannotStart("A Verifier is given sqlite:///path/to/file.db or postgresql://user@host/name.")
+        if not address.startswith(("sqlite:", "postgresql:", "postgres:", "https:", "http:")):
+            raise CannotStart(
+                "A Verifier is given sqlite:///path/to/file.db, postgresql://user@host/name or https://host."
+            )
         if not 0 < max_staleness_seconds <= MAX_STALENESS_SECONDS:
             raise CannotStart(f"max_staleness_seconds is above 0 and at most {MAX_STALENESS_SECONDS:g}.")
         if failures_per_minute < 1:
             raise CannotStart("failures_per_minute is at least 1.")
-        try:
-            # Here, since the calling side of Keyturn is installed without a database.
-            from keyturn.composition import open_verification  # noqa: PLC0415
-            from keyturn.services.audit import Origin  # noqa: PLC0415
-        except ImportError as error:
-            raise CannotStart(
-                f"Verifying from a database needs {error.name}: install keyturn[server]."
-            ) from error
+        # Here, since importing Keyturn is quick for whoever only calls.
+        from keyturn.services.audit import Origin  # noqa: PLC0415
+
         self._origin_of = Origin
-        self._verification = open_verification(
-            database, max_staleness_seconds=max_staleness_seconds, failures_per_minute=failures_per_minute
-        )
-        self._recognise: Callable[[bytes, Trace], KnownCredential | None] = (
-            self._verification.authenticator.recognise
-        )
+        if address.startswith(("https:", "http:")):
+            self._verification: _Verification = _open_elsewhere(
+                address, key, max_staleness_seconds, failures_per_minute, timeout, tls
+            )
+        else:
+            self._verification = _open_here(address, max_staleness_seconds, failures_per_minute)
+        try:
+            self._authenticator = _judge_of(self._verification, audience)
+        except BaseException:
+            self._verification.close()
+            raise
+        self._recognise: Callable[[bytes, Trace], _Known | None] = self._authenticator.recognise
         self._verification.start()
         itself = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _end_in_child(itself()))
 
     def verify(
-        self, authorization: str | bytes | None, *, source: str | None = None, scopes: Iterable[str] = ()
+        self,
+        authorization: str | bytes | None,
+        *,
+        source: str | None = None,
+        scopes: Iterable[str] = (),
+        dpop: PresentedProof | None = None,
     ) -> Principal:
         """Return who calls with this value of the `Authorization` header.
 
         `source` is the client's address: keys that are bound to networks need it, and wrong credentials are
-        counted by it. `scopes` are what the call needs: a credential that is not narrowed covers all.
+        counted by it. `scopes` are what the call needs: a credential that is not narrowed covers all. `dpop`
+        is the proof that came with a credential that is bound to a key pair (RFC 9449); without it that is
+        refused.
 
         Blocks for a look into the database when the credential is not remembered: in a coroutine use
         `verify_async`.
 
         Raises:
             CredentialRefused: nobody may pass; its `reason` says why, for the log and not for the client.
+            DpopProofRefused: the proof is none, or for another request, or was used before.
+            AmbiguousCredential: there are two proofs.
+            TooBusy: so many proofs were used that there is no room for another.
             ScopeMissing: the credential is good, and too narrow.
             TooManyFailures: wait `retry_after` seconds.
+            UnknownAudience: the API that this was opened for is registered no more.
             StoreUnavailable: nothing can be known now.
         """
         value = authorization if type(authorization) is bytes else _as_bytes(authorization)
@@ -90,14 +154,19 @@ class Verifier:
             if scopes:
                 check_scopes(known.principal, scopes)
             return known.principal
-        principal = self._verification.authenticator.authenticate([value], self._origin_of(address=source))
+        principal = self._authenticator.authenticate([value], self._origin_of(address=source), dpop)
         if principal is None:
             raise CredentialRefused(Reason.MISSING)
         check_scopes(principal, scopes)
         return principal
 
     async def verify_async(
-        self, authorization: str | bytes | None, *, source: str | None = None, scopes: Iterable[str] = ()
+        self,
+        authorization: str | bytes | None,
+        *,
+        source: str | None = None,
+        scopes: Iterable[str] = (),
+        dpop: PresentedProof | None = None,
     ) -> Principal:
         """Do what `verify` does, with any look into the database in a thread."""
         value = _as_bytes(authorization)
@@ -106,7 +175,7 @@ class Verifier:
             if scopes:
                 check_scopes(known.principal, scopes)
             return known.principal
-        return await asyncio.to_thread(self.verify, value, source=source, scopes=scopes)
+        return await asyncio.to_thread(self.verify, value, source=source, scopes=scopes, dpop=dpop)
 
     def close(self) -> None:
         """Write the uses that are only noted yet, and close the database."""
@@ -124,6 +193,48 @@ class Verifier:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _judge_of(verification: _Verification, audience: str | None) -> _Authenticator:
+    if audience is None:
+        return verification.authenticator
+    if verification.audiences.scopes_of(audience) is None:
+        raise CannotStart(f"No service with the identifier {audience} is registered on this server.")
+    return verification.authenticator.at(audience)
+
+
+def _open_here(database: str, max_staleness_seconds: float, failures_per_minute: int) -> _Verification:
+    try:
+        from keyturn.composition import open_verification  # noqa: PLC0415
+    except ImportError as error:
+        raise CannotStart(
+            f"Verifying from a database needs {error.name}: install keyturn[server]."
+        ) from error
+    return open_verification(
+        database, max_staleness_seconds=max_staleness_seconds, failures_per_minute=failures_per_minute
+    )
+
+
+def _open_elsewhere(
+    url: str,
+    key: str | None,
+    max_staleness_seconds: float,
+    failures_per_minute: int,
+    timeout: float,
+    tls: ssl.SSLContext | None,
+) -> _Verification:
+    if not key:
+        raise CannotStart("A Verifier of a server elsewhere is given a key of that server too.")
+    from keyturn.replica.opening import open_elsewhere  # noqa: PLC0415
+
+    return open_elsewhere(
+        url,
+        key,
+        max_staleness_seconds=max_staleness_seconds,
+        failures_per_minute=failures_per_minute,
+        timeout=timeout,
+        tls=tls,
+    )
 
 
 def _end_in_child(verifier: Verifier | None) -> None:

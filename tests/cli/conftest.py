@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import shutil
 import sys
@@ -11,12 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+import structlog
 
 from keyturn.cli import main
 from keyturn.composition import Services, open_services
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.settings import read_settings
 from tests.conftest import PASSPHRASE
+from tests.servers import RunningServer, running_server
+from tests.services.people import add_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +88,39 @@ def person(furnished: Path, tmp_path: Path) -> str:
     for file in furnished.iterdir():
         shutil.copy2(file, tmp_path / file.name)
     return USERID
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server in this process, which keeps its log off the standard error of the commands."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with running_server(f"sqlite:///{tmp_path / 'served.db'}") as running:
+        yield running
+
+
+@pytest.fixture
+def key(server: RunningServer) -> str:
+    user = add_person(server.services)
+    return server.services.keys.create_for(user.user_id, COMMAND_LINE, name="first", lifetime=None).secret
+
+
+@pytest.fixture
+def call(run: Command, tmp_path: Path) -> Command:
+    """Commands with a configuration directory of the test's own."""
+
+    def call(*arguments: str, stdin: str | bytes = b"", **environment: str) -> Outcome:
+        return run(*arguments, stdin=stdin, XDG_CONFIG_HOME=str(tmp_path / "config"), **environment)
+
+    return call
+
+
+@pytest.fixture
+def configured(call: Command, server: RunningServer, key: str) -> Command:
+    """The same, once `configure` has accepted the key."""
+    done = call("configure", "--url", server.url, "--key-stdin", stdin=f"{key}\n")
+    assert done.code == 0, done
+    assert "You are bob" in done.out
+    return call
 
 
 @contextmanager

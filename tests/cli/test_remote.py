@@ -3,55 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 import socket
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 
 from keyturn.services.audit import COMMAND_LINE, Origin
-from tests.cli.conftest import Command, Outcome, refused
-from tests.servers import RunningServer, running_server
+from tests.cli.conftest import Command, refused
+from tests.servers import RunningServer
 from tests.services.people import add_person
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RunningServer]:
-    """A server in this process, which keeps its log off the standard error of the commands."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with running_server(f"sqlite:///{tmp_path / 'served.db'}") as running:
-        yield running
-
-
-@pytest.fixture
-def key(server: RunningServer) -> str:
-    user = add_person(server.services)
-    return server.services.keys.create_for(user.user_id, COMMAND_LINE, name="first", lifetime=None).secret
-
-
-@pytest.fixture
-def call(run: Command, tmp_path: Path) -> Command:
-    """Commands with a configuration directory of the test's own."""
-
-    def call(*arguments: str, stdin: str | bytes = b"", **environment: str) -> Outcome:
-        return run(*arguments, stdin=stdin, XDG_CONFIG_HOME=str(tmp_path / "config"), **environment)
-
-    return call
-
-
-@pytest.fixture
-def configured(call: Command, server: RunningServer, key: str) -> Command:
-    """The same, once `configure` has accepted the key."""
-    done = call("configure", "--url", server.url, "--key-stdin", stdin=f"{key}\n")
-    assert done.code == 0, done
-    assert "You are bob" in done.out
-    return call
 
 
 def test_a_key_is_kept_where_nobody_else_reads_it(configured: Command, tmp_path: Path, key: str) -> None:
@@ -157,7 +121,10 @@ def test_a_server_that_is_away_is_told(call: Command, configured: Command, tmp_p
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     done = call("configure", "--url", f"http://127.0.0.1:{port}", "--key-stdin", stdin="kt_key")
-    assert "does not answer" in refused(done, code=69)
+    assert refused(done, code=69) == (
+        f"keyturn: Nobody answers at http://127.0.0.1:{port} (Connection refused): "
+        "check the address, and that the server runs."
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

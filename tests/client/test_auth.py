@@ -32,13 +32,19 @@ class Caller(Protocol):
 
 
 def by_httpx(key: str, url: str | None) -> Callable[..., int]:
-    client = httpx.Client(auth=KeyturnAuth(key, url))
+    return asking_by_httpx(KeyturnAuth(key, url))
+
+
+def asking_by_httpx(auth: KeyturnAuth) -> Callable[..., int]:
+    client = httpx.Client(auth=auth)
     return lambda where, method="GET", **body: client.request(method, where, **body).status_code
 
 
 def by_tasks(key: str, url: str | None) -> Callable[..., int]:
-    auth = KeyturnAuth(key, url)
+    return asking_by_tasks(KeyturnAuth(key, url))
 
+
+def asking_by_tasks(auth: KeyturnAuth) -> Callable[..., int]:
     async def ask(where: str, method: str, body: dict[str, Any]) -> int:
         async with httpx.AsyncClient(auth=auth) as client:
             return (await client.request(method, where, **body)).status_code
@@ -47,8 +53,10 @@ def by_tasks(key: str, url: str | None) -> Callable[..., int]:
 
 
 def by_requests(key: str, url: str | None) -> Callable[..., int]:
-    auth = RequestsAuth(key, url)
+    return asking_by_requests(RequestsAuth(key, url))
 
+
+def asking_by_requests(auth: RequestsAuth) -> Callable[..., int]:
     def ask(where: str, method: str = "GET", **body: Any) -> int:
         if "content" in body:
             body = {"data": body["content"], "headers": body.get("headers")}

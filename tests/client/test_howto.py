@@ -11,17 +11,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.services.apis import register
+
 if TYPE_CHECKING:
     from tests.client.conftest import Keyed
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "howto" / "call-an-api.md").read_text()
 EXAMPLES = re.findall(r"## ([^\n]+)\n.*?```python\n(.*?)```", PAGE, re.DOTALL)
-SAYS = {"httpx": ["bob", "bob"], "requests": ["bob"], "Keyturn's own API": None}
+SAYS = {
+    "httpx": ["bob", "bob"],
+    "requests": ["bob"],
+    "A token for one service": ["orders:read"],
+    "Of no use to anybody else": ["bob", "bob"],
+    "Keyturn's own API": None,
+}
 
 
 @pytest.mark.parametrize(("name", "program"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_each_example_runs(keyed: Keyed, name: str, program: str) -> None:
     """A program copied from the page does what the page says, and prints no secret."""
+    register(keyed.server.services, "orders")
     environment = {**os.environ, "KEY": keyed.key, "KEYTURN_URL": keyed.url, "API_URL": keyed.url}
     done = subprocess.run(
         [sys.executable, "-c", program],

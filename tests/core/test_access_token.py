@@ -578,4 +578,5 @@ def test_the_page_lists_the_claims_of_the_code(documented: Callable[[str], str])
     """The example of the claims on the page is canonical and names every claim but `kt_session`."""
     example = documented("Claims").encode()
     assert msgspec.json.encode(msgspec.json.decode(example, type=AccessTokenClaims)) == example
-    assert [*json.loads(example), "kt_session"] == list(AccessTokenClaims.__struct_fields__)
+    claims = [name for name in AccessTokenClaims.__struct_fields__ if name != "kt_session"]
+    assert list(json.loads(example)) == claims

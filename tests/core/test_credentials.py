@@ -19,6 +19,7 @@ from keyturn.core.credentials import (
     read_api_key,
     read_authorization,
     read_credential,
+    read_presented,
 )
 from keyturn.errors import AmbiguousCredential, CredentialRefused, Reason
 
@@ -57,6 +58,8 @@ def test_each_vector_has_its_outcome(authorization_vector: dict[str, Any]) -> No
         "none": None,
         "key": ApiKeyCredential(hashlib.sha256(credential).digest()),
         "token": AccessTokenCredential(credential),
+        "key_with_proof": ApiKeyCredential(hashlib.sha256(credential).digest(), is_with_proof=True),
+        "token_with_proof": AccessTokenCredential(credential, is_with_proof=True),
     }
     outcome = authorization_vector["outcome"]
     assert outcome_of(values) == expected.get(outcome, outcome)
@@ -75,6 +78,27 @@ def test_the_four_forms_read_the_same(seed: int, scheme: str, spaces: int) -> No
     start = scheme.encode() + b" " * spaces
     assert outcome_of([key]) == outcome_of([start + key]) == ApiKeyCredential(hashlib.sha256(key).digest())
     assert outcome_of([TOKEN]) == outcome_of([start + TOKEN]) == AccessTokenCredential(TOKEN)
+
+
+@given(SEEDS, st.sampled_from(["", "Bearer ", "bearer  ", "DPoP ", "dpop   "]))
+def test_what_is_passed_on_is_what_is_read(seed: int, scheme: str) -> None:
+    """Whoever passes a credential on passes every byte of it, no scheme, and shows nothing of it."""
+    for credential in (key_of(seed), TOKEN):
+        presented = read_presented([b" " + scheme.encode() + credential + b"\t"])
+        assert presented is not None
+        assert presented.value == credential
+        assert presented.is_with_proof is scheme.lower().startswith("dpop")
+        assert credential.decode() not in f"{presented!r}{presented}"
+    assert read_presented([]) is None
+
+
+@given(SEEDS, st.sampled_from(["DPoP", "dpop", "DPOP", "dPoP"]), st.integers(1, 9))
+def test_the_scheme_says_that_a_proof_comes_with_it(seed: int, scheme: str, spaces: int) -> None:
+    """After `DPoP` in any case it is the same credential, marked as with a proof (RFC 9449, section 7.1)."""
+    key = key_of(seed)
+    start = scheme.encode() + b" " * spaces
+    assert outcome_of([start + key]) == ApiKeyCredential(hashlib.sha256(key).digest(), is_with_proof=True)
+    assert outcome_of([start + TOKEN]) == AccessTokenCredential(TOKEN, is_with_proof=True)
 
 
 @given(st.text(" \t", max_size=5), st.text(" \t", max_size=5))
@@ -196,6 +220,18 @@ def test_the_page_shows_the_four_forms(documented: Callable[[str], str], form: s
     value = form.replace("<key>", KEY.text).replace("<token>", TOKEN.decode())
     expected = ApiKeyCredential(KEY.digest) if "<key>" in form else AccessTokenCredential(TOKEN)
     assert outcome_of([value.encode()]) == expected
+
+
+@pytest.mark.parametrize("form", ["DPoP <key>", "DPoP <token>"])
+def test_the_page_shows_the_forms_with_a_proof(documented: Callable[[str], str], form: str) -> None:
+    """Both forms that come with a proof of possession are on the page, and are read as such."""
+    lines = documented("The forms with a proof of possession").splitlines()
+    assert len(lines) == 2
+    assert f"Authorization: {form}" in lines
+    value = form.replace("<key>", KEY.text).replace("<token>", TOKEN.decode())
+    found = outcome_of([value.encode()])
+    assert isinstance(found, ApiKeyCredential | AccessTokenCredential)
+    assert found.is_with_proof
 
 
 def test_the_page_prints_the_form_of_a_token(documented: Callable[[str], str]) -> None:

@@ -16,7 +16,17 @@ from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import PermissionMissing
 
 EVERYTHING = Principal(
-    7, "ada", "bim", None, frozenset(Permission), None, AuthMethod.API_KEY, 42, project_id=None
+    7,
+    "ada",
+    "bim",
+    None,
+    frozenset(Permission),
+    None,
+    AuthMethod.API_KEY,
+    42,
+    project_id=None,
+    withheld=frozenset(),
+    jkt=None,
 )
 
 

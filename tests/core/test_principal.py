@@ -25,6 +25,8 @@ def holder_of(permissions: frozenset[str]) -> Principal:
         method=AuthMethod.API_KEY,
         key_id=42,
         project_id=None,
+        withheld=frozenset(),
+        jkt=None,
     )
 
 
@@ -38,7 +40,8 @@ def test_a_principal_has_no_empty_form() -> None:
 def test_a_principal_holds_no_secret() -> None:
     """A principal says who calls; no field of it could hold a key, a token or a digest."""
     assert set(inspect.signature(Principal).parameters) == {
-        *("user_id", "userid", "iamid", "name", "permissions", "scopes", "method", "key_id", "project_id")
+        *("user_id", "userid", "iamid", "name", "permissions", "scopes", "method", "key_id", "project_id"),
+        *("withheld", "jkt"),
     }
 
 

@@ -13,7 +13,9 @@ SCOPE_SETS = st.frozensets(st.sampled_from(["read", "write", "delete", "admin", 
 
 def narrowed_to(scopes: frozenset[str] | None) -> Principal:
     permissions = frozenset({"read", "write", "GOVERNANCE"})
-    return Principal(1, "bob", "bim", None, permissions, scopes, AuthMethod.API_KEY, 1, None)
+    return Principal(
+        1, "bob", "bim", None, permissions, scopes, AuthMethod.API_KEY, 1, None, frozenset(), None
+    )
 
 
 @given(scopes=SCOPE_SETS, needed=SCOPE_SETS)

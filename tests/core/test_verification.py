@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.core.access_token import AccessTokenClaims
+from keyturn.core.access_token import AccessTokenClaims, Confirmation
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import (
     KeyForVerification,
@@ -20,6 +20,7 @@ from keyturn.core.records import (
 from keyturn.core.sources import read_network
 from keyturn.core.verification import (
     check_api_key,
+    check_sender,
     check_session,
     first_iat,
     principal_of_key,
@@ -331,7 +332,55 @@ def test_a_principal_is_the_owner_whole(
         method=method,
         key_id=key_id,
         project_id=project_id,
+        withheld=frozenset(),
+        jkt=None,
     )
+
+
+def test_a_principal_says_what_its_credential_is_bound_to() -> None:
+    """A bound key, a bound token of any key, and nothing else, carry the thumbprint (RFC 9449)."""
+    bound_key, bound_token = replace(KEY, jkt="jkt"), bound_to("jkt")
+    assert principal_of_key(bound_key).jkt == "jkt"
+    assert principal_of_key_token(bound_token, bound_key).jkt == "jkt"
+    assert principal_of_key_token(bound_token, KEY).jkt == "jkt"
+    assert principal_of_key(KEY).jkt is principal_of_key_token(CLAIMS, KEY).jkt is None
+
+
+@pytest.mark.parametrize("jkt", [None, "other", ""])
+def test_a_token_of_a_bound_key_is_bound_alike(jkt: str | None) -> None:
+    """A token that is bound to nothing, or to another key pair than its key, was never given."""
+    with pytest.raises(CredentialRefused) as refused:
+        principal_of_key_token(bound_to(jkt), replace(KEY, jkt="jkt"))
+    assert (refused.value.reason, refused.value.secret_matched) == (Reason.CLAIMS, False)
+
+
+@pytest.mark.parametrize(
+    ("bound_to", "proved", "is_good"),
+    [
+        (None, None, True),
+        (None, "jkt", True),
+        ("jkt", "jkt", True),
+        ("jkt", None, False),
+        ("jkt", "other", False),
+        ("jkt", "", False),
+    ],
+)
+def test_what_is_bound_needs_a_proof_of_its_key_pair(
+    bound_to: str | None, proved: str | None, is_good: bool
+) -> None:
+    """What is bound passes with its own key pair alone; the holder of the whole secret is told."""
+    principal = principal_of_key(replace(KEY, jkt=bound_to))
+    if is_good:
+        check_sender(principal, proved)
+        return
+    with pytest.raises(CredentialRefused) as refused:
+        check_sender(principal, proved)
+    assert (refused.value.reason, refused.value.secret_matched) == (Reason.SENDER, True)
+
+
+def bound_to(jkt: str | None) -> AccessTokenClaims:
+    cnf = None if jkt is None else Confirmation(jkt)
+    return AccessTokenClaims(**fields(CLAIMS) | {"cnf": cnf})
 
 
 @pytest.mark.parametrize("sub", ["8", "07", " 7", "7 ", "", "ada@example.org", "7.0", "\u0667", "-7", "+7"])

@@ -18,6 +18,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from keyturn import KeyturnError, Verifier
 from keyturn.composition import open_services
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
@@ -25,6 +26,7 @@ from keyturn.settings import read_settings
 from tests.conftest import new_postgresql_database
 from tests.faults.wire import Wire, wires_to_workers
 from tests.journeys.processes import serving
+from tests.replica.edges import new_follower
 from tests.services.people import add_person
 
 if TYPE_CHECKING:
@@ -112,6 +114,26 @@ class Elsewhere(threading.Thread):
         return KeySet.import_key_set(answer)
 
 
+class AtTheEdge(threading.Thread):
+    """A service that follows the feed: it has every key before a token of it is given."""
+
+    def __init__(self, verifier: Verifier, tokens: Tokens, end: threading.Event) -> None:
+        super().__init__(name="edge", daemon=True)
+        self._verifier, self._tokens, self._end = verifier, tokens, end
+        self._choice = random.Random(f"{SEED} edge")
+        self.verified = 0
+        self.refused: list[str] = []
+
+    def run(self) -> None:
+        while not self._end.is_set():
+            try:
+                self._verifier.verify(self._choice.choice(self._tokens.given))
+                self.verified += 1
+            except KeyturnError as error:
+                self.refused.append(repr(error))
+            time.sleep(0.0005)  # The clients have tokens to get.
+
+
 @pytest.mark.faults
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_no_rotation_refuses_a_living_token(
@@ -127,10 +149,14 @@ def test_no_rotation_refuses_a_living_token(
     key = services.keys.create_for(
         add_person(services).user_id, COMMAND_LINE, name=None, lifetime=None
     ).secret
+    follower = new_follower(services).secret
     environment = {"KEYTURN_LOG_LEVEL": "error", "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
     tokens, end = Tokens(), threading.Event()
     wires: list[Wire] = []
-    with serving(database, tmp_path, "--workers", str(WORKERS), environment=environment) as server:
+    with (
+        serving(database, tmp_path, "--workers", str(WORKERS), environment=environment) as server,
+        Verifier(server.url, follower) as verifier,
+    ):
         clients = []
         for number in range(CLIENTS):
             own = wires_to_workers(server, WORKERS)
@@ -138,13 +164,15 @@ def test_no_rotation_refuses_a_living_token(
             clients.append(Client(number, key, own, tokens, end))
         clients[0]._exchange(clients[0]._wires[0])
         elsewhere = Elsewhere(server.url, tokens, end)
-        for thread in (*clients, elsewhere):
+        edge = AtTheEdge(verifier, tokens, end)
+        threads = (*clients, elsewhere, edge)
+        for thread in threads:
             thread.start()
         for _ in range(ROTATIONS):
             services.signing_keys.rotate(COMMAND_LINE, lead=LEAD)
             time.sleep(SECONDS_BETWEEN)  # Not a wait for something: the pace of the rotations.
         end.set()
-        for thread in (*clients, elsewhere):
+        for thread in threads:
             thread.join()
         output = server.output()
     for wire in wires:
@@ -155,7 +183,8 @@ def test_no_rotation_refuses_a_living_token(
     surprises = [what for client in clients for what in client.surprises]
     summary = (
         f"{kind}: {ROTATIONS} rotations, {len(tokens.kids)} keys signed; answers {dict(answers)}; elsewhere "
-        f"{elsewhere.verified} verified, {len(elsewhere.refused)} refused, {elsewhere.fetches} fetches"
+        f"{elsewhere.verified} verified, {len(elsewhere.refused)} refused, {elsewhere.fetches} fetches; "
+        f"by the feed {edge.verified} verified, {len(edge.refused)} refused"
     )
     print(f"\n{summary}")
     assert not surprises, (summary, surprises[:5])
@@ -163,4 +192,6 @@ def test_no_rotation_refuses_a_living_token(
     assert not elsewhere.refused, (summary, elsewhere.refused[:5])
     assert len(tokens.kids) == ROTATIONS + 1, summary
     assert elsewhere.verified, summary
+    assert not edge.refused, (summary, edge.refused[:5])
+    assert edge.verified, summary
     assert "request_failed" not in output, (summary, output[:2000])

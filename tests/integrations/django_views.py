@@ -101,6 +101,8 @@ def application(name: str, options: Options) -> Iterator[Any]:
         "KEYTURN_DATABASE": options.database,
         "KEYTURN_FAILURES_PER_MINUTE": options.failures_per_minute,
         "KEYTURN_TRUSTED_PROXIES": options.trusted_proxies,
+        "KEYTURN_PUBLIC_URL": options.public_url,
+        "KEYTURN_AUDIENCE": options.audience,
         "KEYTURN_OPEN_PATHS": ["/health"],
         "KEYTURN_OPEN_PREFIXES": ["/static/"],
     }

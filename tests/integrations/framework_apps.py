@@ -27,7 +27,9 @@ async def _tell(websocket: Any, userid: str) -> None:
     await websocket.close()
 
 
-def starlette_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> Starlette:
+def starlette_app(
+    verifier: Verifier, trusted_proxies: Sequence[str], public_url: str | None = None
+) -> Starlette:
     """An async function, a sync method of a class, and a WebSocket."""
 
     @starlette.require(SCOPE)
@@ -46,14 +48,14 @@ def starlette_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> Starlet
     app = Starlette(
         routes=[Route("/orders", orders), Route("/whoami", WhoAmI), WebSocketRoute("/socket", socket)]
     )
-    starlette.protect(app, verifier, trusted_proxies=trusted_proxies)
+    starlette.protect(app, verifier, trusted_proxies=trusted_proxies, public_url=public_url)
     return app
 
 
-def fastapi_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> FastAPI:
+def fastapi_app(verifier: Verifier, trusted_proxies: Sequence[str], public_url: str | None = None) -> FastAPI:
     """An async handler, a sync one, and a WebSocket."""
     app = FastAPI()
-    fastapi.protect(app, verifier, trusted_proxies=trusted_proxies)
+    fastapi.protect(app, verifier, trusted_proxies=trusted_proxies, public_url=public_url)
 
     @app.get("/orders")
     async def orders(caller: Annotated[Principal, Depends(fastapi.require(SCOPE))]) -> Told:
@@ -72,7 +74,9 @@ def fastapi_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> FastAPI:
     return app
 
 
-def litestar_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> litestar.Litestar:
+def litestar_app(
+    verifier: Verifier, trusted_proxies: Sequence[str], public_url: str | None = None
+) -> litestar.Litestar:
     """A guard on the application, and one on a handler beside it."""
 
     @litestar.get("/orders", guards=[for_litestar.require(SCOPE)])
@@ -90,14 +94,16 @@ def litestar_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> litestar
     return litestar.Litestar(
         [orders, whoami, socket],
         guards=[for_litestar.require()],
-        plugins=[for_litestar.KeyturnPlugin(verifier, trusted_proxies=trusted_proxies)],
+        plugins=[
+            for_litestar.KeyturnPlugin(verifier, trusted_proxies=trusted_proxies, public_url=public_url)
+        ],
     )
 
 
-def flask_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> Flask:
+def flask_app(verifier: Verifier, trusted_proxies: Sequence[str], public_url: str | None = None) -> Flask:
     """Two views."""
     app = Flask("service")
-    flask.protect(app, verifier, trusted_proxies=trusted_proxies)
+    flask.protect(app, verifier, trusted_proxies=trusted_proxies, public_url=public_url)
 
     @app.get("/orders")
     @flask.require(SCOPE)

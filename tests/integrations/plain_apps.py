@@ -47,7 +47,7 @@ async def bare_asgi(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body.encode()})
 
 
-def asgi_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> Any:
+def asgi_app(verifier: Verifier, trusted_proxies: Sequence[str], public_url: str | None = None) -> Any:
     """Everything needs a credential, and all but /whoami the scope."""
     narrow = asgi.KeyturnMiddleware(bare_asgi, verifier, scopes=["orders:read"])
 
@@ -56,7 +56,12 @@ def asgi_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> Any:
         await inner(scope, receive, send)
 
     return asgi.KeyturnMiddleware(
-        route, verifier, trusted_proxies=trusted_proxies, open_paths=["/health"], open_prefixes=["/static/"]
+        route,
+        verifier,
+        trusted_proxies=trusted_proxies,
+        open_paths=["/health"],
+        open_prefixes=["/static/"],
+        public_url=public_url,
     )
 
 
@@ -68,7 +73,7 @@ def bare_wsgi(environ: Any, start_response: Any) -> list[bytes]:
     return [body]
 
 
-def wsgi_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> Any:
+def wsgi_app(verifier: Verifier, trusted_proxies: Sequence[str], public_url: str | None = None) -> Any:
     """Everything needs a credential, and all but /whoami the scope."""
     narrow = wsgi.KeyturnMiddleware(bare_wsgi, lambda: verifier, scopes=["orders:read"])
 
@@ -77,5 +82,10 @@ def wsgi_app(verifier: Verifier, trusted_proxies: Sequence[str]) -> Any:
         return inner(environ, start_response)
 
     return wsgi.KeyturnMiddleware(
-        route, verifier, trusted_proxies=trusted_proxies, open_paths=["/health"], open_prefixes=["/static/"]
+        route,
+        verifier,
+        trusted_proxies=trusted_proxies,
+        open_paths=["/health"],
+        open_prefixes=["/static/"],
+        public_url=public_url,
     )

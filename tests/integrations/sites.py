@@ -35,6 +35,8 @@ class Options:
     database: str
     failures_per_minute: int = 120
     trusted_proxies: Sequence[str] = ()
+    public_url: str | None = None
+    audience: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Site:
 
 @contextmanager
 def _with_verifier(build: Callable[..., Any], options: Options) -> Iterator[Any]:
-    with Verifier(options.database, failures_per_minute=options.failures_per_minute) as verifier:
-        yield build(verifier, options.trusted_proxies)
+    chosen = {"audience": options.audience, "failures_per_minute": options.failures_per_minute}
+    with Verifier(options.database, **chosen) as verifier:  # type: ignore[arg-type]
+        yield build(verifier, options.trusted_proxies, options.public_url)
 
 
 _WITH_VERIFIER: dict[str, Callable[..., Any]] = {

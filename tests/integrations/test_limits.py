@@ -67,7 +67,7 @@ def test_nothing_is_decided_without_the_database(integration: str, own_issuer: I
             assert answer.json() == {
                 "statusCode": 503,
                 "error": "Service Unavailable",
-                "message": "The database does not answer, so nothing was decided: try again in a moment.",
+                "message": "Nothing can be decided just now: try again in a moment.",
             }
         assert site.get().status_code == 401
 

@@ -554,12 +554,12 @@ def keys_with_no_expiry_chosen(page: Page, cast: Cast) -> None:
 
 def two_hundred_keys(page: Page, cast: Cast) -> None:
     signed_in(page, cast.keen, "/profile/keys")
-    expect(page.get_by_text("Page 1 of 7")).to_be_visible()
+    expect(page.get_by_text("Page 1 of 8")).to_be_visible()
 
 
 def the_last_of_two_hundred_keys(page: Page, cast: Cast) -> None:
-    signed_in(page, cast.keen, "/profile/keys?page=7")
-    expect(page.get_by_text("Page 7 of 7")).to_be_visible()
+    signed_in(page, cast.keen, "/profile/keys?page=8")
+    expect(page.get_by_text("Page 8 of 8")).to_be_visible()
 
 
 def a_page_of_long_names(page: Page, cast: Cast) -> None:

@@ -50,6 +50,7 @@ OPEN_OPERATIONS = {
     ("/oauth/token", "post"),
     ("/bim/oauth/token", "post"),
     ("/oauth/introspect", "post"),
+    ("/oauth/device_authorization", "post"),
     ("/oauth/revoke", "post"),
 }
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
@@ -66,7 +67,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         stdin=PASSPHRASE, environment={"KEYTURN_DATABASE": database},
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
-    with serving(database, directory, environment={"KEYTURN_LOG_LEVEL": "error"}) as running:
+    environment = {
+        "KEYTURN_LOG_LEVEL": "error",
+        "KEYTURN_FAILURES_PER_MINUTE": "1000000",  # Or how fast the machine is decides what is answered 429.
+    }
+    with serving(database, directory, environment=environment) as running:
         yield running
 
 
@@ -133,8 +138,14 @@ def fuzz(server: ServerProcess, token: str) -> tuple[set[str], int]:
                     },
                 },
                 {
-                    # No description says which names are taken, who may own what, what fits a passphrase.
-                    "include-path-regex": "^/bim/(group|iam/|user)|^/project|^/service|/apikey/system$",
+                    # No description says which names are taken, who may own or hold what, which passphrases
+                    # are fit.
+                    "include-path-regex": "^/bim/(group|iam/|user)|^/project|^/service|/apikey(/system)?$",
+                    "checks": {"positive_data_acceptance": {"enabled": False}},
+                },
+                {
+                    # 60.0 is a whole number to JSON Schema, and another spelling of one here.
+                    "include-path-regex": "/rotate$",
                     "checks": {"positive_data_acceptance": {"enabled": False}},
                 },
                 {
@@ -146,9 +157,22 @@ def fuzz(server: ServerProcess, token: str) -> tuple[set[str], int]:
                     },
                 },
                 {
-                    # Gateways ask with the method of the request that they ask about.
+                    # JSON Schema takes 3.0 for a whole number, and half a character for a text.
+                    "include-path-regex": "^/feed/uses$",
+                    "checks": {"positive_data_acceptance": {"enabled": False}},
+                },
+                {
+                    # It never ends. Its tests are in tests/web/test_feed.py.
+                    "include-path-regex": "^/feed$",
+                    "enabled": False,
+                },
+                {
+                    # Gateways ask with any method, and for an audience that is registered.
                     "include-path-regex": "^/verify$",
-                    "checks": {"unsupported_method": {"enabled": False}},
+                    "checks": {
+                        "positive_data_acceptance": {"enabled": False},
+                        "unsupported_method": {"enabled": False},
+                    },
                 },
                 {
                     # Open for the described method alone: any other is a closed route, 401 (A1).
@@ -251,9 +275,12 @@ def test_both_generations_of_paths_are_described(document: dict[str, Any], path:
 
 
 def test_errors_are_described_in_their_one_shape(document: dict[str, Any]) -> None:
-    """Every documented error refers to the one shape that all errors have, or to that of OAuth."""
+    """Every documented error refers to the one shape that all errors have, or to that of OAuth.
+
+    OAuth has words for what is wrong with a request, and none for a server that has no time for it.
+    """
     shapes = {
-        ("/oauth/" in path, content["schema"].get("$ref"))
+        ("/oauth/" in path and status in {"400", "401"}, content["schema"].get("$ref"))
         for path, _, operation in operations(document)
         for status, response in operation["responses"].items()
         if status >= "400"

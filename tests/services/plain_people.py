@@ -114,6 +114,8 @@ class PlainPeople:
             return
         if not account.is_disabled:
             self._check_spared(account, account.permissions - permissions)
+        if permissions - account.permissions:
+            account.link = None  # Whoever made it may not give what the account has from now on.
         account.permissions = permissions
         self.tell(AuditAction.USER_PERMISSIONS_UPDATED, account)
 

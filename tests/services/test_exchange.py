@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from keyturn.composition import Services
 from keyturn.core.principal import AuthMethod, Principal
-from keyturn.errors import AmbiguousCredential, CredentialRefused, Reason
+from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.keys import Lifetime
 from keyturn.services.tokens import IssuedToken
@@ -223,3 +224,15 @@ def test_another_algorithm_keeps_old_tokens(services: Services, key: str, reopen
     for token in (old, new):
         assert caller(changed, token).userid == "bob"
     assert caller(reopen(), new).userid == "bob"
+
+
+def test_a_key_whose_scopes_fit_into_no_token(services: Services, bob: Principal) -> None:
+    """An older key with very many scopes works as it is, and exchanging it says why it cannot be."""
+    made = services.keys.create(bob, HERE, name=None, lifetime=None)
+    many = msgspec.json.encode([f"scope:{number:0>100}" for number in range(40)]).decode()
+    change_behind(
+        services, "UPDATE api_key SET scopes = :scopes WHERE id = :id", scopes=many, id=made.record.key_id
+    )
+    assert len(caller(services, made.secret).scopes or ()) == 40
+    with pytest.raises(InvalidState, match="do not fit"):
+        exchange(services, header=[made.secret])

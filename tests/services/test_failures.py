@@ -100,6 +100,15 @@ def test_refused_failures_cost_nothing(clock: Clock) -> None:
     assert note(budget, "192.0.2.1") is None
 
 
+def test_a_budget_says_what_it_counts(clock: Clock) -> None:
+    """The sentence is that of the budget, with the seconds to wait; without one, that of credentials."""
+    mine = FailureBudget(1, clock.system(), refusal="Wait {seconds} seconds.")
+    for budget, says in ((mine, "Wait 60 seconds."), (FailureBudget(1, clock.system()), "wrong credentials")):
+        spend(budget, "192.0.2.1")
+        with pytest.raises(TooManyFailures, match=says):
+            budget.check("192.0.2.1")
+
+
 def test_asking_costs_nothing(clock: Clock) -> None:
     """Only failures are counted, not questions."""
     budget = FailureBudget(2, clock.system())

@@ -19,16 +19,18 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction, AuditEntry, SessionKind
+from keyturn.core.resources import ResourceRecord
 from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services import freshness as module
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
-from keyturn.services.keys import CreatedKey
+from keyturn.services.keys import CreatedKey, Lifetime
 from keyturn.services.sessions import BrowserSession
 from keyturn.store import audit_log
 from keyturn.store.hints import NoHints, PostgresqlHints
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
+from tests.services.apis import leave, register, say_anew, scopes_of
 from tests.services.conftest import Opener
 from tests.services.people import (
     HERE,
@@ -58,7 +60,9 @@ ROUNDS_IN_THREADS = 15
 SWITCH_SECONDS = 2e-4
 ACCEPTED, UNAVAILABLE = "accepted", "unavailable"
 SIGNATURE = Reason.SIGNATURE.value
+WITHHELD = Reason.WITHHELD.value
 UNKNOWN, REVOKED, OWNER_DISABLED = Reason.UNKNOWN.value, Reason.REVOKED.value, Reason.OWNER_DISABLED.value
+EXPIRED = Reason.EXPIRED.value
 
 _numbers = itertools.count(1)
 
@@ -232,6 +236,12 @@ def key_of_project(services: Services, _admin: Principal, who: Principal) -> Cre
     return new_key(services, who, project_id=project.project_id)
 
 
+def key_of_an_api(services: Services, _admin: Principal, who: Principal) -> CreatedKey:
+    """Make a key that is narrowed to a scope of an API that is registered for the person."""
+    register(services, f"api-of-{who.userid}")
+    return new_key(services, who, scopes=[f"api-of-{who.userid}:write"])
+
+
 def key_of_keyturn(services: Services, admin: Principal, who: Principal, **chosen: bool) -> CreatedKey:
     """Make a system key, which is named after the person, or the next one of that name."""
     if "one of all" not in services.connections.list_keys(admin):
@@ -312,6 +322,36 @@ def group_of(world: World) -> int:
     return made
 
 
+def api_of(world: World) -> ResourceRecord:
+    """Return the API of `key_of_an_api`."""
+    (found,) = (one for one in world.services.resources.list_all() if one.name == f"api-of-{world.userid}")
+    return found
+
+
+def hand_scope_to(world: World, group_ids: list[int] | None) -> None:
+    """Say who may hold what the key is narrowed to: these groups, None for everyone."""
+    api = api_of(world)
+    say_anew(world.services, world.admin, api, scopes_of(api.name, group_ids))
+
+
+def unregister(world: World) -> None:
+    world.services.resources.delete(world.admin, api_of(world).resource_id, HERE)
+
+
+def group_without(world: World) -> int:
+    """Return the id of a group of the person, after taking them out of it."""
+    group = group_of(world)
+    leave(world.services, world.admin, group, world.principal.user_id)
+    return group
+
+
+def group_named_after(world: World) -> int:
+    (found,) = (
+        one for one in world.services.groups.list_visible(world.admin) if one.name == f"of {world.userid}"
+    )
+    return found.group_id
+
+
 def program_of(world: World) -> str:
     return f"program of {world.userid}"
 
@@ -335,6 +375,15 @@ def invite(world: World) -> None:
 
 
 _invited: dict[str, str] = {}
+
+
+def rotate(world: World, overlap: timedelta) -> None:
+    world.services.key_rotation.rotate_own(world.principal, world.key.record.key_id, HERE, overlap=overlap)
+
+
+def device_code(world: World) -> str:
+    """Let a device wait; return the code that it shows."""
+    return world.services.devices.begin({"client_id": "device"}, HERE).user_code
 
 
 def fail_to_log_in(world: World) -> None:
@@ -372,6 +421,23 @@ PATHS: dict[str, Change] = {
         key=UNKNOWN,
         exchange=UNKNOWN,
         key_token=REVOKED,
+    ),
+    "rotate_own": Change(
+        AuditAction.API_KEY_ROTATED,
+        lambda w: rotate(w, timedelta(0)),
+        key=EXPIRED,
+        exchange=EXPIRED,
+        key_token=REVOKED,
+    ),
+    "rotate_own, with an overlap": Change(
+        AuditAction.API_KEY_ROTATED, lambda w: rotate(w, timedelta(hours=1))
+    ),
+    "rotate_own a second time": Change(
+        AuditAction.API_KEY_ROTATED,
+        lambda w: rotate(w, timedelta(hours=1)),
+        key=UNKNOWN,
+        exchange=UNKNOWN,
+        before=lambda w: rotate(w, timedelta(hours=1)),
     ),
     "revoke the token of the key": Change(
         AuditAction.TOKEN_REVOKED,
@@ -605,6 +671,60 @@ PATHS: dict[str, Change] = {
             w.admin, "bim", w.userid, ("team", "a"), HERE, is_given=True
         ),
     ),
+    "register a retired scope that keys name": Change(
+        AuditAction.RESOURCE_CREATED,
+        lambda w: register(w.services, f"api-of-{w.userid}"),
+        before=unregister,
+        key_of=key_of_an_api,
+    ),
+    "hand a scope to nobody": Change(
+        AuditAction.RESOURCE_UPDATED,
+        lambda w: hand_scope_to(w, []),
+        key=WITHHELD,
+        exchange=WITHHELD,
+        key_token=WITHHELD,
+        key_of=key_of_an_api,
+    ),
+    "hand a scope to everyone": Change(
+        AuditAction.RESOURCE_UPDATED,
+        lambda w: hand_scope_to(w, None),
+        before=lambda w: hand_scope_to(w, []),
+        key_of=key_of_an_api,
+    ),
+    "delete the API of a scope": Change(
+        AuditAction.RESOURCE_DELETED,
+        unregister,
+        key=WITHHELD,
+        exchange=WITHHELD,
+        key_token=WITHHELD,
+        key_of=key_of_an_api,
+    ),
+    "add_member to the group that may hold a scope": Change(
+        AuditAction.GROUP_MEMBER_ADDED,
+        lambda w: w.services.groups.add_member(
+            w.admin, group_named_after(w), HERE, iamid="bim", userid=w.userid
+        ),
+        before=lambda w: hand_scope_to(w, [group_without(w)]),
+        key_of=key_of_an_api,
+    ),
+    "remove_member of the group that may hold a scope": Change(
+        AuditAction.GROUP_MEMBER_REMOVED,
+        lambda w: leave(w.services, w.admin, group_of(w), w.principal.user_id),
+        key=WITHHELD,
+        exchange=WITHHELD,
+        key_token=WITHHELD,
+        before=lambda w: hand_scope_to(w, [group_of(w)]),
+        key_of=key_of_an_api,
+    ),
+    "delete the group that may hold a scope": Change(
+        AuditAction.GROUP_DELETED,
+        lambda w: w.services.groups.delete(w.admin, group_of(w), HERE),
+        key=WITHHELD,
+        exchange=WITHHELD,
+        key_token=WITHHELD,
+        before=lambda w: hand_scope_to(w, [group_of(w)]),
+        key_of=key_of_an_api,
+    ),
     "add a group": Change(
         AuditAction.GROUP_CREATED,
         lambda w: w.services.groups.add(w.admin, HERE, iamid="bim", name=f"new, {w.userid}"),
@@ -655,6 +775,13 @@ PATHS: dict[str, Change] = {
         key_of=key_of_keyturn,
     ),
     "invite": Change(AuditAction.USER_INVITED, invite),
+    "approve a device": Change(
+        AuditAction.DEVICE_APPROVED,
+        lambda w: w.services.devices.approve(w.browser, device_code(w), Lifetime(None), HERE),
+    ),
+    "refuse a device": Change(
+        AuditAction.DEVICE_DENIED, lambda w: w.services.devices.deny(w.browser, device_code(w), HERE)
+    ),
     "add a service account": Change(
         AuditAction.SERVICE_ACCOUNT_CREATED,
         lambda w: add_service_account(w.services, w.admin, ServiceOwner(w.principal.user_id), program_of(w)),

@@ -44,7 +44,17 @@ from tests.services.plain_people import (
 EXAMPLES, STEPS = 200, 50
 PEOPLE, PROGRAMS, GROUPS, PROJECTS = ("ann", "ben", "cid"), ("p1", "p2"), ("g1", "g2"), ("w1", "w2")
 ADMIN = Principal(
-    0, "root", "bim", None, frozenset(Permission), None, AuthMethod.SESSION, None, project_id=None
+    0,
+    "root",
+    "bim",
+    None,
+    frozenset(Permission),
+    None,
+    AuthMethod.SESSION,
+    None,
+    project_id=None,
+    withheld=frozenset(),
+    jkt=None,
 )
 """Who does all this: nobody in the database, so that every person in it can go."""
 REFUSALS = (Conflict, CredentialRefused, InvalidInput, InvalidState, NotFound)
@@ -390,6 +400,8 @@ class People(RuleBasedStateMachine):
             AuthMethod.SESSION,
             None,
             project_id=None,
+            withheld=frozenset(),
+            jkt=None,
         )
 
     @rule(name=projects, which=some)

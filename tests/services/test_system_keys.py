@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from keyturn.composition import Services
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
-from keyturn.errors import InvalidState, NotFound, PermissionMissing
+from keyturn.errors import Conflict, InvalidState, NotFound, PermissionMissing
 from keyturn.services.audit import COMMAND_LINE
 from keyturn.services.system_keys import RevealedSystemKey
 from keyturn.store.key_search import KeySearch
@@ -79,6 +80,16 @@ def test_a_regenerated_key_replaces_the_old(services: Services, admin: Principal
         ("ApiKeyCreated", str(new.record.key_id)),
     ]
     assert ask(services, admin).secret == new.secret
+
+
+def test_it_is_not_rotated(services: Services, admin: Principal, connection: str) -> None:
+    """Whoever has a system key cannot give it a secret that nobody else can have again."""
+    made = ask(services, admin)
+    with pytest.raises(Conflict, match="regenerate"):
+        services.key_rotation.rotate_own(
+            caller(services, made.secret), made.record.key_id, HERE, overlap=timedelta(0)
+        )
+    assert is_accepted(services, ask(services, admin).secret)
 
 
 def test_regenerating_at_once_leaves_one_key(services: Services, admin: Principal, connection: str) -> None:

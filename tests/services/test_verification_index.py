@@ -35,7 +35,9 @@ from tests.threads import switching_every
 INTERLEAVINGS = int(os.environ.get("KEYTURN_INTERLEAVINGS", "10000"))
 THREADED_CHANGES = 2_000
 SWITCH_SECONDS = 1e-6
-PRINCIPAL = Principal(1, "bob", "bim", None, frozenset(), None, AuthMethod.API_KEY, 1, None)
+PRINCIPAL = Principal(
+    1, "bob", "bim", None, frozenset(), None, AuthMethod.API_KEY, 1, None, frozenset(), None
+)
 
 
 def digest_of(number: int) -> bytes:
@@ -49,7 +51,7 @@ def key_record(key_id: int, user_id: int = 1, version: int = 0) -> KeyForVerific
 
 
 def credential(record: KeyForVerification | None = None, principal: Principal = PRINCIPAL) -> KnownCredential:
-    return KnownCredential(principal, NEVER_ENDS, Ground(record), Ground(), is_bound_to_sources=False)
+    return KnownCredential(principal, NEVER_ENDS, Ground(record), Ground(), is_conditional=False)
 
 
 def remember(
@@ -524,7 +526,17 @@ class World:
 
 def _principal_of(record: KeyForVerification) -> Principal:
     return Principal(
-        USER_ID, "bob", "bim", None, frozenset(), record.scopes, AuthMethod.API_KEY, KEY_ID, None
+        USER_ID,
+        "bob",
+        "bim",
+        None,
+        frozenset(),
+        record.scopes,
+        AuthMethod.API_KEY,
+        KEY_ID,
+        None,
+        frozenset(),
+        None,
     )
 
 

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
+from keyturn.services.resource_fields import ScopeToRegister
 from tests.services.people import HERE, caller
 from tests.web.sites import CONNECTION, FORM, filled
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import httpx
 
     from keyturn.core.people import UserRecord
     from keyturn.core.principal import Principal
+    from keyturn.core.resources import ResourceRecord
     from tests.web.sites import Site
 
 ADMIN = "admin@example.com"
@@ -43,6 +45,7 @@ USER: Mapping[str, Any] = {
 KEY: Mapping[str, Any] = {
     "id": int, "keyid": int, "name": TEXT, "context": str, "project": (int, NoneType), "masked": str,
     "state": str, "createdAt": str, "expiresAt": TEXT, "lastUsedAt": TEXT, "revokedAt": TEXT,
+    "formerSecretEndsAt": TEXT, "scopes": (list, NoneType), "dpopJkt": TEXT,
 }  # fmt: skip
 NEW_KEY = {"apikey": str, **KEY}
 SYSTEM_KEY = {**NEW_KEY, "scopes": [str], "connectionKey": str}
@@ -59,6 +62,11 @@ PROJECT: Mapping[str, Any] = {
     "id": int, "name": str, "description": TEXT,
     "members": [{"id": int, "userid": str, "name": TEXT, "owner": bool}],
     "connectionKeys": [str], "createdBy": int, "createdAt": str, "updatedAt": str,
+}  # fmt: skip
+SERVICE: Mapping[str, Any] = {
+    "id": int, "name": str, "identifier": str, "description": TEXT,
+    "scopes": [{"name": str, "description": TEXT, "groups": (list, NoneType)}],
+    "createdAt": str, "updatedAt": str,
 }  # fmt: skip
 SERVICE_ACCOUNT: Mapping[str, Any] = {
     "id": int, "iamid": str, "userid": str, "name": TEXT, "owner": {"userid": TEXT, "group": (int, NoneType)},
@@ -135,6 +143,9 @@ CALLS = (
         for call in (
             Call("POST", f"{prefix}/apikey", None, NEW_KEY),
             Call("POST", f"{prefix}/apikey", {"name": "nightly", "projectId": "{projectid}"}, NEW_KEY),
+            Call("POST", f"{prefix}/apikey", {"scopes": ["open:read"]}, NEW_KEY),
+            Call("POST", f"{prefix}/apikey/{{keyid}}/rotate", None, NEW_KEY),
+            Call("POST", f"{prefix}/apikey/{{keyid}}/rotate", {"overlapSeconds": 60}, NEW_KEY),
             Call("DELETE", f"{prefix}/apikey/{{keyid}}", None, {"keyid": int}),
             Call("POST", f"{prefix}/apikey/system", _SYSTEM_KEY, SYSTEM_KEY),
             Call("POST", f"{prefix}/apikey/system", {**_SYSTEM_KEY, "regenerate": True}, SYSTEM_KEY),
@@ -205,6 +216,26 @@ CALLS = (
     Call("DELETE", "/project/{projectid}/member/{userid}", None, PROJECT),
     Call("PUT", "/project/{projectid}/connection/{connection_key}", None, PROJECT),
     Call("DELETE", "/project/{projectid}/connection/{connection_key}", None, PROJECT),
+    Call("GET", "/services", None, listed(SERVICE)),
+    Call(
+        "POST",
+        "/services",
+        {"name": "{fresh}", "identifier": "{identifier}", "scopes": [{"name": "{fresh}"}]},
+        SERVICE,
+    ),
+    Call("GET", "/services/{serviceid}", None, SERVICE),
+    Call(
+        "PUT",
+        "/services/{serviceid}",
+        {
+            "name": "{fresh}",
+            "identifier": "{identifier}",
+            "description": "a\nb",
+            "scopes": [{"name": "{fresh}", "description": "all", "groups": ["{groupid}"]}],
+        },
+        SERVICE,
+    ),
+    Call("DELETE", "/services/{serviceid}", None, DELETED),
     Call("GET", "/serviceaccount", None, listed(SERVICE_ACCOUNT)),
     Call("POST", "/serviceaccount", {"userid": "{fresh}", "owner": {"userid": "{heir}"}}, SERVICE_ACCOUNT),
     Call("POST", "/serviceaccount", {"userid": "{fresh}", "owner": {"group": "{groupid}"}}, SERVICE_ACCOUNT),
@@ -213,12 +244,14 @@ CALLS = (
     Call("PUT", "/serviceaccount/{userid}", {"owner": {"group": "{groupid}"}}, SERVICE_ACCOUNT),
     Call("POST", "/serviceaccount/{userid}/apikey", {"name": "nightly"}, NEW_KEY),
     Call("POST", "/serviceaccount/{userid}/apikey", None, NEW_KEY),
+    Call("POST", "/serviceaccount/{userid}/apikey", {"scopes": ["open:read"]}, NEW_KEY),
     Call("GET", "/serviceaccount/{userid}/apikey", None, listed(KEY)),
     Call("DELETE", "/serviceaccount/{userid}/apikey/{keyid}", None, {"keyid": int}),
     # Section 4
     Call("GET", "/data/connection/{connection_key}", None, CONNECTION_VIEW),
+    Call("POST", "/feed/uses", {"uses": [{"keyId": 1, "at": 1767225600000, "uses": 3}]}, {"uses": int}),
 )
-"""Every route of the API but `/verify` and the open ones that ask for nothing."""
+"""Every route of the API but `/verify`, `/feed`, which has no end, and the open ones that ask for nothing."""
 
 ABSENT: Mapping[str, object] = {
     "iamid": "bim",
@@ -226,6 +259,7 @@ ABSENT: Mapping[str, object] = {
     "groupid": 987654321,
     "membershipid": 987654321,
     "projectid": 987654321,
+    "serviceid": 987654321,
     "keyid": 987654321,
     "connection_key": "no-such",
 }
@@ -243,7 +277,7 @@ class Things:
 
     def of(self, call: Call) -> dict[str, object]:
         """Return the values for a call: what is called userid and keyid depends on the path."""
-        values = {**self.values, "fresh": fresh_name()}
+        values = {**self.values, "fresh": fresh_name(), "identifier": f"https://{fresh_name()}.example.com"}
         if call.path.startswith("/serviceaccount"):
             values |= {"userid": self.service.userid, "keyid": self.service_key}
         elif "/apikey/system/" in call.path:
@@ -282,6 +316,9 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
         regenerate=False,
     )
     service_key = services.service_accounts.create_key(admin, service.userid, HERE, name=None, lifetime=None)
+    resource = add_service(site, admin, fresh_name(), [ScopeToRegister(fresh_name(), None, [group.group_id])])
+    if all(known.name != "Open" for known in services.resources.list_all()):
+        add_service(site, admin, "Open", [ScopeToRegister("open:read")])
     site.key(user.userid)
     own = site.key(keys_of)
     values = {
@@ -291,6 +328,7 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
         "groupid": group.group_id,
         "membershipid": member.membership_id,
         "projectid": project.project_id,
+        "serviceid": resource.resource_id,
         "connection_key": CONNECTION,
         "keyid": own.record.key_id,
         "secret": own.secret,
@@ -301,6 +339,14 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
         "password": password,
     }
     return Things(user, service, values, service_key.record.key_id, system_key.record.key_id)
+
+
+def add_service(site: Site, admin: Principal, name: str, scopes: Sequence[ScopeToRegister]) -> ResourceRecord:
+    """Register an API under an identifier of its own."""
+    identifier = f"https://{name.lower()}.example.com"
+    return site.services.resources.add(
+        admin, HERE, name=name, identifier=identifier, description=None, scopes=scopes
+    )
 
 
 def with_values(template: Any, values: Mapping[str, object]) -> Any:

@@ -34,7 +34,9 @@ BOB = "bob@example.com"
 WHO = "/bim/rpc/user/current"
 NEW_PASSPHRASE = "three copper kettles sing"
 HOSTILE = '"><img src=x onerror=1>'
-VALUES: dict[str, object] = dict.fromkeys(("user_id", "group_id", "project_id", "membership_id", "key_id"), 1)
+VALUES: dict[str, object] = dict.fromkeys(
+    ("user_id", "group_id", "project_id", "resource_id", "membership_id", "key_id"), 1
+)
 """Ids of things that exist, or may."""
 
 
@@ -117,7 +119,7 @@ def test_for_a_person_without_permissions_there_is_no_such_page(site: Site) -> N
         ("GOVERNANCE", ["projects"]),
         ("PROJECT_MANAGEMENT", ["projects"]),
         ("AUDIT", ["audit"]),
-        ("APPLICATION_ADMIN", ["settings"]),
+        ("APPLICATION_ADMIN", ["services", "settings"]),
     ],
 )
 def test_each_permission_opens_its_own_part(site: Site, permission: str, parts: list[str]) -> None:
@@ -131,7 +133,7 @@ def test_each_permission_opens_its_own_part(site: Site, permission: str, parts: 
     )
     assert 'href="/admin">Administration' in browser.get("/profile").text
     others = {path.split("/")[2] for _, path in admin_routes(site) if path.count("/") > 1} - set(parts)
-    assert len(others) == 7 - len(parts)
+    assert len(others) == 8 - len(parts)
     for method, path in admin_routes(site):
         if path.count("/") > 1 and path.split("/")[2] in others:
             assert browser.request(method, filled(path, **VALUES)).status_code == 404, path
@@ -176,7 +178,7 @@ def test_an_id_that_is_none_is_not_found(site: Site) -> None:
     """Whatever stands for an id in a path, an administrator finds no page, and no defect."""
     browser = site.browser(ADMIN)
     for text in ("0", "01", "-1", "1e3", str(2**63), "9" * 30, "%00", "x", "²"):
-        for part in ("users", "groups", "projects", "service-accounts"):
+        for part in ("users", "groups", "projects", "services", "service-accounts"):
             assert browser.get(f"/admin/{part}/{text}").status_code == 404, (part, text)
             assert browser.submit(f"/admin/{part}/{text}/delete", typed="Delete").status_code == 404
 
@@ -767,3 +769,131 @@ def test_no_setting_shows_a_secret(any_site: Site) -> None:
         "root.key"
     )
     assert root_key.read_text().strip() not in page
+
+
+# Services
+
+
+def test_a_service_from_its_beginning_to_its_end(any_site: Site) -> None:
+    """An API is registered, its scopes are handed out, and its tokens end with it."""
+    browser, user = any_site.browser(ADMIN), any_site.new_user()
+    group = any_site.services.groups.add(
+        principal(any_site), Origin(), iamid="bim", name=f"Writers of {user.userid}"
+    )
+    name, identifier = f"api{user.user_id}", f"https://api{user.user_id}.example.com"
+    read, write = f"{name}:read", f"{name}:write"
+    form = {"name": name, "identifier": identifier, "scope": read, "scope_description": "Read it"}
+    path = browser.submit("/admin/services/new", **form, who="everyone").headers["location"].partition("?")[0]
+    page = browser.get(path).text
+    assert f"/verify?audience=https%3A%2F%2Fapi{user.user_id}.example.com&amp;scope={read}<" in page
+    assert f"audience=&#34;{identifier}&#34;)" in page
+
+    added = {"scope": write, "who": "chosen", f"group.{group.group_id}": "on", "was": ""}
+    assert browser.submit(f"{path}/scope", **added).status_code == 303
+    assert f"Writers of {user.userid}" in browser.get(path).text
+    theirs = any_site.browser(user.userid)
+    offered = theirs.get("/profile/keys").text
+    assert (f'name="scope.{read}"' in offered, f'name="scope.{write}"' in offered) == (True, False)
+    shown = theirs.create_key(covers="chosen", **{f"scope.{read}": "on"})
+    assert f"<dt>Covers</dt><dd>{read}</dd>" in shown.text
+    secret = secret_on(shown.text)
+    assert f"covers: {read}" in theirs.get("/profile/keys").text
+    headers = {"Authorization": secret}
+    verify = f"/verify?audience={identifier}"
+    assert any_site.client().get(verify, headers=headers).headers["keyturn-scopes"] == read
+
+    changed = browser.get(f"{path}/scope", params={"name": read}).text
+    assert 'value="Read it"' in changed
+    renamed = {"scope": f"{name}:look", "who": "everyone", "was": read}
+    assert browser.submit(f"{path}/scope", **renamed).status_code == 303
+    assert any_site.client().get(verify, headers=headers).status_code == 403
+    assert (
+        browser.submit(f"{path}/scope", **{**renamed, "scope": read, "was": f"{name}:look"}).status_code
+        == 303
+    )
+    assert any_site.client().get(verify, headers=headers).status_code == 200
+
+    nobody_said = browser.submit(f"{path}/scope", scope=f"{name}:new", was="")
+    assert (nobody_said.status_code, "Choose who may hold" in nobody_said.text) == (422, True)
+
+    assert browser.submit(f"{path}/scope/remove", was=write).status_code == 303
+    stale = browser.submit(f"{path}/scope", **{**added, "was": write})
+    assert stale.status_code == 404, "what somebody removed does not come back"
+    kept = browser.get(f"{path}/scope?name={read}").text
+    assert ("keeps at least one scope" in kept, "/scope/remove" in kept) == (True, False)
+    last = browser.submit(f"{path}/scope/remove", was=read)
+    assert (last.status_code, "1 to 100 scopes" in last.text) == (422, True)
+    told = browser.get(f"{path}/delete").text
+    assert "1 active key is narrowed" in told
+    assert browser.submit(f"{path}/delete", typed="x").status_code == 422
+    assert browser.submit(f"{path}/delete", typed="Delete").status_code == 303
+    assert any_site.client().get(verify, headers=headers).status_code == 400
+    for gone in (path, f"{path}/scope", f"{path}/delete"):
+        assert browser.get(gone).status_code == 404
+
+
+def test_what_was_typed_of_a_service_stays(site: Site) -> None:
+    """A refused form comes back with all that was typed and ticked, and the reason at its field."""
+    group = site.services.groups.add(principal(site), Origin(), iamid="bim", name="Kept writers")
+    browser = site.browser(ADMIN)
+    good = {"name": "Kept", "identifier": "urn:kept", "scope": "kept:read", "who": "chosen"}
+    good |= {f"group.{group.group_id}": "on", "scope_description": "Kept words"}
+    for field, text in (("identifier", "no uri"), ("scope", "a b"), ("name", "")):
+        answer = browser.submit("/admin/services/new", **{**good, field: text})
+        assert answer.status_code == 422
+        assert f'id="{field}-problem"' in answer.text
+        for kept in {**good, field: text}.values():
+            assert kept in {"on", "chosen"} or f'value="{kept}"' in answer.text
+        assert re.search(rf'name="group.{group.group_id}" checked', answer.text)
+        assert re.search(r'name="who" value="chosen" checked', answer.text)
+
+
+def test_a_key_form_keeps_and_checks_the_chosen_scopes(site: Site) -> None:
+    """Choosing nothing, or what is no choice, is told at the scopes; without services nothing is asked."""
+    browser = site.browser(BOB)
+    assert 'name="covers"' not in browser.get("/profile/keys").text
+    form = {"name": "Shop", "identifier": "urn:shop", "scope": "shop:read", "who": "everyone"}
+    path = site.browser(ADMIN).submit("/admin/services/new", **form).headers["location"].partition("?")[0]
+    for ticked in ({}, {"scope.shop:write": "on"}, {"scope.shop:read": "on", "scope.": "on"}):
+        answer = browser.create_key(name="kept", covers="chosen", **ticked)
+        assert (answer.status_code, 'id="scopes-problem"' in answer.text) == (422, True)
+        assert re.search(r'name="covers" value="chosen" checked', answer.text)
+        assert ('name="scope.shop:read" checked' in answer.text) == ("scope.shop:read" in ticked)
+    wide = browser.create_key(name="wide", covers="all", **{"scope.shop:read": "on"})
+    assert "<dt>Covers</dt>" not in wide.text
+    assert site.browser(ADMIN).submit(f"{path}/delete", typed="Delete").status_code == 303
+
+
+def test_the_owner_of_a_service_account_narrows_its_keys(site: Site) -> None:
+    """The form for a key of a service account offers the scopes that both it and its owner may hold."""
+    owner = site.new_user()
+    account = service_account(site, owner)
+    form = {"name": "Depot", "identifier": "urn:depot", "scope": "depot:read", "who": "everyone"}
+    path = site.browser(ADMIN).submit("/admin/services/new", **form).headers["location"].partition("?")[0]
+    browser = site.browser(owner.userid)
+    page = f"/profile/service-accounts/{account.user_id}"
+    assert "Everything that the account may do" in browser.get(page).text
+    chosen = {"covers": "chosen", "scope.depot:read": "on", "expiry": "90", "form_id": "f" * 20}
+    assert "<dt>Covers</dt><dd>depot:read</dd>" in browser.submit(f"{page}/keys", **chosen).text
+    assert "covers: depot:read" in browser.get(page).text
+    refused = browser.submit(f"{page}/keys", **{**chosen, "scope.depot:write": "on", "form_id": "g" * 20})
+    assert (refused.status_code, 'id="scopes-problem"' in refused.text) == (422, True)
+    assert site.browser(ADMIN).submit(f"{path}/delete", typed="Delete").status_code == 303
+
+
+def test_what_is_said_of_a_service_is_text(site: Site) -> None:
+    """Names, descriptions and scopes that look like markup are shown as they are, to everybody."""
+    browser = site.browser(ADMIN)
+    scope = "x'><b>scope</b>"
+    form = {"name": HOSTILE, "identifier": "urn:hostile:'()", "description": HOSTILE, "scope": scope}
+    lead = browser.submit("/admin/services/new", **form, scope_description=HOSTILE, who="everyone")
+    path = lead.headers["location"].partition("?")[0]
+    browser.submit(f"{path}/scope", scope="plain", who="everyone", was="")
+    pages = [browser.get(path), browser.get("/admin/services"), browser.get(f"{path}/delete")]
+    pages += [browser.get(f"{path}/scope", params={"name": scope}), site.browser(BOB).get("/profile/keys")]
+    for page in pages:
+        assert page.status_code == 200
+        assert "<img" not in page.text.replace('<img src="/static', "")
+        assert "<b>scope" not in page.text
+    assert browser.submit(f"{path}/scope/remove", was=scope).status_code == 303
+    assert browser.submit(f"{path}/delete", typed="Delete").status_code == 303

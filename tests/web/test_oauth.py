@@ -14,6 +14,7 @@ from keyturn.services.oauth import (
     ACCESS_TOKEN_TYPE,
     API_KEY_TYPE,
     CLIENT_CREDENTIALS,
+    DEVICE_CODE,
     JWT_TYPE,
     TOKEN_EXCHANGE,
 )
@@ -305,6 +306,7 @@ def test_a_living_token_is_described(any_site: Site, client: Client) -> None:
         "aud": any_site.url,
         "iss": any_site.url,
         "permissions": [],
+        "iamid": "bim",
     }
 
 
@@ -400,8 +402,13 @@ def test_the_metadata_tells_where_everything_is(any_site: Site, client: Client) 
 
     assert told == client.http.get("/.well-known/openid-configuration").json()
     assert told["issuer"] == any_site.url
-    assert told["grant_types_supported"] == [CLIENT_CREDENTIALS, TOKEN_EXCHANGE]
-    for name in ("token_endpoint", "introspection_endpoint", "revocation_endpoint"):
+    assert told["grant_types_supported"] == [CLIENT_CREDENTIALS, TOKEN_EXCHANGE, DEVICE_CODE]
+    for name in (
+        "token_endpoint",
+        "device_authorization_endpoint",
+        "introspection_endpoint",
+        "revocation_endpoint",
+    ):
         path = told[name].removeprefix(any_site.url)
         assert client.http.post(path, data={}).status_code in {400, 401}
     assert client.http.get(told["jwks_uri"].removeprefix(any_site.url)).json()["keys"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BOB = "bob@example.com"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-OTHERS = re.compile(r"/(verify|health|oauth|bim/oauth|\.well-known)(/.*)?")
+OTHERS = re.compile(r"/(verify|health|oauth|bim/oauth|\.well-known)(/.*)?|/feed")
 """Paths that are no part of the Immuta API, nor about people."""
 
 

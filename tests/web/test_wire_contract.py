@@ -348,7 +348,7 @@ def test_a_key_is_created_in_the_documented_shape(any_site: Site, path: str) -> 
             body = answer.json()
             assert set(body) == {
                 "apikey", "id", "keyid", "name", "context", "project", "masked", "state", "createdAt",
-                "expiresAt", "lastUsedAt", "revokedAt",
+                "expiresAt", "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "dpopJkt",
             }  # fmt: skip
             assert NATIVE_KEY.fullmatch(body["apikey"])
             assert type(body["keyid"]) is int
@@ -509,7 +509,7 @@ def test_the_list_shows_metadata_and_never_a_secret(any_site: Site) -> None:
         for hit in body["hits"]:
             assert set(hit) == {
                 "id", "keyid", "name", "context", "project", "masked", "state", "createdAt", "expiresAt",
-                "lastUsedAt", "revokedAt",
+                "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "dpopJkt",
             }  # fmt: skip
         page = client.get(path, params={"size": 1, "offset": 1}).json()
         assert page["count"] == 3

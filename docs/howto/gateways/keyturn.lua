@@ -8,8 +8,12 @@
 -- deny what has no txn.keyturn_passed.
 
 local KEYTURN = "http://127.0.0.1:8400"
+-- What clients reach the API under, for proofs of possession. Not the Host of the request: the client chooses it.
+local PUBLIC_URL = "http://api.example.com"
+-- The identifier of the API, if it is registered in Keyturn as a service: then only tokens for it are good.
+local AUDIENCE = ""
 local TIMEOUT_MS = 2000  -- For one try. HAProxy makes up to four.
-local ASKED = { "authorization", "user-agent", "x-forwarded-for" }
+local ASKED = { "authorization", "dpop", "user-agent", "x-forwarded-for" }
 local IDENTITY = {
   "keyturn-user", "keyturn-key-id", "keyturn-scopes", "keyturn-permissions", "keyturn-auth-method", "remote-user",
 }
@@ -40,11 +44,22 @@ local function end_with(txn, status, headers, body)
 end
 
 local function verify(txn, scope)
-  local url = KEYTURN .. "/verify"
+  local asked = {}
+  if AUDIENCE ~= "" then
+    table.insert(asked, "audience=" .. encoded(AUDIENCE))
+  end
   if scope ~= nil then
-    url = url .. "?scope=" .. encoded(scope)
+    table.insert(asked, "scope=" .. encoded(scope))
+  end
+  local url = KEYTURN .. "/verify"
+  if #asked > 0 then
+    url = url .. "?" .. table.concat(asked, "&")
   end
   local headers = values_of(txn.http:req_get_headers(), ASKED)
+  if headers["dpop"] ~= nil then
+    headers["x-original-method"] = { txn.sf:method() }
+    headers["x-original-url"] = { PUBLIC_URL .. txn.sf:pathq() }
+  end
   local answer = core.httpclient():get({ url = url, headers = headers, timeout = TIMEOUT_MS })
   if answer == nil or answer.status == nil or answer.status < 200 or (answer.status >= 300 and answer.status < 400) then
     end_with(txn, 503, {}, "")

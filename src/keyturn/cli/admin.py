@@ -4,6 +4,7 @@ import click
 
 from keyturn.cli.keys import key
 from keyturn.cli.maintenance import check, migrate_command, root_key
+from keyturn.cli.services import service
 from keyturn.cli.signing_keys import signing_key
 from keyturn.cli.tokens import token
 from keyturn.cli.users import user
@@ -14,5 +15,5 @@ def admin() -> None:
     """Work on the database of this server directly."""
 
 
-for command in (user, key, token, signing_key, migrate_command, check, root_key):
+for command in (user, key, token, service, signing_key, migrate_command, check, root_key):
     admin.add_command(command)

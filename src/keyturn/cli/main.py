@@ -1,5 +1,6 @@
 """The entry: finds the commands, and turns what goes wrong into one sentence."""
 
+import re
 import sys
 
 import click
@@ -21,6 +22,8 @@ _COMMANDS = {
     "completion": "keyturn.cli.completion:completion",
     "configure": "keyturn.cli.remote:configure",
     "key": "keyturn.cli.remote_keys:key",
+    "login": "keyturn.cli.login:login",
+    "logout": "keyturn.cli.login:logout",
     "serve": "keyturn.cli.serve:serve",
     "token": "keyturn.cli.remote:token",
     "whoami": "keyturn.cli.remote:whoami",
@@ -33,6 +36,14 @@ _COMMANDS = {
 def cli(*, debug: bool) -> None:
     """API keys and bearer tokens, self-hosted."""
     click.get_current_context().obj = debug
+
+
+def _without_answer(error: httpx.TransportError) -> str:
+    """Say where nobody answered, why, as far as the system knows, and what to do."""
+    server = f"{error.request.url.scheme}://{error.request.url.netloc.decode('ascii')}"
+    reason = re.sub(r"^\[[^]]*\] *", "", str(error)).rstrip(".")  # Without the number of the error.
+    why = f" ({reason})" if reason else ""
+    return f"Nobody answers at {server}{why}: check the address, and that the server runs."
 
 
 def main() -> None:
@@ -55,7 +66,7 @@ def main() -> None:
     except httpx.TransportError as error:
         if debug:
             raise
-        click.echo(f"keyturn: the server does not answer ({type(error).__name__}).", err=True)
+        click.echo(f"keyturn: {_without_answer(error)}", err=True)
         sys.exit(EXIT_NO_ANSWER)
     except Exception as error:
         if debug:

@@ -5,6 +5,7 @@ import os
 import click
 
 from keyturn.cli.options import database_option, opened_services
+from keyturn.cli.progress import working
 from keyturn.services.vault import new_root_key
 from keyturn.settings import read_settings
 from keyturn.store import open_engine
@@ -31,7 +32,8 @@ def migrate_command(database: str | None) -> None:
 def check(database: str | None) -> None:
     """Say whether the server could start: settings, database, schema, root key, signing keys."""
     with opened_services(database) as services:
-        problems = services.store.integrity_problems()
+        with working("Reading the whole database…"):
+            problems = services.store.integrity_problems()
         click.echo(
             f"{len(services.signing_keys.list_all())} signing key, "
             f"revision {services.store.installation.revision()}."

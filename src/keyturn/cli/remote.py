@@ -8,7 +8,7 @@ import click
 import httpx
 import msgspec
 
-from keyturn.cli.profiles import DEFAULT_PROFILE, Profile, profiles_file, read_profile, write_profile
+from keyturn.cli.profiles import DEFAULT_PROFILE, Profile, is_for_keyring, read_profile, write_profile
 from keyturn.client import ApiClient
 from keyturn.client.tokens import TokenKeeper, check_address
 from keyturn.errors import InvalidInput
@@ -32,6 +32,23 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def keyring_option(command: F) -> F:
+    """Add `--keyring`."""
+    return click.option(
+        "--keyring/--no-keyring",
+        default=None,
+        help="Keep the key in the keyring of this system, or in a file. [default: as before, or a file]",
+    )(command)
+
+
+def check_url(url: str) -> None:
+    """Raise `InvalidInput` for an address that would send a key in clear over a network."""
+    try:
+        check_address(url)
+    except ValueError as error:
+        raise InvalidInput("url", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+
+
 def client_of(profile: str) -> ApiClient:
     """Return a client of the server of a profile."""
     chosen = read_profile(profile)
@@ -46,21 +63,20 @@ def print_json(value: Any) -> None:
 @click.command()
 @click.option("--url", prompt="Address of the server", help="Like https://keys.example.com.")
 @click.option("--key-stdin", is_flag=True, help="Read the key from standard input, without asking.")
+@keyring_option
 @profile_option
-def configure(*, url: str, key_stdin: bool, profile: str) -> None:
+def configure(*, url: str, key_stdin: bool, keyring: bool | None, profile: str) -> None:
     """Keep the address of a server and a key for it, once the server has accepted the key."""
     if key_stdin:
         key = sys.stdin.read(MAX_KEY_CHARACTERS).strip()
     else:
         key = click.prompt("Key", hide_input=True).strip()
-    try:
-        check_address(url)
-    except ValueError as error:
-        raise InvalidInput("url", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+    check_url(url)
     with ApiClient(url, key, timeout_seconds=TIMEOUT_SECONDS) as client:
         user = client.current_user()
-    write_profile(profile, Profile(url.rstrip("/"), key))
-    click.echo(f"You are {user.userid} on {url}. The key is kept in {profiles_file()}.")
+    kept = Profile(url.rstrip("/"), key, is_in_keyring=is_for_keyring(profile, chosen=keyring))
+    write_profile(profile, kept)
+    click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.place}.")
 
 
 @click.command()
@@ -77,15 +93,17 @@ def whoami(*, profile: str, as_json: bool) -> None:
 
 
 @click.command()
+@click.option("--resource", metavar="URI", help="The identifier of a service: the token is for it alone.")
+@click.option("--scope", "scopes", multiple=True, help="A scope that it covers; can be given several times.")
 @profile_option
-def token(*, profile: str) -> None:
+def token(*, resource: str | None, scopes: tuple[str, ...], profile: str) -> None:
     """Print a bearer token and nothing else, for `curl -H "Authorization: Bearer $(keyturn token)"`."""
     chosen = read_profile(profile)
-    keeper = TokenKeeper(chosen.url, chosen.key)
+    keeper = TokenKeeper(chosen.url, chosen.key, resource=resource, scopes=scopes)
     answer = httpx.post(
         keeper.exchange_url,
         content=keeper.body(),
-        headers={"Content-Type": "application/json"},
+        headers=keeper.headers(),
         timeout=TIMEOUT_SECONDS,
     )
     click.echo(keeper.keep(answer.status_code, answer.content))

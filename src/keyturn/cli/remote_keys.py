@@ -1,17 +1,44 @@
 """`keyturn key …`: one's own keys on a server."""
 
+import re
+import uuid
+from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import click
+import httpx
 
+from keyturn.cli.profiles import Profile, read_profile, write_profile
 from keyturn.cli.remote import client_of, json_option, print_json, profile_option
 from keyturn.cli.tables import print_table
+from keyturn.client import ApiClient, NewApiKey
 from keyturn.core.times import readable_time
+from keyturn.errors import CannotStart, KeyturnError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+_MAX_OVERLAP_SECONDS = 24 * 3600
+
+
+class OverlapType(click.ParamType[int, Any]):
+    """`0`, `30s`, `15m`, `1h`: in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read the choice."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"([0-9]{1,5})([smh]?)", value)
+        seconds = int(found[1]) * _UNITS[found[2]] if found is not None else -1
+        if not 0 <= seconds <= _MAX_OVERLAP_SECONDS:
+            self.fail("give a time like 0, 30s, 15m or 1h, of 24h at most.", param, ctx)
+        return seconds
 
 
 @click.group()
 def key() -> None:
-    """Make, list and revoke your own keys."""
+    """Make, list, rotate and revoke your own keys."""
 
 
 @key.command()
@@ -19,12 +46,20 @@ def key() -> None:
 @click.option(
     "--project", "project_id", type=int, help="A project, by number, whose connections alone it sees."
 )
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    help="A scope that it covers, of a service; can be given several times. [default: all that you may do]",
+)
 @json_option
 @profile_option
-def create(*, name: str | None, project_id: int | None, profile: str, as_json: bool) -> None:
+def create(
+    *, name: str | None, project_id: int | None, scopes: tuple[str, ...], profile: str, as_json: bool
+) -> None:
     """Make a key, and print it and nothing else. It cannot be shown again."""
     with client_of(profile) as client:
-        made = client.create_key(name, project_id=project_id)
+        made = client.create_key(name, project_id=project_id, scopes=scopes or None)
     if as_json:
         print_json(made)
     else:
@@ -64,6 +99,56 @@ def revoke(*, key_id: int, profile: str) -> None:
     with client_of(profile) as client:
         client.revoke_key(key_id)
     click.echo(f"Key {key_id} is revoked.")
+
+
+@key.command()
+@click.argument("key_id", type=int)
+@click.option(
+    "--overlap",
+    type=OverlapType(),
+    default="0",
+    show_default=True,
+    help="How long the former secret goes on, like 30s, 15m or 1h; 24h at most.",
+)
+@json_option
+@profile_option
+def rotate(*, key_id: int, overlap: int, profile: str, as_json: bool) -> None:
+    """Give one of your keys a new secret, and print it and nothing else. It cannot be shown again.
+
+    If it is the key of the profile, the profile keeps the new secret.
+    """
+    known = read_profile(profile)
+    with client_of(profile) as client:
+        is_own = client.current_key_id() == key_id
+        made = _rotated(client, key_id, overlap)
+    if is_own:
+        _keep(profile, replace(known, key=made.apikey))
+    if as_json:
+        print_json(made)
+    else:
+        click.echo(made.apikey)
+
+
+def _rotated(client: ApiClient, key_id: int, overlap_seconds: int) -> NewApiKey:
+    """Rotate a key; when the answer is lost, ask once more for the same rotation."""
+    idempotency_key = str(uuid.uuid4())
+    try:
+        return client.rotate_key(key_id, overlap_seconds=overlap_seconds, idempotency_key=idempotency_key)
+    except httpx.TransportError:
+        return client.rotate_key(key_id, overlap_seconds=overlap_seconds, idempotency_key=idempotency_key)
+
+
+def _keep(name: str, profile: Profile) -> None:
+    """Keep the new secret of the profile's own key; print it if that fails, since it is never shown again."""
+    try:
+        write_profile(name, profile)
+    except (KeyturnError, OSError) as error:
+        click.echo(profile.key, err=True)
+        raise CannotStart(
+            f"The key is rotated, and the profile {name} could not keep it ({error}): the line above is the "
+            "new key, give it to `keyturn configure --key-stdin`."
+        ) from None
+    click.echo(f"The profile {name} has the new secret, in {profile.place}.", err=True)
 
 
 def _moment(moment: datetime | None) -> str:

@@ -4,7 +4,10 @@ import errno
 import os
 import resource
 import signal
+import socket
 import ssl
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
 import click
 import uvicorn
@@ -17,7 +20,7 @@ from keyturn.errors import CannotStart
 from keyturn.logs import configure_logs
 from keyturn.settings import Settings, read_settings
 from keyturn.web.app import create_app
-from keyturn.web.server import APPLICATION, bind, put_requests_first, server_config
+from keyturn.web.server import APPLICATION, bind, bind_unix, put_requests_first, server_config
 
 MAX_WORKERS = 64
 
@@ -25,6 +28,11 @@ MAX_WORKERS = 64
 @click.command()
 @click.option("--host", help="The address to listen on. [env: KEYTURN_HOST; default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(1, 65_535), help="The port. [env: KEYTURN_PORT; default: 8400]")
+@click.option(
+    "--unix-socket",
+    type=click.Path(path_type=Path),
+    help="A Unix socket to listen on too, for a gateway on this machine. [env: KEYTURN_UNIX_SOCKET]",
+)
 @click.option("--workers", type=click.IntRange(1, MAX_WORKERS), default=1, show_default=True)
 @click.option(
     "--demo", is_flag=True, help="Make an administrator, a connection and a key, and show what to try."
@@ -35,21 +43,19 @@ def serve(
     context: click.Context,
     host: str | None,
     port: int | None,
+    unix_socket: Path | None,
     workers: int,
     *,
     demo: bool,
     database: str | None,
 ) -> None:
     """Run the server."""
-    settings = read_settings(os.environ, host=host, port=port, database=database)
+    settings = read_settings(os.environ, host=host, port=port, unix_socket=unix_socket, database=database)
     configure_logs(settings.log_level, debug=bool(context.obj))
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.
     _check_tls(settings)
-    try:
-        listener = bind(settings)
-    except OSError as error:
-        raise CannotStart(_why_not_bound(error, settings)) from error
+    listeners = _bind(settings)
     services = open_services(settings)
     if demo:
         click.echo(set_up_demonstration(services))
@@ -58,16 +64,45 @@ def serve(
     # uvicorn raises the signal again once it has shut down; by then there is nothing left to do.
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, lambda *_: None)
-    with listener:
+    with ExitStack() as listening:
+        for listener in listeners:
+            listening.enter_context(listener)
+        if settings.unix_socket is not None:
+            listening.callback(_unlink_own, settings.unix_socket, settings.unix_socket.stat())
         if workers == 1:
             app = create_app(services)
             put_requests_first()
-            uvicorn.Server(server_config(app, settings)).run(sockets=[listener])
+            uvicorn.Server(server_config(app, settings)).run(sockets=listeners)
             return
         services.close()
         os.environ |= _as_environment(settings)
         config = server_config(APPLICATION, settings, workers=workers)
-        Multiprocess(config, sockets=[listener]).run()
+        Multiprocess(config, sockets=listeners).run()
+
+
+def _unlink_own(path: Path, made: os.stat_result) -> None:
+    """Remove the file of a socket, unless another server that started meanwhile has put its own there."""
+    with suppress(FileNotFoundError):
+        if os.path.samestat(path.stat(), made):
+            path.unlink()
+
+
+def _bind(settings: Settings) -> list[socket.socket]:
+    """Return the bound sockets; raise `CannotStart`."""
+    try:
+        listeners = [bind(settings)]
+    except OSError as error:
+        raise CannotStart(_why_not_bound(error, settings)) from error
+    if settings.unix_socket is not None:
+        try:
+            listeners.append(bind_unix(settings.unix_socket))
+        except OSError as error:
+            listeners[0].close()
+            raise CannotStart(
+                f"Cannot listen on the Unix socket {settings.unix_socket} ({error.strerror or error}): "
+                "choose a path where this user may write, and where no other server listens."
+            ) from error
+    return listeners
 
 
 def _check_tls(settings: Settings) -> None:
@@ -117,4 +152,5 @@ def _as_environment(settings: Settings) -> dict[str, str]:
         "KEYTURN_DATABASE": settings.database,
         "KEYTURN_HOST": settings.host,
         "KEYTURN_PORT": str(settings.port),
+        **({} if settings.unix_socket is None else {"KEYTURN_UNIX_SOCKET": str(settings.unix_socket)}),
     }

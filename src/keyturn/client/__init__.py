@@ -3,7 +3,33 @@
 `keyturn.client.requests` holds the same for the requests library, and is imported only by who uses that.
 """
 
-from keyturn.client.api import ApiClient, ApiKey, Connection, NewApiKey, ServerRefused, User
+from keyturn.client.api import (
+    ApiClient,
+    ApiKey,
+    Connection,
+    NewApiKey,
+    ServerRefused,
+    Service,
+    ServiceScope,
+    User,
+)
+from keyturn.client.device import DeviceCodes, DeviceKey, DeviceLogin, LoginRefused
+from keyturn.client.dpop import DpopKeyPair
 from keyturn.client.httpx import KeyturnAuth
 
-__all__ = ["ApiClient", "ApiKey", "Connection", "KeyturnAuth", "NewApiKey", "ServerRefused", "User"]
+__all__ = [
+    "ApiClient",
+    "ApiKey",
+    "Connection",
+    "DeviceCodes",
+    "DeviceKey",
+    "DeviceLogin",
+    "DpopKeyPair",
+    "KeyturnAuth",
+    "LoginRefused",
+    "NewApiKey",
+    "ServerRefused",
+    "Service",
+    "ServiceScope",
+    "User",
+]

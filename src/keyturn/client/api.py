@@ -4,7 +4,7 @@ with ApiClient("https://keys.example.com", key) as keyturn:
 made = keyturn.create_key("nightly export")
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -52,6 +52,7 @@ class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
     masked: str
     state: str
     project: int | None
+    scopes: list[str] | None
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -72,6 +73,27 @@ class Connection(msgspec.Struct, frozen=True, rename="camel"):
 
     connection_key: str
     connection: dict[str, Any]
+
+
+class ServiceScope(msgspec.Struct, frozen=True):
+    """What a key can be narrowed to."""
+
+    name: str
+    description: str | None
+
+
+class Service(msgspec.Struct, frozen=True):
+    """An API that is registered on the server."""
+
+    id: int
+    name: str
+    identifier: str
+    description: str | None
+    scopes: list[ServiceScope]
+
+
+class _Services(msgspec.Struct):
+    hits: list[Service]
 
 
 class _Keys(msgspec.Struct):
@@ -98,9 +120,16 @@ class ApiClient:
         """Return whose key this is."""
         return self._ask(User, "GET", "/bim/rpc/user/current")
 
-    def create_key(self, name: str | None = None, *, project_id: int | None = None) -> NewApiKey:
-        """Make a key for the same user; its `apikey` is the secret."""
-        return self._ask(NewApiKey, "POST", "/bim/apikey", json={"name": name, "projectId": project_id})
+    def create_key(
+        self,
+        name: str | None = None,
+        *,
+        project_id: int | None = None,
+        scopes: Sequence[str] | None = None,
+    ) -> NewApiKey:
+        """Make a key for the same user; its `apikey` is the secret. With `scopes` it covers these alone."""
+        body = {"name": name, "projectId": project_id, "scopes": None if scopes is None else list(scopes)}
+        return self._ask(NewApiKey, "POST", "/bim/apikey", json=body)
 
     def list_keys(self) -> Iterator[ApiKey]:
         """Yield the user's keys, the newest first."""
@@ -114,9 +143,33 @@ class ApiClient:
             if not page.hits or offset >= page.count:
                 return
 
+    def rotate_key(
+        self, key_id: int, *, overlap_seconds: int = 0, idempotency_key: str | None = None
+    ) -> NewApiKey:
+        """Give one of the user's keys a new secret, `apikey`; the former one works for the overlap more.
+
+        With the `idempotency_key` of a call whose answer was lost, the secret in that answer is void.
+        """
+        return self._ask(
+            NewApiKey,
+            "POST",
+            f"/bim/apikey/{key_id}/rotate",
+            json={"overlapSeconds": overlap_seconds},
+            headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
+        )
+
+    def current_key_id(self) -> int | None:
+        """Return the number of the key that this client calls with; None if the server does not say."""
+        told = self._send("GET", "/verify").headers.get("keyturn-key-id", "")
+        return int(told) if told.isdecimal() else None
+
     def revoke_key(self, key_id: int) -> None:
         """End one of the user's keys, and every token made from it."""
         self.request("DELETE", f"/bim/apikey/{key_id}")
+
+    def list_services(self) -> list[Service]:
+        """Return the services of which the user may hold scopes, with these; to an administrator all."""
+        return self._ask(_Services, "GET", "/services").hits
 
     def connection(self, connection_key: str) -> Connection:
         """Return a connection."""
@@ -129,6 +182,7 @@ class ApiClient:
         *,
         json: Any = None,
         params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """Ask anything of the API; return the body of the answer.
 
@@ -136,12 +190,7 @@ class ApiClient:
         """
         if not path.startswith("/") or path.startswith("//"):
             raise ValueError("give a path that begins with one slash")
-        answer = self._http.request(method, path, json=json, params=params)
-        if answer.is_success:
-            return answer.content
-        raise ServerRefused(
-            answer.status_code, _message_of(answer), request_id=answer.headers.get("x-request-id")
-        )
+        return self._send(method, path, json=json, params=params, headers=headers).content
 
     def close(self) -> None:
         """Close its connections."""
@@ -159,6 +208,14 @@ class ApiClient:
     ) -> None:
         """Close it."""
         self.close()
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        answer = self._http.request(method, path, **options)
+        if answer.is_success:
+            return answer
+        raise ServerRefused(
+            answer.status_code, _message_of(answer), request_id=answer.headers.get("x-request-id")
+        )
 
     def _ask(self, shape: type[T], method: str, path: str, **options: Any) -> T:
         body = self.request(method, path, **options)

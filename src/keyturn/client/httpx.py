@@ -7,15 +7,15 @@ httpx.AsyncClient(auth=KeyturnAuth(key, "https://keys.example.com"))  exchanges 
 import asyncio
 import ssl
 import threading
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Sequence
 
 import httpx
 
-from keyturn.client.tokens import TokenKeeper
+from keyturn.client.dpop import DpopKeyPair, presenting
+from keyturn.client.tokens import TokenKeeper, keeper_of
 
 UNAUTHORIZED = 401
 EXCHANGE_TIMEOUT_SECONDS = 10.0
-_JSON = {"Content-Type": "application/json", "Accept": "application/json"}
 
 
 class KeyturnAuth(httpx.Auth):
@@ -24,6 +24,12 @@ class KeyturnAuth(httpx.Auth):
     The exchange goes to that address alone, by a connection of its own: it follows no redirect, whatever the
     client is set to, since the key goes with it. `verify` is httpx's, for a server with a private authority.
 
+    With `dpop=True` the token is bound to a new key pair, and goes with a proof in each request (RFC 9449):
+    to anybody else it is of no use. A key that is bound to a key pair itself needs that one: `dpop=key_pair`.
+
+    With `resource`, the identifier of a service that is registered there, the token is for that service
+    alone, and with `scopes` it covers these alone: either needs the address.
+
     The token is renewed before it ends, and once more when it is refused; however many threads or tasks ask
     at once, one exchange is made. Raises `ExchangeFailed` from the request when the key is not exchanged, and
     `ValueError` for an address without https that is not loopback.
@@ -31,28 +37,38 @@ class KeyturnAuth(httpx.Auth):
 
     requires_response_body = False
 
-    def __init__(self, key: str, url: str | None = None, *, verify: ssl.SSLContext | bool = True) -> None:
+    def __init__(
+        self,
+        key: str,
+        url: str | None = None,
+        *,
+        verify: ssl.SSLContext | bool = True,
+        dpop: DpopKeyPair | bool = False,
+        resource: str | None = None,
+        scopes: Sequence[str] = (),
+    ) -> None:
         self._key = key
         self._verify = verify
-        self._tokens = None if url is None else TokenKeeper(url, key)
+        self._key_pair = DpopKeyPair.chosen(dpop)
+        self._tokens = keeper_of(url, key, self._key_pair, resource, scopes)
         self._lock = threading.Lock()
         self._async_lock = asyncio.Lock()
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Authenticate a request of `httpx.Client`."""
         if self._tokens is None:
-            yield _with(request, self._key)
+            yield self._with(request, self._key)
             return
         token = self._token(self._tokens, None)
-        response = yield _with(request, token)
+        response = yield self._with(request, token)
         if response.status_code == UNAUTHORIZED and _can_be_sent_again(request):
             response.read()
-            yield _with(request, self._token(self._tokens, token))
+            yield self._with(request, self._token(self._tokens, token))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Authenticate a request of `httpx.AsyncClient`."""
         if self._tokens is None:
-            yield _with(request, self._key)
+            yield self._with(request, self._key)
             return
         token = None
         for _ in range(2):
@@ -62,7 +78,7 @@ class KeyturnAuth(httpx.Auth):
                     token = self._tokens.find(not_this=refused)
                     if token is None:
                         token = await self._exchange_async(self._tokens)
-            response = yield _with(request, token)
+            response = yield self._with(request, token)
             if response.status_code != UNAUTHORIZED or not _can_be_sent_again(request):
                 return
             await response.aread()
@@ -76,19 +92,18 @@ class KeyturnAuth(httpx.Auth):
             token = tokens.find(not_this=refused)
             if token is None:
                 with httpx.Client(verify=self._verify, timeout=EXCHANGE_TIMEOUT_SECONDS) as client:
-                    answer = client.post(tokens.exchange_url, content=tokens.body(), headers=_JSON)
+                    answer = client.post(tokens.exchange_url, content=tokens.body(), headers=tokens.headers())
                 token = tokens.keep(answer.status_code, answer.content)
             return token
 
     async def _exchange_async(self, tokens: TokenKeeper) -> str:
         async with httpx.AsyncClient(verify=self._verify, timeout=EXCHANGE_TIMEOUT_SECONDS) as client:
-            answer = await client.post(tokens.exchange_url, content=tokens.body(), headers=_JSON)
+            answer = await client.post(tokens.exchange_url, content=tokens.body(), headers=tokens.headers())
         return tokens.keep(answer.status_code, answer.content)
 
-
-def _with(request: httpx.Request, credential: str) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {credential}"
-    return request
+    def _with(self, request: httpx.Request, credential: str) -> httpx.Request:
+        request.headers.update(presenting(credential, self._key_pair, request.method, str(request.url)))
+        return request
 
 
 def _can_be_sent_again(request: httpx.Request) -> bool:

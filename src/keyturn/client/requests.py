@@ -5,12 +5,14 @@ requests.get(url, auth=KeyturnAuth(key, "https://keys.example.com"))
 """
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import requests
 from requests.auth import AuthBase
 
-from keyturn.client.tokens import TokenKeeper
+from keyturn.client.dpop import DpopKeyPair, presenting
+from keyturn.client.tokens import TokenKeeper, keeper_of
 
 UNAUTHORIZED = 401
 EXCHANGE_TIMEOUT_SECONDS = 10
@@ -19,18 +21,26 @@ EXCHANGE_TIMEOUT_SECONDS = 10
 class KeyturnAuth(AuthBase):
     """Does for requests what `keyturn.client.KeyturnAuth` does for httpx."""
 
-    def __init__(self, key: str, url: str | None = None) -> None:
+    def __init__(
+        self,
+        key: str,
+        url: str | None = None,
+        *,
+        dpop: DpopKeyPair | bool = False,
+        resource: str | None = None,
+        scopes: Sequence[str] = (),
+    ) -> None:
         self._key = key
-        self._tokens = None if url is None else TokenKeeper(url, key)
+        self._key_pair = DpopKeyPair.chosen(dpop)
+        self._tokens = keeper_of(url, key, self._key_pair, resource, scopes)
         self._lock = threading.Lock()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Authenticate a request."""
         if self._tokens is None:
-            request.headers["Authorization"] = f"Bearer {self._key}"
-            return request
+            return self._with(request, self._key)
         token = self._token(self._tokens, None)
-        request.headers["Authorization"] = f"Bearer {token}"
+        self._with(request, token)
         tokens = self._tokens
 
         def send_once_more(response: requests.Response, **options: Any) -> requests.Response:
@@ -44,18 +54,23 @@ class KeyturnAuth(AuthBase):
     ) -> requests.Response:
         """Send a request whose token was refused again with another one, if its body is there as a whole."""
         sent = response.request
-        was_sent_so = sent.headers.get("Authorization") == f"Bearer {refused}"
+        was_sent_so = sent.headers.get("Authorization") in {f"Bearer {refused}", f"DPoP {refused}"}
         has_whole_body = sent.body is None or isinstance(sent.body, (str, bytes))
         if response.status_code != UNAUTHORIZED or not was_sent_so or not has_whole_body:
             return response
         response.content  # noqa: B018 - read, so that the connection can be used again
         response.close()
-        again = sent.copy()
-        again.headers["Authorization"] = f"Bearer {self._token(tokens, refused)}"
+        again = self._with(sent.copy(), self._token(tokens, refused))
         answer: requests.Response = response.connection.send(again, **options)
         answer.history.append(response)
         answer.request = again
         return answer
+
+    def _with(self, request: requests.PreparedRequest, credential: str) -> requests.PreparedRequest:
+        request.headers.update(
+            presenting(credential, self._key_pair, request.method or "", request.url or "")
+        )
+        return request
 
     def _token(self, tokens: TokenKeeper, refused: str | None) -> str:
         """Return a token, asking for it if there is none but the one that was refused."""
@@ -68,7 +83,7 @@ class KeyturnAuth(AuthBase):
                 answer = requests.post(
                     tokens.exchange_url,
                     data=tokens.body(),
-                    headers={"Content-Type": "application/json"},
+                    headers=tokens.headers(),
                     timeout=EXCHANGE_TIMEOUT_SECONDS,
                     allow_redirects=False,
                 )

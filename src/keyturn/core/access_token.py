@@ -49,6 +49,13 @@ _PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y"})
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
+class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a token is bound to (RFC 7800, section 3.1)."""
+
+    jkt: str
+    """The thumbprint of the key pair that alone may present it (RFC 9449, section 6.1)."""
+
+
 class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The claims of a bearer token, in the order they are written (RFC 9068, section 2.2).
 
@@ -68,6 +75,13 @@ class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """Space-separated scopes (RFC 6749, section 3.3); empty when the key has no scopes of its own."""
     kt_key: int | None = None
     kt_session: int | None = None
+    cnf: Confirmation | None = None
+    """None for a token that whoever has it may present."""
+
+    @property
+    def jkt(self) -> str | None:
+        """The thumbprint of the key pair that it is bound to; None for none."""
+        return None if self.cnf is None else self.cnf.jkt
 
     @property
     def expires_at(self) -> datetime:
@@ -197,6 +211,7 @@ class AccessTokenFormat:
 
     issuer: str
     audience: str
+    """The installation itself: whom a token is for that nobody asked to be for another."""
     max_life: timedelta
     """A longer-lived token is refused even when the signature is right."""
 
@@ -209,13 +224,17 @@ class AccessTokenFormat:
             raise ValueError("the scopes do not fit into a token")
         return token.decode("ascii")
 
-    def verify(self, token: bytes, ring: VerifyingRing, *, now: datetime) -> AccessTokenClaims:
-        """Return the claims of `token`, or raise `CredentialRefused`.
+    def verify(
+        self, token: bytes, ring: VerifyingRing, *, now: datetime, audience: str | None = None
+    ) -> AccessTokenClaims:
+        """Return the claims of a `token` for `audience`, or raise `CredentialRefused`.
 
         Only the token is judged: whether the key or session that it stands on still lives is the
         caller's next question.
         """
         claims = self.read(token, ring)
+        if claims.aud != (self.audience if audience is None else audience):
+            raise CredentialRefused(Reason.CLAIMS)
         if claims.iat > (now + CLOCK_SKEW).timestamp():
             raise CredentialRefused(Reason.CLAIMS)
         if claims.exp <= now.timestamp():
@@ -223,9 +242,12 @@ class AccessTokenFormat:
         return claims
 
     def read(self, token: bytes, ring: VerifyingRing) -> AccessTokenClaims:
-        """Return the claims of a token that this installation once wrote, or raise `CredentialRefused`."""
+        """Return the claims of a token that this installation once wrote, or raise `CredentialRefused`.
+
+        For whomever it is: `aud` is for the caller to look at.
+        """
         claims = _claims_of(token, ring)
-        if claims.iss != self.issuer or claims.aud != self.audience:
+        if claims.iss != self.issuer:
             raise CredentialRefused(Reason.CLAIMS)
         if (claims.kt_key is None) == (claims.kt_session is None):
             raise CredentialRefused(Reason.CLAIMS)

@@ -2,23 +2,26 @@
 
     Authorization: <key>            Authorization: Bearer <key>
     Authorization: <token>          Authorization: Bearer <token>
+    Authorization: DPoP <key>       Authorization: DPoP <token>
 
-The scheme is matched without case (RFC 9110, section 11.1) and followed by one or more spaces. All four
-forms are sent by real clients of the Immuta API. Every other scheme is refused. The value is read as
-bytes: nothing is trimmed but HTTP's optional white space, nothing is folded or normalised, and a byte
-above 0x7F is a refusal like any other.
+The scheme is matched without case (RFC 9110, section 11.1) and followed by one or more spaces. The first
+four forms are sent by real clients of the Immuta API; the last two say that a proof of possession comes with
+it (RFC 9449, section 7.1). Every other scheme is refused. The value is read as bytes: nothing is trimmed but
+HTTP's optional white space, nothing is folded or normalised, and a byte above 0x7F is a refusal like any
+other.
 """
 
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keyturn.core.access_token import MAX_TOKEN_BYTES
 from keyturn.core.api_key import ApiKeyFormat, digest_api_key
 from keyturn.errors import AmbiguousCredential, CredentialRefused, Reason
 
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +")
+_DPOP = re.compile(rb"[Dd][Pp][Oo][Pp] +")
 _TOKEN = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _OPTIONAL_WHITE_SPACE = b" \t"
 
@@ -28,6 +31,8 @@ class ApiKeyCredential:
     """A well-formed API key, already reduced to what it is looked up by."""
 
     digest: bytes = field(repr=False)
+    is_with_proof: bool = False
+    """Whether it was sent as one that comes with a proof of possession."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class AccessTokenCredential:
     """Something of the shape of a token, unverified."""
 
     token: bytes = field(repr=False)
+    is_with_proof: bool = False
+    """Whether it was sent as one that comes with a proof of possession."""
 
     @property
     def digest(self) -> bytes:
@@ -45,6 +52,15 @@ class AccessTokenCredential:
 Credential = ApiKeyCredential | AccessTokenCredential
 
 
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """What one `Authorization` value presents, without its scheme, and not looked at yet."""
+
+    value: bytes = field(repr=False)
+    is_with_proof: bool = False
+    """Whether it was sent as one that comes with a proof of possession."""
+
+
 def read_authorization(values: Sequence[bytes], key_format: ApiKeyFormat) -> Credential | None:
     """Return the credential in the `Authorization` field lines of one request.
 
@@ -52,14 +68,25 @@ def read_authorization(values: Sequence[bytes], key_format: ApiKeyFormat) -> Cre
     `AmbiguousCredential` for more than one line, equal or not, and `CredentialRefused` for a value
     that no key or token of ours can have.
     """
+    presented = read_presented(values)
+    if presented is None:
+        return None
+    credential = read_credential(presented.value, key_format)
+    return replace(credential, is_with_proof=True) if presented.is_with_proof else credential
+
+
+def read_presented(values: Sequence[bytes]) -> Presented | None:
+    """Return what the field lines present, None without any; raise `AmbiguousCredential` for several."""
     if not values:
         return None
     if len(values) > 1:
         raise AmbiguousCredential("Send one Authorization header, not several.")
     value = values[0].strip(_OPTIONAL_WHITE_SPACE)
     if scheme := _BEARER.match(value):
-        value = value[scheme.end() :]
-    return read_credential(value, key_format)
+        return Presented(value[scheme.end() :])
+    if scheme := _DPOP.match(value):
+        return Presented(value[scheme.end() :], is_with_proof=True)
+    return Presented(value)
 
 
 def read_credential(presented: bytes, key_format: ApiKeyFormat) -> Credential:

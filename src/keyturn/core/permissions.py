@@ -25,16 +25,19 @@ class Permission(StrEnum):
     FETCH_POLICY_INFO = "FETCH_POLICY_INFO"
     IMPERSONATE_HDFS_USER = "IMPERSONATE_HDFS_USER"
     IMPERSONATE_USER = "IMPERSONATE_USER"
+    VERIFY_CREDENTIALS = "VERIFY_CREDENTIALS"
 
 
 ALLOWS: Mapping[Permission, str] = {
-    Permission.APPLICATION_ADMIN: "See the settings and every connection; make and delete system keys.",
+    Permission.APPLICATION_ADMIN: "See the settings and every connection; register services; "
+    "make and delete system keys.",
     Permission.USER_ADMIN: "Manage users, groups, service accounts, and everybody's keys.",
     Permission.GOVERNANCE: "See every connection and every project.",
     Permission.AUDIT: "Read and export the audit log.",
     Permission.CREATE_DATA_SOURCE: "See connections.",
     Permission.CREATE_PROJECT: "Make projects. Every new user has it.",
     Permission.PROJECT_MANAGEMENT: "See and change every project.",
+    Permission.VERIFY_CREDENTIALS: "Follow the feed: verify everybody's credentials in another program.",
 }
 """What each allows here. The others mean something to services behind `/verify` alone: stored, and told."""
 

@@ -36,6 +36,10 @@ class Principal:
 
     project_id: int | None
     """The project that the key is linked to: then only its connections exist for the caller; None for all."""
+    withheld: frozenset[str]
+    """The scopes of registered APIs that the owner may not hold: no credential of theirs covers them."""
+    jkt: str | None
+    """The thumbprint of the key pair that the credential is bound to (RFC 9449); None for none."""
 
     @property
     def is_unbound(self) -> bool:

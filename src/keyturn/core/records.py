@@ -32,6 +32,8 @@ class OwnerRecord:
     is_disabled: bool
     tokens_not_before: datetime | None = None
     """Tokens that were issued before this are dead; None for no such rule."""
+    withheld: frozenset[str] = frozenset()
+    """The scopes of registered APIs that this user may not hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class KeyForVerification:
     """Tokens of this key that were issued before this are dead; None for no such rule."""
     project_id: int | None = None
     """The project that the key is linked to; it may be gone."""
+    jkt: str | None = None
+    """The thumbprint of the key pair that alone may present the key (RFC 9449); None for anybody."""
+    secret_ends_at: datetime | None = None
+    """When the secret ends by which the key was found, if it was rotated away; None for the key's own."""
 
 
 class SessionKind(StrEnum):
@@ -114,6 +120,12 @@ class ApiKeyRecord:
     revoked_at: datetime | None
     last_use: LastUse | None
     project_id: int | None = None
+    scopes: frozenset[str] | None = None
+    """What its maker narrowed it to; None for a key that may do whatever its owner may."""
+    jkt: str | None = None
+    """The thumbprint of the key pair that alone may present it; None for anybody."""
+    former_secret_ends_at: datetime | None = None
+    """When the secret ends, or ended, that the key had before its last rotation; None if it had no other."""
 
     def state(self, now: datetime) -> KeyState:
         """Say whether the key works at `now`, its owner aside."""
@@ -228,6 +240,9 @@ class AuditAction(StrEnum):
     API_KEY_IMPORTED = "ApiKeyImported"
     API_KEY_REPLACED = "ApiKeyReplaced"
     API_KEY_REVEALED = "ApiKeyRevealed"
+    API_KEY_ROTATED = "ApiKeyRotated"
+    DEVICE_APPROVED = "DeviceApproved"
+    DEVICE_DENIED = "DeviceDenied"
     USER_CREATED = "UserCreated"
     USER_DISABLED = "UserDisabled"
     USER_ENABLED = "UserEnabled"
@@ -257,6 +272,9 @@ class AuditAction(StrEnum):
     PROJECT_DELETED = "ProjectDeleted"
     SERVICE_ACCOUNT_CREATED = "ServiceAccountCreated"
     SERVICE_ACCOUNT_HANDED_OVER = "ServiceAccountHandedOver"
+    RESOURCE_CREATED = "ResourceCreated"
+    RESOURCE_UPDATED = "ResourceUpdated"
+    RESOURCE_DELETED = "ResourceDeleted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,13 @@ def is_scope(text: str) -> bool:
 
 
 def check_scopes(principal: Principal, needed: Iterable[str]) -> None:
-    """Raise `ScopeMissing` unless the credential covers these scopes; one that is not narrowed covers all."""
+    """Raise `ScopeMissing` unless the credential covers these scopes.
+
+    One that is not narrowed covers all, except what its owner may not hold.
+    """
     if isinstance(needed, str):
         raise TypeError("give the scopes as a list: a text would be read letter by letter")
     wanted = frozenset(needed)
-    if principal.scopes is not None and not principal.scopes >= wanted:
+    missing = wanted & principal.withheld if principal.scopes is None else wanted - principal.scopes
+    if missing:
         raise ScopeMissing(*sorted(wanted))

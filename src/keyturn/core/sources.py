@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+UNIX_PEER = "unix"
+"""Who calls over a Unix socket: the permissions of its file say who that can be."""
 MAX_HOPS = 32
 """How many entries of `X-Forwarded-For` are read; nobody has that many proxies."""
 
@@ -59,11 +61,12 @@ def client_address(
 ) -> str | None:
     """Return the address of the client: the peer's, or what a trusted proxy says of it (H10).
 
-    `forwarded_for` holds the values of the `X-Forwarded-For` field lines, in order. An entry that is no
-    address ends the reading: the proxy that wrote it is then all that is known.
+    `peer` itself where that is all that is known. `forwarded_for` holds the values of the `X-Forwarded-For`
+    field lines, in order. An entry that is no address ends the reading: the proxy that wrote it is then all
+    that is known.
     """
     address = read_address(peer) if peer is not None else None
-    if not forwarded_for or not is_within(address, trusted):
+    if not forwarded_for or not (peer == UNIX_PEER or is_within(address, trusted)):
         return peer if address is None else str(address)
     entries = b",".join(forwarded_for).split(b",")
     for entry in reversed(entries[-MAX_HOPS:]):
@@ -73,4 +76,4 @@ def client_address(
         address = hop
         if not is_within(hop, trusted):
             break
-    return str(address)
+    return peer if address is None else str(address)

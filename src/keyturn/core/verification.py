@@ -17,7 +17,7 @@ from keyturn.core.records import (
 )
 from keyturn.core.scopes import is_scope
 from keyturn.core.sources import is_within, read_address
-from keyturn.errors import CredentialRefused, Reason
+from keyturn.errors import CredentialRefused, Reason, ScopeMissing
 
 
 def check_api_key(
@@ -63,31 +63,116 @@ def check_session(
     return record
 
 
-def principal_of_key(record: KeyForVerification) -> Principal:
-    """Return who calls with this key."""
-    return _principal(record.owner, AuthMethod.API_KEY, scopes=record.scopes, key=record)
+def principal_of_key(
+    record: KeyForVerification, *, audience_scopes: frozenset[str] | None = None
+) -> Principal:
+    """Return who calls with this key.
+
+    `audience_scopes` are those of the registered API that is called, None for the installation itself.
+    """
+    return _principal(
+        record.owner,
+        AuthMethod.API_KEY,
+        scopes=record.scopes,
+        audience_scopes=audience_scopes,
+        key=record,
+        jkt=record.jkt,
+    )
 
 
-def principal_of_key_token(claims: AccessTokenClaims, record: KeyForVerification) -> Principal:
+def principal_of_key_token(
+    claims: AccessTokenClaims, record: KeyForVerification, *, audience_scopes: frozenset[str] | None = None
+) -> Principal:
     """Return who calls with a token that was made from a key: never wider than the key is now."""
     _check_subject(claims, record.owner)
     if claims.iat < first_iat(record):
         raise CredentialRefused(Reason.REVOKED, key_id=record.key_id, secret_matched=True)
+    if record.jkt is not None and claims.jkt != record.jkt:
+        raise CredentialRefused(Reason.CLAIMS, key_id=record.key_id)  # No such token was ever given for it.
     granted = _scopes_of(claims)
     if record.scopes is not None:
         granted = record.scopes if granted is None else granted & record.scopes
-    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=granted, key=record)
+    return _principal(
+        record.owner,
+        AuthMethod.ACCESS_TOKEN,
+        scopes=granted,
+        audience_scopes=audience_scopes,
+        key=record,
+        jkt=claims.jkt,
+    )
 
 
-def principal_of_session_token(claims: AccessTokenClaims, record: SessionForVerification) -> Principal:
+def principal_of_session_token(
+    claims: AccessTokenClaims,
+    record: SessionForVerification,
+    *,
+    audience_scopes: frozenset[str] | None = None,
+) -> Principal:
     """Return who calls with a token that was given for a password."""
     _check_subject(claims, record.owner)
-    return _principal(record.owner, AuthMethod.ACCESS_TOKEN, scopes=_scopes_of(claims))
+    return _principal(
+        record.owner,
+        AuthMethod.ACCESS_TOKEN,
+        scopes=_scopes_of(claims),
+        audience_scopes=audience_scopes,
+        jkt=claims.jkt,
+    )
+
+
+def powerless(owner: OwnerRecord, method: AuthMethod, key_id: int | None, jkt: str | None) -> Principal:
+    """Return who holds a credential that covers nothing where it is shown: to be refused, never answered."""
+    return Principal(
+        user_id=owner.user_id,
+        userid=owner.userid,
+        iamid=owner.iamid,
+        name=owner.name,
+        permissions=frozenset(),
+        scopes=frozenset(),
+        method=method,
+        key_id=key_id,
+        project_id=None,
+        withheld=owner.withheld,
+        jkt=jkt,
+    )
+
+
+def check_sender(principal: Principal, jkt: str | None) -> None:
+    """Raise `CredentialRefused` if the credential is bound to another key pair than `jkt`, that of the proof.
+
+    None for no proof. What is bound to none may come with any (RFC 9449, section 7.1).
+    """
+    if principal.jkt not in {None, jkt}:
+        raise CredentialRefused(Reason.SENDER, key_id=principal.key_id, secret_matched=True)
 
 
 def principal_of_session(record: SessionForVerification) -> Principal:
     """Return who is signed in."""
     return _principal(record.owner, AuthMethod.SESSION, scopes=None)
+
+
+def scopes_at(
+    scopes: frozenset[str] | None,
+    audience_scopes: frozenset[str] | None,
+    withheld: frozenset[str],
+    *,
+    key_id: int | None = None,
+) -> frozenset[str] | None:
+    """Return what a credential with these scopes covers at an API, None for whatever its owner may do.
+
+    At a registered API, whose scopes are `audience_scopes`, that is always said in full. Raise `ScopeMissing`
+    if it is nothing there, and `CredentialRefused` if its owner may hold nothing of it anywhere.
+    """
+    if audience_scopes is not None:
+        held = (audience_scopes if scopes is None else scopes & audience_scopes) - withheld
+        if not held:
+            raise ScopeMissing
+        return held
+    if scopes is None:
+        return None
+    held = scopes - withheld
+    if scopes and not held:
+        raise CredentialRefused(Reason.WITHHELD, key_id=key_id, secret_matched=True)
+    return held
 
 
 def _scopes_of(claims: AccessTokenClaims) -> frozenset[str] | None:
@@ -120,12 +205,15 @@ def _principal(
     method: AuthMethod,
     *,
     scopes: frozenset[str] | None,
+    audience_scopes: frozenset[str] | None = None,
     key: KeyForVerification | None = None,
+    jkt: str | None = None,
 ) -> Principal:
     key_id = None if key is None else key.key_id
     if scopes is not None and not scopes:
         # It covers nothing, and must never be taken for one that is not narrowed.
         raise CredentialRefused(Reason.CLAIMS, key_id=key_id)
+    scopes = scopes_at(scopes, audience_scopes, owner.withheld, key_id=key_id)
     return Principal(
         user_id=owner.user_id,
         userid=owner.userid,
@@ -136,4 +224,6 @@ def _principal(
         method=method,
         key_id=key_id,
         project_id=None if key is None else key.project_id,
+        withheld=owner.withheld,
+        jkt=jkt,
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from keyturn.integrations.open_paths import OpenPaths
 from keyturn.integrations.protection import Presented, Protection, VerifierSource, checked_scopes
@@ -29,6 +30,8 @@ class KeyturnMiddleware:
     `verifier` is one, or a function that returns the one which the application opened at its start.
     `open_paths` and `open_prefixes` (like `/static/`) ask for no credential; there is no caller there.
     `scopes` are needed for every other path. `trusted_proxies` are networks whose `X-Forwarded-For` counts.
+    `public_url`, like `https://api.example.com`, is what clients put before a path: with it, credentials that
+    are bound to a key pair are good here (RFC 9449).
     """
 
     def __init__(
@@ -40,9 +43,10 @@ class KeyturnMiddleware:
         open_prefixes: Iterable[str] = (),
         scopes: Iterable[str] = (),
         trusted_proxies: Iterable[str] = (),
+        public_url: str | None = None,
     ) -> None:
         self._app: Application = app
-        self._protection = Protection(verifier, trusted_proxies=trusted_proxies)
+        self._protection = Protection(verifier, trusted_proxies=trusted_proxies, public_url=public_url)
         self._open = OpenPaths(open_paths, open_prefixes)
         self._scopes = checked_scopes(scopes)
 
@@ -62,12 +66,15 @@ class KeyturnMiddleware:
 
 def presented_in(scope: Scope) -> Presented:
     """Read what the connection says of its caller, each header line by itself."""
-    client = scope.get("client")
+    client, raw_path = scope.get("client"), scope.get("raw_path")
     return Presented(
         authorization=[value for name, value in scope["headers"] if name == b"authorization"],
         peer=client[0] if client else None,
         forwarded_for=[value for name, value in scope["headers"] if name == b"x-forwarded-for"],
         caller=scope.get(CALLER),
+        proofs=[value for name, value in scope["headers"] if name == b"dpop"],
+        method=scope.get("method", "GET"),  # A WebSocket begins with a GET (RFC 6455, section 4.1).
+        path=quote(scope.get("path", "")) if raw_path is None else raw_path.decode("latin-1"),
     )
 
 

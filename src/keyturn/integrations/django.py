@@ -5,6 +5,8 @@ KEYTURN_TRUSTED_PROXIES      networks whose X-Forwarded-For counts; none by defa
 KEYTURN_OPEN_PATHS           paths that the middleware opens to anybody
 KEYTURN_OPEN_PREFIXES        and prefixes of paths, like /static/
 KEYTURN_FAILURES_PER_MINUTE  wrong credentials for each address
+KEYTURN_AUDIENCE             the identifier of this service, if it is registered: only tokens for it are good
+KEYTURN_PUBLIC_URL           what clients put before a path, for credentials that are bound to a key pair
 """
 
 import asyncio
@@ -12,8 +14,10 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from typing import Any
+from urllib.parse import quote
 
 from asgiref.sync import iscoroutinefunction
 from django.conf import settings
@@ -23,7 +27,7 @@ from django.utils.decorators import sync_and_async_middleware
 from keyturn.integrations.open_paths import OpenPaths
 from keyturn.integrations.protection import Presented, Protection, checked_scopes
 from keyturn.integrations.refusals import REFUSALS, refusal_of
-from keyturn.integrations.wsgi import presented_in
+from keyturn.integrations.wsgi import UNQUOTED, presented_in
 from keyturn.verifier import DEFAULT_FAILURES_PER_MINUTE, Verifier
 
 View = Callable[..., Any]
@@ -87,16 +91,17 @@ def protection() -> Protection:
     name = _name()
     with _opening:
         if name not in _opened:
-            _pid, database, failures, proxies = name
-            verifier = Verifier(database, failures_per_minute=failures)
+            _pid, database, failures, proxies, public_url, audience = name
+            verifier = Verifier(database, audience=audience, failures_per_minute=failures)
             atexit.register(verifier.close)
-            _opened[name] = Protection(verifier, trusted_proxies=proxies)
+            _opened[name] = Protection(verifier, trusted_proxies=proxies, public_url=public_url)
         return _opened[name]
 
 
 def presented_to(request: HttpRequest) -> Presented:
     """Read what the request says of its caller; Django joins header lines with commas under ASGI too."""
-    return presented_in(request.META, getattr(request, "principal", None))
+    presented = presented_in(request.META, getattr(request, "principal", None))
+    return replace(presented, path=quote(request.path, safe=UNQUOTED))  # In META, ASGI has it in other ways.
 
 
 def _refuse(request: HttpRequest, scopes: tuple[str, ...]) -> HttpResponse | None:
@@ -130,9 +135,11 @@ def _answer(error: Exception) -> HttpResponse:
     )
 
 
-def _name() -> tuple[int, str, int, tuple[str, ...]]:
+def _name() -> tuple[int, str, int, tuple[str, ...], str | None, str | None]:
     failures = _setting("FAILURES_PER_MINUTE", DEFAULT_FAILURES_PER_MINUTE)
-    return os.getpid(), settings.KEYTURN_DATABASE, failures, tuple(_setting("TRUSTED_PROXIES", ()))
+    proxies = tuple(_setting("TRUSTED_PROXIES", ()))
+    public_url, audience = _setting("PUBLIC_URL", None), _setting("AUDIENCE", None)
+    return os.getpid(), settings.KEYTURN_DATABASE, failures, proxies, public_url, audience
 
 
 def _setting(name: str, default: Any) -> Any:

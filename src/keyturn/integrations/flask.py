@@ -17,13 +17,20 @@ T = TypeVar("T")
 EXTENSION = "keyturn"
 
 
-def protect(app: Flask, verifier: VerifierSource, *, trusted_proxies: Iterable[str] = ()) -> None:
+def protect(
+    app: Flask,
+    verifier: VerifierSource,
+    *,
+    trusted_proxies: Iterable[str] = (),
+    public_url: str | None = None,
+) -> None:
     """Make `require` work in this application.
 
     `verifier` is one, or a function that returns one, to be called for each request. `trusted_proxies` are
-    networks whose `X-Forwarded-For` counts.
+    networks whose `X-Forwarded-For` counts. `public_url`, like `https://api.example.com`, is what clients put
+    before a path: with it, credentials that are bound to a key pair are good here (RFC 9449).
     """
-    app.extensions[EXTENSION] = Protection(verifier, trusted_proxies=trusted_proxies)
+    app.extensions[EXTENSION] = Protection(verifier, trusted_proxies=trusted_proxies, public_url=public_url)
     for kind in REFUSALS:
         app.register_error_handler(kind, _answer)
 

@@ -23,14 +23,21 @@ class KeyturnPlugin(InitPlugin):
     """Makes `require` work in an application.
 
     Without a `verifier` the one in `app.state.verifier` is asked, which a lifespan opens.
-    `trusted_proxies` are networks whose `X-Forwarded-For` counts.
+    `trusted_proxies` are networks whose `X-Forwarded-For` counts. `public_url`, like
+    `https://api.example.com`, is what clients put before a path: with it, credentials that are bound to a key
+    pair are good here (RFC 9449).
     """
 
     def __init__(
-        self, verifier: VerifierSource | None = None, *, trusted_proxies: Iterable[str] = ()
+        self,
+        verifier: VerifierSource | None = None,
+        *,
+        trusted_proxies: Iterable[str] = (),
+        public_url: str | None = None,
     ) -> None:
         self._verifier = verifier
         self._trusted_proxies = tuple(trusted_proxies)
+        self._public_url = public_url
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add what `require` needs to the application."""
@@ -42,7 +49,9 @@ class KeyturnPlugin(InitPlugin):
                 raise CannotStart("Open a Verifier as app.state.verifier, or give it to KeyturnPlugin().")
             return verifier
 
-        state["keyturn"] = Protection(self._verifier or opened, trusted_proxies=self._trusted_proxies)
+        state["keyturn"] = Protection(
+            self._verifier or opened, trusted_proxies=self._trusted_proxies, public_url=self._public_url
+        )
         app_config.exception_handlers = {
             **dict.fromkeys(REFUSALS, _answer),
             **app_config.exception_handlers,

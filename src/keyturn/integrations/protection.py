@@ -3,7 +3,9 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
+from keyturn.core.dpop import PresentedProof, normal_url
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes, is_scope
 from keyturn.core.sources import client_address, read_network
@@ -28,19 +30,33 @@ class Presented:
     """The value of each `X-Forwarded-For` line."""
     caller: object
     """Whom a middleware of ours has verified for this very request already; anything else for nobody."""
+    proofs: Sequence[bytes] = field(repr=False)
+    """The value of each `DPoP` line."""
+    method: str
+    path: str
+    """As it was sent, without the query."""
 
 
 class Protection:
     """A verifier, and the proxies that it believes about a client's address.
 
     `trusted_proxies` are networks like `10.0.0.0/8`; by default no proxy is believed, and the peer is the
-    client. Raises `ValueError` for what is no network.
+    client. `public_url` is what clients put before a path: without it, what is bound to a key pair is
+    refused, since nobody knows which URL a proof is to be for. Raises `ValueError` for what is no network or
+    no URL.
     """
 
-    def __init__(self, verifier: VerifierSource, *, trusted_proxies: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        verifier: VerifierSource,
+        *,
+        trusted_proxies: Iterable[str] = (),
+        public_url: str | None = None,
+    ) -> None:
         if isinstance(trusted_proxies, str):
             raise TypeError("give the trusted proxies as a list of networks")
         self._verifier = verifier
+        self._public_url = _checked_public_url(public_url)
         self._trusted = tuple(read_network(network) for network in trusted_proxies)
 
     def check(self, presented: Presented, scopes: Iterable[str] = ()) -> Principal:
@@ -50,7 +66,9 @@ class Protection:
             return presented.caller
         source = self._source(presented)
         try:
-            return self._opened().verify(_only(presented.authorization), source=source, scopes=scopes)
+            return self._opened().verify(
+                _only(presented.authorization), source=source, scopes=scopes, dpop=self._proof(presented)
+            )
         except KeyturnError as error:
             _note(error, source)
             raise
@@ -63,7 +81,7 @@ class Protection:
         source = self._source(presented)
         try:
             return await self._opened().verify_async(
-                _only(presented.authorization), source=source, scopes=scopes
+                _only(presented.authorization), source=source, scopes=scopes, dpop=self._proof(presented)
             )
         except KeyturnError as error:
             _note(error, source)
@@ -71,6 +89,12 @@ class Protection:
 
     def _opened(self) -> Verifier:
         return self._verifier if isinstance(self._verifier, Verifier) else self._verifier()
+
+    def _proof(self, presented: Presented) -> PresentedProof | None:
+        if not presented.proofs:
+            return None
+        url = None if self._public_url is None else self._public_url + presented.path
+        return PresentedProof(presented.method, url, presented.proofs)
 
     def _source(self, presented: Presented) -> str | None:
         if not self._trusted:  # As in the gate: reading an address costs more than verifying a key.
@@ -91,6 +115,13 @@ def checked_scopes(scopes: Iterable[object]) -> tuple[str, ...]:
             raise ValueError(f'{scope!r} is no scope: write them as require("orders:read", "orders:write").')
         checked.append(scope)
     return tuple(checked)
+
+
+def _checked_public_url(url: str | None) -> str | None:
+    """Return what clients put before a path; raise `ValueError` for more than scheme, host and port."""
+    if url is not None and (normal_url(url) is None or urlsplit(url)[2:] != ("", "", "")):
+        raise ValueError(f"{url!r} is no public_url: give one like https://api.example.com")
+    return url
 
 
 def _only(authorization: Sequence[bytes]) -> bytes | None:

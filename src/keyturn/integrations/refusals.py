@@ -1,7 +1,7 @@
 """What a protected service answers to a request that may not pass: the one table of its status codes.
 
-RFC 6750, section 3. The answers are those of Keyturn itself, word for word, and tell a stranger no more:
-why a credential is refused is told only to somebody who holds the whole of it.
+RFC 6750, section 3. The answers are those of Keyturn itself, and tell a stranger no more: why a credential is
+refused is told only to somebody who holds the whole of it.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,20 @@ from typing import TypedDict
 
 import msgspec
 
+from keyturn.core.dpop import ALGORITHMS
 from keyturn.errors import (
+    HOLDER_IS_TOLD,
     AmbiguousCredential,
     CredentialRefused,
+    DpopProofRefused,
     KeyturnError,
     PermissionMissing,
     Reason,
     ScopeMissing,
     StoreUnavailable,
+    TooBusy,
     TooManyFailures,
+    UnknownAudience,
 )
 
 REALM = "keyturn"
@@ -26,21 +31,20 @@ REALM = "keyturn"
 REFUSALS: tuple[type[KeyturnError], ...] = (
     AmbiguousCredential,
     CredentialRefused,
+    DpopProofRefused,
     PermissionMissing,
     ScopeMissing,
     StoreUnavailable,
+    TooBusy,
     TooManyFailures,
+    UnknownAudience,
 )
 """What is answered. Any other error is a mistake of the program: it is raised, and nobody passes."""
 
-_HOLDER_IS_TOLD = {
-    Reason.EXPIRED: "This credential has expired.",
-    Reason.REVOKED: "This credential has been revoked.",
-    Reason.OWNER_DISABLED: "The owner of this credential is disabled.",
-    Reason.SOURCE: "This credential may not be used from this address.",
-}
 _NOT_AUTHENTICATED = "Not authenticated."
-_UNAVAILABLE = "The database does not answer, so nothing was decided: try again in a moment."
+_DPOP_ALGORITHMS = " ".join(ALGORITHMS)
+_UNREGISTERED = "This service is not registered with its Keyturn any more, so nothing was decided."
+_UNAVAILABLE = "Nothing can be decided just now: try again in a moment."
 
 
 class Body(TypedDict):
@@ -80,18 +84,26 @@ class Refusal:
         return headers
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: Exception) -> Refusal:  # noqa: PLR0911 - one row of a table each
     """Return what is answered to `error`; raise it again if it is none of `REFUSALS`."""
     match error:
         case CredentialRefused():
             return _unauthenticated(error)
+        case DpopProofRefused():
+            challenge = _challenge("DPoP", error="invalid_dpop_proof", algs=_DPOP_ALGORITHMS)
+            return Refusal(HTTPStatus.UNAUTHORIZED, str(error), challenge)
         case ScopeMissing(scopes=needed) | PermissionMissing(any_of=needed):
-            challenge = _challenge(error="insufficient_scope", scope=" ".join(needed))
+            named = {"scope": " ".join(needed)} if needed else {}
+            challenge = _challenge("Bearer", error="insufficient_scope", **named)
             return Refusal(HTTPStatus.FORBIDDEN, str(error), challenge)
         case AmbiguousCredential():
             return Refusal(HTTPStatus.BAD_REQUEST, str(error))
         case TooManyFailures(retry_after=seconds):
             return Refusal(HTTPStatus.TOO_MANY_REQUESTS, str(error), retry_after=seconds)
+        case TooBusy(retry_after=seconds):
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=seconds)
+        case UnknownAudience():  # Its clients did nothing wrong.
+            return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, _UNREGISTERED)
         case StoreUnavailable():
             return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, _UNAVAILABLE, retry_after=1)
         case _:
@@ -100,12 +112,14 @@ def refusal_of(error: Exception) -> Refusal:
 
 def _unauthenticated(error: CredentialRefused) -> Refusal:
     if error.reason is Reason.MISSING:
-        return Refusal(HTTPStatus.UNAUTHORIZED, _NOT_AUTHENTICATED, _challenge())
-    told = _HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED) if error.secret_matched else None
-    return Refusal(HTTPStatus.UNAUTHORIZED, told or _NOT_AUTHENTICATED, _challenge(error="invalid_token"))
+        return Refusal(HTTPStatus.UNAUTHORIZED, _NOT_AUTHENTICATED, _challenge("Bearer"))
+    told = HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED) if error.secret_matched else None
+    challenge = _challenge("Bearer", error="invalid_token")
+    if error.reason is Reason.SENDER and error.secret_matched:
+        challenge = _challenge("DPoP", error="invalid_token", algs=_DPOP_ALGORITHMS)
+    return Refusal(HTTPStatus.UNAUTHORIZED, told or _NOT_AUTHENTICATED, challenge)
 
 
-def _challenge(**attributes: str) -> str:
-    return "Bearer " + ", ".join(
-        f'{name}="{value}"' for name, value in {"realm": REALM, **attributes}.items()
-    )
+def _challenge(scheme: str, **attributes: str) -> str:
+    said = {"realm": REALM, **attributes}
+    return f"{scheme} " + ", ".join(f'{name}="{value}"' for name, value in said.items())

@@ -22,14 +22,22 @@ Endpoint = Callable[..., Any]
 
 
 def protect(
-    app: Starlette, verifier: VerifierSource | None = None, *, trusted_proxies: Iterable[str] = ()
+    app: Starlette,
+    verifier: VerifierSource | None = None,
+    *,
+    trusted_proxies: Iterable[str] = (),
+    public_url: str | None = None,
 ) -> None:
     """Make `require` work in this application; call it where the application is made.
 
     Without a `verifier` the one in `app.state.verifier` is asked, which the lifespan opens.
-    `trusted_proxies` are networks whose `X-Forwarded-For` counts.
+    `trusted_proxies` are networks whose `X-Forwarded-For` counts. `public_url`, like
+    `https://api.example.com`, is what clients put before a path: with it, credentials that are bound to a key
+    pair are good here (RFC 9449).
     """
-    app.state.keyturn = Protection(verifier or partial(_opened_in, app), trusted_proxies=trusted_proxies)
+    app.state.keyturn = Protection(
+        verifier or partial(_opened_in, app), trusted_proxies=trusted_proxies, public_url=public_url
+    )
     for kind in REFUSALS:
         app.add_exception_handler(kind, _answer)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from keyturn.integrations.open_paths import OpenPaths
 from keyturn.integrations.protection import Presented, Protection, VerifierSource, checked_scopes
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 CALLER = "keyturn.principal"
 """Where the `Principal` is in the environment. No header can be there: those begin with `HTTP_`."""
 
+UNQUOTED = "/!$&'()*+,;=:@~"
+"""What stands in a path as it is (RFC 3986, section 3.3)."""
+
 
 class KeyturnMiddleware:
     """Lets through who may pass, with `environ["keyturn.principal"]`, and answers everybody else.
@@ -20,6 +24,8 @@ class KeyturnMiddleware:
     `verifier` is one, or a function that returns one, to be called for each request.
     `open_paths` and `open_prefixes` (like `/static/`) ask for no credential; there is no caller there.
     `scopes` are needed for every other path. `trusted_proxies` are networks whose `X-Forwarded-For` counts.
+    `public_url`, like `https://api.example.com`, is what clients put before a path: with it, credentials that
+    are bound to a key pair are good here (RFC 9449).
     """
 
     def __init__(
@@ -31,9 +37,10 @@ class KeyturnMiddleware:
         open_prefixes: Iterable[str] = (),
         scopes: Iterable[str] = (),
         trusted_proxies: Iterable[str] = (),
+        public_url: str | None = None,
     ) -> None:
         self._app = app
-        self._protection = Protection(verifier, trusted_proxies=trusted_proxies)
+        self._protection = Protection(verifier, trusted_proxies=trusted_proxies, public_url=public_url)
         self._open = OpenPaths(open_paths, open_prefixes)
         self._scopes = checked_scopes(scopes)
 
@@ -53,8 +60,10 @@ def presented_in(environ: Mapping[str, Any], caller: object) -> Presented:
     """Read what the request says of its caller.
 
     WSGI has one place for a header: servers join the lines of a repeated one with commas (RFC 9110, section
-    5.3). No credential of ours holds a comma, so each of them stands between two.
+    5.3). No credential of ours holds a comma, nor any proof, so each of them stands between two. It shows a
+    path decoded: a proof for one with an encoded slash fits no request.
     """
+    proofs = environ.get("HTTP_DPOP")
     authorization = environ.get("HTTP_AUTHORIZATION")
     forwarded_for = environ.get("HTTP_X_FORWARDED_FOR")
     return Presented(
@@ -62,13 +71,16 @@ def presented_in(environ: Mapping[str, Any], caller: object) -> Presented:
         peer=environ.get("REMOTE_ADDR") or None,
         forwarded_for=[] if forwarded_for is None else [forwarded_for.encode("latin-1", "replace")],
         caller=caller,
+        proofs=[] if proofs is None else proofs.encode("latin-1", "replace").split(b","),
+        method=environ.get("REQUEST_METHOD", ""),
+        path=quote(_path(environ), safe=UNQUOTED),
     )
 
 
-def _path(environ: "WSGIEnvironment") -> str:
+def _path(environ: Mapping[str, Any]) -> str:
     """Return the whole path, decoded once (PEP 3333 shows its bytes as Latin-1)."""
     path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return path.encode("latin-1").decode("utf-8", "replace")
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _refuse(environ: "WSGIEnvironment", start_response: "StartResponse", refusal: Refusal) -> Iterable[bytes]:

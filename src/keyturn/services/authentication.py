@@ -1,7 +1,10 @@
 """Who is calling: header, what is remembered, one question to the store at most, the decision."""
 
 from collections.abc import Sequence
+from copy import copy
+from functools import lru_cache
 from hashlib import sha256
+from typing import Protocol, Self
 
 from keyturn.core import verification
 from keyturn.core.api_key import ApiKeyFormat
@@ -12,21 +15,45 @@ from keyturn.core.credentials import (
     read_authorization,
     read_credential,
 )
+from keyturn.core.dpop import PresentedProof, Proof
 from keyturn.core.principal import Principal
-from keyturn.core.records import KeyForVerification
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.audit import Origin
+from keyturn.services.dpop import Proofs
 from keyturn.services.failures import FailureBudget
-from keyturn.services.freshness import Freshness
-from keyturn.services.lookup import Lookup
+from keyturn.services.lookup import Lookup, entry_of
 from keyturn.services.usage import Trace, trace_of
 from keyturn.services.verification_index import ENDED, KnownCredential, VerificationIndex
 from keyturn.system import System
 
 MAX_PLAIN_BYTES = 1024
 """Nothing longer is looked for among the remembered: hashing what strangers send is bounded work."""
+MAX_AUDIENCES = 1024
+"""For how many APIs the one that judges for it is kept at hand."""
 _BEARER = frozenset({b"Bearer ", b"bearer "})
 """How clients spell the scheme. Other spellings are as good, and take the longer way."""
+
+
+class Counter(Protocol):
+    """A number that moves with every change."""
+
+    cell: memoryview
+
+
+class TellsFreshness(Protocol):
+    """Says whether what is remembered may be trusted, as `Freshness` does."""
+
+    @property
+    def counter(self) -> Counter:
+        """What moves with every change."""
+
+    seen: int
+    """The counter that was looked up for."""
+    trusted_until: float
+    """Monotonic."""
+
+    def ensure(self) -> None:
+        """Return when it may be trusted now; raise `StoreUnavailable` if it may not."""
 
 
 class Authenticator:
@@ -34,6 +61,8 @@ class Authenticator:
 
     What was verified before is remembered, and trusted for as long as `Freshness` says that nothing has
     changed: what was revoked is dead at the next request.
+
+    It speaks for the installation itself; `at` gives the one that speaks for a registered API.
     """
 
     def __init__(
@@ -41,7 +70,7 @@ class Authenticator:
         *,
         key_format: ApiKeyFormat,
         index: VerificationIndex,
-        freshness: Freshness,
+        freshness: TellsFreshness,
         lookup: Lookup,
         failures: FailureBudget,
         system: System,
@@ -56,6 +85,20 @@ class Authenticator:
         self._counter = freshness.counter
         self._monotonic = system.monotonic
         self._timestamp = system.timestamp
+        self._audience: str | None = None
+        self._entry_suffix = b""
+        self.proofs = Proofs(system)
+        """Of possession, for what is bound to a key pair: one memory for all APIs."""
+        self.at = lru_cache(MAX_AUDIENCES)(self._at)
+        """Return the one that judges for the registered API with this identifier, which is a URI.
+
+        A token is good there only if it is for that API. Asking raises `UnknownAudience` if there is none.
+        """
+
+    def _at(self, audience: str) -> Self:
+        there = copy(self)
+        there._audience, there._entry_suffix = audience, entry_of(b"", audience)  # noqa: SLF001 - of its own kind
+        return there
 
     def recognise(self, value: bytes, trace: Trace) -> KnownCredential | None:
         """Return what is remembered to be good of one `Authorization` value, and note its use.
@@ -71,8 +114,11 @@ class Authenticator:
             value = value[7:]
         if len(value) > MAX_PLAIN_BYTES:
             return None
-        known = self._entries.get(sha256(value).digest())
-        if known is None or known.is_bound_to_sources:
+        entry = sha256(value).digest()
+        if self._entry_suffix:
+            entry += self._entry_suffix
+        known = self._entries.get(entry)
+        if known is None or known.is_conditional:
             return None
         now, subject = self._timestamp(), known.subject
         if known.ends_at <= now or not subject.holds or not known.owner.holds:
@@ -92,22 +138,27 @@ class Authenticator:
         return self._timestamp()
 
     def note_failure(self, refused: CredentialRefused, origin: Origin) -> None:
-        """Count a wrong credential; raise `TooManyFailures` instead if there were too many.
+        """Count a wrong credential; raise `TooManyFailures` instead if there were too many."""
+        self._failures.note_refused(refused, origin.address)
 
-        One that was good once is no guess: whoever goes on using it must not use up their neighbours' budget.
-        """
-        if not refused.secret_matched and refused.reason is not Reason.MISSING:
-            self._failures.note(origin.address)
-
-    def authenticate(self, authorization: Sequence[bytes], origin: Origin) -> Principal | None:
+    def authenticate(
+        self, authorization: Sequence[bytes], origin: Origin, presented: PresentedProof | None = None
+    ) -> Principal | None:
         """Return who calls with these `Authorization` field lines, or None if there is none.
 
-        Raise `CredentialRefused`, `AmbiguousCredential`, `TooManyFailures`, or `StoreUnavailable` if it
-        cannot be known.
+        `presented` is the proof of possession that came with them; it is read with the scheme `DPoP` alone.
+
+        Raise `CredentialRefused`, `DpopProofRefused`, `AmbiguousCredential`, `TooManyFailures`, `TooBusy`, or
+        `StoreUnavailable` if it cannot be known.
         """
         try:
             credential = read_authorization(authorization, self._key_format)
-            return None if credential is None else self._verified(credential, origin).principal
+            if credential is None:
+                return None
+            proof = None
+            if credential.is_with_proof:
+                proof = self.proofs.check(presented, credential=credential.digest)
+            return self._verified(credential, origin, proof).principal
         except CredentialRefused as refused:
             self.note_failure(refused, origin)
             raise
@@ -120,49 +171,59 @@ class Authenticator:
         """
         return self._verified(read_credential(presented, self._key_format), None)
 
-    def verify_presented(self, presented: bytes, origin: Origin) -> KnownCredential:
+    def verify_presented(
+        self, presented: bytes, origin: Origin, proof: Proof | None = None
+    ) -> KnownCredential:
         """Return what stands behind a key or token that was presented outside of `Authorization`.
 
-        Raise as `authenticate` does.
+        `proof` is that of the request; it is not used up, since it may be for more than one. Raise as
+        `authenticate` does.
         """
         try:
-            return self._verified(read_credential(presented, self._key_format), origin)
+            credential = read_credential(presented, self._key_format)
         except CredentialRefused as refused:
             self.note_failure(refused, origin)
             raise
+        return self.verify_credential(credential, origin, proof)
 
-    def check_api_key(self, credential: ApiKeyCredential, origin: Origin) -> KeyForVerification:
-        """Return the living key that was presented; raise as `authenticate` does."""
+    def verify_credential(
+        self, credential: Credential, origin: Origin, proof: Proof | None = None
+    ) -> KnownCredential:
+        """Return what stands behind a credential that was read already; raise as `authenticate` does."""
         try:
-            known = self._verified(credential, origin)
+            return self._verified(credential, origin, proof)
         except CredentialRefused as refused:
             self.note_failure(refused, origin)
             raise
-        assert known.subject.key is not None, "an API key stands on a key"  # noqa: S101 - for the type checker
-        return known.subject.key
 
-    def _verified(self, credential: Credential, origin: Origin | None) -> KnownCredential:
+    def _verified(
+        self, credential: Credential, origin: Origin | None, proof: Proof | None = None
+    ) -> KnownCredential:
         """Return the credential if it is good now, from the index or by asking the store.
 
-        Without `origin` it is only asked about: no use is noted.
+        Without `origin` it is only asked about: no use is noted, and whoever holds its key pair may be.
         """
         source = None if origin is None else origin.address
         self._freshness.ensure()
         digest = credential.digest
-        known = self._index.find(digest)
+        known = self._index.find(digest + self._entry_suffix)
         if known is None:
             since = self._index.generation
             match credential:
                 case ApiKeyCredential():
-                    known = self._lookup.find_key(digest, source, since)
+                    known = self._lookup.find_key(digest, source, since, self._audience)
                 case AccessTokenCredential(token):
-                    known = self._lookup.find_token(token, digest, source, since)
+                    known = self._lookup.find_token(token, digest, source, since, self._audience)
         now = self._system.now()
         if known.subject.key is not None:
             verification.check_api_key(known.subject.key, now=now, source=source)
         if known.ends_at <= now.timestamp():
             reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
             raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)
-        if known.subject.use is not None and origin is not None:
+        if origin is not None:
+            self.proofs.check_sender(known.principal, proof, is_with_proof=credential.is_with_proof)
+        if known.refused is not None:
+            raise known.refused.with_traceback(None)
+        if origin is not None and known.subject.use is not None:
             known.subject.use.note(self._timestamp(), trace_of(origin))
         return known

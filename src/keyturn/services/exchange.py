@@ -2,13 +2,14 @@
 
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.credentials import ApiKeyCredential, read_api_key, read_authorization
+from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import AuthMethod
-from keyturn.core.records import KeyForVerification
-from keyturn.errors import AmbiguousCredential, CredentialRefused, Reason
+from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
 from keyturn.services.audit import Origin
 from keyturn.services.authentication import Authenticator
 from keyturn.services.tokens import IssuedToken, TokenIssuer
 from keyturn.services.usage import trace_of
+from keyturn.services.verification_index import KnownCredential
 
 
 class Exchange:
@@ -19,21 +20,42 @@ class Exchange:
         self._issuer = issuer
         self._key_format = key_format
 
-    def exchange(self, *, in_header: list[bytes], in_body: str | None, origin: Origin) -> IssuedToken:
+    def exchange(
+        self,
+        *,
+        in_header: list[bytes],
+        in_body: str | None,
+        origin: Origin,
+        presented: PresentedProof | None = None,
+    ) -> IssuedToken:
         """Return a token for the key, which is in the `Authorization` header or in the body, not in both.
 
         A token in the header beside a key in the body is not looked at: clients that exchange again after
-        a 401 still send the token that ended. Raise `CredentialRefused` for anything that is no living key.
+        a 401 still send the token that ended. With a proof of possession, `presented`, the token is bound to
+        its key pair. Raise `CredentialRefused` for anything that is no living key, or is bound to another key
+        pair, and `DpopProofRefused` for a proof that shows nothing.
         """
-        at = self._authenticator.time()
+        at, proofs = self._authenticator.time(), self._authenticator.proofs
+        proof = None if presented is None else proofs.check(presented, credential=None)
         known = self._remembered(in_header, in_body, origin)
         if known is None:
-            known = self._authenticator.check_api_key(self._counted(in_header, in_body, origin), origin)
-        return self._issuer.for_key(known, at=at)
+            credential = self._counted(in_header, in_body, origin)
+            known = self._authenticator.verify_credential(credential, origin, proof)
+        if proof is not None:
+            proofs.use(proof)
+        assert known.subject.key is not None, "an API key stands on a key"  # noqa: S101 - for the type checker
+        try:
+            return self._issuer.for_key(
+                known.subject.key, at=at, not_after=known.end, jkt=None if proof is None else proof.jkt
+            )
+        except ValueError:
+            raise InvalidState(
+                "The scopes of this key do not fit into a token: use the key itself."
+            ) from None
 
     def _remembered(
         self, in_header: list[bytes], in_body: str | None, origin: Origin
-    ) -> KeyForVerification | None:
+    ) -> KnownCredential | None:
         """Return the key if it is in one place and remembered to be good, which spares reading it closely."""
         if in_body is None and len(in_header) == 1:
             presented = in_header[0]
@@ -44,7 +66,7 @@ class Exchange:
         known = self._authenticator.recognise(presented, trace_of(origin))
         if known is None or known.principal.method is not AuthMethod.API_KEY:
             return None
-        return known.subject.key
+        return known
 
     def _counted(self, in_header: list[bytes], in_body: str | None, origin: Origin) -> ApiKeyCredential:
         """Read the key; what can be none counts as a failure of its source, as it does everywhere."""
@@ -64,4 +86,4 @@ class Exchange:
             raise CredentialRefused(Reason.MISSING)
         if not isinstance(found, ApiKeyCredential):
             raise CredentialRefused(Reason.MALFORMED)
-        return found
+        return ApiKeyCredential(found.digest)  # By whatever scheme: the proof is that of the exchange.

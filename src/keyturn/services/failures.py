@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 from math import ceil
 
 from keyturn.core.sources import read_address
-from keyturn.errors import TooManyFailures
+from keyturn.errors import WRONG_CREDENTIALS, CredentialRefused, Reason, TooManyFailures
 from keyturn.system import System
 
 MAX_SOURCES = 100_000
@@ -21,12 +21,16 @@ IPV6_PREFIX = 64
 
 
 class FailureBudget:
-    """Counts failed credentials by source, in this process."""
+    """Counts by source, in this process, what each may do only so often: present a wrong credential, say.
 
-    def __init__(self, per_minute: int, system: System) -> None:
+    `refusal` is what one is told whose budget is spent; `{seconds}` in it is how long to wait.
+    """
+
+    def __init__(self, per_minute: int, system: System, *, refusal: str = WRONG_CREDENTIALS) -> None:
         self._interval = 60.0 / per_minute
         self._depth = 60.0
         self._system = system
+        self._refusal = refusal
         self._empty_at: OrderedDict[str, float] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -49,10 +53,19 @@ class FailureBudget:
             if len(self._empty_at) > MAX_SOURCES:
                 self._empty_at.popitem(last=False)
 
+    def note_refused(self, refused: CredentialRefused, source: str | None) -> None:
+        """Count a wrong credential, as `note` does.
+
+        One that was good once is no guess: whoever goes on using it must not use up their neighbours' budget.
+        """
+        if not refused.secret_matched and refused.reason is not Reason.MISSING:
+            self.note(source)
+
     def _check(self, empty_at: float, now: float) -> None:
         wait = empty_at + self._interval - self._depth - now
         if wait > 1e-6:  # Not 0: sums of intervals miss their minute by the last digit.
-            raise TooManyFailures(retry_after=ceil(wait))
+            seconds = ceil(wait)
+            raise TooManyFailures(retry_after=seconds, message=self._refusal.format(seconds=seconds))
 
 
 def _name_of(source: str) -> str:

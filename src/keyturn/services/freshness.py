@@ -37,17 +37,24 @@ _SUBJECTS = {
     "SESSION": Subject.SESSION,
     "TOKEN": Subject.TOKEN,
 }
-_WITHOUT_CREDENTIALS = frozenset({"CONNECTION", "GROUP", "PROJECT"})
-_ENDS_NOTHING = frozenset(
+WITHOUT_CREDENTIALS = frozenset({"CONNECTION", "PROJECT"})
+OF_ONE_MEMBER = frozenset({AuditAction.GROUP_MEMBER_ADDED, AuditAction.GROUP_MEMBER_REMOVED})
+"""What changes the rights of one user, who is not the target."""
+ENDS_NOTHING = frozenset(
     {
         AuditAction.USER_LOGGED_IN,
         AuditAction.USER_LOGIN_FAILED,
         AuditAction.API_KEY_CREATED,
         AuditAction.API_KEY_REVEALED,
+        AuditAction.DEVICE_APPROVED,
+        AuditAction.DEVICE_DENIED,
         AuditAction.USER_CREATED,
         AuditAction.USER_INVITED,
         AuditAction.SIGNING_KEY_CREATED,
         AuditAction.SERVICE_ACCOUNT_CREATED,
+        AuditAction.GROUP_CREATED,
+        AuditAction.GROUP_UPDATED,
+        AuditAction.GROUP_ATTRIBUTES_UPDATED,
     }
 )
 """What leaves every credential as it is. Every other action, and any that comes to be, ends something."""
@@ -166,11 +173,14 @@ class Freshness:
         self._read_to = since.newest
 
     def _forget_everything(self) -> None:
-        self._index.forget_everything()
         self._tell(None)
+        self._index.forget_everything()
 
     def _tell(self, changed: Set[str] | None) -> None:
-        """Call the listeners of what changed: these types of target, or perhaps anything for None."""
+        """Call the listeners of what changed: these types of target, or perhaps anything for None.
+
+        Before the index forgets: what it is filled with from then on must be made of nothing older.
+        """
         for forget, of in self._listeners:
             if of is None or changed is None or of in changed:
                 forget()
@@ -179,9 +189,12 @@ class Freshness:
         touched: list[tuple[Subject, int | str]] = []
         has_foreign = False
         for change in changes:
-            if change.target_type in _WITHOUT_CREDENTIALS or change.action in _ENDS_NOTHING:
+            if change.target_type in WITHOUT_CREDENTIALS or change.action in ENDS_NOTHING:
                 continue
             has_foreign = has_foreign or change.action == AuditAction.API_KEY_IMPORTED
+            if change.action in OF_ONE_MEMBER and change.user_id is not None:
+                touched.append((Subject.USER, change.user_id))
+                continue
             match _SUBJECTS.get(change.target_type), change.target_id:
                 case Subject.TOKEN, str(jti):
                     touched.append((Subject.TOKEN, jti))
@@ -190,5 +203,5 @@ class Freshness:
                 case _:
                     self._forget_everything()
                     return
-        self._index.forget(touched, negatives=has_foreign)
         self._tell({change.target_type for change in changes})
+        self._index.forget(touched, negatives=has_foreign)

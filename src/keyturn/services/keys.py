@@ -8,12 +8,14 @@ from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
 from keyturn.core import verification
+from keyturn.core.dpop import is_thumbprint
 from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, KeyForVerification, is_id
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.audit import Origin, actor_of
 from keyturn.services.projects import Projects
+from keyturn.services.resources import Resources
 from keyturn.services.text import checked_text
 from keyturn.services.usage import Usage
 from keyturn.store import Store
@@ -50,19 +52,28 @@ class _Limits:
     scopes: tuple[str, ...] | None = None
     sources: tuple[str, ...] | None = None
     project_id: int | None = None
+    jkt: str | None = None
 
 
 def _within(limits: _Limits, principal: Principal, maker: KeyForVerification) -> _Limits:
     """Hold the limits of a new key within those of the key it is made with."""
+    scopes = limits.scopes
+    if principal.scopes is not None:
+        if scopes is not None and not principal.scopes.issuperset(scopes):
+            raise InvalidInput("scopes", "A key cannot make one that covers more than it does.")
+        scopes = scopes or tuple(sorted(principal.scopes))
     if maker.project_id is not None and limits.project_id not in {None, maker.project_id}:
         raise NotFound("There is no such project.")
+    if principal.jkt is not None and limits.jkt not in {None, principal.jkt}:
+        raise InvalidInput("dpopJkt", "What is bound to a key pair makes only what is bound to the same one.")
     ends = [end for end in (limits.expires_at, maker.expires_at) if end is not None]
     return replace(
         limits,
         expires_at=min(ends, default=None),
-        scopes=None if principal.scopes is None else tuple(sorted(principal.scopes)),
+        scopes=scopes,
         sources=None if maker.sources is None else tuple(map(str, maker.sources)),
         project_id=limits.project_id if maker.project_id is None else maker.project_id,
+        jkt=limits.jkt if principal.jkt is None else principal.jkt,
     )
 
 
@@ -78,6 +89,7 @@ class Keys:
         allows_never: bool,
         usage: Usage,
         projects: Projects,
+        resources: Resources,
         system: System,
     ) -> None:
         self._store = store
@@ -86,9 +98,10 @@ class Keys:
         self.allows_never = allows_never
         self._usage = usage
         self._projects = projects
+        self._resources = resources
         self._system = system
 
-    def create(
+    def create(  # noqa: PLR0913 - each bounds the key in a way of its own
         self,
         principal: Principal,
         origin: Origin,
@@ -98,18 +111,28 @@ class Keys:
         idempotency_key: str | None = None,
         replaces_on_retry: bool = True,
         project_id: int | None = None,
+        scopes: Sequence[str] | None = None,
+        dpop_jkt: str | None = None,
         for_user: int | None = None,
     ) -> CreatedKey:
         """Make a key for the caller, or for the service account `for_user` that they manage.
 
         Without `lifetime` it lives for the installation's default. With `project_id`, of a project that its
-        user is in, it sees that project's connections alone.
+        user is in, it sees that project's connections alone. With `scopes`, of registered APIs and such that
+        its user may hold, it covers these alone.
 
-        A key that is made with another key ends no later, does no more, sees no more, and works from nowhere
-        else than that one (A3). With the `idempotency_key` of an earlier call the same key gets a new secret,
-        in place of the one whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
+        With `dpop_jkt`, the thumbprint of a key pair, it opens nothing without a proof of that (RFC 9449).
+
+        A key that is made with another key ends no later, does no more, sees no more, works from nowhere
+        else, and is bound to the same key pair as that one (A3). With the `idempotency_key` of an earlier
+        call the same key gets a new secret, in place of the one whose answer was lost; or, without
+        `replaces_on_retry`, `Conflict` is raised.
         """
-        limits = replace(self._limits(lifetime), project_id=project_id)
+        user_id = principal.user_id if for_user is None else for_user
+        granted = None if scopes is None else self._resources.check_grantable(user_id, scopes)
+        limits = replace(
+            self._limits(lifetime), project_id=project_id, scopes=granted, jkt=_checked_jkt(dpop_jkt)
+        )
         if principal.key_id is not None:
             maker = verification.check_api_key(
                 self._store.api_keys.find_for_token(principal.key_id),
@@ -118,7 +141,6 @@ class Keys:
             )
             limits = _within(limits, principal, maker)
         actor = actor_of(principal, origin)
-        user_id = principal.user_id if for_user is None else for_user
         if limits.project_id is not None:
             self._projects.check_linkable(user_id, limits.project_id)
         key, secret = self._new_key(user_id, name, limits, idempotency_key)
@@ -148,11 +170,20 @@ class Keys:
             limits = replace(limits, sources=tuple(map(str, sources)))
         return self._add(*self._new_key(user_id, name, limits, None), actor)
 
-    def prepare_system_key(
-        self, user_id: int, actor: Actor, name: str, scopes: tuple[str, ...]
+    def prepare(
+        self,
+        user_id: int,
+        actor: Actor,
+        name: str,
+        *,
+        scopes: tuple[str, ...] | None,
+        expires_at: datetime | None,
     ) -> tuple[KeyToAdd, str, AuditEntry]:
-        """Draw a key that never ends, for `SystemKeys` to store; return it with secret and audit entry."""
-        limits = _Limits(self._system.now(), None, scopes=scopes)
+        """Draw a key that another service stores with more; return it with its secret and audit entry.
+
+        That service has checked the scopes, None for not narrowed, and the expiry, None for never.
+        """
+        limits = _Limits(self._system.now(), expires_at, scopes=scopes)
         key, secret = self._new_key(user_id, name, limits, None)
         return key, secret, self._audit(AuditAction.API_KEY_CREATED, actor, key)
 
@@ -230,9 +261,10 @@ class Keys:
 
     def _limits(self, lifetime: Lifetime | None) -> _Limits:
         now = self._system.now()
-        return _Limits(now, self._expiry(lifetime, now))
+        return _Limits(now, self.expiry_of(lifetime, now))
 
-    def _expiry(self, lifetime: Lifetime | None, now: datetime) -> datetime | None:
+    def expiry_of(self, lifetime: Lifetime | None, now: datetime) -> datetime | None:
+        """Return when a key ends that is made now, None for never; raise `InvalidInput` for what is unfit."""
         if lifetime is None:
             return now + self._default_life
         if lifetime.expires_at is None and not self.allows_never:
@@ -260,24 +292,18 @@ class Keys:
         limits: _Limits,
         idempotency_key: str | None,
     ) -> KeyToAdd:
-        if idempotency_key is not None and not 0 < len(idempotency_key) <= IDEMPOTENCY_KEY_MAX_CHARACTERS:
-            raise InvalidInput(
-                "Idempotency-Key", f"An Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX_CHARACTERS} characters."
-            )
         return KeyToAdd(
             user_id=user_id,
             digest=new.digest,
             masked=core.mask(self._format.prefix, new.public_id, new.last_characters),
-            name=self._checked_name(name),
+            name=self.checked_name(name),
             created_at=limits.created_at,
             expires_at=limits.expires_at,
             scopes=limits.scopes,
             sources=limits.sources,
             project_id=limits.project_id,
-            # Its digest: what a client sends here by mistake could be a key.
-            idempotency_key=None
-            if idempotency_key is None
-            else hashlib.sha256(idempotency_key.encode("utf-8", "surrogatepass")).hexdigest(),
+            jkt=limits.jkt,
+            idempotency_key=digest_idempotency_key(idempotency_key),
         )
 
     def _audit(self, action: AuditAction, actor: Actor, key: KeyToAdd) -> AuditEntry:
@@ -295,14 +321,38 @@ class Keys:
                 **({} if key.scopes is None else {"scopes": key.scopes}),
                 **({} if key.sources is None else {"sources": key.sources}),
                 **({} if key.project_id is None else {"projectId": key.project_id}),
+                **({} if key.jkt is None else {"dpopJkt": key.jkt}),
             },
         )
 
     def _with_latest_use(self, record: ApiKeyRecord) -> ApiKeyRecord:
         return replace(record, last_use=self._usage.latest(record))
 
-    def _checked_name(self, name: str | None) -> str | None:
+    def checked_name(self, name: str | None) -> str | None:
         """Return the name of a key, None for an empty one; raise `InvalidInput`, also for a key itself."""
         if name is not None and re.search(self._format.pattern, name):
             raise InvalidInput("name", "This is a key, not a name: a name is shown to people.")
         return checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
+
+
+def _checked_jkt(text: str | None) -> str | None:
+    """Return the thumbprint of a key pair, None for none; raise `InvalidInput` for what can be none."""
+    if text is not None and not is_thumbprint(text):
+        raise InvalidInput(
+            "dpopJkt", "The thumbprint of a key pair is 43 characters of base64url (RFC 7638)."
+        )
+    return text
+
+
+def digest_idempotency_key(text: str | None) -> str | None:
+    """Return what is stored of an idempotency key: its digest, since what is sent by mistake could be a key.
+
+    Raise `InvalidInput` for one that is too long.
+    """
+    if text is None:
+        return None
+    if not 0 < len(text) <= IDEMPOTENCY_KEY_MAX_CHARACTERS:
+        raise InvalidInput(
+            "Idempotency-Key", f"An Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX_CHARACTERS} characters."
+        )
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

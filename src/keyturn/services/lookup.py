@@ -1,12 +1,16 @@
-"""What a credential is, asked of the store once and remembered."""
+"""What a credential is, asked once and remembered."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
 from keyturn.core import verification
-from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat
-from keyturn.core.principal import Principal
-from keyturn.core.records import KeyForVerification, SessionKind, SessionLimits
-from keyturn.errors import CredentialRefused, Reason
+from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, VerifyingRing
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.records import KeyForVerification, SessionForVerification, SessionKind, SessionLimits
+from keyturn.errors import CredentialRefused, KeyturnError, Reason, ScopeMissing, UnknownAudience
 from keyturn.services.failures import FailureBudget
-from keyturn.services.signing_keys import VerifyingKeys
 from keyturn.services.usage import Usage
 from keyturn.services.verification_index import (
     ENDED,
@@ -16,29 +20,56 @@ from keyturn.services.verification_index import (
     Subject,
     VerificationIndex,
 )
-from keyturn.store import Store
 from keyturn.system import System
+
+
+class Credentials(Protocol):
+    """Where credentials are looked up: a database, or a replica of what decides in one."""
+
+    def find_key(self, digest: bytes) -> KeyForVerification | None:
+        """Return the key with this digest, alive or not, with its owner; None if there never was one."""
+
+    def find_key_by_id(self, key_id: int) -> KeyForVerification | None:
+        """Return the key that a token names, alive or not, with its owner."""
+
+    def find_session(self, session_id: int) -> SessionForVerification | None:
+        """Return the session that a token names, ended or not, with its owner."""
+
+    def is_revoked(self, jti: str) -> bool:
+        """Return whether a token was revoked by itself (RFC 7009)."""
+
+    def scopes_of(self, audience: str) -> frozenset[str] | None:
+        """Return the scopes of the API with this identifier; None if none is registered."""
+
+
+class HasRing(Protocol):
+    """Where the public keys of this moment are."""
+
+    @property
+    def ring(self) -> VerifyingRing:
+        """The ring of this moment."""
 
 
 class Lookup:
     """Fills the index. `since` is its generation from before the first question of a request.
 
-    A source that has spent its budget of failures has no key or session looked up (Q1).
+    `audience` is the registered API that is called, None for the installation itself. A source that has spent
+    its budget of failures has no key or session looked up (Q1).
     """
 
     def __init__(
         self,
-        store: Store,
+        credentials: Credentials,
         *,
         token_format: AccessTokenFormat,
-        keys: VerifyingKeys,
+        keys: HasRing,
         session_limits: SessionLimits,
         index: VerificationIndex,
         failures: FailureBudget,
         usage: Usage,
         system: System,
     ) -> None:
-        self._store = store
+        self._credentials = credentials
         self._token_format = token_format
         self._keys = keys
         self._session_limits = session_limits
@@ -47,50 +78,76 @@ class Lookup:
         self._usage = usage
         self._system = system
 
-    def find_key(self, digest: bytes, source: str | None, since: int) -> KnownCredential:
-        """Ask the store for a key, and remember the answer."""
+    def find_key(
+        self, digest: bytes, source: str | None, since: int, audience: str | None
+    ) -> KnownCredential:
+        """Ask for a key, and remember the answer."""
         now = self._system.monotonic()
         if self._index.is_negative(digest, now):
             raise CredentialRefused(Reason.UNKNOWN)
         self._failures.check(source)
-        record = self._store.api_keys.find_for_verification(digest)
+        record = self._credentials.find_key(digest)
         if record is None:
             self._index.add_negative(digest, now=now, since=since)
             raise CredentialRefused(Reason.UNKNOWN)
-        return self._remember_key(
-            digest, verification.principal_of_key(record), record, _end_of(record), since
+        scopes = self._scopes_of(audience)
+        verdict = _verdict(
+            partial(verification.principal_of_key, record, audience_scopes=scopes),
+            partial(verification.powerless, record.owner, AuthMethod.API_KEY, record.key_id, record.jkt),
         )
+        ends_at = _end_of(record)
+        if record.secret_ends_at is not None:
+            # The key's own secret, and its tokens, stand on the same ground and do not end with this one.
+            ends_at = min(ends_at, record.secret_ends_at.timestamp())
+            record = replace(record, secret_ends_at=None)
+        return self._remember_key(entry_of(digest, audience), verdict, record, ends_at, since)
 
-    def find_token(self, token: bytes, digest: bytes, source: str | None, since: int) -> KnownCredential:
-        """Check a token's signature, ask the store for what it stands on, and remember the answer.
+    def find_token(
+        self, token: bytes, digest: bytes, source: str | None, since: int, audience: str | None
+    ) -> KnownCredential:
+        """Check a token's signature, ask for what it stands on, and remember the answer.
 
         A token of a remembered key costs one question: whether it was revoked by itself.
         """
         now = self._system.now()
-        claims = self._token_format.verify(token, self._keys.ring, now=now)
+        claims = self._token_format.verify(token, self._keys.ring, now=now, audience=audience)
+        entry = entry_of(digest, audience)
         if claims.kt_key is not None:
             ground = self._index.find_ground(Subject.KEY, claims.kt_key)
             record = None if ground is None else ground.key
             if record is None:
                 self._failures.check(source)
-                record = self._store.api_keys.find_for_token(claims.kt_key)
+                record = self._credentials.find_key_by_id(claims.kt_key)
             record = verification.check_api_key(record, now=now, source=source)
-            principal = verification.principal_of_key_token(claims, record)
             self._check_not_revoked(claims)
+            scopes = self._scopes_of(audience)
+            verdict = _verdict(
+                partial(verification.principal_of_key_token, claims, record, audience_scopes=scopes),
+                partial(
+                    verification.powerless,
+                    record.owner,
+                    AuthMethod.ACCESS_TOKEN,
+                    record.key_id,
+                    claims.jkt,
+                ),
+            )
             ends_at = min(_end_of(record), float(claims.exp))
-            return self._remember_key(digest, principal, record, ends_at, since, claims.jti)
+            return self._remember_key(entry, verdict, record, ends_at, since, claims.jti)
         if claims.kt_session is not None:
             self._failures.check(source)
-            found = self._store.sessions.find_for_token(claims.kt_session)
+            found = self._credentials.find_session(claims.kt_session)
             session = verification.check_session(found, self._session_limits, now=now)
             if session.kind is not SessionKind.TOKEN:
                 raise CredentialRefused(Reason.CLAIMS)  # No token was ever given for a browser's session.
-            principal = verification.principal_of_session_token(claims, session)
             self._check_not_revoked(claims)
+            principal = verification.principal_of_session_token(
+                claims, session, audience_scopes=self._scopes_of(audience)
+            )
             ends_at = min(float(claims.exp), session.expires_at.timestamp())
-            known = KnownCredential(principal, ends_at, Ground(), Ground(), is_bound_to_sources=False)
+            is_bound = principal.jkt is not None
+            known = KnownCredential(principal, ends_at, Ground(), Ground(), is_conditional=is_bound)
             return self._index.add(
-                digest,
+                entry,
                 known,
                 user_id=session.owner.user_id,
                 subject=Subject.SESSION,
@@ -102,22 +159,25 @@ class Lookup:
 
     def _remember_key(
         self,
-        digest: bytes,
-        principal: Principal,
+        entry: bytes,
+        verdict: "_Verdict",
         record: KeyForVerification,
         ends_at: float,
         since: int,
         jti: str | None = None,
     ) -> KnownCredential:
         known = KnownCredential(
-            principal,
+            verdict.principal,
             ends_at,
             Ground(record, self._usage.of_key(record.key_id)),
             Ground(),
-            is_bound_to_sources=record.sources is not None,
+            is_conditional=record.sources is not None
+            or verdict.principal.jkt is not None
+            or verdict.refused is not None,
+            refused=verdict.refused,
         )
         return self._index.add(
-            digest,
+            entry,
             known,
             user_id=record.owner.user_id,
             subject=Subject.KEY,
@@ -126,10 +186,42 @@ class Lookup:
             jti=jti,
         )
 
+    def _scopes_of(self, audience: str | None) -> frozenset[str] | None:
+        """Return the scopes of the API that is called; raise `UnknownAudience` if it is not registered."""
+        if audience is None:
+            return None
+        scopes = self._credentials.scopes_of(audience)
+        if scopes is None:
+            raise UnknownAudience(audience)
+        return scopes
+
     def _check_not_revoked(self, claims: AccessTokenClaims) -> None:
         """Raise `CredentialRefused` if the token was revoked by itself (RFC 7009)."""
-        if self._store.tokens.is_revoked(claims.jti):
+        if self._credentials.is_revoked(claims.jti):
             raise CredentialRefused(Reason.REVOKED, key_id=claims.kt_key, secret_matched=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """Who calls, and why they are refused where they show their credential, if they are."""
+
+    principal: Principal
+    refused: KeyturnError | None = None
+
+
+def _verdict(decide: Callable[[], Principal], powerless: Callable[[], Principal]) -> _Verdict:
+    """Decide; that a credential covers nothing here is an answer to be remembered like any other."""
+    try:
+        return _Verdict(decide())
+    except (ScopeMissing, CredentialRefused) as refused:
+        if isinstance(refused, CredentialRefused) and refused.reason is not Reason.WITHHELD:
+            raise
+        return _Verdict(powerless(), refused)
+
+
+def entry_of(digest: bytes, audience: str | None) -> bytes:
+    """Return under which name the index keeps a credential that is good for an API (R5)."""
+    return digest if audience is None else digest + audience.encode()
 
 
 def _end_of(record: KeyForVerification) -> float:

@@ -3,7 +3,7 @@
 As users they are found, disabled and deleted like any other: see `UserAdministration`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
@@ -14,6 +14,7 @@ from keyturn.services.accounts import Accounts, checked_permissions
 from keyturn.services.audit import Origin, actor_of
 from keyturn.services.authority import check_may_act_as, check_may_grant
 from keyturn.services.keys import CreatedKey, Keys, Lifetime
+from keyturn.services.resources import Resources
 from keyturn.services.text import unique
 from keyturn.services.user_administration import MAX_PAGE, UserAdministration, owner_of_user
 from keyturn.store import Store
@@ -27,12 +28,20 @@ class ServiceAccounts:
     """Manages service accounts: all with USER_ADMIN, one's own without."""
 
     def __init__(
-        self, store: Store, *, accounts: Accounts, users: UserAdministration, keys: Keys, system: System
+        self,
+        store: Store,
+        *,
+        accounts: Accounts,
+        users: UserAdministration,
+        keys: Keys,
+        resources: Resources,
+        system: System,
     ) -> None:
         self._store = store
         self._accounts = accounts
         self._users = users
         self._keys = keys
+        self._resources = resources
         self._system = system
 
     def add(
@@ -132,13 +141,19 @@ class ServiceAccounts:
         name: str | None,
         lifetime: Lifetime | None,
         idempotency_key: str | None = None,
+        scopes: Sequence[str] | None = None,
+        dpop_jkt: str | None = None,
     ) -> CreatedKey:
         """Make a key of a service account, which opens no more than what the caller may do (A3).
+
+        With `scopes`, such as the account may hold, it covers these alone; with `dpop_jkt` it is bound to
+        that key pair.
 
         With the `idempotency_key` of an earlier call `Conflict` is raised.
         """
         user = self.get(principal, userid)
         check_may_act_as(principal, user)
+        self._resources.check_may_act_as(principal, user.user_id, scopes)
         return self._keys.create(
             principal,
             origin,
@@ -146,6 +161,8 @@ class ServiceAccounts:
             lifetime=lifetime,
             idempotency_key=idempotency_key,
             replaces_on_retry=False,
+            scopes=scopes,
+            dpop_jkt=dpop_jkt,
             for_user=user.user_id,
         )
 

@@ -108,7 +108,9 @@ class SystemKeys:
         *,
         replaced: SystemKeyRecord | None,
     ) -> RevealedSystemKey:
-        key, secret, audit = self._keys.prepare_system_key(self._owner(actor).user_id, actor, name, scopes)
+        key, secret, audit = self._keys.prepare(
+            self._owner(actor).user_id, actor, name, scopes=scopes, expires_at=None
+        )
         new = SystemKeyToAdd(
             key, name, connection_key, scopes, self._vault.seal(secret.encode("ascii"), place=_place(name))
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat
+from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, Confirmation
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.records import Actor, AuditAction, AuditEntry, KeyForVerification
 from keyturn.core.verification import first_iat
@@ -23,6 +23,8 @@ class IssuedToken:
     token: str = field(repr=False)
     expires_at: datetime
     key_id: int | None
+    jkt: str | None = None
+    """The thumbprint of the key pair that it is bound to; None for none."""
 
 
 class TokenIssuer:
@@ -39,12 +41,16 @@ class TokenIssuer:
         *,
         at: float,
         scopes: frozenset[str] | None = None,
+        audience: str | None = None,
         not_after: datetime | None = None,
+        jkt: str | None = None,
     ) -> IssuedToken:
         """Issue a token that is no wider than the key, and does not outlive it (T15).
 
         `at` is a time from before the key was looked up: then a rule made meanwhile holds for the token.
-        `scopes`, which the key must cover, and `not_after` narrow it further.
+        `scopes`, which the key must cover, and `not_after` narrow it further. `audience` is the registered
+        API that it is for, where `scopes` are said; None for the installation itself.
+        With `jkt` it is bound to that key pair (RFC 9449).
         """
         ends = [end for end in (key.expires_at, not_after) if end is not None]
         return self._issue(
@@ -52,6 +58,8 @@ class TokenIssuer:
             client_id=f"key-{key.key_id}",
             scope=" ".join(sorted(scopes or key.scopes or ())),
             not_after=min(ends, default=None),
+            audience=audience,
+            jkt=jkt,
             kt_key=key.key_id,
             issued_at=max(int(at), first_iat(key)),
         )
@@ -66,13 +74,15 @@ class TokenIssuer:
             kt_session=session_id,
         )
 
-    def _issue(
+    def _issue(  # noqa: PLR0913 - the claims
         self,
         *,
         user_id: int,
         client_id: str,
         scope: str,
         not_after: datetime | None,
+        audience: str | None = None,
+        jkt: str | None = None,
         kt_key: int | None = None,
         kt_session: int | None = None,
         issued_at: int | None = None,
@@ -87,7 +97,7 @@ class TokenIssuer:
         claims = AccessTokenClaims(
             iss=self._format.issuer,
             sub=str(user_id),
-            aud=self._format.audience,
+            aud=self._format.audience if audience is None else audience,
             client_id=client_id,
             exp=expires_at,
             iat=issued_at,
@@ -95,8 +105,9 @@ class TokenIssuer:
             scope=scope,
             kt_key=kt_key,
             kt_session=kt_session,
+            cnf=None if jkt is None else Confirmation(jkt),
         )
-        return IssuedToken(self._format.sign(claims, self._keys.ring), claims.expires_at, kt_key)
+        return IssuedToken(self._format.sign(claims, self._keys.ring), claims.expires_at, kt_key, jkt)
 
 
 class TokenRevocation:

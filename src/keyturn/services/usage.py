@@ -4,13 +4,12 @@ At most one write per key and minute, so that verifying stays a read. A crash lo
 yet: at most a minute of it. A shutdown writes all of it.
 """
 
+import logging
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 from weakref import WeakValueDictionary
-
-import structlog
 
 from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import StoreUnavailable
@@ -192,7 +191,8 @@ class Usage:
                 self._keys.forget_uses_before(oldest)
                 self._forgotten_before = oldest
         except StoreUnavailable as error:
-            structlog.get_logger().warning("usage_not_written", error=str(error))
+            # Not by structlog: verifiers in other programs have only the standard library's log.
+            logging.getLogger(__name__).warning("usage_not_written: %s", error)
 
 
 def trace_of(origin: Origin) -> Trace:

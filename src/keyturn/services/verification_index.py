@@ -1,6 +1,7 @@
 """What this process remembers of credentials, and how it forgets.
 
-An entry belongs to the SHA-256 of a whole credential (K5, R5) and stands on two *grounds*: a key or a
+An entry belongs to the SHA-256 of a whole credential, with the API that it was verified for if that is not
+the installation itself (K5, R5), and stands on two *grounds*: a key or a
 session, and its owner. A change to either ends the ground, and with it every entry that stands on it, in
 constant time however many there are. Nothing here knows whether it is up to date: `Freshness` does.
 """
@@ -9,11 +10,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 from weakref import WeakValueDictionary
 
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyForVerification
+from keyturn.errors import KeyturnError
 from keyturn.services.usage import KeyUse
 
 MAX_ENTRIES = 100_000
@@ -61,12 +64,19 @@ class KnownCredential:
     """Seconds since 1970; the credential is dead at this instant. `ENDED` for one that is dead already."""
     subject: Ground
     owner: Ground
-    is_bound_to_sources: bool
-    """Whether it may be used from some addresses only."""
+    is_conditional: bool
+    """Whether more decides than the credential: the address that it comes from, or a proof (RFC 9449)."""
+    refused: KeyturnError | None = None
+    """Why it opens nothing where it is shown, though it is alive: it covers no scope there."""
     used: bool = False
     """Set by each further use, cleared by the search for an entry to drop."""
     answer: bytes | None = None
     """What the web layer always answers to this credential, once it has been written."""
+
+    @property
+    def end(self) -> datetime | None:
+        """When the credential ends, which is before its key does if it is a former secret; None for never."""
+        return None if self.ends_at == NEVER_ENDS else datetime.fromtimestamp(self.ends_at, UTC)
 
 
 class VerificationIndex:
@@ -82,13 +92,15 @@ class VerificationIndex:
         self._tokens: WeakValueDictionary[str, KnownCredential] = WeakValueDictionary()
         self._negatives: OrderedDict[bytes, float] = OrderedDict()
         self.entries: OrderedDict[bytes, KnownCredential] = OrderedDict()
-        """By digest. Whoever reads it must look at `holds` of both grounds and at `ends_at`."""
+        """By digest, and the API that it is good for. Whoever reads one must look at `holds` of both grounds
+        and at `ends_at`.
+        """
         self.generation = 0
         """Grows whenever something is forgotten. A fill that began before that is not kept (R4)."""
 
-    def find(self, digest: bytes) -> KnownCredential | None:
+    def find(self, entry: bytes) -> KnownCredential | None:
         """Return the entry of a credential, dead ones too, unless what it stood on has changed."""
-        known = self.entries.get(digest)
+        known = self.entries.get(entry)
         if known is None or not (known.subject.holds and known.owner.holds):
             return None
         known.used = True
@@ -105,7 +117,7 @@ class VerificationIndex:
 
     def add(
         self,
-        digest: bytes,
+        entry: bytes,
         known: KnownCredential,
         *,
         user_id: int,
@@ -131,10 +143,10 @@ class VerificationIndex:
                 known.subject = shared
             while len(self.entries) >= self._max_entries:
                 self._drop_one()
-            self.entries[digest] = known
+            self.entries[entry] = known
             if jti is not None:
                 self._tokens[jti] = known
-            self._negatives.pop(digest, None)
+            self._negatives.pop(entry, None)
         return known
 
     def add_negative(self, digest: bytes, *, now: float, since: int) -> None:

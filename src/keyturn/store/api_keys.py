@@ -9,10 +9,12 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Row,
+    Select,
     bindparam,
     delete,
     func,
     insert,
+    null,
     or_,
     select,
     true,
@@ -31,12 +33,21 @@ from keyturn.core.records import (
     OwnedKey,
     Page,
 )
+from keyturn.core.times import read_time
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
 from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, read_words
 from keyturn.store.questions import Question
-from keyturn.store.schema import api_key, api_key_use, as_stored, end_tokens, profile, read_time, user
+from keyturn.store.schema import (
+    api_key,
+    api_key_use,
+    as_stored,
+    end_tokens,
+    former_secret,
+    profile,
+    user,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +68,8 @@ class KeyToAdd:
     """The networks that the key may be used from; None for anywhere."""
     project_id: int | None = None
     """The project whose connections alone the key may see; None for no such bound."""
+    jkt: str | None = None
+    """The thumbprint of the key pair that alone may present the key; None for anybody."""
 
 
 class ApiKeys:
@@ -66,8 +79,12 @@ class ApiKeys:
         self._database = database
 
     def find_for_verification(self, digest: bytes) -> KeyForVerification | None:
-        """Return the key with this digest, alive or not, with its owner; None if there never was one."""
-        return self._find_for_verification(_BY_DIGEST, digest=digest)
+        """Return the key with this digest, alive or not, with its owner; None if there never was one.
+
+        A secret that was rotated away finds its key too, with `secret_ends_at`, until the next rotation.
+        """
+        found = self._find_for_verification(_BY_DIGEST, digest=digest)
+        return found or self._find_for_verification(_BY_FORMER_DIGEST, digest=digest)
 
     def find_for_token(self, key_id: int) -> KeyForVerification | None:
         """Return the key that a token names, alive or not, with its owner."""
@@ -77,7 +94,8 @@ class ApiKeys:
         rows = self._database.ask(question, **parameters)
         if not rows:
             return None
-        key_id, expires_at, revoked_at, scopes, sources, tokens_not_before, project_id, *owner = rows[0]
+        secret_ends_at, key_id, expires_at, revoked_at, scopes, sources, *more = rows[0]
+        tokens_not_before, project_id, jkt, *owner = more
         return KeyForVerification(
             key_id=key_id,
             owner=owner_record(*owner),
@@ -87,6 +105,8 @@ class ApiKeys:
             sources=None if sources is None else read_networks(sources),
             tokens_not_before=read_time(tokens_not_before),
             project_id=project_id,
+            jkt=jkt,
+            secret_ends_at=read_time(secret_ends_at),
         )
 
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
@@ -122,6 +142,7 @@ class ApiKeys:
                     # Whoever is narrowed must not win what is not.
                     api_key.c.scopes.is_not_distinct_from(key.scopes),
                     api_key.c.sources.is_not_distinct_from(key.sources),
+                    api_key.c.jkt.is_not_distinct_from(key.jkt),
                     api_key.c.revoked_at.is_(None),
                     or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > key.created_at),
                     not_later,
@@ -134,6 +155,8 @@ class ApiKeys:
                 .returning(*_RECORD)
             ).one_or_none()
             if row is not None:
+                # A secret from before a rotation was to go on beside the one that ends now.
+                change.connection.execute(delete(former_secret).where(former_secret.c.key_id == row.id))
                 change.record(audit, target_id=row.id)
         return None if row is None else _record(row)
 
@@ -152,10 +175,7 @@ class ApiKeys:
     def find_of_user(self, key_id: int, user_id: int) -> ApiKeyRecord | None:
         """Return a key if it is this user's."""
         with self._database.reading() as connection:
-            row = connection.execute(
-                select(*_RECORD).where(api_key.c.id == key_id, api_key.c.user_id == user_id)
-            ).one_or_none()
-        return None if row is None else _record(row)
+            return find_listed_key(connection, key_id, user_id)
 
     def find_owner(self, key_id: int) -> int | None:
         """Return the id of the user who owns a key: for administrators, who may ask for any."""
@@ -168,7 +188,7 @@ class ApiKeys:
         """Return all keys of a user, dead ones too, the newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                select(*_RECORD).where(api_key.c.user_id == user_id).order_by(api_key.c.id.desc())
+                select(*_LISTED).where(api_key.c.user_id == user_id).order_by(api_key.c.id.desc())
             ).all()
         return [_record(row) for row in rows]
 
@@ -215,8 +235,10 @@ class ApiKeys:
             connection.execute(delete(api_key_use).where(api_key_use.c.hour < hour))
 
 
-_FOR_VERIFICATION = (
-    select(
+def _for_verification(secret_ends_at: Any) -> Select[Any]:
+    """Ask for a key with its owner; `secret_ends_at` is when the secret ends by which it is found."""
+    columns = (
+        secret_ends_at,
         api_key.c.id,
         as_stored(api_key.c.expires_at),
         as_stored(api_key.c.revoked_at),
@@ -224,13 +246,25 @@ _FOR_VERIFICATION = (
         as_stored(api_key.c.sources),
         as_stored(api_key.c.tokens_not_before),
         api_key.c.project_id,
+        api_key.c.jkt,
         *OWNER_COLUMNS,
     )
-    .join(user, user.c.id == api_key.c.user_id)
-    .join(profile, profile.c.user_id == user.c.id)
+    return (
+        select(*columns)
+        .select_from(api_key)
+        .join(user, user.c.id == api_key.c.user_id)
+        .join(profile, profile.c.user_id == user.c.id)
+    )
+
+
+_BY_DIGEST = Question(_for_verification(null()).where(api_key.c.digest == bindparam("digest")))
+# A question of its own, for what the first one did not find: in one statement, every key would pay for it.
+_BY_FORMER_DIGEST = Question(
+    _for_verification(as_stored(former_secret.c.ends_at))
+    .join(former_secret, former_secret.c.key_id == api_key.c.id)
+    .where(former_secret.c.digest == bindparam("digest"))
 )
-_BY_DIGEST = Question(_FOR_VERIFICATION.where(api_key.c.digest == bindparam("digest")))
-_BY_ID = Question(_FOR_VERIFICATION.where(api_key.c.id == bindparam("key_id")))
+_BY_ID = Question(_for_verification(null()).where(api_key.c.id == bindparam("key_id")))
 
 _RECORD = tuple(
     api_key.c[name]
@@ -247,8 +281,18 @@ _RECORD = tuple(
         "last_used_via",
         "last_used_agent",
         "project_id",
+        "scopes",
+        "jkt",
     )
 )
+_LISTED = (
+    *_RECORD,
+    select(former_secret.c.ends_at)
+    .where(former_secret.c.key_id == api_key.c.id)
+    .scalar_subquery()
+    .label("former_secret_ends_at"),
+)
+"""What a list says of a key beyond its own row."""
 
 
 _ADD = insert(api_key).returning(*_RECORD)
@@ -258,6 +302,13 @@ def insert_key(connection: Connection, key: KeyToAdd) -> ApiKeyRecord:
     """Store a key within the change that makes it."""
     values = {name: getattr(key, name) for name in KeyToAdd.__slots__}
     return _record(connection.execute(_ADD, values).one())
+
+
+def find_listed_key(connection: Connection, key_id: int, user_id: int) -> ApiKeyRecord | None:
+    """Return a key if it is this user's, within a transaction."""
+    query = select(*_LISTED).where(api_key.c.id == key_id, api_key.c.user_id == user_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _record(row)
 
 
 def _record(row: Row[Any]) -> ApiKeyRecord:
@@ -274,6 +325,9 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
         revoked_at=row.revoked_at,
         last_use=last_use,
         project_id=row.project_id,
+        scopes=None if row.scopes is None else frozenset(row.scopes),
+        jkt=row.jkt,
+        former_secret_ends_at=getattr(row, "former_secret_ends_at", None),
     )
 
 

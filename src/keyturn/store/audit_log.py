@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Row, bindparam, func, select
 
 from keyturn.core.records import AuditEntry
 from keyturn.errors import StoreUnavailable
 from keyturn.store.database import Database
 from keyturn.store.questions import Question
-from keyturn.store.schema import audit, installation
+from keyturn.store.schema import as_stored, audit, installation
 
 MAX_CHANGES_AT_ONCE = 1000
 """More changes than this are not told one by one: forgetting everything is cheaper."""
@@ -72,6 +73,10 @@ class AuditedChange:
     action: str
     target_type: str
     target_id: str | None
+    user_id: int | None = None
+    """Whom it is about too, where its details say so."""
+    session_id: int | None = None
+    """Which session began, where its details say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +104,10 @@ class AuditLog:
         """Return the mark of the newest change."""
         return Mark(*self._database.ask(_NEWEST)[0])
 
-    def changes_since(self, mark: Mark) -> ChangesSince:
+    def changes_since(self, mark: Mark, *, at_most: int | None = None) -> ChangesSince:
         """Return what changed after `mark`, up to the newest; anything, if that event is no longer there.
+
+        More than `at_most` changes, `MAX_CHANGES_AT_ONCE` without it, are not told one by one either.
 
         Raise `StoreUnavailable` if the database is older than that: a primary that was left behind in a
         failover must not be believed (D7).
@@ -110,13 +117,13 @@ class AuditLog:
             return ChangesSince(newest, ())
         if newest.revision < mark.revision:
             raise StoreUnavailable("the database is older than what was read from it before")
-        if newest.revision - mark.revision > MAX_CHANGES_AT_ONCE:
+        if newest.revision - mark.revision > (at_most or MAX_CHANGES_AT_ONCE):
             return ChangesSince(newest, None)
         rows = self._database.ask(_CHANGES, first=mark.revision, newest=newest.revision)
         if mark.revision == 0:  # Which no event has.
-            rows = [(None, None, None, None), *rows]
+            rows = [(None, None, None, None, "{}"), *rows]
         is_whole = len(rows) == newest.revision - mark.revision + 1 and rows[0][0] == mark.event_id
-        return ChangesSince(newest, tuple(AuditedChange(*row[1:]) for row in rows[1:]) if is_whole else None)
+        return ChangesSince(newest, tuple(map(_audited_change, rows[1:])) if is_whole else None)
 
     def list_after(self, audit_id: int = 0, *, limit: int = 200) -> list[AuditRow]:
         """Return the rows after this one, in the order they were committed."""
@@ -139,6 +146,19 @@ class AuditLog:
                 query = query.where(audit.c.id < before)
         with self._database.reading() as connection:
             return [_audit_row(row) for row in connection.execute(query).all()]
+
+
+def _audited_change(row: tuple[Any, ...]) -> AuditedChange:
+    _event_id, action, target_type, target_id, details = row
+    about = msgspec.json.decode(details, type=_About)
+    return AuditedChange(action, target_type, target_id, about.userId, about.sessionId)
+
+
+class _About(msgspec.Struct):
+    """The part of the details of an audit row that names a user, or a session that began."""
+
+    userId: int | None = None  # noqa: N815 - as it is stored
+    sessionId: int | None = None  # noqa: N815 - as it is stored
 
 
 def _conditions(wanted: AuditSearch) -> list[Any]:
@@ -184,7 +204,13 @@ _NEWEST = Question(
     )
 )
 _CHANGES = Question(
-    select(audit.c.event_id, audit.c.action, audit.c.target_type, audit.c.target_id)
+    select(
+        audit.c.event_id,
+        audit.c.action,
+        audit.c.target_type,
+        audit.c.target_id,
+        as_stored(audit.c.details),
+    )
     .where(audit.c.revision >= bindparam("first"), audit.c.revision <= bindparam("newest"))
     .order_by(audit.c.revision)
 )

@@ -1,7 +1,7 @@
 """What a login needs, and the two ways in which a passphrase comes to be."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -55,8 +55,8 @@ class Logins:
     ) -> int | None:
         """Start a session, forget failed logins, and store a stronger hash if one was made.
 
-        Return the session's id, or None if the account was disabled, or its password hash is no longer
-        the `checked` one: then what was proved is not true any more.
+        Return the session's id, which the audit row says too, or None if the account was disabled, or its
+        password hash is no longer the `checked` one: then what was proved is not true any more.
         """
         with self._database.change() as change:
             values: dict[str, Any] = {
@@ -78,7 +78,7 @@ class Logins:
             if not changed:
                 return None
             session_id: int = change.connection.execute(insert_session(new)).scalar_one()
-            change.record(audit, target_id=new.user_id)
+            change.record(replace(audit, details={**audit.details, "sessionId": session_id}))
         return session_id
 
     def record_failed_login(

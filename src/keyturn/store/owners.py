@@ -6,7 +6,8 @@ import msgspec
 
 from keyturn.core.records import OwnerRecord
 from keyturn.core.sources import Network, read_network
-from keyturn.store.schema import as_stored, profile, read_time, user
+from keyturn.core.times import read_time
+from keyturn.store.schema import as_stored, profile, user
 
 REMEMBERED = 4096
 """How many different sets of permissions, scopes and networks are kept parsed, each once."""

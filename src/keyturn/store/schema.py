@@ -5,7 +5,7 @@ on SQLite and PostgreSQL, so that one suite can hold both to one behaviour.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -31,8 +31,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+from keyturn.core.times import in_milliseconds, read_time
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -43,21 +42,11 @@ class UtcTime(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002 - the base class's signature
         """Write the time, rounded down to its millisecond."""
-        return None if value is None else (value - _EPOCH) // _MILLISECOND
+        return None if value is None else in_milliseconds(value)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base class's signature
         """Read the time."""
         return read_time(value)
-
-
-def time_at(stored: int) -> datetime:
-    """Read a time as it is stored."""
-    return _EPOCH + stored * _MILLISECOND
-
-
-def read_time(stored: int | None) -> datetime | None:
-    """Read a time as it is stored, or none."""
-    return None if stored is None else time_at(stored)
 
 
 def end_tokens(column: Column[Any], at: datetime) -> ColumnElement[Any]:
@@ -253,6 +242,7 @@ api_key = Table(
     Column("sources", Json),
     Column("tokens_not_before", UtcTime),
     Column("project_id", BigInteger),
+    Column("jkt", String(64)),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
@@ -267,8 +257,37 @@ api_key = Table(
 """`sqlite_autoincrement`: an id in a token must never come to mean another key.
 
 `sources` lists the networks that the key may be used from (RFC 4632); null for anywhere. `project_id` is no
-foreign key: a key of a project that is gone must see nothing, and not become one of no project.
+foreign key: a key of a project that is gone must see nothing, and not become one of no project. `jkt` is the
+thumbprint of the key pair that alone may present the key (RFC 9449).
 """
+
+former_secret = Table(
+    "former_secret",
+    metadata,
+    Column("key_id", _Id, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("replaced_at", UtcTime, nullable=False),
+    Column("ends_at", UtcTime, nullable=False),
+    Column("idempotency_key", String(64)),
+)
+"""The secret that a key had before its last rotation, which works until `ends_at`. A key has one at most."""
+
+device_login = Table(
+    "device_login",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("user_code_digest", LargeBinary, nullable=False, unique=True),
+    Column("client_id", String(64), nullable=False),
+    Column("scopes", Json),
+    Column("address", String(64)),
+    Column("created_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("polled_at", UtcTime),
+    Column("is_denied", Boolean, nullable=False),
+    Column("session_id", _Id, ForeignKey("session.id", ondelete="CASCADE")),
+    Column("key_expires_at", UtcTime),
+)
+"""Devices that wait to be signed in (RFC 8628). `session_id` is the one in which a person approved."""
 
 system_key = Table(
     "system_key",
@@ -337,6 +356,41 @@ project_connection = Table(
     Column("connection_id", _Id, ForeignKey("connection.id", ondelete="CASCADE"), primary_key=True),
 )
 
+resource = Table(
+    "resource",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("name", String(254), nullable=False, unique=True),
+    Column("identifier", String(255), nullable=False, unique=True),
+    Column("description", Text),
+    Column("created_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+"""The registered APIs. `identifier` is what tokens for one say as `aud` (RFC 8707, section 2)."""
+
+resource_scope = Table(
+    "resource_scope",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("resource_id", _Id, ForeignKey("resource.id", ondelete="SET NULL")),
+    Column("description", Text),
+    Column("is_for_everyone", Boolean, nullable=False),
+)
+"""A scope is of one API: so that what a key or token says of scopes means one thing everywhere.
+
+One that is of none was taken away from its API, or its API is gone: nobody may hold it until it is registered
+again. Keys and gateways that still name it must not take it for a scope that everybody covers.
+"""
+
+resource_scope_group = Table(
+    "resource_scope_group",
+    metadata,
+    Column("scope", String(128), ForeignKey("resource_scope.name", ondelete="CASCADE"), primary_key=True),
+    Column("group_id", _Id, ForeignKey("user_group.id", ondelete="CASCADE"), primary_key=True),
+)
+"""The groups whose members may hold a scope that is not for everyone."""
+
 signing_key = Table(
     "signing_key",
     metadata,
@@ -377,6 +431,8 @@ One row per revision: read in order, this is also the list of what to forget (`A
 Index("ix_api_key_user_id", api_key.c.user_id)
 Index("ix_api_key_project_id", api_key.c.project_id)
 Index("ix_group_member_user_id", group_member.c.user_id)
+Index("ix_resource_scope_resource_id", resource_scope.c.resource_id)
+Index("ix_resource_scope_group_group_id", resource_scope_group.c.group_id)
 Index("ix_project_member_user_id", project_member.c.user_id)
 Index("ix_project_connection_connection_id", project_connection.c.connection_id)
 Index("ix_service_account_owner_user_id", service_account.c.owner_user_id)
@@ -384,6 +440,7 @@ Index("ix_service_account_owner_group_id", service_account.c.owner_group_id)
 Index("ix_audit_target", audit.c.target_type, audit.c.target_id)
 Index("ix_revoked_token_expires_at", revoked_token.c.expires_at)
 Index("ix_session_user_id", session.c.user_id)
+Index("ix_device_login_expires_at", device_login.c.expires_at)
 Index("ix_audit_at", audit.c.at)
 Index("ix_audit_revision", audit.c.revision, unique=True)
 

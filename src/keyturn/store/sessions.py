@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Row, bindparam, insert, select, update
 
 from keyturn.core.records import AuditEntry, SessionForVerification, SessionKind, SessionRecord
+from keyturn.core.times import read_time, time_at
 from keyturn.store.database import Database, shortened
 from keyturn.store.owners import OWNER_COLUMNS, owner_record
 from keyturn.store.questions import Question
-from keyturn.store.schema import as_stored, profile, read_time, session, time_at, user
+from keyturn.store.schema import as_stored, profile, session, user
 
 
 @dataclass(frozen=True, slots=True)

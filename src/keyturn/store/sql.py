@@ -6,11 +6,15 @@ from keyturn.store.api_keys import ApiKeys
 from keyturn.store.audit_log import AuditLog
 from keyturn.store.connections import Connections
 from keyturn.store.database import Database
+from keyturn.store.device_logins import DeviceLogins
 from keyturn.store.engine import describe
+from keyturn.store.feed import Feed
 from keyturn.store.groups import Groups
 from keyturn.store.installation import Installation
+from keyturn.store.key_rotation import KeyRotation
 from keyturn.store.logins import Logins
 from keyturn.store.projects import Projects
+from keyturn.store.resources import Resources
 from keyturn.store.service_accounts import ServiceAccounts
 from keyturn.store.sessions import Sessions
 from keyturn.store.signing_keys import SigningKeys
@@ -30,11 +34,15 @@ class Store:
         self.api_keys = ApiKeys(database)
         self.audit_log = AuditLog(database)
         self.connections = Connections(database)
+        self.device_logins = DeviceLogins(database)
+        self.feed = Feed(database)
         self.installation = Installation(database)
         self.sessions = Sessions(database)
         self.groups = Groups(database)
+        self.key_rotation = KeyRotation(database)
         self.logins = Logins(database)
         self.projects = Projects(database)
+        self.resources = Resources(database)
         self.service_accounts = ServiceAccounts(database)
         self.signing_keys = SigningKeys(database)
         self.system_keys = SystemKeys(database)

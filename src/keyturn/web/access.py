@@ -13,6 +13,9 @@ from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 EXCHANGE_PATHS = frozenset({"/bim/apikey/authenticate", "/apikey/authenticate"})
 TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH = "/oauth/token", "/oauth/introspect", "/oauth/revoke"
 """They prove who asks by themselves, in the ways of OAuth (RFC 6749, section 2.3)."""
+DEVICE_AUTHORIZATION_PATH = "/oauth/device_authorization"
+DEVICE_PAGE_PATH = "/device"
+"""Where a person types the code that a device shows."""
 REFRESH_PATH = "/bim/oauth/token"
 PROVING_PATHS = EXCHANGE_PATHS | {TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH}
 """Open paths where a caller may send a credential all the same: in one place (H3)."""
@@ -27,6 +30,7 @@ OPEN_PATHS = frozenset(
         ("GET", "/.well-known/oauth-protected-resource"),
         ("POST", TOKEN_PATH),
         ("POST", REFRESH_PATH),
+        ("POST", DEVICE_AUTHORIZATION_PATH),
         ("POST", INTROSPECTION_PATH),
         ("POST", REVOCATION_PATH),
         ("GET", "/openapi.json"),
@@ -40,7 +44,7 @@ OPEN_PATTERNS = (
     ("GET", re.compile(r"/docs/api(/assets/[^/]+)?")),
 )
 
-PAGE_PATTERN = re.compile(r"/(login|logout|setup|invitation|(profile|admin)(/.*)?)")
+PAGE_PATTERN = re.compile(r"/(login|logout|setup|invitation|device(/decision)?|(profile|admin)(/.*)?)")
 """Pages ask for a session, by cookie, and send a stranger to the login: they take no `Authorization`."""
 
 
@@ -72,6 +76,7 @@ _ONESELF_OR_SERVICE = Asked(
 _PROJECT_MEMBER = Asked(SEE_PROJECTS, "those that one is in")
 _PROJECT_OWNER = Asked((Permission.PROJECT_MANAGEMENT,), "a project that one owns")
 _SYSTEM_KEYS = Asked((Permission.APPLICATION_ADMIN,))
+_RESOURCES = Asked((Permission.APPLICATION_ADMIN,))
 
 _USER = "/bim/iam/{iamid}/user/{userid}"
 _ATTRIBUTE = "authorizations/{key}/{value}"
@@ -121,6 +126,15 @@ ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
         "a project that one owns, and a connection that one may see",
     ),
     ("DELETE", "/project/{projectid}/connection/{connection_key}"): _PROJECT_OWNER,
+    ("GET", "/services"): Asked(
+        (Permission.APPLICATION_ADMIN,), "those of which one may hold scopes, with these alone"
+    ),
+    ("POST", "/services"): _RESOURCES,
+    ("GET", "/services/{serviceid}"): Asked(
+        (Permission.APPLICATION_ADMIN,), "those of which one may hold scopes, with these alone"
+    ),
+    ("PUT", "/services/{serviceid}"): _RESOURCES,
+    ("DELETE", "/services/{serviceid}"): _RESOURCES,
     ("GET", "/serviceaccount"): _OWN_SERVICE,
     ("POST", "/serviceaccount"): _USERS,
     ("GET", "/serviceaccount/{userid}"): _OWN_SERVICE,
@@ -133,6 +147,8 @@ ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
     ("DELETE", "/bim/apikey/system/{keyid}"): _SYSTEM_KEYS,
     ("DELETE", "/apikey/system/{keyid}"): _SYSTEM_KEYS,
     ("GET", "/data/connection/{connection_key}"): Asked(SEE_CONNECTION),
+    ("GET", "/feed"): Asked((Permission.VERIFY_CREDENTIALS,)),
+    ("POST", "/feed/uses"): Asked((Permission.VERIFY_CREDENTIALS,)),
 }
 """Which API routes ask for which permissions. The services enforce it: this tells of it, and tests compare.
 

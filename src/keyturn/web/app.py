@@ -34,11 +34,14 @@ from keyturn.web.api import (
     attributes,
     authentication,
     data,
+    devices,
+    feed,
     groups,
     keys,
     oauth,
     people,
     projects,
+    resources,
     service_accounts,
     system,
     system_keys,
@@ -60,6 +63,7 @@ OPEN_API_ROUTES = (
     authentication.exchange,
     authentication.log_in,
     oauth.token,
+    devices.device_authorization,
     oauth.refresh,
     oauth.introspect,
     oauth.revoke,
@@ -74,6 +78,7 @@ OPEN_API_ROUTES = (
 PROTECTED_API_ROUTES = (
     authentication.verify,
     keys.create_key,
+    keys.rotate_key,
     keys.list_keys,
     keys.delete_key,
     system_keys.get_system_key,
@@ -112,6 +117,11 @@ PROTECTED_API_ROUTES = (
     projects.remove_project_member,
     projects.add_project_connection,
     projects.remove_project_connection,
+    resources.list_services,
+    resources.add_service,
+    resources.get_service,
+    resources.update_service,
+    resources.delete_service,
     service_accounts.list_service_accounts,
     service_accounts.add_service_account,
     service_accounts.get_service_account,
@@ -120,6 +130,8 @@ PROTECTED_API_ROUTES = (
     service_accounts.list_service_keys,
     service_accounts.delete_service_key,
     data.get_connection,
+    feed.follow,
+    feed.report_uses,
 )
 
 _CREDENTIAL = "Authorization"
@@ -301,7 +313,8 @@ def _openapi() -> OpenAPIConfig:
                     type="apiKey",
                     name="Authorization",
                     security_scheme_in="header",
-                    description="An API key or a bearer token, alone or after `Bearer `.",
+                    description="An API key or a bearer token, alone or after `Bearer `; one that is bound "
+                    "to a key pair after `DPoP `, with a proof in a `DPoP` header (RFC 9449).",
                 )
             }
         ),

@@ -10,14 +10,24 @@
 A good credential always gets all of them, empty when there is nothing to say: a gateway copies what it is
 given, and a header that it is not given the client could have sent itself.
 
-What a gateway says of the request that it asks for, its method and its target, is never read: a credential
-may do the same whatever is claimed of it. Scopes that are asked for can only refuse more.
+With `audience=…` it is asked for a registered API: then tokens for that API are good, and no others, and the
+scopes are always said in full. That is read from the query alone, which the gateway writes: a header could be
+the client's, who would choose whose tokens are good.
+
+What a gateway says of the request that it asks for, its method and its target, decides nothing about what a
+credential may do: it is read for proofs of possession alone (`web.proven_request`). Scopes that are asked for
+can only refuse more.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 from keyturn.core.principal import Principal
+from keyturn.core.resources import MAX_IDENTIFIER_CHARACTERS
+from keyturn.core.scopes import is_scope
+from keyturn.errors import MalformedRequest
 
 PATH = "/verify"
 PREFIX = "/verify/for/"
@@ -32,6 +42,7 @@ IDENTITY_HEADERS = (
     b"remote-user",
 )
 SCOPE_PARAMETER = "scope"
+AUDIENCE_PARAMETER = "audience"
 SCOPE_HEADER = b"keyturn-require-scope"
 """Read from anybody: who adds it to their own request can only be refused more."""
 SCOPE_PATTERN = r"^[!#-\[\]-~ ]*$"
@@ -42,6 +53,40 @@ IDENTITY = ", ".join(name.decode().title() for name in IDENTITY_HEADERS)
 EMPTY_BODY = {"type": "http.response.body", "body": b""}
 
 _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+
+@dataclass(frozen=True, slots=True)
+class Required:
+    """What is asked of the caller."""
+
+    audience: str | None
+    """The registered API that is called; None for the installation itself."""
+    scopes: frozenset[str]
+    """All of them."""
+
+
+def read_required(query: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Required:
+    """Read `scope=a b`, the header of the same meaning, and `audience=…`.
+
+    Raises `MalformedRequest` for another parameter, which may have meant to narrow.
+    """
+    try:
+        fields = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        fields = [("", "")]
+    if any(name not in {SCOPE_PARAMETER, AUDIENCE_PARAMETER} for name, _ in fields):
+        raise MalformedRequest("The query of /verify may hold scope=… and audience=…, and nothing else.")
+    audiences = [value for name, value in fields if name == AUDIENCE_PARAMETER]
+    if len(audiences) > 1 or any(not 0 < len(value) <= MAX_IDENTIFIER_CHARACTERS for value in audiences):
+        raise MalformedRequest("The audience is the identifier of one service.")
+    values = [value for name, value in fields if name == SCOPE_PARAMETER]
+    values += [value.decode("latin-1") for name, value in headers if name == SCOPE_HEADER]
+    if any(len(value) > MAX_SCOPE_CHARACTERS for value in values):
+        raise MalformedRequest(f"A scope has at most {MAX_SCOPE_CHARACTERS} characters.")
+    scopes = frozenset(scope for value in values for scope in value.split(" ") if scope)
+    if not all(map(is_scope, scopes)):
+        raise MalformedRequest("A scope is made of printable ASCII without quotes (RFC 6749, section 3.3).")
+    return Required(audiences[0] if audiences else None, scopes)
 
 
 def question(path: str, query: bytes) -> tuple[str, bytes]:

@@ -11,17 +11,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import parse_qsl
 
 import structlog
 
 from keyturn.composition import Services
+from keyturn.core import feed
+from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import Principal
-from keyturn.core.scopes import check_scopes, is_scope
+from keyturn.core.scopes import check_scopes
 from keyturn.core.sources import Network, client_address
-from keyturn.errors import CredentialRefused, KeyturnError, MalformedRequest, Reason, StoreUnavailable
+from keyturn.errors import CredentialRefused, KeyturnError, Reason, StoreUnavailable
 from keyturn.logs import RequestLog
 from keyturn.services.audit import Origin
+from keyturn.services.authentication import Authenticator
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.usage import trace_of
 from keyturn.services.verification_index import KnownCredential
@@ -29,8 +31,10 @@ from keyturn.system import request_id
 from keyturn.web import forward_auth
 from keyturn.web.access import EXCHANGE_PATHS, PAGE_PATTERN, PROVING_PATHS, is_open
 from keyturn.web.api.authentication import answer_exchange
+from keyturn.web.feed import FeedStreams
 from keyturn.web.headers import SecurityHeaders
 from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send
+from keyturn.web.proven_request import proof_for_asked, proof_for_this
 from keyturn.web.requests import failure_name
 from keyturn.web.responses import internal_error, response_of
 from keyturn.web.shape import HostRule, Scope, check_one_place, check_shape, has_body, tolerant_path
@@ -76,11 +80,14 @@ class Gate:
         self._app = app
         self._authenticator = services.authenticator
         self._exchange = services.exchange
+        self._feed = FeedStreams(services.feed)
         self._hosts = hosts
         self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
         self._headers = headers
         self._client_address = lru_cache(4096)(partial(client_address, trusted=tuple(trusted_proxies)))
-        self._trusts_proxies = bool(trusted_proxies)
+        self._public_url = services.settings.public_url
+        self._trusted_proxies = tuple(trusted_proxies)
+        self._trusts_proxies = bool(trusted_proxies) or services.settings.unix_socket is not None
         self._without_secrets = without_secrets
         self._lookups = (
             None if services.store.blocks_briefly else ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-lookup")
@@ -102,6 +109,10 @@ class Gate:
             await self._app(scope, receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+    def end_streams(self) -> None:
+        """End what would go on for ever, when the server shuts down."""
+        self._feed.stop()
 
     def answer_at_once(
         self, method: str, headers: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
@@ -163,13 +174,21 @@ class Gate:
         scope["state"] = {**scope.get("state", {}), "origin": origin, "failure": None}
         try:
             check_shape(scope, self._hosts)
-            scope["user"] = await self._authenticate(scope, origin)
             if scope["path"] == forward_auth.PATH:
-                await _verify(scope, answer)
-            elif scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
+                await self._verify(scope, origin, answer)
+                return
+            scope["user"] = await self._authenticate(scope, origin)
+            if scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
                 body = await BoundedBody(receive).whole() if has_body(scope) else b""
+                proof = proof_for_this(scope, self._public_url)
                 await answer.json(
-                    await self._look_up(answer_exchange, self._exchange, scope["headers"], body, origin)
+                    await self._look_up(
+                        answer_exchange, self._exchange, scope["headers"], body, origin, proof
+                    )
+                )
+            elif scope["path"] == feed.PATH and scope["method"] == "GET":
+                await self._feed.answer(
+                    scope, receive, answer, partial(self._principal, self._authenticator, scope, origin)
                 )
             else:
                 inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
@@ -220,25 +239,44 @@ class Gate:
 
     async def _authenticate(self, scope: Scope, origin: Origin) -> Principal | None:
         """Return who calls; None only where no credential is needed."""
-        authorization = [value for name, value in scope["headers"] if name == b"authorization"]
         if is_open(scope["method"], scope["path"]) or PAGE_PATTERN.fullmatch(scope["path"]):
-            if scope["path"] in PROVING_PATHS and (authorization or has_body(scope)):
+            names = {name for name, _ in scope["headers"]}
+            if scope["path"] in PROVING_PATHS and (b"authorization" in names or has_body(scope)):
                 check_one_place(scope)
             return None
+        return await self._principal(self._authenticator, scope, origin)
+
+    async def _verify(self, scope: Scope, origin: Origin, answer: Answer) -> None:
+        """Answer `/verify` to a caller who is known, if they have the scopes that are asked for."""
+        required = forward_auth.read_required(scope["query_string"], scope["headers"])
+        authenticator = self._authenticator
+        if required.audience is not None:
+            authenticator = authenticator.at(required.audience)
+        scope["user"] = principal = await self._principal(authenticator, scope, origin)
+        check_scopes(principal, required.scopes)
+        await answer(forward_auth.answer_to(principal))
+        await answer(forward_auth.EMPTY_BODY)
+
+    async def _principal(self, authenticator: Authenticator, scope: Scope, origin: Origin) -> Principal:
+        """Return who calls, if possible without asking the database."""
+        authorization = [value for name, value in scope["headers"] if name == b"authorization"]
         if authorization:
             check_one_place(scope)
-        principal = await self._principal(authorization, origin)
+        if len(authorization) == 1:
+            known = authenticator.recognise(authorization[0], trace_of(origin))
+            if known is not None:
+                return known.principal
+        proof = self._proof(scope)
+        principal = await self._look_up(authenticator.authenticate, authorization, origin, proof)
         if principal is None:
             raise CredentialRefused(Reason.MISSING)
         return principal
 
-    async def _principal(self, authorization: list[bytes], origin: Origin) -> Principal | None:
-        """Return who calls, if possible without asking the database."""
-        if len(authorization) == 1:
-            known = self._authenticator.recognise(authorization[0], trace_of(origin))
-            if known is not None:
-                return known.principal
-        return await self._look_up(self._authenticator.authenticate, authorization, origin)
+    def _proof(self, scope: Scope) -> PresentedProof | None:
+        """Return the proof of possession that came with the request, and for which it is to be."""
+        if scope["path"] == forward_auth.PATH:
+            return proof_for_asked(scope, self._trusted_proxies)
+        return proof_for_this(scope, self._public_url)
 
     async def _look_up(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask at once where the database answers in microseconds, else in a thread and not for ever."""
@@ -249,32 +287,3 @@ class Gate:
             return await asyncio.wait_for(asking, LOOKUP_SECONDS)
         except TimeoutError:
             raise StoreUnavailable("the database does not answer") from None
-
-
-async def _verify(scope: Scope, answer: Answer) -> None:
-    """Answer `/verify` to a caller who is known, if they have the scopes that are asked for."""
-    principal: Principal = scope["user"]
-    check_scopes(principal, _required_scopes(scope["query_string"], scope["headers"]))
-    await answer(forward_auth.answer_to(principal))
-    await answer(forward_auth.EMPTY_BODY)
-
-
-def _required_scopes(query: bytes, headers: Sequence[tuple[bytes, bytes]]) -> frozenset[str]:
-    """Read `scope=a b` and the header of the same meaning: all of both are required.
-
-    Raises `MalformedRequest` for another parameter, which may have meant to narrow.
-    """
-    try:
-        fields = parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query))
-    except ValueError:
-        fields = [("", "")]
-    if any(name != forward_auth.SCOPE_PARAMETER for name, _ in fields):
-        raise MalformedRequest("The query of /verify may hold scope=… and nothing else.")
-    values = [value for _, value in fields]
-    values += [value.decode("latin-1") for name, value in headers if name == forward_auth.SCOPE_HEADER]
-    if any(len(value) > forward_auth.MAX_SCOPE_CHARACTERS for value in values):
-        raise MalformedRequest(f"A scope has at most {forward_auth.MAX_SCOPE_CHARACTERS} characters.")
-    scopes = frozenset(scope for value in values for scope in value.split(" ") if scope)
-    if not all(map(is_scope, scopes)):
-        raise MalformedRequest("A scope is made of printable ASCII without quotes (RFC 6749, section 3.3).")
-    return scopes

@@ -27,7 +27,7 @@ _API_PAGE_POLICY = (
 API_PAGE_PATH = "/docs/api"
 
 _DATA = re.compile(
-    r"/(bim|apikey|iam|project|serviceaccount|oauth|data|health|verify|openapi\.json|\.well-known)(/.*)?",
+    r"/(bim|apikey|iam|project|services|serviceaccount|oauth|data|feed|health|verify|openapi\.json|\.well-known)(/.*)?",
     re.DOTALL,
 )
 """Paths of the API. Everything else may be shown as a document, and gets what documents need."""

@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 
+from keyturn.core.dpop import ALGORITHMS
 from keyturn.errors import (
+    HOLDER_IS_TOLD,
     AmbiguousCredential,
     Conflict,
     CredentialRefused,
+    DpopProofRefused,
     ForeignForm,
     InvalidInput,
     InvalidState,
@@ -31,6 +34,7 @@ from keyturn.errors import (
     StoreUnavailable,
     TooBusy,
     TooManyFailures,
+    UnknownAudience,
 )
 
 REALM = "keyturn"
@@ -88,8 +92,10 @@ MALFORMED, UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, CONFLICT, INVALID, TOO_MANY, U
 _STATUS: dict[type[KeyturnError], HTTPStatus] = {
     AmbiguousCredential: MALFORMED,
     MalformedRequest: MALFORMED,
+    UnknownAudience: MALFORMED,
     InvalidState: MALFORMED,
     CredentialRefused: UNAUTHENTICATED,
+    DpopProofRefused: UNAUTHENTICATED,
     ForeignForm: FORBIDDEN,
     PermissionMissing: FORBIDDEN,
     ScopeMissing: FORBIDDEN,
@@ -110,13 +116,8 @@ _LIMIT_STATUS = {
 _ERROR_NAMES = {INVALID: "Unprocessable entity"}
 """Where the reference spells a name otherwise than the RFC."""
 
-_HOLDER_IS_TOLD = {
-    Reason.EXPIRED: "This credential has expired.",
-    Reason.REVOKED: "This credential has been revoked.",
-    Reason.OWNER_DISABLED: "The owner of this credential is disabled.",
-    Reason.SOURCE: "This credential may not be used from this address.",
-}
 _NOT_AUTHENTICATED = "Not authenticated."
+_DPOP_ALGORITHMS = f'algs="{" ".join(ALGORITHMS)}"'
 _LOGIN_FAILED = "Wrong user name or passphrase, or too many attempts: wait a little before the next one."
 
 
@@ -126,8 +127,13 @@ def response_of(error: KeyturnError) -> ErrorResponse:  # noqa: PLR0911 - one ro
     match error:
         case CredentialRefused():
             return _unauthenticated(error)
+        case DpopProofRefused():
+            return error_response(
+                status, str(error), ("WWW-Authenticate", _dpop_challenge("invalid_dpop_proof"))
+            )
         case PermissionMissing(any_of=needed) | ScopeMissing(scopes=needed):
-            challenge = f'Bearer realm="{REALM}", error="insufficient_scope", scope="{" ".join(needed)}"'
+            scope = f', scope="{" ".join(needed)}"' if needed else ""
+            challenge = f'Bearer realm="{REALM}", error="insufficient_scope"{scope}'
             return error_response(status, str(error), ("WWW-Authenticate", challenge))
         case OAuthRefused():
             return _oauth_refused(error)
@@ -139,7 +145,7 @@ def response_of(error: KeyturnError) -> ErrorResponse:  # noqa: PLR0911 - one ro
         case TooBusy(retry_after=seconds) | TooManyFailures(retry_after=seconds):
             return error_response(status, str(error), ("Retry-After", str(seconds)))
         case StoreUnavailable():
-            message = "The database does not answer, so nothing was decided: try again in a moment."
+            message = "Nothing can be decided just now: try again in a moment."
             return error_response(status, message, ("Retry-After", "1"))
         case _:
             return error_response(status, str(error)) if type(error) in _STATUS else internal_error()
@@ -176,9 +182,16 @@ def _unauthenticated(error: CredentialRefused) -> ErrorResponse:
     if error.reason is Reason.LOGIN_FAILED:
         message = _LOGIN_FAILED
     elif error.secret_matched:
-        message = _HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED)
+        message = HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED)
     challenge = f'Bearer realm="{REALM}", error="invalid_token"'
+    if error.reason is Reason.SENDER and error.secret_matched:
+        challenge = _dpop_challenge("invalid_token")
     return error_response(UNAUTHENTICATED, message, ("WWW-Authenticate", challenge))
+
+
+def _dpop_challenge(error: str) -> str:
+    """Ask for a proof (RFC 9449, section 7.1)."""
+    return f'DPoP realm="{REALM}", error="{error}", {_DPOP_ALGORITHMS}'
 
 
 def _body(status: int, message: str, validation: list[Validation] | None = None) -> ErrorBody:

@@ -1,17 +1,22 @@
 """The HTTP server: uvicorn, with an end to waiting for a header and to its size."""
 
 import asyncio
+import errno
 import gc
+import os
 import socket
 import sys
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from keyturn.core.sources import UNIX_PEER
 from keyturn.settings import Settings
 from keyturn.web import forward_auth
+from keyturn.web.feed import TRANSPORT
 
 HEADER_TIMEOUT_SECONDS = 5.0
 IDLE_TIMEOUT_SECONDS = 30
@@ -19,6 +24,7 @@ SHUTDOWN_TIMEOUT_SECONDS = 10
 MAX_UNPARSED_HEADER_BYTES = 32 * 1024
 """What may arrive before a header ends. The gate holds whole headers to a smaller bound, with an answer."""
 BACKLOG = 2048
+UNIX_SOCKET_MODE = 0o660
 SWITCH_SECONDS = 0.0005
 """A tenth of Python's default."""
 
@@ -48,7 +54,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
         """Begin to wait for the first header."""
         super().connection_made(transport)
+        if transport.get_extra_info("socket").family == socket.AF_UNIX:
+            self.client = (UNIX_PEER, 0)  # Not by a missing address: a TCP peer that is gone has none either.
         self._begin_header()
+
+    def shutdown(self) -> None:
+        """End the connection after its request, and those that would go on for ever now."""
+        super().shutdown()
+        if (end_streams := getattr(self.app, "end_streams", None)) is not None:
+            end_streams()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -86,6 +100,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Let the application answer in one write."""
 
         async def run(scope: Any, receive: Any, _send: Any) -> None:
+            scope["extensions"] = {TRANSPORT: cycle.transport}
             await app(scope, receive, _InOneWrite(cycle).send)
 
         super()._start_asgi_task(cycle, run)
@@ -256,6 +271,27 @@ def server_config(app: Any, settings: Settings, *, workers: int = 1) -> uvicorn.
         ssl_certfile=settings.tls_certificate_file,
         ssl_keyfile=None if settings.tls_key_file is None else str(settings.tls_key_file),
     )
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """Return a Unix socket that this user and their group may open; raise `OSError`.
+
+    A socket that nobody listens on any more, left by a process that was killed, is replaced.
+    """
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        if path.is_socket():
+            with socket.socket(socket.AF_UNIX) as asking:
+                if asking.connect_ex(str(path)) != errno.ECONNREFUSED:
+                    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(UNIX_SOCKET_MODE)
+        listener.set_inheritable(True)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 def bind(settings: Settings) -> socket.socket:

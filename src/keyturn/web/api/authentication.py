@@ -10,6 +10,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
+from keyturn.core.dpop import PresentedProof
+from keyturn.core.resources import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.scopes import check_scopes
 from keyturn.core.times import wire_time
 from keyturn.errors import CredentialRefused, InvalidInput, Reason
@@ -20,6 +22,7 @@ from keyturn.web import forward_auth
 from keyturn.web.api.bodies import FORM, Unshown, get_json, media_type, read_form, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import TokenView
+from keyturn.web.proven_request import proof_for_this
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
 from keyturn.web.responses import documented
 
@@ -53,9 +56,11 @@ class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
 def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenView:
     """Answer a bearer token for the key in the body, or for the raw key in `Authorization`.
 
-    The token works wherever the key does, until `tokenExpiration` or until the key is revoked.
+    The token works wherever the key does, until `tokenExpiration` or until the key is revoked. With a proof
+    of possession in a `DPoP` header it is bound to the key pair of the proof (RFC 9449).
     """
-    return answer_exchange(call.services.exchange, request.scope["headers"], body, call.origin)
+    proof = proof_for_this(request.scope, call.services.settings.public_url)
+    return answer_exchange(call.services.exchange, request.scope["headers"], body, call.origin, proof)
 
 
 @get(
@@ -64,7 +69,12 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
         HTTPStatus.OK: ResponseSpec(
             None, generate_examples=False, description=f"An empty body, and {forward_auth.IDENTITY}."
         ),
-        **documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS),
+        **documented(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.FORBIDDEN,
+            HTTPStatus.TOO_MANY_REQUESTS,
+        ),
     },
     tags=["Authentication"],
     summary="Say who calls, in headers: for gateways",
@@ -88,8 +98,20 @@ def verify(
             pattern=forward_auth.SCOPE_PATTERN,
         ),
     ] = "",
+    audience: Annotated[  # noqa: ARG001 - see there
+        str | None,
+        QueryParameter(
+            name=forward_auth.AUDIENCE_PARAMETER,
+            min_length=1,
+            max_length=MAX_IDENTIFIER_CHARACTERS,
+            description="The identifier of the service that is called. Never read from a header.",
+        ),
+    ] = None,
 ) -> Response[None]:
     """Answer an empty body and all identity headers. The credential must cover all scopes that are asked for.
+
+    With `audience`, tokens for that service are good and no others, and a key covers what of its scopes it
+    may: one that covers nothing there is refused with 403, and a service that is not registered with 400.
 
     The gate answers this itself, with the same functions: the route is there for its description.
     """
@@ -120,7 +142,11 @@ def log_in(
 
 
 def answer_exchange(
-    exchange: Exchange, headers: Iterable[tuple[bytes, bytes]], body: bytes, origin: Origin
+    exchange: Exchange,
+    headers: Iterable[tuple[bytes, bytes]],
+    body: bytes,
+    origin: Origin,
+    presented: PresentedProof | None,
 ) -> TokenView:
     """Exchange the key of a request. The gate calls this too: the route is there for its description."""
     in_header, content_type = [], None
@@ -130,7 +156,9 @@ def answer_exchange(
         elif name == b"content-type":
             content_type = value.decode("latin-1")
     in_body = _key_in_body(body, content_type) if body else None
-    return token_view(exchange.exchange(in_header=in_header, in_body=in_body, origin=origin))
+    return token_view(
+        exchange.exchange(in_header=in_header, in_body=in_body, origin=origin, presented=presented)
+    )
 
 
 def token_view(issued: IssuedToken) -> TokenView:

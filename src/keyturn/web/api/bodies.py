@@ -11,7 +11,9 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from keyturn.core.resources import MAX_SCOPE_CHARACTERS
 from keyturn.errors import InvalidInput, MalformedRequest
+from keyturn.services.resource_fields import MAX_SCOPES
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -24,6 +26,8 @@ _LINE = "^[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]*$"
 ShortText = Annotated[str, msgspec.Meta(max_length=254, extra_json_schema={"pattern": _LINE})]
 """A name, an address and the like: one line."""
 PhoneText = Annotated[str, msgspec.Meta(max_length=64, extra_json_schema={"pattern": _LINE})]
+ScopeName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SCOPE_CHARACTERS)]
+ScopeNames = Annotated[list[ScopeName], msgspec.Meta(min_length=1, max_length=MAX_SCOPES)]
 LongText = Annotated[str, msgspec.Meta(max_length=2000, extra_json_schema={"pattern": _LINE})]
 """A description. It may hold line breaks."""
 
@@ -72,11 +76,11 @@ def get_json(body: bytes, content_type: str | None, shape: type[T], *, such_as: 
     return read
 
 
-def read_form(body: bytes) -> dict[str, str]:
+def read_form(body: bytes, *, max_fields: int = MAX_FORM_FIELDS) -> dict[str, str]:
     """Return the fields of an URL-encoded form; raise `MalformedRequest`, also for a name given twice."""
     try:
         pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FORM_FIELDS
+            body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=max_fields
         )
     except ValueError:
         raise MalformedRequest("The body is not an URL-encoded form.") from None

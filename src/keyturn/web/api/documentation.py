@@ -51,6 +51,7 @@ def _from_json_schema(found: Mapping[str, Any], components: Mapping[str, Any]) -
         "minLength": "min_length",
         "additionalProperties": "additional_properties",
         "minItems": "min_items",
+        "maxItems": "max_items",
         "anyOf": "one_of",
     }
     values = {names.get(name, name): value for name, value in found.items() if name != "title"}

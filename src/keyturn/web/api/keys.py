@@ -1,5 +1,6 @@
 """The caller's own API keys."""
 
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Annotated
 
@@ -7,7 +8,8 @@ import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, HeaderParameter, RawBody
 
-from keyturn.web.api.bodies import ShortText, read_json
+from keyturn.services.key_rotation import MAX_OVERLAP
+from keyturn.web.api.bodies import ScopeNames, ShortText, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.requests import (
@@ -22,12 +24,28 @@ from keyturn.web.requests import (
 )
 from keyturn.web.responses import documented
 
+MAX_OVERLAP_SECONDS = int(MAX_OVERLAP.total_seconds())
+
 
 class NewKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What a new key is to be."""
 
     name: ShortText | None = None
     project_id: int | None = None
+    scopes: ScopeNames | None = None
+    dpop_jkt: str | None = None
+
+
+class RotationBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """How long the former secret goes on."""
+
+    overlap_seconds: Annotated[
+        int,
+        msgspec.Meta(ge=0, le=MAX_OVERLAP_SECONDS, description="Written without a fraction: 60, not 60.0."),
+    ] = 0
+
+
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)]
 
 
 @post(
@@ -43,14 +61,14 @@ def create_key(
     request: AnyRequest,
     body: RawBody,
     call: InjectedCall,
-    idempotency_key: Annotated[
-        str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)
-    ] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> NewApiKeyView:
     """Make a key for the caller. `apikey` in the answer is its secret, which is never shown again.
 
-    It lives for the installation's default time, and no longer than the key that the caller used. A
-    retry with the same `Idempotency-Key` gives the same key a new secret instead of making another.
+    It lives for the installation's default time, and no longer than the key that the caller used. With
+    `scopes`, of services and such that the caller may hold, it covers these alone. With `dpopJkt`, the
+    thumbprint of a key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the
+    same `Idempotency-Key` gives the same key a new secret instead of making another.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     created = call.services.keys.create(
@@ -60,8 +78,43 @@ def create_key(
         lifetime=None,
         idempotency_key=idempotency_key,
         project_id=asked.project_id,
+        scopes=asked.scopes,
+        dpop_jkt=asked.dpop_jkt,
     )
     return NewApiKeyView.of(created.record, created.secret, call.services.system.now())
+
+
+@post(
+    ["/bim/apikey/{keyid:str}/rotate", "/apikey/{keyid:str}/rotate"],
+    status_code=HTTPStatus.OK,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    operation_class=with_body(RotationBody, description="May be left out."),
+    tags=["API keys"],
+    summary="Give an API key a new secret",
+)
+@in_thread
+def rotate_key(
+    keyid: IdInPath,
+    request: AnyRequest,
+    body: RawBody,
+    call: InjectedCall,
+    idempotency_key: IdempotencyKey = None,
+) -> NewApiKeyView:
+    """Give one of the caller's keys a new secret, in `apikey`, which is never shown again.
+
+    The key keeps its id, and all that it may do. The former secret works for `overlapSeconds` more; without
+    them it ends at once, with every token that was made from the key. A retry with the same
+    `Idempotency-Key` replaces the secret whose answer was lost.
+    """
+    asked = read_json(body, request.headers.get("content-type"), RotationBody) or RotationBody()
+    rotated = call.services.key_rotation.rotate_own(
+        call.principal,
+        read_id(keyid),
+        call.origin,
+        overlap=timedelta(seconds=asked.overlap_seconds),
+        idempotency_key=idempotency_key,
+    )
+    return NewApiKeyView.of(rotated.record, rotated.secret, call.services.system.now())
 
 
 @get(

@@ -5,30 +5,36 @@ from typing import Any
 
 import msgspec
 from litestar import Response, get, post
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import RawBody
 
-from keyturn.core.principal import AuthMethod
-from keyturn.errors import MalformedRequest, OAuthCode, OAuthRefused
+from keyturn.core.access_token import Confirmation
+from keyturn.core.dpop import ALGORITHMS, PresentedProof
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.errors import OAuthCode, OAuthRefused
 from keyturn.services.oauth import (
     ACCESS_TOKEN_TYPE,
     CLIENT_CREDENTIALS,
+    DEVICE_CODE,
     TOKEN_EXCHANGE,
     Grant,
     Introspection,
 )
-from keyturn.web.access import INTROSPECTION_PATH, REFRESH_PATH, REVOCATION_PATH, TOKEN_PATH
-from keyturn.web.api.bodies import FORM, Unshown, media_type, read_form
+from keyturn.web.access import (
+    DEVICE_AUTHORIZATION_PATH,
+    INTROSPECTION_PATH,
+    REFRESH_PATH,
+    REVOCATION_PATH,
+    TOKEN_PATH,
+)
+from keyturn.web.api.bodies import Unshown
+from keyturn.web.api.devices import DeviceGrantView, device_grant
 from keyturn.web.api.documentation import with_form
+from keyturn.web.api.oauth_forms import BEARER, OAUTH_ERRORS, oauth_form
+from keyturn.web.proven_request import proof_for_this
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, brief_read, in_thread
-from keyturn.web.responses import OAuthErrorBody
 
-BEARER = "Bearer"
+DPOP = "DPoP"
 _METADATA_AGE = {"Cache-Control": "public, max-age=3600"}
-_ERRORS = {
-    int(status): ResponseSpec(OAuthErrorBody, generate_examples=False, description=status.phrase)
-    for status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED)
-}
 _CLIENT_AUTHENTICATION = ["client_secret_basic", "client_secret_post"]
 
 
@@ -37,6 +43,7 @@ class TokenForm(Unshown, frozen=True):
 
     grant_type: str
     scope: str = ""
+    device_code: str = ""
     resource: str = ""
     audience: str = ""
     client_id: str = ""
@@ -80,6 +87,12 @@ class IntrospectionView(msgspec.Struct, frozen=True, omit_defaults=True):
     iss: str | None = None
     jti: str | None = None
     permissions: list[str] | None = None
+    iamid: str | None = None
+    project_id: int | None = None
+    withheld: list[str] | None = None
+    """The scopes of registered APIs that no credential of this user covers."""
+    cnf: Confirmation | None = None
+    """What it is bound to (RFC 9449, section 6.2)."""
 
 
 class AuthorizationServerMetadata(msgspec.Struct, frozen=True):
@@ -87,6 +100,8 @@ class AuthorizationServerMetadata(msgspec.Struct, frozen=True):
 
     issuer: str
     token_endpoint: str
+    device_authorization_endpoint: str
+    scopes_supported: list[str]
     introspection_endpoint: str
     revocation_endpoint: str
     jwks_uri: str
@@ -95,6 +110,7 @@ class AuthorizationServerMetadata(msgspec.Struct, frozen=True):
     token_endpoint_auth_methods_supported: list[str]
     introspection_endpoint_auth_methods_supported: list[str]
     revocation_endpoint_auth_methods_supported: list[str]
+    dpop_signing_alg_values_supported: list[str]
     service_documentation: str
 
 
@@ -104,6 +120,7 @@ class ProtectedResourceMetadata(msgspec.Struct, frozen=True):
     resource: str
     authorization_servers: list[str]
     bearer_methods_supported: list[str]
+    dpop_signing_alg_values_supported: list[str]
     jwks_uri: str
     resource_documentation: str
 
@@ -111,27 +128,30 @@ class ProtectedResourceMetadata(msgspec.Struct, frozen=True):
 @post(
     TOKEN_PATH,
     status_code=HTTPStatus.OK,
-    responses=_ERRORS,
+    responses=OAUTH_ERRORS,
     tags=["OAuth"],
     operation_class=with_form(TokenForm, description="The grant, and who asks."),
     summary="Get a bearer token",
 )
-@brief_read
-def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> GrantView:
+async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> GrantView | DeviceGrantView:
     """Give a bearer token, narrowed to `scope` if that is given.
 
     For a key that is a client's secret (`client_credentials`), or for a key or token that is sent as
-    `subject_token` (token exchange, RFC 8693).
+    `subject_token` (token exchange, RFC 8693). A device that was signed in gets its key for a `device_code`
+    (RFC 8628).
     """
-    at = call.services.system.timestamp()
-    grant = call.services.oauth.grant(_form(request, body), _authorization(request), call.origin)
-    return _grant_view(grant, at)
+    form = oauth_form(request, body)
+    if form.get("grant_type") == DEVICE_CODE:
+        return await device_grant(form=form, call=call)
+    return await _grant(
+        form=form, authorization=_authorization(request), proof=_proof(request, call), call=call
+    )
 
 
 @post(
     REFRESH_PATH,
     status_code=HTTPStatus.OK,
-    responses=_ERRORS,
+    responses=OAUTH_ERRORS,
     tags=["OAuth"],
     summary="Refresh a token, which is never done here",
     sync_to_thread=False,
@@ -146,7 +166,7 @@ def refresh() -> None:
 @post(
     INTROSPECTION_PATH,
     status_code=HTTPStatus.OK,
-    responses=_ERRORS,
+    responses=OAUTH_ERRORS,
     tags=["OAuth"],
     operation_class=with_form(CredentialForm, description="The key or token, and who asks."),
     summary="Say what a key or token is",
@@ -154,14 +174,16 @@ def refresh() -> None:
 @brief_read
 def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> IntrospectionView:
     """Say what a key or bearer token is (RFC 7662), or `{"active": false}` of what is not good now."""
-    found = call.services.oauth.introspect(_form(request, body), _authorization(request), call.origin)
+    found = call.services.oauth.introspect(
+        oauth_form(request, body), _authorization(request), call.origin, _proof(request, call)
+    )
     return IntrospectionView(active=False) if found is None else _introspection_view(found)
 
 
 @post(
     REVOCATION_PATH,
     status_code=HTTPStatus.OK,
-    responses=_ERRORS,
+    responses=OAUTH_ERRORS,
     tags=["OAuth"],
     operation_class=with_form(CredentialForm, description="The key or token, and who asks."),
     summary="End a key or token",
@@ -169,16 +191,14 @@ def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> Intros
 @in_thread
 def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[None]:
     """End a key or bearer token of one's own (RFC 7009); the answer is the same for any other."""
-    call.services.oauth.revoke(_form(request, body), _authorization(request), call.origin)
+    call.services.oauth.revoke(
+        oauth_form(request, body), _authorization(request), call.origin, _proof(request, call)
+    )
     return Response(None, status_code=HTTPStatus.OK)
 
 
-@get(
-    "/.well-known/oauth-authorization-server",
-    sync_to_thread=False,
-    tags=["OAuth"],
-    summary="Where everything is",
-)
+@get("/.well-known/oauth-authorization-server", tags=["OAuth"], summary="Where everything is")
+@brief_read
 def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
     """Describe this authorization server (RFC 8414)."""
     return _metadata(call)
@@ -186,10 +206,10 @@ def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMeta
 
 @get(
     "/.well-known/openid-configuration",
-    sync_to_thread=False,
     tags=["OAuth"],
     summary="Where everything is, for clients that know no other name",
 )
+@brief_read
 def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
     """Describe this authorization server as OpenID Connect names it. Nobody signs in through it."""
     return _metadata(call)
@@ -209,6 +229,7 @@ def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata
             resource=url,
             authorization_servers=[url],
             bearer_methods_supported=["header"],
+            dpop_signing_alg_values_supported=list(ALGORITHMS),
             jwks_uri=f"{url}/.well-known/jwks.json",
             resource_documentation=f"{url}/docs/api",
         ),
@@ -222,44 +243,53 @@ def _metadata(call: Call) -> Response[AuthorizationServerMetadata]:
         AuthorizationServerMetadata(
             issuer=issuer,
             token_endpoint=issuer + TOKEN_PATH,
+            device_authorization_endpoint=issuer + DEVICE_AUTHORIZATION_PATH,
+            scopes_supported=call.services.verification.open_scopes(),
             introspection_endpoint=issuer + INTROSPECTION_PATH,
             revocation_endpoint=issuer + REVOCATION_PATH,
             jwks_uri=f"{issuer}/.well-known/jwks.json",
             response_types_supported=[],
-            grant_types_supported=[CLIENT_CREDENTIALS, TOKEN_EXCHANGE],
-            token_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
+            grant_types_supported=[CLIENT_CREDENTIALS, TOKEN_EXCHANGE, DEVICE_CODE],
+            token_endpoint_auth_methods_supported=[*_CLIENT_AUTHENTICATION, "none"],
             introspection_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
             revocation_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
+            dpop_signing_alg_values_supported=list(ALGORITHMS),
             service_documentation=f"{issuer}/docs/api",
         ),
         headers=_METADATA_AGE,
     )
 
 
-def _form(request: AnyRequest, body: bytes) -> dict[str, str]:
-    """Return the parameters, each given once (RFC 6749, section 3.2); raise `OAuthRefused`."""
-    if media_type(request.headers.get("content-type")) != FORM:
-        raise OAuthRefused(OAuthCode.INVALID_REQUEST, f"Send the parameters as {FORM}.")
-    if request.scope["query_string"]:
-        raise OAuthRefused(OAuthCode.INVALID_REQUEST, "Send the parameters in the body, not in the URL.")
-    try:
-        return read_form(body)
-    except MalformedRequest as error:
-        raise OAuthRefused(OAuthCode.INVALID_REQUEST, str(error)) from None
-
-
 def _authorization(request: AnyRequest) -> list[bytes]:
     return [value for name, value in request.scope["headers"] if name == b"authorization"]
+
+
+@brief_read
+def _grant(
+    *, form: dict[str, str], authorization: list[bytes], proof: PresentedProof | None, call: Call
+) -> GrantView:
+    at = call.services.system.timestamp()
+    return _grant_view(call.services.oauth.grant(form, authorization, call.origin, proof), at)
+
+
+def _proof(request: AnyRequest, call: Call) -> PresentedProof | None:
+    return proof_for_this(request.scope, call.services.settings.public_url)
 
 
 def _grant_view(grant: Grant, at: float) -> GrantView:
     return GrantView(
         access_token=grant.issued.token,
         expires_in=max(0, int(grant.issued.expires_at.timestamp() - at)),
-        token_type=BEARER,
+        token_type=BEARER if grant.issued.jkt is None else DPOP,
         scope=None if grant.scopes is None else " ".join(sorted(grant.scopes)),
         issued_token_type=ACCESS_TOKEN_TYPE if grant.is_exchange else None,
     )
+
+
+def _token_type(principal: Principal) -> str:
+    if principal.method is not AuthMethod.ACCESS_TOKEN:
+        return "api_key"
+    return BEARER if principal.jkt is None else DPOP
 
 
 def _introspection_view(found: Introspection) -> IntrospectionView:
@@ -275,7 +305,11 @@ def _introspection_view(found: Introspection) -> IntrospectionView:
         scope=None if principal.scopes is None else " ".join(sorted(principal.scopes)),
         username=principal.userid,
         sub=str(principal.user_id),
-        token_type=BEARER if principal.method is AuthMethod.ACCESS_TOKEN else "api_key",
+        token_type=_token_type(principal),
+        cnf=None if principal.jkt is None else Confirmation(principal.jkt),
         permissions=sorted(principal.carried_permissions),
+        iamid=principal.iamid,
+        project_id=principal.project_id,
+        withheld=sorted(principal.withheld) or None,
         **told,
     )

@@ -8,7 +8,7 @@ from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
 from keyturn.core.people import ServiceOwner
-from keyturn.web.api.bodies import ShortText, get_json, read_json
+from keyturn.web.api.bodies import ScopeNames, ShortText, get_json, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.user_bodies import PermissionName
 from keyturn.web.api.user_views import ServiceAccountList, ServiceAccountView
@@ -60,6 +60,8 @@ class ServiceKeyBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a new key is to be."""
 
     name: ShortText | None = None
+    scopes: ScopeNames | None = None
+    dpop_jkt: str | None = msgspec.field(default=None, name="dpopJkt")
 
 
 @get(
@@ -155,10 +157,18 @@ def create_service_key(
     """Make a key of a service account. `apikey` in the answer is its secret, which is never shown again.
 
     Needs USER_ADMIN, or to own the account or be in the group that does; and each permission that it holds.
+    With `scopes`, such as the account may hold, it covers these alone. Without USER_ADMIN it covers nothing
+    that the caller may not hold.
     """
     asked = read_json(body, request.headers.get("content-type"), ServiceKeyBody) or ServiceKeyBody()
     made = call.services.service_accounts.create_key(
-        call.principal, userid, call.origin, name=asked.name, lifetime=None
+        call.principal,
+        userid,
+        call.origin,
+        name=asked.name,
+        lifetime=None,
+        scopes=asked.scopes,
+        dpop_jkt=asked.dpop_jkt,
     )
     return NewApiKeyView.of(made.record, made.secret, call.services.system.now())
 

@@ -38,12 +38,15 @@ class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
     name: str | None
     context: str
     project: int | None
+    scopes: list[str] | None
+    dpop_jkt: str | None
     masked: str
     state: str
     created_at: str
     expires_at: str | None
     last_used_at: str | None
     revoked_at: str | None
+    former_secret_ends_at: str | None
 
     @classmethod
     def of(cls, record: ApiKeyRecord, now: datetime) -> "ApiKeyView":
@@ -60,12 +63,15 @@ class NewApiKeyView(Unshown, frozen=True, rename="camel"):
     name: str | None
     context: str
     project: int | None
+    scopes: list[str] | None
+    dpop_jkt: str | None
     masked: str
     state: str
     created_at: str
     expires_at: str | None
     last_used_at: str | None
     revoked_at: str | None
+    former_secret_ends_at: str | None
 
     @classmethod
     def of(cls, record: ApiKeyRecord, secret: str, now: datetime) -> "NewApiKeyView":
@@ -88,6 +94,8 @@ class SystemKeyView(Unshown, frozen=True, rename="camel"):
     expires_at: str | None
     last_used_at: str | None
     revoked_at: str | None
+    former_secret_ends_at: str | None
+    dpop_jkt: str | None
     scopes: list[str]
     connection_key: str
 
@@ -96,9 +104,12 @@ class SystemKeyView(Unshown, frozen=True, rename="camel"):
         """Show a record with its secret."""
         return cls(
             apikey=revealed.secret,
-            scopes=list(revealed.record.scopes),
             connection_key=revealed.record.connection_key,
-            **{**_key_fields(key, now), "name": revealed.record.name},
+            **{
+                **_key_fields(key, now),
+                "name": revealed.record.name,
+                "scopes": list(revealed.record.scopes),
+            },
         )
 
 
@@ -170,10 +181,13 @@ def _key_fields(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
         "name": record.name,
         "context": KEY_CONTEXT if record.project_id is None else PROJECT_CONTEXT,
         "project": record.project_id,
+        "scopes": None if record.scopes is None else sorted(record.scopes),
+        "dpop_jkt": record.jkt,
         "masked": record.masked,
         "state": record.state(now).value,
         "created_at": wire_time(record.created_at),
         "expires_at": optional_time(record.expires_at),
         "last_used_at": optional_time(record.last_use.at if record.last_use else None),
         "revoked_at": optional_time(record.revoked_at),
+        "former_secret_ends_at": optional_time(record.former_secret_ends_at),
     }

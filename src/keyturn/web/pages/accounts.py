@@ -10,6 +10,7 @@ from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import ALLOWS, DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyState
+from keyturn.core.resources import ResourceRecord
 from keyturn.errors import KeyturnError
 from keyturn.web.pages.admin.tabs import KEYS
 from keyturn.web.pages.key_forms import key_form, shown_key
@@ -113,10 +114,16 @@ def show_account(
         groups=view.services.groups.list_of(view.principal, user.user_id) if place.is_administration else [],
         all_groups=group_choices(view),
         **_keys(view, place, user),
-        **(key_form(view.services) if user.kind is UserKind.SERVICE else {}),
+        **(key_form(view.services, _offered(view, user)) if user.kind is UserKind.SERVICE else {}),
         notice=notice,
         values=values or {},
     )
+
+
+def _offered(view: View, user: UserRecord) -> list[ResourceRecord]:
+    """Return the services with those scopes of theirs that a key of this account may be narrowed to."""
+    resources = view.services.resources
+    return resources.list_givable(view.principal, user.user_id)
 
 
 def _keys(view: View, place: Place, user: UserRecord) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The form for a new key, the page that shows it once, and how a key is listed."""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from litestar import Response
 from keyturn.composition import Services
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.records import ApiKeyRecord
+from keyturn.core.resources import ResourceRecord
 from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.keys import CreatedKey, Lifetime
 from keyturn.web.pages.rendering import Pages
@@ -19,18 +21,27 @@ PRESELECTED_DAYS = 90
 FORM_ID_BYTES = 16
 MAX_LIFE = timedelta(days=3650)
 
+SCOPE = "scope."
+"""What the name of the box of a scope begins with."""
+
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CHOOSE_A_DATE = "Choose the date on which the key ends."
 _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
-def key_form(services: Services) -> dict[str, Any]:
-    """Return what the form for a new key shows."""
+def key_form(services: Services, offered: Sequence[ResourceRecord] = ()) -> dict[str, Any]:
+    """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
     return {
+        "offered_services": offered,
         "expiry_choices": _choices(allows_never=services.keys.allows_never),
         "tomorrow": (services.system.now() + timedelta(days=1)).date().isoformat(),
-        "form_id": base64url_encode(services.system.random_bytes(FORM_ID_BYTES)).decode("ascii"),
+        "form_id": new_form_id(services),
     }
+
+
+def new_form_id(services: Services) -> str:
+    """Return what tells a form from one that is sent a second time."""
+    return base64url_encode(services.system.random_bytes(FORM_ID_BYTES)).decode("ascii")
 
 
 def _choices(*, allows_never: bool) -> list[tuple[str, str, bool]]:
@@ -45,6 +56,13 @@ def idempotency_key_of(form: dict[str, str]) -> str:
     if _FORM_ID.fullmatch(form_id) is None:
         raise ForeignForm("This form did not come from this page: reload it and try again.")
     return f"page {form_id}"
+
+
+def scopes_of(form: dict[str, str]) -> list[str] | None:
+    """Return the scopes that are chosen, None for a key as wide as its owner."""
+    if form.get("covers", "all") == "all":
+        return None
+    return [name.removeprefix(SCOPE) for name in form if name.startswith(SCOPE)]
 
 
 def lifetime_of(form: dict[str, str], now: datetime) -> Lifetime:
@@ -89,10 +107,10 @@ def show_created(
 
 
 def shown_key(
-    record: ApiKeyRecord, now: datetime, *, revoke: str = "", project: str | None = None
+    record: ApiKeyRecord, now: datetime, *, revoke: str = "", rotate: str = "", project: str | None = None
 ) -> dict[str, Any]:
-    """Return what a page shows of a key: where it is revoked, and the name of the project it is linked to."""
-    use = record.last_use
+    """Return what a page shows of a key: where it is revoked and rotated, and the name of its project."""
+    use, former_ends_at = record.last_use, record.former_secret_ends_at
     return {
         "id": record.key_id,
         "name": record.name,
@@ -105,8 +123,11 @@ def shown_key(
         "last_used_address": use.address if use else None,
         "last_used_via": use.via if use else None,
         "last_used_agent": use.agent if use else None,
+        "former_secret_ends_at": former_ends_at if former_ends_at and former_ends_at > now else None,
         "revoke": revoke,
+        "rotate": rotate,
         "project": project,
+        "scopes": None if record.scopes is None else sorted(record.scopes),
     }
 
 

@@ -10,14 +10,21 @@ from keyturn.composition import Services
 from keyturn.core.people import ProjectRecord
 from keyturn.core.records import KeyState
 from keyturn.errors import Conflict, InvalidInput, InvalidState, NotFound
-from keyturn.web.pages.key_forms import idempotency_key_of, key_form, lifetime_of, show_created, shown_key
+from keyturn.web.pages.key_forms import (
+    idempotency_key_of,
+    key_form,
+    lifetime_of,
+    scopes_of,
+    show_created,
+    shown_key,
+)
 from keyturn.web.pages.paging import paging
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
 from keyturn.web.responses import response_of
 
-KEYS_PER_PAGE = 30
+KEYS_PER_PAGE = 25
 """So that a page of them stays under 60 KB."""
 
 _HIDDEN_PROJECT = "one that you are not in"
@@ -58,6 +65,7 @@ def create_key(
             idempotency_key=idempotency_key_of(form),
             replaces_on_retry=False,
             project_id=_project_of(form, _own_projects(services, visitor)),
+            scopes=scopes_of(form),
         )
     except (InvalidInput, InvalidState) as error:
         return _keys(services, pages, visitor, error=error, values=form)
@@ -141,6 +149,7 @@ def _keys(
                 record,
                 now,
                 revoke=f"/profile/keys/{record.key_id}/revoke",
+                rotate=f"/profile/keys/{record.key_id}/rotate",
                 project=names.get(record.project_id, _HIDDEN_PROJECT) if record.project_id else None,
             )
             for record in at.part_of(records)
@@ -149,7 +158,7 @@ def _keys(
         ended_count=len(records) - active_count,
         at=at,
         project_choices=[(project.project_id, project.name) for project in projects],
-        **key_form(services),
+        **key_form(services, services.resources.list_grantable(visitor.session.principal.user_id)),
         notice=notice,
         problem=None if error is None else str(error),
         field=error.field if isinstance(error, InvalidInput) else None,

@@ -24,7 +24,7 @@ from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, i
 from keyturn.web.responses import response_of
 
 START = "/profile"
-_LOCAL_TARGET = re.compile(r"/(profile|admin)(/[a-z0-9/-]*)?")
+_LOCAL_TARGET = re.compile(r"/(profile|admin)(/[a-z0-9/-]*)?|/device(\?user_code=[A-Z]{4}-[A-Z]{4})?")
 
 _NOTICES = {
     "signed-out": "You are signed out.",

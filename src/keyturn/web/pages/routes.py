@@ -7,8 +7,19 @@ from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 
 from keyturn.core.permissions import Permission
-from keyturn.web.pages import accounts, assets, endings, invitation, keys, login, profile, service_accounts
-from keyturn.web.pages.admin import audit, groups, projects, settings, start, tabs, users
+from keyturn.web.pages import (
+    accounts,
+    assets,
+    device,
+    endings,
+    invitation,
+    key_rotation,
+    keys,
+    login,
+    profile,
+    service_accounts,
+)
+from keyturn.web.pages.admin import audit, groups, projects, resources, settings, start, tabs, users
 from keyturn.web.pages.admin import keys as all_keys
 from keyturn.web.pages.places import OWN_SERVICES, PEOPLE, SERVICES, Place
 from keyturn.web.pages.sessions import visitor_of
@@ -23,6 +34,9 @@ OPEN_PAGES = (
     login.set_up,
     invitation.invitation_page,
     invitation.accept,
+    device.device_page,
+    device.look_at_device,
+    device.decide,
     assets.static_file,
     assets.api_page,
     assets.api_page_asset,
@@ -39,10 +53,13 @@ PROFILE_PAGES = (
     keys.create_key,
     keys.revoke_page,
     keys.revoke_key,
+    key_rotation.rotate_page,
+    key_rotation.rotate_key,
 )
 ADMINISTRATION = (
     (tabs.GROUPS, groups.HANDLERS),
     (tabs.PROJECTS, projects.HANDLERS),
+    (tabs.RESOURCES, resources.HANDLERS),
     (tabs.KEYS, all_keys.HANDLERS),
     (tabs.AUDIT, audit.HANDLERS),
     (tabs.SETTINGS, settings.HANDLERS),

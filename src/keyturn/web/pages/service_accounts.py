@@ -9,7 +9,13 @@ from keyturn.core.permissions import Permission
 from keyturn.core.records import KeyState
 from keyturn.errors import Conflict, KeyturnError, NotFound
 from keyturn.web.pages.accounts import BOX, group_choices, permission_boxes, show_account
-from keyturn.web.pages.key_forms import idempotency_key_of, lifetime_of, show_created, shown_key
+from keyturn.web.pages.key_forms import (
+    idempotency_key_of,
+    lifetime_of,
+    scopes_of,
+    show_created,
+    shown_key,
+)
 from keyturn.web.pages.keys import show_it_was_shown
 from keyturn.web.pages.paging import ROWS, paging
 from keyturn.web.pages.places import SERVICES, InjectedPlace, find_account, owners_of
@@ -93,6 +99,7 @@ def create_key(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> R
             name=sent.form.get("name"),
             lifetime=lifetime_of(sent.form, sent.services.system.now()),
             idempotency_key=idempotency_key_of(sent.form),
+            scopes=scopes_of(sent.form),
         )
     except Conflict:
         return show_it_was_shown(sent.pages, sent.visitor, back=back)

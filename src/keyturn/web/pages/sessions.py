@@ -18,10 +18,13 @@ from keyturn.services.sessions import (
     BrowserSession,
     is_csrf_token,
 )
-from keyturn.web.api.bodies import FORM, media_type, read_form
+from keyturn.web.api.bodies import FORM, MAX_FORM_FIELDS, media_type, read_form
 from keyturn.web.requests import AnyRequest, InjectedServices
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
+
+MAX_FIELDS_OF_A_PAGE = 250
+"""Enough for a box for each of many scopes or groups, from somebody who is signed in."""
 
 _FORM_EXPIRED = "This form was not sent from this site, or its session has ended. Go back, reload, try again."
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
@@ -109,17 +112,19 @@ def visitor_of(request: AnyRequest, services: InjectedServices) -> Visitor:
     return require_visitor(request, services)
 
 
-def open_form(request: AnyRequest, body: bytes, services: Services) -> dict[str, str]:
+def open_form(
+    request: AnyRequest, body: bytes, services: Services, *, max_fields: int = MAX_FORM_FIELDS
+) -> dict[str, str]:
     """Return a form that a stranger may send; raise `ForeignForm` if another site's page sent it (L8)."""
     check_same_origin(request, services)
     if media_type(request.headers.get("content-type")) != FORM:
         raise ForeignForm(_FORM_EXPIRED)
-    return read_form(body)
+    return read_form(body, max_fields=max_fields)
 
 
 def session_form(request: AnyRequest, body: bytes, services: Services, visitor: Visitor) -> dict[str, str]:
     """Return a form that carries the token of the session; raise `ForeignForm` for any other."""
-    form = open_form(request, body, services)
+    form = open_form(request, body, services, max_fields=MAX_FIELDS_OF_A_PAGE)
     if not is_csrf_token(form.get("csrf", ""), visitor.session.csrf_token):
         raise ForeignForm(_FORM_EXPIRED)
     return form

@@ -22,7 +22,17 @@ from keyturn.web.pages.views import InjectedView
 from keyturn.web.requests import AnyRequest, asked_id, in_thread
 
 FILTERS = ("action", "actor", "target_type", "target", "since", "until", "result")
-TARGET_TYPES = ("APIKEY", "CONNECTION", "GROUP", "PROJECT", "SESSION", "SIGNING_KEY", "TOKEN", "USER")
+TARGET_TYPES = (
+    "APIKEY",
+    "CONNECTION",
+    "GROUP",
+    "PROJECT",
+    "RESOURCE",
+    "SESSION",
+    "SIGNING_KEY",
+    "TOKEN",
+    "USER",
+)
 RESULTS = {"success": True, "failure": False}
 MAX_CHARACTERS = 254
 LINES_AT_ONCE = 200

@@ -26,12 +26,13 @@ class Tab:
 USERS = Tab("users", "Users", (Permission.USER_ADMIN,))
 GROUPS = Tab("groups", "Groups", (Permission.USER_ADMIN,))
 PROJECTS = Tab("projects", "Projects", SEE_PROJECTS)
+RESOURCES = Tab("services", "Services", (Permission.APPLICATION_ADMIN,))
 SERVICE_ACCOUNTS = Tab("service-accounts", "Service accounts", (Permission.USER_ADMIN,))
 KEYS = Tab("keys", "Keys", (Permission.USER_ADMIN,))
 AUDIT = Tab("audit", "Audit log", (Permission.AUDIT,))
 SETTINGS = Tab("settings", "Settings", (Permission.APPLICATION_ADMIN,))
 
-TABS = (USERS, GROUPS, PROJECTS, SERVICE_ACCOUNTS, KEYS, AUDIT, SETTINGS)
+TABS = (USERS, GROUPS, PROJECTS, RESOURCES, SERVICE_ACCOUNTS, KEYS, AUDIT, SETTINGS)
 
 
 def visible_tabs(principal: Principal) -> tuple[Tab, ...]:

@@ -1,0 +1,73 @@
+"""The APIs that are registered here: whom tokens are for, and which scopes there are."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlsplit
+
+MAX_IDENTIFIER_CHARACTERS = 255
+MAX_SCOPE_CHARACTERS = 128
+MAX_SCOPES_CHARACTERS = 2000
+"""All scopes of one API, or of one key, together: they must fit into a token, and into a header."""
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[A-Za-z0-9._~:/?@!$&'()*+,;=%-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceScope:
+    """One scope of an API, and who may hold it."""
+
+    name: str
+    description: str | None
+    is_for_everyone: bool
+    group_ids: frozenset[int]
+    """The groups whose members may hold it, unless it is for everyone."""
+
+    def may_be_held_by(self, group_ids: frozenset[int]) -> bool:
+        """Return whether somebody in these groups may hold it."""
+        return self.is_for_everyone or not self.group_ids.isdisjoint(group_ids)
+
+    def held_by(self, group_names: Mapping[int, str]) -> str:
+        """Return who may hold it, for people; a group that is not among the names is gone meanwhile."""
+        if self.is_for_everyone:
+            return "everyone"
+        names = (group_names[group_id] for group_id in self.group_ids if group_id in group_names)
+        return ", ".join(sorted(names)) or "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceRecord:
+    """A registered API: a protected resource, as OAuth calls it."""
+
+    resource_id: int
+    name: str
+    identifier: str
+    """What a token for it says as `aud`, and what a client asks for as `resource` (RFC 8707)."""
+    description: str | None
+    scopes: tuple[ResourceScope, ...]
+    """At least one, in alphabetical order."""
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def scope_names(self) -> frozenset[str]:
+        """The names of all of its scopes."""
+        return frozenset(scope.name for scope in self.scopes)
+
+
+def withheld_from(guarded: Iterable[ResourceScope], group_ids: frozenset[int]) -> frozenset[str]:
+    """Return which of the scopes that not everyone may hold somebody in these groups may not."""
+    return frozenset(scope.name for scope in guarded if not scope.may_be_held_by(group_ids))
+
+
+def is_resource_identifier(text: str) -> bool:
+    """Return whether this can name a resource: an absolute URI without a fragment (RFC 8707, section 2)."""
+    if len(text) > MAX_IDENTIFIER_CHARACTERS or _URI.fullmatch(text) is None:
+        return False
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # Which is read only when it is asked for.
+    except ValueError:
+        return False
+    return parts.scheme not in {"http", "https"} or bool(parts.hostname)

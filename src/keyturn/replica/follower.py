@@ -1,0 +1,270 @@
+"""Follows the feed: keeps the copy true, and says for how long it may be trusted.
+
+What a change touches is written into the copy first, then forgotten by the index, and only then is trust
+extended: a fill that began before is not kept (R4). Trust reaches `max_staleness` from the instant that the
+server says it has told everything of, counted from before the request was sent: so no delay on the way, no
+buffer and no recording of an older stream makes anything look newer than it is. Clocks that run at different
+speeds differ by milliseconds in `STREAM_SECONDS`, after which a new stream begins.
+"""
+
+import random
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TypeVar
+
+import httpx
+import msgspec
+
+from keyturn.core import feed
+from keyturn.errors import CannotStart, KeyturnError
+from keyturn.replica.copy import Replica, Touched
+from keyturn.replica.trust import Trust
+from keyturn.services.verification_index import VerificationIndex
+from keyturn.system import System
+
+T = TypeVar("T")
+
+STREAM_SECONDS = 300.0
+LAG_SECONDS = 10.0
+"""A stream that lags behind is not exchanged for another before: behind a slow proxy that one lags too."""
+DRIFT_SECONDS = 0.1
+"""How far the clocks of both may run apart in a stream. Further, and this machine has stood still."""
+SILENCE_SECONDS = 3.0
+"""The server says something every second: a connection that is silent for so long is dead."""
+CONNECT_SECONDS = 3.0
+RECONNECT_SECONDS = (0.05, 1.0)
+"""The first pause before following again, and the longest, each twice the one before."""
+NONCE_BYTES = 18
+
+
+class FeedRefused(KeyturnError):
+    """The server does not let this one follow."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(
+            _SENTENCES.get(status, f"the Keyturn server answers {status} to who follows its feed")
+        )
+        self.status = status
+
+
+_SENTENCES = {
+    401: "the Keyturn server refuses the key that this verifier follows its feed with",
+    403: "the key that this verifier follows the feed with lacks the permission VERIFY_CREDENTIALS, or is "
+    "narrowed to scopes or to a project",
+    404: "there is no feed at this address: see that it is a Keyturn server of this version or newer",
+    503: "the Keyturn server has no answer now, as its database is away, or too many follow it",
+}
+
+
+class _FeedBroken(KeyturnError):
+    """What came is no feed, or not the answer to what was asked."""
+
+
+class Follower:
+    """A thread that follows, for as long as the verifier is open."""
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        *,
+        copy: Replica,
+        index: VerificationIndex,
+        trust: Trust,
+        max_staleness_seconds: float,
+        system: System,
+    ) -> None:
+        self._http = http
+        self._copy = copy
+        self._index = index
+        self._trust = trust
+        self._max_staleness = max_staleness_seconds
+        self._system = system
+        self._mark: tuple[int, str | None] | None = None
+        self._is_filling = False
+        self._has_reached = False
+        """Whether this stream has said how far it reaches: one that goes on after much may take its time."""
+        self.hello: feed.Hello | None = None
+        """What the server is set to, once it was heard."""
+        self._is_true = threading.Event()
+        self._refused: FeedRefused | None = None
+        self._why = "the Keyturn server was not reached"
+        self._stopping = threading.Event()
+        self._socket: socket.socket | None = None
+        self._thread = threading.Thread(target=self._run, name="keyturn-follower", daemon=True)
+        self._applies: Mapping[str, Callable[[bytes], Touched]] = {
+            feed.USERS: copy.apply_users,
+            feed.KEYS: copy.apply_keys,
+            feed.SESSIONS: copy.apply_sessions,
+            feed.TOKENS: copy.apply_tokens,
+            feed.GONE: copy.apply_gone,
+        }
+
+    def start(self, timeout: float) -> feed.Hello:
+        """Return once the copy is whole; raise `FeedRefused`, or `CannotStart` after `timeout` seconds."""
+        self._thread.start()
+        self._is_true.wait(timeout)
+        if self._refused is not None and self.hello is None:
+            raise self._refused
+        if self.hello is None or self._mark is None:
+            raise CannotStart(f"Within {timeout:g} seconds there was no copy of the keys: {self._why}.")
+        return self.hello
+
+    def stop(self) -> None:
+        """End the thread, and with it all trust."""
+        self._stopping.set()
+        if self._socket is not None:
+            with suppress(OSError):  # Gone already.
+                self._socket.shutdown(socket.SHUT_RDWR)  # It waits for the next word of the server.
+        self._thread.join(SILENCE_SECONDS + CONNECT_SECONDS)
+        self._trust.end("the verifier is closed", for_good=True)
+
+    def _run(self) -> None:
+        pause = RECONNECT_SECONDS[0]
+        while not self._stopping.is_set():
+            heard = self._trust.trusted_until
+            try:
+                self._follow()
+                continue
+            except FeedRefused as refused:
+                self._why = str(refused)
+                if refused.status in {401, 403, 404} and self.hello is None:
+                    self._refused = refused
+                    self._is_true.set()
+                    return
+            except (httpx.HTTPError, _FeedBroken) as error:
+                self._why = _in_words(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the thread goes on: nobody else follows
+                self._why = f"the feed could not be followed ({type(error).__name__})"
+            self._trust.tell_why(self._why)
+            pause = RECONNECT_SECONDS[0] if self._trust.trusted_until > heard else pause
+            self._stopping.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
+            pause = min(pause * 2, RECONNECT_SECONDS[1])
+
+    def _follow(self) -> None:
+        """Follow one stream until it is old."""
+        nonce = secrets.token_urlsafe(NONCE_BYTES)
+        asked_at = self._system.monotonic()
+        question: dict[str, str | int] = {"nonce": nonce}
+        if self._mark is not None:
+            question["revision"] = self._mark[0]
+            if self._mark[1] is not None:
+                question["event_id"] = self._mark[1]
+        self._copy.abandon_full()
+        self._is_filling = self._has_reached = False
+        with self._http.stream("GET", feed.PATH, params=question) as answer:
+            if answer.status_code != httpx.codes.OK:
+                raise FeedRefused(answer.status_code)
+            self._socket = answer.extensions["network_stream"].get_extra_info("socket")
+            reader = feed.EventReader()
+            is_greeted = False
+            for data in answer.iter_raw():
+                for name, event in _events(reader, data):
+                    if not is_greeted:
+                        self._greet(name, event, nonce)
+                        is_greeted = True
+                    else:
+                        self._apply(name, event, asked_at)
+                if self._stopping.is_set() or self._is_old(asked_at):
+                    return
+        raise _FeedBroken("the Keyturn server ended the feed")
+
+    def _is_old(self, asked_at: float) -> bool:
+        """Return whether a new stream is better: after its time, or when this one says how it was long ago.
+
+        So it is once the server, but not this machine, has stood still: its count of the seconds lags since.
+        """
+        if self._is_filling:
+            return False  # Begun anew it would take as long again.
+        now = self._system.monotonic()
+        lags = self._has_reached and self._trust.trusted_until - now < self._max_staleness / 2
+        return now - asked_at > (LAG_SECONDS if lags else STREAM_SECONDS)
+
+    def _greet(self, name: str, event: bytes, nonce: str) -> None:
+        hello = _decoded(event, feed.Hello) if name == feed.HELLO else None
+        if hello is None or hello.format != feed.FORMAT:
+            raise _FeedBroken("the feed is of another format: the server is of another version")
+        if hello.nonce != nonce:
+            raise _FeedBroken(
+                "the feed is the answer to another request: something on the way repeats old answers"
+            )
+        if self.hello is not None and _settings(hello) != _settings(self.hello):
+            raise _FeedBroken("the server's settings have changed: open the verifier anew")
+        if self._mark is None and hello.resumed:
+            raise _FeedBroken("the feed goes on from what was never told")
+        self.hello = hello
+
+    def _apply(self, name: str, event: bytes, asked_at: float) -> None:
+        """Take in one event, in the order that the module tells of."""
+        try:
+            match name:
+                case feed.RESET:
+                    self._copy.begin_full()
+                    self._is_filling = True
+                case feed.RESOURCES:
+                    self._copy.apply_resources(event)
+                    self._forget_everything()
+                case feed.SIGNING_KEYS:
+                    self._copy.apply_signing_keys(event)
+                    self._forget_everything()
+                case feed.WHOLE:
+                    self._copy.end_full()
+                    self._is_filling = False
+                    self._forget_everything()
+                case feed.ALIVE:
+                    self._reach(_decoded(event, feed.Alive), asked_at)
+                case name if (apply := self._applies.get(name)) is not None:
+                    touched = apply(event)
+                    if not self._is_filling:
+                        self._index.forget(touched, negatives=name == feed.KEYS)
+                case _:
+                    pass  # Of a newer server: what changes the meaning of the rest changes `format`.
+        except (ValueError, msgspec.MsgspecError):
+            raise _FeedBroken("the feed holds something that is none of its events") from None
+
+    def _forget_everything(self) -> None:
+        if not self._is_filling:
+            self._index.forget_everything()
+
+    def _reach(self, alive: feed.Alive, asked_at: float) -> None:
+        """Trust what was told for as long as it may be."""
+        if self._is_filling:
+            raise _FeedBroken("the feed says that it told everything in the middle of a full copy")
+        if self._mark is not None and alive.revision < self._mark[0]:
+            raise _FeedBroken("the server's database is older than what it told before")  # D7
+        ahead = asked_at + alive.elapsed - self._system.monotonic()
+        if ahead > DRIFT_SECONDS:
+            why = "the feed tells of a time that has not come: this machine stood still"
+            self._trust.end(why)  # What was trusted before is older than it seems, by this much or by more.
+            raise _FeedBroken(why)
+        self._mark = (alive.revision, alive.event_id)
+        self._has_reached = True
+        self._trust.extend(asked_at + alive.elapsed + self._max_staleness)
+        self._trust.tell_why("the Keyturn server was not heard from for too long")
+        self._is_true.set()
+
+
+def _events(reader: feed.EventReader, data: bytes) -> list[tuple[str, bytes]]:
+    try:
+        return list(reader.read(data))
+    except ValueError as error:
+        raise _FeedBroken(str(error)) from None
+
+
+def _decoded(event: bytes, shape: type[T]) -> T:
+    try:
+        return msgspec.json.decode(event, type=shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise _FeedBroken("the feed holds something that is none of its events") from None
+
+
+def _settings(hello: feed.Hello) -> tuple[str, str, str, int]:
+    return hello.issuer, hello.audience, hello.key_prefix, hello.max_token_life_seconds
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, httpx.HTTPError):
+        return f"the Keyturn server cannot be reached ({type(error).__name__})"
+    return str(error)

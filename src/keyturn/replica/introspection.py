@@ -1,0 +1,258 @@
+"""Verifying by asking the server (RFC 7662), without the feed: answers are remembered for a short time."""
+
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from hashlib import sha256
+
+import httpx
+import msgspec
+
+from keyturn.core.access_token import AccessTokenFormat, Confirmation
+from keyturn.core.api_key import ApiKeyFormat
+from keyturn.core.credentials import (
+    AccessTokenCredential,
+    Credential,
+    Presented,
+    read_credential,
+    read_presented,
+)
+from keyturn.core.dpop import PresentedProof
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
+from keyturn.replica.answers import ANSWER_SECONDS, ask, in_thread
+from keyturn.replica.published_keys import PublishedKeys
+from keyturn.services.audit import Origin
+from keyturn.services.dpop import Proofs
+from keyturn.services.failures import FailureBudget
+from keyturn.services.usage import Trace
+from keyturn.services.verification_index import MAX_ENTRIES, MAX_NEGATIVES, NEGATIVE_SECONDS, NEVER_ENDS
+from keyturn.system import System
+
+PATH = "/oauth/introspect"
+LONGEST_TOKEN_LIFE = timedelta(days=366)
+"""What the server says of a token decides: this only keeps out what it never issued."""
+
+_TOO_LATE = "the Keyturn server takes too long to answer"
+_KEY_CLIENT = re.compile(r"key-([1-9][0-9]{0,18})")
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What is read of the server's answer."""
+
+    active: bool
+    sub: str = "0"
+    username: str = ""
+    iamid: str = ""
+    client_id: str = ""
+    token_type: str = ""
+    scope: str | None = None
+    permissions: list[str] = []
+    project_id: int | None = None
+    withheld: list[str] = []
+    exp: int | None = None
+    cnf: Confirmation | None = None
+    """One of another kind than a key pair makes the answer unreadable, and so nothing good."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A good credential."""
+
+    principal: Principal
+    ends_at: float
+    """Seconds since 1970."""
+    good_until: float
+    """Monotonic: then the server is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A question that was sent."""
+
+    good_until: float
+    """Monotonic: an answer that comes then, or later, is too old."""
+    answer: Future[Remembered | None]
+
+
+class NoAudiences:
+    """In the place of the registered APIs, which nobody tells without the feed."""
+
+    SENTENCE = "Verifying for {} takes a key whose owner holds the permission VERIFY_CREDENTIALS."
+
+    def scopes_of(self, audience: str) -> frozenset[str] | None:
+        """Raise `CannotStart`."""
+        raise CannotStart(self.SENTENCE.format(audience))
+
+
+class IntrospectingAuthenticator:
+    """Asks of each credential once in `max_staleness`, however many present it at once.
+
+    A key with a wrong checksum, and a token that no published key has signed, are refused without asking.
+    """
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        *,
+        issuer: str,
+        key_format: ApiKeyFormat,
+        max_staleness_seconds: float,
+        failures: FailureBudget,
+        system: System,
+    ) -> None:
+        self._http = http
+        self._key_format = key_format
+        self._token_format = AccessTokenFormat(issuer, issuer, LONGEST_TOKEN_LIFE)
+        self._max_staleness = max_staleness_seconds
+        self._patience = min(max_staleness_seconds, ANSWER_SECONDS)
+        self._failures = failures
+        self._system = system
+        self.keys = PublishedKeys(http, system)
+        self._proofs = Proofs(system)
+        self._lock = threading.Lock()
+        self._good: OrderedDict[bytes, Remembered] = OrderedDict()
+        self._bad: OrderedDict[bytes, float] = OrderedDict()
+        self._asking: dict[bytes, _Question] = {}
+
+    def at(self, audience: str) -> "IntrospectingAuthenticator":
+        """Raise `CannotStart`: nobody can be asked what is good for a registered API."""
+        raise CannotStart(NoAudiences.SENTENCE.format(audience))
+
+    def recognise(self, value: bytes, _trace: Trace) -> Remembered | None:
+        """Return what is remembered to be good of an `Authorization` value; None says nothing at all."""
+        presented = read_presented([value])
+        if presented is None or presented.is_with_proof:
+            return None
+        known = self._remembered(sha256(presented.value).digest())
+        return None if known is None or known.principal.jkt is not None else known
+
+    def authenticate(
+        self, authorization: Sequence[bytes], origin: Origin, proof: PresentedProof | None = None
+    ) -> Principal | None:
+        """Return who calls, or None without a credential; raise as `Authenticator.authenticate` does."""
+        try:
+            presented = read_presented(authorization)
+            return None if presented is None else self._judged(presented, origin, proof)
+        except CredentialRefused as refused:
+            self._failures.note_refused(refused, origin.address)
+            raise
+
+    def _judged(self, presented: Presented, origin: Origin, given: PresentedProof | None) -> Principal:
+        """Return who calls, if the credential is good and sent as what it is: bound to a key pair, or not."""
+        credential, proof = read_credential(presented.value, self._key_format), None
+        if presented.is_with_proof:
+            proof = self._proofs.check(given, credential=credential.digest)
+        principal = self._verified(credential, presented.value, origin.address).principal
+        self._proofs.check_sender(principal, proof, is_with_proof=presented.is_with_proof)
+        return principal
+
+    def _verified(self, credential: Credential, presented: bytes, source: str | None) -> Remembered:
+        digest = credential.digest
+        known = self._remembered(digest)
+        if known is not None:
+            return known
+        if self._bad.get(digest, 0.0) > self._system.monotonic():
+            raise CredentialRefused(Reason.UNKNOWN)
+        if isinstance(credential, AccessTokenCredential):
+            ring = self.keys.ring_for(credential.token)
+            self._token_format.verify(credential.token, ring, now=self._system.now())
+        self._failures.check(source)
+        found = self._ask_once(digest, presented)
+        if found is None:
+            raise CredentialRefused(Reason.UNKNOWN)
+        return found
+
+    def _remembered(self, digest: bytes) -> Remembered | None:
+        known = self._good.get(digest)
+        if known is None or self._system.monotonic() >= known.good_until:
+            return None
+        return known if self._system.timestamp() < known.ends_at else None
+
+    def _ask_once(self, digest: bytes, presented: bytes) -> Remembered | None:
+        """Ask, or wait for the answer to whoever asks of the same credential now.
+
+        Raise `StoreUnavailable` for an answer that comes when it is too old already.
+        """
+        with self._lock:
+            asked_at = self._system.monotonic()
+            asking = self._asking.get(digest)
+            if asking is None or asked_at >= asking.good_until:
+                question = partial(self._ask, digest, presented, asked_at)
+                asking = _Question(asked_at + self._patience, in_thread(question, "keyturn-question"))
+                self._asking[digest] = asking
+        try:
+            found = asking.answer.result(self._patience)
+        except TimeoutError:
+            raise StoreUnavailable(_TOO_LATE) from None
+        finally:
+            with self._lock:
+                if self._asking.get(digest) is asking:
+                    del self._asking[digest]
+        self._check_young(asking.good_until)
+        return found
+
+    def _ask(self, digest: bytes, presented: bytes, asked_at: float) -> Remembered | None:
+        answer = introspect(self._http, presented.decode("ascii"), self._system)
+        principal = principal_of(answer) if answer.active else None
+        self._check_young(asked_at + self._patience)  # Else another was asked since, who may know better.
+        with self._lock:
+            self._good.pop(digest, None)
+            if principal is None:
+                self._bad[digest] = asked_at + min(NEGATIVE_SECONDS, self._max_staleness)
+                if len(self._bad) > MAX_NEGATIVES:
+                    self._bad.popitem(last=False)
+                return None
+            ends_at = NEVER_ENDS if answer.exp is None else float(answer.exp)
+            known = Remembered(principal, ends_at, asked_at + self._max_staleness)
+            self._good[digest] = known
+            if len(self._good) > MAX_ENTRIES:
+                self._good.popitem(last=False)
+        return known
+
+    def _check_young(self, good_until: float) -> None:
+        if self._system.monotonic() >= good_until:
+            raise StoreUnavailable(_TOO_LATE)
+
+
+def introspect(http: httpx.Client, presented: str, system: System) -> Answer:
+    """Return what the server says of a credential; raise `StoreUnavailable` if it says nothing."""
+    try:
+        answer, content = ask(http, "POST", PATH, system=system, data={"token": presented})
+    except httpx.HTTPError as error:
+        raise StoreUnavailable(f"the Keyturn server cannot be asked ({type(error).__name__})") from None
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise StoreUnavailable("the Keyturn server refuses the key that this verifier asks with")
+    if answer.status_code != httpx.codes.OK:
+        raise StoreUnavailable(f"the Keyturn server answers {answer.status_code} to who asks of a credential")
+    try:
+        return msgspec.json.decode(content, type=Answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise StoreUnavailable("what answers at the address of the Keyturn server is none") from None
+
+
+def principal_of(answer: Answer) -> Principal:
+    """Return who calls; raise `CredentialRefused` for a credential that is bound to something else."""
+    if answer.token_type not in {"api_key", "Bearer", "DPoP"}:
+        raise CredentialRefused(Reason.SENDER, secret_matched=True)
+    if not answer.sub.isdecimal():
+        raise StoreUnavailable("the Keyturn server does not say whose credential it is")
+    key = _KEY_CLIENT.fullmatch(answer.client_id)
+    return Principal(
+        user_id=int(answer.sub),
+        userid=answer.username,
+        iamid=answer.iamid,
+        name=None,
+        permissions=frozenset(answer.permissions),
+        scopes=None if answer.scope is None else frozenset(answer.scope.split()),
+        method=AuthMethod.API_KEY if answer.token_type == "api_key" else AuthMethod.ACCESS_TOKEN,
+        key_id=None if key is None else int(key[1]),
+        project_id=answer.project_id,
+        withheld=frozenset(answer.withheld),
+        jkt=None if answer.cnf is None else answer.cnf.jkt,
+    )

@@ -1,0 +1,272 @@
+"""The feed: tells verifiers in other programs all that decides over credentials, and every change at once.
+
+A thread looks for changes while anybody follows, and writes what changed once for all who do. A change on
+this host moves the shared counter, which it reads every `GLANCE_SECONDS`; one on another node comes with
+a hint, by way of `Freshness`; and every `LOOK_SECONDS` it looks in any case. What a look finds is told
+together with the instant from before the look: that is how far whoever follows may trust what they have.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from keyturn.core import feed
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import Principal
+from keyturn.core.records import Announcement
+from keyturn.errors import InvalidState, StoreUnavailable, TooBusy
+from keyturn.services.feed_changes import Touched, touched_by
+from keyturn.services.feed_pages import FeedPages
+from keyturn.store import AuditedChange, Mark, Store
+from keyturn.system import System
+
+MAX_FOLLOWERS = 64
+"""In one process. Each takes a connection, and for a full copy all of the database once."""
+MAX_FOLLOWERS_OF_ONE = 16
+"""With the keys of one user: whoever's program goes wrong leaves room for the others."""
+GLANCE_SECONDS = 0.02
+"""Most of the time from a revoke to its refusal elsewhere; a glance at the counter costs less than a µs."""
+LOOK_SECONDS = 1.0
+RETRY_SECONDS = 0.2
+MAX_RESUMED = 20_000
+"""After more changes than this a full copy is sent, which is cheaper than so many questions."""
+MAX_READ_AT_ONCE = 200
+"""After more changes than this each follower's stream reads for itself, and nothing of it is kept."""
+MAX_KEPT_BATCHES = 4096
+MAX_KEPT_BYTES = 32 * 1024 * 1024
+"""What is kept for those who are slow. Whoever falls behind that is cut off, and comes back."""
+
+Part = bytes | Callable[[], Iterator[bytes]]
+"""An event, or what reads the pages of one that is too large to be kept."""
+
+
+class FellBehind(Exception):
+    """Whoever follows is too slow for what changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """How far what was told reaches."""
+
+    mark: Mark
+    at: float
+    """Monotonic: what was committed until then was told."""
+
+
+@dataclass(slots=True)
+class Subscription:
+    """Somebody who follows: how much of what is kept they were told, and how they are woken."""
+
+    user_id: int
+    wake: Callable[[], None]
+    position: int
+    hello_at: float = 0.0
+
+
+class Feed:
+    """Looks for changes, and keeps what is to be told of them until everybody was told."""
+
+    def __init__(self, store: Store, told: Announcement, system: System) -> None:
+        self._store = store
+        self._told = told
+        self._system = system
+        self.pages = FeedPages(store, system)
+        self._lock = threading.Lock()
+        self._starting = threading.Lock()
+        self._woken = threading.Event()
+        self._stopping = threading.Event()
+        self._subscriptions: list[Subscription] = []
+        self._thread: threading.Thread | None = None
+        self._read_to: Mark | None = None
+        self._seen = -1
+        self._batches: deque[tuple[Part, ...]] = deque()
+        self._first = 0
+        """The number of the oldest batch that is kept."""
+        self._kept_bytes = 0
+        self._confirmed: Confirmed | None = None
+
+    def wake(self) -> None:
+        """Look at once: something may have changed."""
+        self._woken.set()
+
+    def follow(self, principal: Principal, wake: Callable[[], None]) -> Subscription:
+        """Begin to follow from now on; raise as `check_may_follow`, or `TooBusy`, or `StoreUnavailable`.
+
+        `wake` is called, from a thread, whenever there is something new to `take`.
+        """
+        check_may_follow(principal)
+        with self._starting:
+            if len(self._subscriptions) >= MAX_FOLLOWERS:
+                raise TooBusy("Too many verifiers follow this server already.", retry_after=5)
+            of_same = [other for other in list(self._subscriptions) if other.user_id == principal.user_id]
+            if len(of_same) >= MAX_FOLLOWERS_OF_ONE:
+                raise TooBusy("Too many verifiers follow this server with keys of this user.", retry_after=5)
+            if self._thread is None or not self._thread.is_alive():
+                self._start()
+            with self._lock:
+                subscription = Subscription(principal.user_id, wake, self._first + len(self._batches))
+                self._subscriptions.append(subscription)
+        return subscription
+
+    def leave(self, subscription: Subscription) -> None:
+        """End following."""
+        with self._lock:
+            if subscription in self._subscriptions:
+                self._subscriptions.remove(subscription)
+
+    def begin(self, subscription: Subscription, nonce: str, mark: Mark | None) -> Iterator[bytes]:
+        """Yield the first events: the greeting, then what changed since `mark`, or everything.
+
+        Raise `StoreUnavailable` if the database is older than `mark` (D7).
+        """
+        subscription.hello_at = self._system.monotonic()  # Not before the request was made: that is enough.
+        touched = None if mark is None else self._touched_since(mark)
+        yield feed.encode_event(
+            feed.HELLO,
+            feed.Hello(
+                nonce=nonce,
+                format=feed.FORMAT,
+                issuer=self._told.issuer,
+                audience=self._told.audience,
+                key_prefix=self._told.key_prefix,
+                max_token_life_seconds=self._told.max_token_life_seconds,
+                resumed=touched is not None,
+            ),
+        )
+        if touched is None:
+            yield from self.pages.everything()
+        else:
+            yield from self._named(touched)
+            yield from self._at_large(touched)
+        self.wake()
+
+    def take(self, subscription: Subscription) -> tuple[Sequence[Part], Confirmed | None]:
+        """Return what this one was not told yet, and how far it reaches; raise `FellBehind`.
+
+        How far is None while nothing was confirmed since they came.
+        """
+        with self._lock:
+            if subscription.position < self._first:
+                raise FellBehind
+            skipped = subscription.position - self._first
+            parts = [part for batch in list(self._batches)[skipped:] for part in batch]
+            subscription.position = self._first + len(self._batches)
+            confirmed = self._confirmed
+        if confirmed is None or confirmed.at < subscription.hello_at:
+            return parts, None
+        return parts, confirmed
+
+    def stop(self) -> None:
+        """End the thread: the database is about to be closed."""
+        self._stopping.set()
+        self._woken.set()
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+    def _start(self) -> None:
+        with self._lock:
+            self._first += len(self._batches) + 1  # Whoever followed before missed something.
+            self._batches.clear()
+            self._kept_bytes, self._confirmed, self._seen = 0, None, -1
+        self._read_to = self._store.audit_log.newest()
+        self._thread = threading.Thread(target=self._run, name="keyturn-feed", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        look_at = 0.0
+        while True:
+            self._woken.wait(GLANCE_SECONDS)
+            with self._starting:
+                if self._stopping.is_set() or not self._subscriptions:
+                    self._thread = None
+                    return
+            has_moved = self._woken.is_set() or self._store.counter.settled() != self._seen
+            if not has_moved and self._system.monotonic() < look_at:
+                continue
+            self._woken.clear()
+            try:
+                self._look()
+            except StoreUnavailable:
+                self._woken.wait(RETRY_SECONDS)  # Whoever follows hears nothing, and trusts no longer.
+            except Exception:  # noqa: BLE001 - whatever it is, the thread goes on: nobody else looks
+                structlog.get_logger().exception("changes_not_told")
+                self._woken.wait(RETRY_SECONDS)
+            else:
+                look_at = self._system.monotonic() + LOOK_SECONDS
+
+    def _look(self) -> None:
+        """Read what changed, and write it for everybody."""
+        number, now = self._store.counter.settled(), self._system.monotonic()
+        assert self._read_to is not None, "the thread was started with a mark"  # noqa: S101 - for the type checker
+        since = self._store.audit_log.changes_since(self._read_to, at_most=MAX_RESUMED)
+        parts = (self.pages.everything,) if since.changes is None else self._parts_of(since.changes)
+        with self._lock:
+            if parts:
+                self._keep(parts)
+            self._read_to, self._seen = since.newest, number
+            self._confirmed = Confirmed(since.newest, now)
+            subscriptions = list(self._subscriptions)
+        for subscription in subscriptions:
+            subscription.wake()
+
+    def _keep(self, parts: tuple[Part, ...]) -> None:
+        self._batches.append(parts)
+        self._kept_bytes += _size(parts)
+        while self._batches and (len(self._batches) > MAX_KEPT_BATCHES or self._kept_bytes > MAX_KEPT_BYTES):
+            self._kept_bytes -= _size(self._batches.popleft())
+            self._first += 1
+
+    def _touched_since(self, mark: Mark) -> Touched | None:
+        """Return what has changed since `mark`, or None if that cannot be named."""
+        changes = self._store.audit_log.changes_since(mark, at_most=MAX_RESUMED).changes
+        return None if changes is None else touched_by(changes)
+
+    def _parts_of(self, changes: Sequence[AuditedChange]) -> tuple[Part, ...]:
+        """Return the present state of all that these changes are about.
+
+        What a few changes name is read once for all who follow, and everything else by each of them.
+        """
+        touched = touched_by(changes)
+        if touched is None:
+            return (self.pages.everything,)
+        named, at_large = partial(self._named, touched), partial(self._at_large, touched)
+        few = len(changes) <= MAX_READ_AT_ONCE
+        parts: list[Part] = [*named()] if few else [named]
+        if touched.has_rules or touched.sessions_of or touched.whole_users:
+            parts.append(at_large)
+        return tuple(parts)
+
+    def _named(self, touched: Touched) -> Iterator[bytes]:
+        """Yield what is named one by one."""
+        if touched.has_signing_keys:
+            yield self.pages.signing_keys()
+        if touched.has_rules:
+            yield self.pages.resources()
+        yield from self.pages.users(touched.users)
+        yield from self.pages.keys(touched.keys)
+        yield from self.pages.sessions(touched.sessions)
+        yield from self.pages.revoked_tokens(touched.jtis)
+
+    def _at_large(self, touched: Touched) -> Iterator[bytes]:
+        """Yield what a change touches any number of."""
+        if touched.has_rules:
+            yield from self.pages.all_users()
+        yield from self.pages.sessions_of(touched.sessions_of)
+        yield from self.pages.keys_of(touched.whole_users)
+
+
+def check_may_follow(principal: Principal) -> None:
+    """Raise `PermissionMissing` for who may not verify everybody, `InvalidState` for a key that is bound."""
+    principal.check_may(Permission.VERIFY_CREDENTIALS)
+    if principal.jkt is not None:
+        # Looked at anew for each part of the stream, it would need a new proof each time.
+        raise InvalidState("The feed is for keys that are not bound to a key pair.")
+
+
+def _size(parts: tuple[Part, ...]) -> int:
+    return sum(len(part) for part in parts if isinstance(part, bytes))

@@ -1,0 +1,145 @@
+"""Rotation: a key keeps its id, name, limits and expiry, and gets a new secret."""
+
+from datetime import datetime, timedelta
+
+from keyturn.core import api_key as core
+from keyturn.core import verification
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.records import (
+    Actor,
+    ApiKeyRecord,
+    AuditAction,
+    AuditEntry,
+    KeyForVerification,
+    KeyState,
+)
+from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.services.audit import Origin, actor_of
+from keyturn.services.keys import CreatedKey, Keys, digest_idempotency_key
+from keyturn.store import Store
+from keyturn.store.key_rotation import Rotation
+from keyturn.system import System
+
+MAX_OVERLAP = timedelta(hours=24)
+"""How long a former secret may go on at most (K10)."""
+
+
+class KeyRotation:
+    """Gives a person's own keys new secrets."""
+
+    def __init__(self, store: Store, *, keys: Keys, key_format: core.ApiKeyFormat, system: System) -> None:
+        self._store = store
+        self._keys = keys
+        self._format = key_format
+        self._system = system
+
+    def rotate_own(
+        self,
+        principal: Principal,
+        key_id: int,
+        origin: Origin,
+        *,
+        overlap: timedelta,
+        idempotency_key: str | None = None,
+        replaces_on_retry: bool = True,
+    ) -> CreatedKey:
+        """Give one of the caller's living keys a new secret; the one it had works for `overlap` more.
+
+        Without an overlap the former secret, and every token that was made from the key, end at once. A
+        secret from before the former one ends in any case.
+
+        Raise `NotFound` for a key that is another's, and for any but its own with a credential that is
+        narrowed; `Conflict` for a dead key, and for one that can do more than the credential (A3). With the
+        `idempotency_key` of the last rotation its answer was lost: the secret in it is replaced; or, without
+        `replaces_on_retry`, `Conflict` is raised.
+        """
+        if not timedelta(0) <= overlap <= MAX_OVERLAP:
+            seconds = int(MAX_OVERLAP.total_seconds())
+            raise InvalidInput("overlapSeconds", f"The overlap is 0 to {seconds} seconds.")
+        if not principal.is_unbound and principal.key_id != key_id:
+            raise NotFound
+        record, now = self._keys.get_own(principal, key_id), self._system.now()
+        if record.state(now) is not KeyState.ACTIVE:
+            raise Conflict("This key has ended: make a new one.")
+        if self._store.system_keys.find_by_id(key_id) is not None:  # Its secret is kept, to be had again.
+            raise Conflict("This is a system key: get it with regenerate instead.")
+        self._check_not_broader(principal, key_id, origin, now)
+        return self._rotate(
+            record, now + overlap, now, actor_of(principal, origin), idempotency_key, replaces_on_retry
+        )
+
+    def _rotate(
+        self,
+        record: ApiKeyRecord,
+        former_ends_at: datetime,
+        now: datetime,
+        actor: Actor,
+        idempotency_key: str | None,
+        replaces_on_retry: bool,
+    ) -> CreatedKey:
+        new = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
+        details = {"name": record.name, "userId": record.user_id}
+        rotated = AuditEntry(
+            now,
+            AuditAction.API_KEY_ROTATED,
+            actor,
+            "APIKEY",
+            str(record.key_id),
+            details={**details, "overlapSeconds": int((former_ends_at - now).total_seconds())},
+        )
+        replaced = AuditEntry(
+            now, AuditAction.API_KEY_REPLACED, actor, "APIKEY", str(record.key_id), details=details
+        )
+        stored = self._store.key_rotation.rotate(
+            Rotation(
+                key_id=record.key_id,
+                user_id=record.user_id,
+                digest=new.digest,
+                masked=core.mask(self._format.prefix, new.public_id, new.last_characters),
+                seen_masked=record.masked,
+                at=now,
+                former_ends_at=former_ends_at,
+                idempotency_key=digest_idempotency_key(idempotency_key),
+            ),
+            rotated,
+            retried=replaced if replaces_on_retry else None,
+        )
+        if stored is None:
+            raise Conflict("This key was rotated or revoked by somebody else just now: look at it again.")
+        return CreatedKey(stored, new.text)
+
+    def _check_not_broader(self, principal: Principal, key_id: int, origin: Origin, now: datetime) -> None:
+        """Raise `Conflict` if the secret would open more than the credential that asks for it (A3).
+
+        A key itself wins nothing by its own new secret, also while some of its scopes are withheld from its
+        owner: it covers them again when they are not.
+        """
+        if principal.key_id is None:
+            return
+        asked = self._store.api_keys.find_for_token(principal.key_id)
+        maker = verification.check_api_key(asked, now=now, source=origin.address)
+        if principal.method is AuthMethod.API_KEY and principal.key_id == key_id:
+            return
+        target = self._store.api_keys.find_for_token(key_id)
+        if target is None:
+            raise NotFound
+        is_bound_alike = principal.jkt in {None, target.jkt}
+        if not (
+            is_bound_alike and _covers_scopes(principal.scopes, target.scopes) and _covers(maker, target)
+        ):
+            raise Conflict(
+                "This key can do more than the credential that asks: rotate it with itself, or on its page."
+            )
+
+
+def _covers_scopes(held: frozenset[str] | None, wanted: frozenset[str] | None) -> bool:
+    return held is None or (wanted is not None and wanted <= held)
+
+
+def _covers(maker: KeyForVerification, target: KeyForVerification) -> bool:
+    """Return whether one key lives as long, works from as many places, and sees as much as another."""
+    if maker.expires_at is not None and (target.expires_at is None or target.expires_at > maker.expires_at):
+        return False
+    if maker.sources is not None and (target.sources is None or not {*target.sources} <= {*maker.sources}):
+        return False
+    return maker.project_id in {None, target.project_id}

@@ -1,0 +1,192 @@
+"""Devices that wait to be signed in."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from keyturn.core.records import ApiKeyRecord, AuditEntry
+from keyturn.store.api_keys import KeyToAdd, insert_key
+from keyturn.store.database import Database, refusing_twins
+from keyturn.store.schema import device_login, session, user
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLoginToAdd:
+    """A device that begins to wait."""
+
+    digest: bytes = field(repr=False)
+    user_code_digest: bytes = field(repr=False)
+    client_id: str
+    scopes: list[str] | None
+    """None for a key that is not narrowed."""
+    address: str | None
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLogin:
+    """A device that waits, or whose wait is over."""
+
+    client_id: str
+    """How the program calls itself: a stranger's text."""
+    scopes: frozenset[str] | None
+    address: str | None
+    created_at: datetime
+    expires_at: datetime
+    polled_at: datetime | None
+    is_denied: bool
+    key_expires_at: datetime | None
+    """When the key is to end that the device is given; None for never, or while nobody has approved."""
+    user_id: int | None
+    """Who approved; None while nobody has."""
+    userid: str | None
+
+
+class DeviceLogins:
+    """Questions about devices that wait."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def begin(self, new: DeviceLoginToAdd, *, forget_before: datetime, at_most: int) -> bool:
+        """Let a device wait; False if so many wait already. Raise `Conflict` if one of its codes is taken.
+
+        Those that ended before `forget_before` are dropped.
+        """
+        with refusing_twins("This code is taken."), self._database.writing() as connection:
+            connection.execute(delete(device_login).where(device_login.c.expires_at < forget_before))
+            waiting = connection.execute(
+                select(func.count())
+                .select_from(device_login)
+                .where(device_login.c.expires_at > new.created_at)
+            ).scalar_one()
+            if waiting >= at_most:
+                return False
+            values = {name: getattr(new, name) for name in DeviceLoginToAdd.__slots__}
+            connection.execute(insert(device_login).values(values | {"is_denied": False}))
+        return True
+
+    def find_by_device_code(self, digest: bytes) -> DeviceLogin | None:
+        """Return the device with this code, whatever became of its wait."""
+        return self._find(device_login.c.digest == digest)
+
+    def find_waiting(self, user_code_digest: bytes, now: datetime) -> DeviceLogin | None:
+        """Return the device whose code a person types, if it still waits for somebody to decide."""
+        return self._find(*_is_waiting(user_code_digest, now))
+
+    def note_poll(self, digest: bytes, at: datetime) -> None:
+        """Write when the device last asked."""
+        with self._database.writing() as connection:
+            connection.execute(
+                update(device_login).where(device_login.c.digest == digest).values(polled_at=at)
+            )
+
+    def approve(
+        self,
+        user_code_digest: bytes,
+        session_id: int,
+        key_expires_at: datetime | None,
+        at: datetime,
+        audit: AuditEntry,
+    ) -> bool:
+        """Let the device have a key of whoever is in this session; False if it waits no more."""
+        values = {"session_id": session_id, "key_expires_at": key_expires_at}
+        return self._decide(user_code_digest, values, at, audit)
+
+    def deny(self, user_code_digest: bytes, at: datetime, audit: AuditEntry) -> bool:
+        """Let the device have nothing; False if it waits no more."""
+        return self._decide(user_code_digest, {"is_denied": True}, at, audit)
+
+    def take(self, digest: bytes, key: KeyToAdd, at: datetime, audit: AuditEntry) -> ApiKeyRecord | None:
+        """Make the key of a device that was approved, and end its wait; None if another call was faster.
+
+        The wait is ended by the statement that checks it: of many calls at once, one makes a key (R10).
+        None also if the session in which it was approved is over, or the person disabled: then the wait ends
+        too, and nobody fetches the key later.
+        """
+        with self._database.change() as change:
+            # What changes an account begins with its row: else two such changes could wait for each other.
+            lives = change.connection.execute(
+                select(user.c.id)
+                .join(session, session.c.user_id == user.c.id)
+                .join(device_login, device_login.c.session_id == session.c.id)
+                .where(
+                    device_login.c.digest == digest,
+                    session.c.ended_at.is_(None),
+                    session.c.expires_at > at,
+                    user.c.id == key.user_id,
+                    user.c.disabled_at.is_(None),
+                )
+                .with_for_update(of=user)
+            ).one_or_none()
+            if lives is None:
+                change.connection.execute(
+                    delete(device_login).where(
+                        device_login.c.digest == digest, device_login.c.session_id.is_not(None)
+                    )
+                )
+                return None
+            taken = change.connection.execute(
+                delete(device_login).where(
+                    device_login.c.digest == digest,
+                    device_login.c.session_id.is_not(None),
+                    device_login.c.expires_at > at,
+                )
+            ).rowcount
+            if not taken:
+                return None
+            record = insert_key(change.connection, key)
+            change.record(audit, target_id=record.key_id)
+        return record
+
+    def _find(self, *conditions: Any) -> DeviceLogin | None:
+        query = (
+            select(*_COLUMNS)
+            .select_from(device_login)
+            .outerjoin(session, session.c.id == device_login.c.session_id)
+            .outerjoin(user, user.c.id == session.c.user_id)
+            .where(*conditions)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        scopes = None if row.scopes is None else frozenset(row.scopes)
+        return DeviceLogin(**(row._asdict() | {"scopes": scopes}))
+
+    def _decide(
+        self, user_code_digest: bytes, values: dict[str, Any], at: datetime, audit: AuditEntry
+    ) -> bool:
+        with self._database.change() as change:
+            decided = change.connection.execute(
+                update(device_login).where(*_is_waiting(user_code_digest, at)).values(values)
+            ).rowcount
+            if decided:
+                change.record(audit)
+        return bool(decided)
+
+
+_COLUMNS = (
+    device_login.c.client_id,
+    device_login.c.scopes,
+    device_login.c.address,
+    device_login.c.created_at,
+    device_login.c.expires_at,
+    device_login.c.polled_at,
+    device_login.c.is_denied,
+    device_login.c.key_expires_at,
+    user.c.id.label("user_id"),
+    user.c.userid,
+)
+
+
+def _is_waiting(user_code_digest: bytes, now: datetime) -> tuple[Any, ...]:
+    return (
+        device_login.c.user_code_digest == user_code_digest,
+        device_login.c.expires_at > now,
+        device_login.c.session_id.is_(None),
+        device_login.c.is_denied.is_(False),
+    )

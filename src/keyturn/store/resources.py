@@ -1,0 +1,186 @@
+"""Registered APIs, and who may hold their scopes."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+
+from keyturn.core.records import AuditEntry
+from keyturn.core.resources import ResourceRecord, ResourceScope
+from keyturn.errors import NotFound
+from keyturn.store.database import Database, refusing_twins
+from keyturn.store.questions import Question
+from keyturn.store.schema import (
+    api_key,
+    group,
+    group_member,
+    resource,
+    resource_scope,
+    resource_scope_group,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceFields:
+    """What is said of an API."""
+
+    name: str
+    identifier: str
+    description: str | None
+    scopes: Sequence[ResourceScope]
+
+
+class Resources:
+    """Questions about registered APIs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, fields: ResourceFields, at: datetime, audit: AuditEntry) -> int:
+        """Store an API and return its id; raise `Conflict` if its name, identifier or a scope is taken."""
+        with _naming(), self._database.change() as change:
+            _lock_groups(change.connection, fields.scopes)
+            resource_id: int = change.connection.execute(
+                insert(resource)
+                .values(**_values(fields), created_at=at, updated_at=at)
+                .returning(resource.c.id)
+            ).scalar_one()
+            _add_scopes(change.connection, resource_id, fields.scopes)
+            change.record(audit, target_id=resource_id)
+        return resource_id
+
+    def update(self, resource_id: int, fields: ResourceFields, at: datetime, audit: AuditEntry) -> bool:
+        """Say all of an API anew; False if there is none. Raise `Conflict` as `add` does.
+
+        Scopes that it has no more are retired: nobody may hold them.
+        """
+        with _naming(), self._database.change() as change:
+            _lock_groups(change.connection, fields.scopes)
+            changed = change.connection.execute(
+                update(resource).where(resource.c.id == resource_id).values(**_values(fields), updated_at=at)
+            ).rowcount
+            if changed:
+                change.connection.execute(
+                    update(resource_scope)
+                    .where(resource_scope.c.resource_id == resource_id)
+                    .values(resource_id=None)
+                )
+                _add_scopes(change.connection, resource_id, fields.scopes)
+                change.record(audit)
+        return bool(changed)
+
+    def delete(self, resource_id: int, audit: AuditEntry) -> bool:
+        """Forget an API, and retire its scopes; False if there is none."""
+        with self._database.change() as change:
+            deleted = change.connection.execute(delete(resource).where(resource.c.id == resource_id)).rowcount
+            if deleted:
+                change.record(audit)
+        return bool(deleted)
+
+    def list_all(self) -> list[ResourceRecord]:
+        """Return all registered APIs in alphabetical order."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(resource).order_by(resource.c.name, resource.c.id)).all()
+            scopes = connection.execute(select(resource_scope).order_by(resource_scope.c.name)).all()
+            holders: dict[str, set[int]] = {}
+            for scope, group_id in connection.execute(select(resource_scope_group)).all():
+                holders.setdefault(scope, set()).add(group_id)
+        of_resource: dict[int, list[ResourceScope]] = {}
+        for row in scopes:
+            of_resource.setdefault(row.resource_id, []).append(
+                ResourceScope(
+                    row.name, row.description, row.is_for_everyone, frozenset(holders.get(row.name, ()))
+                )
+            )
+        return [
+            ResourceRecord(
+                resource_id=row.id,
+                name=row.name,
+                identifier=row.identifier,
+                description=row.description,
+                scopes=tuple(of_resource.get(row.id, ())),
+                created_at=row.created_at,
+                updated_at=row.updated_at,
+            )
+            for row in rows
+        ]
+
+    def list_guarded(self) -> list[ResourceScope]:
+        """Return the scopes that not everyone may hold, retired ones too, which nobody may."""
+        is_retired = resource_scope.c.resource_id.is_(None)
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(resource_scope.c.name, is_retired, resource_scope_group.c.group_id)
+                .outerjoin(resource_scope_group, resource_scope_group.c.scope == resource_scope.c.name)
+                .where(or_(is_retired, resource_scope.c.is_for_everyone.is_(False)))
+            ).all()
+        holders: dict[str, set[int]] = {}
+        for name, retired, group_id in rows:
+            groups = holders.setdefault(name, set())
+            if group_id is not None and not retired:
+                groups.add(group_id)
+        return [ResourceScope(name, None, False, frozenset(groups)) for name, groups in holders.items()]
+
+    def list_narrowed(self, at: datetime) -> list[Sequence[str]]:
+        """Return the scopes of each key that is narrowed and active at this time."""
+        with self._database.reading() as connection:
+            query = select(api_key.c.scopes).where(
+                api_key.c.scopes.is_not(None),
+                api_key.c.revoked_at.is_(None),
+                or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > at),
+            )
+            return list(connection.execute(query).scalars())
+
+    def groups_of(self, user_id: int) -> frozenset[int]:
+        """Return the ids of the groups that a user is in: what decides which scopes they may hold."""
+        return frozenset(row[0] for row in self._database.ask(_GROUPS_OF, user_id=user_id))
+
+
+_GROUPS_OF = Question(select(group_member.c.group_id).where(group_member.c.user_id == bindparam("user_id")))
+
+
+def _naming() -> AbstractContextManager[None]:
+    return refusing_twins("The name, the identifier or a scope of this service is in use already.")
+
+
+def _values(fields: ResourceFields) -> dict[str, str | None]:
+    return {"name": fields.name, "identifier": fields.identifier, "description": fields.description}
+
+
+def _lock_groups(connection: Connection, scopes: Sequence[ResourceScope]) -> None:
+    """Keep the groups that are to hold scopes from being deleted; raise `NotFound` if one is gone.
+
+    First of all, in the order in which the deletion of a group locks: it and its rows here.
+    """
+    wanted = {group_id for scope in scopes for group_id in scope.group_ids}
+    query = select(group.c.id).where(group.c.id.in_(sorted(wanted))).order_by(group.c.id)
+    if wanted - set(connection.execute(query.with_for_update(read=True)).scalars()):
+        raise NotFound("There is no such group.")
+
+
+def _add_scopes(connection: Connection, resource_id: int, scopes: Sequence[ResourceScope]) -> None:
+    """Store scopes with their holders, in place of retired ones of the same names."""
+    names = [scope.name for scope in scopes]
+    connection.execute(
+        delete(resource_scope).where(resource_scope.c.name.in_(names), resource_scope.c.resource_id.is_(None))
+    )
+    connection.execute(
+        insert(resource_scope),
+        [
+            {
+                "name": scope.name,
+                "resource_id": resource_id,
+                "description": scope.description,
+                "is_for_everyone": scope.is_for_everyone,
+            }
+            for scope in scopes
+        ],
+    )
+    holders = [(scope.name, group_id) for scope in scopes for group_id in sorted(scope.group_ids)]
+    if holders:
+        connection.execute(
+            insert(resource_scope_group),
+            [{"scope": scope, "group_id": group_id} for scope, group_id in holders],
+        )

@@ -1,0 +1,89 @@
+"""The feed, which the gate answers, and what verifiers elsewhere report back."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from litestar import get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import QueryParameter, RawBody
+
+from keyturn.core import feed
+from keyturn.core.records import KeyUsage, LastUse
+from keyturn.core.times import time_at
+from keyturn.errors import MalformedRequest
+from keyturn.services.feed import check_may_follow
+from keyturn.web.api.bodies import get_json
+from keyturn.web.api.documentation import with_body
+from keyturn.web.feed import NONCE_PATTERN
+from keyturn.web.requests import AnyRequest, InjectedCall, in_thread
+from keyturn.web.responses import documented
+
+_ERRORS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+class UsesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When keys were used elsewhere."""
+
+    uses: Annotated[list[feed.KeyUseReport], msgspec.Meta(max_length=feed.MAX_USES_AT_ONCE)]
+
+
+class UsesView(msgspec.Struct, frozen=True):
+    """What was taken in."""
+
+    uses: int
+    """Of how many keys."""
+
+
+@get(
+    feed.PATH,
+    responses={
+        HTTPStatus.OK: ResponseSpec(
+            None,
+            generate_examples=False,
+            description="Server-sent events (`text/event-stream`), without end.",
+        ),
+        **_ERRORS,
+    },
+    tags=["Feed"],
+    summary="Follow everything that decides over credentials",
+    sync_to_thread=False,
+)
+def follow(
+    call: InjectedCall,
+    nonce: Annotated[str, QueryParameter(pattern=NONCE_PATTERN)] = "",  # noqa: ARG001 - for the description
+    revision: Annotated[str, QueryParameter(pattern="^[0-9]{1,19}$")] = "",  # noqa: ARG001 - the same
+    event_id: Annotated[str, QueryParameter(pattern="^[0-9a-f-]{36}$")] = "",  # noqa: ARG001 - the same
+) -> None:
+    """Stream the present state, then each change; with `revision` and `event_id`, what changed since.
+
+    Needs VERIFY_CREDENTIALS. `nonce` is new for each request. The events are described in the documentation.
+    """
+    # The gate answers every GET: this is here for its description, and for HEAD.
+    check_may_follow(call.principal)
+    raise MalformedRequest("Follow the feed with GET.")
+
+
+@post(
+    feed.USES_PATH,
+    status_code=HTTPStatus.OK,
+    responses=_ERRORS,
+    tags=["Feed"],
+    operation_class=with_body(UsesBody, required=True, description="At most 100 keys."),
+    summary="Report uses of keys",
+)
+@in_thread
+def report_uses(request: AnyRequest, body: RawBody, call: InjectedCall) -> UsesView:
+    """Take in when keys were last used elsewhere, and how often since the last report of each.
+
+    Needs VERIFY_CREDENTIALS.
+    """
+    check_may_follow(call.principal)  # Before anything is said of the body.
+    such_as = '{"uses": [{"keyId": 17, "at": 1767225600000, "uses": 3}]}'
+    reported = get_json(body, request.headers.get("content-type"), UsesBody, such_as=such_as).uses
+    call.services.remote_uses.record(call.principal, [(row.key_id, _usage(row)) for row in reported])
+    return UsesView(len(reported))
+
+
+def _usage(row: feed.KeyUseReport) -> KeyUsage:
+    return KeyUsage(LastUse(time_at(row.at), row.address, row.via, row.agent), row.uses)

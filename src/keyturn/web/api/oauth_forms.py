@@ -1,0 +1,32 @@
+"""How OAuth is asked and how it refuses: parameters as a form in the body, errors in words of its own."""
+
+from http import HTTPStatus
+
+from litestar.openapi.datastructures import ResponseSpec
+
+from keyturn.errors import MalformedRequest, OAuthCode, OAuthRefused
+from keyturn.web.api.bodies import FORM, media_type, read_form
+from keyturn.web.requests import AnyRequest
+from keyturn.web.responses import TOO_MANY, UNAVAILABLE, ErrorBody, OAuthErrorBody
+
+BEARER = "Bearer"
+OAUTH_ERRORS = {
+    int(status): ResponseSpec(body, generate_examples=False, description=status.phrase)
+    for body, statuses in (
+        (OAuthErrorBody, (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED)),
+        (ErrorBody, (TOO_MANY, UNAVAILABLE)),  # OAuth has no words for these (RFC 6749, section 5.2).
+    )
+    for status in statuses
+}
+
+
+def oauth_form(request: AnyRequest, body: bytes) -> dict[str, str]:
+    """Return the parameters, each given once (RFC 6749, section 3.2); raise `OAuthRefused`."""
+    if media_type(request.headers.get("content-type")) != FORM:
+        raise OAuthRefused(OAuthCode.INVALID_REQUEST, f"Send the parameters as {FORM}.")
+    if request.scope["query_string"]:
+        raise OAuthRefused(OAuthCode.INVALID_REQUEST, "Send the parameters in the body, not in the URL.")
+    try:
+        return read_form(body)
+    except MalformedRequest as error:
+        raise OAuthRefused(OAuthCode.INVALID_REQUEST, str(error)) from None

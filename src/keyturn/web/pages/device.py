@@ -1,0 +1,158 @@
+"""Signing a device in: a person types the code that it shows, sees what asks, and decides (RFC 8628)."""
+
+from http import HTTPStatus
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.params import FromQuery, RawBody
+
+from keyturn.composition import Services
+from keyturn.core.device_codes import read_user_code
+from keyturn.errors import InvalidInput, TooManyFailures
+from keyturn.services.audit import Origin
+from keyturn.store.device_logins import DeviceLogin
+from keyturn.web.access import DEVICE_PAGE_PATH
+from keyturn.web.pages.key_forms import key_form, lifetime_of
+from keyturn.web.pages.rendering import InjectedPages, Pages
+from keyturn.web.pages.sessions import (
+    LoginNeeded,
+    Visitor,
+    find_visitor,
+    require_visitor,
+    session_form,
+)
+from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
+from keyturn.web.responses import response_of
+
+DECISION_PATH = f"{DEVICE_PAGE_PATH}/decision"
+
+
+@get(DEVICE_PAGE_PATH, include_in_schema=False)
+@in_thread
+def device_page(
+    request: AnyRequest,
+    services: InjectedServices,
+    pages: InjectedPages,
+    user_code: FromQuery[str | None] = None,
+) -> Response[str]:
+    """Ask for the code. One that stands in the address is filled in, and still to be confirmed."""
+    code = read_user_code(user_code or "")
+    if find_visitor(request, services) is None:
+        raise LoginNeeded(DEVICE_PAGE_PATH if code is None else f"{DEVICE_PAGE_PATH}?user_code={code}")
+    return _ask(pages, require_visitor(request, services), code or "")
+
+
+@post(DEVICE_PAGE_PATH, include_in_schema=False)
+@in_thread
+def look_at_device(
+    request: AnyRequest,
+    body: RawBody,
+    services: InjectedServices,
+    pages: InjectedPages,
+) -> Response[str]:
+    """Show what asks to be signed in, and let the person decide."""
+    visitor = require_visitor(request, services)
+    form = session_form(request, body, services, visitor)
+    code = form.get("user_code", "")
+    try:
+        device = services.devices.get_waiting(visitor.session, code)
+    except (InvalidInput, TooManyFailures) as error:
+        return _ask(pages, visitor, code, error)
+    return _show(services, pages, visitor, device, form)
+
+
+@post(DECISION_PATH, include_in_schema=False)
+@in_thread
+def decide(
+    request: AnyRequest,
+    body: RawBody,
+    services: InjectedServices,
+    pages: InjectedPages,
+    origin: InjectedOrigin,
+) -> Response[str]:
+    """Let the device have a key, or nothing. What is not plainly an approval is none."""
+    visitor = require_visitor(request, services)
+    form = session_form(request, body, services, visitor)
+    code = form.get("user_code", "")
+    try:
+        if form.get("decision") == "approve":
+            return _approve(services, pages, visitor, form, origin)
+        device = services.devices.deny(visitor.session, code, origin)
+    except (InvalidInput, TooManyFailures) as error:
+        return _ask(pages, visitor, code, error)
+    return _say(pages, visitor, "Refused", f"{device.client_id} gets nothing. You can close this page.")
+
+
+def _approve(
+    services: Services, pages: Pages, visitor: Visitor, form: dict[str, str], origin: Origin
+) -> Response[str]:
+    code = form.get("user_code", "")
+    device = services.devices.get_waiting(visitor.session, code)
+    try:
+        services.devices.approve(visitor.session, code, lifetime_of(form, services.system.now()), origin)
+    except InvalidInput as error:
+        if error.field == "user_code":
+            raise
+        return _show(services, pages, visitor, device, form, error)
+    return _say(
+        pages,
+        visitor,
+        "You are signed in there",
+        f"{device.client_id} has a key of yours in a moment. It is listed among your API keys, where you can "
+        "revoke it. You can close this page.",
+    )
+
+
+def _say(pages: Pages, visitor: Visitor, title: str, text: str) -> Response[str]:
+    return pages.render(
+        "message.html",
+        visitor,
+        title=title,
+        text=text,
+        link_href="/profile/keys",
+        link_text="Go to your API keys",
+    )
+
+
+def _ask(
+    pages: Pages, visitor: Visitor, code: str, error: InvalidInput | TooManyFailures | None = None
+) -> Response[str]:
+    answer = None if error is None else response_of(error)
+    page = pages.render(
+        "device.html",
+        visitor,
+        status=HTTPStatus.OK if answer is None else HTTPStatus(answer.status),
+        values={"user_code": code},
+        problem=None if error is None else str(error),
+        field=None if error is None else "user_code",
+    )
+    if answer is not None:
+        page.headers.update(dict(answer.headers))
+    return page
+
+
+def _show(
+    services: Services,
+    pages: Pages,
+    visitor: Visitor,
+    device: DeviceLogin,
+    form: dict[str, str],
+    error: InvalidInput | None = None,
+) -> Response[str]:
+    shown: dict[str, Any] = {
+        "name": device.client_id,
+        "address": device.address,
+        "asked_at": device.created_at,
+        "scopes": sorted(device.scopes or ()),
+    }
+    return pages.render(
+        "device_decide.html",
+        visitor,
+        status=HTTPStatus.OK if error is None else HTTPStatus(response_of(error).status),
+        device=shown,
+        user_code=read_user_code(form.get("user_code", "")),
+        values=form,
+        problem=None if error is None else str(error),
+        field=None if error is None else error.field,
+        **key_form(services),
+    )

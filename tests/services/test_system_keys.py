@@ -180,7 +180,7 @@ def test_an_ordinary_key_is_no_system_key(services: Services, admin: Principal, 
 def test_no_secret_is_in_the_database(
     services: Services, admin: Principal, connection: str, database: str, tmp_path: Path
 ) -> None:
-    """The secret is in no file of the database, its log included, nor in the audit log: sealed only (S3)."""
+    """The secret is in no file of the database, its log included, nor in the audit log: sealed only (S1)."""
     made = ask(services, admin)
     canary = made.secret.split("_")[2][:20].encode()
     told = repr([row.details for row in services.store.audit_log.list_after(limit=10_000)])

@@ -11,6 +11,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from keyturn.core.feed import PATH
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,7 +25,7 @@ class Proxy:
     delay: float = 0.0
     """Seconds by which all that the server says comes later. It flows on meanwhile."""
     recorded: bytearray = field(default_factory=bytearray)
-    """All that the server said on the connection that was opened last."""
+    """All that the server said on the last connection with the feed; uses are reported on others."""
     replay: bytes | None = None
     """What every connection from now on is answered with, in the place of the server."""
     connections: int = 0
@@ -78,18 +80,25 @@ class Proxy:
             except OSError:
                 near.close()
                 continue
-            recorded = self.recorded = bytearray()
             self._open |= {near, far}
-            for source, sink, heard in ((near, far, None), (far, near, recorded)):
-                threading.Thread(target=self._pump, args=(source, sink, heard), daemon=True).start()
+            heard = bytearray()
+            for source, sink, is_asking in ((near, far, True), (far, near, False)):
+                threading.Thread(
+                    target=self._pump,
+                    args=(source, sink, heard),
+                    kwargs={"is_asking": is_asking},
+                    daemon=True,
+                ).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, heard: bytearray | None) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, heard: bytearray, *, is_asking: bool) -> None:
         """Take what comes, to be passed on in its time; `heard` is where what the server says is kept."""
         line: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
         threading.Thread(target=self._pass_on, args=(line, source, sink), daemon=True).start()
         with suppress(OSError):
             while data := source.recv(65536):
-                if heard is None:
+                if is_asking:
+                    if data.startswith(f"GET {PATH}?".encode()):
+                        self.recorded = heard
                     self.asked += data
                     line.put((0.0, data))
                     continue

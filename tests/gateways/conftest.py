@@ -11,7 +11,7 @@ import pytest
 
 from keyturn.core.sources import read_network
 from tests.fakes import Clock
-from tests.gateways.gateways import KINDS, Kind, running_gateway
+from tests.gateways.gateways import HOST, KINDS, Kind, running_gateway
 from tests.gateways.upstreams import Api, Got, StandIn, running_api
 from tests.servers import running_app, running_server
 from tests.services.people import change_behind
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from tests.gateways.gateways import Gateway
 
 BOB = "bob@example.com"
-HOST = "api.example.com"
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     database = f"sqlite:///{tmp_path_factory.mktemp('site') / 'keyturn.db'}"
     proxies = (read_network("127.0.0.1"),)
     with running_server(
-        database, clock.system(), trusted_proxies=proxies, failures_per_minute=1_000_000
+        database,
+        clock.system(),
+        trusted_proxies=proxies,
+        allowed_hosts=(HOST,),
+        failures_per_minute=1_000_000,
     ) as server:
         opened = Site(server, clock, database)
         opened.add_people()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
+import sys
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 DOCUMENTED = Path(__file__).parent.parent.parent / "docs" / "howto" / "gateways"
 KEYTURN_ADDRESS, API_ADDRESS = "127.0.0.1:8400", "127.0.0.1:9000"
 """Where the documented configurations expect Keyturn and the API."""
+HOST = "api.example.com"
+"""What the documented configurations call the API."""
 START_TIMEOUT_SECONDS = 20
 
 _NGINX_MAIN = """
@@ -56,12 +60,15 @@ class Kind:
     """How the documented file says the port, and what a test writes there."""
     arguments: Callable[[Path], list[str]]
     """What the program is given to run what stands in this folder, in the foreground."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """What else in the documented files is a place, and what a test writes there."""
 
     def write(self, folder: Path, places: Mapping[str, str]) -> None:
         """Write the documented files, with only places replaced; each must be in one of them."""
         texts = {name: (DOCUMENTED / name).read_text() for name in self.files}
+        as_documented = "".join(texts.values())
         for documented, replacement in places.items():
-            assert any(documented in text for text in texts.values()), documented
+            assert documented in as_documented, documented
             texts = {name: text.replace(documented, replacement) for name, text in texts.items()}
         for name, text in texts.items():
             (folder / name).write_text(text)
@@ -89,6 +96,34 @@ KINDS = {
             ("haproxy.cfg", "keyturn.lua"),
             ("bind :8080", "bind 127.0.0.1:{port}"),
             lambda folder: ["-db", "-f", str(folder / "haproxy.cfg")],
+            {"/etc/haproxy": "{folder}"},
+        ),
+        Kind(
+            "Traefik",
+            ("traefik", "version"),
+            ("traefik.yaml", "traefik-api.yaml"),
+            ('address: ":8080"', 'address: "127.0.0.1:{port}"'),
+            lambda folder: [f"--configFile={folder / 'traefik.yaml'}"],
+            {"directory: /etc/traefik/conf.d": "filename: {folder}/traefik-api.yaml"},
+        ),
+        Kind(
+            "Envoy",
+            ("envoy", "--version"),
+            ("envoy.yaml",),
+            ("address: 0.0.0.0, port_value: 8080", "address: 127.0.0.1, port_value: {port}"),
+            lambda folder: [
+                "-c",
+                str(folder / "envoy.yaml"),
+                "--disable-hot-restart",
+                "--concurrency",
+                "1",
+                "--log-level",
+                "error",
+            ],
+            {
+                "address: 127.0.0.1, port_value: 8400": "address: 127.0.0.1, port_value: {keyturn_port}",
+                "address: 127.0.0.1, port_value: 9000": "address: 127.0.0.1, port_value: {api_port}",
+            },
         ),
     )
 }
@@ -105,7 +140,12 @@ class Gateway:
 def program_of(kind: Kind) -> str:
     """Return where the program is, for administrators too; skip the test where it is not."""
     name = kind.version[0]
-    found = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"]))
+    found = shutil.which(
+        name,
+        path=os.pathsep.join(
+            [str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"]
+        ),
+    )
     if found is None:
         pytest.skip(f"no {name}: install it to run these tests")
     return found
@@ -132,14 +172,19 @@ def running_gateway(
     program = program_of(kind)
     port = free_port()
     documented, replacement = kind.listens
+    keyturn, api = keyturn.removeprefix("http://"), api.removeprefix("http://")
+    there = {
+        "folder": folder,
+        "port": port,
+        "keyturn_port": keyturn.rpartition(":")[2],
+        "api_port": api.rpartition(":")[2],
+    }
     places = {
         **(changes or {}),
-        KEYTURN_ADDRESS: keyturn.removeprefix("http://"),
-        API_ADDRESS: api.removeprefix("http://"),
-        documented: replacement.format(port=port),
+        KEYTURN_ADDRESS: keyturn,
+        API_ADDRESS: api,
+        **{said: place.format_map(there) for said, place in {**kind.places, documented: replacement}.items()},
     }
-    if kind.name == "HAProxy":
-        places["/etc/haproxy"] = str(folder)
     kind.write(folder, places)
     environment = os.environ | {
         "XDG_DATA_HOME": str(folder),
@@ -166,8 +211,9 @@ def running_gateway(
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+        with suppress(OSError, HTTPException), closing(HTTPConnection("127.0.0.1", port, timeout=2)) as probe:
+            probe.request("GET", "/health", headers={"Host": HOST})
+            if probe.getresponse().status == HTTPStatus.OK:  # Traefik listens before it has read all.
                 return
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(log.read_text())

@@ -33,7 +33,12 @@ def test_the_networks_of_a_key_hold_behind_the_gateway(scene: Scene) -> None:
     )
     for lines in ((), *CLAIMS):
         for _ in range(2):
-            assert scene.refused("/reports/1", bound.secret, *lines, source=HERE).status == 401
+            refused = scene.refused("/reports/1", bound.secret, *lines, source=HERE)
+            if refused.status == 400:
+                assert scene.gateway.name == "Envoy", "which refuses that header in `Connection` altogether"
+                assert lines == CLAIMS[-1]
+                continue
+            assert refused.status == 401
             got = scene.passed("/reports/1", bound.secret, *lines, source=THERE)
             assert got.values("x-forwarded-for") == [THERE]
 

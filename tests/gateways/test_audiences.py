@@ -28,6 +28,14 @@ CHANGES = {
         "uri /verify?  #": f"uri /verify?{ASKED}  #",
         "uri /verify?scope=orders:read": f"uri /verify?{ASKED}&scope=orders:read",
     },
+    "Traefik": {
+        '8400/verify"': f'8400/verify?{ASKED}"',
+        "8400/verify?scope=orders:read": f"8400/verify?{ASKED}&scope=orders:read",
+    },
+    "Envoy": {
+        "path_override: /verify\n": f"path_override: /verify?{ASKED}\n",
+        "path_override: /verify?scope=orders:read": f"path_override: /verify?{ASKED}&scope=orders:read",
+    },
     "HAProxy": {'local AUDIENCE = ""': f'local AUDIENCE = "{identifier_of(ORDERS)}"'},
 }
 """What the documentation says to write for an API that is registered."""

@@ -1,7 +1,4 @@
-"""What Envoy and Traefik ask, as their documentation says, and what Keyturn answers them.
-
-Neither is in Debian, so neither runs here: these are the requests that they make.
-"""
+"""What gateways ask that put their client's target behind a path, as Envoy before 1.38, or into headers."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ TARGETS = (
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Keyturn, set up as the documentation of Envoy says."""
+    """Keyturn, which answers the hosts of the API, since Envoy asks with them."""
     clock = Clock()
     with running_server(
         f"sqlite:///{tmp_path_factory.mktemp('site') / 'keyturn.db'}",

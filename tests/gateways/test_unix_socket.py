@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.conftest import PASSPHRASE
-from tests.gateways.gateways import DOCUMENTED, KINDS, running_gateway
+from tests.gateways.gateways import DOCUMENTED, HOST, KINDS, running_gateway
 from tests.gateways.upstreams import running_api
 from tests.journeys.processes import run_command, serving
 
@@ -32,7 +32,12 @@ def test_it_decides_as_over_tcp(name: str, tmp_path: Path) -> None:
         if gateway == name
     }
     with (
-        serving(f"sqlite:///{tmp_path / 'keyturn.db'}", tmp_path, "--unix-socket", str(path)) as server,
+        serving(
+            f"sqlite:///{tmp_path / 'keyturn.db'}",
+            tmp_path,
+            *("--unix-socket", str(path)),
+            environment={"KEYTURN_ALLOWED_HOSTS": HOST},
+        ) as server,
         running_api() as api,
         running_gateway(KINDS[name], tmp_path, keyturn=server.url, api=api.url, changes=changes) as gateway,
     ):
@@ -46,11 +51,13 @@ def test_it_decides_as_over_tcp(name: str, tmp_path: Path) -> None:
             return get(f"http://127.0.0.1:{gateway.port}/reports/1", made.stdout.strip())
 
         def get(url: str, credential: str) -> int:
-            return httpx.get(url, headers={"Authorization": credential}, timeout=20).status_code
+            from_there = httpx.HTTPTransport(local_address="127.0.0.2")
+            with httpx.Client(transport=from_there, timeout=20) as client:
+                return client.get(url, headers={"Authorization": credential, "Host": HOST}).status_code
 
         assert status() == 200
         assert api.last().values("Keyturn-User") == ["bob"]
-        assert status("--allow-from", "127.0.0.1") == 200
+        assert status("--allow-from", "127.0.0.2") == 200
         assert status("--allow-from", "192.0.2.0/24") == 401
         assert get(f"http://127.0.0.1:{gateway.port}/reports/1", "kt_wrong") == 401
         server.stop()

@@ -12,6 +12,7 @@ from keyturn.services.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, CLIENT_CREDE
 from keyturn.services.resource_fields import ScopeToRegister
 from tests.services.people import HERE
 from tests.web.people_routes import ADMIN, add_service, fresh_name, principal
+from tests.web.test_forward_auth import identity
 
 if TYPE_CHECKING:
     import httpx
@@ -108,6 +109,8 @@ def test_a_key_covers_what_its_owner_may_hold_there(any_site: Site, orders: Api,
     for _ in range(2):
         assert ask(any_site, whole, orders.verify).headers["keyturn-scopes"] == orders.read
         assert ask(any_site, narrow, stock.verify).headers["keyturn-scopes"] == stock.read
+        at_length = ask(any_site, narrow, stock.verify, Cookie="unrelated=1")  # Not by the shortest way.
+        assert identity(at_length) == identity(ask(any_site, narrow, stock.verify))
         refused = ask(any_site, narrow, orders.verify)
         assert refused.status_code == 403
         assert refused.headers["www-authenticate"].endswith('error="insufficient_scope"')

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from keyturn.core.principal import Principal
 from keyturn.errors import ScopeMissing
 
+NO_SCOPES: frozenset[str] = frozenset()
+
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 
 
@@ -15,13 +17,19 @@ def is_scope(text: str) -> bool:
 
 
 def check_scopes(principal: Principal, needed: Iterable[str]) -> None:
-    """Raise `ScopeMissing` unless the credential covers these scopes.
-
-    One that is not narrowed covers all, except what its owner may not hold.
-    """
+    """Raise `ScopeMissing` unless the credential covers these scopes."""
     if isinstance(needed, str):
         raise TypeError("give the scopes as a list: a text would be read letter by letter")
     wanted = frozenset(needed)
-    missing = wanted & principal.withheld if principal.scopes is None else wanted - principal.scopes
-    if missing:
+    if not covers(principal, wanted):
         raise ScopeMissing(*sorted(wanted))
+
+
+def covers(principal: Principal, wanted: frozenset[str]) -> bool:
+    """Return whether the credential covers all of these scopes.
+
+    One that is not narrowed covers all, except what its owner may not hold.
+    """
+    if principal.scopes is None:
+        return wanted.isdisjoint(principal.withheld)
+    return wanted <= principal.scopes

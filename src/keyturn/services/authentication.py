@@ -17,6 +17,7 @@ from keyturn.core.credentials import (
 )
 from keyturn.core.dpop import PresentedProof, Proof
 from keyturn.core.principal import Principal
+from keyturn.core.scopes import NO_SCOPES, covers
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.audit import Origin
 from keyturn.services.dpop import Proofs
@@ -100,8 +101,12 @@ class Authenticator:
         there._audience, there._entry_suffix = audience, entry_of(b"", audience)  # noqa: SLF001 - of its own kind
         return there
 
-    def recognise(self, value: bytes, trace: Trace) -> KnownCredential | None:
+    def recognise(  # noqa: C901 - flat, since each call costs
+        self, value: bytes, trace: Trace, scopes: frozenset[str] = NO_SCOPES
+    ) -> KnownCredential | None:
         """Return what is remembered to be good of one `Authorization` value, and note its use.
+
+        With `scopes`, only what covers them all is plainly good.
 
         None says nothing at all: whatever is not plainly good is left to `authenticate`. This is the one path
         that a million verifications for each new key take, so it takes no lock, allocates next to nothing
@@ -122,6 +127,8 @@ class Authenticator:
             return None
         now, subject = self._timestamp(), known.subject
         if known.ends_at <= now or not subject.holds or not known.owner.holds:
+            return None
+        if scopes and not covers(known.principal, scopes):
             return None
         known.used = True
         use = subject.use

@@ -22,12 +22,13 @@ can only refuse more.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from keyturn.core.principal import Principal
 from keyturn.core.resources import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.scopes import is_scope
 from keyturn.errors import MalformedRequest
+from keyturn.web.shape import CREDENTIAL_PARAMETERS
 
 PATH = "/verify"
 PREFIX = "/verify/for/"
@@ -87,6 +88,16 @@ def read_required(query: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Requi
     if not all(map(is_scope, scopes)):
         raise MalformedRequest("A scope is made of printable ASCII without quotes (RFC 6749, section 3.3).")
     return Required(audiences[0] if audiences else None, scopes)
+
+
+def read_plain_query(query: bytes) -> Required | None:
+    """Read the same from a query alone; return None for one that is refused, or might hold a credential."""
+    if b"#" in query or CREDENTIAL_PARAMETERS.search(unquote_to_bytes(query)):
+        return None
+    try:
+        return read_required(query, ())
+    except MalformedRequest:
+        return None
 
 
 def question(path: str, query: bytes) -> tuple[str, bytes]:

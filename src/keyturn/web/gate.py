@@ -18,7 +18,7 @@ from keyturn.composition import Services
 from keyturn.core import feed
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import Principal
-from keyturn.core.scopes import check_scopes
+from keyturn.core.scopes import NO_SCOPES, check_scopes
 from keyturn.core.sources import Network, client_address
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, StoreUnavailable
 from keyturn.logs import RequestLog
@@ -57,7 +57,6 @@ _LONGER_WAY = frozenset(
         b"api-key",
         b"proxy-authorization",
         b"transfer-encoding",
-        b"content-length",
         forward_auth.SCOPE_HEADER,
     }
 )
@@ -84,6 +83,7 @@ class Gate:
         self._hosts = hosts
         self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
         self._headers = headers
+        self._asked = lru_cache(1024)(forward_auth.read_plain_query)
         self._client_address = lru_cache(4096)(partial(client_address, trusted=tuple(trusted_proxies)))
         self._public_url = services.settings.public_url
         self._trusted_proxies = tuple(trusted_proxies)
@@ -98,8 +98,10 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on with its `Principal`."""
         if scope["type"] == "http":
-            if scope["path"] == forward_auth.PATH and not scope["query_string"]:
-                known = self._recognise(scope["method"], scope["headers"], scope["client"])
+            if scope["path"] == forward_auth.PATH:
+                known = self._recognise(
+                    scope["method"], scope["query_string"], scope["headers"], scope["client"]
+                )
                 if known is not None:
                     await send(forward_auth.answer_to(known.principal))
                     await send(forward_auth.EMPTY_BODY)
@@ -115,13 +117,17 @@ class Gate:
         self._feed.stop()
 
     def answer_at_once(
-        self, method: str, headers: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
+        self,
+        method: str,
+        query: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        client: tuple[str, int] | None,
     ) -> bytes | None:
         """Return the header of the answer to a plain `/verify` of a remembered credential, else None.
 
         For `BoundedHttpProtocol`, which writes it without a task, a scope or a message for the request.
         """
-        known = self._recognise(method, headers, client)
+        known = self._recognise(method, query, headers, client)
         if known is None:
             return None
         if known.answer is None:
@@ -129,7 +135,11 @@ class Gate:
         return known.answer
 
     def _recognise(  # noqa: C901, PLR0911, PLR0912 - flat, since each call costs
-        self, method: str, headers: Sequence[tuple[bytes, bytes]], client: tuple[str, int] | None
+        self,
+        method: str,
+        query: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        client: tuple[str, int] | None,
     ) -> KnownCredential | None:
         """Return the caller of a plain `/verify` whose credential is remembered, and note the use.
 
@@ -156,14 +166,22 @@ class Gate:
                 if forwarded is not None:
                     return None
                 forwarded = value
-            elif name in _LONGER_WAY:
+            elif name in _LONGER_WAY or (name == b"content-length" and value != b"0"):
                 return None
         if authorization is None or host is None or not self._allows_host(host):
             return None
         address = client[0] if client else None
         if forwarded is not None and self._trusts_proxies:
             address = self._client_address(address, (forwarded,))
-        return self._authenticator.recognise(authorization, (address, method, forward_auth.PATH, agent))
+        authenticator, scopes = self._authenticator, NO_SCOPES
+        if query:
+            required = self._asked(query) if len(query) <= MAX_PLAIN_FIELD_BYTES else None
+            if required is None:
+                return None
+            scopes = required.scopes
+            if required.audience is not None:
+                authenticator = authenticator.at(required.audience)
+        return authenticator.recognise(authorization, (address, method, forward_auth.PATH, agent), scopes)
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

@@ -29,7 +29,7 @@ SWITCH_SECONDS = 0.0005
 """A tenth of Python's default."""
 
 VERIFY_TARGET = forward_auth.PATH.encode("ascii")
-"""The one target that is answered here: without a query, and spelled plainly."""
+"""The one path that is answered here, spelled plainly."""
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
 """What no header may hold (RFC 9110, section 5.5), but for the end of its line."""
@@ -83,7 +83,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop waiting; answer, or let the gate take over."""
         self._is_in_header = False
-        self._is_answered = self.url == VERIFY_TARGET and self._answer_at_once()
+        path, _, query = self.url.partition(b"?")
+        self._is_answered = path == VERIFY_TARGET and self._answer_at_once(query)
         if not self._is_answered:
             self._deadline = None
             self._hand_over()
@@ -115,7 +116,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._is_answered:
             super().on_message_complete()
 
-    def _answer_at_once(self) -> bool:
+    def _answer_at_once(self, query: bytes) -> bool:
         """Answer a plain `/verify` here, if nothing about it is special, and say whether that was done.
 
         uvicorn makes a scope, an event, a task and a timer for each request, and searches each header of the
@@ -135,7 +136,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         answer_at_once = getattr(self.app, "answer_at_once", None)
         if answer_at_once is None:
             return False
-        answer = answer_at_once(parser.get_method().decode("ascii"), self.headers, self.client)
+        answer = answer_at_once(parser.get_method().decode("ascii"), query, self.headers, self.client)
         if answer is None:
             return False
         self.transport.write(_begin_of_answer(tuple(self.server_state.default_headers)) + answer)

@@ -16,6 +16,7 @@ from keyturn.services.audiences import Audiences, StoredCredentials
 from keyturn.services.audit_trail import AuditTrail
 from keyturn.services.authentication import Authenticator
 from keyturn.services.connections import Connections
+from keyturn.services.departures import Departures
 from keyturn.services.device_logins import DeviceLogins
 from keyturn.services.exchange import Exchange
 from keyturn.services.failures import FailureBudget
@@ -102,6 +103,7 @@ class Services:
     accounts: Accounts
     invitations: Invitations
     users: UserAdministration
+    departures: Departures
     groups: Groups
     projects: Projects
     resources: Resources
@@ -230,21 +232,10 @@ def _verification(
 
 
 def _wire(settings: Settings, system: System, store: Store, hashing: Parameters) -> Services:
-    root_key = read_root_key(
-        file=_root_key_file(settings),
-        command=settings.root_key_command,
-        may_create=settings.root_key_file is None and store.installation.find_root_key_check() is None,
-        system=system,
-    )
-    vault = Vault(root_key, system)
+    vault = _open_vault(settings, system, store)
     installation = Installation(store, vault, system)
     installation.check_root_key()
-    signing_keys = SigningKeys(
-        store, vault, algorithm=settings.token_algorithm, token_life=settings.token_life, system=system
-    )
-    signing_keys.make_first()
-    signing_keys.jwks()  # Now, so that a key that does not open stops the start.
-
+    signing_keys = _open_signing_keys(settings, system, store, vault)
     told = _announcement(settings)
     key_format = ApiKeyFormat(settings.key_prefix)
     limits = SessionLimits(
@@ -260,6 +251,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         failures_per_minute=settings.failures_per_minute,
         system=system,
     )
+    _check_own_audience(told, verification.audiences)
     feed = Feed(store, told, system)
     verification.freshness.on_change(feed.wake)
     issuer = TokenIssuer(_token_format(told), signing_keys, system)
@@ -274,11 +266,6 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     )
     accounts = Accounts(store, passwords=passwords, logins=logins, system=system)
     projects = Projects(store, accounts, system)
-    if verification.audiences.scopes_of(told.audience) is not None:
-        raise CannotStart(
-            f"KEYTURN_PUBLIC_URL is {told.audience}, which a service is registered with: tokens for the one "
-            "would be good for the other. Set the URL from before and delete the service, or set another one."
-        )
     resources = Resources(store, own_identifier=told.audience, system=system)
     keys = Keys(
         store,
@@ -292,9 +279,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     )
     sessions = Sessions(store, limits, system)
     invitations = Invitations(store, passwords=passwords, public_url=settings.public_url, system=system)
-    users = UserAdministration(
-        store, accounts=accounts, invitations=invitations, keys=keys, sessions=sessions, system=system
-    )
+    users = UserAdministration(store, accounts=accounts, invitations=invitations, system=system)
     revocation = TokenRevocation(store, _token_format(told), signing_keys, system)
     return Services(
         settings=settings,
@@ -323,6 +308,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         accounts=accounts,
         invitations=invitations,
         users=users,
+        departures=Departures(store, users=users, keys=keys, sessions=sessions, system=system),
         groups=Groups(store, accounts, system),
         projects=projects,
         resources=resources,
@@ -338,6 +324,33 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         remote_uses=RemoteUses(store.api_keys, SecretsOut(told.key_prefix), system),
         installation=installation,
     )
+
+
+def _open_vault(settings: Settings, system: System, store: Store) -> Vault:
+    root_key = read_root_key(
+        file=_root_key_file(settings),
+        command=settings.root_key_command,
+        may_create=settings.root_key_file is None and store.installation.find_root_key_check() is None,
+        system=system,
+    )
+    return Vault(root_key, system)
+
+
+def _open_signing_keys(settings: Settings, system: System, store: Store, vault: Vault) -> SigningKeys:
+    signing_keys = SigningKeys(
+        store, vault, algorithm=settings.token_algorithm, token_life=settings.token_life, system=system
+    )
+    signing_keys.make_first()
+    signing_keys.jwks()  # Now, so that a key that does not open stops the start.
+    return signing_keys
+
+
+def _check_own_audience(told: Announcement, audiences: Audiences) -> None:
+    if audiences.scopes_of(told.audience) is not None:
+        raise CannotStart(
+            f"KEYTURN_PUBLIC_URL is {told.audience}, which a service is registered with: tokens for the one "
+            "would be good for the other. Set the URL from before and delete the service, or set another one."
+        )
 
 
 def _root_key_file(settings: Settings) -> Path | None:

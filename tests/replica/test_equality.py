@@ -105,11 +105,11 @@ class World:
         self._services.accounts.sign_out(COMMAND_LINE, self._someone())
 
     def _disable(self) -> None:
-        self._services.users.set_disabled(self._admin, "bim", self._someone(), HERE, disabled=True)
+        self._services.departures.set_disabled(self._admin, "bim", self._someone(), HERE, disabled=True)
 
     def _enable(self) -> None:
         for userid in self._people:
-            self._services.users.set_disabled(self._admin, "bim", userid, HERE, disabled=False)
+            self._services.departures.set_disabled(self._admin, "bim", userid, HERE, disabled=False)
 
     def _permit(self) -> None:
         some = self._choice.sample([Permission.AUDIT, Permission.USER_ADMIN], 1)
@@ -146,7 +146,7 @@ class World:
 
     def _delete_person(self) -> None:
         userid = self._choice.choice(self._people[1:] or ["nobody"])
-        self._services.users.delete(self._admin, "bim", userid, HERE)
+        self._services.departures.delete(self._admin, "bim", userid, HERE)
         self._people.remove(userid)
 
     def _add_person(self) -> None:

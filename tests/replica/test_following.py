@@ -111,11 +111,11 @@ def test_what_happens_to_a_person_happens_to_their_credentials(edge: Edge) -> No
         services.accounts.sign_out(COMMAND_LINE, "bob")
         wait_until(lambda: not accepts(verifier, login))
         assert accepts(verifier, key.secret)
-        services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+        services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
         wait_until(lambda: refused_as(verifier, key.secret, Reason.OWNER_DISABLED))
-        services.users.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+        services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
         wait_until(lambda: accepts(verifier, key.secret))
-        services.users.delete(admin, "bim", "bob", HERE)
+        services.departures.delete(admin, "bim", "bob", HERE)
         wait_until(lambda: refused_as(verifier, key.secret, Reason.UNKNOWN))
 
 

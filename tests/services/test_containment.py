@@ -142,7 +142,7 @@ def test_a_disabled_owner_gets_nothing(services: Services, admin: Principal) -> 
     """An owner who was disabled after they were chosen does not get a service account (R3)."""
     for userid in ("first", "second"):
         add_person(services, userid)
-    heir = services.users.find_heir(admin, "second")
+    heir = services.service_accounts.find_heir(admin, "second")
     assert heir is not None
     made = services.service_accounts.add(
         admin,
@@ -151,10 +151,10 @@ def test_a_disabled_owner_gets_nothing(services: Services, admin: Principal) -> 
         name=None,
         owner=services.service_accounts.find_owner(admin, userid="first"),
     )
-    services.users.set_disabled(admin, "bim", "second", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "second", HERE, disabled=True)
 
     with pytest.raises(InvalidState):
-        services.users.delete(admin, "bim", "first", HERE, heir=heir)
+        services.departures.delete(admin, "bim", "first", HERE, heir=heir)
     with pytest.raises(InvalidState):
         services.service_accounts.hand_over(admin, "robot", heir, HERE)
     with pytest.raises(InvalidState):
@@ -223,7 +223,7 @@ def test_the_last_administrator_can_sign_in(services: Services, admin: Principal
     services.users.add(admin, HERE, userid="invited", profile={}, password=None, permissions=list(Permission))
 
     with pytest.raises(Conflict, match="last person"):
-        services.users.delete(admin, "bim", "ada", HERE)
+        services.departures.delete(admin, "bim", "ada", HERE)
 
 
 def test_a_person_with_the_name_of_the_system_owns_no_system_key(

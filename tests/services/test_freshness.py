@@ -357,11 +357,11 @@ def program_of(world: World) -> str:
 
 
 def disable(world: World, userid: str, *, disabled: bool = True) -> None:
-    world.services.users.set_disabled(world.admin, "bim", userid, HERE, disabled=disabled)
+    world.services.departures.set_disabled(world.admin, "bim", userid, HERE, disabled=disabled)
 
 
 def delete(world: World, userid: str) -> None:
-    world.services.users.delete(world.admin, "bim", userid, HERE)
+    world.services.departures.delete(world.admin, "bim", userid, HERE)
 
 
 def hand_over(world: World) -> None:

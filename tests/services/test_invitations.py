@@ -149,9 +149,9 @@ def test_a_disabled_or_deleted_person_accepts_nothing(
 ) -> None:
     """The link of somebody who is disabled sets nothing while they are, and that of the deleted never."""
     code = invite(services, admin)
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
     check_void(services, code)
-    services.users.delete(admin, "bim", "bob", HERE)
+    services.departures.delete(admin, "bim", "bob", HERE)
     check_void(services, code)
     add_person(services)
     check_void(services, code)

@@ -42,14 +42,14 @@ WAYS = {
     "demote": Way(lambda s, a, u: s.users.set_permissions(a, "bim", u, [Permission.AUDIT], HERE), give_again),
     "take": Way(lambda s, a, u: s.users.remove_permission(a, "bim", u, USER_ADMIN, HERE), give_again),
     "disable": Way(
-        lambda s, a, u: s.users.set_disabled(a, "bim", u, HERE, disabled=True),
-        lambda s, a, u: s.users.set_disabled(a, "bim", u, HERE, disabled=False),
+        lambda s, a, u: s.departures.set_disabled(a, "bim", u, HERE, disabled=True),
+        lambda s, a, u: s.departures.set_disabled(a, "bim", u, HERE, disabled=False),
     ),
     "disable from the command line": Way(
         lambda s, _a, u: s.accounts.set_disabled(COMMAND_LINE, u, disabled=True),
         lambda s, _a, u: s.accounts.set_disabled(COMMAND_LINE, u, disabled=False),
     ),
-    "delete": Way(lambda s, a, u: s.users.delete(a, "bim", u, HERE), add_again),
+    "delete": Way(lambda s, a, u: s.departures.delete(a, "bim", u, HERE), add_again),
 }
 
 
@@ -92,10 +92,10 @@ def test_the_last_one_stays(services: Services, root: Principal, way: str, permi
 def test_the_last_but_one_may_leave(services: Services, root: Principal, way: str) -> None:
     """While another living person holds the same, an administrator may go: a disabled one does not count."""
     add_holder(services, "two", *ADMINISTRATION)
-    services.users.set_disabled(root, "bim", "two", HERE, disabled=True)
+    services.departures.set_disabled(root, "bim", "two", HERE, disabled=True)
     with pytest.raises(Conflict):
         WAYS[way].leave(services, root, "one")
-    services.users.set_disabled(root, "bim", "two", HERE, disabled=False)
+    services.departures.set_disabled(root, "bim", "two", HERE, disabled=False)
 
     WAYS[way].leave(services, root, "one")
 

@@ -288,8 +288,8 @@ class People(RuleBasedStateMachine):
                 self.plain.enable(account)
 
         with self.as_the_model_says(change):
-            found = self.services.users.find_heir(ADMIN, heir)
-            self.services.users.set_disabled(ADMIN, "bim", userid, HERE, disabled=disabled, heir=found)
+            found = self.services.service_accounts.find_heir(ADMIN, heir)
+            self.services.departures.set_disabled(ADMIN, "bim", userid, HERE, disabled=disabled, heir=found)
 
     @rule(which=some, heir=heirs)
     def delete(self, which: int, heir: str | None) -> None:
@@ -298,8 +298,8 @@ class People(RuleBasedStateMachine):
         with self.as_the_model_says(
             lambda: self.plain.delete(account, inherits) if account and can else self.refuse()
         ):
-            self.services.users.delete(
-                ADMIN, "bim", userid, HERE, heir=self.services.users.find_heir(ADMIN, heir)
+            self.services.departures.delete(
+                ADMIN, "bim", userid, HERE, heir=self.services.service_accounts.find_heir(ADMIN, heir)
             )
 
     @rule(which=some, owner=owners)
@@ -368,7 +368,7 @@ class People(RuleBasedStateMachine):
             with self.as_the_model_says(
                 lambda: self.plain.delete_group(group, inherits) if can else self.refuse()
             ):
-                found = self.services.users.find_heir(ADMIN, heir)
+                found = self.services.service_accounts.find_heir(ADMIN, heir)
                 self.services.groups.delete(ADMIN, group.number, HERE, heir=found)
 
     # Projects

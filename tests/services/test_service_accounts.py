@@ -96,7 +96,7 @@ def test_an_owner_is_a_living_person_or_a_group(services: Services, admin: Princ
     assert services.service_accounts.find_owner(admin, userid="BOB") == ServiceOwner(bob.user_id)
     assert services.service_accounts.find_owner(admin, group_id=group) == ServiceOwner(group_id=group)
     add_service_account(services, admin, ServiceOwner(bob.user_id))
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
     wrong: list[dict[str, object]] = [{}, {"userid": "ada", "group_id": group}]
     wrong += [{"userid": name} for name in ("bob", "robot", "nobody", "")]
     wrong += [{"group_id": number} for number in (0, -1, group + 1, MAX_ID + 1)]
@@ -194,13 +194,13 @@ def test_an_owner_stops_it_and_an_administrator_lets_it_go_on(
     """Its owner disables and deletes a service account; to enable it again is for administrators."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     key = key_of_service(services, bob)
-    services.users.set_disabled(bob, "bim", "robot", HERE, disabled=True)
+    services.departures.set_disabled(bob, "bim", "robot", HERE, disabled=True)
     assert not is_accepted(services, key.secret)
     with pytest.raises(PermissionMissing):
-        services.users.set_disabled(bob, "bim", "robot", HERE, disabled=False)
-    services.users.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+        services.departures.set_disabled(bob, "bim", "robot", HERE, disabled=False)
+    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
     assert is_accepted(services, key.secret)
-    services.users.delete(bob, "bim", "robot", HERE)
+    services.departures.delete(bob, "bim", "robot", HERE)
     assert not is_accepted(services, key.secret)
 
 
@@ -220,7 +220,7 @@ def test_handing_over_changes_who_controls_it(services: Services, admin: Princip
     assert services.service_accounts.get(carol, "robot").owner == ServiceOwner(carol.user_id)
     with pytest.raises(NotFound):
         services.service_accounts.get(bob, "robot")
-    services.users.delete(admin, "bim", "bob", HERE)
+    services.departures.delete(admin, "bim", "bob", HERE)
     assert is_accepted(services, key.secret)
 
 
@@ -230,12 +230,12 @@ def test_handing_over_revives_what_stood_still_with_its_owner(
     """A service account that stopped because of its owner works again under another; by hand, it does not."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     key = key_of_service(services, bob)
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
     services.service_accounts.hand_over(admin, "robot", ServiceOwner(admin.user_id), HERE)
     assert is_accepted(services, key.secret)
 
     add_person(services, "carol")
-    services.users.set_disabled(admin, "bim", "robot", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=True)
     carol = services.service_accounts.find_owner(admin, userid="carol")
     services.service_accounts.hand_over(admin, "robot", carol, HERE)
     assert not is_accepted(services, key.secret)
@@ -246,7 +246,7 @@ def test_an_owner_who_is_gone_meanwhile_is_no_owner(services: Services, admin: P
     gone = add_person(services, "gone")
     group = services.groups.add(admin, HERE, iamid="bim", name="one").group_id
     add_service_account(services, admin, ServiceOwner(admin.user_id))
-    services.users.delete(admin, "bim", "gone", HERE)
+    services.departures.delete(admin, "bim", "gone", HERE)
     services.groups.delete(admin, group, HERE)
     before = actions(services)
     for owner in (ServiceOwner(gone.user_id), ServiceOwner(group_id=group)):

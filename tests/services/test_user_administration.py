@@ -135,15 +135,15 @@ def test_only_user_admin_manages_users(services: Services, admin: Principal, bob
                 lambda who, userid: services.users.set_permissions(who, "bim", userid, [AUDIT], HERE),
                 lambda who, userid: services.users.remove_permission(who, "bim", userid, AUDIT, HERE),
                 lambda who, userid: services.users.invite(who, "bim", userid, HERE),
-                lambda who, userid: services.users.set_disabled(who, "bim", userid, HERE, disabled=True),
-                lambda who, userid: services.users.delete(who, "bim", userid, HERE),
+                lambda who, userid: services.departures.set_disabled(who, "bim", userid, HERE, disabled=True),
+                lambda who, userid: services.departures.delete(who, "bim", userid, HERE),
                 lambda who, userid: services.users.change_attribute(
                     who, "bim", userid, ("a", "b"), HERE, is_given=True
                 ),
                 lambda who, userid: services.users.add(
                     who, HERE, userid=f"{userid} 2", profile={}, password=None, permissions=()
                 ),
-                services.users.find_heir,
+                services.service_accounts.find_heir,
             ):
                 with pytest.raises(PermissionMissing) as refused:
                     act(who, userid)
@@ -163,8 +163,8 @@ def test_keyturn_itself_is_nobody_s_to_change(services: Services, admin: Princip
     for userid in (system.userid, str(system.user_id)):
         for act in (
             lambda userid: services.users.set_permissions(admin, "bim", userid, [AUDIT], HERE),
-            lambda userid: services.users.set_disabled(admin, "bim", userid, HERE, disabled=True),
-            lambda userid: services.users.delete(admin, "bim", userid, HERE),
+            lambda userid: services.departures.set_disabled(admin, "bim", userid, HERE, disabled=True),
+            lambda userid: services.departures.delete(admin, "bim", userid, HERE),
             lambda userid: services.users.invite(admin, "bim", userid, HERE),
         ):
             with pytest.raises(NotFound):
@@ -174,7 +174,7 @@ def test_keyturn_itself_is_nobody_s_to_change(services: Services, admin: Princip
                 admin, "bim", userid, password=NEW_PASSPHRASE, current=None, origin=HERE
             )
         with pytest.raises(InvalidInput):
-            services.users.find_heir(admin, userid)
+            services.service_accounts.find_heir(admin, userid)
 
 
 # Permissions
@@ -340,12 +340,12 @@ def test_disabling_stops_all_and_enabling_revives_no_revoked(services: Services,
     services.all_keys.revoke(admin, [robot_revoked.record.key_id], HERE)
     before = len(actions(services))
 
-    assert services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True).is_disabled
+    assert services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True).is_disabled
     for key in (living, revoked, robot, robot_revoked):
         assert not is_accepted(services, key.secret)
     assert services.sessions.find(cookie) is None
 
-    assert not services.users.set_disabled(admin, "bim", "bob", HERE, disabled=False).is_disabled
+    assert not services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False).is_disabled
     assert is_accepted(services, living.secret)
     assert is_accepted(services, robot.secret)
     assert not is_accepted(services, revoked.secret)
@@ -368,11 +368,11 @@ def test_what_was_disabled_by_hand_stays_disabled(
     key = key_of_service(services, admin)
 
     for userid in ("robot", "bob") if when == "before" else ("bob", "robot"):
-        services.users.set_disabled(admin, "bim", userid, HERE, disabled=True)
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+        services.departures.set_disabled(admin, "bim", userid, HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
 
     assert not is_accepted(services, key.secret)
-    services.users.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
     assert is_accepted(services, key.secret)
 
 
@@ -382,13 +382,13 @@ def test_what_was_enabled_by_hand_is_disabled_anew(
     """A service account that was enabled while its owner was not goes its own way until the next time."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     key = key_of_service(services, admin)
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True)
-    services.users.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
     assert is_accepted(services, key.secret)
 
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
     assert is_accepted(services, key.secret)
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
     assert not is_accepted(services, key.secret)
 
 
@@ -396,13 +396,13 @@ def test_an_heir_keeps_service_accounts_going(services: Services, admin: Princip
     """With an heir the service accounts of a disabled person go on, and belong to the heir from then on."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     key = key_of_service(services, admin)
-    heir = services.users.find_heir(admin, "ada")
+    heir = services.service_accounts.find_heir(admin, "ada")
 
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True, heir=heir)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True, heir=heir)
 
     assert is_accepted(services, key.secret)
     assert services.users.get(admin, "bim", "robot").owner == ServiceOwner(admin.user_id)
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
     assert services.users.get(admin, "bim", "robot").owner == ServiceOwner(admin.user_id)
 
 
@@ -410,19 +410,19 @@ def test_doing_it_again_changes_nothing(services: Services, admin: Principal, bo
     """Disabling the disabled and enabling the enabled writes nothing (A6)."""
     before = len(actions(services))
     for disabled in (False, True, True, False, False):
-        services.users.set_disabled(admin, "bim", "bob", HERE, disabled=disabled)
+        services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=disabled)
     assert [row.action for row in last_rows(services, before)] == ["UserDisabled", "UserEnabled"]
 
 
 def test_no_disabled_person_or_program_inherits(services: Services, admin: Principal, bob: Principal) -> None:
     """Service accounts are handed to a person who is there and not disabled, and to nobody else."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
     for userid in ("bob", "robot", "nobody", ""):
         with pytest.raises(InvalidInput) as refused:
-            services.users.find_heir(admin, userid)
+            services.service_accounts.find_heir(admin, userid)
         assert refused.value.field == "handOverTo"
-    assert services.users.find_heir(admin, None) is None
+    assert services.service_accounts.find_heir(admin, None) is None
 
 
 # Deleting
@@ -443,11 +443,13 @@ def test_deleting_ends_everything_at_once(services: Services, admin: Principal, 
     assert all(is_accepted(services, credential) for credential in credentials)
     assert [
         user.userid
-        for user in services.users.what_stops(admin, services.users.get(admin, "bim", "bob")).service_accounts
+        for user in services.departures.what_stops(
+            admin, services.users.get(admin, "bim", "bob")
+        ).service_accounts
     ] == ["robot"]
     before = len(actions(services))
 
-    assert services.users.delete(admin, "bim", "bob", HERE).user_id == bob.user_id
+    assert services.departures.delete(admin, "bim", "bob", HERE).user_id == bob.user_id
 
     assert not any(is_accepted(services, credential) for credential in credentials)
     assert services.sessions.find(cookie) is None
@@ -456,7 +458,7 @@ def test_deleting_ends_everything_at_once(services: Services, admin: Principal, 
         with pytest.raises(NotFound):
             services.users.get(admin, "bim", userid)
         with pytest.raises(NotFound):
-            services.users.delete(admin, "bim", userid, HERE)
+            services.departures.delete(admin, "bim", userid, HERE)
     assert services.groups.list_members(admin, group.group_id) == []
     assert services.store.integrity_problems() == []
 
@@ -466,7 +468,7 @@ def test_a_name_that_is_free_again_is_somebody_else(
 ) -> None:
     """Who is made under the name of a deleted person is new: no key, session or id of old is theirs."""
     key, cookie = new_key(services, bob).secret, log_in(services)
-    services.users.delete(admin, "bim", "bob", HERE)
+    services.departures.delete(admin, "bim", "bob", HERE)
 
     again = add_person(services)
 
@@ -483,10 +485,10 @@ def test_an_heir_keeps_the_service_accounts_of_the_deleted(
     for name in ("works", "stopped"):
         add_service_account(services, admin, ServiceOwner(bob.user_id), name)
     keys = {name: key_of_service(services, admin, name).secret for name in ("works", "stopped")}
-    services.users.set_disabled(admin, "bim", "stopped", HERE, disabled=True)
-    services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "stopped", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
 
-    services.users.delete(admin, "bim", "bob", HERE, heir=ServiceOwner(admin.user_id))
+    services.departures.delete(admin, "bim", "bob", HERE, heir=ServiceOwner(admin.user_id))
 
     assert is_accepted(services, keys["works"])
     assert not is_accepted(services, keys["stopped"])
@@ -499,13 +501,13 @@ def test_an_heir_who_is_gone_undoes_it(services: Services, admin: Principal, bob
     """When the heir was deleted meanwhile nothing happens at all, and the error says what is wrong."""
     carol = add_person(services, "carol")
     add_service_account(services, admin, ServiceOwner(bob.user_id))
-    heir = services.users.find_heir(admin, "carol")
-    services.users.delete(admin, "bim", "carol", HERE)
+    heir = services.service_accounts.find_heir(admin, "carol")
+    services.departures.delete(admin, "bim", "carol", HERE)
     before = actions(services)
 
     for act in (
-        lambda: services.users.delete(admin, "bim", "bob", HERE, heir=heir),
-        lambda: services.users.set_disabled(admin, "bim", "bob", HERE, disabled=True, heir=heir),
+        lambda: services.departures.delete(admin, "bim", "bob", HERE, heir=heir),
+        lambda: services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True, heir=heir),
     ):
         with pytest.raises(InvalidState):
             act()
@@ -521,7 +523,7 @@ def test_what_a_deleted_person_registered_stays(services: Services, admin: Princ
     services.connections.register(COMMAND_LINE, carol.user_id, "one", {"technology": "Trino"})
     before = services.connections.get(admin, "one")
 
-    services.users.delete(admin, "bim", "carol", HERE)
+    services.departures.delete(admin, "bim", "carol", HERE)
 
     after = services.connections.get(admin, "one")
     assert after.details == before.details
@@ -555,10 +557,10 @@ def everything_done_to(
     code = services.users.invite(admin, "bim", userid, HERE).link.partition("#")[2]
     new_key(services, who)
     return [
-        lambda: services.users.delete(admin, "bim", userid, HERE),
-        lambda: services.users.set_disabled(admin, "bim", userid, HERE, disabled=True),
-        lambda: services.users.set_disabled(admin, "bim", robot, HERE, disabled=True),
-        lambda: services.users.set_disabled(admin, "bim", robot, HERE, disabled=False),
+        lambda: services.departures.delete(admin, "bim", userid, HERE),
+        lambda: services.departures.set_disabled(admin, "bim", userid, HERE, disabled=True),
+        lambda: services.departures.set_disabled(admin, "bim", robot, HERE, disabled=True),
+        lambda: services.departures.set_disabled(admin, "bim", robot, HERE, disabled=False),
         lambda: services.users.invite(admin, "bim", userid, HERE),
         lambda: services.invitations.accept(code, NEW_PASSPHRASE, HERE),
         lambda: new_key(services, who),
@@ -583,7 +585,7 @@ def test_changes_of_one_account_never_wait_for_each_other(services: Services, ad
         code = services.users.invite(admin, "bim", "bob", HERE).link.partition("#")[2]
         acts: list[Callable[[], object]] = [
             *(
-                partial(services.users.set_disabled, admin, "bim", userid, HERE, disabled=disabled)
+                partial(services.departures.set_disabled, admin, "bim", userid, HERE, disabled=disabled)
                 for userid in ("bob", "robot")
                 for disabled in (True, False)
             ),

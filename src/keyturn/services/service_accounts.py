@@ -1,6 +1,6 @@
 """Service accounts: users for programs, with an owner and keys, that cannot sign in.
 
-As users they are found, disabled and deleted like any other: see `UserAdministration`.
+As users they are found like any other (`UserAdministration`), and disabled and deleted (`Departures`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ from keyturn.services.authority import check_may_act_as, check_may_grant
 from keyturn.services.keys import CreatedKey, Keys, Lifetime
 from keyturn.services.resources import Resources
 from keyturn.services.text import unique
-from keyturn.services.user_administration import MAX_PAGE, UserAdministration, owner_of_user
+from keyturn.services.user_administration import MAX_PAGE, UserAdministration
 from keyturn.store import Store
 from keyturn.store.user_search import UserSearch
 from keyturn.system import System
@@ -75,13 +75,30 @@ class ServiceAccounts:
         if (userid is None) == (group_id is None):
             raise InvalidInput("owner", "Name the owner: a person or a group.")
         if userid is not None:
-            try:
-                return owner_of_user(self._accounts.get_by_userid(BUILT_IN_IAM, userid), field="owner")
-            except NotFound:
-                raise InvalidInput("owner", "There is no such person.") from None
+            return self._person("owner", userid, or_else="There is no such person.")
         if group_id is None or not is_id(group_id) or self._store.groups.find(group_id) is None:
             raise InvalidInput("owner", "There is no such group.")
         return ServiceOwner(group_id=group_id)
+
+    def find_heir(self, principal: Principal, userid: str | None) -> ServiceOwner | None:
+        """Return the person who is to own what one who leaves owns; raise `InvalidInput` if it is none."""
+        if userid is None:
+            return None
+        principal.check_may(Permission.USER_ADMIN)
+        return self._person(
+            "handOverTo", userid, or_else="There is no such person to hand the service accounts to."
+        )
+
+    def _person(self, field: str, userid: str, *, or_else: str) -> ServiceOwner:
+        try:
+            user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
+        except NotFound:
+            raise InvalidInput(field, or_else) from None
+        if user.kind is not UserKind.PERSON or user.is_disabled:
+            raise InvalidInput(
+                field, "The owner of a service account is a person who is not disabled, or a group."
+            )
+        return ServiceOwner(user.user_id)
 
     def list_visible(
         self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE

@@ -5,17 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, KeyState, Page
+from keyturn.core.records import AuditAction, AuditEntry, Page
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts, checked_permissions
 from keyturn.services.audit import Origin, actor_of
 from keyturn.services.authority import check_may_act_as, check_may_grant
 from keyturn.services.invitations import Invitation, Invitations
-from keyturn.services.keys import Keys
-from keyturn.services.sessions import Sessions
 from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.store.user_search import UserSearch
@@ -34,16 +32,6 @@ class AddedUser:
     invitation: Invitation | None
 
 
-@dataclass(frozen=True, slots=True)
-class WhatStops:
-    """What ends when a user is disabled or deleted."""
-
-    keys: tuple[ApiKeyRecord, ...]
-    """Their living keys."""
-    sessions: int
-    service_accounts: tuple[UserRecord, ...]
-
-
 class UserAdministration:
     """Manages users, for holders of USER_ADMIN. A few things people may do to themselves too."""
 
@@ -53,15 +41,11 @@ class UserAdministration:
         *,
         accounts: Accounts,
         invitations: Invitations,
-        keys: Keys,
-        sessions: Sessions,
         system: System,
     ) -> None:
         self._store = store
         self._accounts = accounts
         self._invitations = invitations
-        self._keys = keys
-        self._sessions = sessions
         self._system = system
 
     def add(
@@ -124,6 +108,20 @@ class UserAdministration:
         if not self.controls(principal, user) and user.user_id != principal.user_id:
             raise NotFound
         return user
+
+    def get_controlled(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
+        """Return a user for a holder of USER_ADMIN, or a service account for its owner.
+
+        Raise `PermissionMissing` before `NotFound`: who may manage nobody learns nothing of who is there.
+        """
+        try:
+            user = self._found(iamid, userid)
+        except NotFound:
+            principal.check_may(Permission.USER_ADMIN)
+            raise
+        if not self.controls(principal, user):
+            raise PermissionMissing(Permission.USER_ADMIN)
+        return _changeable(user)
 
     def controls(self, principal: Principal, user: UserRecord) -> bool:
         """Return whether the caller may manage this account, with USER_ADMIN or as the owner of it."""
@@ -236,54 +234,6 @@ class UserAdministration:
         check_may_act_as(principal, user)
         return self._invitations.invite(user, actor_of(principal, origin))
 
-    def set_disabled(
-        self,
-        principal: Principal,
-        iamid: str,
-        userid: str,
-        origin: Origin,
-        *,
-        disabled: bool,
-        heir: ServiceOwner | None = None,
-    ) -> UserRecord:
-        """Stop a user's sessions, keys and tokens, and the service accounts they own, or let them go on.
-
-        What was revoked by itself stays revoked. With `heir`, their service accounts go on under that owner.
-        The owner of a service account may stop it; letting it go on is for administrators.
-        """
-        user = self._controlled(principal, iamid, userid)
-        if not disabled:
-            principal.check_may(Permission.USER_ADMIN)
-        _check_heir(user, heir)
-        action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
-        audit = self._about(principal, origin, action, user.user_id)
-        self._store.users.set_disabled(
-            user.user_id, audit.at if disabled else None, audit.at, audit, heir=heir
-        )
-        return self._again(user)
-
-    def delete(
-        self,
-        principal: Principal,
-        iamid: str,
-        userid: str,
-        origin: Origin,
-        *,
-        heir: ServiceOwner | None = None,
-    ) -> UserRecord:
-        """Delete a user, their keys and sessions, and the service accounts they own, for ever.
-
-        With `heir`, their service accounts go on under that owner. Returns what there was.
-        """
-        user = self._controlled(principal, iamid, userid)
-        _check_heir(user, heir)
-        audit = self._about(
-            principal, origin, AuditAction.USER_DELETED, user.user_id, details={"userid": user.userid}
-        )
-        if not self._store.users.delete(user.user_id, audit.at, audit, heir=heir):
-            raise NotFound
-        return user
-
     def change_attribute(
         self,
         principal: Principal,
@@ -308,31 +258,6 @@ class UserAdministration:
         change(user.user_id, name, value, audit.at, audit)
         return self._again(user)
 
-    def what_stops(self, principal: Principal, user: UserRecord) -> WhatStops:
-        """Return what ends when this user is disabled or deleted."""
-        if not self.controls(principal, user):
-            raise NotFound
-        now = self._system.now()
-        keys = tuple(key for key in self._keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE)
-        owned = UserSearch(owners=frozenset({ServiceOwner(user.user_id)}))
-        return WhatStops(
-            keys=keys,
-            sessions=len(self._sessions.list_of(user.user_id)),
-            service_accounts=self._store.users.search(owned, size=MAX_PAGE).items,
-        )
-
-    def find_heir(self, principal: Principal, userid: str | None) -> ServiceOwner | None:
-        """Return the person that is to own another's service accounts; raise `InvalidInput` if it is none."""
-        if userid is None:
-            return None
-        principal.check_may(Permission.USER_ADMIN)
-        try:
-            return owner_of_user(self._found(BUILT_IN_IAM, userid), field="handOverTo")
-        except NotFound:
-            raise InvalidInput(
-                "handOverTo", "There is no such person to hand the service accounts to."
-            ) from None
-
     def _found(self, iamid: str, userid: str, *, visible_to: int | None = None) -> UserRecord:
         try:
             return self._accounts.get_by_userid(iamid, userid, visible_to=visible_to)
@@ -343,20 +268,6 @@ class UserAdministration:
         """Return a user for a holder of USER_ADMIN; raise `PermissionMissing` before `NotFound`."""
         principal.check_may(Permission.USER_ADMIN)
         return _changeable(self._found(iamid, userid))
-
-    def _controlled(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
-        """Return a user for a holder of USER_ADMIN, or a service account for its owner.
-
-        Raise `PermissionMissing` before `NotFound`: who may manage nobody learns nothing of who is there.
-        """
-        try:
-            user = self._found(iamid, userid)
-        except NotFound:
-            principal.check_may(Permission.USER_ADMIN)
-            raise
-        if not self.controls(principal, user):
-            raise PermissionMissing(Permission.USER_ADMIN)
-        return _changeable(user)
 
     def _again(self, user: UserRecord) -> UserRecord:
         found = self._store.users.find_by_id(user.user_id)
@@ -389,20 +300,6 @@ def _check_unbound(principal: Principal) -> None:
     """Raise `PermissionMissing` for a credential that is narrowed: it changes no account."""
     if not principal.is_unbound:
         raise PermissionMissing(Permission.USER_ADMIN)
-
-
-def _check_heir(user: UserRecord, heir: ServiceOwner | None) -> None:
-    if heir is not None and heir.user_id == user.user_id:
-        raise InvalidInput("handOverTo", "Hand the service accounts to somebody who stays.")
-
-
-def owner_of_user(user: UserRecord, *, field: str) -> ServiceOwner:
-    """Return a person as an owner of service accounts; raise `InvalidInput` if they cannot be one."""
-    if user.kind is not UserKind.PERSON or user.is_disabled:
-        raise InvalidInput(
-            field, "The owner of a service account is a person who is not disabled, or a group."
-        )
-    return ServiceOwner(user.user_id)
 
 
 def checked_attribute(name: str, value: str) -> tuple[str, str]:

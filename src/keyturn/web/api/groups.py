@@ -117,7 +117,7 @@ def delete_group(groupid: IdInPath, call: InjectedCall, heir: Heir = None) -> De
         call.principal,
         asked_id(groupid),
         call.origin,
-        heir=call.services.users.find_heir(call.principal, heir),
+        heir=call.services.service_accounts.find_heir(call.principal, heir),
     )
     return DeletedThing(gone.group_id)
 

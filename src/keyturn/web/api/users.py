@@ -239,14 +239,14 @@ def set_disabled(
     """
     if disable not in {"true", "false"}:
         raise InvalidInput("disable", "The path ends in true or false.")
-    users = call.services.users
-    user = users.set_disabled(
+    services = call.services
+    user = services.departures.set_disabled(
         call.principal,
         iamid,
         userid,
         call.origin,
         disabled=disable == "true",
-        heir=users.find_heir(call.principal, heir),
+        heir=services.service_accounts.find_heir(call.principal, heir),
     )
     return UserView.of(user)
 
@@ -266,9 +266,13 @@ def delete_user(
 
     Needs USER_ADMIN, or to own the service account that is meant.
     """
-    users = call.services.users
-    gone = users.delete(
-        call.principal, iamid, userid, call.origin, heir=users.find_heir(call.principal, heir)
+    services = call.services
+    gone = services.departures.delete(
+        call.principal,
+        iamid,
+        userid,
+        call.origin,
+        heir=services.service_accounts.find_heir(call.principal, heir),
     )
     return DeletedUser(gone.user_id, gone.userid)
 

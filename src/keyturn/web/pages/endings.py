@@ -7,7 +7,7 @@ from litestar.response import Redirect
 
 from keyturn.core.people import ServiceOwner, UserRecord
 from keyturn.errors import InvalidInput, KeyturnError
-from keyturn.services.user_administration import WhatStops
+from keyturn.services.departures import WhatStops
 from keyturn.web.pages.accounts import show_account
 from keyturn.web.pages.key_forms import shown_key
 from keyturn.web.pages.places import InjectedPlace, Place, find_account
@@ -33,7 +33,7 @@ def disable(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Resp
     """Disable the account."""
     user = find_account(sent, place, user_id)
     try:
-        sent.services.users.set_disabled(
+        sent.services.departures.set_disabled(
             sent.principal, user.iamid, user.userid, sent.origin, disabled=True, heir=_heir(sent)
         )
     except TOLD_ON_THE_PAGE as error:
@@ -47,7 +47,9 @@ def enable(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Respo
     """Let the account go on."""
     user = find_account(sent, place, user_id)
     try:
-        sent.services.users.set_disabled(sent.principal, user.iamid, user.userid, sent.origin, disabled=False)
+        sent.services.departures.set_disabled(
+            sent.principal, user.iamid, user.userid, sent.origin, disabled=False
+        )
     except TOLD_ON_THE_PAGE as error:
         return show_account(sent, place, user, error=error)
     return see_other(f"{place.path}/{user.user_id}?notice=enabled")
@@ -67,7 +69,9 @@ def delete(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Respo
     user = find_account(sent, place, user_id)
     try:
         check_typed(sent)
-        sent.services.users.delete(sent.principal, user.iamid, user.userid, sent.origin, heir=_heir(sent))
+        sent.services.departures.delete(
+            sent.principal, user.iamid, user.userid, sent.origin, heir=_heir(sent)
+        )
     except TOLD_ON_THE_PAGE as error:
         return _ending(sent, place, user, "account_delete.html", error=error, values=sent.form)
     return see_other(f"{place.path}?notice=deleted")
@@ -80,7 +84,7 @@ def check_typed(sent: Sent) -> None:
 
 
 def _heir(sent: Sent) -> ServiceOwner | None:
-    return sent.services.users.find_heir(sent.principal, sent.text("handOverTo"))
+    return sent.services.service_accounts.find_heir(sent.principal, sent.text("handOverTo"))
 
 
 def _ending(
@@ -92,7 +96,7 @@ def _ending(
     error: KeyturnError | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
-    stops = view.services.users.what_stops(view.principal, user)
+    stops = view.services.departures.what_stops(view.principal, user)
     return view.render(
         template, error=error, place=place, user=user, **_shown(view, stops), values=values or {}
     )

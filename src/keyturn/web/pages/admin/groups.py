@@ -145,7 +145,7 @@ def delete(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     group = sent.services.groups.get(sent.principal, read_id(group_id))
     try:
         check_typed(sent)
-        heir = sent.services.users.find_heir(sent.principal, sent.text("handOverTo"))
+        heir = sent.services.service_accounts.find_heir(sent.principal, sent.text("handOverTo"))
         sent.services.groups.delete(sent.principal, group.group_id, sent.origin, heir=heir)
     except TOLD_ON_THE_PAGE as error:
         return _deletion(sent, group, error=error, values=sent.form)

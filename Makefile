@@ -15,7 +15,7 @@ run: $(BIN)/.server ## Serve a demonstration on http://127.0.0.1:8400 and print 
 	$(BIN)/keyturn serve --demo
 
 test: $(BIN)/.dev ## Run the tests: unit, property, both databases, HTTP, browser, gateways
-	$(BIN)/pytest -m "not faults" --numprocesses=auto --dist=loadfile
+	$(BIN)/pytest -m "not faults" --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 faults: $(BIN)/.dev ## Kills, cuts and stale answers under load, at full size: about an hour
 	KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 KEYTURN_ROTATIONS=30 KEYTURN_FEED_DISCONNECTS=20 \

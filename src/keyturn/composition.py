@@ -48,7 +48,7 @@ from keyturn.services.verification_index import VerificationIndex
 from keyturn.settings import Settings
 from keyturn.store import Store, open_engine
 from keyturn.store.engine import sqlite_path
-from keyturn.store.migrations import check_current, migrate
+from keyturn.store.migrations import check_begun, check_current, migrate
 from keyturn.system import System
 
 ROOT_KEY_FILE_NAME = "root.key"
@@ -129,18 +129,24 @@ class Services:
 
 
 def open_services(
-    settings: Settings, system: System | None = None, *, hashing: Parameters = ARGON2ID
+    settings: Settings,
+    system: System | None = None,
+    *,
+    must_exist: bool = False,
+    hashing: Parameters = ARGON2ID,
 ) -> Services:
     """Open the database, bring its schema up to date, check the root key, and wire everything.
 
-    Raise `CannotStart` with one sentence that says what to do. `hashing` is for tests, which want the
-    same argon2id with less work.
+    An installation begins here where there is none, unless it `must_exist`. Raise `CannotStart` with one
+    sentence that says what to do. `hashing` is for tests, which want the same argon2id with less work.
     """
     system = system or System()
-    engine = open_engine(settings.database)
-    migrate(engine)
+    engine = open_engine(settings.database, must_exist=must_exist)
     store = Store(engine)
     try:
+        if must_exist:
+            check_begun(engine)
+        migrate(engine)
         return _wire(settings, system, store, hashing)
     except BaseException:
         store.close()

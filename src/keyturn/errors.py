@@ -209,7 +209,7 @@ class Conflict(KeyturnError):
 
 
 class InvalidState(KeyturnError):
-    """What is asked for cannot be done as things are (reference, section 1.2: "other invalid state")."""
+    """What is asked for cannot be done as things are (http-api.md, "Errors": 400)."""
 
 
 class OAuthCode(StrEnum):

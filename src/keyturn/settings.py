@@ -1,10 +1,9 @@
 """Settings: environment variables in, one frozen value out. An unknown or unfit one stops the start."""
 
 import difflib
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,6 +13,7 @@ import platformdirs
 
 from keyturn.core.access_token import Algorithm
 from keyturn.core.api_key import DEFAULT_PREFIX, ApiKeyFormat
+from keyturn.core.loopback import is_loopback
 from keyturn.core.sources import Network, read_network
 from keyturn.errors import CannotStart
 
@@ -73,6 +73,14 @@ class Settings:
         return is_loopback(self.host)
 
     @property
+    def bind_url(self) -> str:
+        """What `public_url` is for an operator who gave none."""
+        scheme = "https" if self.serves_tls else "http"
+        bare = self.host.strip("[]")
+        host = f"[{bare}]" if ":" in bare else bare
+        return f"{scheme}://{host}:{self.port}"
+
+    @property
     def serves_tls(self) -> bool:
         """Whether this server speaks TLS itself."""
         return self.tls_certificate_file is not None
@@ -88,16 +96,6 @@ def data_directory() -> Path:
     return Path(platformdirs.user_data_dir("keyturn", appauthor=False))
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether a bind address or host name means this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def read_settings(environment: Mapping[str, str], **chosen: object) -> Settings:
     """Read the settings; `chosen` ones (from the command line) win unless None.
 
@@ -108,21 +106,36 @@ def read_settings(environment: Mapping[str, str], **chosen: object) -> Settings:
     known = {ENVIRONMENT_PREFIX + setting.name.upper(): setting.name for setting in fields(Settings)}
     for variable in sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX)):
         if variable not in known:
-            near = difflib.get_close_matches(variable, known, n=1)
-            raise CannotStart(
-                f"The setting {variable} is unknown" + (f": did you mean {near[0]}?" if near else ".")
-            )
+            raise CannotStart(f"The setting {variable} is unknown{_near(variable)}")
         values[known[variable]] = _parse(variable, known[variable], environment[variable])
     values |= {name: value for name, value in chosen.items() if value is not None}
     settings = Settings(**values)
     if not settings.public_url:
-        scheme = "https" if settings.serves_tls else "http"
-        bare = settings.host.strip("[]")
-        host = f"[{bare}]" if ":" in bare else bare
-        values["public_url"] = f"{scheme}://{host}:{settings.port}"
-        settings = Settings(**values)
+        _check_local(settings)
+        settings = replace(settings, public_url=settings.bind_url)
     _check(settings)
     return settings
+
+
+def _near(variable: str) -> str:
+    """Return how the sentence about an unknown variable ends: with the one that is meant, if one is near."""
+    names = [setting.name.upper() for setting in fields(Settings)]
+    meant = variable.removeprefix(ENVIRONMENT_PREFIX).upper()
+    near = difflib.get_close_matches(meant, names, n=1, cutoff=0.7)
+    return (
+        f": did you mean {ENVIRONMENT_PREFIX}{near[0]}?" if near else ": docs/reference/settings.md has all."
+    )
+
+
+def _check_local(settings: Settings) -> None:
+    """Raise `CannotStart` if only the operator can know where clients reach this server."""
+    if settings.is_loopback_bind or settings.serves_tls:
+        return
+    raise CannotStart(
+        f"On {settings.host} others reach the server: set KEYTURN_PUBLIC_URL to where, like "
+        "https://keys.example.com, and either KEYTURN_TLS_CERTIFICATE_FILE and KEYTURN_TLS_KEY_FILE or, "
+        "behind a proxy that speaks TLS, KEYTURN_TRUSTED_PROXIES. For this machine alone leave the host out."
+    )
 
 
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[1-9][0-9]{0,4})?")

@@ -18,7 +18,7 @@ from keyturn.core.scopes import check_scopes
 from keyturn.errors import CannotStart, CredentialRefused, Reason
 
 if TYPE_CHECKING:
-    from keyturn.services.audit import Origin
+    from keyturn.services.actors import Origin
     from keyturn.services.usage import Trace
 
 DEFAULT_MAX_STALENESS_SECONDS = 5.0
@@ -101,7 +101,7 @@ class Verifier:
         if failures_per_minute < 1:
             raise CannotStart("failures_per_minute is at least 1.")
         # Here, since importing Keyturn is quick for whoever only calls.
-        from keyturn.services.audit import Origin  # noqa: PLC0415
+        from keyturn.services.actors import Origin  # noqa: PLC0415
 
         self._origin_of = Origin
         if address.startswith(("https:", "http:")):

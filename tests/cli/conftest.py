@@ -16,9 +16,10 @@ import structlog
 
 from keyturn.cli import main
 from keyturn.composition import Services, open_services
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.settings import read_settings
 from tests.conftest import PASSPHRASE
+from tests.databases import new_sqlite_database
 from tests.servers import RunningServer, running_server
 from tests.services.people import add_person
 
@@ -94,7 +95,7 @@ def person(furnished: Path, tmp_path: Path) -> str:
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     """A server in this process, which keeps its log off the standard error of the commands."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with running_server(f"sqlite:///{tmp_path / 'served.db'}") as running:
+    with running_server(new_sqlite_database(tmp_path / "served")) as running:
         yield running
 
 

@@ -10,7 +10,8 @@ import pysqlite3
 import pytest
 
 from keyturn import __version__
-from keyturn.store.migrations import newest_version
+from keyturn.store import open_engine
+from keyturn.store.migrations import current_version, newest_version
 from tests.cli.conftest import Command, refused
 from tests.conftest import PASSPHRASE
 
@@ -56,18 +57,21 @@ def test_an_unknown_command_is_a_usage_error(run: Command) -> None:
     assert "chek" in refused(run("admin", "chek"), code=2)
 
 
-def test_an_empty_database_is_brought_up_to_date(run: Command, database: str) -> None:
+def test_an_empty_database_is_brought_up_to_date(run: Command, empty_database: str) -> None:
     """`migrate` makes the tables, on both databases, and a second time changes nothing."""
-    first = run("admin", "migrate", KEYTURN_DATABASE=database)
+    first = run("admin", "migrate", KEYTURN_DATABASE=empty_database)
     assert (first.code, first.err) == (0, "")
     assert first.out == f"The schema went from None to {newest_version()}.\n"
-    second = run("admin", "migrate", KEYTURN_DATABASE=database)
+    second = run("admin", "migrate", KEYTURN_DATABASE=empty_database)
     assert (second.code, second.out) == (0, f"The schema is at {newest_version()}.\n")
 
 
-def test_a_sound_installation_passes_its_check(run: Command, database: str, root_key_file: Path) -> None:
+def test_a_sound_installation_passes_its_check(
+    run: Command, empty_database: str, root_key_file: Path
+) -> None:
     """`check` says that all is well, on both databases."""
-    settings = {"KEYTURN_DATABASE": database, "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
+    settings = {"KEYTURN_DATABASE": empty_database, "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
+    assert run("admin", "migrate", **settings).code == 0
     done = run("admin", "check", **settings)
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith("All is well.\n")
@@ -94,6 +98,7 @@ def test_a_new_root_key_is_printed(run: Command, tmp_path: Path) -> None:
     file = tmp_path / "given.key"
     file.write_text(keys[0])
     file.chmod(0o600)
+    assert run("admin", "migrate").code == 0
     assert run("admin", "check", KEYTURN_ROOT_KEY_FILE=str(file)).code == 0
     assert not (tmp_path / "root.key").exists()
 
@@ -182,10 +187,46 @@ def test_the_option_wins_over_the_variable(run: Command, tmp_path: Path) -> None
 @pytest.mark.parametrize("folder", ["plain", "with space", "100%25", "a%2520b", "ü"])
 def test_the_root_key_lies_beside_the_database(run: Command, tmp_path: Path, folder: str) -> None:
     """The root key of an embedded database is made in the folder of its file, and nowhere else."""
-    assert run("admin", "check", KEYTURN_DATABASE=f"sqlite:///{tmp_path}/{folder}/keyturn.db").code == 0
+    database = f"sqlite:///{tmp_path}/{folder}/keyturn.db"
+    for command in ("migrate", "check"):
+        assert run("admin", command, KEYTURN_DATABASE=database).code == 0
     (database,) = tmp_path.rglob("keyturn.db")
     (root_key,) = tmp_path.rglob("root.key")
     assert root_key.parent == database.parent
+
+
+NOT_BEGINNING = [
+    ("check",),
+    ("user", "list"),
+    ("user", "disable", "ada"),
+    ("user", "password", "ada", "--password-stdin"),
+    ("key", "add", "--user", "ada"),
+    ("key", "list", "--user", "ada"),
+    ("key", "import", "--user", "ada"),
+    ("service", "list"),
+    ("signing-key", "rotate"),
+    ("token", "revoke"),
+]
+
+
+@pytest.mark.parametrize("command", NOT_BEGINNING, ids=" ".join)
+def test_a_mistyped_database_is_not_made(run: Command, tmp_path: Path, command: tuple[str, ...]) -> None:
+    """What works on an installation says that there is none, and makes no folder, database or root key."""
+    database = f"sqlite:///{tmp_path / 'mistyped' / 'keyturn.db'}"
+    sentence = refused(run("admin", *command, stdin=PASSPHRASE, KEYTURN_DATABASE=database))
+    assert f"There is no database {tmp_path / 'mistyped' / 'keyturn.db'}: check its address" in sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_database_is_told_of(run: Command, empty_database: str, root_key_file: Path) -> None:
+    """On both databases one in which nothing of Keyturn is does not pass its check, and stays empty."""
+    settings = {"KEYTURN_DATABASE": empty_database, "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
+    engine = open_engine(empty_database)
+    try:
+        assert "check its address" in refused(run("admin", "check", **settings))
+        assert current_version(engine) is None
+    finally:
+        engine.dispose()
 
 
 def test_an_old_sqlite_is_refused(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,12 +241,13 @@ def test_an_old_sqlite_is_refused(run: Command, monkeypatch: pytest.MonkeyPatch)
     ("variable", "value", "expected"),
     [
         ("KEYTURN_DATABSE", "sqlite:///x.db", "did you mean KEYTURN_DATABASE?"),
-        ("KEYTURN_XYZZY", "1", "KEYTURN_XYZZY is unknown"),
+        ("KEYTURN_XYZZY", "1", "KEYTURN_XYZZY is unknown: docs/"),
+        ("KEYTURN_FOO", "1", "KEYTURN_FOO is unknown: docs/"),
         ("KEYTURN_PORT", "80x", "KEYTURN_PORT"),
         ("KEYTURN_PORT", "0", "KEYTURN_PORT"),
         ("KEYTURN_TOKEN_ALGORITHM", "none", "KEYTURN_TOKEN_ALGORITHM"),
         ("KEYTURN_PUBLIC_URL", "http://keys.example.com", "https://"),
-        ("KEYTURN_HOST", "0.0.0.0", "https://"),
+        ("KEYTURN_HOST", "0.0.0.0", "On 0.0.0.0 others reach the server: set KEYTURN_PUBLIC_URL"),
         ("KEYTURN_TLS_KEY_FILE", "x.pem", "KEYTURN_TLS_CERTIFICATE_FILE"),
         ("KEYTURN_KEY_PREFIX", "KT", "KEYTURN_KEY_PREFIX"),
     ],

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from tests.cli.conftest import opened
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -16,6 +18,9 @@ PROGRAM = [sys.executable, "-c", "from keyturn.cli import main; main()", "admin"
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
+    """Return where an installation is, which is made here."""
+    with opened(tmp_path):
+        pass
     return {
         "PATH": os.environ["PATH"],
         "TERM": "xterm",

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.services.actors import COMMAND_LINE, Origin
 from tests.cli.conftest import Command, refused
+from tests.proxies import environment_with_proxy
 from tests.servers import RunningServer
-from tests.services.people import add_person
+from tests.services.people import add_person, is_accepted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +31,7 @@ def test_a_key_is_kept_where_nobody_else_reads_it(configured: Command, tmp_path:
 def test_a_key_that_is_refused_is_not_kept(call: Command, server: RunningServer, tmp_path: Path) -> None:
     """`configure` asks the server first: a wrong key is told, and leaves no file."""
     done = call("configure", "--url", server.url, "--key-stdin", stdin="kt_wrong")
-    assert "Not authenticated" in refused(done)
+    assert f"{server.url} does not accept this key: see that it is whole" in refused(done)
     assert not (tmp_path / "config").exists()
 
 
@@ -133,3 +134,15 @@ def test_each_shell_gets_its_completion(run: Command, shell: str) -> None:
     done = run("completion", shell)
     assert done.code == 0
     assert "_KEYTURN_COMPLETE" in done.out
+
+
+def test_no_command_asks_this_machine_by_a_proxy(
+    configured: Command, key: str, server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The profile's key goes to a server on loopback directly, whatever proxy the environment names."""
+    with environment_with_proxy(monkeypatch) as seen:
+        for command in (["whoami"], ["token"], ["key", "list"], ["api", "GET", "/bim/rpc/user/current"]):
+            assert configured(*command).code == 0
+        assert configured("logout").code == 0
+    assert seen == []
+    assert not is_accepted(server.services, key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -149,11 +150,37 @@ def test_a_second_demonstration_shows_no_secret_again(demonstration: ServerProce
         assert "as printed at the first start" in server.output()
         for key in (first[1], second[1]):
             assert httpx.get(f"{server.url}{CURRENT}", headers={"Authorization": key}).status_code == 200
-    done = run_command(
-        "admin", "user", "password", "admin", "--password-stdin",
-        stdin=PASSPHRASE, environment={"KEYTURN_DATABASE": address(tmp_path)},
-    )  # fmt: skip
+        named = re.search(r"`keyturn (.+)` sets another", server.output())
+    assert named is not None
+    done = run_command(*shlex.split(named[1]), "--password-stdin", stdin=PASSPHRASE)
     assert done.returncode == 0, "the command that the demonstration names works"
+
+
+def test_a_demonstration_has_a_database_of_its_own(tmp_path: Path) -> None:
+    """After it nothing of it is where `keyturn serve` serves: there the set-up link is printed."""
+    home = {"XDG_DATA_HOME": str(tmp_path / "data")}
+    with serving(None, tmp_path, "--demo", environment=home) as server:
+        assert setup_codes(server) == []
+    data = tmp_path / "data" / "keyturn"
+    assert {"demo.db", "root.key"} <= {file.name for file in (data / "demo").iterdir()}
+    assert [file.name for file in data.iterdir()] == ["demo"]
+    with serving(None, tmp_path, environment=home) as server:
+        ((link, code),) = setup_codes(server)
+        assert set_up(link, code) == 303
+    keys = [(directory / "root.key").read_bytes() for directory in (data, data / "demo")]
+    assert keys[0] != keys[1]
+
+
+def test_a_demonstration_stays_out_of_an_installation(tmp_path: Path, furnished: Path) -> None:
+    """A database with people in it gets no administrator who may do anything: `--demo` is refused."""
+    _furnish(tmp_path, furnished)
+    done = run_command(
+        "serve", "--demo", "--port", str(free_port()), environment={"KEYTURN_DATABASE": address(tmp_path)}
+    )
+    assert done.returncode == 1
+    assert "leave out --demo" in done.stderr.splitlines()[-1]
+    with opened(tmp_path) as services:
+        assert [user.userid for user in services.accounts.list_all()] == [USERID]
 
 
 # What it is told to do

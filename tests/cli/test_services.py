@@ -95,6 +95,7 @@ def test_a_key_and_a_token_for_one_service(configured: Command, server: RunningS
     register(server.services, "orders")
     register(server.services, "stock")
     key = configured("key", "create", "--scope", "orders:read", "--scope", "stock:read").out.strip()
+    assert "orders:read, stock:read" in configured("key", "list").out
     token = configured("token", "--resource", ORDERS, "--scope", "orders:read").out.strip()
     for credential in (key, token):
         answer = ask(server, credential, "orders")

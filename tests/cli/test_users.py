@@ -8,7 +8,7 @@ import pytest
 
 from keyturn.core.permissions import Permission
 from keyturn.errors import CredentialRefused
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from tests.cli.conftest import Command, opened, refused
 from tests.conftest import PASSPHRASE
 
@@ -48,6 +48,23 @@ def test_permissions_and_profile_are_given(run: Command, tmp_path: Path) -> None
         user = services.accounts.get_by_userid("bim", "root")
     assert user.permissions == frozenset(Permission)
     assert (user.profile.name, user.profile.email) == ("Ro Ot", "r@example.com")
+
+
+@pytest.mark.parametrize("more", [(), ("--permission", "AUDIT")], ids=["alone", "beside another"])
+def test_all_permissions_are_given_by_one_word(run: Command, tmp_path: Path, more: tuple[str, ...]) -> None:
+    """`--permission all` makes an administrator who may do and give everything, as the set-up link does."""
+    done = run(
+        "admin", "user", "add", "root", "--permission", "all", *more, "--password-stdin", stdin=PASSPHRASE
+    )
+    assert done.code == 0
+    with opened(tmp_path) as services:
+        assert services.accounts.get_by_userid("bim", "root").permissions == frozenset(Permission)
+
+
+def test_a_person_has_the_default_permission_besides(run: Command) -> None:
+    """What `--permission` gives is held besides CREATE_PROJECT, which every new person has."""
+    done = run("admin", "user", "add", "bob", "--permission", "AUDIT", "--password-stdin", stdin=PASSPHRASE)
+    assert done.out == "Added bob with AUDIT, CREATE_PROJECT.\n"
 
 
 @pytest.mark.parametrize("userid", ["ada@example.com", "ADA@example.com ", "ａｄａ@example.com"])
@@ -99,6 +116,14 @@ def test_a_person_is_listed(run: Command, person: str) -> None:
         assert text in done.out
     assert PASSPHRASE not in done.out
     assert "argon2" not in done.out
+
+
+def test_an_administrator_does_not_widen_the_list(run: Command) -> None:
+    """Who may do everything is listed with one word, so that a line can be read also where nothing is cut."""
+    run("admin", "user", "add", "root", "--permission", "all", "--password-stdin", stdin=PASSPHRASE)
+    lines = run("admin", "user", "list").out.splitlines()
+    assert " all " in lines[1]
+    assert max(map(len, lines)) < 80
 
 
 @pytest.mark.parametrize("name", ["[/bold]", "[red]Bob[/red]", "[link=https://example.com]x[/link]", "[b"])

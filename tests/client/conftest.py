@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
+from tests.databases import new_sqlite_database
 from tests.servers import RunningServer, running_server
 from tests.services.people import add_person
 
@@ -50,7 +51,7 @@ class Keyed:
 
 @pytest.fixture
 def keyed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Keyed]:
-    with running_server(f"sqlite:///{tmp_path / 'keyturn.db'}", failures_per_minute=1_000_000) as server:
+    with running_server(new_sqlite_database(tmp_path), failures_per_minute=1_000_000) as server:
         user = add_person(server.services)
         made = server.services.keys.create_for(user.user_id, COMMAND_LINE, name="first", lifetime=None)
         yield Keyed(server, made, capsys)

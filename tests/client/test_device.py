@@ -13,8 +13,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from keyturn.client import ApiClient, DeviceCodes, DeviceLogin, LoginRefused
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.keys import Lifetime
+from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.servers import RunningServer, running_app, running_server
 from tests.services.apis import register
@@ -62,7 +63,7 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Iterator[Desk]:
     clock = Clock()
-    with running_server(f"sqlite:///{tmp_path / 'keyturn.db'}", clock.system()) as server:
+    with running_server(new_sqlite_database(tmp_path), clock.system()) as server:
         add_person(server.services)
         yield Desk(server, clock)
 

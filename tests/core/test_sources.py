@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.core.sources import MAX_HOPS, Network, client_address, is_within, read_address, read_network
+from keyturn.core.sources import (
+    MAX_HOPS,
+    Network,
+    are_within,
+    client_address,
+    is_within,
+    read_address,
+    read_network,
+    readable_network,
+    site_of,
+)
 
 PROXIES = tuple(map(read_network, ("10.0.0.0/8", "192.0.2.7", "2001:db8:ffff::/48")))
 
@@ -345,3 +355,87 @@ def test_lines_are_one_list(peer: str, entries: list[bytes], cuts: set[int]) -> 
     bounds = [0, *sorted(cut for cut in cuts if cut < len(entries)), len(entries)]
     lines = [b",".join(entries[begin:end]) for begin, end in pairwise(bounds) if begin < end]
     assert client_address(peer, lines, PROXIES) == believed(peer, entries)
+
+
+@pytest.mark.parametrize(
+    ("source", "site"),
+    [
+        ("192.0.2.7", "192.0.2.0/24"),
+        ("::ffff:192.0.2.255", "192.0.2.0/24"),
+        ("2001:db8:1:ffff::9", "2001:db8:1::/48"),
+        ("2001:db8:2::9", "2001:db8:2::/48"),
+        ("fe80::1%eth0", "fe80::/48"),
+        ("unix", "unix"),
+        (None, None),
+    ],
+)
+def test_neighbours_share_a_site(source: str | None, site: str | None) -> None:
+    """Addresses that one organisation can choose among are of one network; what is no address is alone."""
+    assert site_of(source) == site
+
+
+# Networks in networks
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
+        ("::/0", "::/0"),
+    ],
+)
+def test_a_network_of_mapped_addresses_is_the_one_that_they_mean(text: str, network: str) -> None:
+    """An address in IPv6 clothes is read as IPv4, and so is its network: else nobody would be in it."""
+    assert str(read_network(text)) == network
+
+
+def test_a_network_is_not_of_an_interface() -> None:
+    """An address never says by which interface it came: a network that does would hold nobody."""
+    for text in ("fe80::1%eth0", "fe80::%1/64"):
+        with pytest.raises(ValueError, match="interface"):
+            read_network(text)
+
+
+@pytest.mark.parametrize(
+    ("networks", "wider", "is_inside"),
+    [
+        ((), (), True),
+        (("192.0.2.0/24",), (), False),
+        (("192.0.2.0/24",), ("192.0.2.0/24",), True),
+        (("192.0.2.0/25", "192.0.2.7"), ("192.0.2.0/24",), True),
+        (("192.0.2.0/23",), ("192.0.2.0/24",), False),
+        (("192.0.2.7", "198.51.100.1"), ("192.0.2.0/24",), False),
+        (("192.0.2.7", "198.51.100.1"), ("192.0.2.0/24", "198.51.100.0/24"), True),
+        (("2001:db8::/48",), ("2001:db8::/32",), True),
+        (("::c000:200/120",), ("192.0.2.0/24",), False),
+        (("192.0.2.0/24",), ("::/0",), False),
+        (("::/0",), ("0.0.0.0/0",), False),
+    ],
+)
+def test_networks_lie_within_others(
+    networks: Sequence[str], wider: Sequence[str], *, is_inside: bool
+) -> None:
+    """Each must lie within one of the wider ones as a whole, and IPv4 never lies within IPv6."""
+    assert are_within([*map(read_network, networks)], [*map(read_network, wider)]) is is_inside
+
+
+@given(st.ip_addresses(), st.ip_addresses(network="192.0.2.0/29"), st.integers(24, 32), st.integers(24, 32))
+def test_what_lies_within_holds_no_other_address(
+    anyone: ipaddress.IPv4Address, near: ipaddress.IPv4Address, one: int, other: int
+) -> None:
+    """An address of a network that lies within another is in that one too."""
+    narrow = ipaddress.ip_network(f"{near}/{one}", strict=False)
+    wide = ipaddress.ip_network(f"192.0.2.0/{other}", strict=False)
+    for address in (anyone, *narrow):
+        if are_within([narrow], [wide]) and is_within(address, [narrow]):
+            assert is_within(address, [wide])
+    assert are_within([narrow], [wide]) == all(address in wide for address in narrow)
+
+
+def test_one_address_is_read_without_its_length() -> None:
+    """People read `192.0.2.7`, and of a network all of it, also of one whose length looks alike."""
+    for text in ("192.0.2.7", "192.0.2.0/24", "2001:db8::7", "2001:db8::/32", "0.0.0.0/0", "::/0"):
+        assert readable_network(str(read_network(text))) == text

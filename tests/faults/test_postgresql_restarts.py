@@ -16,10 +16,11 @@ import psycopg
 import pytest
 
 from keyturn.composition import open_services
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from tests.conftest import PASSPHRASE, new_postgresql_database
+from tests.conftest import PASSPHRASE
+from tests.databases import new_postgresql_database
 from tests.faults.load import new_client, verify
 from tests.faults.oracle import Fate, Oracle, StoredKey, StoredState
 from tests.faults.postgresql import OwnPostgresql, own_postgresql

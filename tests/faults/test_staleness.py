@@ -16,11 +16,11 @@ from sqlalchemy import insert, select
 
 from keyturn.composition import Services, open_services
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store.schema import api_key
-from tests.conftest import new_postgresql_database
+from tests.databases import new_postgresql_database
 from tests.faults.changes import changing
 from tests.faults.wire import Wire, wires_to_workers
 from tests.journeys.processes import serving

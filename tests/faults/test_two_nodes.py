@@ -14,10 +14,10 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from keyturn.composition import Services, open_services
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from tests.conftest import new_postgresql_database
+from tests.databases import new_postgresql_database
 from tests.faults.changes import changing
 from tests.faults.forwarder import Forwarder, forwarding
 from tests.faults.wire import Wire

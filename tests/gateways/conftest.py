@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.core.sources import read_network
+from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.gateways.gateways import HOST, KINDS, Kind, running_gateway
 from tests.gateways.upstreams import Api, Got, StandIn, running_api
@@ -115,7 +116,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Keyturn, which believes the gateway."""
     clock = Clock()
-    database = f"sqlite:///{tmp_path_factory.mktemp('site') / 'keyturn.db'}"
+    database = new_sqlite_database(tmp_path_factory.mktemp("site"))
     proxies = (read_network("127.0.0.1"),)
     with running_server(
         database,

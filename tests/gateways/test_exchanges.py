@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from keyturn.core.sources import read_network
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
+from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.gateways.conftest import BOB, HOST, narrowed_key
 from tests.servers import running_server
@@ -42,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Keyturn, which answers the hosts of the API, since Envoy asks with them."""
     clock = Clock()
     with running_server(
-        f"sqlite:///{tmp_path_factory.mktemp('site') / 'keyturn.db'}",
+        new_sqlite_database(tmp_path_factory.mktemp("site")),
         clock.system(),
         trusted_proxies=(read_network("127.0.0.1"),),
         allowed_hosts=(HOST,),

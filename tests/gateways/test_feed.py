@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from keyturn import Verifier
+from tests.databases import new_sqlite_database
 from tests.gateways.gateways import KINDS, _nginx, program_of
 from tests.journeys.processes import free_port
 from tests.replica.edges import Edge, accepts, wait_until
@@ -62,7 +63,7 @@ def test_nginx_holds_nothing_back(tmp_path: Path, is_documented: bool) -> None:
     """Through nginx a copy is whole, a change arrives, and trust goes on; without a word for it too."""
     block = re.search(r"```nginx\n(.*?)```", HOWTO.read_text(), re.DOTALL)
     assert block is not None
-    with running_server(f"sqlite:///{tmp_path / 'keyturn.db'}") as server:
+    with running_server(new_sqlite_database(tmp_path)) as server:
         edge = Edge.of(server)
         key = edge.key()
         with (

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.sessions import SESSION_COOKIES
-from tests.gateways.conftest import BOB
+from tests.gateways.conftest import BOB, request
 from tests.web.test_forward_auth import IDENTITY
 
 if TYPE_CHECKING:
@@ -117,6 +117,22 @@ def test_connection_takes_no_header_away(scene: Scene, name: str) -> None:
         assert identity(got) == truth
         assert got.values("x-forwarded-for") == [THERE]
         assert name not in " ".join(got.values("connection")).lower(), "a next proxy would remove it"
+
+
+@pytest.mark.parametrize("name", IDENTITY)
+def test_what_comes_behind_a_body_is_no_identity(scene: Scene, name: str) -> None:
+    """Trailers do not reach the API, which could take them for headers; HAProxy stops those announced."""
+    for target, credential in (("/reports/1", scene.key), ("/health", None)):
+        for announced in ([f"Trailer: {name}"], [f"Trailer: {name}", "TE: trailers"], []):
+            if scene.gateway.name == "HAProxy" and not announced:
+                continue
+            head = request(target, credential, "Transfer-Encoding: chunked", *announced)
+            before = len(scene.api.got)
+            answer = scene.send(head + f"1\r\nx\r\n0\r\n{name}: {CLAIM}\r\n\r\n".encode())
+            if len(scene.api.got) == before:
+                assert answer.status == 400, "refused altogether"
+                continue
+            assert all(CLAIM not in value for _, value in scene.api.last().headers)
 
 
 def test_identity_that_was_not_answered_is_not_the_client_s(stand_in_scene: StandInScene) -> None:

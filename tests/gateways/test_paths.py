@@ -35,6 +35,10 @@ UP = (
     "..%5c..",
     "..%5C",
     "..%09",
+    "%20..",
+    "%e0%80%ae%e0%80%ae",
+    "%f0%80%80%ae%f0%80%80%ae",
+    "%u002e%u002e",
 )
 SLASHES = ("/", "//", "%2f", "%2F", "\\", "%5c", "/./", "/%2e/", "/;/", "%252f")
 ENDS = (
@@ -132,7 +136,8 @@ def readings(target: str) -> set[str]:
     found |= {each.partition("?")[0] for each in found}
     for _ in range(2):
         found |= {unquote(each, "latin-1") for each in found}
-    found |= {each.replace("\xc0\xae", ".").replace("\xef\xbc\x8f", "/") for each in found}
+    found |= {re.sub("\xc0\xae|\xe0\x80\xae|\xf0\x80\x80\xae|%u002e", ".", each) for each in found}
+    found |= {each.replace("\xef\xbc\x8f", "/") for each in found}
     found |= {each.replace("\\", "/") for each in found}
     for cut in "?#\x00\n\r":
         found |= {each.partition(cut)[0] for each in found}

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from keyturn.core.sources import read_network
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
+from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.gateways.conftest import BOB, Scene
 from tests.gateways.gateways import HOST, KINDS, Kind, running_gateway
@@ -138,7 +139,7 @@ def test_too_many_wrong_credentials_are_a_429(kind: Kind, tmp_path: Path) -> Non
     clock = Clock()
     with (
         running_server(
-            f"sqlite:///{tmp_path / 'keyturn.db'}",
+            new_sqlite_database(tmp_path),
             clock.system(),
             trusted_proxies=(read_network("127.0.0.1"),),
             allowed_hosts=(HOST,),

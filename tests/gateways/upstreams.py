@@ -23,6 +23,7 @@ class Got:
     target: str
     """As it was written on the first line."""
     headers: tuple[tuple[str, str], ...]
+    """And trailers, which some programs take for headers."""
     body_digest: str
 
     def values(self, name: str) -> list[str]:
@@ -84,12 +85,10 @@ class _Handler(BaseHTTPRequestHandler):
         return done
 
     def _answer(self, *, has_body: bool = True) -> None:
-        got = Got(
-            self.command,
-            self.requestline.split(" ")[1],
-            tuple(self.headers.items()),
-            hashlib.sha256(self._body()).hexdigest(),
-        )
+        self.trailers: list[tuple[str, str]] = []
+        digest = hashlib.sha256(self._body()).hexdigest()
+        headers = (*self.headers.items(), *self.trailers)
+        got = Got(self.command, self.requestline.split(" ")[1], headers, digest)
         self.server.api.got.append(got)
         self.send_response(200)
         self.send_header("Content-Length", "4")
@@ -104,7 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
         while size := int(self.rfile.readline(), 16):
             body += self.rfile.read(size)
             self.rfile.readline()
-        self.rfile.readline()
+        while line := self.rfile.readline().strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            self.trailers.append((name, value.strip()))
         return body
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # noqa: N815

@@ -10,6 +10,7 @@ import pytest
 from keyturn.composition import open_services
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from tests.databases import new_sqlite_database
 from tests.integrations.issuer import Issuer
 from tests.integrations.sites import INTEGRATIONS, Options, Site, running
 from tests.services.people import add_person
@@ -36,14 +37,14 @@ def issuing(database: str, root_key_file: Path | None = None) -> Iterator[Issuer
 
 @pytest.fixture(scope="module")
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
-    with issuing(f"sqlite:///{tmp_path_factory.mktemp('issuer') / 'keyturn.db'}") as opened:
+    with issuing(new_sqlite_database(tmp_path_factory.mktemp("issuer"))) as opened:
         yield opened
 
 
 @pytest.fixture
 def own_issuer(tmp_path: Path) -> Iterator[Issuer]:
     """An installation that the test may break."""
-    with issuing(f"sqlite:///{tmp_path / 'keyturn.db'}") as opened:
+    with issuing(new_sqlite_database(tmp_path)) as opened:
         yield opened
 
 

@@ -10,7 +10,7 @@ import httpx
 import psycopg
 import pytest
 
-from tests.conftest import new_postgresql_database
+from tests.databases import new_postgresql_database
 from tests.integrations.conftest import issuing
 from tests.integrations.issuer import NOWHERE_NEAR
 from tests.integrations.sites import ASGI, Options, application, running

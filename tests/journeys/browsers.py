@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keyturn.core.permissions import Permission
-from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.core.sources import read_network
+from keyturn.services.actors import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Site:
         userid: str | None = None,
         *,
         name: str | None = "Ada Marsh",
-        permissions: frozenset[str] | None = None,
+        permissions: frozenset[str] = frozenset(),
     ) -> Person:
         """Add somebody whom no other test knows."""
         user = self.server.services.accounts.add(
@@ -134,9 +135,16 @@ class Person:
     site: Site
     user: UserRecord
 
-    def add_key(self, name: str | None, lifetime: Lifetime | None = None) -> CreatedKey:
+    def add_key(
+        self, name: str | None, lifetime: Lifetime | None = None, *networks: str, dpop_jkt: str | None = None
+    ) -> CreatedKey:
         return self.site.server.services.keys.create_for(
-            self.user.user_id, COMMAND_LINE, name=name, lifetime=lifetime
+            self.user.user_id,
+            COMMAND_LINE,
+            name=name,
+            lifetime=lifetime,
+            sources=[*map(read_network, networks)],
+            dpop_jkt=dpop_jkt,
         )
 
     def revoke(self, key: CreatedKey) -> None:

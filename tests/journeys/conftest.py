@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.journeys.browsers import Site, launch
 from tests.servers import running_server
@@ -41,7 +42,7 @@ def chromium(playwright: Playwright) -> Iterator[Browser]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server for the tests of one file, over SQLite."""
     clock = Clock()
-    database = f"sqlite:///{tmp_path_factory.mktemp('site') / 'keyturn.db'}"
+    database = new_sqlite_database(tmp_path_factory.mktemp("site"))
     with running_server(database, clock.system()) as server:
         opened = Site(server, clock)
         opened.add_connection()
@@ -52,7 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 def new_site(tmp_path: Path) -> Iterator[Site]:
     """A server that nobody has set up yet."""
     clock = Clock()
-    with running_server(f"sqlite:///{tmp_path / 'keyturn.db'}", clock.system()) as server:
+    with running_server(new_sqlite_database(tmp_path), clock.system()) as server:
         yield Site(server, clock)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -33,11 +35,15 @@ def clean_environment(**settings: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a loopback port that nothing listens on, of those that no system gives to a connection.
+
+    Of the others one is soon somebody's again, while the program that is to have it still starts.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def run_command(
@@ -62,7 +68,8 @@ def run_command(
 class ServerProcess:
     """One `keyturn serve`, its output in files of `directory`."""
 
-    database: str
+    database: str | None
+    """None for the one that the program chooses."""
     directory: Path
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -102,8 +109,11 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=clean_environment(KEYTURN_DATABASE=self.database, **self.environment),
+                env=clean_environment(**self._chosen_database(), **self.environment),
             )
+
+    def _chosen_database(self) -> dict[str, str]:
+        return {} if self.database is None else {"KEYTURN_DATABASE": self.database}
 
     def wait_ready(self, timeout: float = READY_TIMEOUT_SECONDS) -> float:
         """Poll until the server is ready; return how many seconds after its start that was."""
@@ -158,7 +168,7 @@ class ServerProcess:
 
 @contextmanager
 def serving(
-    database: str, directory: Path, *arguments: str, environment: Mapping[str, str] | None = None
+    database: str | None, directory: Path, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> Iterator[ServerProcess]:
     """Run the server until the block ends."""
     server = ServerProcess(database, directory, arguments, environment or {})

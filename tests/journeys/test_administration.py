@@ -15,11 +15,12 @@ import pytest
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
-from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.keys import Lifetime
+from keyturn.web.pages.keys import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
-from tests.journeys.browsers import CONNECTION, Person, Site, row_of, sign_in, tab_to, window
+from tests.journeys.browsers import CONNECTION, NARROW, Person, Site, row_of, sign_in, tab_to, window
 from tests.servers import running_server
 
 pytest.importorskip("playwright", reason="no browser driver: install playwright to run these tests")
@@ -38,6 +39,7 @@ NEW_PASSPHRASE = "nine copper kettles whistle"
 MAX_PAGE_BYTES = 60_000
 MAX_PICTURE_BYTES = 150_000
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
+JKT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 EVERYTHING = frozenset(Permission)
 HERE = Origin("10.20.0.14", "curl/8.5.0", "request", f"GET /data/connection/{CONNECTION}")
 
@@ -242,7 +244,7 @@ def find_in_the_audit_log(page: Page) -> None:
     page.get_by_label("Action").select_option("UserDeleted")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_role("row")).not_to_have_count(1)
-    expect(page.get_by_role("table")).not_to_contain_text("UserLoggedIn")
+    expect(page.get_by_role("table")).not_to_contain_text("Signed in")
     with page.expect_download() as download:
         page.get_by_role("link", name="Export as CSV").click()
     exported = Path(download.value.path()).read_text()
@@ -445,6 +447,25 @@ def many_keys(page: Page, cast: Cast) -> None:
     expect(page.get_by_text("Page 1 of 2")).to_be_visible()
 
 
+def restricted_keys(page: Page, cast: Cast) -> None:
+    site = cast.admin.site
+    person = site.add_person()
+    for _ in range(KEYS_PER_PAGE):
+        networks = [f"198.51.100.{number}" for number in range(20)]
+        person.add_key("from the office", None, *networks, dpop_jkt=JKT)
+    signed_in(page, cast.admin, f"/admin/keys?owner={person.user.userid}")
+    expect(row_of(page, "198.51.100.0, 198.51.100.1 and 18 more")).to_have_count(KEYS_PER_PAGE)
+
+
+def service_key_with_mistaken_networks(page: Page, cast: Cast) -> None:
+    shows("/admin/service-accounts/{account}")(page, cast)
+    page.get_by_text("Restrict where it works").click()
+    page.get_by_label("Networks").fill("198.51.100.7/24")
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_label("Networks")).to_be_focused()
+    expect(page.get_by_role("alert")).to_contain_text("write 198.51.100.0/24, or 198.51.100.7 alone")
+
+
 def user_added(page: Page, cast: Cast) -> None:
     signed_in(page, cast.admin, "/admin/users/new")
     page.get_by_label("Email").fill("new@example.com")
@@ -497,6 +518,7 @@ STATES: dict[str, Callable[[Page, Cast], None]] = {
         "/admin/service-accounts/new", "Add service account", userid="loader", owner="nobody"
     ),
     "service-account": shows("/admin/service-accounts/{account}"),
+    "service-account-key-mistaken": service_key_with_mistaken_networks,
     "own-service-account": shows("/profile/service-accounts/{account}", who="owner"),
     "keys-mistaken": shows("/admin/keys?older=soon"),
     "keys-to-revoke": keys_to_revoke,
@@ -506,6 +528,7 @@ STATES: dict[str, Callable[[Page, Cast], None]] = {
     "invitation-void": void_invitation,
     "many-users": many_users,
     "many-keys": many_keys,
+    "restricted-keys": restricted_keys,
 }
 
 
@@ -516,6 +539,30 @@ def test_every_state_of_every_page(site: Site, chromium: Browser, cast: Cast, st
         STATES[state](opened.page, cast)
         assert opened.faults_at_every_size() == []
         assert opened.watch.weight(opened.page) < MAX_PAGE_BYTES
+
+
+def test_the_head_stands_still(site: Site, chromium: Browser, cast: Cast) -> None:
+    """From the profile to the administration the head keeps its place, and its texts are of one size."""
+    with window(chromium, site) as opened:
+        page, places = opened.page, []
+        for path in ("/profile", "/profile/keys", "/admin/users", "/admin/audit", "/device"):
+            signed_in(page, cast.admin, path)
+            places.append([page.locator(f".top {part}").bounding_box() for part in (".brand", "form")])
+        assert all(place == places[0] for place in places), places
+        sizes = page.locator(".top :is(.to-admin, .who, button)").evaluate_all(
+            "(parts) => parts.map((part) => getComputedStyle(part).fontSize)"
+        )
+        assert (len(sizes), len(set(sizes))) == (3, 1), sizes
+
+
+def test_a_row_of_the_audit_log_is_small(site: Site, chromium: Browser, cast: Cast) -> None:
+    """On a phone an event with few details takes a fifth of the window, and no text breaks within a word."""
+    with window(chromium, site, viewport=NARROW) as opened:
+        signed_in(opened.page, cast.admin, "/admin/audit?action=ProjectUpdated")
+        rows = opened.page.locator("tbody tr")
+        heights = rows.evaluate_all("(rows) => rows.map((row) => row.offsetHeight)")
+        assert heights
+        assert max(heights) < NARROW["height"] / 5
 
 
 # ---- Pictures for the documentation ----

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
+from keyturn.services.key_limits import MAX_NETWORKS
 from keyturn.services.keys import Lifetime
 from keyturn.web.pages.keys import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE
@@ -52,6 +53,7 @@ MAX_PICTURE_BYTES = 120_000
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
 HOSTILE_NAME = '"><img src=x onerror=1>'
 LONG_NAME = "W" * 254
+JKT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 
 
 # ---- The journey ----
@@ -239,7 +241,7 @@ def test_keyboard_alone(site: Site, chromium: Browser) -> None:
         expect(page.get_by_text("You have no active key.")).to_be_visible()
         revoked = row_of(page, "by keyboard").get_by_text("Revoked")
         expect(revoked).to_be_visible()
-        tab_to(page, page.locator("summary"))
+        tab_to(page, page.locator("#ended"))
         keyboard.press("Enter")
         expect(revoked).to_be_hidden()
 
@@ -379,6 +381,27 @@ def test_ending_another_session(site: Site, chromium: Browser) -> None:
         expect(other.page.get_by_role("heading", level=1)).to_have_text("Sign in")
 
 
+def test_rotate_and_revoke_stand_side_by_side(site: Site, chromium: Browser) -> None:
+    """Both buttons of a key are on one line, wide and narrow: its row is no taller for the second."""
+    person = site.add_person()
+    person.add_key("laptop")
+    with window(chromium, site) as opened:
+        page = opened.page
+        signed_in(page, person, "/profile/keys")
+        for size in (WIDE, NARROW):
+            page.set_viewport_size(size)
+            rotate, revoke = (
+                page.get_by_role("link", name=name).bounding_box() for name in ("Rotate", "Revoke")
+            )
+            assert rotate is not None
+            assert revoke is not None
+            assert rotate["y"] == revoke["y"]
+            assert rotate["x"] + rotate["width"] < revoke["x"]
+            table = page.get_by_role("table").first.bounding_box()
+            assert table is not None
+            assert revoke["x"] + revoke["width"] <= table["x"] + table["width"], "nothing stands out"
+
+
 def test_mistakes_in_a_new_key(site: Site, chromium: Browser) -> None:
     """A date that cannot be is told at its field, and what was typed stays."""
     person = site.add_person()
@@ -399,6 +422,32 @@ def test_mistakes_in_a_new_key(site: Site, chromium: Browser) -> None:
         last_day.fill("2026-12-31")
         page.get_by_role("button", name="Generate key").click()
         expect(page.get_by_role("main")).to_contain_text("1 Jan 2027, 00:00 UTC")
+
+
+@pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
+def test_restricting_a_key(site: Site, chromium: Browser, *, with_script: bool) -> None:
+    """With the keyboard a person opens the closed part, mends a network, and the key keeps to it."""
+    person = site.add_person()
+    with window(chromium, site, java_script_enabled=with_script) as opened:
+        page, networks = opened.page, opened.page.get_by_label("Networks")
+        signed_in(page, person, "/profile/keys")
+        expect(networks).to_be_hidden()
+        tab_to(page, page.locator(".optional summary"))
+        page.keyboard.press("Enter")
+        tab_to(page, networks, limit=1)
+        page.keyboard.type("192.0.2.1/24")
+        page.get_by_role("button", name="Generate key").click()
+        expect(networks).to_be_focused()
+        expect(networks).to_have_value("192.0.2.1/24")
+        expect(networks).to_have_accessible_description(re.compile("write 192.0.2.0/24, or 192.0.2.1 alone"))
+        networks.fill("192.0.2.0/24")
+        page.get_by_role("button", name="Generate key").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
+        key = page.locator("#secret").inner_text()
+        assert read_connection(site, key).status_code == 401
+        page.get_by_role("link", name="Done").click()
+        expect(page.get_by_role("row").nth(1)).to_contain_text("works from: 192.0.2.0/24")
+        expect(networks).to_be_hidden()
 
 
 @pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
@@ -513,7 +562,7 @@ def keys_empty(page: Page, cast: Cast) -> None:
 
 def keys_of_each_kind(page: Page, cast: Cast) -> None:
     signed_in(page, cast.known, "/profile/keys")
-    page.locator("summary").click()
+    page.locator("#ended").click()
     for name in ("nightly export", "revoked", "expired", "never ends"):
         expect(row_of(page, name).first).to_be_visible()
 
@@ -550,6 +599,71 @@ def keys_with_no_expiry_chosen(page: Page, cast: Cast) -> None:
     page.get_by_role("radio", name="90 days").evaluate("(choice) => { choice.checked = false; }")
     page.get_by_role("button", name="Generate key").click()
     expect(page.get_by_role("alert")).to_be_visible()
+
+
+def keys_being_restricted(page: Page, cast: Cast) -> None:
+    signed_in(page, cast.known, "/profile/keys")
+    networks = page.get_by_label("Networks")
+    expect(networks).to_be_hidden()
+    page.get_by_text("Restrict where it works").click()
+    expect(networks).to_have_accessible_description(re.compile("You come from 127.0.0.1."))
+    expect(page.get_by_label("Key pair")).to_be_visible()
+
+
+def keys_with_mistaken_networks(page: Page, cast: Cast) -> None:
+    keys_being_restricted(page, cast)
+    page.get_by_label("Networks").fill("192.0.2.0/24\n10.0.0.1/8, vpn.example.com\n" + "x" * 100)
+    page.get_by_label("Key pair").fill("typed meanwhile")
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_label("Networks")).to_be_focused()
+    expect(page.get_by_role("alert").first).to_contain_text("write 10.0.0.0/8, or 10.0.0.1 alone")
+    expect(page.get_by_label("Key pair")).to_have_value("typed meanwhile")
+    expect(page.get_by_label("Key pair")).to_have_accessible_description(
+        re.compile("43 characters of base64url")
+    )
+
+
+def keys_with_a_mistaken_key_pair(page: Page, cast: Cast) -> None:
+    keys_being_restricted(page, cast)
+    page.get_by_label("Key pair").fill("no thumbprint")
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_label("Key pair")).to_be_focused()
+    expect(page.get_by_role("alert")).to_contain_text("43 characters")
+
+
+def a_page_of_restricted_keys(page: Page, cast: Cast) -> None:
+    person = cast.new.site.add_person()
+    for _ in range(KEYS_PER_PAGE):
+        add_restricted_key(person)
+    signed_in(page, person, "/profile/keys")
+    expect(page.get_by_role("row")).to_have_count(KEYS_PER_PAGE + 1)
+
+
+def add_restricted_key(person: Person, networks: int = MAX_NETWORKS) -> int:
+    """Make a key for many networks and one key pair; return its number."""
+    sources = [f"2001:db8:ffff:{number:x}::/64" for number in range(networks)]
+    return person.add_key("everything", None, *sources, dpop_jkt=JKT).record.key_id
+
+
+def restricted_key_created(page: Page, cast: Cast) -> None:
+    keys_being_restricted(page, cast)
+    page.get_by_label("Networks").fill("192.0.2.0/24, 2001:db8:85a3:8d3:1319:8a2e:370:7348")
+    page.get_by_label("Key pair").fill(JKT)
+    page.get_by_role("button", name="Generate key").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
+    expect(page.get_by_role("main")).to_contain_text(JKT)
+
+
+def revoke_a_restricted_key(page: Page, cast: Cast) -> None:
+    key_id = add_restricted_key(cast.known)
+    signed_in(page, cast.known, f"/profile/keys/{key_id}/revoke")
+    expect(page.get_by_role("main")).to_contain_text(JKT)
+
+
+def rotate_a_restricted_key(page: Page, cast: Cast) -> None:
+    key_id = add_restricted_key(cast.known, 3)
+    signed_in(page, cast.known, f"/profile/keys/{key_id}/rotate")
+    expect(page.get_by_role("main")).to_contain_text(JKT)
 
 
 def two_hundred_keys(page: Page, cast: Cast) -> None:
@@ -659,7 +773,9 @@ STATES: tuple[Callable[[Page, Cast], None], ...] = (
     details, details_saved, details_with_a_mistake,
     keys_empty, keys_of_each_kind, keys_expiring_on_a_date, keys_never_expiring, keys_with_a_mistaken_date,
     keys_with_a_mistaken_name, keys_with_no_expiry_chosen, two_hundred_keys, the_last_of_two_hundred_keys,
-    a_page_of_long_names,
+    a_page_of_long_names, a_page_of_restricted_keys,
+    keys_being_restricted, keys_with_mistaken_networks, keys_with_a_mistaken_key_pair, restricted_key_created,
+    revoke_a_restricted_key, rotate_a_restricted_key,
     key_created, key_shown_already, revoke_a_used_key, revoke_an_unused_key, key_revoked,
     sessions_alone, sessions_elsewhere, session_ended,
     security, security_with_a_mistake, passphrase_changed,
@@ -807,10 +923,12 @@ def add_believable_keys(person: Person) -> int:
         (12, "laptop", 30, None, None),
         (22, "nightly export", 90, "10.20.0.14", 4),
     )
+    networks = {"nightly export": ["10.20.0.0/24"]}
     made = {}
     for days_ago, name, life, address, minutes_ago in names:
         clock.now = today - timedelta(days=days_ago, hours=1, minutes=7 * days_ago % 60)
-        made[name] = person.add_key(name, Lifetime(clock.now + timedelta(days=life) if life else None))
+        lifetime = Lifetime(clock.now + timedelta(days=life) if life else None)
+        made[name] = person.add_key(name, lifetime, *networks.get(name, ()))
         if minutes_ago is not None:
             clock.now = today - timedelta(minutes=minutes_ago)
             origin = Origin(address, "curl/8.5.0", "request", f"GET /data/connection/{CONNECTION}")
@@ -827,6 +945,6 @@ def take(page: Page, path: Path) -> None:
 
 
 def show_list(page: Page) -> None:
-    """Unfold the ended keys, and scroll to the end of the page."""
-    page.locator("summary").evaluate("(summary) => { summary.parentElement.open = true; }")
-    page.evaluate("() => scrollTo(0, document.body.scrollHeight)")
+    """Unfold the ended keys, and scroll to the list."""
+    page.locator("#ended").evaluate("(summary) => { summary.parentElement.open = true; }")
+    page.locator("#active").evaluate("(heading) => scrollTo(0, heading.offsetTop - 24)")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.device_logins import BegunLogin, DeviceLogins
 from tests.journeys.browsers import CONNECTION, Person, Site, row_of, sign_in, tab_to, window
 
@@ -94,7 +94,7 @@ def test_a_device_is_refused_with_the_keyboard(site: Site, chromium: Browser) ->
         expect(page.get_by_role("main")).to_contain_text("gets nothing")
         page.goto(f"/device?user_code={begun.user_code}")
         page.get_by_role("button", name="Continue").click()
-        expect(page.get_by_role("alert")).to_contain_text("No device waits")
+        expect(page.get_by_role("alert")).to_contain_text("No device is waiting")
         expect(page.get_by_label("Code")).to_be_focused()
     assert site.server.services.keys.list_of(person.user.user_id) == []
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from keyturn.core.permissions import Permission
-from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.resource_fields import ScopeToRegister
 from tests.journeys.browsers import Person, Site, row_of, sign_in, tab_to, window
 

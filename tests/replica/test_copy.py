@@ -13,7 +13,7 @@ import pytest
 from keyturn.core.access_token import generate_signing_key
 from keyturn.replica import copy as copy_module
 from keyturn.replica.copy import Replica
-from keyturn.replica.signing_keys import SigningKeys
+from keyturn.replica.signing_keys import FollowedKeys
 from keyturn.services.verification_index import Subject
 from tests.replica.edges import wait_until
 
@@ -137,7 +137,7 @@ def test_a_signing_key_verifies_until_its_end(copy: Replica, clock: Clock) -> No
     assert {one.kid for one in copy.ring.by_header.values()} == {"lasting"}
 
 
-class OvertakenKeys(SigningKeys):
+class OvertakenKeys(FollowedKeys):
     """Is told of other signing keys at the worst moment: right before a ring of those of before is kept."""
 
     overtakes: Callable[[], None] | None = None

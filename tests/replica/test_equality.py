@@ -12,7 +12,7 @@ import pytest
 
 from keyturn import KeyturnError, Principal, Verifier
 from keyturn.core.permissions import Permission
-from keyturn.services.audit import COMMAND_LINE, actor_of
+from keyturn.services.actors import COMMAND_LINE, actor_of
 from keyturn.services.keys import Lifetime
 from keyturn.services.resource_fields import ScopeToRegister
 from tests.replica.edges import PATIENCE_SECONDS, answer_of

@@ -21,11 +21,10 @@ from keyturn import (
     TooManyFailures,
     Verifier,
 )
-from keyturn.replica.introspection import PATH as INTROSPECTION
+from keyturn.core.oauth import INTROSPECTION_PATH, JWKS_PATH
 from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import FETCH_SECONDS, PublishedKeys
-from keyturn.replica.published_keys import PATH as KEY_SET
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import CreatedKey
 from tests.fakes import Clock
 from tests.replica.edges import accepts, answer_of
@@ -87,7 +86,7 @@ def test_it_says_what_the_server_says(edge: Edge, verifier: Verifier) -> None:
 
 def test_noise_is_refused_without_a_question(edge: Edge, verifier: Verifier) -> None:
     """What cannot be a key, or has a wrong checksum, is never sent anywhere."""
-    questions = asked(verifier, INTROSPECTION)
+    questions = asked(verifier, INTROSPECTION_PATH)
     wrong = edge.key().secret[:-1] + "-"
     for noise in (wrong, edge.follower.secret[:-1] + "0", "kt_x", "Basic x", "ü"):
         assert not accepts(verifier, noise)
@@ -108,7 +107,7 @@ def test_guessing_ends_soon(edge: Edge, asker: CreatedKey) -> None:
 def test_an_answer_is_remembered_for_the_bound_and_no_longer(edge: Edge, verifier: Verifier) -> None:
     """A good credential is asked about once in max_staleness; a revoke is seen within it."""
     key = edge.key()
-    questions = asked(verifier, INTROSPECTION)
+    questions = asked(verifier, INTROSPECTION_PATH)
     for _ in range(100):
         assert accepts(verifier, key.secret)
     assert len(questions) == 1
@@ -128,7 +127,7 @@ def test_one_credential_is_asked_about_once_at_a_time(edge: Edge, asker: Created
     """However many threads present a credential at once, one question is sent."""
     key = edge.key()
     with between(edge.server.url) as proxy, Verifier(proxy.url, asker.secret) as verifier:
-        questions = asked(verifier, INTROSPECTION)
+        questions = asked(verifier, INTROSPECTION_PATH)
         proxy.delay = 0.3
         answers: list[object] = []
         threads = [
@@ -160,7 +159,7 @@ def test_random_key_ids_cost_one_fetch(edge: Edge, verifier: Verifier) -> None:
     """T14: ten thousand invented key ids cause no question and one fetch at most; known ones stay good."""
     token = edge.token(edge.key())
     assert accepts(verifier, token)
-    fetches, questions = asked(verifier, KEY_SET), asked(verifier, INTROSPECTION)
+    fetches, questions = asked(verifier, JWKS_PATH), asked(verifier, INTROSPECTION_PATH)
     for number in range(RANDOM_KIDS):
         assert answer_of(verifier, kid_token(f"invented{number}")) == (Reason.SIGNATURE, None, False)
         if number % 1000 == 0:
@@ -205,7 +204,7 @@ def test_a_failed_fetch_takes_no_key_away(edge: Edge, clock: Clock) -> None:
         for _ in range(10):
             clock.advance(timedelta(seconds=FETCH_SECONDS / 10))
             keys.ring_for(b"unknown.a.b")
-        assert fetches[before:] == [KEY_SET]
+        assert fetches[before:] == [JWKS_PATH]
         clock.advance(timedelta(hours=3))
         with pytest.raises(StoreUnavailable):
             keys.ring_for(token)
@@ -215,7 +214,7 @@ def test_a_new_signing_key_is_found(edge: Edge, verifier: Verifier) -> None:
     """A token by a key that was published since is good, at the price of one fetch."""
     edge.services.signing_keys.rotate(COMMAND_LINE, lead=timedelta(0))
     key = edge.key()
-    fetches = asked(verifier, KEY_SET)
+    fetches = asked(verifier, JWKS_PATH)
     assert accepts(verifier, edge.token(key))
     assert len(fetches) == 1
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keyturn.core.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, TOKEN_EXCHANGE
 from keyturn.errors import CredentialRefused, OAuthRefused, ScopeMissing, UnknownAudience
-from keyturn.services.audit import COMMAND_LINE
-from keyturn.services.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, TOKEN_EXCHANGE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import ScopeToRegister
 from tests.services.people import HERE
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import CredentialRefused
-from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.services.actors import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def add_person(services: Services, userid: str = "bob", password: str | None = P
 
 
 def add_holder(services: Services, userid: str, *permissions: Permission) -> UserRecord:
-    """Add a person with these permissions and no others."""
+    """Add a person with these permissions and the default ones."""
     return services.accounts.add(
         COMMAND_LINE, userid=userid, name=None, password=PASSPHRASE, permissions=frozenset(permissions)
     )
 
 
 def holder(services: Services, userid: str, *permissions: Permission) -> Principal:
-    """Add a person with these permissions and no others, signed in with a browser."""
+    """Add a person with these permissions and the default ones, signed in with a browser."""
     add_holder(services, userid, *permissions)
     return person(services, userid)
 

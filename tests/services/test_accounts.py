@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from keyturn.composition import Services
 from keyturn.core.access_token import AccessTokenFormat
+from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.principal import Principal
 from keyturn.core.records import SessionLimits
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, NotFound, Reason
 from keyturn.services.accounts import USERID_MAX_CHARACTERS
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.logins import FREE_FAILURES, MAX_DELAY, MAX_FAILURES, Logins
 from keyturn.services.passwords import ARGON2ID, CHEAPEST, Passwords
 from keyturn.services.text import canonical_userid
@@ -207,10 +208,15 @@ def test_a_hidden_user_looks_absent(services: Services, bob: Principal) -> None:
 
 
 def test_a_new_user_has_the_default_permissions(services: Services) -> None:
-    """Who is given no permissions has the default; who is given none explicitly has none (A3)."""
-    assert add_person(services).permissions == DEFAULT_PERMISSIONS
+    """A person holds the default whatever else is given; a service account holds what is given alone (A3)."""
+    bob = add_person(services)
+    assert bob.permissions == DEFAULT_PERMISSIONS
     none = services.accounts.add(COMMAND_LINE, userid="none", name=None, permissions=frozenset())
-    assert none.permissions == frozenset()
+    assert none.permissions == DEFAULT_PERMISSIONS
+    auditor = services.accounts.add(COMMAND_LINE, userid="auditor", name=None, permissions={"AUDIT"})
+    assert auditor.permissions == {"AUDIT"} | DEFAULT_PERMISSIONS
+    robot = services.accounts.add(COMMAND_LINE, userid="robot", name=None, owner=ServiceOwner(bob.user_id))
+    assert robot.permissions == frozenset()
 
 
 def test_an_unknown_permission_is_refused(services: Services) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import random
 import string
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -16,11 +17,11 @@ from keyturn.core.api_key import CHECKSUM_LENGTH, RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, StoreUnavailable, TooManyFailures
 from keyturn.services import failures, verification_index
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.verification_index import NEGATIVE_SECONDS
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
-from tests.services.people import HERE, actions, add_person, caller, change_behind
+from tests.services.people import HERE, actions, add_person, caller, change_behind, new_key
 from tests.statements import statements
 
 
@@ -69,6 +70,18 @@ def test_noise_asks_no_database(services: Services, key: str) -> None:
                 caller(services, key[:place] + other + key[place + 1 :])
 
     assert asked == []
+
+
+def test_an_unknown_key_costs_one_question(services: Services, bob: Principal, key: str) -> None:
+    """A stranger's guess is looked for among living and former secrets at once; so is what is there (Q1)."""
+    former = new_key(services, bob)
+    services.key_rotation.rotate_own(bob, former.record.key_id, HERE, overlap=timedelta(hours=1))
+    caller(services, key)
+    for presented in (guess(random.Random(5), "unknown key"), former.secret.encode()):
+        with statements(services) as asked, suppress(CredentialRefused):
+            services.authenticator.authenticate([presented], HERE)
+        assert len([text for text in asked if "FROM api_key" in text]) == 1
+        assert len([text for text in asked if "former_secret" in text]) == 1
 
 
 def test_verifying_writes_nothing(services: Services, key: str) -> None:

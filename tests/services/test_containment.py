@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.core.oauth import CLIENT_CREDENTIALS
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.sources import read_network
@@ -21,8 +22,7 @@ from keyturn.errors import (
     OAuthRefused,
     PermissionMissing,
 )
-from keyturn.services.audit import COMMAND_LINE
-from keyturn.services.oauth import CLIENT_CREDENTIALS
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
 from tests.conftest import PASSPHRASE
 from tests.services.people import HERE, add_person, caller, holder, person

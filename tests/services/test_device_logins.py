@@ -13,15 +13,16 @@ from keyturn.composition import Services
 from keyturn.core.device_codes import digest_device_code, digest_user_code
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction
-from keyturn.errors import InvalidInput, OAuthCode, OAuthRefused, TooManyFailures
+from keyturn.errors import InvalidInput, OAuthCode, OAuthRefused, TooBusy, TooManyFailures
 from keyturn.services import device_logins
-from keyturn.services.audit import COMMAND_LINE, Origin
-from keyturn.services.device_logins import LIFE, BegunLogin
+from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.services.device_logins import DECISIONS_PER_MINUTE, LIFE, BegunLogin
 from keyturn.services.keys import CreatedKey, Lifetime
 from keyturn.services.sessions import BrowserSession
 from tests.fakes import Clock
 from tests.services.apis import new_group, register
 from tests.services.people import HERE, add_person, caller, last_rows, log_in, signed_in
+from tests.statements import statements
 from tests.store.crowds import all_at_once
 
 THERE = Origin(address="192.0.2.7", user_agent="device", request_id="request", via="POST /oauth/token")
@@ -274,6 +275,96 @@ def test_one_address_begins_few_logins(services: Services, clock: Clock) -> None
     assert begin(services, Origin(address="192.0.2.8"))
     clock.advance(timedelta(minutes=1))
     assert begin(services)
+
+
+@pytest.mark.parametrize("flood", ["2001:db8:1:{:x}::1", "198.51.100.{}"])
+def test_one_network_does_not_take_all_places(
+    services: Services, session: BrowserSession, monkeypatch: pytest.MonkeyPatch, flood: str
+) -> None:
+    """A stranger with a /48 of IPv6, or a /24 of IPv4, keeps nobody else from signing in (Q8)."""
+    monkeypatch.setattr(device_logins, "MAX_WAITING", 5)
+    for number in range(5):
+        begin(services, Origin(address=flood.format(number)))
+    with pytest.raises(TooBusy):
+        begin(services, Origin(address=flood.format(6)))
+
+    begun = begin(services)
+
+    approve(services, session, begun)
+    assert take(services, begun)
+
+
+def test_denying_one_s_own_devices_takes_no_place(
+    services: Services, session: BrowserSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who begins logins and refuses them keeps nobody else from signing in (Q8)."""
+    monkeypatch.setattr(device_logins, "MAX_WAITING", 5)
+    for number in range(10):
+        begun = begin(services, Origin(address=f"2001:db8:1:{number:x}::1"))
+        services.devices.deny(session, begun.user_code, HERE)
+
+    for number in range(5):
+        assert begin(services, Origin(address=f"198.51.{number}.7"))
+
+
+def test_one_person_decides_so_often(services: Services, session: BrowserSession, clock: Clock) -> None:
+    """Decisions of a person are bounded in a minute, each kind; others decide meanwhile, and they later."""
+    waiting = [
+        begin(services, Origin(address=f"192.0.{number}.7")) for number in range(DECISIONS_PER_MINUTE + 1)
+    ]
+    *most, last = waiting
+    for number, begun in enumerate(most):
+        if number % 2:
+            approve(services, session, begun)
+        else:
+            services.devices.deny(session, begun.user_code, HERE)
+
+    with pytest.raises(TooManyFailures, match="Too many decisions"):
+        approve(services, session, last)
+    with pytest.raises(TooManyFailures, match="wait 2 seconds"):
+        services.devices.deny(session, last.user_code, HERE)
+
+    assert refusal(services, last) is OAuthCode.AUTHORIZATION_PENDING
+    add_person(services, "eve")
+    others = signed_in(services, log_in(services, "eve"))
+    services.devices.deny(others, begin(services).user_code, HERE)
+    clock.advance(timedelta(seconds=2))
+    approve(services, session, last)
+
+
+def test_to_ask_writes_nothing(services: Services, session: BrowserSession, clock: Clock) -> None:
+    """A device that waits costs a question each time it asks, in time or too soon, and no write (Q1)."""
+    begun = begin(services)
+    with statements(services) as asked:
+        for wait in (timedelta(0), MILLISECOND, POLL):
+            clock.advance(wait)
+            refusal(services, begun)
+    questions = [one for one in asked if one.lstrip().upper().startswith("SELECT")]
+    assert len(questions) == 3
+    assert not [one for one in asked if one.lstrip().upper().startswith(("UPDATE", "INSERT", "DELETE"))]
+
+
+def test_each_device_is_timed_by_itself(services: Services) -> None:
+    """One that asks too soon slows down nobody else."""
+    one, other = begin(services), begin(services)
+    pending, slow = OAuthCode.AUTHORIZATION_PENDING, OAuthCode.SLOW_DOWN
+    assert [refusal(services, device) for device in (one, one, other, other)] == [
+        pending,
+        slow,
+        pending,
+        slow,
+    ]
+
+
+def test_what_is_remembered_of_devices_is_bounded(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more times are kept than devices may wait: the oldest goes first (Q3)."""
+    one, other, third = begin(services), begin(services), begin(services)
+    monkeypatch.setattr(device_logins, "MAX_WAITING", 2)
+    asked = [refusal(services, device) for device in (one, other, third, third, one)]
+    pending, slow = OAuthCode.AUTHORIZATION_PENDING, OAuthCode.SLOW_DOWN
+    assert asked == [pending, pending, pending, slow, pending]
 
 
 def test_neither_code_is_stored(services: Services) -> None:

@@ -10,7 +10,7 @@ import pytest
 from keyturn.composition import Services
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import Lifetime
 from keyturn.services.tokens import IssuedToken
 from tests.conftest import PASSPHRASE

@@ -17,7 +17,7 @@ from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.principal import Principal
 from keyturn.errors import CredentialRefused, StoreUnavailable, TooManyFailures
 from keyturn.services import failures as module
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.failures import MAX_SOURCES, FailureBudget
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock

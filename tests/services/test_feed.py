@@ -18,7 +18,7 @@ from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import InvalidState, KeyturnError, PermissionMissing, StoreUnavailable, TooBusy
 from keyturn.services import feed
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.feed import FellBehind, Part, Subscription
 from keyturn.store import Mark
 from keyturn.store.schema import api_key

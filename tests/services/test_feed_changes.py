@@ -7,13 +7,27 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from keyturn.core import feed
+from keyturn.core.people import ServiceOwner
+from keyturn.store import service_accounts
+from tests.services.people import (
+    HERE,
+    actions,
+    add_person,
+    add_service_account,
+    key_of_service,
+    last_rows,
+    new_key,
+)
 from tests.services.test_feed import EDGE
 from tests.services.test_freshness import NO_LIMIT, PATHS, new_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pytest
+
     from keyturn.composition import Services
+    from keyturn.core.principal import Principal
     from keyturn.store import Mark
     from tests.services.conftest import Opener
 
@@ -84,3 +98,40 @@ def test_what_is_told_of_any_change_is_all_that_changed(reopen: Opener) -> None:
             wrong[name] = [(key, told.get(key), after.get(key)) for key in differing]
     assert wrong == {}
     assert len(changing) > 20
+
+
+def test_who_is_deleted_takes_their_keys_along(services: Services, admin: Principal, bob: Principal) -> None:
+    """Keys of a person who is deleted, and of their service accounts, are told to be gone by number."""
+    add_service_account(services, admin, ServiceOwner(bob.user_id))
+    living, revoked = new_key(services, bob), new_key(services, bob)
+    services.keys.revoke_own(bob, revoked.record.key_id, HERE)
+    of_robot = key_of_service(services, bob)
+    left = new_key(services, admin)
+    mark = services.store.audit_log.newest()
+
+    services.departures.delete(admin, "bim", "bob", HERE)
+
+    gone: set[int] = set()
+    reader = feed.EventReader()
+    for name, data in (event for sent in told_since(services, mark) for event in reader.read(sent)):
+        if name == feed.GONE:
+            gone.update(msgspec.json.decode(data, type=feed.Gone).keys)
+    assert gone == {made.record.key_id for made in (living, revoked, of_robot)}
+    assert left.record.key_id not in gone
+    own, robots = last_rows(services, len(actions(services)) - 2)
+    assert own.details["keyIds"] == [living.record.key_id, revoked.record.key_id]
+    assert robots.details["keyIds"] == [of_robot.record.key_id]
+
+
+def test_the_row_of_an_end_is_bounded(
+    services: Services, admin: Principal, bob: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of somebody with very many keys the newest are named; without any, none are."""
+    monkeypatch.setattr(service_accounts, "MAX_KEYS_NAMED", 2)
+    keys = [new_key(services, bob).record.key_id for _ in range(3)]
+    add_person(services, "eve")
+    for userid in ("bob", "eve"):
+        services.departures.delete(admin, "bim", userid, HERE)
+    many, none = last_rows(services, len(actions(services)) - 2)
+    assert many.details["keyIds"] == keys[1:]
+    assert "keyIds" not in none.details

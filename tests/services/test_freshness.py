@@ -22,7 +22,7 @@ from keyturn.core.records import AuditAction, AuditEntry, SessionKind
 from keyturn.core.resources import ResourceRecord
 from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services import freshness as module
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
 from keyturn.services.keys import CreatedKey, Lifetime
 from keyturn.services.sessions import BrowserSession

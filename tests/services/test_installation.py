@@ -14,7 +14,8 @@ from keyturn.core.permissions import Permission
 from keyturn.errors import CannotStart, CredentialRefused, InvalidInput
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from tests.conftest import PASSPHRASE, new_postgresql_database
+from tests.conftest import PASSPHRASE
+from tests.databases import new_postgresql_database
 from tests.fakes import Clock
 from tests.services.conftest import Opener
 from tests.services.people import HERE, actions, add_person, caller, log_in, signed_in
@@ -122,10 +123,10 @@ def test_no_private_key_is_on_disk(tmp_path: Path) -> None:
 
 
 def test_nodes_that_start_together_are_one_installation(
-    database: str, clock: Clock, root_key_file: Path
+    empty_database: str, clock: Clock, root_key_file: Path
 ) -> None:
     """Nodes that start on an empty database at once share schema, root key proof and signing key (U2)."""
-    settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)
+    settings = read_settings({"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file)
 
     nodes = all_at_once(3, lambda _: open_services(settings, clock.system(), hashing=CHEAPEST))
 

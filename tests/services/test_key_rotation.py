@@ -6,14 +6,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.core.sources import read_network
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, NotFound, Reason
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.key_rotation import MAX_OVERLAP
 from keyturn.services.keys import CreatedKey, Lifetime
+from keyturn.store.schema import past_rotation
 from tests.fakes import Clock
 from tests.services.apis import leave, new_group, register
 from tests.services.conftest import Opener
@@ -199,6 +201,44 @@ def test_a_retry_replaces_the_lost_secret(services: Services, bob: Principal) ->
     assert accepted == [True, False, True]
     assert again.record.former_secret_ends_at == lost.record.former_secret_ends_at
     assert [row.action for row in last_rows(services, before)] == ["ApiKeyReplaced"]
+
+
+def test_a_late_retry_changes_nothing(services: Services, bob: Principal, clock: Clock) -> None:
+    """A retry that comes after the next rotation is a conflict: it ends no secret that others use by now."""
+    made = new_key(services, bob)
+    rotate(services, bob, made, overlap=HOUR, idempotency_key="one")
+    clock.advance(HOUR)
+    rotate(services, bob, made, overlap=HOUR, idempotency_key="two")
+    with pytest.raises(Conflict):
+        rotate(services, bob, made, overlap=HOUR, idempotency_key="one")
+    again = rotate(services, bob, made, overlap=HOUR, idempotency_key="two")
+    assert is_accepted(services, again.secret)
+
+    last = rotate(services, bob, made, overlap=HOUR)
+
+    for late in ("one", "two"):
+        with pytest.raises(Conflict):
+            rotate(services, bob, made, overlap=HOUR, idempotency_key=late)
+    assert is_accepted(services, again.secret)
+    assert is_accepted(services, last.secret)
+
+
+def test_a_late_retry_is_known_for_a_day(services: Services, bob: Principal, clock: Clock) -> None:
+    """Until the last instant of its day a rotation is not done again, and of another key it says nothing."""
+    made, other = new_key(services, bob), new_key(services, bob)
+    rotate(services, bob, made, idempotency_key="one")
+    rotate(services, bob, made)
+    assert is_accepted(services, rotate(services, bob, other, idempotency_key="one").secret)
+    clock.advance(timedelta(hours=24) - MILLISECOND)
+    with pytest.raises(Conflict):
+        rotate(services, bob, made, idempotency_key="one")
+    clock.advance(MILLISECOND)
+    assert is_accepted(services, rotate(services, bob, made, idempotency_key="one").secret)
+    with services.store._database.reading() as connection:
+        kept = connection.execute(
+            select(past_rotation).where(past_rotation.c.key_id == made.record.key_id)
+        ).all()
+    assert [row.at for row in kept] == [clock.now]
 
 
 def test_a_form_that_is_sent_twice_rotates_once(services: Services, bob: Principal) -> None:

@@ -11,7 +11,7 @@ import pytest
 from keyturn.composition import Services, open_services
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
-from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.keys import CreatedKey, Lifetime
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings

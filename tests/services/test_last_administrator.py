@@ -13,7 +13,7 @@ from keyturn.core.people import ServiceOwner, UserRecord
 from keyturn.core.permissions import ADMINISTRATION, Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.store.user_search import UserSearch
 from tests.services.people import HERE, actions, add_holder, add_service_account, holder, last_rows, new_key
 from tests.store.crowds import all_at_once

@@ -14,11 +14,12 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from keyturn.composition import Services, open_services
 from keyturn.errors import CredentialRefused, NotFound
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import Lifetime
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.conftest import PASSPHRASE
+from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.services.people import HERE, NEW_PASSPHRASE, add_person, caller, set_password
 
@@ -48,6 +49,7 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="keyturn-model-"))
+        self.database = new_sqlite_database(self.folder)
         self.clock = Clock()
         self.services = self.open()
         self.disabled: dict[str, bool] = {}
@@ -55,7 +57,7 @@ class Model(RuleBasedStateMachine):
         self.credentials: list[Credential] = []
 
     def open(self) -> Services:
-        chosen = read_settings({"KEYTURN_DATABASE": f"sqlite:///{self.folder}/keyturn.db"})
+        chosen = read_settings({"KEYTURN_DATABASE": self.database})
         return open_services(chosen, self.clock.system(), hashing=CHEAPEST)
 
     def teardown(self) -> None:

@@ -24,7 +24,7 @@ from keyturn.core.permissions import ADMINISTRATION, DEFAULT_PERMISSIONS, Permis
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import AuditAction
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, InvalidState, KeyturnError, NotFound
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store.user_search import UserSearch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from keyturn.composition import Services
@@ -9,7 +11,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
 from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from tests.services.people import (
     HERE,
     actions,
@@ -80,7 +82,8 @@ def test_a_project_is_its_maker_s(services: Services, carol: Principal, admin: P
 
 def test_making_one_needs_the_permission(services: Services, admin: Principal) -> None:
     """Every other permission makes no project."""
-    others = holder(services, "others", *(set(Permission) - {Permission.CREATE_PROJECT}))
+    all_but_one = frozenset(Permission) - {Permission.CREATE_PROJECT}
+    others = replace(holder(services, "others"), permissions=all_but_one)
     with pytest.raises(PermissionMissing):
         services.projects.add(others, HERE, name="mine", description=None)
 
@@ -177,6 +180,15 @@ def test_wrong_names_are_said_of_their_fields(services: Services, carol: Princip
         with pytest.raises(InvalidInput) as refused:
             act()
         assert refused.value.field == field
+
+
+def test_what_is_so_already_writes_nothing(services: Services, carol: Principal, project: int) -> None:
+    """Adding a connection that is there, and setting a member to what they are, leave no row."""
+    before = len(actions(services))
+    for _ in range(2):
+        services.projects.add_connection(carol, project, "two", HERE)
+        services.projects.set_member(carol, project, "ada", HERE, is_owner=False)
+    assert len(last_rows(services, before)) == 2
 
 
 # Keys of a project

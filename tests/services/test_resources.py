@@ -19,7 +19,7 @@ from keyturn.errors import (
     Reason,
     ScopeMissing,
 )
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import MAX_SCOPES, ScopeToRegister
 from tests.services.apis import (
     NOTHING_THERE,

@@ -15,10 +15,11 @@ from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, OAuthRefused, Reason
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.services.resource_fields import ScopeToRegister
 from keyturn.settings import read_settings
+from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.services.apis import (
     NOTHING_THERE,
@@ -63,7 +64,7 @@ class Model(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="keyturn-model-"))
-        chosen = read_settings({"KEYTURN_DATABASE": f"sqlite:///{self.folder}/keyturn.db"})
+        chosen = read_settings({"KEYTURN_DATABASE": new_sqlite_database(self.folder)})
         self.services = open_services(chosen, Clock().system(), hashing=CHEAPEST)
         self.apis: dict[str, dict[str, frozenset[str] | None]] = {}
         self.retired: set[str] = set()

@@ -9,7 +9,7 @@ import pytest
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.errors import CredentialRefused
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from tests.fakes import Clock
 from tests.services.people import HERE, caller
 

@@ -13,7 +13,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
 from keyturn.errors import CredentialRefused, InvalidInput, InvalidState, NotFound, PermissionMissing
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import Lifetime
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock

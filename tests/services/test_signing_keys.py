@@ -9,7 +9,7 @@ import pytest
 
 from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart, CredentialRefused, Reason
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
 from tests.services.people import HERE, actions, add_person, caller
 

@@ -13,7 +13,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
 from keyturn.errors import Conflict, InvalidState, NotFound, PermissionMissing
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.system_keys import RevealedSystemKey
 from keyturn.store.key_search import KeySearch
 from tests.services.conftest import Opener

@@ -16,7 +16,7 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import CredentialRefused, StoreUnavailable
 from keyturn.services import usage as module
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.usage import KEPT_HOURS, MAX_NOTED, WRITE_INTERVAL_SECONDS, Usage
 from tests.fakes import Clock

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.store import Store, open_engine
-from keyturn.store.migrations import migrate
 from tests.store.rows import NOW, a_user, an_entry
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ def engine(database: str) -> Iterator[Engine]:
     """An engine with the newest schema."""
     opened = open_engine(database)
     try:
-        migrate(opened)
         yield opened
     finally:
         opened.dispose()

@@ -17,6 +17,7 @@ from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_key, a_session, an_entry
 
 LIFE = timedelta(minutes=10)
+ROUNDS = 20
 
 _numbers = itertools.count(1)
 
@@ -28,6 +29,7 @@ def a_device(**changed: Any) -> DeviceLoginToAdd:
         "client_id": "keyturn on laptop",
         "scopes": None,
         "address": "192.0.2.7",
+        "network": "192.0.2.0/24",
         "created_at": NOW,
         "expires_at": NOW + LIFE,
     }
@@ -70,7 +72,6 @@ def test_a_device_is_stored_whole(store: Store, bob: int) -> None:
         address="192.0.2.7",
         created_at=NOW,
         expires_at=NOW + LIFE,
-        polled_at=None,
         is_denied=False,
         key_expires_at=None,
         user_id=None,
@@ -90,6 +91,94 @@ def test_a_bounded_number_waits(store: Store) -> None:
     later += LIFE + timedelta(milliseconds=1)
     assert begin(store, a_device(created_at=later, expires_at=later + LIFE), at_most=3)
     assert count(store) == 2
+
+
+def is_waiting(store: Store, device: DeviceLoginToAdd) -> bool:
+    return store.device_logins.find_waiting(device.user_code_digest, device.created_at) is not None
+
+
+@pytest.mark.parametrize("flood", ["2001:db8:1::/48", None])
+def test_no_network_takes_all_places(store: Store, flood: str | None) -> None:
+    """Who comes from elsewhere finds a place, until both have as many; what came last gives way first."""
+    flooding = [
+        a_device(network=flood, created_at=NOW + timedelta(seconds=number), expires_at=NOW + 2 * LIFE)
+        for number in range(5)
+    ]
+    assert all(begin(store, one, at_most=5) for one in flooding)
+    late = {"created_at": NOW + timedelta(seconds=9), "expires_at": NOW + 2 * LIFE}
+    assert not begin(store, a_device(network=flood, **late), at_most=5)
+
+    others = [a_device(**late) for _ in range(3)]
+
+    assert [begin(store, one, at_most=5) for one in others] == [True, True, False]
+    assert [is_waiting(store, one) for one in flooding] == [True, True, True, False, False]
+    assert all(is_waiting(store, one) for one in others[:2])
+    assert begin(store, a_device(network="198.51.100.0/24", **late), at_most=5)
+    assert count(store) == 5
+
+
+def test_places_go_round_in_the_end(store: Store) -> None:
+    """Where every network has one place, the next one waits: nobody is driven out by their equal."""
+    devices = [a_device(network=f"192.0.{number}.0/24") for number in range(4)]
+    assert [begin(store, one, at_most=3) for one in devices] == [True, True, True, False]
+
+
+def test_what_was_decided_keeps_its_place(store: Store, bob: int) -> None:
+    """A device that a person has approved or refused is told so, however many come after it."""
+    first, second, *others = devices = [a_device(network="2001:db8:1::/48") for _ in range(4)]
+    for one in devices:
+        begin(store, one)
+    assert store.device_logins.approve(
+        first.user_code_digest, a_session_of(store, bob), None, NOW, an_entry()
+    )
+    assert store.device_logins.deny(second.user_code_digest, NOW, an_entry())
+
+    assert begin(store, a_device(), at_most=2)
+    assert not begin(store, a_device(network="198.51.100.0/24"), at_most=1)
+
+    assert sorted(is_waiting(store, one) for one in others) == [False, True]
+
+    assert store.device_logins.take(first.digest, a_key(bob), NOW, an_entry()) is not None
+    found = store.device_logins.find_by_device_code(second.digest)
+    assert found is not None
+    assert found.is_denied
+
+
+def test_what_was_decided_takes_no_place(store: Store, bob: int) -> None:
+    """However many of their own devices somebody decides about, others find as many places as before."""
+    session = a_session_of(store, bob)
+    for number in range(6):
+        one = a_device(network="2001:db8:1::/48")
+        assert begin(store, one, at_most=3)
+        if number % 2:
+            assert store.device_logins.deny(one.user_code_digest, NOW, an_entry())
+        else:
+            assert store.device_logins.approve(one.user_code_digest, session, None, NOW, an_entry())
+
+    assert all(begin(store, a_device(network=f"198.51.{number}.0/24"), at_most=3) for number in range(3))
+
+
+def test_who_approves_while_a_newcomer_makes_room_is_believed(store: Store, bob: int) -> None:
+    """A device is approved and gives way at the same moment: never both."""
+    session = a_session_of(store, bob)
+    for _ in range(ROUNDS):
+        at = NOW + next(_numbers) * 2 * LIFE
+        ends = {"expires_at": at + LIFE}
+        for number in range(5):
+            last = a_device(network="2001:db8:1::/48", created_at=at + timedelta(seconds=number), **ends)
+            assert begin(store, last, at_most=5)
+        newcomer = a_device(created_at=at + timedelta(seconds=9), **ends)
+
+        def act(number: int, last: DeviceLoginToAdd = last, newcomer: DeviceLoginToAdd = newcomer) -> object:
+            if number == 0:
+                return begin(store, newcomer, at_most=5)
+            return store.device_logins.approve(
+                last.user_code_digest, session, None, newcomer.created_at, an_entry()
+            )
+
+        _, is_approved = all_at_once(2, act)
+
+        assert is_approved is (store.device_logins.find_by_device_code(last.digest) is not None)
 
 
 def test_a_code_is_one_device_s(store: Store) -> None:

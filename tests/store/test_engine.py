@@ -13,7 +13,7 @@ from keyturn.errors import CannotStart
 from keyturn.store import open_engine
 from keyturn.store.engine import SQLITE_BUSY_TIMEOUT_MS, describe, sqlite_path
 from keyturn.store.migrations import migrate
-from tests.conftest import new_postgresql_database
+from tests.databases import new_postgresql_database
 
 PASSWORD = "opensesame"
 

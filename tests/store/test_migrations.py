@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from keyturn.errors import CannotStart, Conflict
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
 from keyturn.store.engine import WRITES
+from keyturn.store.key_rotation import Rotation
 from keyturn.store.migrations import (
     _POSTGRESQL_LOCK,
     _config,
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from keyturn.core.records import ApiKeyRecord
+
 
 @pytest.fixture
-def empty(database: str) -> Iterator[Engine]:
+def empty(empty_database: str) -> Iterator[Engine]:
     """An engine over a database without any table."""
-    engine = open_engine(database)
+    engine = open_engine(empty_database)
     try:
         yield engine
     finally:
@@ -229,6 +233,46 @@ def test_a_program_works_on_with_the_rows_of_0002(empty: Engine) -> None:
     assert store.installation.revision() == 5
 
 
+def test_a_rotation_from_before_0007_is_done_once(empty: Engine) -> None:
+    """A retry after the upgrade gets its answer, or after another rotation a conflict: it never rotates."""
+    fill_as_0002(empty)
+    upgrade(empty, "0006")
+    milliseconds = int(NOW.timestamp() * 1000)
+    former = {"key_id": 1, "digest": b"former", "replaced_at": milliseconds, "ends_at": milliseconds}
+    tables_of_0006 = MetaData()
+    tables_of_0006.reflect(empty)
+    with empty.begin() as connection:
+        connection.execute(
+            tables_of_0006.tables["former_secret"].insert(), former | {"idempotency_key": "one"}
+        )
+        without_one = former | {"key_id": 2, "digest": b"older", "idempotency_key": None}
+        connection.execute(tables_of_0006.tables["former_secret"].insert(), without_one)
+
+    migrate(empty)
+
+    store = Store(empty)
+
+    def rotate(idempotency_key: str, seen_masked: str, masked: str) -> ApiKeyRecord | None:
+        new = Rotation(
+            key_id=1,
+            user_id=1,
+            digest=masked.encode(),
+            masked=masked,
+            seen_masked=seen_masked,
+            at=NOW + timedelta(hours=1),
+            former_ends_at=NOW + timedelta(hours=2),
+            idempotency_key=idempotency_key,
+        )
+        return store.key_rotation.rotate(new, an_entry(target_id="1"), retried=an_entry(target_id="1"))
+
+    assert rotate("one", "kt_x_…abcd", "second") is not None
+    assert store.api_keys.find_for_verification(b"former") is not None, "the retry replaced what nobody saw"
+    assert rotate("two", "second", "third") is not None
+    with pytest.raises(Conflict, match="another one after it"):
+        rotate("one", "third", "fourth")
+    assert store.api_keys.find_for_verification(b"third") is not None
+
+
 def test_migrating_again_changes_nothing(empty: Engine) -> None:
     """A database of the newest version is not written to."""
     migrate(empty)
@@ -255,14 +299,16 @@ def test_a_newer_database_is_refused_untouched(empty: Engine) -> None:
     assert tables(empty) == {"alembic_version"}
 
 
-def test_the_services_refuse_a_newer_database(database: str, empty: Engine, root_key_file: Path) -> None:
+def test_the_services_refuse_a_newer_database(
+    empty_database: str, empty: Engine, root_key_file: Path
+) -> None:
     """A start on a newer database says that it is newer, and leaves it alone (U3)."""
     with empty.begin() as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
         connection.execute(text("INSERT INTO alembic_version VALUES ('9999')"))
 
     with pytest.raises(CannotStart, match="newer than this program"):
-        open_services(read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file))
+        open_services(read_settings({"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file))
 
     assert tables(empty) == {"alembic_version"}
 
@@ -279,30 +325,30 @@ def test_a_migration_happens_whole_or_not_at_all(empty: Engine) -> None:
     assert current_version(empty) is None
 
 
-def test_nodes_that_start_together_migrate_once(database: str) -> None:
+def test_nodes_that_start_together_migrate_once(empty_database: str) -> None:
     """Nodes that migrate one database at the same time all succeed and leave one schema (U2)."""
 
     def start(_node: int) -> None:
-        engine = open_engine(database)
+        engine = open_engine(empty_database)
         try:
             migrate(engine)
         finally:
             engine.dispose()
 
     assert all_at_once(4, start) == [None] * 4
-    engine = open_engine(database)
+    engine = open_engine(empty_database)
     assert current_version(engine) == newest_version()
     assert differences(engine) == []
     engine.dispose()
 
 
 def test_waiting_too_long_for_another_migration_is_one_sentence(
-    database: str, empty: Engine, monkeypatch: pytest.MonkeyPatch, root_key_file: Path
+    empty_database: str, empty: Engine, monkeypatch: pytest.MonkeyPatch, root_key_file: Path
 ) -> None:
     """A start that cannot get the lock of the migrations says so, and is no driver error."""
     monkeypatch.setattr("keyturn.store.engine.SQLITE_BUSY_TIMEOUT_MS", 50)
     monkeypatch.setattr("keyturn.store.postgresql.MIGRATION_LOCK_TIMEOUT_MS", 200)
-    settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)
+    settings = read_settings({"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file)
     with empty.connect() as other:
         if empty.dialect.name == "sqlite":
             other.exec_driver_sql("CREATE TABLE under_way (id INTEGER)")

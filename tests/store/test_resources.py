@@ -12,7 +12,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.core.resources import ResourceScope
 from keyturn.errors import Conflict, NotFound
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.store.resources import ResourceFields
 from tests.services.apis import leave, new_group
 from tests.services.people import HERE, add_person, holder

@@ -14,13 +14,13 @@ import pytest
 
 from keyturn.composition import Services, open_services
 from keyturn.errors import CannotStart, CredentialRefused, Reason
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
 from keyturn.store.revision import ChangeCounter
 from keyturn.system import System
-from tests.conftest import new_postgresql_database
+from tests.databases import new_postgresql_database, new_sqlite_database
 from tests.services.people import NOWHERE, add_person, caller
 from tests.store.peers import POINTS, Peer, count_at_once, revoke
 from tests.store.rows import NOW, an_entry
@@ -61,7 +61,7 @@ def counter(path: Path) -> Iterator[ChangeCounter]:
 @pytest.fixture
 def database(tmp_path: Path) -> str:
     """SQLite alone: on PostgreSQL the counter is a hint."""
-    return f"sqlite:///{tmp_path / 'keyturn.db'}"
+    return new_sqlite_database(tmp_path)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import new_postgresql_database
+from tests.databases import new_postgresql_database, new_sqlite_database
 from tests.fakes import Clock
 from tests.servers import running_server
 from tests.web.sites import Site
@@ -28,7 +28,7 @@ def open_site(tmp_path_factory: pytest.TempPathFactory) -> SiteOpener:
         clock = Clock()
         # Most tests here present wrong credentials by the hundred; those of the budget choose their own.
         settings.setdefault("failures_per_minute", 1_000_000)
-        database = database or f"sqlite:///{tmp_path_factory.mktemp('site') / 'keyturn.db'}"
+        database = database or new_sqlite_database(tmp_path_factory.mktemp("site"))
         with running_server(database, clock.system(), **settings) as server:
             yield Site(server, clock, database)
 

@@ -25,7 +25,7 @@ def client_of(site: Site, permissions: frozenset[str], userid: str | None = None
     """Return a client with the key of somebody new who holds exactly these permissions."""
     userid = userid or f"{fresh_name()}@example.com"
     if userid not in site.users:
-        site.add_user(userid, permissions)
+        site.add_holder(userid, permissions)
     return site.client(headers={"Authorization": site.key(userid).secret})
 
 

@@ -45,7 +45,7 @@ USER: Mapping[str, Any] = {
 KEY: Mapping[str, Any] = {
     "id": int, "keyid": int, "name": TEXT, "context": str, "project": (int, NoneType), "masked": str,
     "state": str, "createdAt": str, "expiresAt": TEXT, "lastUsedAt": TEXT, "revokedAt": TEXT,
-    "formerSecretEndsAt": TEXT, "scopes": (list, NoneType), "dpopJkt": TEXT,
+    "formerSecretEndsAt": TEXT, "scopes": (list, NoneType), "allowFrom": (list, NoneType), "dpopJkt": TEXT,
 }  # fmt: skip
 NEW_KEY = {"apikey": str, **KEY}
 SYSTEM_KEY = {**NEW_KEY, "scopes": [str], "connectionKey": str}

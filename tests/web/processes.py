@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import httpx
+
+from tests.journeys.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +39,7 @@ class ServerProcess:
 @contextmanager
 def server_process(folder: Path, **variables: str) -> Iterator[ServerProcess]:
     """Serve an SQLite database in `folder` from a new process until the block ends."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYTURN_")}
     environment |= {
         "KEYTURN_DATABASE": f"sqlite:///{folder / 'keyturn.db'}",

@@ -12,10 +12,11 @@ from urllib.parse import urlencode, urlsplit
 import httpx
 
 from keyturn.core.permissions import Permission
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import CreatedKey, Lifetime
 from keyturn.web.app import create_framework_app
 from tests.conftest import PASSPHRASE
+from tests.services.people import HERE, person
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -70,13 +71,22 @@ class Site:
             {"technology": "Snowflake", "hostname": "example.com", "port": 443},
         )
 
-    def add_user(self, userid: str, permissions: frozenset[str] | None = None) -> UserRecord:
+    def add_user(self, userid: str, permissions: frozenset[str] = frozenset()) -> UserRecord:
         self.users[userid] = self.services.accounts.add(
             COMMAND_LINE,
             userid=userid,
             name=userid.partition("@")[0],
             password=PASSPHRASE,
             permissions=permissions,
+        )
+        return self.users[userid]
+
+    def add_holder(self, userid: str, permissions: frozenset[str]) -> UserRecord:
+        """Add somebody who holds exactly these permissions: also the default ones can be taken away."""
+        self.add_user(userid, permissions)
+        administrator = person(self.services, "admin@example.com")
+        self.users[userid] = self.services.users.set_permissions(
+            administrator, "bim", userid, permissions, HERE
         )
         return self.users[userid]
 

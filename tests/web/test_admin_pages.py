@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import re
 from dataclasses import fields, replace
@@ -17,8 +18,9 @@ import pytest
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.records import Actor, AuditAction, AuditEntry
-from keyturn.services.audit import COMMAND_LINE, Origin
-from keyturn.settings import Settings
+from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.settings import Settings, read_settings
+from keyturn.web.pages.admin.audit_words import ACTIONS, detail_lines
 from keyturn.web.pages.admin.settings import shown_settings
 from tests.conftest import PASSPHRASE
 from tests.web.sites import Browser, filled, secret_on
@@ -33,6 +35,7 @@ ADMIN = "admin@example.com"
 BOB = "bob@example.com"
 WHO = "/bim/rpc/user/current"
 NEW_PASSPHRASE = "three copper kettles sing"
+REFERENCE = Path(__file__).parent.parent.parent / "docs" / "reference" / "permissions.md"
 HOSTILE = '"><img src=x onerror=1>'
 VALUES: dict[str, object] = dict.fromkeys(
     ("user_id", "group_id", "project_id", "resource_id", "membership_id", "key_id"), 1
@@ -305,6 +308,13 @@ def test_nobody_gives_what_they_do_not_hold(site: Site) -> None:
     assert "/invitation#" not in refused.text
 
 
+def test_permissions_stand_in_the_order_of_the_reference(site: Site) -> None:
+    """Those that allow something here come before those that are only stored."""
+    page = site.browser(ADMIN).get(user_page(site.users[BOB])).text
+    named = re.findall(r"^\| `([A-Z_0-9]+)` \|", REFERENCE.read_text(), re.MULTILINE)[: len(Permission)]
+    assert re.findall(r'name="permission\.([A-Z_0-9]+)"', page) == named
+
+
 def test_the_last_administrator_stays(open_site: SiteOpener) -> None:
     """Taking, disabling and deleting the last administrator is refused where it was asked for (A5)."""
     with open_site() as site:
@@ -494,6 +504,13 @@ def test_a_project_from_its_beginning_to_its_end(any_site: Site) -> None:
     assert f'<option value="{number}">{name}</option>' in theirs.get("/profile/keys").text
     secret = secret_on(theirs.create_key(name="for it", project=number).text)
     assert f"project: {name}" in theirs.get("/profile/keys").text
+    seen = ("/admin/keys", user_page(user), f"/admin/keys/revoke?key={_only_key(any_site, user)}")
+    for each in seen:
+        assert f"project: {name}" in browser.get(each, params=_owner(each, user)).text
+    outsider = holder(any_site, "USER_ADMIN")
+    for each in seen:
+        told = outsider.get(each, params=_owner(each, user)).text
+        assert ("project: one that you are not in" in told, name in told) == (True, False)
     headers = {"Authorization": secret}
     assert any_site.client().get("/data/connection/123456789", headers=headers).status_code == 200
     assert browser.submit(f"{path}/connections/remove", connectionKey="123456789").status_code == 303
@@ -510,6 +527,15 @@ def test_a_project_from_its_beginning_to_its_end(any_site: Site) -> None:
     assert browser.submit(f"{path}/delete", typed="Delete").status_code == 303
     assert not works(any_site, secret)
     assert "project: one that you are not in" in theirs.get("/profile/keys").text
+
+
+def _only_key(site: Site, user: UserRecord) -> int:
+    (key,) = site.services.keys.list_of(user.user_id)
+    return key.key_id
+
+
+def _owner(path: str, user: UserRecord) -> dict[str, str] | None:
+    return {"owner": user.userid} if path == "/admin/keys" else None
 
 
 def test_a_key_is_linked_to_one_s_own_project_alone(site: Site) -> None:
@@ -643,6 +669,11 @@ def test_finding_and_revoking_keys(open_site: SiteOpener) -> None:
             assert (answer.status_code, "whole number of days" in answer.text) == (422, True), mistaken
             assert 'value="kept"' in answer.text
         assert browser.get("/admin/keys?owner=%00").status_code == 422
+        assert found(f"number={old.record.key_id}") == {old.record.key_id}
+        assert found("number=987654") == set()
+        for mistaken in ("0", "-1", "x", "²", "9" * 30):
+            answer = browser.get("/admin/keys", params={"number": mistaken})
+            assert (answer.status_code, "Give the number of a key" in answer.text) == (422, True), mistaken
 
         asked = f"/admin/keys/revoke?key={old.record.key_id}&key={used.record.key_id}&key=x&key=99"
         page = browser.get(asked).text
@@ -672,8 +703,10 @@ def test_filtering_the_audit_log(open_site: SiteOpener) -> None:
         Browser(site).log_in(BOB, "wrong wrong wrong")
 
         def rows(query: str) -> list[str]:
-            return re.findall(r"<b>(\w+)</b>", browser.get(f"/admin/audit?{query}").text)
+            words = re.findall(r"<b>([^<]+)</b>", browser.get(f"/admin/audit?{query}").text)
+            return [names[word] for word in words]
 
+        names = {word: name for name, word in ACTIONS.items()}
         assert rows("")[:2] == ["UserLoginFailed", "UserLoggedIn"]
         assert rows("result=failure") == ["UserLoginFailed"]
         assert rows("action=ConnectionCreated") == ["ConnectionCreated"]
@@ -690,11 +723,71 @@ def test_filtering_the_audit_log(open_site: SiteOpener) -> None:
         page, seen = "/admin/audit?target_type=APIKEY", []
         while page:
             text = browser.get(page).text
-            seen += re.findall(r'<span class="muted">APIKEY (\d+)</span>', text)
+            seen += re.findall(r'href="/admin/keys\?number=(\d+)&amp;status=all">Key \1<', text)
             older = re.search(r'href="([^"]+)" rel="next"', text)
             page = older[1].replace("&amp;", "&") if older else ""
         assert [int(number) for number in seen] == sorted(map(int, seen), reverse=True)
         assert len(set(seen)) == 60
+
+
+def test_the_audit_log_is_in_words(any_site: Site) -> None:
+    """Each detail is a name and a value; a user and a key lead to their page, if the reader may see it."""
+    browser, user = any_site.browser(ADMIN), any_site.new_user()
+    key = any_site.key(user.userid).record
+    any_site.services.users.change_attribute(
+        principal(any_site), "bim", user.userid, ("team", HOSTILE), Origin(), is_given=True
+    )
+    group = any_site.services.groups.add(
+        principal(any_site), Origin(), iamid="bim", name=f"Readers of {user.userid}"
+    )
+    any_site.services.groups.add_member(
+        principal(any_site), group.group_id, Origin(), iamid="bim", userid=user.userid
+    )
+    page = html.unescape(browser.get("/admin/audit").text)
+    for told in (
+        f'<b>Key created</b> <span class="muted"><a href="/admin/keys?number={key.key_id}&status=all">',
+        f'<a href="{user_page(user)}">User {user.user_id}, {user.userid}</a>',
+        f"<dt>user id<dd>{user.user_id}, {user.userid}<",
+        f"<dt>added team<dd>{HOSTILE}<",
+        f'<option value="ResourceCreated">{ACTIONS["ResourceCreated"]}</option>',
+        '<option value="RESOURCE">Service</option>',
+    ):
+        assert told in page, told
+    found = browser.get("/admin/keys", params={"number": key.key_id, "status": "all"}).text
+    assert re.findall(r'id="key-(\d+)"', found) == [str(key.key_id)]
+    read_only = holder(any_site, "AUDIT").get("/admin/audit").text
+    assert f"User {user.user_id}</span>" in read_only
+    assert 'href="/admin/users/' not in read_only
+    assert 'href="/admin/keys?' not in read_only
+    any_site.services.departures.delete(principal(any_site), "bim", user.userid, Origin())
+    gone = browser.get("/admin/audit").text
+    assert f"User {user.user_id}</span>" in gone
+    assert f'href="{user_page(user)}"' not in gone
+
+
+def test_every_action_has_words_of_its_own() -> None:
+    """None is missing, and no two actions are called the same."""
+    assert set(ACTIONS) == set(AuditAction)
+    assert len(set(ACTIONS.values())) == len(ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("details", "lines"),
+    [
+        ({}, []),
+        ({"name": None, "userId": 7, "jkt": "x"}, [("user id", "7, ada"), ("jkt", "x")]),
+        ({"memberRemoved": 8, "isOwner": False}, [("member removed", "8"), ("is owner", "no")]),
+        ({"scopes": ["a", "b"], "fields": []}, [("scopes", "a, b"), ("fields", "none")]),
+        ({"added": {"myTeam": ["x", "y"]}}, [("added myTeam", "x, y")]),
+        (
+            {"ended": [{"id": 1}], "ms": 1.5, "userId": [7]},
+            [("ended", '{"id":1}'), ("ms", "1.5"), ("user id", "7")],
+        ),
+    ],
+)
+def test_details_are_lines(details: dict[str, object], lines: list[tuple[str, str]]) -> None:
+    """Whatever an audit row holds becomes a name and a text; attributes keep the names that they have."""
+    assert list(detail_lines(details, {7: "ada"})) == lines
 
 
 def test_exporting_the_audit_log(open_site: SiteOpener) -> None:
@@ -744,9 +837,18 @@ def test_the_settings_show_what_is_in_force(site: Site) -> None:
         shown.variable: shown
         for shown in shown_settings(site.services.settings, database_name=site.services.store.name)
     }
-    assert rows["KEYTURN_PUBLIC_URL"].value == site.url
+    assert (rows["KEYTURN_PUBLIC_URL"].value, rows["KEYTURN_PUBLIC_URL"].source) == (site.url, "default")
     assert rows["KEYTURN_KEY_LIFE_DAYS"].source == "default"
     assert rows["KEYTURN_FAILURES_PER_MINUTE"].source == "set by the operator"
+
+
+def test_what_the_operator_gave_is_shown_as_given() -> None:
+    """A public address of their own is theirs, and the path of a Unix socket is no secret."""
+    given = read_settings({}, public_url="https://keys.example.com", unix_socket=Path("/run/keyturn.sock"))
+    rows = {shown.variable: shown for shown in shown_settings(given, database_name="keyturn.db")}
+    for name, value in (("PUBLIC_URL", "https://keys.example.com"), ("UNIX_SOCKET", "/run/keyturn.sock")):
+        row = rows[f"KEYTURN_{name}"]
+        assert (row.value, row.source) == (value, "set by the operator")
 
 
 def test_no_setting_shows_a_secret(any_site: Site) -> None:

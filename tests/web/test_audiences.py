@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import pytest
 
+from keyturn.core.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.core.principal import Principal
-from keyturn.services.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.services.resource_fields import ScopeToRegister
 from tests.services.people import HERE
 from tests.web.people_routes import ADMIN, add_service, fresh_name, principal

@@ -100,6 +100,17 @@ def test_what_is_no_approval_is_a_refusal(site: Site, decision: str) -> None:
     assert site.services.keys.list_of(user.user_id) == []
 
 
+def test_the_page_says_what_is_to_be_done_with_the_code(site: Site) -> None:
+    """A code that a link filled in is to be compared; an empty field and a wrong code are to be typed."""
+    browser = site.browser(site.new_user().userid)
+    compare, write = "Check that it is the code your device shows.", "Type the code"
+    filled_in = browser.get("/device?user_code=WDJB-MJHT").text
+    assert (compare in filled_in, write in filled_in) == (True, False)
+    for other in (browser.get("/device"), browser.submit("/device", user_code="WDJB-MJHT")):
+        assert (compare in other.text, write in other.text) == (False, True)
+    assert "No device is waiting with this code: check what it shows." in other.text
+
+
 def test_a_device_that_asks_too_often_is_slowed(site: Site) -> None:
     """Each answer of RFC 8628, section 3.5, in its own word and with 400."""
     with site.client() as client:

@@ -15,11 +15,12 @@ from sqlalchemy import text
 
 from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
-from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.passwords import CHEAPEST, MAX_AT_ONCE, MAX_WAITING
 from keyturn.settings import read_settings
 from keyturn.web import messages
-from tests.conftest import PASSPHRASE, new_postgresql_database
+from tests.conftest import PASSPHRASE
+from tests.databases import new_postgresql_database, new_sqlite_database
 from tests.servers import running_server
 from tests.web.processes import server_process
 from tests.web.sites import FORM, TIMEOUT_SECONDS, read_all, status_of
@@ -434,7 +435,7 @@ def test_the_log_is_lines_of_json_without_secrets(
 ) -> None:
     """Each line is one JSON object without control characters, and no secret is in it (S5, S6)."""
     folder = tmp_path_factory.mktemp("log")
-    settings = read_settings({"KEYTURN_DATABASE": f"sqlite:///{folder / 'keyturn.db'}"})
+    settings = read_settings({"KEYTURN_DATABASE": new_sqlite_database(folder)})
     services = open_services(settings, hashing=CHEAPEST)
     user = services.accounts.add(
         COMMAND_LINE, userid="a", name=None, password=PASSPHRASE, permissions=frozenset(Permission)
@@ -663,7 +664,7 @@ def test_too_many_logins_at_once_are_turned_away(open_site: SiteOpener) -> None:
 def test_a_last_use_is_written_after_the_server_stops(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A stop of the server writes when keys were last used, and closes the database."""
     folder = tmp_path_factory.mktemp("stop")
-    database = f"sqlite:///{folder / 'keyturn.db'}"
+    database = new_sqlite_database(folder)
     with running_server(database) as server:
         user = server.services.accounts.add(COMMAND_LINE, userid="a", name=None)
         key = server.services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None)

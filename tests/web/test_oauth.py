@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keyturn.services.audit import COMMAND_LINE, Origin
-from keyturn.services.oauth import (
+from keyturn.core.oauth import (
     ACCESS_TOKEN_TYPE,
     API_KEY_TYPE,
     CLIENT_CREDENTIALS,
     DEVICE_CODE,
-    JWT_TYPE,
     TOKEN_EXCHANGE,
 )
+from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.services.oauth import JWT_TYPE
 from tests.conftest import PASSPHRASE
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def test_a_dead_key_gets_nothing(any_site: Site, client: Client) -> None:
 
 
 def test_there_is_nothing_to_refresh(client: Client) -> None:
-    """A client that would refresh a token is told to exchange its key again (reference, section 1.1)."""
+    """A client that would refresh a token is told to exchange its key again (http-api.md, "Exchange")."""
     body = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": "a", "client_secret": "b"}
     answer = client.http.post("/bim/oauth/token", json=body)
     assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")

@@ -58,7 +58,7 @@ def test_without_the_permission_a_route_is_403_whatever_the_target(
 ) -> None:
     """The refusal names those of the table, and is the same for what exists, what does not, and oneself."""
     asked = ROUTE_PERMISSIONS[route]
-    me = any_site.add_user(f"{fresh_name()}@example.com", NOBODY)
+    me = any_site.add_holder(f"{fresh_name()}@example.com", NOBODY)
     for call in calls_of(route):
         with client_of(any_site, NOBODY, me.userid) as client:
             answers = [

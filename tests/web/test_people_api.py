@@ -1,4 +1,4 @@
-"""Every route of sections 1.1 to 1.5 of the reference, and ours for people, answers in its shape."""
+"""Every route for people and their keys answers in the shape that the reference gives it."""
 
 from __future__ import annotations
 

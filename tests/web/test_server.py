@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from keyturn.web import server as protocol
+from tests.databases import new_sqlite_database
 from tests.servers import running_app, running_server
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ REQUEST = b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 def connected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """A connection to a server that waits only a moment for a header."""
     monkeypatch.setattr(protocol, "HEADER_TIMEOUT_SECONDS", 0.3)
-    with running_server(f"sqlite:///{tmp_path / 'keyturn.db'}") as running:
+    with running_server(new_sqlite_database(tmp_path)) as running:
         address = urlsplit(running.url)
         with socket.create_connection(
             (address.hostname, address.port), CLIENT_PATIENCE_SECONDS

@@ -14,7 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from keyturn.core.permissions import Permission
-from keyturn.services.audit import COMMAND_LINE, Origin
+from keyturn.services.actors import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 from tests.web.sites import CONNECTION, FORM, TIMEOUT_SECONDS, read_all, status_of
 
@@ -348,7 +348,8 @@ def test_a_key_is_created_in_the_documented_shape(any_site: Site, path: str) -> 
             body = answer.json()
             assert set(body) == {
                 "apikey", "id", "keyid", "name", "context", "project", "masked", "state", "createdAt",
-                "expiresAt", "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "dpopJkt",
+                "expiresAt", "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "allowFrom",
+                "dpopJkt",
             }  # fmt: skip
             assert NATIVE_KEY.fullmatch(body["apikey"])
             assert type(body["keyid"]) is int
@@ -509,7 +510,7 @@ def test_the_list_shows_metadata_and_never_a_secret(any_site: Site) -> None:
         for hit in body["hits"]:
             assert set(hit) == {
                 "id", "keyid", "name", "context", "project", "masked", "state", "createdAt", "expiresAt",
-                "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "dpopJkt",
+                "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "allowFrom", "dpopJkt",
             }  # fmt: skip
         page = client.get(path, params={"size": 1, "offset": 1}).json()
         assert page["count"] == 3

@@ -1,5 +1,7 @@
 """`keyturn serve --demo`: something to look at within a minute."""
 
+import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -10,10 +12,10 @@ from keyturn.composition import Services
 from keyturn.core.encoding import base62_from_random
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM
-from keyturn.errors import Conflict, NotFound
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.errors import CannotStart, Conflict, NotFound
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import Lifetime
-from keyturn.settings import data_directory
+from keyturn.settings import Settings, data_directory
 from keyturn.store.engine import sqlite_path
 
 USERID = "admin"
@@ -22,11 +24,27 @@ CONNECTION_KEY = "123456789"
 KEY_LIFE = timedelta(days=7)
 """Each start makes a key, since an earlier one cannot be shown again; this bounds how many work."""
 PASSPHRASE_CHARACTERS = 20
+FOLDER = "demo"
+DATABASE_FILE_NAME = "demo.db"
 WAREHOUSE_FILE_NAME = "demo-warehouse.db"
 
 
+def demonstration_database(given: str | None, environment: Mapping[str, str]) -> str | None:
+    """Return the database that was given; without any, one for demonstrations alone.
+
+    It has a folder of its own, and so a root key of its own: no demonstration gets into an installation.
+    """
+    if given is not None or "KEYTURN_DATABASE" in environment:
+        return given
+    return f"sqlite:///{data_directory() / FOLDER / DATABASE_FILE_NAME}"
+
+
 def set_up_demonstration(services: Services) -> str:
-    """Make what is missing of the demonstration; return what to tell the person."""
+    """Make what is missing of the demonstration; return what to tell the person.
+
+    Raise `CannotStart` for a database of other people: the demonstration's administrator may do anything.
+    """
+    _check_own(services)
     passphrase = _add_admin(services)
     user = services.accounts.get_by_userid(BUILT_IN_IAM, USERID)
     warehouse = (sqlite_path(services.settings.database) or data_directory() / "x").with_name(
@@ -42,7 +60,17 @@ def set_up_demonstration(services: Services) -> str:
         services.connections.register(COMMAND_LINE, user.user_id, CONNECTION_KEY, details)
     lifetime = Lifetime(services.system.now() + KEY_LIFE)
     created = services.keys.create_for(user.user_id, COMMAND_LINE, name="demonstration", lifetime=lifetime)
-    return _what_to_try(services.settings.public_url, passphrase, created.secret)
+    return _what_to_try(services.settings, passphrase, created.secret)
+
+
+def _check_own(services: Services) -> None:
+    """Raise `CannotStart` if there are users in the database, and no earlier demonstration made them."""
+    has_users = next(services.accounts.list_all(), None) is not None
+    if has_users and services.store.connections.find(CONNECTION_KEY) is None:
+        raise CannotStart(
+            "This database has users that no demonstration made: leave out --demo; or leave out --database "
+            "and KEYTURN_DATABASE, for a database of the demonstration's own."
+        )
 
 
 def _add_admin(services: Services) -> str | None:
@@ -81,8 +109,9 @@ def _create_warehouse(path: Path) -> None:
         connection.close()
 
 
-def _what_to_try(url: str, passphrase: str | None, key: str) -> str:
-    shown = passphrase or "(as printed at the first start; `keyturn admin user password admin` sets another)"
+def _what_to_try(settings: Settings, passphrase: str | None, key: str) -> str:
+    url = settings.public_url
+    shown = passphrase or f"(as printed at the first start; `{_new_passphrase(settings)}` sets another)"
     connection = f"{url}/data/connection/{CONNECTION_KEY}"
     return f"""
 Keyturn serves {url}
@@ -105,3 +134,11 @@ Four calls to try:
 
 Everything about it is at {url}/docs/api
 """
+
+
+def _new_passphrase(settings: Settings) -> str:
+    """Return the command that gives the administrator another passphrase."""
+    command = f"keyturn admin user password {USERID}"
+    if sqlite_path(settings.database) is None:  # Its address may hold a password, and was given by hand.
+        return command
+    return f"{command} --database {shlex.quote(settings.database)}"

@@ -2,12 +2,13 @@
 
 import click
 
-from keyturn.cli.options import LifetimeType, NetworkType, database_option, opened_services, read_stdin
+from keyturn.cli.options import LifetimeType, database_option, opened_services, read_stdin
+from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, restriction_text
 from keyturn.cli.tables import print_table
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.sources import Network
 from keyturn.core.times import readable_time
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import USES_DAYS, Lifetime
 
 
@@ -27,26 +28,27 @@ expires_option = click.option(
 @user_option
 @name_option
 @expires_option
-@click.option(
-    "--allow-from",
-    "sources",
-    type=NetworkType(),
-    multiple=True,
-    help="A network that the key may be used from, like 192.0.2.0/24; can be given several times.",
-)
+@allow_from_option
+@dpop_jkt_option
 @database_option
 def add(
     userid: str,
     name: str | None,
     expires: Lifetime | None,
     sources: tuple[Network, ...],
+    dpop_jkt: str | None,
     database: str | None,
 ) -> None:
     """Make a key, and print it and nothing else. It cannot be shown again."""
     with opened_services(database) as services:
         user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
         created = services.keys.create_for(
-            user.user_id, COMMAND_LINE, name=name, lifetime=expires, sources=sources
+            user.user_id,
+            COMMAND_LINE,
+            name=name,
+            lifetime=expires,
+            sources=sources,
+            dpop_jkt=dpop_jkt,
         )
     click.echo(created.secret)
 
@@ -56,7 +58,17 @@ def add(
 @database_option
 def list_keys(userid: str, database: str | None) -> None:
     """List the keys of a user, without their secrets."""
-    columns = ("id", "key", "name", "made", "expires", "last used", f"uses, {USES_DAYS} days", "state")
+    columns = (
+        "id",
+        "key",
+        "name",
+        "made",
+        "expires",
+        "last used",
+        f"uses, {USES_DAYS} days",
+        "only",
+        "state",
+    )
     with opened_services(database) as services:
         user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
         uses = services.keys.count_uses(user.user_id)
@@ -69,6 +81,12 @@ def list_keys(userid: str, database: str | None) -> None:
                 readable_time(record.expires_at) if record.expires_at else "never",
                 readable_time(record.last_use.at) if record.last_use else "never",
                 f"{uses.get(record.key_id, 0):,}",
+                restriction_text(
+                    project_id=record.project_id,
+                    scopes=record.scopes,
+                    sources=record.sources,
+                    jkt=record.jkt,
+                ),
                 record.state(services.system.now()).value,
             )
             for record in services.keys.list_of(user.user_id)

@@ -30,10 +30,11 @@ from keyturn.cli.remote import (
 from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
 from keyturn.client.device import DeviceCodes, DeviceKey, DeviceLogin
+from keyturn.core.loopback import httpx_options
+from keyturn.core.oauth import REVOCATION_PATH
 from keyturn.core.times import readable_time, wire_time
 from keyturn.errors import InvalidInput, KeyturnError
 
-REVOCATION_PATH = "/oauth/revoke"
 MAX_NAME_CHARACTERS = 64
 NOT_ACCEPTED = "The server no longer accepts {key}; if it should be alive, revoke it on its page."
 """Also a living key is refused: from outside its networks, without its key pair, of somebody disabled."""
@@ -166,12 +167,12 @@ def _revoke(profile: Profile) -> bool:
 
     Raise `KeyturnError` if the server does not do it.
     """
-    answer = httpx.post(
-        profile.url + REVOCATION_PATH,
-        data={"token": profile.key},
-        headers={"Authorization": f"Bearer {profile.key}"},
-        timeout=TIMEOUT_SECONDS,
-    )
+    with httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(profile.url)) as http:
+        answer = http.post(
+            profile.url + REVOCATION_PATH,
+            data={"token": profile.key},
+            headers={"Authorization": f"Bearer {profile.key}"},
+        )
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         return False
     if not answer.is_success:

@@ -25,12 +25,19 @@ _COMMANDS = {
     "login": "keyturn.cli.login:login",
     "logout": "keyturn.cli.login:logout",
     "serve": "keyturn.cli.serve:serve",
+    "thumbprint": "keyturn.cli.thumbprint:thumbprint",
     "token": "keyturn.cli.remote:token",
     "whoami": "keyturn.cli.remote:whoami",
 }
+_OF_THE_SERVER = frozenset({"admin", "serve"})
 
 
-@click.group(cls=LazyGroup, places=_COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    places=_COMMANDS,
+    of_the_server=_OF_THE_SERVER,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(*, debug: bool) -> None:

@@ -5,14 +5,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from keyturn.composition import Services, open_services
-from keyturn.core.sources import Network, read_network
 from keyturn.errors import InvalidInput
 from keyturn.services.keys import Lifetime
 from keyturn.settings import read_settings
@@ -59,9 +58,13 @@ def password_option(command: F) -> F:
 
 
 @contextmanager
-def opened_services(database: str | None) -> Iterator[Services]:
-    """Open the services for one command, and close them after it."""
-    services = open_services(read_settings(os.environ, database=database))
+def opened_services(database: str | None, *, may_begin: bool = False) -> Iterator[Services]:
+    """Open the services for one command, and close them after it.
+
+    Unless it `may_begin` an installation, raise `CannotStart` where there is none: an address that was
+    mistyped is told of, and nothing is made there.
+    """
+    services = open_services(read_settings(os.environ, database=database), must_exist=not may_begin)
     try:
         yield services
     finally:
@@ -105,16 +108,3 @@ class LifetimeType(click.ParamType[Lifetime, Any]):
             return Lifetime(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1))
         except OverflowError:
             self.fail("give an earlier date, or never.", param, ctx)
-
-
-class NetworkType(click.ParamType[Network, Any]):
-    """`192.0.2.0/24`, `2001:db8::/32`, or one address."""
-
-    name = "NETWORK"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Network:
-        """Read the network."""
-        try:
-            return read_network(value) if isinstance(value, str) else cast(Network, value)
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)

@@ -10,7 +10,9 @@ import msgspec
 
 from keyturn.cli.profiles import DEFAULT_PROFILE, Profile, is_for_keyring, read_profile, write_profile
 from keyturn.client import ApiClient
+from keyturn.client.api import ServerRefused, User
 from keyturn.client.tokens import TokenKeeper, check_address
+from keyturn.core.loopback import httpx_options
 from keyturn.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024
@@ -73,10 +75,23 @@ def configure(*, url: str, key_stdin: bool, keyring: bool | None, profile: str) 
         key = click.prompt("Key", hide_input=True).strip()
     check_url(url)
     with ApiClient(url, key, timeout_seconds=TIMEOUT_SECONDS) as client:
-        user = client.current_user()
+        user = _owner(client, url)
     kept = Profile(url.rstrip("/"), key, is_in_keyring=is_for_keyring(profile, chosen=keyring))
     write_profile(profile, kept)
     click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.place}.")
+
+
+def _owner(client: ApiClient, url: str) -> User:
+    """Return whose key it is; raise `InvalidInput` if the server does not accept it."""
+    try:
+        return client.current_user()
+    except ServerRefused as refused:
+        if refused.status != httpx.codes.UNAUTHORIZED:
+            raise
+        raise InvalidInput(
+            "key",
+            f"{url} does not accept this key: see that it is whole, was made there, and is not revoked.",
+        ) from None
 
 
 @click.command()
@@ -100,12 +115,8 @@ def token(*, resource: str | None, scopes: tuple[str, ...], profile: str) -> Non
     """Print a bearer token and nothing else, for `curl -H "Authorization: Bearer $(keyturn token)"`."""
     chosen = read_profile(profile)
     keeper = TokenKeeper(chosen.url, chosen.key, resource=resource, scopes=scopes)
-    answer = httpx.post(
-        keeper.exchange_url,
-        content=keeper.body(),
-        headers=keeper.headers(),
-        timeout=TIMEOUT_SECONDS,
-    )
+    with httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(chosen.url)) as http:
+        answer = http.post(keeper.exchange_url, content=keeper.body(), headers=keeper.headers())
     click.echo(keeper.keep(answer.status_code, answer.content))
 
 

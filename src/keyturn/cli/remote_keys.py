@@ -11,8 +11,10 @@ import httpx
 
 from keyturn.cli.profiles import Profile, read_profile, write_profile
 from keyturn.cli.remote import client_of, json_option, print_json, profile_option
+from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, restriction_text
 from keyturn.cli.tables import print_table
 from keyturn.client import ApiClient, NewApiKey
+from keyturn.core.sources import Network
 from keyturn.core.times import readable_time
 from keyturn.errors import CannotStart, KeyturnError
 
@@ -52,14 +54,29 @@ def key() -> None:
     multiple=True,
     help="A scope that it covers, of a service; can be given several times. [default: all that you may do]",
 )
+@allow_from_option
+@dpop_jkt_option
 @json_option
 @profile_option
 def create(
-    *, name: str | None, project_id: int | None, scopes: tuple[str, ...], profile: str, as_json: bool
+    *,
+    name: str | None,
+    project_id: int | None,
+    scopes: tuple[str, ...],
+    sources: tuple[Network, ...],
+    dpop_jkt: str | None,
+    profile: str,
+    as_json: bool,
 ) -> None:
     """Make a key, and print it and nothing else. It cannot be shown again."""
     with client_of(profile) as client:
-        made = client.create_key(name, project_id=project_id, scopes=scopes or None)
+        made = client.create_key(
+            name,
+            project_id=project_id,
+            scopes=scopes or None,
+            allow_from=[*map(str, sources)] or None,
+            dpop_jkt=dpop_jkt,
+        )
     if as_json:
         print_json(made)
     else:
@@ -84,11 +101,17 @@ def list_keys(*, profile: str, as_json: bool) -> None:
             _moment(one.created_at),
             _moment(one.expires_at),
             _moment(one.last_used_at),
+            restriction_text(
+                project_id=one.project,
+                scopes=one.scopes,
+                sources=one.allow_from,
+                jkt=one.dpop_jkt,
+            ),
             one.state,
         )
         for one in keys
     ]
-    print_table(("id", "key", "name", "made", "expires", "last used", "state"), rows)
+    print_table(("id", "key", "name", "made", "expires", "last used", "only", "state"), rows)
 
 
 @key.command()

@@ -13,7 +13,7 @@ import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from keyturn.cli.demonstration import set_up_demonstration
+from keyturn.cli.demonstration import demonstration_database, set_up_demonstration
 from keyturn.cli.options import database_option
 from keyturn.composition import Services, open_services
 from keyturn.errors import CannotStart
@@ -50,6 +50,8 @@ def serve(
     database: str | None,
 ) -> None:
     """Run the server."""
+    if demo:
+        database = demonstration_database(database, os.environ)
     settings = read_settings(os.environ, host=host, port=port, unix_socket=unix_socket, database=database)
     configure_logs(settings.log_level, debug=bool(context.obj))
     os.umask(0o077)

@@ -6,7 +6,7 @@ from keyturn.cli.options import database_option, opened_services
 from keyturn.cli.tables import print_table
 from keyturn.composition import Services
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import ScopeToRegister
 
 

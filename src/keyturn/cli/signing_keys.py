@@ -7,7 +7,7 @@ import click
 from keyturn.cli.options import database_option, opened_services
 from keyturn.cli.tables import print_table
 from keyturn.core.times import readable_time
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
 
 MAX_LEAD_SECONDS = 7 * 24 * 3600

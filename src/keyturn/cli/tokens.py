@@ -4,7 +4,7 @@ import click
 
 from keyturn.cli.options import database_option, opened_services, read_stdin
 from keyturn.errors import CredentialRefused, NotFound
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 
 
 @click.group()

@@ -7,7 +7,10 @@ from keyturn.cli.tables import print_table
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.times import readable_time
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
+
+ALL = "all"
+"""Instead of a permission: every one."""
 
 
 @click.group()
@@ -18,13 +21,13 @@ def user() -> None:
 @user.command()
 @click.argument("userid")
 @click.option("--name", help="The person's full name.")
-@click.option("--email", help="Their e-mail address.")
+@click.option("--email", help="Their email address.")
 @click.option(
     "--permission",
     "permissions",
     multiple=True,
-    type=click.Choice([permission.value for permission in Permission]),
-    help="What they may do; may be given several times. [default: CREATE_PROJECT]",
+    type=click.Choice([ALL, *(permission.value for permission in Permission)]),
+    help="What they may do, or `all`; can be given several times. CREATE_PROJECT is held by everybody.",
 )
 @password_option
 @database_option
@@ -38,14 +41,14 @@ def add(
     database: str | None,
 ) -> None:
     """Add a person who signs in as USERID."""
-    with opened_services(database) as services:
+    with opened_services(database, may_begin=True) as services:
         record = services.accounts.add(
             COMMAND_LINE,
             userid=userid,
             name=name,
             email=email,
             password=read_passphrase(from_stdin=password_stdin),
-            permissions=frozenset(permissions) if permissions else None,
+            permissions=Permission if ALL in permissions else permissions,
         )
     click.echo(f"Added {record.userid} with {', '.join(sorted(record.permissions))}.")
 
@@ -61,7 +64,7 @@ def list_users(database: str | None) -> None:
                 str(record.user_id),
                 record.userid,
                 record.profile.name or "",
-                " ".join(sorted(record.permissions)),
+                ALL if record.permissions == set(Permission) else " ".join(sorted(record.permissions)),
                 readable_time(record.last_login_at) if record.last_login_at else "never",
                 "disabled" if record.is_disabled else "active",
             )

@@ -15,6 +15,7 @@ import msgspec
 
 from keyturn.client.httpx import KeyturnAuth
 from keyturn.client.tokens import NOT_KEYTURN, check_address
+from keyturn.core.loopback import httpx_options
 from keyturn.errors import KeyturnError
 
 TIMEOUT_SECONDS = 10.0
@@ -53,6 +54,10 @@ class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
     state: str
     project: int | None
     scopes: list[str] | None
+    allow_from: list[str] | None
+    """The networks that it may be used from; None for anywhere."""
+    dpop_jkt: str | None
+    """The thumbprint of the key pair that alone may present it; None for anybody."""
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -113,7 +118,10 @@ class ApiClient:
     ) -> None:
         check_address(url)
         self._http = httpx.Client(
-            base_url=url, auth=KeyturnAuth(key, url if exchanges else None), timeout=timeout_seconds
+            base_url=url,
+            auth=KeyturnAuth(key, url if exchanges else None),
+            timeout=timeout_seconds,
+            **httpx_options(url),
         )
 
     def current_user(self) -> User:
@@ -126,9 +134,21 @@ class ApiClient:
         *,
         project_id: int | None = None,
         scopes: Sequence[str] | None = None,
+        allow_from: Sequence[str] | None = None,
+        dpop_jkt: str | None = None,
     ) -> NewApiKey:
-        """Make a key for the same user; its `apikey` is the secret. With `scopes` it covers these alone."""
-        body = {"name": name, "projectId": project_id, "scopes": None if scopes is None else list(scopes)}
+        """Make a key for the same user; its `apikey` is the secret.
+
+        With `scopes` it covers these alone; with `allow_from`, addresses and networks, it is refused from
+        anywhere else; with `dpop_jkt`, the `jkt` of a `DpopKeyPair`, it needs proofs of that one.
+        """
+        body = {
+            "name": name,
+            "projectId": project_id,
+            "scopes": None if scopes is None else list(scopes),
+            "allowFrom": None if allow_from is None else list(allow_from),
+            "dpopJkt": dpop_jkt,
+        }
         return self._ask(NewApiKey, "POST", "/bim/apikey", json=body)
 
     def list_keys(self) -> Iterator[ApiKey]:

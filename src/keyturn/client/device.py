@@ -17,10 +17,10 @@ import httpx
 import msgspec
 
 from keyturn.client.tokens import NOT_KEYTURN, check_address
-from keyturn.errors import KeyturnError
+from keyturn.core.loopback import httpx_options
+from keyturn.core.oauth import DEVICE_AUTHORIZATION_PATH, DEVICE_CODE, TOKEN_PATH
+from keyturn.errors import KeyturnError, OAuthCode
 
-AUTHORIZATION_PATH, TOKEN_PATH = "/oauth/device_authorization", "/oauth/token"
-DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 TIMEOUT_SECONDS = 10.0
 SLOWER_SECONDS = 5.0
 """What is added to the interval for `slow_down` (RFC 8628, section 3.5)."""
@@ -91,12 +91,12 @@ class DeviceLogin:
         self._scope = scope
         self._sleep = sleep
         self._monotonic = monotonic
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS)
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, **httpx_options(url))
 
     def begin(self) -> DeviceCodes:
         """Ask for the codes."""
         form = {"client_id": self._client_id} | ({"scope": self._scope} if self._scope else {})
-        answer = self._http.post(AUTHORIZATION_PATH, data=form)
+        answer = self._http.post(DEVICE_AUTHORIZATION_PATH, data=form)
         if not answer.is_success:
             raise _refusal(answer)
         try:
@@ -115,7 +115,7 @@ class DeviceLogin:
         while True:
             self._sleep(interval)
             if self._monotonic() >= ends_at:
-                raise LoginRefused("expired_token", "Nobody decided in time: begin again.")
+                raise LoginRefused(OAuthCode.EXPIRED_TOKEN, "Nobody decided in time: begin again.")
             try:
                 answer = self._http.post(TOKEN_PATH, data=form)
             except httpx.TransportError:
@@ -124,9 +124,9 @@ class DeviceLogin:
             if answer.is_success:
                 return _granted(answer)
             refused = _refusal(answer)
-            if refused.code == "slow_down":
+            if refused.code == OAuthCode.SLOW_DOWN:
                 interval += SLOWER_SECONDS
-            elif answer.status_code < SERVER_ERROR and refused.code != "authorization_pending":
+            elif answer.status_code < SERVER_ERROR and refused.code != OAuthCode.AUTHORIZATION_PENDING:
                 raise refused
 
     def close(self) -> None:

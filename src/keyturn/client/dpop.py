@@ -4,10 +4,12 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
@@ -15,13 +17,23 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
 
 from keyturn.core.dpop import TYPE, thumbprint_of
-from keyturn.core.encoding import base64url_encode
+from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
 
 _ECDSA = ec.ECDSA(SHA256())
 _JTI_BYTES = 16
+_NO_KEY = "this is no key on P-256 or Ed25519, in PEM or as a JWK"
+
+
+class _Jwk(msgspec.Struct):
+    """What a thumbprint is of. The private half, and whatever else stands there, is not read."""
+
+    crv: Literal["P-256", "Ed25519"]
+    x: str
+    y: str = ""
 
 
 class DpopKeyPair:
@@ -37,8 +49,7 @@ class DpopKeyPair:
             raise ValueError("a key pair for proofs is on P-256")  # noqa: TRY004 - of the right type, on another curve
         self._private_key = private_key
         self._now = now
-        numbers = private_key.public_key().public_numbers()
-        jwk = {"kty": "EC", "crv": "P-256", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
+        jwk = _public_jwk(private_key.public_key())
         self.jkt = thumbprint_of(jwk)
         self._header = base64url_encode(msgspec.json.encode({"typ": TYPE, "alg": "ES256", "jwk": jwk}))
 
@@ -89,11 +100,54 @@ class DpopKeyPair:
         return f"DpopKeyPair({self.jkt})"
 
 
+def thumbprint_of_key(text: bytes) -> str:
+    """Return the thumbprint of a key in PEM, public or private, or as a JWK (RFC 7638).
+
+    Raise `ValueError`, saying what to do, for what is no key on P-256 or Ed25519.
+    """
+    key = _read_jwk(text) if text.lstrip().startswith(b"{") else _read_pem(text)
+    if isinstance(key, Ed25519PublicKey):
+        x = base64url_encode(key.public_bytes_raw()).decode("ascii")
+        return thumbprint_of({"kty": "OKP", "crv": "Ed25519", "x": x})
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return thumbprint_of(_public_jwk(key))
+    raise ValueError(_NO_KEY)
+
+
+def _read_pem(text: bytes) -> object:
+    try:
+        if b"PUBLIC KEY-----" in text:
+            return load_pem_public_key(text)
+        return load_pem_private_key(text, password=None).public_key()
+    except TypeError:
+        raise ValueError("this key has a passphrase: give its public key (openssl pkey -pubout)") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ValueError(_NO_KEY) from None
+
+
+def _read_jwk(text: bytes) -> object:
+    """Return the public half, whatever else stands in the JWK."""
+    try:
+        jwk = msgspec.json.decode(text, type=_Jwk)
+        x = base64url_decode(jwk.x.encode("ascii"))
+        if jwk.crv == "Ed25519":
+            return Ed25519PublicKey.from_public_bytes(x)
+        numbers = (int.from_bytes(x), int.from_bytes(base64url_decode(jwk.y.encode("ascii"))))
+        return ec.EllipticCurvePublicNumbers(*numbers, ec.SECP256R1()).public_key()
+    except (ValueError, msgspec.DecodeError, EncodingError):
+        raise ValueError(_NO_KEY) from None
+
+
 def presenting(credential: str, key_pair: DpopKeyPair | None, method: str, url: str) -> dict[str, str]:
     """Return the headers that present a credential with one request, with a proof if there is a key pair."""
     if key_pair is None:
         return {"Authorization": f"Bearer {credential}"}
     return {"Authorization": f"DPoP {credential}", "DPoP": key_pair.proof(method, url, credential=credential)}
+
+
+def _public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
+    numbers = key.public_numbers()
+    return {"kty": "EC", "crv": "P-256", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
 
 
 def _coordinate(number: int) -> str:

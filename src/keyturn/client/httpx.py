@@ -8,11 +8,13 @@ import asyncio
 import ssl
 import threading
 from collections.abc import AsyncGenerator, Generator, Sequence
+from typing import Any
 
 import httpx
 
 from keyturn.client.dpop import DpopKeyPair, presenting
 from keyturn.client.tokens import TokenKeeper, keeper_of
+from keyturn.core.loopback import httpx_options
 
 UNAUTHORIZED = 401
 EXCHANGE_TIMEOUT_SECONDS = 10.0
@@ -23,6 +25,8 @@ class KeyturnAuth(httpx.Auth):
 
     The exchange goes to that address alone, by a connection of its own: it follows no redirect, whatever the
     client is set to, since the key goes with it. `verify` is httpx's, for a server with a private authority.
+    It goes by the proxies of the environment, not by the client's, and by none to an address of loopback. The
+    client's own requests, and a key or token in them, go where that client is set to send them.
 
     With `dpop=True` the token is bound to a new key pair, and goes with a proof in each request (RFC 9449):
     to anybody else it is of no use. A key that is bound to a key pair itself needs that one: `dpop=key_pair`.
@@ -91,15 +95,19 @@ class KeyturnAuth(httpx.Auth):
         with self._lock:
             token = tokens.find(not_this=refused)
             if token is None:
-                with httpx.Client(verify=self._verify, timeout=EXCHANGE_TIMEOUT_SECONDS) as client:
+                with httpx.Client(**self._exchange_options(tokens)) as client:
                     answer = client.post(tokens.exchange_url, content=tokens.body(), headers=tokens.headers())
                 token = tokens.keep(answer.status_code, answer.content)
             return token
 
     async def _exchange_async(self, tokens: TokenKeeper) -> str:
-        async with httpx.AsyncClient(verify=self._verify, timeout=EXCHANGE_TIMEOUT_SECONDS) as client:
+        async with httpx.AsyncClient(**self._exchange_options(tokens)) as client:
             answer = await client.post(tokens.exchange_url, content=tokens.body(), headers=tokens.headers())
         return tokens.keep(answer.status_code, answer.content)
+
+    def _exchange_options(self, tokens: TokenKeeper) -> dict[str, Any]:
+        options = {"verify": self._verify, "timeout": EXCHANGE_TIMEOUT_SECONDS}
+        return options | httpx_options(tokens.exchange_url)
 
     def _with(self, request: httpx.Request, credential: str) -> httpx.Request:
         request.headers.update(presenting(credential, self._key_pair, request.method, str(request.url)))

@@ -13,6 +13,7 @@ from requests.auth import AuthBase
 
 from keyturn.client.dpop import DpopKeyPair, presenting
 from keyturn.client.tokens import TokenKeeper, keeper_of
+from keyturn.core.loopback import requests_proxies
 
 UNAUTHORIZED = 401
 EXCHANGE_TIMEOUT_SECONDS = 10
@@ -86,6 +87,7 @@ class KeyturnAuth(AuthBase):
                     headers=tokens.headers(),
                     timeout=EXCHANGE_TIMEOUT_SECONDS,
                     allow_redirects=False,
+                    proxies=requests_proxies(tokens.exchange_url),
                 )
                 token = tokens.keep(answer.status_code, answer.content)
             return token

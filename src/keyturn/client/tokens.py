@@ -10,22 +10,20 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 from keyturn.client.dpop import DpopKeyPair
+from keyturn.core.loopback import is_loopback
+from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
 from keyturn.errors import KeyturnError
 
 EXCHANGE_PATH = "/bim/apikey/authenticate"
-TOKEN_PATH = "/oauth/token"
-TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
-API_KEY_TYPE = "urn:keyturn:token-type:api_key"
 RENEWED_BEFORE_SECONDS = 60.0
 """A token is renewed when less than this is left of its life, or less than a tenth of it."""
 NOT_KEYTURN = "This is no answer of Keyturn: see that the address is right."
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def check_address(url: str) -> None:
     """Raise `ValueError` for an address that would send a key in clear over a network."""
     parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         raise ValueError("give the server's address with https: a key must not travel in clear")
 
 

@@ -1,4 +1,4 @@
-"""The permissions, in one table (reference, section 5).
+"""The permissions, in one table (permissions.md, "Permissions").
 
 Which route asks for which is a table too, beside the other facts of the wire: `web.access`.
 """
@@ -35,20 +35,20 @@ ALLOWS: Mapping[Permission, str] = {
     Permission.GOVERNANCE: "See every connection and every project.",
     Permission.AUDIT: "Read and export the audit log.",
     Permission.CREATE_DATA_SOURCE: "See connections.",
-    Permission.CREATE_PROJECT: "Make projects. Every new user has it.",
+    Permission.CREATE_PROJECT: "Make projects. Every new person has it.",
     Permission.PROJECT_MANAGEMENT: "See and change every project.",
     Permission.VERIFY_CREDENTIALS: "Follow the feed: verify everybody's credentials in another program.",
 }
 """What each allows here. The others mean something to services behind `/verify` alone: stored, and told."""
 
 DEFAULT_PERMISSIONS = frozenset({Permission.CREATE_PROJECT.value})
-"""What every new user holds, whatever else is said (reference, section 0, fact 7)."""
+"""What every new person holds, whatever else is said (http-api.md, "Users"); a service account does not."""
 
 ADMINISTRATION = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN)
 """Of these there is always a person left who holds them: nobody else could give them again (A5)."""
 
 SEE_CONNECTION = (Permission.APPLICATION_ADMIN, Permission.CREATE_DATA_SOURCE, Permission.GOVERNANCE)
-"""Any one of these lets its holder read a connection (reference, section 4.1)."""
+"""Any one of these lets its holder read a connection (http-api.md, "Read a connection")."""
 
 SEE_PROJECTS = (Permission.GOVERNANCE, Permission.PROJECT_MANAGEMENT)
 """Any one of these lets its holder see projects that they are no member of."""

@@ -122,6 +122,8 @@ class ApiKeyRecord:
     project_id: int | None = None
     scopes: frozenset[str] | None = None
     """What its maker narrowed it to; None for a key that may do whatever its owner may."""
+    sources: tuple[str, ...] | None = None
+    """The networks that it may be used from; None for anywhere."""
     jkt: str | None = None
     """The thumbprint of the key pair that alone may present it; None for anybody."""
     former_secret_ends_at: datetime | None = None

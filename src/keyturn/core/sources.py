@@ -17,7 +17,12 @@ UNIX_PEER = "unix"
 MAX_HOPS = 32
 """How many entries of `X-Forwarded-For` are read; nobody has that many proxies."""
 
+SITE_PREFIXES = {4: 24, 6: 48}
+"""The longest that are routed between providers: from one of these an organisation chooses its addresses."""
+
 MAX_PORT = 65535
+_MAPPED_BITS = 96
+"""What stands before the IPv4 address in `::ffff:192.0.2.1` (RFC 4291, section 2.5.5.2)."""
 _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|([0-9.]+)(?=:))(?::([0-9]{1,5}))?")
 """RFC 3986, section 3.2.2: an IPv6 address is in brackets where a port may follow."""
 
@@ -25,12 +30,21 @@ _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|([0-9.]+)(?=:))
 def read_network(text: str) -> Network:
     """Read `192.0.2.0/24` or one address; raise `ValueError` saying what is wrong.
 
-    Bits outside the mask are refused: whoever writes 192.0.2.1/24 may have meant one address.
+    Bits outside the mask are refused: whoever writes 192.0.2.1/24 may have meant one address. A network of
+    IPv4 in IPv6 clothes is the IPv4 network, as with addresses: else no client would ever be in it.
     """
     try:
-        return ipaddress.ip_network(text, strict=True)
+        network = ipaddress.ip_network(text, strict=True)
     except ValueError as error:
         raise ValueError(f"{text!r} is no network like 192.0.2.0/24 or 2001:db8::/32 ({error})") from None
+    if isinstance(network, ipaddress.IPv4Network):
+        return network
+    if network.network_address.scope_id is not None:
+        raise ValueError(f"{text!r} names an interface of one machine (%): leave it out")
+    mapped = network.network_address.ipv4_mapped
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return ipaddress.IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
 def read_address(text: str) -> Address | None:
@@ -54,6 +68,33 @@ def read_address(text: str) -> Address | None:
 def is_within(address: Address | None, networks: Iterable[Network]) -> bool:
     """Return whether the address lies in one of the networks; an unknown address lies in none."""
     return address is not None and any(address in network for network in networks)
+
+
+def are_within(networks: Iterable[Network], wider: Sequence[Network]) -> bool:
+    """Return whether each of the networks lies within one of the `wider` ones."""
+    return all(any(_is_part(network, wide) for wide in wider) for network in networks)
+
+
+def _is_part(network: Network, wide: Network) -> bool:
+    if isinstance(network, ipaddress.IPv4Network):
+        return isinstance(wide, ipaddress.IPv4Network) and network.subnet_of(wide)
+    return isinstance(wide, ipaddress.IPv6Network) and network.subnet_of(wide)
+
+
+def readable_network(text: str) -> str:
+    """Return a network as people read it: one address without its length."""
+    return text.removesuffix("/128" if ":" in text else "/32")
+
+
+def site_of(source: str | None) -> str | None:
+    """Return the network that a source shares with its neighbours: a /24 of IPv4, a /48 of IPv6.
+
+    What is no address is a site of its own.
+    """
+    address = None if source is None else read_address(source.partition("%")[0])
+    if address is None:
+        return source
+    return str(ipaddress.ip_network((address, SITE_PREFIXES[address.version]), strict=False))
 
 
 def client_address(

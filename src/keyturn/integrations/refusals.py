@@ -11,12 +11,14 @@ from typing import TypedDict
 import msgspec
 
 from keyturn.core.dpop import ALGORITHMS
+from keyturn.core.oauth import BEARER, DPOP, INSUFFICIENT_SCOPE, INVALID_TOKEN
 from keyturn.errors import (
     HOLDER_IS_TOLD,
     AmbiguousCredential,
     CredentialRefused,
     DpopProofRefused,
     KeyturnError,
+    OAuthCode,
     PermissionMissing,
     Reason,
     ScopeMissing,
@@ -90,11 +92,11 @@ def refusal_of(error: Exception) -> Refusal:  # noqa: PLR0911 - one row of a tab
         case CredentialRefused():
             return _unauthenticated(error)
         case DpopProofRefused():
-            challenge = _challenge("DPoP", error="invalid_dpop_proof", algs=_DPOP_ALGORITHMS)
+            challenge = _challenge(DPOP, error=OAuthCode.INVALID_DPOP_PROOF, algs=_DPOP_ALGORITHMS)
             return Refusal(HTTPStatus.UNAUTHORIZED, str(error), challenge)
         case ScopeMissing(scopes=needed) | PermissionMissing(any_of=needed):
             named = {"scope": " ".join(needed)} if needed else {}
-            challenge = _challenge("Bearer", error="insufficient_scope", **named)
+            challenge = _challenge(BEARER, error=INSUFFICIENT_SCOPE, **named)
             return Refusal(HTTPStatus.FORBIDDEN, str(error), challenge)
         case AmbiguousCredential():
             return Refusal(HTTPStatus.BAD_REQUEST, str(error))
@@ -112,11 +114,11 @@ def refusal_of(error: Exception) -> Refusal:  # noqa: PLR0911 - one row of a tab
 
 def _unauthenticated(error: CredentialRefused) -> Refusal:
     if error.reason is Reason.MISSING:
-        return Refusal(HTTPStatus.UNAUTHORIZED, _NOT_AUTHENTICATED, _challenge("Bearer"))
+        return Refusal(HTTPStatus.UNAUTHORIZED, _NOT_AUTHENTICATED, _challenge(BEARER))
     told = HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED) if error.secret_matched else None
-    challenge = _challenge("Bearer", error="invalid_token")
+    challenge = _challenge(BEARER, error=INVALID_TOKEN)
     if error.reason is Reason.SENDER and error.secret_matched:
-        challenge = _challenge("DPoP", error="invalid_token", algs=_DPOP_ALGORITHMS)
+        challenge = _challenge(DPOP, error=INVALID_TOKEN, algs=_DPOP_ALGORITHMS)
     return Refusal(HTTPStatus.UNAUTHORIZED, told or _NOT_AUTHENTICATED, challenge)
 
 

@@ -28,7 +28,7 @@ def ask(
 ) -> tuple[httpx.Response, bytes]:
     """Return the head and the body of an answer; raise `httpx.HTTPError`.
 
-    A head that does not end holds the calling thread for longer: wait for it with a time-out (`in_thread`).
+    A head that does not end holds the calling thread for longer: wait with a time-out (`start_in_thread`).
     """
     until, content = system.monotonic() + ANSWER_SECONDS, bytearray()
     with http.stream(method, path, **options) as answer:
@@ -39,7 +39,7 @@ def ask(
     return answer, bytes(content)
 
 
-def in_thread(work: Callable[[], T], name: str) -> Future[T]:
+def start_in_thread(work: Callable[[], T], name: str) -> Future[T]:
     """Begin `work` in a thread that nobody need wait for."""
     future: Future[T] = Future()
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from weakref import WeakValueDictionary
@@ -12,7 +13,7 @@ from keyturn.core import feed
 from keyturn.core.access_token import VerifyingRing
 from keyturn.core.records import KeyForVerification, OwnerRecord, SessionForVerification, SessionKind
 from keyturn.core.times import in_milliseconds, read_time, time_at
-from keyturn.replica.signing_keys import SigningKeys
+from keyturn.replica.signing_keys import FollowedKeys
 from keyturn.replica.tables import PackedTable
 from keyturn.replica.values import (
     NONE,
@@ -36,6 +37,15 @@ MAX_PRUNED_AT = 10_000
 """Above so many sessions and revoked tokens, and twice as many each time, those that are over are dropped."""
 
 
+@dataclass(slots=True)
+class _Told:
+    """What was told in the full copy that is under way, but for keys: each of those carries its turn."""
+
+    users: set[int] = field(default_factory=set)
+    sessions: set[int] = field(default_factory=set)
+    tokens: set[str] = field(default_factory=set)
+
+
 class Replica:
     """Answers what `Lookup` asks. One thread applies events; any thread may ask."""
 
@@ -53,11 +63,11 @@ class Replica:
         """When each token was last told, in monotonic seconds."""
         self._resources: dict[str, frozenset[str]] = {}
         self._prune_at = MAX_PRUNED_AT
-        self._signing_keys = SigningKeys(system)
+        self._signing_keys = FollowedKeys(system)
         self._turn = 0
         """Counts full copies, begun and given up ones too: what carries no such number at the end is gone."""
-        self._seen: tuple[set[int], set[int], set[str]] | None = None
-        """Users, sessions and tokens that were told in the full copy that is under way."""
+        self._told: _Told | None = None
+        """None while no full copy is under way."""
 
     # What is asked
 
@@ -118,17 +128,17 @@ class Replica:
         self._turn = (self._turn + 1) % 2**32
         with self._lock:
             self._values.begin(self._turn)
-        self._seen = (set(), set(), set())
+        self._told = _Told()
 
     def abandon_full(self) -> None:
         """Give up a full copy that was cut off. What came of it is true, and nothing is taken for gone."""
-        self._seen = None
+        self._told = None
 
     def end_full(self) -> None:
         """End a full copy; raise `ValueError` if none was begun."""
-        if self._seen is None:
+        if self._told is None:
             raise ValueError("the end of a full copy that was not begun")
-        users, sessions, tokens = self._seen
+        told = self._told
         gone = self._keys.numbers_where(lambda row: row[-1] != self._turn)
         for some in slices(gone, ROWS_AT_ONCE):
             with self._lock:
@@ -136,13 +146,13 @@ class Replica:
                     self._forget_key(key_id)
         with self._lock:
             self._values.end()
-        for user_id in self._users.keys() - users:
+        for user_id in self._users.keys() - told.users:
             del self._users[user_id]
-        for session_id in self._sessions.keys() - sessions:
+        for session_id in self._sessions.keys() - told.sessions:
             del self._sessions[session_id]
-        for jti in self._revoked.keys() - tokens:
+        for jti in self._revoked.keys() - told.tokens:
             del self._revoked[jti]
-        self._seen = None
+        self._told = None
 
     def apply_users(self, data: bytes) -> Touched:
         """Take in users; return what may be remembered otherwise."""
@@ -158,8 +168,8 @@ class Replica:
                 tokens_not_before=read_time(row.tokens_not_before),
                 withheld=self._shared(row.withheld),
             )
-        if self._seen is not None:
-            self._seen[0].update(row.user_id for row in rows)
+        if self._told is not None:
+            self._told.users.update(row.user_id for row in rows)
         return [(Subject.USER, row.user_id) for row in rows]
 
     def apply_keys(self, data: bytes) -> Touched:
@@ -175,8 +185,8 @@ class Replica:
         """Take in sessions."""
         rows = _SESSIONS.decode(data)
         self._sessions.update((row.session_id, row) for row in rows)
-        if self._seen is not None:
-            self._seen[1].update(row.session_id for row in rows)
+        if self._told is not None:
+            self._told.sessions.update(row.session_id for row in rows)
         self._prune()
         return [(Subject.SESSION, row.session_id) for row in rows]
 
@@ -185,8 +195,8 @@ class Replica:
         rows = _TOKENS.decode(data)
         now = self._system.monotonic()
         self._revoked.update((row.jti, now) for row in rows)
-        if self._seen is not None:
-            self._seen[2].update(row.jti for row in rows)
+        if self._told is not None:
+            self._told.tokens.update(row.jti for row in rows)
         self._prune()
         return [(Subject.TOKEN, row.jti) for row in rows]
 
@@ -267,7 +277,7 @@ class Replica:
 
     def _prune(self) -> None:
         """Drop what is over for long, now and then, unless a full copy does it anyway."""
-        if self._seen is not None or len(self._sessions) + len(self._revoked) < self._prune_at:
+        if self._told is not None or len(self._sessions) + len(self._revoked) < self._prune_at:
             return
         oldest = in_milliseconds(self._system.now() - KEPT_AFTER_END)
         told_before = self._system.monotonic() - TOKEN_KEPT_SECONDS

@@ -23,18 +23,18 @@ from keyturn.core.credentials import (
     read_presented,
 )
 from keyturn.core.dpop import PresentedProof
+from keyturn.core.oauth import API_KEY, BEARER, DPOP, INTROSPECTION_PATH
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
-from keyturn.replica.answers import ANSWER_SECONDS, ask, in_thread
+from keyturn.replica.answers import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.replica.published_keys import PublishedKeys
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.dpop import Proofs
 from keyturn.services.failures import FailureBudget
 from keyturn.services.usage import Trace
 from keyturn.services.verification_index import MAX_ENTRIES, MAX_NEGATIVES, NEGATIVE_SECONDS, NEVER_ENDS
 from keyturn.system import System
 
-PATH = "/oauth/introspect"
 LONGEST_TOKEN_LIFE = timedelta(days=366)
 """What the server says of a token decides: this only keeps out what it never issued."""
 
@@ -42,7 +42,7 @@ _TOO_LATE = "the Keyturn server takes too long to answer"
 _KEY_CLIENT = re.compile(r"key-([1-9][0-9]{0,18})")
 
 
-class Answer(msgspec.Struct, frozen=True):
+class IntrospectionAnswer(msgspec.Struct, frozen=True):
     """What is read of the server's answer."""
 
     active: bool
@@ -184,7 +184,7 @@ class IntrospectingAuthenticator:
             asking = self._asking.get(digest)
             if asking is None or asked_at >= asking.good_until:
                 question = partial(self._ask, digest, presented, asked_at)
-                asking = _Question(asked_at + self._patience, in_thread(question, "keyturn-question"))
+                asking = _Question(asked_at + self._patience, start_in_thread(question, "keyturn-question"))
                 self._asking[digest] = asking
         try:
             found = asking.answer.result(self._patience)
@@ -220,10 +220,10 @@ class IntrospectingAuthenticator:
             raise StoreUnavailable(_TOO_LATE)
 
 
-def introspect(http: httpx.Client, presented: str, system: System) -> Answer:
+def introspect(http: httpx.Client, presented: str, system: System) -> IntrospectionAnswer:
     """Return what the server says of a credential; raise `StoreUnavailable` if it says nothing."""
     try:
-        answer, content = ask(http, "POST", PATH, system=system, data={"token": presented})
+        answer, content = ask(http, "POST", INTROSPECTION_PATH, system=system, data={"token": presented})
     except httpx.HTTPError as error:
         raise StoreUnavailable(f"the Keyturn server cannot be asked ({type(error).__name__})") from None
     if answer.status_code == httpx.codes.UNAUTHORIZED:
@@ -231,14 +231,14 @@ def introspect(http: httpx.Client, presented: str, system: System) -> Answer:
     if answer.status_code != httpx.codes.OK:
         raise StoreUnavailable(f"the Keyturn server answers {answer.status_code} to who asks of a credential")
     try:
-        return msgspec.json.decode(content, type=Answer)
+        return msgspec.json.decode(content, type=IntrospectionAnswer)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise StoreUnavailable("what answers at the address of the Keyturn server is none") from None
 
 
-def principal_of(answer: Answer) -> Principal:
+def principal_of(answer: IntrospectionAnswer) -> Principal:
     """Return who calls; raise `CredentialRefused` for a credential that is bound to something else."""
-    if answer.token_type not in {"api_key", "Bearer", "DPoP"}:
+    if answer.token_type not in {API_KEY, BEARER, DPOP}:
         raise CredentialRefused(Reason.SENDER, secret_matched=True)
     if not answer.sub.isdecimal():
         raise StoreUnavailable("the Keyturn server does not say whose credential it is")
@@ -250,7 +250,7 @@ def principal_of(answer: Answer) -> Principal:
         name=None,
         permissions=frozenset(answer.permissions),
         scopes=None if answer.scope is None else frozenset(answer.scope.split()),
-        method=AuthMethod.API_KEY if answer.token_type == "api_key" else AuthMethod.ACCESS_TOKEN,
+        method=AuthMethod.API_KEY if answer.token_type == API_KEY else AuthMethod.ACCESS_TOKEN,
         key_id=None if key is None else int(key[1]),
         project_id=answer.project_id,
         withheld=frozenset(answer.withheld),

@@ -12,6 +12,8 @@ import msgspec
 from keyturn.core import feed
 from keyturn.core.access_token import AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
+from keyturn.core.loopback import httpx_options, is_loopback
+from keyturn.core.oauth import SERVER_METADATA_PATH
 from keyturn.core.records import SessionLimits
 from keyturn.errors import CannotStart, CredentialRefused, KeyturnError
 from keyturn.replica.copy import Replica
@@ -29,12 +31,10 @@ from keyturn.system import System
 
 LEAST_STALENESS_SECONDS = 2.0
 """The server says once in a second how far it has told everything: with less there would be gaps."""
-METADATA_PATH = "/.well-known/oauth-authorization-server"
 
 _NO_ADDRESS = "Give the server's address as https://host, with a port and path if it has any."
 _NO_SESSIONS = SessionLimits(timedelta(0), timedelta(0))
 """For browsers, whose cookies are not ours."""
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def open_elsewhere(
         headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
         timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
         verify=True if tls is None else tls,
-        trust_env=urlsplit(url).scheme != "http",  # A proxy would be sent the key in clear.
+        **httpx_options(url),
     )
     failures = FailureBudget(failures_per_minute, system)
     try:
@@ -194,7 +194,7 @@ def _asking(
     try:
         if not introspect(http, key, system).active:
             raise CannotStart("This cannot verify: the server does not know the key that it is to ask with.")
-        issuer = msgspec.json.decode(http.get(METADATA_PATH).content, type=_Metadata).issuer
+        issuer = msgspec.json.decode(http.get(SERVER_METADATA_PATH).content, type=_Metadata).issuer
     except (KeyturnError, httpx.HTTPError, msgspec.MsgspecError) as error:
         if isinstance(error, CannotStart):
             raise
@@ -230,5 +230,5 @@ def check_address(url: str) -> None:
         raise CannotStart(_NO_ADDRESS) from None
     if not is_plain:
         raise CannotStart(_NO_ADDRESS)
-    if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise CannotStart("Give the server's address with https: the key must not travel in clear.")

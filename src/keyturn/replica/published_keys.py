@@ -10,11 +10,11 @@ import httpx
 import msgspec
 
 from keyturn.core.access_token import VerifyingKey, VerifyingRing
+from keyturn.core.oauth import JWKS_PATH
 from keyturn.errors import StoreUnavailable
-from keyturn.replica.answers import ANSWER_SECONDS, ask, in_thread
+from keyturn.replica.answers import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.system import System
 
-PATH = "/.well-known/jwks.json"
 FETCH_SECONDS = 30.0
 """Never more than one fetch in this time, whatever is presented: strangers choose the key ids."""
 DEFAULT_AGE_SECONDS = 300.0
@@ -59,7 +59,7 @@ class PublishedKeys:
             now = self._system.monotonic()
             if now - self._asked_at >= FETCH_SECONDS:
                 self._asked_at, waits = now, True
-                self._fetching = in_thread(partial(self._take, now), "keyturn-keys")
+                self._fetching = start_in_thread(partial(self._take, now), "keyturn-keys")
             fetching = self._fetching
         if waits and fetching is not None:
             with suppress(TimeoutError):
@@ -68,7 +68,7 @@ class PublishedKeys:
     def _take(self, asked_at: float) -> None:
         """Take in the key set, if one comes before another is asked for."""
         try:
-            answer, content = ask(self._http, "GET", PATH, system=self._system)
+            answer, content = ask(self._http, "GET", JWKS_PATH, system=self._system)
             if answer.status_code != httpx.codes.OK:
                 return
             found = msgspec.json.decode(content, type=_KeySet).keys

@@ -23,7 +23,7 @@ class _Composed:
     ends_at: float
 
 
-class SigningKeys:
+class FollowedKeys:
     """One thread applies; any thread may ask."""
 
     def __init__(self, system: System) -> None:

@@ -10,7 +10,7 @@ from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.audit import Origin, actor_of, stranger
+from keyturn.services.actors import Origin, actor_of, stranger
 from keyturn.services.logins import Logins, StartedSession
 from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import BrowserSession, digest_session_token, new_session_token
@@ -65,18 +65,23 @@ class Accounts:
         name: str | None,
         email: str | None = None,
         password: str | None = None,
-        permissions: frozenset[str] | None = None,
+        permissions: Iterable[str] = (),
         kind: UserKind = UserKind.PERSON,
         owner: ServiceOwner | None = None,
     ) -> UserRecord:
         """Make a user; with an `owner`, a service account.
 
-        Without a passphrase they cannot sign in; without permissions they get the default.
+        Without a passphrase they cannot sign in. A person holds the default permissions besides.
         """
-        new = self._user_to_add(userid, name, email, password, permissions)
+        if owner is not None:
+            kind = UserKind.SERVICE
+        held = checked_permissions(permissions)
+        if kind is UserKind.PERSON:
+            held |= DEFAULT_PERMISSIONS
+        new = self._user_to_add(userid, name, email, password, held)
         if canonical_userid(userid) == SYSTEM_USERID and kind is not UserKind.SYSTEM:
             raise InvalidInput("userid", "This user name is Keyturn's own.")
-        new = replace(new, kind=UserKind.SERVICE if owner is not None else kind, owner=owner)
+        new = replace(new, kind=kind, owner=owner)
         return self._store.users.add(new, self._creation(actor, new))
 
     def add_first(
@@ -102,7 +107,7 @@ class Accounts:
         name: str | None,
         email: str | None,
         password: str | None,
-        permissions: frozenset[str] | None,
+        permissions: frozenset[str],
     ) -> UserToAdd:
         checked = checked_text("userid", userid, max_characters=USERID_MAX_CHARACTERS)
         if checked is None:
@@ -112,7 +117,6 @@ class Accounts:
             raise InvalidInput("userid", "A user name of digits alone would be taken for somebody's number.")
         if len(canonical) > USERID_MAX_CHARACTERS:
             raise InvalidInput("userid", f"Give a user name of at most {USERID_MAX_CHARACTERS} characters.")
-        granted = DEFAULT_PERMISSIONS if permissions is None else checked_permissions(permissions)
         checked_name = checked_text("name", name, max_characters=PROFILE_LIMITS["name"])
         if password is not None:
             self._passwords.check_acceptable(password, field="password", personal=(checked, checked_name))
@@ -120,7 +124,7 @@ class Accounts:
             iamid=BUILT_IN_IAM,
             userid=checked,
             canonical_userid=canonical,
-            permissions=granted,
+            permissions=permissions,
             name=checked_name,
             email=checked_text("email", email, max_characters=PROFILE_LIMITS["email"]),
             password_hash=None if password is None else self._passwords.hash(password),

@@ -19,7 +19,7 @@ from keyturn.core.dpop import PresentedProof, Proof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, covers
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.dpop import Proofs
 from keyturn.services.failures import FailureBudget
 from keyturn.services.lookup import Lookup, entry_of

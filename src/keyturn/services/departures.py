@@ -7,7 +7,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, KeyState
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.keys import Keys
 from keyturn.services.sessions import Sessions
 from keyturn.services.user_administration import MAX_PAGE, UserAdministration

@@ -4,6 +4,8 @@ So no passphrase is typed into a terminal. The key is made when the device asks 
 approved, and not before: what nobody fetches does not exist.
 """
 
+import threading
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -19,8 +21,9 @@ from keyturn.core.encoding import base64url_encode
 from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.core.resources import MAX_SCOPES_CHARACTERS
 from keyturn.core.scopes import is_scope
+from keyturn.core.sources import site_of
 from keyturn.errors import Conflict, InvalidInput, OAuthCode, OAuthRefused, TooBusy
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.failures import FailureBudget
 from keyturn.services.keys import CreatedKey, Keys, Lifetime
 from keyturn.services.resources import Resources
@@ -33,19 +36,43 @@ DEVICE_CODE_BYTES = 32
 LIFE = timedelta(minutes=10)
 INTERVAL_SECONDS = 5
 """How long a device waits between two questions."""
-EARLY = timedelta(seconds=1)
+EARLY_SECONDS = 1
 """How much sooner a question may arrive: what was sent in time is not always delivered so."""
 MAX_CLIENT_ID_CHARACTERS = 64
 MAX_WAITING = 10_000
-"""How many devices may wait at once: strangers begin this."""
+"""How many devices may wait at once: strangers begin this. Their networks share the places (Q8)."""
 BEGINNINGS_PER_MINUTE = 10
 """From one source."""
 WRONG_CODES_PER_MINUTE = 5
 """By one person. While a hundred devices wait, that is one hit in a century (RFC 8628, section 5.1)."""
+DECISIONS_PER_MINUTE = 30
+"""By one person. What is decided takes no place, but is a row until the device has had time to ask (Q8)."""
 UNKNOWN_CODES_PER_MINUTE = 60
 """From one source. Nobody guesses the device's own code, but each try is a question to the database (Q1)."""
 
 Form = Mapping[str, str]
+
+
+class _Polls:
+    """When each device last asked, in this process: to ask writes nothing (RFC 8628, section 3.5)."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._asked_at: OrderedDict[bytes, float] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def is_in_time(self, digest: bytes) -> bool:
+        """Return whether a device that waits asks no sooner than it may; what is too soon does not count."""
+        now = self._system.monotonic()
+        with self._lock:
+            asked_at = self._asked_at.get(digest)
+            if asked_at is not None and now < asked_at + INTERVAL_SECONDS - EARLY_SECONDS:
+                return False
+            self._asked_at[digest] = now
+            self._asked_at.move_to_end(digest)
+            if len(self._asked_at) > MAX_WAITING:
+                self._asked_at.popitem(last=False)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +103,13 @@ class DeviceLogins:
             system,
             refusal="Too many wrong codes: wait {seconds} seconds before the next one.",
         )
+        self._decisions = FailureBudget(
+            DECISIONS_PER_MINUTE,
+            system,
+            refusal="Too many decisions about devices: wait {seconds} seconds before the next one.",
+        )
         self._unknown_codes = FailureBudget(UNKNOWN_CODES_PER_MINUTE, system)
+        self._polls = _Polls(system)
 
     def begin(self, form: Form, origin: Origin) -> BegunLogin:
         """Let a device wait for a person; raise `OAuthRefused`, `TooManyFailures` or `TooBusy`."""
@@ -92,6 +125,7 @@ class DeviceLogins:
             client_id=client_id,
             scopes=None if scopes is None else sorted(scopes),
             address=origin.address,
+            network=site_of(origin.address),
             created_at=now,
             expires_at=now + LIFE,
         )
@@ -113,7 +147,8 @@ class DeviceLogins:
     def approve(self, session: BrowserSession, typed: str, lifetime: Lifetime, origin: Origin) -> DeviceLogin:
         """Let the device have a key of this person; raise as `get_waiting` does.
 
-        Raise `InvalidInput` also for an unfit lifetime, and for scopes that the person may not hold.
+        Raise `InvalidInput` also for an unfit lifetime, and for scopes that the person may not hold;
+        `TooManyFailures` also after too many decisions.
 
         Until the device has fetched it, the session must live in which this was said.
         """
@@ -123,14 +158,16 @@ class DeviceLogins:
         if found.scopes is not None:
             self._resources.check_grantable(session.principal.user_id, sorted(found.scopes))
         audit = _decision(AuditAction.DEVICE_APPROVED, session, found, origin, self._system)
+        self._decisions.note(_person(session))
         if not self._store.device_logins.approve(digest, session.session_id, expires_at, now, audit):
             raise InvalidInput("user_code", "Somebody else decided about this device just now.")
         return found
 
     def deny(self, session: BrowserSession, typed: str, origin: Origin) -> DeviceLogin:
-        """Let the device have nothing; raise as `get_waiting` does."""
+        """Let the device have nothing; raise as `get_waiting` does, and after too many decisions."""
         found, digest = self._find_waiting(session, typed)
         audit = _decision(AuditAction.DEVICE_DENIED, session, found, origin, self._system)
+        self._decisions.note(_person(session))
         if not self._store.device_logins.deny(digest, audit.at, audit):
             raise InvalidInput("user_code", "Somebody else decided about this device just now.")
         return found
@@ -156,9 +193,8 @@ class DeviceLogins:
         if found.is_denied:
             raise OAuthRefused(OAuthCode.ACCESS_DENIED, "A person refused this.")
         if found.user_id is None or found.userid is None:
-            if found.polled_at is not None and now < found.polled_at + self._interval - EARLY:
+            if not self._polls.is_in_time(digest):
                 raise OAuthRefused(OAuthCode.SLOW_DOWN, f"Ask every {INTERVAL_SECONDS} seconds at most.")
-            self._store.device_logins.note_poll(digest, now)
             raise OAuthRefused(OAuthCode.AUTHORIZATION_PENDING, "Nobody has decided yet.")
         actor = Actor(
             user_id=found.user_id,
@@ -183,7 +219,7 @@ class DeviceLogins:
 
     def _find_waiting(self, session: BrowserSession, typed: str) -> tuple[DeviceLogin, bytes]:
         """Return the device, and the digest of its code; raise as `get_waiting` does."""
-        person = f"user {session.principal.user_id}"
+        person = _person(session)
         self._wrong_codes.check(person)
         code = read_user_code(typed)
         if code is not None:
@@ -192,11 +228,7 @@ class DeviceLogins:
             if found is not None:
                 return found, digest
         self._wrong_codes.note(person)
-        raise InvalidInput("user_code", "No device waits with this code: see what it shows now.")
-
-    @property
-    def _interval(self) -> timedelta:
-        return timedelta(seconds=INTERVAL_SECONDS)
+        raise InvalidInput("user_code", "No device is waiting with this code: check what it shows.")
 
     def _client_id(self, form: Form) -> str:
         """Return how the program calls itself, which its key is named after; raise `OAuthRefused`."""
@@ -210,6 +242,11 @@ class DeviceLogins:
                 f"Send a client_id of 1 to {MAX_CLIENT_ID_CHARACTERS} characters, which names the program.",
             )
         return name
+
+
+def _person(session: BrowserSession) -> str:
+    """Return what a person's codes and decisions are counted under."""
+    return f"user {session.principal.user_id}"
 
 
 def _scopes(form: Form) -> frozenset[str] | None:

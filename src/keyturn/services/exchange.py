@@ -5,7 +5,7 @@ from keyturn.core.credentials import ApiKeyCredential, read_api_key, read_author
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import AuthMethod
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.authentication import Authenticator
 from keyturn.services.tokens import IssuedToken, TokenIssuer
 from keyturn.services.usage import trace_of

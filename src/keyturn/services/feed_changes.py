@@ -70,6 +70,7 @@ class Touched:
                 self.sessions.add(number)
             case _:
                 self.users.add(number)
+                self.keys.update(change.key_ids)
                 if change.action not in _TOUCHES_NO_KEY:
                     self.whole_users.add(number)
                 if change.session_id is None:

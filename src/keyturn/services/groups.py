@@ -9,7 +9,7 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.accounts import Accounts
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.text import checked_text, unique
 from keyturn.services.user_administration import checked_attribute
 from keyturn.store import Store

@@ -8,7 +8,7 @@ from keyturn.core.encoding import base64url_encode
 from keyturn.core.people import UserRecord
 from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.audit import Origin, stranger
+from keyturn.services.actors import Origin, stranger
 from keyturn.services.passwords import Passwords
 from keyturn.store import Store
 from keyturn.system import System

@@ -7,7 +7,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import OwnedKey, Page, is_id
 from keyturn.errors import NotFound
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.keys import Keys
 from keyturn.services.text import is_storable
 from keyturn.services.usage import Usage

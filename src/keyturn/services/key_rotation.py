@@ -13,8 +13,9 @@ from keyturn.core.records import (
     KeyForVerification,
     KeyState,
 )
+from keyturn.core.sources import are_within
 from keyturn.errors import Conflict, InvalidInput, NotFound
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.keys import CreatedKey, Keys, digest_idempotency_key
 from keyturn.store import Store
 from keyturn.store.key_rotation import Rotation
@@ -51,7 +52,7 @@ class KeyRotation:
         Raise `NotFound` for a key that is another's, and for any but its own with a credential that is
         narrowed; `Conflict` for a dead key, and for one that can do more than the credential (A3). With the
         `idempotency_key` of the last rotation its answer was lost: the secret in it is replaced; or, without
-        `replaces_on_retry`, `Conflict` is raised.
+        `replaces_on_retry`, `Conflict` is raised. With that of a rotation before it, `Conflict` is raised.
         """
         if not timedelta(0) <= overlap <= MAX_OVERLAP:
             seconds = int(MAX_OVERLAP.total_seconds())
@@ -140,6 +141,8 @@ def _covers(maker: KeyForVerification, target: KeyForVerification) -> bool:
     """Return whether one key lives as long, works from as many places, and sees as much as another."""
     if maker.expires_at is not None and (target.expires_at is None or target.expires_at > maker.expires_at):
         return False
-    if maker.sources is not None and (target.sources is None or not {*target.sources} <= {*maker.sources}):
+    if maker.sources is not None and (
+        target.sources is None or not are_within(target.sources, maker.sources)
+    ):
         return False
     return maker.project_id in {None, target.project_id}

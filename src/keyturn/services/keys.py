@@ -8,12 +8,18 @@ from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
 from keyturn.core import verification
-from keyturn.core.dpop import is_thumbprint
 from keyturn.core.principal import Principal
-from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, KeyForVerification, is_id
+from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
+from keyturn.services.key_limits import (
+    KeyLimits,
+    checked_jkt,
+    checked_networks,
+    checked_sources,
+    within_maker,
+)
 from keyturn.services.projects import Projects
 from keyturn.services.resources import Resources
 from keyturn.services.text import checked_text
@@ -41,40 +47,6 @@ class CreatedKey:
 
     record: ApiKeyRecord
     secret: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """When a new key begins and ends, and what it is narrowed to: None for nothing."""
-
-    created_at: datetime
-    expires_at: datetime | None
-    scopes: tuple[str, ...] | None = None
-    sources: tuple[str, ...] | None = None
-    project_id: int | None = None
-    jkt: str | None = None
-
-
-def _within(limits: _Limits, principal: Principal, maker: KeyForVerification) -> _Limits:
-    """Hold the limits of a new key within those of the key it is made with."""
-    scopes = limits.scopes
-    if principal.scopes is not None:
-        if scopes is not None and not principal.scopes.issuperset(scopes):
-            raise InvalidInput("scopes", "A key cannot make one that covers more than it does.")
-        scopes = scopes or tuple(sorted(principal.scopes))
-    if maker.project_id is not None and limits.project_id not in {None, maker.project_id}:
-        raise NotFound("There is no such project.")
-    if principal.jkt is not None and limits.jkt not in {None, principal.jkt}:
-        raise InvalidInput("dpopJkt", "What is bound to a key pair makes only what is bound to the same one.")
-    ends = [end for end in (limits.expires_at, maker.expires_at) if end is not None]
-    return replace(
-        limits,
-        expires_at=min(ends, default=None),
-        scopes=scopes,
-        sources=None if maker.sources is None else tuple(map(str, maker.sources)),
-        project_id=limits.project_id if maker.project_id is None else maker.project_id,
-        jkt=limits.jkt if principal.jkt is None else principal.jkt,
-    )
 
 
 class Keys:
@@ -112,6 +84,7 @@ class Keys:
         replaces_on_retry: bool = True,
         project_id: int | None = None,
         scopes: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
         dpop_jkt: str | None = None,
         for_user: int | None = None,
     ) -> CreatedKey:
@@ -121,7 +94,8 @@ class Keys:
         user is in, it sees that project's connections alone. With `scopes`, of registered APIs and such that
         its user may hold, it covers these alone.
 
-        With `dpop_jkt`, the thumbprint of a key pair, it opens nothing without a proof of that (RFC 9449).
+        With `sources`, addresses and networks, it is refused from anywhere else. With `dpop_jkt`, the
+        thumbprint of a key pair, it opens nothing without a proof of that (RFC 9449).
 
         A key that is made with another key ends no later, does no more, sees no more, works from nowhere
         else, and is bound to the same key pair as that one (A3). With the `idempotency_key` of an earlier
@@ -131,7 +105,11 @@ class Keys:
         user_id = principal.user_id if for_user is None else for_user
         granted = None if scopes is None else self._resources.check_grantable(user_id, scopes)
         limits = replace(
-            self._limits(lifetime), project_id=project_id, scopes=granted, jkt=_checked_jkt(dpop_jkt)
+            self._limits(lifetime),
+            project_id=project_id,
+            scopes=granted,
+            sources=checked_sources(sources),
+            jkt=checked_jkt(dpop_jkt),
         )
         if principal.key_id is not None:
             maker = verification.check_api_key(
@@ -139,7 +117,7 @@ class Keys:
                 now=limits.created_at,
                 source=origin.address,
             )
-            limits = _within(limits, principal, maker)
+            limits = within_maker(limits, principal, maker)
         actor = actor_of(principal, origin)
         if limits.project_id is not None:
             self._projects.check_linkable(user_id, limits.project_id)
@@ -163,11 +141,12 @@ class Keys:
         name: str | None,
         lifetime: Lifetime | None,
         sources: Sequence[Network] = (),
+        dpop_jkt: str | None = None,
     ) -> CreatedKey:
-        """Make a key for any user, perhaps for some networks alone: for the command line."""
-        limits = self._limits(lifetime)
-        if sources:
-            limits = replace(limits, sources=tuple(map(str, sources)))
+        """Make a key for any user, perhaps for some networks or one key pair alone: for the command line."""
+        limits = replace(
+            self._limits(lifetime), sources=checked_networks(sources) or None, jkt=checked_jkt(dpop_jkt)
+        )
         return self._add(*self._new_key(user_id, name, limits, None), actor)
 
     def prepare(
@@ -183,7 +162,7 @@ class Keys:
 
         That service has checked the scopes, None for not narrowed, and the expiry, None for never.
         """
-        limits = _Limits(self._system.now(), expires_at, scopes=scopes)
+        limits = KeyLimits(self._system.now(), expires_at, scopes=scopes)
         key, secret = self._new_key(user_id, name, limits, None)
         return key, secret, self._audit(AuditAction.API_KEY_CREATED, actor, key)
 
@@ -259,9 +238,9 @@ class Keys:
         audit = AuditEntry(now, AuditAction.API_KEY_DELETED, actor, "APIKEY", str(key_id))
         return self._store.api_keys.revoke(key_id, user_id, now, audit)
 
-    def _limits(self, lifetime: Lifetime | None) -> _Limits:
+    def _limits(self, lifetime: Lifetime | None) -> KeyLimits:
         now = self._system.now()
-        return _Limits(now, self.expiry_of(lifetime, now))
+        return KeyLimits(now, self.expiry_of(lifetime, now))
 
     def expiry_of(self, lifetime: Lifetime | None, now: datetime) -> datetime | None:
         """Return when a key ends that is made now, None for never; raise `InvalidInput` for what is unfit."""
@@ -274,7 +253,7 @@ class Keys:
         return lifetime.expires_at
 
     def _new_key(
-        self, user_id: int, name: str | None, limits: _Limits, idempotency_key: str | None
+        self, user_id: int, name: str | None, limits: KeyLimits, idempotency_key: str | None
     ) -> tuple[KeyToAdd, str]:
         """Draw a key; return what is stored of it, and its secret."""
         new = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
@@ -289,7 +268,7 @@ class Keys:
         user_id: int,
         new: core.NewApiKey,
         name: str | None,
-        limits: _Limits,
+        limits: KeyLimits,
         idempotency_key: str | None,
     ) -> KeyToAdd:
         return KeyToAdd(
@@ -300,7 +279,7 @@ class Keys:
             created_at=limits.created_at,
             expires_at=limits.expires_at,
             scopes=limits.scopes,
-            sources=limits.sources,
+            sources=None if limits.sources is None else tuple(map(str, limits.sources)),
             project_id=limits.project_id,
             jkt=limits.jkt,
             idempotency_key=digest_idempotency_key(idempotency_key),
@@ -333,15 +312,6 @@ class Keys:
         if name is not None and re.search(self._format.pattern, name):
             raise InvalidInput("name", "This is a key, not a name: a name is shown to people.")
         return checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
-
-
-def _checked_jkt(text: str | None) -> str | None:
-    """Return the thumbprint of a key pair, None for none; raise `InvalidInput` for what can be none."""
-    if text is not None and not is_thumbprint(text):
-        raise InvalidInput(
-            "dpopJkt", "The thumbprint of a key pair is 43 characters of base64url (RFC 7638)."
-        )
-    return text
 
 
 def digest_idempotency_key(text: str | None) -> str | None:

@@ -7,7 +7,7 @@ from keyturn.core.people import LoginRecord
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.audit import Origin, actor_of, stranger
+from keyturn.services.actors import Origin, actor_of, stranger
 from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import digest_session_token, new_session_token
 from keyturn.services.text import canonical_userid

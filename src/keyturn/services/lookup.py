@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Protocol
 
@@ -107,55 +108,62 @@ class Lookup:
     ) -> KnownCredential:
         """Check a token's signature, ask for what it stands on, and remember the answer.
 
-        A token of a remembered key costs one question: whether it was revoked by itself.
+        What it stands on is a key or a session.
         """
-        now = self._system.now()
-        claims = self._token_format.verify(token, self._keys.ring, now=now, audience=audience)
-        entry = entry_of(digest, audience)
+        asked_at = self._system.now()
+        claims = self._token_format.verify(token, self._keys.ring, now=asked_at, audience=audience)
+        asked = _AskedToken(claims, entry_of(digest, audience), source, since, audience, asked_at)
         if claims.kt_key is not None:
-            ground = self._index.find_ground(Subject.KEY, claims.kt_key)
-            record = None if ground is None else ground.key
-            if record is None:
-                self._failures.check(source)
-                record = self._credentials.find_key_by_id(claims.kt_key)
-            record = verification.check_api_key(record, now=now, source=source)
-            self._check_not_revoked(claims)
-            scopes = self._scopes_of(audience)
-            verdict = _verdict(
-                partial(verification.principal_of_key_token, claims, record, audience_scopes=scopes),
-                partial(
-                    verification.powerless,
-                    record.owner,
-                    AuthMethod.ACCESS_TOKEN,
-                    record.key_id,
-                    claims.jkt,
-                ),
-            )
-            ends_at = min(_end_of(record), float(claims.exp))
-            return self._remember_key(entry, verdict, record, ends_at, since, claims.jti)
+            return self._find_key_token(asked, claims.kt_key)
         if claims.kt_session is not None:
-            self._failures.check(source)
-            found = self._credentials.find_session(claims.kt_session)
-            session = verification.check_session(found, self._session_limits, now=now)
-            if session.kind is not SessionKind.TOKEN:
-                raise CredentialRefused(Reason.CLAIMS)  # No token was ever given for a browser's session.
-            self._check_not_revoked(claims)
-            principal = verification.principal_of_session_token(
-                claims, session, audience_scopes=self._scopes_of(audience)
-            )
-            ends_at = min(float(claims.exp), session.expires_at.timestamp())
-            is_bound = principal.jkt is not None
-            known = KnownCredential(principal, ends_at, Ground(), Ground(), is_conditional=is_bound)
-            return self._index.add(
-                entry,
-                known,
-                user_id=session.owner.user_id,
-                subject=Subject.SESSION,
-                number=session.session_id,
-                since=since,
-                jti=claims.jti,
-            )
+            return self._find_session_token(asked, claims.kt_session)
         raise CredentialRefused(Reason.CLAIMS)
+
+    def _find_key_token(self, asked: "_AskedToken", key_id: int) -> KnownCredential:
+        """Judge a token that was made from a key.
+
+        Of a remembered key it costs one question: whether the token was revoked by itself.
+        """
+        claims = asked.claims
+        ground = self._index.find_ground(Subject.KEY, key_id)
+        record = None if ground is None else ground.key
+        if record is None:
+            self._failures.check(asked.source)
+            record = self._credentials.find_key_by_id(key_id)
+        record = verification.check_api_key(record, now=asked.at, source=asked.source)
+        self._check_not_revoked(claims)
+        scopes = self._scopes_of(asked.audience)
+        verdict = _verdict(
+            partial(verification.principal_of_key_token, claims, record, audience_scopes=scopes),
+            partial(verification.powerless, record.owner, AuthMethod.ACCESS_TOKEN, record.key_id, claims.jkt),
+        )
+        ends_at = min(_end_of(record), float(claims.exp))
+        return self._remember_key(asked.entry, verdict, record, ends_at, asked.since, claims.jti)
+
+    def _find_session_token(self, asked: "_AskedToken", session_id: int) -> KnownCredential:
+        """Judge a token that was given for a passphrase, and stands on a session of its own."""
+        claims = asked.claims
+        self._failures.check(asked.source)
+        found = self._credentials.find_session(session_id)
+        session = verification.check_session(found, self._session_limits, now=asked.at)
+        if session.kind is not SessionKind.TOKEN:
+            raise CredentialRefused(Reason.CLAIMS)  # No token was ever given for a browser's session.
+        self._check_not_revoked(claims)
+        principal = verification.principal_of_session_token(
+            claims, session, audience_scopes=self._scopes_of(asked.audience)
+        )
+        ends_at = min(float(claims.exp), session.expires_at.timestamp())
+        is_bound = principal.jkt is not None
+        known = KnownCredential(principal, ends_at, Ground(), Ground(), is_conditional=is_bound)
+        return self._index.add(
+            asked.entry,
+            known,
+            user_id=session.owner.user_id,
+            subject=Subject.SESSION,
+            number=session.session_id,
+            since=asked.since,
+            jti=claims.jti,
+        )
 
     def _remember_key(
         self,
@@ -199,6 +207,18 @@ class Lookup:
         """Raise `CredentialRefused` if the token was revoked by itself (RFC 7009)."""
         if self._credentials.is_revoked(claims.jti):
             raise CredentialRefused(Reason.REVOKED, key_id=claims.kt_key, secret_matched=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _AskedToken:
+    """A token whose signature and times are good, and what is asked about it."""
+
+    claims: AccessTokenClaims
+    entry: bytes
+    source: str | None
+    since: int
+    audience: str | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,13 @@ from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.credentials import AccessTokenCredential, ApiKeyCredential, read_credential
 from keyturn.core.dpop import PresentedProof, Proof
+from keyturn.core.oauth import (
+    ACCESS_TOKEN_TYPE,
+    API_KEY_TYPE,
+    CLIENT_CREDENTIALS,
+    DEVICE_CODE,
+    TOKEN_EXCHANGE,
+)
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import KeyForVerification
 from keyturn.core.resources import MAX_IDENTIFIER_CHARACTERS
@@ -29,8 +36,8 @@ from keyturn.errors import (
     ScopeMissing,
     UnknownAudience,
 )
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.audiences import Audiences
-from keyturn.services.audit import Origin, actor_of
 from keyturn.services.authentication import Authenticator
 from keyturn.services.keys import Keys
 from keyturn.services.oauth_clients import Form, OAuthClients, check_is_no_sender, parameter
@@ -38,13 +45,7 @@ from keyturn.services.signing_keys import VerifyingKeys
 from keyturn.services.tokens import IssuedToken, TokenIssuer, TokenRevocation
 from keyturn.services.verification_index import NEVER_ENDS, KnownCredential
 
-CLIENT_CREDENTIALS = "client_credentials"
-TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
-DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
-"""Answered by `DeviceLogins`: what it gives is no bearer token but a key."""
-ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"
 JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
-API_KEY_TYPE = "urn:keyturn:token-type:api_key"
 SUBJECT_TOKEN_TYPES = (API_KEY_TYPE, ACCESS_TOKEN_TYPE, JWT_TYPE)
 
 _NO_SUCH_SERVICE = "There is no service with this identifier."

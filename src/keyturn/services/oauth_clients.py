@@ -21,7 +21,7 @@ from keyturn.errors import (
     OAuthRefused,
     Reason,
 )
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.authentication import Authenticator
 from keyturn.services.verification_index import KnownCredential
 

@@ -9,7 +9,7 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, is_id
 from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.text import canonical_userid, checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
@@ -159,7 +159,7 @@ class Projects:
         return self.get(principal, project_id)
 
     def check_linkable(self, user_id: int, project_id: int) -> None:
-        """Raise unless a key of this user may be linked to the project (reference, section 1.2).
+        """Raise unless a key of this user may be linked to the project (http-api.md, "Make a key").
 
         `NotFound` if there is no such project, `InvalidState` if the user is not in it.
         """

@@ -15,7 +15,7 @@ from keyturn.core.records import Actor, AuditAction, AuditEntry, is_id
 from keyturn.core.resources import MAX_SCOPES_CHARACTERS, ResourceRecord, withheld_from
 from keyturn.core.scopes import is_scope
 from keyturn.errors import Conflict, InvalidInput, NotFound
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.resource_fields import ScopeToRegister, checked_fields
 from keyturn.store import Store
 from keyturn.store.resources import ResourceFields

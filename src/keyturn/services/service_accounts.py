@@ -11,7 +11,7 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, Page, is_id
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.accounts import Accounts, checked_permissions
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.authority import check_may_act_as, check_may_grant
 from keyturn.services.keys import CreatedKey, Keys, Lifetime
 from keyturn.services.resources import Resources
@@ -21,7 +21,7 @@ from keyturn.store import Store
 from keyturn.store.user_search import UserSearch
 from keyturn.system import System
 
-SERVICES = frozenset({UserKind.SERVICE})
+SERVICE_ACCOUNTS = frozenset({UserKind.SERVICE})
 
 
 class ServiceAccounts:
@@ -105,7 +105,7 @@ class ServiceAccounts:
     ) -> Page[UserRecord]:
         """Return the service accounts that the caller may manage."""
         if principal.may(Permission.USER_ADMIN):
-            return self._store.users.search(UserSearch(kinds=SERVICES), offset=offset, size=size)
+            return self._store.users.search(UserSearch(kinds=SERVICE_ACCOUNTS), offset=offset, size=size)
         if not principal.is_unbound:
             return Page(0, ())
         groups = self._store.groups.list_of_user(principal.user_id)
@@ -114,7 +114,7 @@ class ServiceAccounts:
             *(ServiceOwner(group_id=group.group_id) for group in groups),
         }
         return self._store.users.search(
-            UserSearch(kinds=SERVICES, owners=frozenset(owners)), offset=offset, size=size
+            UserSearch(kinds=SERVICE_ACCOUNTS, owners=frozenset(owners)), offset=offset, size=size
         )
 
     def name_owners(self, accounts: Iterable[UserRecord]) -> dict[int, str]:
@@ -149,7 +149,7 @@ class ServiceAccounts:
         self._store.service_accounts.hand_over(user.user_id, owner, now, audit)
         return self.get(principal, userid)
 
-    def create_key(
+    def create_key(  # noqa: PLR0913 - each bounds the key in a way of its own
         self,
         principal: Principal,
         userid: str,
@@ -159,12 +159,13 @@ class ServiceAccounts:
         lifetime: Lifetime | None,
         idempotency_key: str | None = None,
         scopes: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
         dpop_jkt: str | None = None,
     ) -> CreatedKey:
         """Make a key of a service account, which opens no more than what the caller may do (A3).
 
-        With `scopes`, such as the account may hold, it covers these alone; with `dpop_jkt` it is bound to
-        that key pair.
+        With `scopes`, such as the account may hold, it covers these alone; with `sources` it works from
+        these networks alone; with `dpop_jkt` it is bound to that key pair.
 
         With the `idempotency_key` of an earlier call `Conflict` is raised.
         """
@@ -179,6 +180,7 @@ class ServiceAccounts:
             idempotency_key=idempotency_key,
             replaces_on_retry=False,
             scopes=scopes,
+            sources=sources,
             dpop_jkt=dpop_jkt,
             for_user=user.user_id,
         )

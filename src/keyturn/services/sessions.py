@@ -10,7 +10,7 @@ from keyturn.core.encoding import base64url_encode
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction, AuditEntry, SessionLimits, SessionRecord, is_id
 from keyturn.errors import CredentialRefused, NotFound
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.store import Store
 from keyturn.system import System
 

@@ -29,7 +29,7 @@ from keyturn.core.access_token import (
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SigningKeyRecord
 from keyturn.errors import CannotStart
-from keyturn.services.audit import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.vault import SealBroken, Vault
 from keyturn.store import Store
 from keyturn.system import System

@@ -13,7 +13,7 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, SystemKeyRecord, is_id
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.accounts import SYSTEM_USERID, Accounts
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.keys import Keys
 from keyturn.services.text import checked_text, is_storable
 from keyturn.services.vault import Vault
@@ -22,7 +22,7 @@ from keyturn.store.system_keys import SystemKeyToAdd
 from keyturn.system import System
 
 SCOPES = frozenset({"plugin:trino"})
-"""The scopes that a system key can have (reference, section 1.2)."""
+"""The scopes that a system key can have (http-api.md, "System keys")."""
 NAME_MAX_CHARACTERS = 254
 
 
@@ -146,7 +146,6 @@ class SystemKeys:
                     actor,
                     userid=SYSTEM_USERID,
                     name="System",
-                    permissions=frozenset(),
                     kind=UserKind.SYSTEM,
                 )
             except Conflict:  # Another call was faster.

@@ -1,4 +1,4 @@
-"""What people may write in one line of text."""
+"""Texts that people give: what may stand in them, how user names are folded, and names that are taken."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def canonical_userid(userid: str) -> str:
 
 @contextmanager
 def unique(field: str) -> Iterator[None]:
-    """Say of a `Conflict` that the name in `field` is taken (reference, section 1.6: 422, code "unique")."""
+    """Say of a `Conflict` that the name in `field` is taken (http-api.md, "Errors": 422)."""
     try:
         yield
     except Conflict as error:

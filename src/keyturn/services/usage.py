@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import StoreUnavailable
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.redaction import SecretsOut
 from keyturn.system import System
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from keyturn.core.people import UserKind, UserRecord
-from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
+from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, Page
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts, checked_permissions
-from keyturn.services.audit import Origin, actor_of
+from keyturn.services.actors import Origin, actor_of
 from keyturn.services.authority import check_may_act_as, check_may_grant
 from keyturn.services.invitations import Invitation, Invitations
 from keyturn.services.text import checked_text, is_storable, unique
@@ -63,7 +63,7 @@ class UserAdministration:
         principal.check_may(Permission.USER_ADMIN)
         if iamid != BUILT_IN_IAM:
             raise NotFound
-        granted = checked_permissions(permissions) | DEFAULT_PERMISSIONS
+        granted = checked_permissions(permissions)
         check_may_grant(principal, granted)
         fields = self._accounts.checked_profile(profile)
         actor = actor_of(principal, origin)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Row,
     Select,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -20,8 +21,6 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from keyturn.core.people import UserKind
 from keyturn.core.records import (
@@ -39,6 +38,7 @@ from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
 from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, read_words
 from keyturn.store.questions import Question
+from keyturn.store.rows import insert_on_conflict
 from keyturn.store.schema import (
     api_key,
     api_key_use,
@@ -83,8 +83,7 @@ class ApiKeys:
 
         A secret that was rotated away finds its key too, with `secret_ends_at`, until the next rotation.
         """
-        found = self._find_for_verification(_BY_DIGEST, digest=digest)
-        return found or self._find_for_verification(_BY_FORMER_DIGEST, digest=digest)
+        return self._find_for_verification(_BY_DIGEST, digest=digest)
 
     def find_for_token(self, key_id: int) -> KeyForVerification | None:
         """Return the key that a token names, alive or not, with its owner."""
@@ -116,7 +115,7 @@ class ApiKeys:
         """
         with refusing_twins("This key exists already."), self._database.change() as change:
             if audit.actor.key_id is not None:
-                _check_maker_lives(change.connection, audit.actor.key_id)
+                _check_maker_lives(change.connection, audit.actor.key_id, key.user_id)
             record = insert_key(change.connection, key)
             change.record(audit, target_id=record.key_id)
         return record
@@ -215,6 +214,8 @@ class ApiKeys:
             return
         rows = [_use_row(key_id, use) for key_id, use in sorted(uses.items())]
         with self._database.writing() as connection:
+            # All of them: the statements below pass over a key whose last use is known to be newer.
+            lock_keys(connection, api_key.c.id.in_(sorted(uses)))
             connection.execute(_LAST_USE, rows)
             connection.execute(_uses_of_hour(connection.dialect.name), rows)
 
@@ -257,12 +258,27 @@ def _for_verification(secret_ends_at: Any) -> Select[Any]:
     )
 
 
-_BY_DIGEST = Question(_for_verification(null()).where(api_key.c.digest == bindparam("digest")))
-# A question of its own, for what the first one did not find: in one statement, every key would pay for it.
-_BY_FORMER_DIGEST = Question(
-    _for_verification(as_stored(former_secret.c.ends_at))
-    .join(former_secret, former_secret.c.key_id == api_key.c.id)
-    .where(former_secret.c.digest == bindparam("digest"))
+_DIGEST: Any = bindparam("digest")
+
+
+def _of_former_secret(column: Any) -> Any:
+    return select(column).where(former_secret.c.digest == _DIGEST).scalar_subquery()
+
+
+# What is found by its own secret is not looked for among the former ones: both databases stop at the first
+# that is no null.
+_BY_DIGEST = Question(
+    _for_verification(
+        case(
+            (api_key.c.digest == _DIGEST, null()), else_=_of_former_secret(as_stored(former_secret.c.ends_at))
+        )
+    ).where(
+        api_key.c.id
+        == func.coalesce(
+            select(api_key.c.id).where(api_key.c.digest == _DIGEST).scalar_subquery(),
+            _of_former_secret(former_secret.c.key_id),
+        )
+    )
 )
 _BY_ID = Question(_for_verification(null()).where(api_key.c.id == bindparam("key_id")))
 
@@ -282,6 +298,7 @@ _RECORD = tuple(
         "last_used_agent",
         "project_id",
         "scopes",
+        "sources",
         "jkt",
     )
 )
@@ -302,6 +319,16 @@ def insert_key(connection: Connection, key: KeyToAdd) -> ApiKeyRecord:
     """Store a key within the change that makes it."""
     values = {name: getattr(key, name) for name in KeyToAdd.__slots__}
     return _record(connection.execute(_ADD, values).one())
+
+
+def lock_keys(connection: Connection, *conditions: Any) -> list[int]:
+    """Return the ids of these keys in order, their rows locked until the change is done.
+
+    Whatever changes or deletes several keys begins with this, once the account is locked that they belong to:
+    two that went through them in different orders could wait for each other for ever.
+    """
+    query = select(api_key.c.id).where(*conditions).order_by(api_key.c.id).with_for_update()
+    return list(connection.execute(query).scalars())
 
 
 def find_listed_key(connection: Connection, key_id: int, user_id: int) -> ApiKeyRecord | None:
@@ -326,6 +353,7 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
         last_use=last_use,
         project_id=row.project_id,
         scopes=None if row.scopes is None else frozenset(row.scopes),
+        sources=None if row.sources is None else tuple(row.sources),
         jkt=row.jkt,
         former_secret_ends_at=getattr(row, "former_secret_ends_at", None),
     )
@@ -338,7 +366,12 @@ _LIVING_MAKER = (
 )
 
 
-def _check_maker_lives(connection: Connection, key_id: int) -> None:
+_OWNER = select(user.c.id).where(user.c.id == bindparam("owner")).with_for_update(read=True, key_share=True)
+
+
+def _check_maker_lives(connection: Connection, key_id: int, user_id: int) -> None:
+    # What ends an account begins with its row, then ends its keys: the same order here.
+    connection.execute(_OWNER, {"owner": user_id})
     if connection.execute(_LIVING_MAKER, {"maker": key_id}).first() is None:
         raise CredentialRefused(Reason.REVOKED, key_id=key_id, secret_matched=True)
 
@@ -378,8 +411,7 @@ _LAST_USE = (
 
 def _uses_of_hour(dialect: str) -> Any:
     """Build the statement that adds uses to those of an hour, of keys that are there still."""
-    insert_or_add = sqlite_insert if dialect == "sqlite" else postgresql_insert
-    statement = insert_or_add(api_key_use).from_select(
+    statement = insert_on_conflict(api_key_use, dialect).from_select(
         ["key_id", "hour", "uses"],
         select(
             api_key.c.id, bindparam("used_hour", type_=BigInteger), bindparam("used_times", type_=BigInteger)

@@ -77,6 +77,8 @@ class AuditedChange:
     """Whom it is about too, where its details say so."""
     session_id: int | None = None
     """Which session began, where its details say so."""
+    key_ids: tuple[int, ...] = ()
+    """Which keys ended with a user, where its details say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,15 @@ class AuditLog:
 def _audited_change(row: tuple[Any, ...]) -> AuditedChange:
     _event_id, action, target_type, target_id, details = row
     about = msgspec.json.decode(details, type=_About)
-    return AuditedChange(action, target_type, target_id, about.userId, about.sessionId)
+    return AuditedChange(action, target_type, target_id, about.userId, about.sessionId, about.keyIds)
 
 
 class _About(msgspec.Struct):
-    """The part of the details of an audit row that names a user, or a session that began."""
+    """The part of the details of an audit row that names a user, a session that began, or keys that ended."""
 
     userId: int | None = None  # noqa: N815 - as it is stored
     sessionId: int | None = None  # noqa: N815 - as it is stored
+    keyIds: tuple[int, ...] = ()  # noqa: N815 - as it is stored
 
 
 def _conditions(wanted: AuditSearch) -> list[Any]:

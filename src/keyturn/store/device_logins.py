@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from keyturn.core.records import ApiKeyRecord, AuditEntry
 from keyturn.store.api_keys import KeyToAdd, insert_key
@@ -22,6 +22,8 @@ class DeviceLoginToAdd:
     scopes: list[str] | None
     """None for a key that is not narrowed."""
     address: str | None
+    network: str | None
+    """What it shares its places with: no network holds more than another needs."""
     created_at: datetime
     expires_at: datetime
 
@@ -36,7 +38,6 @@ class DeviceLogin:
     address: str | None
     created_at: datetime
     expires_at: datetime
-    polled_at: datetime | None
     is_denied: bool
     key_expires_at: datetime | None
     """When the key is to end that the device is given; None for never, or while nobody has approved."""
@@ -52,18 +53,19 @@ class DeviceLogins:
         self._database = database
 
     def begin(self, new: DeviceLoginToAdd, *, forget_before: datetime, at_most: int) -> bool:
-        """Let a device wait; False if so many wait already. Raise `Conflict` if one of its codes is taken.
+        """Let a device wait; False if there is no place. Raise `Conflict` if one of its codes is taken.
+
+        Where `at_most` wait, the last that came of the network with most of them gives way, unless the new
+        device's network would then have as many: nobody fills all places from one network. About whom a
+        person has decided waits no more, takes no place, and stays. On PostgreSQL those that begin at the
+        same instant do not see each other, and may be so many more.
 
         Those that ended before `forget_before` are dropped.
         """
         with refusing_twins("This code is taken."), self._database.writing() as connection:
             connection.execute(delete(device_login).where(device_login.c.expires_at < forget_before))
-            waiting = connection.execute(
-                select(func.count())
-                .select_from(device_login)
-                .where(device_login.c.expires_at > new.created_at)
-            ).scalar_one()
-            if waiting >= at_most:
+            waiting = _count(connection, *_is_undecided(new.created_at))
+            if waiting >= at_most and not _made_room(connection, new):
                 return False
             values = {name: getattr(new, name) for name in DeviceLoginToAdd.__slots__}
             connection.execute(insert(device_login).values(values | {"is_denied": False}))
@@ -76,13 +78,6 @@ class DeviceLogins:
     def find_waiting(self, user_code_digest: bytes, now: datetime) -> DeviceLogin | None:
         """Return the device whose code a person types, if it still waits for somebody to decide."""
         return self._find(*_is_waiting(user_code_digest, now))
-
-    def note_poll(self, digest: bytes, at: datetime) -> None:
-        """Write when the device last asked."""
-        with self._database.writing() as connection:
-            connection.execute(
-                update(device_login).where(device_login.c.digest == digest).values(polled_at=at)
-            )
 
     def approve(
         self,
@@ -175,7 +170,6 @@ _COLUMNS = (
     device_login.c.address,
     device_login.c.created_at,
     device_login.c.expires_at,
-    device_login.c.polled_at,
     device_login.c.is_denied,
     device_login.c.key_expires_at,
     user.c.id.label("user_id"),
@@ -183,10 +177,45 @@ _COLUMNS = (
 )
 
 
-def _is_waiting(user_code_digest: bytes, now: datetime) -> tuple[Any, ...]:
+def _is_undecided(now: datetime) -> tuple[Any, ...]:
     return (
-        device_login.c.user_code_digest == user_code_digest,
         device_login.c.expires_at > now,
         device_login.c.session_id.is_(None),
         device_login.c.is_denied.is_(False),
     )
+
+
+def _is_waiting(user_code_digest: bytes, now: datetime) -> tuple[Any, ...]:
+    return (device_login.c.user_code_digest == user_code_digest, *_is_undecided(now))
+
+
+def _count(connection: Connection, *conditions: Any) -> int:
+    query = select(func.count()).select_from(device_login).where(*conditions)
+    number: int = connection.execute(query).scalar_one()
+    return number
+
+
+def _made_room(connection: Connection, new: DeviceLoginToAdd) -> bool:
+    """End the wait of a device about which nobody has decided; False if that would be no fairer."""
+    undecided = _is_undecided(new.created_at)
+    held = func.count().label("held")
+    largest = connection.execute(
+        select(device_login.c.network, held)
+        .where(*undecided)
+        .group_by(device_login.c.network)
+        .order_by(held.desc())
+        .limit(1)
+    ).first()
+    own = _count(connection, *undecided, device_login.c.network.is_not_distinct_from(new.network))
+    if largest is None or largest.held < own + 2:
+        return False
+    last = (
+        select(device_login.c.digest)
+        .where(*undecided, device_login.c.network.is_not_distinct_from(largest.network))
+        .order_by(device_login.c.created_at.desc(), device_login.c.digest)
+        .limit(1)
+        .scalar_subquery()
+    )
+    # On PostgreSQL somebody may have decided about it since it was chosen: what they said stands.
+    ended = connection.execute(delete(device_login).where(device_login.c.digest == last, *undecided))
+    return bool(ended.rowcount)

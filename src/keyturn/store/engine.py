@@ -76,7 +76,7 @@ def describe(url: URL) -> str:
         return url.database or "in memory"
     # Of an unescaped "@" in the password a part would count as the host.
     host = str(url.host).rpartition("@")[2]
-    return f"{host}/{url.database}"
+    return f"{host}/{url.database}" if url.database else host
 
 
 def sqlite_path(database: str) -> Path | None:
@@ -98,7 +98,9 @@ def _open_sqlite(url: URL, *, must_exist: bool) -> Engine:
         raise CannotStart("An SQLite database needs a file: sqlite:///path/to/file.db.")
     path = Path(url.database)
     if must_exist and not path.exists():
-        raise CannotStart(f"There is no database {path}: start a server of Keyturn on it first.")
+        raise CannotStart(
+            f"There is no database {path}: check its address, or start `keyturn serve` on it first."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.touch(mode=0o600)

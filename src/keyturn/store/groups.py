@@ -5,14 +5,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
 from keyturn.core.records import AuditEntry
 from keyturn.store.database import Database, refusing_twins
+from keyturn.store.rows import add_row, remove_row
 from keyturn.store.schema import group, group_attribute, group_member, profile, user
-from keyturn.store.service_accounts import end_owned
+from keyturn.store.service_accounts import end_owned, lock_owners
 from keyturn.store.user_rows import PROFILE_COLUMNS, profile_record, read_attributes_of_groups
 
 
@@ -82,7 +81,9 @@ class Groups:
         The service accounts it owns are handed to `heir`, or deleted with it.
         """
         with self._database.change() as change:
-            if not _lock(change.connection, group_id):
+            # Nobody makes it the owner of anything meanwhile.
+            lock_owners(change.connection, ServiceOwner(group_id=group_id), heir)
+            if not _exists(change.connection, group_id):
                 return False
             entries = end_owned(change.connection, ServiceOwner(group_id=group_id), heir, at, audit)
             change.connection.execute(delete(group).where(group.c.id == group_id))
@@ -129,46 +130,30 @@ class Groups:
     def remove_member(self, group_id: int, membership_id: int, audit: AuditEntry) -> bool:
         """End a membership; False if there is no such one in this group."""
         with self._database.change() as change:
-            removed = change.connection.execute(
-                delete(group_member).where(
-                    group_member.c.id == membership_id, group_member.c.group_id == group_id
-                )
-            ).rowcount
+            removed = remove_row(change.connection, group_member, id=membership_id, group_id=group_id)
             if removed:
                 change.record(audit)
-        return bool(removed)
+        return removed
 
     def add_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Give a group, and with it all its members, an attribute; False if it has it."""
         with self._database.change() as change:
-            insert_or_skip = (
-                sqlite_insert if change.connection.dialect.name == "sqlite" else postgresql_insert
-            )
-            added = change.connection.execute(
-                insert_or_skip(group_attribute)
-                .values(group_id=group_id, name=name, value=value)
-                .on_conflict_do_nothing()
-                .returning(group_attribute.c.group_id)
-            ).first()
+            added = add_row(change.connection, group_attribute, group_id=group_id, name=name, value=value)
             if added:
                 _touch(change.connection, group_id, at)
                 change.record(audit)
-        return added is not None
+        return added
 
     def remove_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Take an attribute from a group; False if it does not have it."""
         with self._database.change() as change:
-            removed = change.connection.execute(
-                delete(group_attribute).where(
-                    group_attribute.c.group_id == group_id,
-                    group_attribute.c.name == name,
-                    group_attribute.c.value == value,
-                )
-            ).rowcount
+            removed = remove_row(
+                change.connection, group_attribute, group_id=group_id, name=name, value=value
+            )
             if removed:
                 _touch(change.connection, group_id, at)
                 change.record(audit)
-        return bool(removed)
+        return removed
 
 
 _MEMBER = (
@@ -197,10 +182,8 @@ def _values(fields: GroupFields) -> dict[str, str | None]:
     return {"name": fields.name, "email": fields.email, "description": fields.description}
 
 
-def _lock(connection: Connection, group_id: int) -> bool:
-    """Keep others from making the group the owner of anything; return whether it is there."""
-    query = select(group.c.id).where(group.c.id == group_id).with_for_update()
-    return connection.execute(query).first() is not None
+def _exists(connection: Connection, group_id: int) -> bool:
+    return connection.execute(select(group.c.id).where(group.c.id == group_id)).first() is not None
 
 
 def _touch(connection: Connection, group_id: int, at: datetime) -> None:

@@ -5,11 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from keyturn.core.records import Announcement
 from keyturn.store.database import Database
+from keyturn.store.rows import add_row
 from keyturn.store.schema import installation
 
 
@@ -34,12 +33,7 @@ class Installation:
         """Write the first and only row, unless another process was faster."""
         with self._database.writing() as connection:
             # SELECT … WHERE NOT EXISTS would let two nodes through at once on PostgreSQL.
-            insert_or_skip = sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert
-            connection.execute(
-                insert_or_skip(installation)
-                .values(id=1, root_key_check=root_key_check, revision=0, created_at=at)
-                .on_conflict_do_nothing()
-            )
+            add_row(connection, installation, id=1, root_key_check=root_key_check, revision=0, created_at=at)
 
     def announce(self, settings: Announcement) -> None:
         """Write what a verifier in another process must know, if that is not written already."""

@@ -10,7 +10,7 @@ from keyturn.core.records import ApiKeyRecord, AuditEntry
 from keyturn.errors import Conflict, CredentialRefused, Reason
 from keyturn.store.api_keys import find_listed_key
 from keyturn.store.database import Change, Database
-from keyturn.store.schema import api_key, end_tokens, former_secret
+from keyturn.store.schema import api_key, end_tokens, former_secret, past_rotation
 
 RETRY_LIFE = timedelta(hours=24)
 """How long after a rotation the same idempotency key means that its answer was lost."""
@@ -44,6 +44,7 @@ class KeyRotation:
         The secret before the former one ends at once. Without an overlap every token of the key ends too.
         With the idempotency key of the last rotation, whose answer was lost, the secret that nobody saw is
         replaced, and the former one goes on as it was: `retried` tells of that. Without it, raise `Conflict`.
+        Raise `Conflict` also with that of a rotation before the last: others use what came after it.
 
         Raise `CredentialRefused` if the key that it is done with was revoked meanwhile.
         """
@@ -57,8 +58,10 @@ class KeyRotation:
                 if retried is None:
                     raise Conflict("This key was rotated already.")
                 return _replace(change, new, retried, ends_tokens=former_ends_at <= new.at)
+            _check_not_past(connection, new)
             if old.masked != new.seen_masked:
                 return None
+            _note_idempotency_key(connection, new)
             connection.execute(delete(former_secret).where(former_secret.c.key_id == new.key_id))
             connection.execute(
                 insert(former_secret).values(
@@ -112,6 +115,32 @@ def _lost_rotation(connection: Connection, new: Rotation) -> datetime | None:
         )
     ).scalar_one_or_none()
     return found
+
+
+def _check_not_past(connection: Connection, new: Rotation) -> None:
+    """Raise `Conflict` if this is a retry of a rotation that another one has followed."""
+    found = connection.execute(
+        select(past_rotation.c.at).where(
+            past_rotation.c.key_id == new.key_id,
+            past_rotation.c.idempotency_key == new.idempotency_key,
+            past_rotation.c.at > new.at - RETRY_LIFE,
+        )
+    ).first()
+    if found is not None:
+        raise Conflict("This rotation was done already, and another one after it: look at the key again.")
+
+
+def _note_idempotency_key(connection: Connection, new: Rotation) -> None:
+    """Write down that there was this rotation, and forget those that nobody tries again."""
+    connection.execute(
+        delete(past_rotation).where(
+            past_rotation.c.key_id == new.key_id, past_rotation.c.at <= new.at - RETRY_LIFE
+        )
+    )
+    if new.idempotency_key is not None:
+        connection.execute(
+            insert(past_rotation).values(key_id=new.key_id, idempotency_key=new.idempotency_key, at=new.at)
+        )
 
 
 def _replace(change: Change, new: Rotation, audit: AuditEntry, *, ends_tokens: bool) -> ApiKeyRecord | None:

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from keyturn.core.people import ProjectMember, ProjectRecord
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import InvalidState
+from keyturn.store.api_keys import lock_keys
 from keyturn.store.database import Database, refusing_twins
+from keyturn.store.rows import add_row, insert_on_conflict
 from keyturn.store.schema import (
     api_key,
     connection,
@@ -90,6 +90,7 @@ class Projects:
             if change.connection.execute(locked).first() is None:
                 return False
             # Keys first, then members, as the deletion of a user does: else two could wait for each other.
+            lock_keys(change.connection, api_key.c.project_id == project_id, api_key.c.revoked_at.is_(None))
             revoked = (
                 change.connection.execute(
                     update(api_key)
@@ -127,7 +128,7 @@ class Projects:
                 .where(project_member.c.project_id == project_id, project_member.c.user_id == user_id)
                 .with_for_update()
             ).scalar_one_or_none()
-            statement = _insert_or_update(change.connection)(project_member).values(
+            statement = insert_on_conflict(project_member, change.connection.dialect.name).values(
                 project_id=project_id, user_id=user_id, is_owner=is_owner, created_at=at
             )
             changed = change.connection.execute(
@@ -135,8 +136,8 @@ class Projects:
                     index_elements=["project_id", "user_id"],
                     set_={"is_owner": is_owner},
                     where=project_member.c.is_owner != is_owner,
-                )
-            ).rowcount
+                ).returning(project_member.c.user_id)
+            ).first()
             if changed:
                 change.record(audit)
             if was_owner and not is_owner:
@@ -166,12 +167,7 @@ class Projects:
             number = change.connection.execute(_connection_id(connection_key)).scalar_one_or_none()
             if number is None:
                 return False
-            added = change.connection.execute(
-                _insert_or_update(change.connection)(project_connection)
-                .values(project_id=project_id, connection_id=number)
-                .on_conflict_do_nothing()
-            ).rowcount
-            if added:
+            if add_row(change.connection, project_connection, project_id=project_id, connection_id=number):
                 change.record(audit)
         return True
 
@@ -256,7 +252,3 @@ def _naming(name: str) -> Any:
 
 def _connection_id(connection_key: str) -> Any:
     return select(connection.c.id).where(connection.c.connection_key == connection_key)
-
-
-def _insert_or_update(connection: Connection) -> Any:
-    return sqlite_insert if connection.dialect.name == "sqlite" else postgresql_insert

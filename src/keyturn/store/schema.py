@@ -272,6 +272,15 @@ former_secret = Table(
 )
 """The secret that a key had before its last rotation, which works until `ends_at`. A key has one at most."""
 
+past_rotation = Table(
+    "past_rotation",
+    metadata,
+    Column("key_id", _Id, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
+    Column("idempotency_key", String(64), primary_key=True),
+    Column("at", UtcTime, nullable=False),
+)
+"""Rotations that were asked for with an idempotency key, for as long as that means a retry."""
+
 device_login = Table(
     "device_login",
     metadata,
@@ -280,14 +289,17 @@ device_login = Table(
     Column("client_id", String(64), nullable=False),
     Column("scopes", Json),
     Column("address", String(64)),
+    Column("network", String(64)),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
-    Column("polled_at", UtcTime),
     Column("is_denied", Boolean, nullable=False),
     Column("session_id", _Id, ForeignKey("session.id", ondelete="CASCADE")),
     Column("key_expires_at", UtcTime),
 )
-"""Devices that wait to be signed in (RFC 8628). `session_id` is the one in which a person approved."""
+"""Devices that wait to be signed in (RFC 8628). `session_id` is the one in which a person approved.
+
+`network` is what those share who share the places that there are.
+"""
 
 system_key = Table(
     "system_key",
@@ -441,6 +453,7 @@ Index("ix_audit_target", audit.c.target_type, audit.c.target_id)
 Index("ix_revoked_token_expires_at", revoked_token.c.expires_at)
 Index("ix_session_user_id", session.c.user_id)
 Index("ix_device_login_expires_at", device_login.c.expires_at)
+Index("ix_device_login_network", device_login.c.network, device_login.c.expires_at)
 Index("ix_audit_at", audit.c.at)
 Index("ix_audit_revision", audit.c.revision, unique=True)
 

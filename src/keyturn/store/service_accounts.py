@@ -15,8 +15,12 @@ from sqlalchemy import Connection, delete, func, select, update
 from keyturn.core.people import ServiceOwner
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import InvalidState
+from keyturn.store.api_keys import lock_keys
 from keyturn.store.database import Database
-from keyturn.store.schema import service_account, user
+from keyturn.store.schema import api_key, group, service_account, user
+
+MAX_KEYS_NAMED = 1000
+"""In the audit row of a user who is deleted: the newest. That is some kilobytes."""
 
 
 class ServiceAccounts:
@@ -39,11 +43,25 @@ class ServiceAccounts:
         It works again if it was stopped because of its former owner.
         """
         with self._database.change() as change:
+            lock_owners(change.connection, owner)
             where = (service_account.c.user_id == user_id) & ~owned_by(owner)
             entries = hand_over_owned(change.connection, where, owner, at, audit)
             for entry in entries:
                 change.record(entry)
         return bool(entries)
+
+
+def lock_owners(connection: Connection, *owners: ServiceOwner | None) -> None:
+    """Keep others from changing these owners, and any service account among them, until the change is done.
+
+    Whatever locks more than one owner begins with this: groups first, then people, then service accounts,
+    each by their ids. Of two that name each other as heirs, neither then waits for the other for ever.
+    """
+    named = [owner for owner in owners if owner is not None]
+    groups = select(group.c.id).where(group.c.id.in_({owner.group_id for owner in named}))
+    users = select(user.c.id).where(user.c.id.in_({owner.user_id for owner in named}))
+    connection.execute(groups.order_by(group.c.id).with_for_update()).all()
+    connection.execute(users.order_by(user.c.kind, user.c.id).with_for_update()).all()
 
 
 def check_owner_lives(connection: Connection, owner: ServiceOwner) -> None:
@@ -73,9 +91,24 @@ def end_owned(
     if heir is not None:
         return hand_over_owned(connection, owned_by(owner), heir, at, audit)
     numbers = _locked(connection, owned_by(owner))
+    lock_keys(connection, api_key.c.user_id.in_({*numbers, owner.user_id} - {None}))
+    entries = []
     for number in numbers:
-        connection.execute(delete(user).where(user.c.id == number))
-    return [_consequence(audit, AuditAction.USER_DELETED, number) for number in numbers]
+        entry = _consequence(audit, AuditAction.USER_DELETED, number)
+        entries.append(delete_user(connection, number, entry))
+    return entries
+
+
+def delete_user(connection: Connection, number: int, audit: AuditEntry) -> AuditEntry:
+    """Delete a user whose row is locked; return `audit` with the keys that end with them.
+
+    Whoever keeps a copy of the keys forgets them by these names: it would have to look at every one to find
+    whose they are.
+    """
+    keys = lock_keys(connection, api_key.c.user_id == number)
+    named = {"keyIds": keys[-MAX_KEYS_NAMED:]}
+    connection.execute(delete(user).where(user.c.id == number))
+    return replace(audit, details={**audit.details, **named}) if named["keyIds"] else audit
 
 
 def hand_over_owned(

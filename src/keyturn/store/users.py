@@ -6,14 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Text, delete, func, insert, or_, select, type_coerce, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import AuditEntry, Page
 from keyturn.errors import Conflict
 from keyturn.store.database import Database, refusing_twins
+from keyturn.store.rows import add_row, remove_row
 from keyturn.store.schema import (
     as_json_list,
     end_tokens,
@@ -26,10 +25,12 @@ from keyturn.store.schema import (
 )
 from keyturn.store.service_accounts import (
     check_owner_lives,
+    delete_user,
     disable_owned,
     enable_owned,
     end_owned,
     hand_over_owned,
+    lock_owners,
     mark_disabled_with_owner,
     owned_by,
 )
@@ -190,6 +191,7 @@ class Users:
             else or_(user.c.disabled_at.is_(None), user.c.id.in_(with_owner))
         )
         with self._database.change() as change:
+            lock_owners(change.connection, ServiceOwner(user_id), heir)
             permissions = change.connection.execute(
                 update(user)
                 .where(user.c.id == user_id, was)
@@ -223,14 +225,15 @@ class Users:
         would be left to administer (A5).
         """
         with self._database.change() as change:
-            # Locks the row: nobody makes it the owner of anything meanwhile.
+            # Nobody makes them the owner of anything meanwhile.
+            lock_owners(change.connection, ServiceOwner(user_id), heir)
             found = change.connection.execute(
-                select(user.c.permissions, user.c.disabled_at).where(user.c.id == user_id).with_for_update()
+                select(user.c.permissions, user.c.disabled_at).where(user.c.id == user_id)
             ).one_or_none()
             if found is None:
                 return False
             entries = end_owned(change.connection, ServiceOwner(user_id), heir, at, audit)
-            change.connection.execute(delete(user).where(user.c.id == user_id))
+            audit = delete_user(change.connection, user_id, audit)
             for entry in (audit, *entries):
                 change.record(entry)
             if found.disabled_at is None:
@@ -262,34 +265,20 @@ class Users:
     def add_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Give a user an attribute; False if they have it."""
         with self._database.change() as change:
-            insert_or_skip = (
-                sqlite_insert if change.connection.dialect.name == "sqlite" else postgresql_insert
-            )
-            added = change.connection.execute(
-                insert_or_skip(user_attribute)
-                .values(user_id=user_id, name=name, value=value)
-                .on_conflict_do_nothing()
-                .returning(user_attribute.c.user_id)
-            ).first()
+            added = add_row(change.connection, user_attribute, user_id=user_id, name=name, value=value)
             if added:
                 _touch(change.connection, user_id, at)
                 change.record(audit)
-        return added is not None
+        return added
 
     def remove_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Take an attribute from a user; False if they do not have it."""
         with self._database.change() as change:
-            removed = change.connection.execute(
-                delete(user_attribute).where(
-                    user_attribute.c.user_id == user_id,
-                    user_attribute.c.name == name,
-                    user_attribute.c.value == value,
-                )
-            ).rowcount
+            removed = remove_row(change.connection, user_attribute, user_id=user_id, name=name, value=value)
             if removed:
                 _touch(change.connection, user_id, at)
                 change.record(audit)
-        return bool(removed)
+        return removed
 
 
 def _check_administered(connection: Connection, *, lost: Collection[str]) -> None:

@@ -8,26 +8,36 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from keyturn.core.oauth import (
+    DEVICE_AUTHORIZATION_PATH,
+    INTROSPECTION_PATH,
+    JWKS_PATH,
+    OPENID_METADATA_PATH,
+    RESOURCE_METADATA_PATH,
+    REVOCATION_PATH,
+    SERVER_METADATA_PATH,
+    TOKEN_PATH,
+)
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 
 EXCHANGE_PATHS = frozenset({"/bim/apikey/authenticate", "/apikey/authenticate"})
-TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH = "/oauth/token", "/oauth/introspect", "/oauth/revoke"
-"""They prove who asks by themselves, in the ways of OAuth (RFC 6749, section 2.3)."""
-DEVICE_AUTHORIZATION_PATH = "/oauth/device_authorization"
 DEVICE_PAGE_PATH = "/device"
 """Where a person types the code that a device shows."""
 REFRESH_PATH = "/bim/oauth/token"
 PROVING_PATHS = EXCHANGE_PATHS | {TOKEN_PATH, INTROSPECTION_PATH, REVOCATION_PATH}
-"""Open paths where a caller may send a credential all the same: in one place (H3)."""
+"""Open paths where a caller may send a credential all the same: in one place (H3).
+
+Those of OAuth prove who asks by themselves, in its ways (RFC 6749, section 2.3).
+"""
 OPEN_PATHS = frozenset(
     {
         ("GET", "/"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
-        ("GET", "/.well-known/jwks.json"),
-        ("GET", "/.well-known/oauth-authorization-server"),
-        ("GET", "/.well-known/openid-configuration"),
-        ("GET", "/.well-known/oauth-protected-resource"),
+        ("GET", JWKS_PATH),
+        ("GET", SERVER_METADATA_PATH),
+        ("GET", OPENID_METADATA_PATH),
+        ("GET", RESOURCE_METADATA_PATH),
         ("POST", TOKEN_PATH),
         ("POST", REFRESH_PATH),
         ("POST", DEVICE_AUTHORIZATION_PATH),
@@ -67,7 +77,7 @@ class Asked:
 
 
 _USERS = Asked((Permission.USER_ADMIN,))
-_OWN_SERVICE = Asked((Permission.USER_ADMIN,), "those that one owns, or a group of one's own")
+_OWN_SERVICE_ACCOUNT = Asked((Permission.USER_ADMIN,), "those that one owns, or a group of one's own")
 _OWN_GROUP = Asked((Permission.USER_ADMIN,), "those that one is in")
 _ONESELF = Asked((Permission.USER_ADMIN,), "oneself")
 _ONESELF_OR_SERVICE = Asked(
@@ -135,13 +145,13 @@ ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
     ),
     ("PUT", "/services/{serviceid}"): _RESOURCES,
     ("DELETE", "/services/{serviceid}"): _RESOURCES,
-    ("GET", "/serviceaccount"): _OWN_SERVICE,
+    ("GET", "/serviceaccount"): _OWN_SERVICE_ACCOUNT,
     ("POST", "/serviceaccount"): _USERS,
-    ("GET", "/serviceaccount/{userid}"): _OWN_SERVICE,
+    ("GET", "/serviceaccount/{userid}"): _OWN_SERVICE_ACCOUNT,
     ("PUT", "/serviceaccount/{userid}"): _USERS,
-    ("POST", "/serviceaccount/{userid}/apikey"): _OWN_SERVICE,
-    ("GET", "/serviceaccount/{userid}/apikey"): _OWN_SERVICE,
-    ("DELETE", "/serviceaccount/{userid}/apikey/{keyid}"): _OWN_SERVICE,
+    ("POST", "/serviceaccount/{userid}/apikey"): _OWN_SERVICE_ACCOUNT,
+    ("GET", "/serviceaccount/{userid}/apikey"): _OWN_SERVICE_ACCOUNT,
+    ("DELETE", "/serviceaccount/{userid}/apikey/{keyid}"): _OWN_SERVICE_ACCOUNT,
     ("POST", "/bim/apikey/system"): _SYSTEM_KEYS,
     ("POST", "/apikey/system"): _SYSTEM_KEYS,
     ("DELETE", "/bim/apikey/system/{keyid}"): _SYSTEM_KEYS,

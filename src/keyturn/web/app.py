@@ -29,7 +29,6 @@ from keyturn.logs import configure_logs
 from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
 from keyturn.web.access import PAGE_PATTERN
-from keyturn.web.answers import JsonAnswer
 from keyturn.web.api import (
     attributes,
     authentication,
@@ -49,6 +48,7 @@ from keyturn.web.api import (
 )
 from keyturn.web.gate import Gate
 from keyturn.web.headers import SecurityHeaders
+from keyturn.web.json_response import JsonResponse
 from keyturn.web.pages.admin import tabs
 from keyturn.web.pages.rendering import Pages, see_other
 from keyturn.web.pages.routes import page_routers
@@ -136,7 +136,7 @@ PROTECTED_API_ROUTES = (
 
 _CREDENTIAL = "Authorization"
 _OLDER_GENERATION = "bim"
-"""What the older generation of paths begins with (reference, section 1.2)."""
+"""What the older generation of paths begins with (http-api.md, "HTTP API")."""
 
 
 def from_environment() -> Gate:
@@ -187,9 +187,9 @@ def create_framework_app(services: Services) -> Litestar:
         finally:
             services.close()
 
-    open_router = ApiRouter("/", route_handlers=OPEN_API_ROUTES, response_class=JsonAnswer)
+    open_router = ApiRouter("/", route_handlers=OPEN_API_ROUTES, response_class=JsonResponse)
     protected_router = ApiRouter(
-        "/", route_handlers=PROTECTED_API_ROUTES, response_class=JsonAnswer, security=[{_CREDENTIAL: []}]
+        "/", route_handlers=PROTECTED_API_ROUTES, response_class=JsonResponse, security=[{_CREDENTIAL: []}]
     )
     return Litestar(
         route_handlers=[open_router, protected_router, *page_routers()],

@@ -22,7 +22,7 @@ from keyturn.core.scopes import NO_SCOPES, check_scopes
 from keyturn.core.sources import Network, client_address
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, StoreUnavailable
 from keyturn.logs import RequestLog
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.authentication import Authenticator
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.usage import trace_of

@@ -15,7 +15,7 @@ from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
 from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 
 P = ParamSpec("P")
 T = TypeVar("T")

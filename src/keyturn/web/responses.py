@@ -1,4 +1,4 @@
-"""From errors to HTTP, in one table: the only module that knows status codes.
+"""Turns errors into answers, by one table: status, body and headers.
 
 The body has the shape of the Immuta API: `{"statusCode": 401, "error": "Unauthorized", "message": …}`,
 and `validation` where a field is at fault.
@@ -12,6 +12,7 @@ import msgspec
 from litestar.openapi.datastructures import ResponseSpec
 
 from keyturn.core.dpop import ALGORITHMS
+from keyturn.core.oauth import INSUFFICIENT_SCOPE, INVALID_TOKEN
 from keyturn.errors import (
     HOLDER_IS_TOLD,
     AmbiguousCredential,
@@ -114,7 +115,7 @@ _LIMIT_STATUS = {
 }
 
 _ERROR_NAMES = {INVALID: "Unprocessable entity"}
-"""Where the reference spells a name otherwise than the RFC."""
+"""Where the Immuta API spells a name otherwise than the RFC."""
 
 _NOT_AUTHENTICATED = "Not authenticated."
 _DPOP_ALGORITHMS = f'algs="{" ".join(ALGORITHMS)}"'
@@ -129,11 +130,11 @@ def response_of(error: KeyturnError) -> ErrorResponse:  # noqa: PLR0911 - one ro
             return _unauthenticated(error)
         case DpopProofRefused():
             return error_response(
-                status, str(error), ("WWW-Authenticate", _dpop_challenge("invalid_dpop_proof"))
+                status, str(error), ("WWW-Authenticate", _dpop_challenge(OAuthCode.INVALID_DPOP_PROOF))
             )
         case PermissionMissing(any_of=needed) | ScopeMissing(scopes=needed):
             scope = f', scope="{" ".join(needed)}"' if needed else ""
-            challenge = f'Bearer realm="{REALM}", error="insufficient_scope"{scope}'
+            challenge = f'Bearer realm="{REALM}", error="{INSUFFICIENT_SCOPE}"{scope}'
             return error_response(status, str(error), ("WWW-Authenticate", challenge))
         case OAuthRefused():
             return _oauth_refused(error)
@@ -183,9 +184,9 @@ def _unauthenticated(error: CredentialRefused) -> ErrorResponse:
         message = _LOGIN_FAILED
     elif error.secret_matched:
         message = HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED)
-    challenge = f'Bearer realm="{REALM}", error="invalid_token"'
+    challenge = f'Bearer realm="{REALM}", error="{INVALID_TOKEN}"'
     if error.reason is Reason.SENDER and error.secret_matched:
-        challenge = _dpop_challenge("invalid_token")
+        challenge = _dpop_challenge(INVALID_TOKEN)
     return error_response(UNAUTHENTICATED, message, ("WWW-Authenticate", challenge))
 
 

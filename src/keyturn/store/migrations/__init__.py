@@ -1,5 +1,6 @@
 """Schema changes, run by Alembic inside one transaction each."""
 
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart
-from keyturn.store.engine import WRITES
+from keyturn.store.engine import WRITES, describe
 from keyturn.store.postgresql import wait_as_long_as_it_takes
 
 _POSTGRESQL_LOCK = 0x6B65_7974_7572_6E  # "keyturn": one migration at a time across all nodes
@@ -25,19 +26,25 @@ def current_version(engine: Engine) -> str | None:
 
 def newest_version() -> str:
     """Return the schema version that this program works with."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    assert head is not None, "the package carries its migrations"  # noqa: S101 - a broken installation
-    return head
+    return _versions()[0]
 
 
 def check_not_newer(engine: Engine) -> None:
     """Raise `CannotStart` if the database was written by a newer program, before touching it (U3)."""
     version = current_version(engine)
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if version is not None and version not in known:
+    if version is not None and version not in _versions():
         raise CannotStart(
             f"The database has schema version {version}, which is newer than this program: "
             "upgrade Keyturn, or restore the database from before the upgrade."
+        )
+
+
+def check_begun(engine: Engine) -> None:
+    """Raise `CannotStart` if nothing of Keyturn is in the database: it may be another one than is meant."""
+    if current_version(engine) is None:
+        raise CannotStart(
+            f"There is nothing of Keyturn in the database {describe(engine.url)}: check its address, or "
+            "start `keyturn serve` on it first."
         )
 
 
@@ -67,6 +74,12 @@ def migrate(engine: Engine) -> None:
             f"The schema could not be brought up to date ({detail}), and was left as it was: "
             "see that no other program holds the database, and try again."
         ) from None
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    """Return the schema versions that the package carries, the newest first; they are read once."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
 def _config(connection: Connection | None = None) -> Config:

@@ -1,4 +1,4 @@
-"""Attributes of users and groups (reference, section 1.3)."""
+"""Attributes of users and groups (http-api.md, "Users")."""
 
 import re
 from http import HTTPStatus

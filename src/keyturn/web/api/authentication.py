@@ -15,7 +15,7 @@ from keyturn.core.resources import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.scopes import check_scopes
 from keyturn.core.times import wire_time
 from keyturn.errors import CredentialRefused, InvalidInput, Reason
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.services.exchange import Exchange
 from keyturn.services.tokens import IssuedToken
 from keyturn.web import forward_auth

@@ -13,6 +13,7 @@ import msgspec
 
 from keyturn.core.resources import MAX_SCOPE_CHARACTERS
 from keyturn.errors import InvalidInput, MalformedRequest
+from keyturn.services.key_limits import MAX_NETWORKS
 from keyturn.services.resource_fields import MAX_SCOPES
 
 JSON = "application/json"
@@ -28,6 +29,10 @@ ShortText = Annotated[str, msgspec.Meta(max_length=254, extra_json_schema={"patt
 PhoneText = Annotated[str, msgspec.Meta(max_length=64, extra_json_schema={"pattern": _LINE})]
 ScopeName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SCOPE_CHARACTERS)]
 ScopeNames = Annotated[list[ScopeName], msgspec.Meta(min_length=1, max_length=MAX_SCOPES)]
+NetworkText = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=64, examples=["192.0.2.7", "192.0.2.0/24", "2001:db8::/32"])
+]
+NetworkTexts = Annotated[list[NetworkText], msgspec.Meta(min_length=1, max_length=MAX_NETWORKS)]
 LongText = Annotated[str, msgspec.Meta(max_length=2000, extra_json_schema={"pattern": _LINE})]
 """A description. It may hold line breaks."""
 

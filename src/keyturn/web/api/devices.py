@@ -6,12 +6,13 @@ import msgspec
 from litestar import post
 from litestar.params import RawBody
 
+from keyturn.core.oauth import BEARER, DEVICE_AUTHORIZATION_PATH
 from keyturn.services.device_logins import BegunLogin
 from keyturn.services.keys import CreatedKey
-from keyturn.web.access import DEVICE_AUTHORIZATION_PATH, DEVICE_PAGE_PATH
+from keyturn.web.access import DEVICE_PAGE_PATH
 from keyturn.web.api.bodies import Unshown
 from keyturn.web.api.documentation import with_form
-from keyturn.web.api.oauth_forms import BEARER, OAUTH_ERRORS, oauth_form
+from keyturn.web.api.oauth_forms import OAUTH_ERRORS, oauth_form
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, in_thread
 
 

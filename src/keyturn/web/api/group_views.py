@@ -1,4 +1,4 @@
-"""The JSON shapes of groups and their members (reference, sections 1.4 and 1.5)."""
+"""The JSON shapes of groups and their members (http-api.md, "Groups")."""
 
 import msgspec
 
@@ -80,7 +80,7 @@ class MemberList(msgspec.Struct, frozen=True):
 
 
 class NewMemberView(msgspec.Struct, frozen=True, rename="camel"):
-    """A new membership. Here `profile` is a number (reference, section 1.5)."""
+    """A new membership. Here `profile` is a number (http-api.md, "Groups")."""
 
     id: int
     group: int

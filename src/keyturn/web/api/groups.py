@@ -1,4 +1,4 @@
-"""Groups and their members (reference, section 1.5)."""
+"""Groups and their members (http-api.md, "Groups")."""
 
 from http import HTTPStatus
 

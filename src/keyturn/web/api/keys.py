@@ -9,7 +9,7 @@ from litestar import delete, get, post
 from litestar.params import FromPath, HeaderParameter, RawBody
 
 from keyturn.services.key_rotation import MAX_OVERLAP
-from keyturn.web.api.bodies import ScopeNames, ShortText, read_json
+from keyturn.web.api.bodies import NetworkTexts, ScopeNames, ShortText, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.requests import (
@@ -33,6 +33,7 @@ class NewKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     name: ShortText | None = None
     project_id: int | None = None
     scopes: ScopeNames | None = None
+    allow_from: NetworkTexts | None = None
     dpop_jkt: str | None = None
 
 
@@ -66,9 +67,10 @@ def create_key(
     """Make a key for the caller. `apikey` in the answer is its secret, which is never shown again.
 
     It lives for the installation's default time, and no longer than the key that the caller used. With
-    `scopes`, of services and such that the caller may hold, it covers these alone. With `dpopJkt`, the
-    thumbprint of a key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the
-    same `Idempotency-Key` gives the same key a new secret instead of making another.
+    `scopes`, of services and such that the caller may hold, it covers these alone. With `allowFrom`, which
+    lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the thumbprint of a key
+    pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the same
+    `Idempotency-Key` gives the same key a new secret instead of making another.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     created = call.services.keys.create(
@@ -79,6 +81,7 @@ def create_key(
         idempotency_key=idempotency_key,
         project_id=asked.project_id,
         scopes=asked.scopes,
+        sources=asked.allow_from,
         dpop_jkt=asked.dpop_jkt,
     )
     return NewApiKeyView.of(created.record, created.secret, call.services.system.now())

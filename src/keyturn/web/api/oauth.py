@@ -9,31 +9,34 @@ from litestar.params import RawBody
 
 from keyturn.core.access_token import Confirmation
 from keyturn.core.dpop import ALGORITHMS, PresentedProof
-from keyturn.core.principal import AuthMethod, Principal
-from keyturn.errors import OAuthCode, OAuthRefused
-from keyturn.services.oauth import (
+from keyturn.core.oauth import (
     ACCESS_TOKEN_TYPE,
+    API_KEY,
+    BEARER,
     CLIENT_CREDENTIALS,
-    DEVICE_CODE,
-    TOKEN_EXCHANGE,
-    Grant,
-    Introspection,
-)
-from keyturn.web.access import (
     DEVICE_AUTHORIZATION_PATH,
+    DEVICE_CODE,
+    DPOP,
     INTROSPECTION_PATH,
-    REFRESH_PATH,
+    JWKS_PATH,
+    OPENID_METADATA_PATH,
+    RESOURCE_METADATA_PATH,
     REVOCATION_PATH,
+    SERVER_METADATA_PATH,
+    TOKEN_EXCHANGE,
     TOKEN_PATH,
 )
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.errors import OAuthCode, OAuthRefused
+from keyturn.services.oauth import Grant, Introspection
+from keyturn.web.access import REFRESH_PATH
 from keyturn.web.api.bodies import Unshown
 from keyturn.web.api.devices import DeviceGrantView, device_grant
 from keyturn.web.api.documentation import with_form
-from keyturn.web.api.oauth_forms import BEARER, OAUTH_ERRORS, oauth_form
+from keyturn.web.api.oauth_forms import OAUTH_ERRORS, oauth_form
 from keyturn.web.proven_request import proof_for_this
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, brief_read, in_thread
 
-DPOP = "DPoP"
 _METADATA_AGE = {"Cache-Control": "public, max-age=3600"}
 _CLIENT_AUTHENTICATION = ["client_secret_basic", "client_secret_post"]
 
@@ -157,7 +160,7 @@ async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> Grant
     sync_to_thread=False,
 )
 def refresh() -> None:
-    """Say what to do instead (reference, section 1.1): no refresh token was ever given."""
+    """Say what to do instead (http-api.md, "Exchange"): no refresh token was ever given."""
     raise OAuthRefused(
         OAuthCode.UNSUPPORTED_GRANT_TYPE, "There are no refresh tokens here: exchange the API key again."
     )
@@ -197,7 +200,7 @@ def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[N
     return Response(None, status_code=HTTPStatus.OK)
 
 
-@get("/.well-known/oauth-authorization-server", tags=["OAuth"], summary="Where everything is")
+@get(SERVER_METADATA_PATH, tags=["OAuth"], summary="Where everything is")
 @brief_read
 def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
     """Describe this authorization server (RFC 8414)."""
@@ -205,7 +208,7 @@ def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMeta
 
 
 @get(
-    "/.well-known/openid-configuration",
+    OPENID_METADATA_PATH,
     tags=["OAuth"],
     summary="Where everything is, for clients that know no other name",
 )
@@ -216,7 +219,7 @@ def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMeta
 
 
 @get(
-    "/.well-known/oauth-protected-resource",
+    RESOURCE_METADATA_PATH,
     sync_to_thread=False,
     tags=["OAuth"],
     summary="What protects this",
@@ -230,7 +233,7 @@ def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata
             authorization_servers=[url],
             bearer_methods_supported=["header"],
             dpop_signing_alg_values_supported=list(ALGORITHMS),
-            jwks_uri=f"{url}/.well-known/jwks.json",
+            jwks_uri=url + JWKS_PATH,
             resource_documentation=f"{url}/docs/api",
         ),
         headers=_METADATA_AGE,
@@ -247,7 +250,7 @@ def _metadata(call: Call) -> Response[AuthorizationServerMetadata]:
             scopes_supported=call.services.verification.open_scopes(),
             introspection_endpoint=issuer + INTROSPECTION_PATH,
             revocation_endpoint=issuer + REVOCATION_PATH,
-            jwks_uri=f"{issuer}/.well-known/jwks.json",
+            jwks_uri=issuer + JWKS_PATH,
             response_types_supported=[],
             grant_types_supported=[CLIENT_CREDENTIALS, TOKEN_EXCHANGE, DEVICE_CODE],
             token_endpoint_auth_methods_supported=[*_CLIENT_AUTHENTICATION, "none"],
@@ -288,7 +291,7 @@ def _grant_view(grant: Grant, at: float) -> GrantView:
 
 def _token_type(principal: Principal) -> str:
     if principal.method is not AuthMethod.ACCESS_TOKEN:
-        return "api_key"
+        return API_KEY
     return BEARER if principal.jkt is None else DPOP
 
 

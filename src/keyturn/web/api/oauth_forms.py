@@ -9,7 +9,6 @@ from keyturn.web.api.bodies import FORM, media_type, read_form
 from keyturn.web.requests import AnyRequest
 from keyturn.web.responses import TOO_MANY, UNAVAILABLE, ErrorBody, OAuthErrorBody
 
-BEARER = "Bearer"
 OAUTH_ERRORS = {
     int(status): ResponseSpec(body, generate_examples=False, description=status.phrase)
     for body, statuses in (

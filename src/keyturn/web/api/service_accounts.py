@@ -8,7 +8,7 @@ from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
 from keyturn.core.people import ServiceOwner
-from keyturn.web.api.bodies import ScopeNames, ShortText, get_json, read_json
+from keyturn.web.api.bodies import NetworkTexts, ScopeNames, ShortText, get_json, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.user_bodies import PermissionName
 from keyturn.web.api.user_views import ServiceAccountList, ServiceAccountView
@@ -56,12 +56,13 @@ class HandOverBody(msgspec.Struct, forbid_unknown_fields=True):
     owner: OwnerBody
 
 
-class ServiceKeyBody(msgspec.Struct, forbid_unknown_fields=True):
+class ServiceKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """What a new key is to be."""
 
     name: ShortText | None = None
     scopes: ScopeNames | None = None
-    dpop_jkt: str | None = msgspec.field(default=None, name="dpopJkt")
+    allow_from: NetworkTexts | None = None
+    dpop_jkt: str | None = None
 
 
 @get(
@@ -158,7 +159,7 @@ def create_service_key(
 
     Needs USER_ADMIN, or to own the account or be in the group that does; and each permission that it holds.
     With `scopes`, such as the account may hold, it covers these alone. Without USER_ADMIN it covers nothing
-    that the caller may not hold.
+    that the caller may not hold. `allowFrom` and `dpopJkt` are those of one's own key.
     """
     asked = read_json(body, request.headers.get("content-type"), ServiceKeyBody) or ServiceKeyBody()
     made = call.services.service_accounts.create_key(
@@ -168,6 +169,7 @@ def create_service_key(
         name=asked.name,
         lifetime=None,
         scopes=asked.scopes,
+        sources=asked.allow_from,
         dpop_jkt=asked.dpop_jkt,
     )
     return NewApiKeyView.of(made.record, made.secret, call.services.system.now())

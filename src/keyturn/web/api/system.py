@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar import Response, get
 
+from keyturn.core.oauth import JWKS_PATH
 from keyturn.services.signing_keys import JWKS_MAX_AGE
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
 from keyturn.web.responses import documented
@@ -51,7 +52,7 @@ def ready(call: InjectedCall) -> Response[Health]:
 
 
 @get(
-    "/.well-known/jwks.json",
+    JWKS_PATH,
     tags=["Authentication"],
     summary="The keys that sign bearer tokens",
 )

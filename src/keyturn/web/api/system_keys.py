@@ -1,4 +1,4 @@
-"""System keys: for what is part of the installation, such as the Trino plugin (reference, section 1.2)."""
+"""System keys, for what is part of the installation (http-api.md, "System keys")."""
 
 from http import HTTPStatus
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What clients send of users (reference, section 1.3)."""
+"""What clients send of users (http-api.md, "Users")."""
 
 from typing import Annotated, Any
 

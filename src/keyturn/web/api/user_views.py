@@ -1,4 +1,4 @@
-"""The JSON shapes of users and service accounts (reference, section 1.4)."""
+"""The JSON shapes of users and service accounts (http-api.md, "Users", "Service accounts")."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Users: make, find, change, disable, delete (reference, section 1.3)."""
+"""Users: make, find, change, disable, delete (http-api.md, "Users")."""
 
 from http import HTTPStatus
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""The JSON shapes of tokens, keys and connections (reference, sections 1.1, 1.2 and 4.3)."""
+"""JSON shapes: tokens, keys, connections (http-api.md, "Exchange", "List keys", "Read a connection")."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -39,6 +39,7 @@ class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
     context: str
     project: int | None
     scopes: list[str] | None
+    allow_from: list[str] | None
     dpop_jkt: str | None
     masked: str
     state: str
@@ -64,6 +65,7 @@ class NewApiKeyView(Unshown, frozen=True, rename="camel"):
     context: str
     project: int | None
     scopes: list[str] | None
+    allow_from: list[str] | None
     dpop_jkt: str | None
     masked: str
     state: str
@@ -95,6 +97,7 @@ class SystemKeyView(Unshown, frozen=True, rename="camel"):
     last_used_at: str | None
     revoked_at: str | None
     former_secret_ends_at: str | None
+    allow_from: list[str] | None
     dpop_jkt: str | None
     scopes: list[str]
     connection_key: str
@@ -182,6 +185,7 @@ def _key_fields(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
         "context": KEY_CONTEXT if record.project_id is None else PROJECT_CONTEXT,
         "project": record.project_id,
         "scopes": None if record.scopes is None else sorted(record.scopes),
+        "allow_from": None if record.sources is None else list(record.sources),
         "dpop_jkt": record.jkt,
         "masked": record.masked,
         "state": record.state(now).value,

@@ -13,7 +13,7 @@ from keyturn.core.records import KeyState
 from keyturn.core.resources import ResourceRecord
 from keyturn.errors import KeyturnError
 from keyturn.web.pages.admin.tabs import KEYS
-from keyturn.web.pages.key_forms import key_form, shown_key
+from keyturn.web.pages.key_forms import key_form, project_names, project_of, shown_key
 from keyturn.web.pages.places import InjectedPlace, Place, find_account, owners_of, place_of
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
@@ -101,6 +101,7 @@ def show_account(
     *,
     notice: str | None = None,
     error: KeyturnError | None = None,
+    problems: dict[str, str] | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     """Return the page of an account, with what went wrong there and what was typed."""
@@ -116,6 +117,7 @@ def show_account(
         **_keys(view, place, user),
         **(key_form(view.services, _offered(view, user)) if user.kind is UserKind.SERVICE else {}),
         notice=notice,
+        problems=problems or {},
         values=values or {},
     )
 
@@ -131,7 +133,11 @@ def _keys(view: View, place: Place, user: UserRecord) -> dict[str, Any]:
     active = [key for key in view.services.keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE]
     is_service = user.kind is UserKind.SERVICE
     revoke = f"{place.path}/{user.user_id}/keys/{{}}/revoke" if is_service else f"{KEYS.path}/revoke?key={{}}"
-    shown = [shown_key(key, now, revoke=revoke.format(key.key_id)) for key in active[:LISTED_KEYS]]
+    names = project_names(view.services.projects.list_visible(view.principal))
+    shown = [
+        shown_key(key, now, revoke=revoke.format(key.key_id), project=project_of(key, names))
+        for key in active[:LISTED_KEYS]
+    ]
     return {"keys": shown, "key_count": len(active)}
 
 
@@ -145,7 +151,8 @@ def permission_boxes(
 ) -> list[dict[str, Any]]:
     """Return the permissions as boxes: as they are held, or as they were ticked in `values`.
 
-    One that the administrator may not give is shown, and not offered.
+    One that the administrator may not give is shown, and not offered. Those that allow something here come
+    first.
     """
     return [
         {
@@ -157,7 +164,7 @@ def permission_boxes(
             if values is not None and "permissions" in values and _may_give(principal, name)
             else name in held,
         }
-        for name in Permission
+        for name in sorted(Permission, key=lambda name: name not in ALLOWS)
     ]
 
 

@@ -9,7 +9,7 @@ from litestar.params import FromQuery, RawBody
 from keyturn.composition import Services
 from keyturn.core.device_codes import read_user_code
 from keyturn.errors import InvalidInput, TooManyFailures
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.store.device_logins import DeviceLogin
 from keyturn.web.access import DEVICE_PAGE_PATH
 from keyturn.web.pages.key_forms import key_form, lifetime_of
@@ -98,8 +98,8 @@ def _approve(
         pages,
         visitor,
         "You are signed in there",
-        f"{device.client_id} has a key of yours in a moment. It is listed among your API keys, where you can "
-        "revoke it. You can close this page.",
+        f"{device.client_id} will have a key of yours in a moment. It is listed among your API keys, where "
+        "you can revoke it. You can close this page.",
     )
 
 

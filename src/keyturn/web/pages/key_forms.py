@@ -1,7 +1,7 @@
 """The form for a new key, the page that shows it once, and how a key is listed."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -9,9 +9,12 @@ from litestar import Response
 
 from keyturn.composition import Services
 from keyturn.core.encoding import base64url_encode
+from keyturn.core.people import ProjectRecord
 from keyturn.core.records import ApiKeyRecord
 from keyturn.core.resources import ResourceRecord
+from keyturn.core.sources import readable_network
 from keyturn.errors import ForeignForm, InvalidInput
+from keyturn.services.key_limits import checked_jkt, checked_sources
 from keyturn.services.keys import CreatedKey, Lifetime
 from keyturn.web.pages.rendering import Pages
 from keyturn.web.pages.sessions import Visitor
@@ -21,11 +24,14 @@ PRESELECTED_DAYS = 90
 FORM_ID_BYTES = 16
 MAX_LIFE = timedelta(days=3650)
 
+HIDDEN_PROJECT = "one that you are not in"
+
 SCOPE = "scope."
 """What the name of the box of a scope begins with."""
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CHOOSE_A_DATE = "Choose the date on which the key ends."
+_NETWORK = re.compile(r"[^\s,]+")
 _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
@@ -65,6 +71,17 @@ def scopes_of(form: dict[str, str]) -> list[str] | None:
     return [name.removeprefix(SCOPE) for name in form if name.startswith(SCOPE)]
 
 
+def networks_of(form: dict[str, str]) -> list[str] | None:
+    """Return the networks that are typed, None for an empty field: a key that works from anywhere."""
+    typed = form.get("allowFrom", "")
+    return _NETWORK.findall(typed) if typed.strip() else None
+
+
+def key_pair_of(form: dict[str, str]) -> str | None:
+    """Return the thumbprint that is typed, None for a key that whoever has it may present."""
+    return form.get("dpopJkt", "").strip() or None
+
+
 def lifetime_of(form: dict[str, str], now: datetime) -> Lifetime:
     """Read the choice of the form; a key that ends on a date works through that day, in UTC."""
     choice = form.get("expiry", "")
@@ -78,6 +95,21 @@ def lifetime_of(form: dict[str, str], now: datetime) -> Lifetime:
     if choice not in {str(days) for days in DAY_CHOICES}:
         raise InvalidInput("expiry", "Choose when the key ends.")
     return Lifetime(now + timedelta(days=int(choice)))
+
+
+def problems_of(form: dict[str, str], now: datetime) -> dict[str, str]:
+    """Return what is wrong with what the form says of expiry, networks and key pair: all of it at once."""
+    found: dict[str, str] = {}
+    for check in (
+        lambda: lifetime_of(form, now),
+        lambda: checked_sources(networks_of(form)),
+        lambda: checked_jkt(key_pair_of(form)),
+    ):
+        try:
+            check()
+        except InvalidInput as error:
+            found[error.field] = str(error)
+    return found
 
 
 def read_day(field: str, text: str, refusal: str) -> datetime:
@@ -102,8 +134,19 @@ def show_created(
         key=shown_key(created.record, services.system.now()),
         curl_direct=_curl_direct(services.settings.public_url, created.secret),
         curl_exchange=_curl_exchange(services.settings.public_url, created.secret),
+        program_with_proof=_program_with_proof(services.settings.public_url, created.secret),
         back=back,
     )
+
+
+def project_names(projects: Iterable[ProjectRecord]) -> dict[int, str]:
+    """Return what `project_of` tells of these projects, which the viewer may see."""
+    return {project.project_id: project.name for project in projects}
+
+
+def project_of(record: ApiKeyRecord, names: Mapping[int, str]) -> str | None:
+    """Return what a list says of the project that a key is linked to; None for a key of none."""
+    return None if record.project_id is None else names.get(record.project_id, HIDDEN_PROJECT)
 
 
 def shown_key(
@@ -128,6 +171,8 @@ def shown_key(
         "rotate": rotate,
         "project": project,
         "scopes": None if record.scopes is None else sorted(record.scopes),
+        "networks": None if record.sources is None else [*map(readable_network, record.sources)],
+        "jkt": record.jkt,
     }
 
 
@@ -140,3 +185,15 @@ def _curl_exchange(public_url: str, secret: str) -> str:
         f"curl {public_url}/bim/apikey/authenticate \\\n  --header 'Content-Type: application/json' \\\n"
         f'  --data \'{{"apikey": "{secret}"}}\''
     )
+
+
+def _program_with_proof(public_url: str, secret: str) -> str:
+    return f"""from pathlib import Path
+
+import httpx
+from keyturn.client import DpopKeyPair, KeyturnAuth
+
+key_pair = DpopKeyPair.from_pem(Path("key.pem").read_bytes())
+key = "{secret}"
+answer = httpx.get("{public_url}/bim/rpc/user/current", auth=KeyturnAuth(key, dpop=key_pair))
+print(answer.text)"""

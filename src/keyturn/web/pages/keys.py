@@ -9,11 +9,18 @@ from litestar.response import Redirect
 from keyturn.composition import Services
 from keyturn.core.people import ProjectRecord
 from keyturn.core.records import KeyState
+from keyturn.core.sources import read_address
 from keyturn.errors import Conflict, InvalidInput, InvalidState, NotFound
+from keyturn.services.actors import Origin
 from keyturn.web.pages.key_forms import (
     idempotency_key_of,
     key_form,
+    key_pair_of,
     lifetime_of,
+    networks_of,
+    problems_of,
+    project_names,
+    project_of,
     scopes_of,
     show_created,
     shown_key,
@@ -27,7 +34,6 @@ from keyturn.web.responses import response_of
 KEYS_PER_PAGE = 25
 """So that a page of them stays under 60 KB."""
 
-_HIDDEN_PROJECT = "one that you are not in"
 _NOTICES = {"revoked": "The key is revoked. It and every token made from it are refused from now on."}
 
 
@@ -37,11 +43,12 @@ def keys_page(
     services: InjectedServices,
     pages: InjectedPages,
     visitor: InjectedVisitor,
+    origin: InjectedOrigin,
     notice: FromQuery[str | None] = None,
     page: FromQuery[int] = 1,
 ) -> Response[str]:
     """Show the person's keys, and the form for a new one."""
-    return _keys(services, pages, visitor, notice=_NOTICES.get(notice or ""), page=page)
+    return _keys(services, pages, visitor, origin, notice=_NOTICES.get(notice or ""), page=page)
 
 
 @post("/profile/keys", include_in_schema=False)
@@ -66,9 +73,11 @@ def create_key(
             replaces_on_retry=False,
             project_id=_project_of(form, _own_projects(services, visitor)),
             scopes=scopes_of(form),
+            sources=networks_of(form),
+            dpop_jkt=key_pair_of(form),
         )
     except (InvalidInput, InvalidState) as error:
-        return _keys(services, pages, visitor, error=error, values=form)
+        return _keys(services, pages, visitor, origin, error=error, values=form)
     except Conflict:
         return show_it_was_shown(pages, visitor, back="/profile/keys")
     return show_created(services, pages, visitor, created, back="/profile/keys")
@@ -127,6 +136,7 @@ def _keys(
     services: Services,
     pages: Pages,
     visitor: Visitor,
+    origin: Origin,
     *,
     notice: str | None = None,
     page: int = 1,
@@ -139,7 +149,7 @@ def _keys(
     active_count = sum(record.state(now) is KeyState.ACTIVE for record in records)
     at = paging(len(records), page, "/profile/keys", size=KEYS_PER_PAGE)
     projects = _own_projects(services, visitor)
-    names = {project.project_id: project.name for project in projects}
+    names = project_names(projects)
     return pages.render(
         "profile_keys.html",
         visitor,
@@ -150,18 +160,20 @@ def _keys(
                 now,
                 revoke=f"/profile/keys/{record.key_id}/revoke",
                 rotate=f"/profile/keys/{record.key_id}/rotate",
-                project=names.get(record.project_id, _HIDDEN_PROJECT) if record.project_id else None,
+                project=project_of(record, names),
             )
             for record in at.part_of(records)
         ],
         active_count=active_count,
         ended_count=len(records) - active_count,
         at=at,
+        address=read_address(origin.address or ""),
         project_choices=[(project.project_id, project.name) for project in projects],
         **key_form(services, services.resources.list_grantable(visitor.session.principal.user_id)),
         notice=notice,
         problem=None if error is None else str(error),
         field=error.field if isinstance(error, InvalidInput) else None,
+        problems=problems_of(values, now) if values else {},
         values=values or {},
     )
 

@@ -10,7 +10,7 @@ from litestar.response import Redirect
 from keyturn.composition import Services
 from keyturn.core.records import AuditAction
 from keyturn.errors import CredentialRefused, InvalidInput, NotFound, TooBusy
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.web.pages.rendering import InjectedPages, see_other
 from keyturn.web.pages.sessions import (
     expired_cookie,

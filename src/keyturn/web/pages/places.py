@@ -32,7 +32,7 @@ class Place:
 PEOPLE = Place(
     tabs.USERS.path, UserKind.PERSON, tabs.USERS.label, "admin_base.html", "users", is_administration=True
 )
-SERVICES = Place(
+SERVICE_ACCOUNTS = Place(
     tabs.SERVICE_ACCOUNTS.path,
     UserKind.SERVICE,
     tabs.SERVICE_ACCOUNTS.label,
@@ -40,7 +40,7 @@ SERVICES = Place(
     "service-accounts",
     is_administration=True,
 )
-OWN_SERVICES = Place(
+OWN_SERVICE_ACCOUNTS = Place(
     "/profile/service-accounts",
     UserKind.SERVICE,
     "Service accounts",
@@ -82,7 +82,7 @@ def place_of(view: View, place: Place, text: str) -> Place:
 
     Members of a group, for one, may be people or service accounts. Raise `NotFound` if it is in none.
     """
-    for candidate in (PEOPLE, SERVICES) if place.is_administration else (place,):
+    for candidate in (PEOPLE, SERVICE_ACCOUNTS) if place.is_administration else (place,):
         try:
             find_account(view, candidate, text)
         except NotFound:

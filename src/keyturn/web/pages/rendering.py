@@ -52,7 +52,11 @@ class Pages:
         status: HTTPStatus = HTTPStatus.OK,
         **context: Any,
     ) -> Response[str]:
-        """Return the page. `context` adds to, and wins over, what every page has."""
+        """Return the page. `context` adds to, and wins over, what every page has.
+
+        `problem` is what is wrong with the form, at `field` if it is one input's; `problems` are those of
+        other inputs, by their names.
+        """
         common: dict[str, Any] = {
             "product": PRODUCT,
             "csrf": visitor.session.csrf_token if visitor else "",
@@ -62,9 +66,13 @@ class Pages:
             "notice": None,
             "problem": None,
             "field": None,
+            "problems": {},
             "values": {},
         }
-        html = self._environment.get_template(template).render(common | context)
+        shown = common | context
+        if shown["field"] is not None:
+            shown["problems"] = {shown["field"]: shown["problem"], **shown["problems"]}
+        html = self._environment.get_template(template).render(shown)
         return Response(html, status_code=status, media_type=MediaType.HTML)
 
     def _ago(self, moment: datetime | None) -> str:

@@ -21,7 +21,7 @@ from keyturn.web.pages import (
 )
 from keyturn.web.pages.admin import audit, groups, projects, resources, settings, start, tabs, users
 from keyturn.web.pages.admin import keys as all_keys
-from keyturn.web.pages.places import OWN_SERVICES, PEOPLE, SERVICES, Place
+from keyturn.web.pages.places import OWN_SERVICE_ACCOUNTS, PEOPLE, SERVICE_ACCOUNTS, Place
 from keyturn.web.pages.sessions import visitor_of
 from keyturn.web.pages.views import admits, sent_of, view_of
 
@@ -74,7 +74,7 @@ ACCOUNTS: tuple[tuple[Place, tuple[Permission, ...], tuple[HTTPRouteHandler, ...
         (*_OF_ANY_ACCOUNT, *accounts.ADMINISTRATION_HANDLERS, *users.HANDLERS),
     ),
     (
-        SERVICES,
+        SERVICE_ACCOUNTS,
         tabs.SERVICE_ACCOUNTS.any_of,
         (
             *_OF_ANY_ACCOUNT,
@@ -83,7 +83,7 @@ ACCOUNTS: tuple[tuple[Place, tuple[Permission, ...], tuple[HTTPRouteHandler, ...
             *service_accounts.ADMINISTRATION_HANDLERS,
         ),
     ),
-    (OWN_SERVICES, (), (*_OF_ANY_ACCOUNT, *service_accounts.HANDLERS)),
+    (OWN_SERVICE_ACCOUNTS, (), (*_OF_ANY_ACCOUNT, *service_accounts.HANDLERS)),
 )
 """Each list of accounts, who is let in (whoever is signed in, for those that they own), and its pages."""
 

@@ -11,14 +11,17 @@ from keyturn.errors import Conflict, KeyturnError, NotFound
 from keyturn.web.pages.accounts import BOX, group_choices, permission_boxes, show_account
 from keyturn.web.pages.key_forms import (
     idempotency_key_of,
+    key_pair_of,
     lifetime_of,
+    networks_of,
+    problems_of,
     scopes_of,
     show_created,
     shown_key,
 )
 from keyturn.web.pages.keys import show_it_was_shown
 from keyturn.web.pages.paging import ROWS, paging
-from keyturn.web.pages.places import SERVICES, InjectedPlace, find_account, owners_of
+from keyturn.web.pages.places import SERVICE_ACCOUNTS, InjectedPlace, find_account, owners_of
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
 from keyturn.web.requests import IdInPath, asked_id, in_thread, read_id
@@ -33,7 +36,7 @@ def service_accounts_page(
 ) -> Response[str] | Redirect:
     """Show the service accounts that the person manages."""
     if not place.is_administration and view.principal.may(Permission.USER_ADMIN):
-        return see_other(SERVICES.path)
+        return see_other(SERVICE_ACCOUNTS.path)
     service = view.services.service_accounts
     at = paging(service.list_visible(view.principal, size=1).count, page, place.path)
     users = service.list_visible(view.principal, offset=at.offset, size=ROWS).items
@@ -70,19 +73,19 @@ def create(sent: InjectedSent) -> Response[str] | Redirect:
         )
     except TOLD_ON_THE_PAGE as error:
         return _new(sent, error=error, values=sent.form)
-    return see_other(f"{SERVICES.path}/{user.user_id}")
+    return see_other(f"{SERVICE_ACCOUNTS.path}/{user.user_id}")
 
 
 @post("/{user_id:str}/hand-over", include_in_schema=False)
 @in_thread
 def hand_over(user_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Give the service account to another owner."""
-    user = find_account(sent, SERVICES, user_id)
+    user = find_account(sent, SERVICE_ACCOUNTS, user_id)
     try:
         sent.services.service_accounts.hand_over(sent.principal, user.userid, _owner(sent), sent.origin)
     except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, SERVICES, user, error=error, values=sent.form)
-    return see_other(f"{SERVICES.path}/{user.user_id}?notice=handed-over")
+        return show_account(sent, SERVICE_ACCOUNTS, user, error=error, values=sent.form)
+    return see_other(f"{SERVICE_ACCOUNTS.path}/{user.user_id}?notice=handed-over")
 
 
 @post("/{user_id:str}/keys", include_in_schema=False)
@@ -100,11 +103,14 @@ def create_key(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> R
             lifetime=lifetime_of(sent.form, sent.services.system.now()),
             idempotency_key=idempotency_key_of(sent.form),
             scopes=scopes_of(sent.form),
+            sources=networks_of(sent.form),
+            dpop_jkt=key_pair_of(sent.form),
         )
     except Conflict:
         return show_it_was_shown(sent.pages, sent.visitor, back=back)
     except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, place, user, error=error, values=sent.form)
+        problems = problems_of(sent.form, sent.services.system.now())
+        return show_account(sent, place, user, error=error, problems=problems, values=sent.form)
     return show_created(sent.services, sent.pages, sent.visitor, created, back=back)
 
 

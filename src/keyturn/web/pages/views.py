@@ -21,7 +21,7 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
 )
-from keyturn.services.audit import Origin
+from keyturn.services.actors import Origin
 from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import AnyConnection, Visitor, require_visitor, session_form
 from keyturn.web.requests import AnyRequest, InjectedServices, origin_of

@@ -6,33 +6,23 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
-import msgspec
 from litestar import Response, get
 from litestar.params import FromQuery
 from litestar.response import Stream
 
-from keyturn.core.records import AuditAction
+from keyturn.core.permissions import Permission
 from keyturn.errors import InvalidInput
 from keyturn.services.audit_trail import PAGE
 from keyturn.services.text import checked_text
 from keyturn.store.audit_log import AuditRow, AuditSearch
-from keyturn.web.pages.admin.tabs import AUDIT
+from keyturn.store.user_search import UserSearch
+from keyturn.web.pages.admin.audit_words import ACTIONS, PEOPLE, TARGETS, detail_lines
+from keyturn.web.pages.admin.tabs import AUDIT, KEYS, USERS
 from keyturn.web.pages.key_forms import read_day
-from keyturn.web.pages.views import InjectedView
+from keyturn.web.pages.views import InjectedView, View
 from keyturn.web.requests import AnyRequest, asked_id, in_thread
 
 FILTERS = ("action", "actor", "target_type", "target", "since", "until", "result")
-TARGET_TYPES = (
-    "APIKEY",
-    "CONNECTION",
-    "GROUP",
-    "PROJECT",
-    "RESOURCE",
-    "SESSION",
-    "SIGNING_KEY",
-    "TOKEN",
-    "USER",
-)
 RESULTS = {"success": True, "failure": False}
 MAX_CHARACTERS = 254
 LINES_AT_ONCE = 200
@@ -118,9 +108,9 @@ def _page(
     return view.render(
         "admin_audit.html",
         error=error,
-        rows=[_shown(row) for row in rows],
-        actions=[action.value for action in AuditAction],
-        target_types=TARGET_TYPES,
+        rows=_shown(view, rows),
+        actions=[("", "Any"), *ACTIONS.items()],
+        target_types=[("", "Anything"), *TARGETS.items()],
         query=f"?{urlencode(kept)}" if kept else "",
         newest=None if is_newest else f"{AUDIT.path}?{urlencode(kept)}",
         older=older,
@@ -128,17 +118,46 @@ def _page(
     )
 
 
-def _shown(row: AuditRow) -> dict[str, Any]:
-    details = {name: value for name, value in row.details.items() if value is not None}
-    return {
-        "at": row.at,
-        "action": row.action,
-        "succeeded": row.succeeded,
-        "actor": row.actor_userid,
-        "address": row.address,
-        "target": " ".join(filter(None, (row.target_type, row.target_id))),
-        "details": msgspec.json.encode(details).decode() if details else None,
-    }
+def _shown(view: View, rows: list[AuditRow]) -> list[dict[str, Any]]:
+    is_admin = view.principal.may(Permission.USER_ADMIN)
+    userids = _userids(view, rows) if is_admin else {}
+    return [
+        {
+            "at": row.at,
+            "action": ACTIONS.get(row.action, row.action),
+            "succeeded": row.succeeded,
+            "actor": row.actor_userid,
+            "address": row.address,
+            "target": " ".join(filter(None, (TARGETS.get(row.target_type, row.target_type), row.target_id))),
+            "target_name": userids.get(_user_of(row)),
+            "target_path": _path_of(row, userids) if is_admin else None,
+            "details": list(detail_lines(row.details, userids)),
+        }
+        for row in rows
+    ]
+
+
+def _user_of(row: AuditRow) -> int:
+    """Return the number of the user that a row is about, 0 for none."""
+    return asked_id(row.target_id or "") if row.target_type == "USER" else 0
+
+
+def _userids(view: View, rows: list[AuditRow]) -> dict[int, str]:
+    """Return the user names of those who are told of and are still there, by their ids."""
+    details = (row.details.get(name) for row in rows for name in PEOPLE)
+    ids = frozenset({*map(_user_of, rows), *(number for number in details if isinstance(number, int))})
+    found = view.services.users.search(view.principal, UserSearch(ids=ids), size=len(ids)).items
+    return {user.user_id: user.userid for user in found}
+
+
+def _path_of(row: AuditRow, userids: dict[int, str]) -> str | None:
+    """Return where an administrator finds what a row tells of; None for what has no page, or is gone."""
+    match row.target_type, row.target_id:
+        case "APIKEY", str(number):
+            return f"{KEYS.path}?{urlencode({'number': number, 'status': 'all'})}"
+        case "USER", _ if _user_of(row) in userids:
+            return f"{USERS.path}/{row.target_id}"
+    return None
 
 
 def _attachment(lines: Iterator[bytes], media_type: str, ending: str, now: datetime) -> Stream:

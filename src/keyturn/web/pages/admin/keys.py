@@ -13,18 +13,19 @@ from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.text import checked_text
 from keyturn.store.key_search import KeySearch
 from keyturn.web.pages.admin.tabs import KEYS
-from keyturn.web.pages.key_forms import shown_key
+from keyturn.web.pages.key_forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys import KEYS_PER_PAGE
 from keyturn.web.pages.paging import paging
-from keyturn.web.pages.places import PEOPLE, SERVICES, named_ids
+from keyturn.web.pages.places import PEOPLE, SERVICE_ACCOUNTS, named_ids
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import InjectedSent, InjectedView, View
-from keyturn.web.requests import in_thread
+from keyturn.web.requests import AnyRequest, asked_id, in_thread
 
 BOX = "key."
 """What the name of the field of a key begins with."""
 MAX_DAYS = 36_500
 OWNER_MAX_CHARACTERS = 254
+FILTERS = ("number", "owner", "status", "older", "unused", "endless")
 STATUSES = ("active", "expired", "revoked", "all")
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,23 +35,13 @@ _NOTICES = {"revoked": "They are revoked. They and every token made from them ar
 @get("/", include_in_schema=False)
 @in_thread
 def keys_page(
+    request: AnyRequest,
     view: InjectedView,
-    owner: FromQuery[str] = "",
-    status: FromQuery[str] = "active",
-    older: FromQuery[str] = "",
-    unused: FromQuery[str] = "",
-    endless: FromQuery[str] = "",
     page: FromQuery[int] = 1,
     notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the keys that are looked for."""
-    asked = {
-        "owner": owner.strip(),
-        "status": status if status in STATUSES else "active",
-        "older": older.strip(),
-        "unused": unused.strip(),
-        "endless": endless,
-    }
+    asked = _asked(request)
     try:
         wanted = _search(asked, view.services.system.now())
     except InvalidInput as error:
@@ -96,11 +87,20 @@ def _find(view: View, number: int) -> OwnedKey | None:
         return None
 
 
+def _asked(request: AnyRequest) -> dict[str, str]:
+    asked = {name: str(request.query_params.get(name, "")).strip() for name in FILTERS}
+    return {**asked, "status": asked["status"] if asked["status"] in STATUSES else "active"}
+
+
 def _search(asked: dict[str, str], now: datetime) -> KeySearch:
-    """Read the filter; raise `InvalidInput` for what is no number of days."""
+    """Read the filter; raise `InvalidInput` for what is no number of a key or of days."""
     status = asked["status"]
     unused = asked["unused"]
+    key_id = asked_id(asked["number"]) or None
+    if asked["number"] and key_id is None:
+        raise InvalidInput("number", "Give the number of a key, like 17.")
     return KeySearch(
+        key_id=key_id,
         owner=checked_text("owner", asked["owner"], max_characters=OWNER_MAX_CHARACTERS),
         state=None if status == "all" else KeyState(status),
         made_before=_days_ago("older", asked["older"], now),
@@ -119,9 +119,10 @@ def _days_ago(field: str, text: str, now: datetime) -> datetime | None:
 
 def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dict[str, Any]]:
     now = view.services.system.now()
+    names = project_names(view.services.projects.list_visible(view.principal))
     return [
         {
-            **shown_key(owned.key, now),
+            **shown_key(owned.key, now, project=project_of(owned.key, names)),
             "userid": owned.userid,
             "owner_path": _path_of(owned),
             "owner_is_disabled": owned.owner_is_disabled,
@@ -132,7 +133,7 @@ def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dic
 
 def _path_of(owned: OwnedKey) -> str | None:
     """Return where the owner is managed; None for Keyturn itself."""
-    place = {UserKind.PERSON: PEOPLE, UserKind.SERVICE: SERVICES}.get(owned.kind)
+    place = {UserKind.PERSON: PEOPLE, UserKind.SERVICE: SERVICE_ACCOUNTS}.get(owned.kind)
     return None if place is None else f"{place.path}/{owned.key.user_id}"
 
 

@@ -1,7 +1,7 @@
 """The settings in force: what an operator decided, and never a secret."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from litestar import Response, get
 
@@ -14,6 +14,7 @@ NONE = "none"
 OPEN = (
     "host",
     "port",
+    "unix_socket",
     "public_url",
     "allowed_hosts",
     "allow_public_http",
@@ -54,7 +55,7 @@ def settings_page(view: InjectedView) -> Response[str]:
 def shown_settings(settings: Settings, *, database_name: str) -> list[ShownSetting]:
     """Return all settings; `database_name` names the database without its password."""
     named: Mapping[str, str] = {"database": database_name}
-    defaults = Settings()
+    defaults = replace(Settings(), public_url=settings.bind_url)
     return [
         ShownSetting(
             ENVIRONMENT_PREFIX + setting.name.upper(),

@@ -9,7 +9,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 _encoder = msgspec.json.Encoder()
 
 
-class JsonAnswer(Response[Any]):
+class JsonResponse(Response[Any]):
     """What the framework makes of a value that a route returns, without what such an answer never has.
 
     Its own gathers headers, cookies, encoders and background tasks for each answer, which costs more than

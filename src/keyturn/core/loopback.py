@@ -1,0 +1,38 @@
+"""Loopback: what is sent there stays on this machine, so it may go in clear, and goes by no proxy.
+
+A proxy would be sent the key, in clear for `http`, and would look for the address on its own machine.
+"""
+
+import ipaddress
+from typing import Any
+from urllib.parse import urlsplit
+
+_NO_PROXIES: dict[str, None] = {"http": None, "https": None, "all": None}
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a bind address or host name means this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def httpx_options(url: str) -> dict[str, Any]:
+    """Return the options with which a client of httpx asks loopback directly.
+
+    Nothing for any other address: there the proxies of the environment apply, and its authorities for TLS.
+    """
+    parts = urlsplit(url)
+    if not is_loopback(parts.hostname or ""):
+        return {}
+    if parts.scheme == "http":
+        return {"trust_env": False}  # There may be a proxy of a kind that httpx cannot even begin with.
+    return {"mounts": {f"{scheme}://": None for scheme in _NO_PROXIES}}
+
+
+def requests_proxies(url: str) -> dict[str, Any]:
+    """Return the `proxies` with which requests asks loopback directly; nothing for any other address."""
+    return {**_NO_PROXIES} if is_loopback(urlsplit(url).hostname or "") else {}

@@ -32,8 +32,8 @@ from keyturn.web.shape import CREDENTIAL_PARAMETERS
 
 PATH = "/verify"
 PREFIX = "/verify/for/"
-"""For gateways that write the target of their client behind a path of ours, as Envoy does: what follows,
-with the query, is the client's, and is not read. Such a gateway asks for scopes by header."""
+"""For gateways that write the target of their client behind a path of ours, as Envoy does before 1.38: what
+follows, with the query, is the client's, and is not read. Such a gateway asks for scopes by header."""
 IDENTITY_HEADERS = (
     b"keyturn-user",
     b"keyturn-key-id",

@@ -50,13 +50,17 @@ def test_the_library_alone_names_the_extra(arguments: tuple[str, ...]) -> None:
     assert sentence.endswith("run pip install 'keyturn[cli]'.")
 
 
-@pytest.mark.parametrize("command", [("serve", "--demo"), ("admin", "user", "list")], ids=" ".join)
-def test_the_callers_half_names_what_the_server_needs(command: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [(("serve", "--demo"), "serve"), (("admin", "user", "list"), "admin user")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_callers_half_names_what_the_server_needs(command: tuple[str, ...], named: str) -> None:
     """With the packages of those who call, the commands of the server say what to install, and fail."""
     done = run_without([name for name in SERVER_ONLY if name not in OF_CALLERS], *command)
     assert (done.returncode, done.stdout) == (1, "")
     (sentence,) = done.stderr.splitlines()
-    assert sentence.startswith(f"keyturn: `keyturn {command[0]}` needs ")
+    assert sentence.startswith(f"keyturn: `keyturn {named}` needs ")
     assert sentence.endswith("run pip install 'keyturn[server]'.")
 
 

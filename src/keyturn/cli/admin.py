@@ -2,18 +2,26 @@
 
 import click
 
-from keyturn.cli.keys import key
-from keyturn.cli.maintenance import check, migrate_command, root_key
-from keyturn.cli.services import service
-from keyturn.cli.signing_keys import signing_key
-from keyturn.cli.tokens import token
-from keyturn.cli.users import user
+from keyturn.cli.lazy import LazyCommand, LazyGroup
+
+_COMMANDS = {
+    "check": LazyCommand("keyturn.cli.maintenance:check", "Say whether the server could start."),
+    "key": LazyCommand("keyturn.cli.keys:key", "Make, list, revoke and import API keys."),
+    "migrate": LazyCommand(
+        "keyturn.cli.maintenance:migrate_command", "Bring the database to the schema of this program."
+    ),
+    "root-key": LazyCommand("keyturn.cli.maintenance:root_key", "Print a new root key."),
+    "service": LazyCommand(
+        "keyturn.cli.services:service", "Register, list and delete services: the APIs that tokens are for."
+    ),
+    "signing-key": LazyCommand(
+        "keyturn.cli.signing_keys:signing_key", "List and replace the keys that sign bearer tokens."
+    ),
+    "token": LazyCommand("keyturn.cli.tokens:token", "End bearer tokens."),
+    "user": LazyCommand("keyturn.cli.users:user", "Add, list and stop people."),
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, lazy_commands=_COMMANDS, of_the_server=_COMMANDS)
 def admin() -> None:
     """Work on the database of this server directly."""
-
-
-for command in (user, key, token, service, signing_key, migrate_command, check, root_key):
-    admin.add_command(command)

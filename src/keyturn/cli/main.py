@@ -7,7 +7,7 @@ import click
 import httpx
 
 from keyturn import __version__
-from keyturn.cli.lazy import LazyGroup
+from keyturn.cli.lazy import LazyCommand, LazyGroup
 from keyturn.errors import KeyturnError
 
 EXIT_REFUSED = 1
@@ -17,24 +17,28 @@ EXIT_DEFECT = 70
 """EX_SOFTWARE of sysexits.h."""
 
 _COMMANDS = {
-    "admin": "keyturn.cli.admin:admin",
-    "api": "keyturn.cli.remote:api",
-    "completion": "keyturn.cli.completion:completion",
-    "configure": "keyturn.cli.remote:configure",
-    "key": "keyturn.cli.remote_keys:key",
-    "login": "keyturn.cli.login:login",
-    "logout": "keyturn.cli.login:logout",
-    "serve": "keyturn.cli.serve:serve",
-    "thumbprint": "keyturn.cli.thumbprint:thumbprint",
-    "token": "keyturn.cli.remote:token",
-    "whoami": "keyturn.cli.remote:whoami",
+    "admin": LazyCommand("keyturn.cli.admin:admin", "Work on the database of this server directly."),
+    "api": LazyCommand("keyturn.cli.remote:api", "Ask anything of the API, and print the answer."),
+    "completion": LazyCommand(
+        "keyturn.cli.completion:completion", "Print what makes a shell complete the commands."
+    ),
+    "configure": LazyCommand(
+        "keyturn.cli.remote:configure", "Keep the address of a server and a key for it."
+    ),
+    "key": LazyCommand("keyturn.cli.remote_keys:key", "Make, list, rotate and revoke your own keys."),
+    "login": LazyCommand("keyturn.cli.login:login", "Sign this machine in by way of a page in the browser."),
+    "logout": LazyCommand("keyturn.cli.login:logout", "Revoke the key of the profile, and forget it here."),
+    "serve": LazyCommand("keyturn.cli.serve:serve", "Run the server."),
+    "thumbprint": LazyCommand("keyturn.cli.thumbprint:thumbprint", "Print the thumbprint of a key pair."),
+    "token": LazyCommand("keyturn.cli.remote:token", "Exchange the key, and print the bearer token."),
+    "whoami": LazyCommand("keyturn.cli.remote:whoami", "Say whose key this is."),
 }
 _OF_THE_SERVER = frozenset({"admin", "serve"})
 
 
 @click.group(
     cls=LazyGroup,
-    places=_COMMANDS,
+    lazy_commands=_COMMANDS,
     of_the_server=_OF_THE_SERVER,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -58,7 +62,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     try:
         # Without its standalone mode click returns the code of an `Exit` instead of raising it.
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="keyturn", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.Abort:
         sys.exit(130)

@@ -1,0 +1,76 @@
+"""The command line imports a command when it runs, and nothing of the server before that."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import click
+
+from keyturn.cli.lazy import LazyGroup
+from keyturn.cli.main import cli
+from tests.replica.test_imports import SERVER_ONLY
+
+SECONDS = 30
+PROGRAM = """
+import json, sys
+from keyturn.cli import main
+for arguments in {calls!r}:
+    sys.argv = ["keyturn", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (arguments, end.code)
+print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})), file=sys.stderr)
+"""
+OF_CALLERS = {"click", "platformdirs", "rich"}
+
+
+def run_in_one_process(calls: list[tuple[str, ...]], **environment: str) -> tuple[str, set[str]]:
+    """Run `keyturn` with each of these arguments; return its output and the server packages it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(calls=calls)],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=True,
+        env={"PATH": os.environ["PATH"], **environment},
+    )
+    return done.stdout, set(json.loads(done.stderr)) & (set(SERVER_ONLY) - OF_CALLERS)
+
+
+def test_fault_h4_a_command_that_needs_no_server_imports_none() -> None:
+    """Help, version and the commands of callers import no package of the server, which takes long."""
+    of_callers = [(name, "--help") for name in cli.lazy_commands if name not in {"admin", "serve"}]
+    told, imported = run_in_one_process(
+        [("--help",), ("--version",), ("admin", "--help"), ("completion", "bash"), *of_callers]
+    )
+    assert imported == set()
+    assert set(cli.lazy_commands) <= set(told.split())
+
+
+def test_fault_h4_completing_a_name_imports_none() -> None:
+    """A shell that completes the name of a command waits for no package of the server."""
+    told, imported = run_in_one_process(
+        [()], _KEYTURN_COMPLETE="bash_complete", COMP_WORDS="keyturn s", COMP_CWORD="1"
+    )
+    assert told == "plain,serve\n"
+    assert imported == set()
+
+
+def test_every_listed_command_is_there() -> None:
+    """Each entry in the tables of commands leads to the command of that name."""
+    groups = [cli]
+    while groups:
+        group = groups.pop()
+        context = click.Context(group, info_name=group.name)
+        for name, command in group.lazy_commands.items():
+            found = group.get_command(context, name)
+            assert found is not None
+            assert found.name == name
+            assert found.help, name
+            assert command.help.endswith(".")
+            if isinstance(found, LazyGroup):
+                groups.append(found)

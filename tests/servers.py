@@ -13,7 +13,7 @@ import uvicorn
 
 from keyturn.composition import Services, open_services
 from keyturn.services.passwords import CHEAPEST
-from keyturn.settings import read_settings
+from keyturn.settings import Settings, read_settings
 from keyturn.web.app import create_app
 from keyturn.web.server import server_config
 
@@ -56,13 +56,15 @@ def running_server(
         port = listener.getsockname()[1]
         chosen = read_settings({"KEYTURN_DATABASE": database}, port=port, **settings)
         services = open_services(chosen, system, hashing=CHEAPEST)
-        with _serving(create_app(services), listener):
+        with _serving(create_app(services), listener, settings=chosen):
             yield RunningServer(chosen.public_url, services)
 
 
 @contextmanager
-def _serving(app: Any, listener: socket.socket, *, http: Any = None) -> Iterator[None]:
-    config = server_config(app, read_settings({}))
+def _serving(
+    app: Any, listener: socket.socket, *, http: Any = None, settings: Settings | None = None
+) -> Iterator[None]:
+    config = server_config(app, settings or read_settings({}))
     config.http = http or config.http
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import webbrowser
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -9,25 +10,28 @@ from datetime import UTC, datetime, timedelta
 import click
 import httpx
 
+from keyturn.cli.output import json_option, print_json
 from keyturn.cli.profiles import (
     DEFAULT_PROFILE,
     Profile,
     find_url,
     is_for_keyring,
+    name_to_keep,
     read_profile,
     remove_profile,
+    tls_context,
     write_profile,
 )
 from keyturn.cli.progress import working
 from keyturn.cli.remote import (
     TIMEOUT_SECONDS,
+    ca_file_option,
     check_url,
-    json_option,
+    chosen_ca_file,
+    client_of,
     keyring_option,
-    print_json,
     profile_option,
 )
-from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
 from keyturn.client.device import DeviceCodes, DeviceKey, DeviceLogin
 from keyturn.core.loopback import httpx_options
@@ -43,61 +47,78 @@ NOT_ACCEPTED = "The server no longer accepts {key}; if it should be alive, revok
 @click.command()
 @click.argument("url", required=False)
 @click.option("--no-browser", is_flag=True, help="Only print the address, do not open it.")
+@ca_file_option
 @keyring_option
 @json_option
 @profile_option
-def login(url: str | None, *, no_browser: bool, keyring: bool | None, as_json: bool, profile: str) -> None:
+def login(
+    url: str | None,
+    *,
+    no_browser: bool,
+    ca_file: str | None,
+    keyring: bool | None,
+    as_json: bool,
+    profile: str | None,
+) -> None:
     """Sign this machine in at URL by way of a page in the browser, and keep the key that it gets."""
-    url = (url or find_url(profile) or "").rstrip("/")
+    name = name_to_keep(profile)
+    url = (url or find_url(name) or "").rstrip("/")
     if not url:
         raise InvalidInput("url", "Give the address of the server, like https://keys.example.com.")
     check_url(url)
-    is_in_keyring = is_for_keyring(profile, chosen=keyring)
-    former = _former(profile)
-    with DeviceLogin(url, _own_name()) as device:
-        codes = device.begin()
-        _show(codes, opens_browser=not no_browser)
-        with working("Waiting for you to approve it there. Ctrl-C gives up."):
-            granted = device.wait(codes)
+    ca_file = chosen_ca_file(ca_file, name)
+    is_in_keyring = is_for_keyring(name, chosen=keyring)
+    former = _former(name)
+    granted = _granted(url, tls_context(ca_file), opens_browser=not no_browser)
     ends_at = _end_of(granted)
-    kept = Profile(url, granted.key, is_in_keyring=is_in_keyring)
+    kept = Profile(url, granted.key, is_in_keyring=is_in_keyring, ca_file=ca_file)
     try:
-        write_profile(profile, kept)
+        write_profile(name, kept)
     except BaseException:
         _revoke(kept)  # What cannot be kept is not left behind.
         raise
-    with ApiClient(url, granted.key, timeout_seconds=TIMEOUT_SECONDS) as client:
+    with client_of(kept) as client:
         user = client.current_user()
     if former is not None:
-        click.echo(_what_became_of(former, url, user, profile), err=True)
+        click.echo(_what_became_of(former, url, user, name), err=True)
     if as_json:
         expires_at = None if ends_at is None else wire_time(ends_at)
-        told = {"url": url, "userid": user.userid, "profile": profile, "place": kept.place}
+        told = {"url": url, "userid": user.userid, "profile": name, "place": kept.place}
         print_json(told | {"expiresAt": expires_at})
     else:
         end = "never ends" if ends_at is None else f"ends on {readable_time(ends_at)}"
         click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.place} and {end}.")
 
 
+def _granted(url: str, tls: ssl.SSLContext | None, *, opens_browser: bool) -> DeviceKey:
+    """Show the code, and wait until the person has approved it on the page."""
+    with DeviceLogin(url, _own_name(), tls=tls) as device:
+        codes = device.begin()
+        _show(codes, opens_browser=opens_browser)
+        with working("Waiting for you to approve it there. Ctrl-C gives up."):
+            return device.wait(codes)
+
+
 @click.command()
 @click.option("--local", is_flag=True, help="Only forget it here, without asking the server.")
 @profile_option
-def logout(*, local: bool, profile: str) -> None:
+def logout(*, local: bool, profile: str | None) -> None:
     """Revoke the key of the profile on its server, and forget it here."""
+    name = name_to_keep(profile)
     if local:
-        remove_profile(profile)
-        click.echo(f"The profile {profile} is gone. Its key lives until it ends or is revoked on its page.")
+        remove_profile(name)
+        click.echo(f"The profile {name} is gone. Its key lives until it ends or is revoked on its page.")
         return
-    known = read_profile(profile)
+    known = read_profile(name)
     try:
         is_revoked = _revoke(known)
     except (httpx.TransportError, KeyturnError):
-        command = f"keyturn logout --local{_option(profile)}"
+        command = f"keyturn logout --local{_option(name)}"
         click.echo(f"`{command}` forgets the profile, and leaves its key alive.", err=True)
         raise
-    remove_profile(profile)
+    remove_profile(name)
     said = "The key is revoked." if is_revoked else NOT_ACCEPTED.format(key="this key")
-    click.echo(f"{said} The profile {profile} is gone.")
+    click.echo(f"{said} The profile {name} is gone.")
 
 
 def _own_name() -> str:
@@ -134,8 +155,8 @@ def _what_became_of(former: Profile, url: str, user: User, profile: str) -> str:
     """Say that the key before this one lives, and how to end it: somebody may use it elsewhere too."""
     page = f"the API Keys page of {former.url}"
     try:
-        with ApiClient(former.url, former.key, timeout_seconds=TIMEOUT_SECONDS) as client:
-            number, owner = client.current_key_id(), client.current_user()
+        with client_of(former) as client:
+            number, owner = client.current_credential().key_id, client.current_user()
     except ServerRefused:
         return NOT_ACCEPTED.format(key="the former key of this profile")
     except (httpx.TransportError, KeyturnError, ValueError):
@@ -167,7 +188,7 @@ def _revoke(profile: Profile) -> bool:
 
     Raise `KeyturnError` if the server does not do it.
     """
-    with httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(profile.url)) as http:
+    with httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(profile.url, profile.tls)) as http:
         answer = http.post(
             profile.url + REVOCATION_PATH,
             data={"token": profile.key},

@@ -1,6 +1,7 @@
 """The entry: finds the commands, and turns what goes wrong into one sentence."""
 
 import re
+import ssl
 import sys
 
 import click
@@ -8,9 +9,13 @@ import httpx
 
 from keyturn import __version__
 from keyturn.cli.lazy import LazyCommand, LazyGroup
+from keyturn.cli.output import accept_any_text, end_without_output, is_of_output
+from keyturn.cli.profiles import CA_FILE_VARIABLE
 from keyturn.errors import KeyturnError
 
 EXIT_REFUSED = 1
+EXIT_INTERRUPTED = 130
+"""What a shell says of a program that SIGINT ended: 128 and the signal's number."""
 EXIT_NO_ANSWER = 69
 """EX_UNAVAILABLE of sysexits.h."""
 EXIT_DEFECT = 70
@@ -50,40 +55,69 @@ def cli(*, debug: bool) -> None:
 
 
 def _without_answer(error: httpx.TransportError) -> str:
-    """Say where nobody answered, why, as far as the system knows, and what to do."""
+    """Say which server gave no answer, why, as far as the system knows, and what to do."""
     server = f"{error.request.url.scheme}://{error.request.url.netloc.decode('ascii')}"
     reason = re.sub(r"^\[[^]]*\] *", "", str(error)).rstrip(".")  # Without the number of the error.
+    reason = re.sub(r" \(_ssl\.c:[0-9]+\)$", "", reason)
     why = f" ({reason})" if reason else ""
+    match _cause_of(error):
+        case ssl.SSLCertVerificationError() as untrusted:
+            return (
+                f"The certificate of {server} is not trusted ({untrusted.verify_message.rstrip('.')}): give "
+                f"the file of its authority with --ca-file or {CA_FILE_VARIABLE}, or correct the address."
+            )
+        case ssl.SSLError():
+            return f"{server} does not speak TLS{why}: check the port, and whether the address is https."
+    if isinstance(error, httpx.RemoteProtocolError):
+        return f"{server} does not speak HTTP{why}: check the port, and whether the address is https."
     return f"Nobody answers at {server}{why}: check the address, and that the server runs."
+
+
+def _cause_of(error: BaseException) -> BaseException:
+    """Return where an error began: httpx hides the system's behind two of its own."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error
 
 
 def main() -> None:
     """Run the command line. No traceback reaches a person without `--debug`."""
-    debug = "--debug" in sys.argv[1:]
+    accept_any_text()
     try:
-        # Without its standalone mode click returns the code of an `Exit` instead of raising it.
-        code = cli.main(prog_name="keyturn", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        code = _run()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # Now, while a failure can still be told.
     except click.Abort:
-        sys.exit(130)
+        code = EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except KeyturnError as error:
-        if debug:
-            raise
-        click.echo(f"keyturn: {error}", err=True)
-        sys.exit(EXIT_REFUSED)
-    except httpx.TransportError as error:
-        if debug:
-            raise
-        click.echo(f"keyturn: {_without_answer(error)}", err=True)
-        sys.exit(EXIT_NO_ANSWER)
+        code = error.exit_code
     except Exception as error:
-        if debug:
+        if "--debug" in sys.argv[1:]:
             raise
-        click.echo(
-            f"keyturn: this is a defect ({type(error).__name__}); run `keyturn --debug …` to see where.",
-            err=True,
-        )
-        sys.exit(EXIT_DEFECT)
+        code = _tell(error)
+    sys.exit(code)
+
+
+def _run() -> int:
+    # Without its standalone mode click returns the code of an `Exit` instead of raising it.
+    code = cli.main(prog_name="keyturn", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: Exception) -> int:
+    """Say in one sentence on standard error what went wrong; return the exit code."""
+    match error:
+        case KeyturnError():
+            text, code = str(error), EXIT_REFUSED
+        case httpx.TransportError():
+            text, code = _without_answer(error), EXIT_NO_ANSWER
+        case OSError() if is_of_output(error):
+            return end_without_output(error)
+        case OSError(filename=str(name)):
+            text, code = f"{name} cannot be used: {error.strerror}.", EXIT_REFUSED
+        case _:
+            text = f"this is a defect ({type(error).__name__}); run `keyturn --debug …` to see where."
+            code = EXIT_DEFECT
+    click.echo(f"keyturn: {text}", err=True)
+    return code

@@ -1,6 +1,7 @@
 """Where a caller's servers and keys are kept: one file that nobody else may read, or the system's keyring."""
 
 import os
+import ssl
 import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,6 +15,11 @@ from keyturn.errors import CannotStart, InvalidInput
 
 DEFAULT_PROFILE = "default"
 FILE_NAME = "profiles.json"
+URL_VARIABLE, KEY_VARIABLE = "KEYTURN_URL", "KEYTURN_KEY"
+"""Both set, they are the server and the key where no profile is named: for CI, which has no file."""
+PROFILE_VARIABLE = "KEYTURN_PROFILE"
+CA_FILE_VARIABLE = "KEYTURN_CA_FILE"
+"""A file of certificates (PEM) to trust instead of the system's, where a profile names none of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +30,28 @@ class Profile:
     key: str = field(repr=False)
     is_in_keyring: bool = False
     """Whether the system's keyring keeps the key, and the file only says so."""
+    ca_file: str | None = None
+    """A file of the certificates that are trusted for this server; None for those of the system."""
 
     @property
     def place(self) -> str:
         """Where the key is, for people."""
         return "the keyring of this system" if self.is_in_keyring else str(profiles_file())
 
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        """How certificates of the server are verified; None for the system's way.
 
-class _Stored(msgspec.Struct, omit_defaults=True):
+        Raise `CannotStart` for a file of certificates that cannot be used.
+        """
+        return tls_context(self.ca_file)
+
+
+class _Stored(msgspec.Struct, omit_defaults=True, rename="camel"):
     url: str
     key: str | None = None
     """None when the keyring has it."""
+    ca_file: str | None = None
 
     def __repr__(self) -> str:
         """Show nothing of the secret."""
@@ -46,23 +63,81 @@ def profiles_file() -> Path:
     return platformdirs.user_config_path("keyturn") / FILE_NAME
 
 
-def read_profile(name: str) -> Profile:
-    """Return a profile; raise `InvalidInput` if there is none of this name."""
-    found = _one_of(_read(profiles_file()), name)
-    if found.key is not None:
-        return Profile(found.url, found.key)
+def read_profile(name: str | None) -> Profile:
+    """Return the profile that is named, or without a name the environment's, or the default one.
+
+    Raise `InvalidInput` if there is none.
+    """
+    found = None if name is not None else _environment_profile()
+    if found is not None:
+        return found
+    name = name or DEFAULT_PROFILE
+    stored = _one_of(_read(profiles_file()), name)
+    ca_file = stored.ca_file or os.environ.get(CA_FILE_VARIABLE) or None
+    if stored.key is not None:
+        return Profile(stored.url, stored.key, ca_file=ca_file)
     key = keyrings.find_key(name)
     if key is None:
         raise InvalidInput(
             "profile", f"The keyring has no key of the profile {name}: run `keyturn login --profile {name}`."
         )
-    return Profile(found.url, key, is_in_keyring=True)
+    return Profile(stored.url, key, is_in_keyring=True, ca_file=ca_file)
+
+
+def name_to_keep(name: str | None) -> str:
+    """Return under which name a command keeps or forgets a profile.
+
+    Raise `InvalidInput` where the environment gives the key: what is kept would not be used.
+    """
+    if name is None and _environment_profile() is not None:
+        raise InvalidInput(
+            "profile",
+            f"{KEY_VARIABLE} is set, and every command uses that key: unset it, or name the profile with "
+            "--profile.",
+        )
+    return name or DEFAULT_PROFILE
+
+
+def is_from_environment(name: str | None) -> bool:
+    """Return whether the environment gives the server and the key where this profile is named, or none."""
+    return name is None and _environment_profile() is not None
+
+
+def _environment_profile() -> Profile | None:
+    """Return the server and the key of the environment; raise `InvalidInput` if it has half of them."""
+    url, key = os.environ.get(URL_VARIABLE), os.environ.get(KEY_VARIABLE)
+    if not key:
+        return None
+    if not url:
+        raise InvalidInput("url", f"{KEY_VARIABLE} is set and {URL_VARIABLE} is not: set both, or neither.")
+    return Profile(url.rstrip("/"), key, ca_file=os.environ.get(CA_FILE_VARIABLE) or None)
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext | None:
+    """Return what trusts the certificates of this file alone, None without a file.
+
+    Raise `CannotStart` for a file that cannot be read or holds no certificate.
+    """
+    if ca_file is None:
+        return None
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except ssl.SSLError:
+        raise CannotStart(f"{ca_file} holds no certificate in PEM.") from None
+    except OSError as error:
+        raise CannotStart(f"{ca_file} cannot be read: {error.strerror}.") from None
 
 
 def find_url(name: str) -> str | None:
-    """Return the server of a profile, None if there is no profile of this name."""
+    """Return the server that a profile or `KEYTURN_URL` names, None if neither does."""
     found = _read(profiles_file()).get(name)
-    return None if found is None else found.url
+    return os.environ.get(URL_VARIABLE) if found is None else found.url
+
+
+def find_ca_file(name: str) -> str | None:
+    """Return the file of certificates that is trusted for a profile's server, None for the system's."""
+    found = _read(profiles_file()).get(name)
+    return (None if found is None else found.ca_file) or os.environ.get(CA_FILE_VARIABLE) or None
 
 
 def is_for_keyring(name: str, *, chosen: bool | None) -> bool:
@@ -81,7 +156,7 @@ def write_profile(name: str, profile: Profile) -> None:
     before = profiles.get(name)
     if profile.is_in_keyring:
         keyrings.keep_key(name, profile.key)
-    profiles[name] = _Stored(profile.url, None if profile.is_in_keyring else profile.key)
+    profiles[name] = _Stored(profile.url, None if profile.is_in_keyring else profile.key, profile.ca_file)
     _write(file, profiles)
     if not profile.is_in_keyring and before is not None and before.key is None:
         with suppress(CannotStart):  # What is not there any more, or cannot be reached, is not kept there.

@@ -2,13 +2,27 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 import httpx
 import msgspec
 
-from keyturn.cli.profiles import DEFAULT_PROFILE, Profile, is_for_keyring, read_profile, write_profile
+from keyturn.cli.output import json_option, print_json
+from keyturn.cli.profiles import (
+    CA_FILE_VARIABLE,
+    DEFAULT_PROFILE,
+    KEY_VARIABLE,
+    PROFILE_VARIABLE,
+    URL_VARIABLE,
+    Profile,
+    find_ca_file,
+    is_for_keyring,
+    name_to_keep,
+    read_profile,
+    write_profile,
+)
 from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
 from keyturn.client.tokens import TokenKeeper, check_address
@@ -25,13 +39,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 def profile_option(command: F) -> F:
     """Add `--profile`."""
     return click.option(
-        "--profile", default=DEFAULT_PROFILE, show_default=True, help="Which server and key, as configured."
+        "--profile",
+        envvar=PROFILE_VARIABLE,
+        help=f"Which server and key, as configured. [env: {PROFILE_VARIABLE}; default: {URL_VARIABLE} and "
+        f"{KEY_VARIABLE}, or else the profile {DEFAULT_PROFILE}]",
     )(command)
 
 
-def json_option(command: F) -> F:
-    """Add `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+def ca_file_option(command: F) -> F:
+    """Add `--ca-file`."""
+    return click.option(
+        "--ca-file",
+        metavar="FILE",
+        help="The certificates (PEM) to trust for this server, instead of the system's. The profile keeps "
+        f"it. [env: {CA_FILE_VARIABLE}]",
+    )(command)
 
 
 def keyring_option(command: F) -> F:
@@ -51,33 +73,41 @@ def check_url(url: str) -> None:
         raise InvalidInput("url", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
 
 
-def client_of(profile: str) -> ApiClient:
+def client_of(profile: Profile) -> ApiClient:
     """Return a client of the server of a profile."""
-    chosen = read_profile(profile)
-    return ApiClient(chosen.url, chosen.key, timeout_seconds=TIMEOUT_SECONDS)
+    return ApiClient(profile.url, profile.key, timeout_seconds=TIMEOUT_SECONDS, tls=profile.tls)
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON, indented for people and scripts alike."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+def chosen_ca_file(given: str | None, profile: str) -> str | None:
+    """Return the file of certificates for a server: as given, or as the profile has it; None for none."""
+    return str(Path(given).absolute()) if given is not None else find_ca_file(profile)
 
 
 @click.command()
 @click.option("--url", prompt="Address of the server", help="Like https://keys.example.com.")
 @click.option("--key-stdin", is_flag=True, help="Read the key from standard input, without asking.")
+@ca_file_option
 @keyring_option
 @profile_option
-def configure(*, url: str, key_stdin: bool, keyring: bool | None, profile: str) -> None:
+def configure(
+    *, url: str, key_stdin: bool, ca_file: str | None, keyring: bool | None, profile: str | None
+) -> None:
     """Keep the address of a server and a key for it, once the server has accepted the key."""
+    name = name_to_keep(profile)
     if key_stdin:
         key = sys.stdin.read(MAX_KEY_CHARACTERS).strip()
     else:
         key = click.prompt("Key", hide_input=True).strip()
     check_url(url)
-    with ApiClient(url, key, timeout_seconds=TIMEOUT_SECONDS) as client:
+    kept = Profile(
+        url.rstrip("/"),
+        key,
+        is_in_keyring=is_for_keyring(name, chosen=keyring),
+        ca_file=chosen_ca_file(ca_file, name),
+    )
+    with client_of(kept) as client:
         user = _owner(client, url)
-    kept = Profile(url.rstrip("/"), key, is_in_keyring=is_for_keyring(profile, chosen=keyring))
-    write_profile(profile, kept)
+    write_profile(name, kept)
     click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.place}.")
 
 
@@ -97,25 +127,26 @@ def _owner(client: ApiClient, url: str) -> User:
 @click.command()
 @json_option
 @profile_option
-def whoami(*, profile: str, as_json: bool) -> None:
-    """Say whose key this is."""
-    with client_of(profile) as client:
-        user = client.current_user()
+def whoami(*, profile: str | None, as_json: bool) -> None:
+    """Say whose key this is, and what the key carries: it may be less than its owner may do."""
+    with client_of(read_profile(profile)) as client:
+        user, carried = client.current_user(), client.current_credential()
     if as_json:
-        print_json(user)
-    else:
-        click.echo(f"{user.userid}, with {', '.join(user.permissions) or 'no permissions'}")
+        print_json(msgspec.to_builtins(user) | msgspec.to_builtins(carried))
+        return
+    scopes = f", by a key for {', '.join(sorted(carried.scopes))}" if carried.scopes else ""
+    click.echo(f"{user.userid}{scopes}, with {', '.join(carried.permissions) or 'no permissions'}")
 
 
 @click.command()
 @click.option("--resource", metavar="URI", help="The identifier of a service: the token is for it alone.")
 @click.option("--scope", "scopes", multiple=True, help="A scope that it covers; can be given several times.")
 @profile_option
-def token(*, resource: str | None, scopes: tuple[str, ...], profile: str) -> None:
+def token(*, resource: str | None, scopes: tuple[str, ...], profile: str | None) -> None:
     """Print a bearer token and nothing else, for `curl -H "Authorization: Bearer $(keyturn token)"`."""
     chosen = read_profile(profile)
     keeper = TokenKeeper(chosen.url, chosen.key, resource=resource, scopes=scopes)
-    with httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(chosen.url)) as http:
+    with httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(chosen.url, chosen.tls)) as http:
         answer = http.post(keeper.exchange_url, content=keeper.body(), headers=keeper.headers())
     click.echo(keeper.keep(answer.status_code, answer.content))
 
@@ -125,12 +156,12 @@ def token(*, resource: str | None, scopes: tuple[str, ...], profile: str) -> Non
 @click.argument("path")
 @click.option("--data", help="The JSON body; @FILE reads it from a file, - from standard input.")
 @profile_option
-def api(*, method: str, path: str, data: str | None, profile: str) -> None:
+def api(*, method: str, path: str, data: str | None, profile: str | None) -> None:
     """Ask anything of the API, like `keyturn api GET /bim/user`, and print the answer."""
     if not path.startswith("/") or path.startswith("//"):
         raise InvalidInput("path", "Give a path that begins with one slash, like /bim/user.")
     body = None if data is None else _read_body(data)
-    with client_of(profile) as client:
+    with client_of(read_profile(profile)) as client:
         answer = client.request(method.upper(), path, json=body)
     try:
         click.echo(msgspec.json.format(answer).decode())

@@ -9,8 +9,16 @@ from typing import Any
 import click
 import httpx
 
-from keyturn.cli.profiles import Profile, read_profile, write_profile
-from keyturn.cli.remote import client_of, json_option, print_json, profile_option
+from keyturn.cli.output import json_option, json_text, print_json, print_secret
+from keyturn.cli.profiles import (
+    DEFAULT_PROFILE,
+    KEY_VARIABLE,
+    Profile,
+    is_from_environment,
+    read_profile,
+    write_profile,
+)
+from keyturn.cli.remote import client_of, profile_option
 from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, restriction_text
 from keyturn.cli.tables import print_table
 from keyturn.client import ApiClient, NewApiKey
@@ -65,11 +73,11 @@ def create(
     scopes: tuple[str, ...],
     sources: tuple[Network, ...],
     dpop_jkt: str | None,
-    profile: str,
+    profile: str | None,
     as_json: bool,
 ) -> None:
     """Make a key, and print it and nothing else. It cannot be shown again."""
-    with client_of(profile) as client:
+    with client_of(read_profile(profile)) as client:
         made = client.create_key(
             name,
             project_id=project_id,
@@ -77,18 +85,15 @@ def create(
             allow_from=[*map(str, sources)] or None,
             dpop_jkt=dpop_jkt,
         )
-    if as_json:
-        print_json(made)
-    else:
-        click.echo(made.apikey)
+    _print(made, as_json=as_json)
 
 
 @key.command("list")
 @json_option
 @profile_option
-def list_keys(*, profile: str, as_json: bool) -> None:
+def list_keys(*, profile: str | None, as_json: bool) -> None:
     """List your keys, without their secrets."""
-    with client_of(profile) as client:
+    with client_of(read_profile(profile)) as client:
         keys = list(client.list_keys())
     if as_json:
         print_json(keys)
@@ -117,9 +122,9 @@ def list_keys(*, profile: str, as_json: bool) -> None:
 @key.command()
 @click.argument("key_id", type=int)
 @profile_option
-def revoke(*, key_id: int, profile: str) -> None:
+def revoke(*, key_id: int, profile: str | None) -> None:
     """Revoke one of your keys, and every token made from it."""
-    with client_of(profile) as client:
+    with client_of(read_profile(profile)) as client:
         client.revoke_key(key_id)
     click.echo(f"Key {key_id} is revoked.")
 
@@ -135,21 +140,26 @@ def revoke(*, key_id: int, profile: str) -> None:
 )
 @json_option
 @profile_option
-def rotate(*, key_id: int, overlap: int, profile: str, as_json: bool) -> None:
+def rotate(*, key_id: int, overlap: int, profile: str | None, as_json: bool) -> None:
     """Give one of your keys a new secret, and print it and nothing else. It cannot be shown again.
 
     If it is the key of the profile, the profile keeps the new secret.
     """
     known = read_profile(profile)
-    with client_of(profile) as client:
-        is_own = client.current_key_id() == key_id
+    with client_of(known) as client:
+        is_own = client.current_credential().key_id == key_id
         made = _rotated(client, key_id, overlap)
     if is_own:
         _keep(profile, replace(known, key=made.apikey))
-    if as_json:
-        print_json(made)
-    else:
-        click.echo(made.apikey)
+    _print(made, as_json=as_json)
+
+
+def _print(made: NewApiKey, *, as_json: bool) -> None:
+    """Print a key that is shown once."""
+    print_secret(
+        json_text(made) if as_json else made.apikey,
+        otherwise=f"The key could not be printed, and lives: `keyturn key revoke {made.id}` ends it.",
+    )
 
 
 def _rotated(client: ApiClient, key_id: int, overlap_seconds: int) -> NewApiKey:
@@ -161,8 +171,12 @@ def _rotated(client: ApiClient, key_id: int, overlap_seconds: int) -> NewApiKey:
         return client.rotate_key(key_id, overlap_seconds=overlap_seconds, idempotency_key=idempotency_key)
 
 
-def _keep(name: str, profile: Profile) -> None:
+def _keep(name: str | None, profile: Profile) -> None:
     """Keep the new secret of the profile's own key; print it if that fails, since it is never shown again."""
+    if is_from_environment(name):
+        click.echo(f"{KEY_VARIABLE} holds the former secret: put the new one there.", err=True)
+        return
+    name = name or DEFAULT_PROFILE
     try:
         write_profile(name, profile)
     except (KeyturnError, OSError) as error:

@@ -4,6 +4,7 @@ with ApiClient("https://keys.example.com", key) as keyturn:
 made = keyturn.create_key("nightly export")
 """
 
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -73,6 +74,17 @@ class NewApiKey(ApiKey, frozen=True, rename="camel"):
         return f"NewApiKey(id={self.id}, masked={self.masked!r})"
 
 
+class CurrentCredential(msgspec.Struct, frozen=True, rename="camel"):
+    """What a credential carries: often less than its owner may do."""
+
+    key_id: int | None
+    """None if it is no key, or the server does not say."""
+    scopes: list[str]
+    """What it is narrowed to; empty for a credential that is not narrowed."""
+    permissions: list[str]
+    """The permissions of its owner that it carries."""
+
+
 class Connection(msgspec.Struct, frozen=True, rename="camel"):
     """A registered connection, without its secrets."""
 
@@ -110,18 +122,25 @@ class ApiClient:
     """Calls a Keyturn server with a key, or with bearer tokens that it gets for the key.
 
     Raises `ServerRefused` for an answer that is no success, httpx's errors when there is no answer, and
-    `ValueError` for an address without https that is not loopback.
+    `ValueError` for an address without https that is not loopback. With `tls` the server's certificate is
+    verified by that; without, by the authorities of the system.
     """
 
     def __init__(
-        self, url: str, key: str, *, exchanges: bool = False, timeout_seconds: float = TIMEOUT_SECONDS
+        self,
+        url: str,
+        key: str,
+        *,
+        exchanges: bool = False,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         check_address(url)
         self._http = httpx.Client(
             base_url=url,
-            auth=KeyturnAuth(key, url if exchanges else None),
+            auth=KeyturnAuth(key, url if exchanges else None, verify=True if tls is None else tls),
             timeout=timeout_seconds,
-            **httpx_options(url),
+            **httpx_options(url, tls),
         )
 
     def current_user(self) -> User:
@@ -178,10 +197,15 @@ class ApiClient:
             headers={} if idempotency_key is None else {"Idempotency-Key": idempotency_key},
         )
 
-    def current_key_id(self) -> int | None:
-        """Return the number of the key that this client calls with; None if the server does not say."""
-        told = self._send("GET", "/verify").headers.get("keyturn-key-id", "")
-        return int(told) if told.isdecimal() else None
+    def current_credential(self) -> CurrentCredential:
+        """Return what the credential that this client calls with may do."""
+        told = self._send("GET", "/verify").headers
+        number = told.get("keyturn-key-id", "")
+        return CurrentCredential(
+            key_id=int(number) if number.isdecimal() else None,
+            scopes=told.get("keyturn-scopes", "").split(),
+            permissions=told.get("keyturn-permissions", "").split(),
+        )
 
     def revoke_key(self, key_id: int) -> None:
         """End one of the user's keys, and every token made from it."""

@@ -6,6 +6,7 @@ print(codes.verification_uri, codes.user_code)
 key = login.wait(codes)
 """
 
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -85,13 +86,14 @@ class DeviceLogin:
         scope: str = "",
         sleep: Callable[[float], object] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         check_address(url)
         self._client_id = client_id
         self._scope = scope
         self._sleep = sleep
         self._monotonic = monotonic
-        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, **httpx_options(url))
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, **httpx_options(url, tls))
 
     def begin(self) -> DeviceCodes:
         """Ask for the codes."""

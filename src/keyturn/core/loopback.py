@@ -4,6 +4,7 @@ A proxy would be sent the key, in clear for `http`, and would look for the addre
 """
 
 import ipaddress
+import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,17 +21,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def httpx_options(url: str) -> dict[str, Any]:
-    """Return the options with which a client of httpx asks loopback directly.
+def httpx_options(url: str, tls: ssl.SSLContext | None = None) -> dict[str, Any]:
+    """Return the options with which a client of httpx asks loopback directly, and verifies with `tls`.
 
-    Nothing for any other address: there the proxies of the environment apply, and its authorities for TLS.
+    At any other address the proxies of the environment apply, and without `tls` its authorities.
     """
+    verify = {} if tls is None else {"verify": tls}
     parts = urlsplit(url)
     if not is_loopback(parts.hostname or ""):
-        return {}
+        return verify
     if parts.scheme == "http":
         return {"trust_env": False}  # There may be a proxy of a kind that httpx cannot even begin with.
-    return {"mounts": {f"{scheme}://": None for scheme in _NO_PROXIES}}
+    return {**verify, "mounts": {f"{scheme}://": None for scheme in _NO_PROXIES}}
 
 
 def requests_proxies(url: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The composition root: settings in, everything wired. Nothing else opens a database."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -118,8 +118,9 @@ class Services:
     installation: Installation
 
     def start(self) -> None:
-        """Start the threads of a server, and tell the verifiers in other programs what it is set to."""
+        """Start the threads of a server, and tell programs on its database what it is set to."""
         self.store.installation.announce(_announcement(self.settings))
+        self.signing_keys.follow_algorithm()
         self.verification.start()
 
     def close(self) -> None:
@@ -133,12 +134,14 @@ def open_services(
     system: System | None = None,
     *,
     must_exist: bool = False,
+    as_announced: bool = False,
     hashing: Parameters = ARGON2ID,
 ) -> Services:
     """Open the database, bring its schema up to date, check the root key, and wire everything.
 
-    An installation begins here where there is none, unless it `must_exist`. Raise `CannotStart` with one
-    sentence that says what to do. `hashing` is for tests, which want the same argon2id with less work.
+    An installation begins here where there is none, unless it `must_exist`. With `as_announced`, for a program
+    beside a server, what the server has announced wins over `settings`. Raise `CannotStart` with one sentence
+    that says what to do. `hashing` is for tests, which want the same argon2id with less work.
     """
     system = system or System()
     engine = open_engine(settings.database, must_exist=must_exist)
@@ -147,6 +150,8 @@ def open_services(
         if must_exist:
             check_begun(engine)
         migrate(engine)
+        if as_announced and (told := store.installation.find_announcement()) is not None:
+            settings = _as_announced(settings, told)
         return _wire(settings, system, store, hashing)
     except BaseException:
         store.close()
@@ -186,13 +191,26 @@ def open_verification(
         raise
 
 
+ANNOUNCED = {
+    "issuer": "public_url",
+    "audience": "public_url",
+    "key_prefix": "key_prefix",
+    "max_token_life_seconds": "token_life_seconds",
+    "token_algorithm": "token_algorithm",
+    "key_life_days": "key_life_days",
+    "allow_keys_without_expiry": "allow_keys_without_expiry",
+}
+"""The settings of the installation, not of one process, by the name under which they are announced."""
+
+
 def _announcement(settings: Settings) -> Announcement:
-    return Announcement(
-        issuer=settings.public_url,
-        audience=settings.public_url,
-        key_prefix=settings.key_prefix,
-        max_token_life_seconds=settings.token_life_seconds,
-    )
+    return Announcement(**{name: getattr(settings, setting) for name, setting in ANNOUNCED.items()})
+
+
+def _as_announced(settings: Settings, told: Announcement) -> Settings:
+    """Return the settings as the installation has them, whatever the environment of this process says."""
+    values = {setting: getattr(told, name) for name, setting in ANNOUNCED.items()}
+    return replace(settings, **{setting: value for setting, value in values.items() if value is not None})
 
 
 def _token_format(told: Announcement) -> AccessTokenFormat:

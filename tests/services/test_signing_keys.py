@@ -11,7 +11,7 @@ from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart, CredentialRefused, Reason
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
-from tests.services.people import HERE, actions, add_person, caller
+from tests.services.people import HERE, actions, add_person, caller, change_behind
 
 if TYPE_CHECKING:
     from keyturn.composition import Services
@@ -42,7 +42,9 @@ def test_the_signing_key_stays(services: Services, reopen: Opener) -> None:
 
 def test_only_public_members_are_published(services: Services, reopen: Opener) -> None:
     """The key set holds public members only, each with kid, alg and use (T12)."""
-    published = reopen(token_algorithm="EdDSA").signing_keys.jwks()["keys"]
+    changed = reopen(token_algorithm="EdDSA")
+    changed.signing_keys.follow_algorithm()
+    published = changed.signing_keys.jwks()["keys"]
 
     assert {key["alg"] for key in published} == {"ES256", "EdDSA"}
     assert len({key["kid"] for key in published}) == 2
@@ -115,6 +117,46 @@ def test_a_leaked_key_opens_nothing_any_more(services: Services, reopen: Opener)
         assert refused.value.reason is Reason.SIGNATURE
     assert caller(node, token_of(services, key)).userid == "bob"
     assert caller(services, token_of(node, key)).userid == "bob"
+
+
+def test_fault_a2_a_leak_ends_keys_of_every_algorithm(services: Services, reopen: Opener) -> None:
+    """Whichever node replaces the keys at once, no token of any algorithm opens anything afterwards."""
+    changed, key = reopen(token_algorithm="EdDSA"), new_key(services)
+    old = token_of(services, key)
+    changed.signing_keys.follow_algorithm(lead=timedelta(0))
+    tokens = [old, token_of(changed, key)]
+    assert len({token.split(".")[0] for token in tokens}) == 2
+
+    services.signing_keys.replace_at_once(COMMAND_LINE)
+
+    for one in (services, changed, reopen()):
+        assert [is_accepted(one, token) for token in tokens] == [False, False]
+        assert len(one.signing_keys.list_all()) == 1
+
+
+@pytest.mark.parametrize("has_own_key", [False, True], ids=["none yet", "one already"])
+def test_fault_a2_a_changed_algorithm_gives_the_former_key_an_end(
+    services: Services, reopen: Opener, clock: Clock, *, has_own_key: bool
+) -> None:
+    """The key of the former algorithm signs until the new one was published, and ends with its last token."""
+    key, former = new_key(services), signing_kid(services)
+    changed = reopen(token_algorithm="EdDSA")
+    if has_own_key:  # As programs of before made them: beside each other, without an end.
+        changed.signing_keys.rotate(COMMAND_LINE)
+        change_behind(services, "UPDATE signing_key SET verifies_until = NULL")
+    for node in (changed, reopen(token_algorithm="EdDSA")):
+        node.signing_keys.follow_algorithm()
+
+    assert signing_kid(changed) == signing_kid(services) == former
+    clock.advance(LEAD - MOMENT)
+    token = token_of(services, key)
+    clock.advance(services.settings.token_life - timedelta(seconds=1))
+    nodes = (services, changed)
+    assert [is_accepted(node, token) for node in nodes] == [True, True]
+    assert {node.signing_keys.ring.signing.algorithm for node in nodes} == {"EdDSA"}
+    clock.advance(timedelta(minutes=1))
+    for node in nodes:
+        assert [published["alg"] for published in node.signing_keys.jwks()["keys"]] == ["EdDSA"]
 
 
 def test_many_rotations_refuse_no_living_token(services: Services, reopen: Opener, clock: Clock) -> None:

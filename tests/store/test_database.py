@@ -125,6 +125,12 @@ CHANGES: dict[str, Attempt] = {
     "sessions.end_all": lambda w, e: w.store.sessions.end_all(w.user_id, LATER, e),
     "connections.add": lambda w, e: w.store.connections.add("new", {"technology": "X"}, w.user_id, e),
     "signing_keys.add_first": lambda w, e: w.store.signing_keys.add_first(new_signing_key(), e),
+    "signing_keys.change_algorithm": lambda w, e: w.store.signing_keys.change_algorithm(
+        SigningKeyRecord("other", "EdDSA", b"sealed", NOW, NOW), e, e, grace=timedelta(0)
+    ),
+    "signing_keys.add_next": lambda w, e: w.store.signing_keys.add_next(
+        new_signing_key("next"), e, others_verify_until=LATER
+    ),
     "logins.set_password": lambda w, e: w.store.logins.set_password(w.user_id, "other", LATER, e, kept=None),
     "users.sign_out": lambda w, e: w.store.users.sign_out(w.user_id, LATER, e),
     "users.change_permissions": lambda w, e: w.store.users.change_permissions(

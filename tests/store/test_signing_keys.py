@@ -28,30 +28,43 @@ def a_signing_key(kid: str, algorithm: str = "ES256", **changed: object) -> Sign
     return SigningKeyRecord(**(values | changed))  # type: ignore[arg-type]
 
 
-def test_there_is_one_signing_key_per_algorithm(store: Store) -> None:
-    """A second key for an algorithm is not stored, and says so; one for another algorithm is."""
+def test_there_is_one_first_signing_key(store: Store) -> None:
+    """A second first key is not stored, and says so, whatever its algorithm."""
     assert store.signing_keys.add_first(a_signing_key("a"), an_entry())
     assert not store.signing_keys.add_first(a_signing_key("b"), an_entry())
-    assert store.signing_keys.add_first(
-        a_signing_key("c", "EdDSA", signs_from=NOW + timedelta(1)), an_entry()
+    assert not store.signing_keys.add_first(a_signing_key("c", "EdDSA"), an_entry())
+
+    assert [key.kid for key in store.signing_keys.list_verifying(NOW)] == ["a"]
+    assert store.installation.revision() == 1
+
+
+def test_one_node_changes_the_algorithm(store: Store) -> None:
+    """Of nodes that start with another algorithm at once, one makes its key; the former gets one end."""
+    store.signing_keys.add_first(a_signing_key("a"), an_entry())
+
+    outcomes = all_at_once(
+        4,
+        lambda number: store.signing_keys.change_algorithm(
+            a_signing_key(f"x{number}", "EdDSA"), an_entry(), an_entry(), grace=timedelta(hours=1)
+        ),
     )
 
-    assert [key.kid for key in store.signing_keys.list_verifying(NOW)] == ["c", "a"]
-    assert store.installation.revision() == 2
+    assert sorted(map(str, outcomes)) == ["False"] * 3 + ["True"]
+    assert len(kids(store, NOW)) == 2
+    assert len(kids(store, NOW + timedelta(hours=1))) == 1
 
 
 def test_a_key_that_ended_is_not_listed(store: Store) -> None:
-    """A key verifies until exactly its last moment, which a rotation sets for all others of its algorithm."""
+    """A key verifies until exactly its last moment, which a rotation sets for all others."""
     store.signing_keys.add_first(a_signing_key("a"), an_entry())
-    store.signing_keys.add_first(a_signing_key("x", "EdDSA"), an_entry())
     end = NOW + timedelta(hours=1)
     next_key = a_signing_key("b", signs_from=NOW + timedelta(minutes=1))
 
     store.signing_keys.add_next(next_key, an_entry(), others_verify_until=end)
 
-    assert kids(store, NOW) == ["b", "a", "x"]
-    assert kids(store, end - MILLISECOND) == ["b", "a", "x"]
-    assert kids(store, end) == ["b", "x"]
+    assert kids(store, NOW) == ["b", "a"]
+    assert kids(store, end - MILLISECOND) == ["b", "a"]
+    assert kids(store, end) == ["b"]
 
 
 def test_a_later_rotation_does_not_lengthen_a_life(store: Store) -> None:
@@ -94,7 +107,9 @@ def test_nodes_that_start_together_share_a_signing_key(store: Store) -> None:
 
 def test_sealed_bytes_are_kept_as_they_are(store: Store) -> None:
     """Whatever bytes were sealed are read back."""
-    for algorithm, sealed in (("ES256", b""), ("EdDSA", b"\x00\xff" * 300)):
-        store.signing_keys.add_first(a_signing_key(algorithm, algorithm, sealed_jwk=sealed), an_entry())
+    for kid, sealed in (("a", b""), ("b", b"\x00\xff" * 300)):
+        store.signing_keys.add_next(
+            a_signing_key(kid, sealed_jwk=sealed), an_entry(), others_verify_until=NOW + timedelta(1)
+        )
 
         assert sealed in [key.sealed_jwk for key in store.signing_keys.list_verifying(NOW)]

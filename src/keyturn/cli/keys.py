@@ -20,7 +20,9 @@ def key() -> None:
 user_option = click.option("--user", "userid", required=True, help="Whose key it is.")
 name_option = click.option("--name", help="What the key is for.")
 expires_option = click.option(
-    "--expires", type=LifetimeType(), help="When it ends. [default: KEYTURN_KEY_LIFE_DAYS from now]"
+    "--expires",
+    type=LifetimeType(),
+    help="When it ends. [default: the server's KEYTURN_KEY_LIFE_DAYS from now]",
 )
 
 

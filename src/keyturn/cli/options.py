@@ -62,9 +62,12 @@ def opened_services(database: str | None, *, may_begin: bool = False) -> Iterato
     """Open the services for one command, and close them after it.
 
     Unless it `may_begin` an installation, raise `CannotStart` where there is none: an address that was
-    mistyped is told of, and nothing is made there.
+    mistyped is told of, and nothing is made there. What the installation has announced is as its server has
+    it, whatever this shell says.
     """
-    services = open_services(read_settings(os.environ, database=database), must_exist=not may_begin)
+    services = open_services(
+        read_settings(os.environ, database=database), must_exist=not may_begin, as_announced=True
+    )
     try:
         yield services
     finally:

@@ -60,4 +60,7 @@ def rotate(*, lead: int, leaked: bool, database: str | None) -> None:
             record = services.signing_keys.rotate(COMMAND_LINE, lead=timedelta(seconds=lead))
     click.echo(f"{record.kid} signs from {readable_time(record.signs_from)}.")
     if leaked:
-        click.echo("Every bearer token from before is refused: clients exchange their keys again.")
+        click.echo(
+            "Every bearer token from before is refused: clients exchange their keys again. Whatever verifies "
+            "with a copy of the published keys accepts them until it fetches the keys anew."
+        )

@@ -22,7 +22,5 @@ def revoke(database: str | None) -> None:
             is_ended = services.revocation.revoke(text, COMMAND_LINE)
         except CredentialRefused:
             url = services.settings.public_url
-            raise NotFound(
-                f"This is no token of {url}: give KEYTURN_PUBLIC_URL as the server has it."
-            ) from None
+            raise NotFound(f"This is no token of {url}, or its signing key has ended.") from None
     click.echo("The token is revoked." if is_ended else "The token had ended already.")

@@ -226,12 +226,18 @@ class SigningKeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a verifier in another process must know of the server's settings."""
+    """What a verifier or a command in another process must know of the server's settings.
+
+    None is what a server of an earlier version did not say.
+    """
 
     issuer: str
     audience: str
     key_prefix: str
     max_token_life_seconds: int
+    token_algorithm: str | None = None
+    key_life_days: int | None = None
+    allow_keys_without_expiry: bool | None = None
 
 
 class AuditAction(StrEnum):

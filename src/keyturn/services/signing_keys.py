@@ -117,11 +117,26 @@ class SigningKeys(VerifyingKeys):
         return ring
 
     def make_first(self) -> None:
-        """Make the key that signs with the algorithm of this installation, if there is none."""
-        record = self._new_record(self._system.now())
-        held = self._store.signing_keys.list_verifying(record.created_at)
-        if not any(one.algorithm == self._algorithm for one in held):
+        """Make the key that signs, if there is none."""
+        now = self._system.now()
+        if not any(one.verifies_until is None for one in self._store.signing_keys.list_verifying(now)):
+            record = self._new_record(now)
             self._store.signing_keys.add_first(record, self._creation(record, COMMAND_LINE))
+        self.forget()
+
+    def follow_algorithm(self, *, lead: timedelta = LEAD) -> None:
+        """Rotate if another algorithm was chosen: keys of any other end as a rotation ends them."""
+        now = self._system.now()
+        last = [one for one in self._store.signing_keys.list_verifying(now) if one.verifies_until is None]
+        if all(one.algorithm == self._algorithm for one in last):
+            return
+        record = self._new_record(now + lead)
+        self._store.signing_keys.change_algorithm(
+            record,
+            self._creation(record, COMMAND_LINE),
+            AuditEntry(now, AuditAction.SIGNING_KEYS_RETIRED, COMMAND_LINE, TARGET, None),
+            grace=self._token_life + CLOCK_SKEW,
+        )
         self.forget()
 
     def rotate(self, actor: Actor, *, lead: timedelta = LEAD) -> SigningKeyRecord:
@@ -153,7 +168,7 @@ class SigningKeys(VerifyingKeys):
 
     def _ring_of(self, records: Sequence[SigningKeyRecord], now: datetime) -> KeyRing:
         keys = {record.kid: self._open(record) for record in records if record.sealed_jwk is not None}
-        able = [record for record in records if record.algorithm == self._algorithm and record.kid in keys]
+        able = [record for record in records if record.kid in keys]
         # By a clock that is behind that of the node which made the only key, none has begun to sign.
         begun = [record for record in able if record.signs_from <= now] or able[-1:]
         # One that no other follows, if it has begun: a rotation may overtake one that still waits.

@@ -1,6 +1,6 @@
 """The installation itself: its revision, its set-up, the proof of its root key."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 
@@ -45,7 +45,11 @@ class Installation:
     def find_announcement(self) -> Announcement | None:
         """Return what the server last announced; None if it never ran on this database."""
         told = self._announced()
-        return None if told is None else Announcement(**told)
+        if told is None:
+            return None
+        # What a server of a later version says besides is for programs of its own version.
+        known = {field.name for field in fields(Announcement)}
+        return Announcement(**{name: value for name, value in told.items() if name in known})
 
     def _announced(self) -> dict[str, Any] | None:
         with self._database.reading() as connection:

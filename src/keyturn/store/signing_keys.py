@@ -1,10 +1,10 @@
 """The keys that sign tokens."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
 
 from keyturn.core.records import AuditEntry, SigningKeyRecord
 from keyturn.store.database import Change, Database
@@ -28,38 +28,49 @@ class SigningKeys:
         return [_record(row) for row in rows]
 
     def add_first(self, new: SigningKeyRecord, audit: AuditEntry) -> bool:
-        """Store a signing key unless there is one for its algorithm; return whether it was stored."""
+        """Store a signing key unless there is one that no other follows; return whether it was stored."""
         with self._database.change() as change:
             _queue(change)
-            present = change.connection.execute(
-                select(signing_key.c.kid).where(
-                    signing_key.c.algorithm == new.algorithm, signing_key.c.verifies_until.is_(None)
-                )
-            ).first()
-            if present is not None:
+            if change.connection.execute(select(signing_key.c.kid).where(_IS_LAST)).first() is not None:
                 return False
             change.connection.execute(insert(signing_key).values(_values(new)))
             change.record(audit)
         return True
 
     def add_next(self, new: SigningKeyRecord, audit: AuditEntry, *, others_verify_until: datetime) -> None:
-        """Store the key that follows all others of its algorithm, which end then at the latest."""
+        """Store the key that follows all others, of whatever algorithm, which end then at the latest."""
         with self._database.change() as change:
             _queue(change)
-            others = and_(signing_key.c.algorithm == new.algorithm, signing_key.c.kid != new.kid)
-            change.connection.execute(
-                update(signing_key)
-                .where(
-                    others,
-                    or_(
-                        signing_key.c.verifies_until.is_(None),
-                        signing_key.c.verifies_until > others_verify_until,
-                    ),
-                )
-                .values(verifies_until=others_verify_until)
+            _end(
+                change, or_(_IS_LAST, signing_key.c.verifies_until > others_verify_until), others_verify_until
             )
             change.connection.execute(insert(signing_key).values(_values(new)))
             change.record(audit)
+
+    def change_algorithm(
+        self, new: SigningKeyRecord, created: AuditEntry, retired: AuditEntry, *, grace: timedelta
+    ) -> bool:
+        """Let a key of the algorithm of `new` follow those of others; return whether anything was changed.
+
+        `new` is stored unless there is such a key. The others verify for `grace` after that key signs.
+        """
+        is_of_other = and_(_IS_LAST, signing_key.c.algorithm != new.algorithm)
+        with self._database.change() as change:
+            _queue(change)
+            signs_from = change.connection.execute(
+                select(func.min(signing_key.c.signs_from)).where(
+                    _IS_LAST, signing_key.c.algorithm == new.algorithm
+                )
+            ).scalar_one()
+            if signs_from is not None:
+                ended = _end(change, is_of_other, max(signs_from, new.created_at) + grace)
+                if ended:
+                    change.record(retired)
+                return bool(ended)
+            _end(change, is_of_other, new.signs_from + grace)
+            change.connection.execute(insert(signing_key).values(_values(new)))
+            change.record(created)
+        return True
 
     def forget_private_halves(self, ended_before: datetime, audit: AuditEntry) -> int:
         """Delete the private halves of keys that have ended by then; return how many."""
@@ -79,6 +90,18 @@ class SigningKeys:
             connection.execute(
                 update(signing_key).where(signing_key.c.kid == kid).values(public_jwk=dict(public_jwk))
             )
+
+
+_IS_LAST = signing_key.c.verifies_until.is_(None)
+"""No other key is to follow it."""
+
+
+def _end(change: Change, which: ColumnElement[bool], verifies_until: datetime) -> int:
+    """Give these keys their end; return how many they are."""
+    ended: int = change.connection.execute(
+        update(signing_key).where(which).values(verifies_until=verifies_until)
+    ).rowcount
+    return ended
 
 
 def _queue(change: Change) -> None:

@@ -157,6 +157,7 @@ ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
     ("DELETE", "/bim/apikey/system/{keyid}"): _SYSTEM_KEYS,
     ("DELETE", "/apikey/system/{keyid}"): _SYSTEM_KEYS,
     ("GET", "/data/connection/{connection_key}"): Asked(SEE_CONNECTION),
+    ("POST", INTROSPECTION_PATH): Asked((Permission.VERIFY_CREDENTIALS,), "one's own credentials"),
     ("GET", "/feed"): Asked((Permission.VERIFY_CREDENTIALS,)),
     ("POST", "/feed/uses"): Asked((Permission.VERIFY_CREDENTIALS,)),
 }

@@ -74,7 +74,8 @@ class Verifier:
     server itself, with a `key` whose owner holds the permission VERIFY_CREDENTIALS. Then it keeps a copy of
     all that decides, and asks nothing for each call. A revoke takes typically 20 ms; at most
     `max_staleness_seconds`: after so long without a word of the server everything is refused. It is ready
-    when the copy is whole, within `timeout` seconds. `tls` is for a server with a private authority.
+    when the copy is whole, within `timeout` seconds. `tls` is for a server with a private authority. Without
+    `follow` it keeps no copy and asks the server about each credential (introspection).
 
     Raises `CannotStart` if the database or server cannot be opened. The server's settings are read at the
     start: open it anew after changing `KEYTURN_PUBLIC_URL`, `KEYTURN_KEY_PREFIX`, or how long tokens live.
@@ -91,6 +92,7 @@ class Verifier:
         failures_per_minute: int = DEFAULT_FAILURES_PER_MINUTE,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         tls: ssl.SSLContext | None = None,
+        follow: bool = True,
     ) -> None:
         if not address.startswith(("sqlite:", "postgresql:", "postgres:", "https:", "http:")):
             raise CannotStart(
@@ -106,7 +108,7 @@ class Verifier:
         self._origin_of = Origin
         if address.startswith(("https:", "http:")):
             self._verification: _Verification = _open_elsewhere(
-                address, key, max_staleness_seconds, failures_per_minute, timeout, tls
+                address, key, max_staleness_seconds, failures_per_minute, timeout, tls, follow=follow
             )
         else:
             self._verification = _open_here(address, max_staleness_seconds, failures_per_minute)
@@ -222,6 +224,8 @@ def _open_elsewhere(
     failures_per_minute: int,
     timeout: float,
     tls: ssl.SSLContext | None,
+    *,
+    follow: bool,
 ) -> _Verification:
     if not key:
         raise CannotStart("A Verifier of a server elsewhere is given a key of that server too.")
@@ -234,6 +238,7 @@ def _open_elsewhere(
         failures_per_minute=failures_per_minute,
         timeout=timeout,
         tls=tls,
+        follow=follow,
     )
 
 

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 BOUND = 2.0
 GOOD = {"active": True, "sub": "1", "username": "bob", "iamid": "bim", "token_type": "api_key"}
 KEY = ApiKeyFormat().make_api_key(b"k" * RANDOM_BYTES).text.encode()
+OWN_KEY = ApiKeyFormat().make_api_key(b"o" * RANDOM_BYTES).text.encode()
 
 
 def asking(http: httpx.Client, system: System) -> IntrospectingAuthenticator:
     return IntrospectingAuthenticator(
         http,
+        own_key=OWN_KEY.decode(),
         issuer="http://keyturn",
         key_format=ApiKeyFormat(),
         max_staleness_seconds=BOUND,
@@ -46,7 +48,14 @@ def asking(http: httpx.Client, system: System) -> IntrospectingAuthenticator:
 
 
 def answering(answer: Callable[[], httpx.Response]) -> httpx.Client:
-    return httpx.Client(base_url="http://keyturn", transport=httpx.MockTransport(lambda _request: answer()))
+    """Answer every question but that about the own key, which may ask."""
+
+    def answered(request: httpx.Request) -> httpx.Response:
+        if OWN_KEY in request.content:
+            return httpx.Response(200, json={**GOOD, "permissions": ["VERIFY_CREDENTIALS"]})
+        return answer()
+
+    return httpx.Client(base_url="http://keyturn", transport=httpx.MockTransport(answered))
 
 
 def test_an_answer_that_comes_after_the_bound_is_none(clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""Verifying by asking, for a key that may not follow the feed: bounded in time, number and questions."""
+"""Verifying by asking, without the feed: bounded in time, number and questions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import json
 import re
 import threading
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -21,11 +25,11 @@ from keyturn import (
     TooManyFailures,
     Verifier,
 )
+from keyturn.core.feed import PATH
 from keyturn.core.oauth import INTROSPECTION_PATH, JWKS_PATH
 from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import FETCH_SECONDS, PublishedKeys
 from keyturn.services.actors import COMMAND_LINE
-from keyturn.services.keys import CreatedKey
 from tests.fakes import Clock
 from tests.replica.edges import accepts, answer_of
 from tests.replica.proxy import between
@@ -42,14 +46,18 @@ pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
-def asker(edge: Edge) -> CreatedKey:
-    """A key without any permission that matters."""
-    return edge.key()
+def asker(edge: Edge) -> str:
+    """The secret of a key that may ask."""
+    return edge.follower.secret
+
+
+def asking(url: str, secret: str, **options: object) -> Verifier:
+    return Verifier(url, secret, follow=False, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def verifier(edge: Edge, asker: CreatedKey) -> Iterator[Verifier]:
-    with Verifier(edge.server.url, asker.secret, max_staleness_seconds=BOUND) as opened:
+def verifier(edge: Edge, asker: str) -> Iterator[Verifier]:
+    with asking(edge.server.url, asker, max_staleness_seconds=BOUND) as opened:
         assert isinstance(opened._verification.authenticator, IntrospectingAuthenticator)
         yield opened
 
@@ -93,10 +101,10 @@ def test_noise_is_refused_without_a_question(edge: Edge, verifier: Verifier) -> 
     assert not questions
 
 
-def test_guessing_ends_soon(edge: Edge, asker: CreatedKey) -> None:
+def test_guessing_ends_soon(edge: Edge, asker: str) -> None:
     """Whoever presented too many wrong credentials is not asked for any more; others are."""
     good = edge.key()
-    with Verifier(edge.server.url, asker.secret, failures_per_minute=3) as verifier:
+    with asking(edge.server.url, asker, failures_per_minute=3) as verifier:
         for number in range(3):
             assert answer_of(verifier, f"kt_{number}", source="192.0.2.7") == (Reason.MALFORMED, None, False)
         assert answer_of(verifier, "kt_x", source="192.0.2.7") is TooManyFailures
@@ -123,10 +131,10 @@ def test_an_answer_is_remembered_for_the_bound_and_no_longer(edge: Edge, verifie
     assert answer_of(verifier, key.secret) == (Reason.UNKNOWN, None, False)
 
 
-def test_one_credential_is_asked_about_once_at_a_time(edge: Edge, asker: CreatedKey) -> None:
+def test_one_credential_is_asked_about_once_at_a_time(edge: Edge, asker: str) -> None:
     """However many threads present a credential at once, one question is sent."""
     key = edge.key()
-    with between(edge.server.url) as proxy, Verifier(proxy.url, asker.secret) as verifier:
+    with between(edge.server.url) as proxy, asking(proxy.url, asker) as verifier:
         questions = asked(verifier, INTROSPECTION_PATH)
         proxy.delay = 0.3
         answers: list[object] = []
@@ -142,12 +150,12 @@ def test_one_credential_is_asked_about_once_at_a_time(edge: Edge, asker: Created
         assert all(isinstance(answer, Principal) for answer in answers)
 
 
-def test_without_the_server_nothing_is_known(edge: Edge, asker: CreatedKey) -> None:
+def test_without_the_server_nothing_is_known(edge: Edge, asker: str) -> None:
     """What is not remembered is unavailable while the server is away, and what is remembered is not."""
     known, other = edge.key(), edge.key()
     with (
         between(edge.server.url) as proxy,
-        Verifier(proxy.url, asker.secret, max_staleness_seconds=60) as verifier,
+        asking(proxy.url, asker, max_staleness_seconds=60) as verifier,
     ):
         assert accepts(verifier, known.secret)
         proxy.close()
@@ -219,7 +227,72 @@ def test_a_new_signing_key_is_found(edge: Edge, verifier: Verifier) -> None:
     assert len(fetches) == 1
 
 
-def test_an_audience_takes_the_feed(edge: Edge, asker: CreatedKey) -> None:
+def test_an_audience_takes_the_feed(edge: Edge, asker: str) -> None:
     """What is good for one API cannot be asked: the start says what it takes."""
-    with pytest.raises(CannotStart, match="VERIFY_CREDENTIALS"):
-        Verifier(edge.server.url, asker.secret, audience="https://orders.example")
+    with pytest.raises(CannotStart, match="the feed"):
+        asking(edge.server.url, asker, audience="https://orders.example")
+
+
+# Fault B13: who may ask
+
+
+def test_fault_b13_a_key_without_the_permission_does_not_start(edge: Edge) -> None:
+    """The start names the permission, for a key that lacks it and for one that carries it no longer."""
+    narrowed = edge.services.keys.create_for(
+        edge.follower.record.user_id, COMMAND_LINE, name=None, lifetime=None
+    )
+    narrow = "UPDATE api_key SET scopes = '[\"a\"]' WHERE id = :id"
+    change_behind(edge.services, narrow, id=narrowed.record.key_id)
+    for secret in (edge.key().secret, narrowed.secret):
+        for follow in (True, False):
+            with pytest.raises(CannotStart, match="VERIFY_CREDENTIALS"):
+                Verifier(edge.server.url, secret, follow=follow)
+
+
+def test_fault_b13_a_permission_that_is_withdrawn_is_no_verdict(edge: Edge, asker: str) -> None:
+    """Once the asking key may ask no more, nobody is refused: the verifier cannot know."""
+    key = edge.key()
+    with asking(edge.server.url, asker, max_staleness_seconds=BOUND) as verifier:
+        verifier._authenticator._may_ask_until = 0.0  # type: ignore[attr-defined]  # as after the bound
+        admin = replace(edge.bob, permissions=frozenset({"USER_ADMIN"}))
+        edge.services.users.set_permissions(admin, "bim", "edge", [], HERE)
+        with pytest.raises(StoreUnavailable, match="VERIFY_CREDENTIALS"):
+            verifier.verify(key.secret)
+
+
+@contextmanager
+def hiding_the_feed(url: str) -> Iterator[str]:
+    """Stand before a server as a gateway that forbids its feed."""
+
+    class Gateway(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path.startswith(PATH):
+                answer = httpx.Response(403)
+            else:
+                headers = dict(self.headers) | {"Host": urlsplit(url).netloc}
+                answer = httpx.request(self.command, url + self.path, headers=headers, content=content)
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_GET = do_POST = answer  # noqa: N815 - the names of http.server
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Gateway) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_fault_b13_a_gateway_that_hides_the_feed_leaves_the_asking(edge: Edge, asker: str) -> None:
+    """With the permission, a 403 to the feed is somebody else's: each credential is asked about."""
+    key = edge.key()
+    with hiding_the_feed(edge.server.url) as url:
+        with Verifier(url, asker) as verifier:
+            assert accepts(verifier, key.secret)
+        with pytest.raises(CannotStart, match="VERIFY_CREDENTIALS"):
+            Verifier(url, key.secret)

@@ -6,8 +6,10 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from keyturn.core.people import ServiceOwner
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind
 from keyturn.store.api_keys import KeyToAdd
+from keyturn.store.control import Successor
 from keyturn.store.sessions import SessionToAdd
 from keyturn.store.users import UserToAdd
 
@@ -71,3 +73,11 @@ def a_session(user_id: int, **changed: Any) -> SessionToAdd:
         "user_agent": None,
     }
     return SessionToAdd(**(values | changed))
+
+
+def grant_all(_permissions: frozenset[str]) -> None:
+    """Allow any permission to be given."""
+
+
+def a_successor(user_id: int | None = None, group_id: int | None = None) -> Successor:
+    return Successor(ServiceOwner(user_id, group_id), grant_all)

@@ -22,7 +22,16 @@ from keyturn.store.schema import metadata
 from keyturn.store.system_keys import SystemKeyToAdd
 from keyturn.store.user_search import UserSearch
 from tests.store.crowds import all_at_once
-from tests.store.rows import NOW, a_key, a_session, a_user, an_entry, an_unwritable_entry
+from tests.store.rows import (
+    NOW,
+    a_key,
+    a_session,
+    a_successor,
+    a_user,
+    an_entry,
+    an_unwritable_entry,
+    grant_all,
+)
 
 LATER = NOW + timedelta(hours=1)
 
@@ -77,7 +86,7 @@ def world(store: Store) -> World:
         admin_id,
         store.users.add(robot, an_entry()).user_id,
         group_id,
-        store.groups.add_member(group_id, user_id, NOW, an_entry()).membership_id,
+        store.groups.add_member(group_id, user_id, NOW, an_entry(), allow=grant_all).membership_id,
         project_id,
         store.system_keys.add(a_system_key(admin_id, "one"), an_entry()),
     )
@@ -142,7 +151,9 @@ CHANGES: dict[str, Attempt] = {
     "logins.invite": lambda w, e: w.store.logins.invite(w.user_id, b"again", LATER, e),
     "groups.add": lambda w, e: w.store.groups.add("bim", fields_of_group("two"), NOW, e),
     "groups.update": lambda w, e: w.store.groups.update(w.group_id, fields_of_group("new"), LATER, e),
-    "groups.add_member": lambda w, e: w.store.groups.add_member(w.group_id, w.other_id, LATER, e),
+    "groups.add_member": lambda w, e: w.store.groups.add_member(
+        w.group_id, w.other_id, LATER, e, allow=grant_all
+    ),
     "groups.remove_member": lambda w, e: w.store.groups.remove_member(w.group_id, w.membership_id, e),
     "groups.add_attribute": lambda w, e: w.store.groups.add_attribute(w.group_id, "team", "y", LATER, e),
     "groups.remove_attribute": lambda w, e: w.store.groups.remove_attribute(
@@ -159,7 +170,7 @@ CHANGES: dict[str, Attempt] = {
     "projects.remove_connection": lambda w, e: w.store.projects.remove_connection(w.project_id, "there", e),
     "projects.delete": lambda w, e: w.store.projects.delete(w.project_id, LATER, e),
     "service_accounts.hand_over": lambda w, e: w.store.service_accounts.hand_over(
-        w.robot_id, ServiceOwner(w.other_id), LATER, handing_over(w, e)
+        w.robot_id, a_successor(w.other_id), LATER, handing_over(w, e)
     ),
     "system_keys.add": lambda w, e: w.store.system_keys.add(a_system_key(w.admin_id, "two"), e),
     "users.set_disabled": lambda w, e: w.store.users.set_disabled(w.user_id, LATER, LATER, e),
@@ -169,11 +180,11 @@ CHANGES: dict[str, Attempt] = {
 WITH_CONSEQUENCES: dict[str, Attempt] = {
     "users.set_disabled, of an owner": lambda w, e: w.store.users.set_disabled(w.user_id, LATER, LATER, e),
     "users.set_disabled, with an heir": lambda w, e: w.store.users.set_disabled(
-        w.user_id, LATER, LATER, e, heir=ServiceOwner(w.other_id)
+        w.user_id, LATER, LATER, e, heir=a_successor(w.other_id)
     ),
     "users.delete, of an owner": lambda w, e: w.store.users.delete(w.user_id, LATER, e),
     "users.delete, with an heir": lambda w, e: w.store.users.delete(
-        w.user_id, LATER, e, heir=ServiceOwner(w.other_id)
+        w.user_id, LATER, e, heir=a_successor(w.other_id)
     ),
     "system_keys.replace": lambda w, e: w.store.system_keys.replace(
         w.system_key, a_system_key(w.admin_id, "one"), LATER, revocation=e, audit=e
@@ -213,7 +224,7 @@ REFUSED: dict[str, Attempt] = {
     "users.delete, the last administrator": lambda w, e: w.store.users.delete(w.admin_id, LATER, e),
     "users.delete, unknown": lambda w, e: w.store.users.delete(10**6, LATER, e),
     "users.delete, unknown heir": lambda w, e: w.store.users.delete(
-        w.user_id, LATER, e, heir=ServiceOwner(10**6)
+        w.user_id, LATER, e, heir=a_successor(10**6)
     ),
     "users.add, unknown owner": lambda w, e: w.store.users.add(
         a_user("eve", kind=UserKind.SERVICE, owner=ServiceOwner(group_id=10**6)), e
@@ -231,8 +242,12 @@ REFUSED: dict[str, Attempt] = {
     "groups.add, taken": lambda w, e: w.store.groups.add("bim", fields_of_group("one"), NOW, e),
     "groups.update, unknown": lambda w, e: w.store.groups.update(10**6, fields_of_group("two"), NOW, e),
     "groups.delete, unknown": lambda w, e: w.store.groups.delete(10**6, LATER, e),
-    "groups.add_member, there": lambda w, e: w.store.groups.add_member(w.group_id, w.user_id, LATER, e),
-    "groups.add_member, unknown": lambda w, e: w.store.groups.add_member(w.group_id, 10**6, LATER, e),
+    "groups.add_member, there": lambda w, e: w.store.groups.add_member(
+        w.group_id, w.user_id, LATER, e, allow=grant_all
+    ),
+    "groups.add_member, unknown": lambda w, e: w.store.groups.add_member(
+        w.group_id, 10**6, LATER, e, allow=grant_all
+    ),
     "groups.remove_member, of another": lambda w, e: w.store.groups.remove_member(
         w.group_id + 1, w.membership_id, e
     ),
@@ -262,13 +277,13 @@ REFUSED: dict[str, Attempt] = {
         w.project_id, "free", e
     ),
     "service_accounts.hand_over, theirs": lambda w, e: w.store.service_accounts.hand_over(
-        w.robot_id, ServiceOwner(w.user_id), LATER, handing_over(w, e)
+        w.robot_id, a_successor(w.user_id), LATER, handing_over(w, e)
     ),
     "service_accounts.hand_over, a person": lambda w, e: w.store.service_accounts.hand_over(
-        w.user_id, ServiceOwner(w.other_id), LATER, e
+        w.user_id, a_successor(w.other_id), LATER, e
     ),
     "service_accounts.hand_over, to nobody": lambda w, e: w.store.service_accounts.hand_over(
-        w.robot_id, ServiceOwner(10**6), LATER, handing_over(w, e)
+        w.robot_id, a_successor(10**6), LATER, handing_over(w, e)
     ),
     "system_keys.add, taken": lambda w, e: w.store.system_keys.add(a_system_key(w.admin_id, "one"), e),
     "system_keys.replace, gone": lambda w, e: w.store.system_keys.replace(

@@ -11,9 +11,10 @@ import pytest
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.records import Actor, ApiKeyRecord, AuditEntry
 from keyturn.errors import CredentialRefused, InvalidState
+from keyturn.store.control import Successor
 from keyturn.store.groups import GroupFields
 from tests.store.crowds import all_at_once
-from tests.store.rows import NOW, a_key, a_user, an_entry
+from tests.store.rows import NOW, a_key, a_user, an_entry, grant_all
 
 if TYPE_CHECKING:
     from keyturn.store import Store
@@ -51,14 +52,18 @@ class Leaving:
     heir: ServiceOwner
     ends: str
 
+    @property
+    def successor(self) -> Successor:
+        return Successor(self.heir, grant_all)
+
     def act(self, store: Store) -> bool:
         audit = an_entry(target_id="1")
         if self.owner.group_id is not None:
-            return store.groups.delete(self.owner.group_id, NOW, audit, heir=self.heir)
+            return store.groups.delete(self.owner.group_id, NOW, audit, heir=self.successor)
         assert self.owner.user_id is not None
         if self.ends == "disable":
-            return store.users.set_disabled(self.owner.user_id, NOW, NOW, audit, heir=self.heir)
-        return store.users.delete(self.owner.user_id, NOW, audit, heir=self.heir)
+            return store.users.set_disabled(self.owner.user_id, NOW, NOW, audit, heir=self.successor)
+        return store.users.delete(self.owner.user_id, NOW, audit, heir=self.successor)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from keyturn.core.permissions import Permission
 from keyturn.store import Store
 from keyturn.store.groups import GroupFields
 from keyturn.store.user_search import UserSearch
-from tests.store.rows import NOW, a_user, an_entry
+from tests.store.rows import NOW, a_user, an_entry, grant_all
 
 PEOPLE: dict[str, tuple[str | None, str | None]] = {
     "Zoë": ("Zoë Müller", "zoe@example.com"),
@@ -33,7 +33,7 @@ def ids(store: Store) -> dict[str, int]:
     }
     group = store.groups.add("bim", GroupFields("one", None, None), NOW, an_entry()).group_id
     for userid in ("Zoë", "aXbYc"):
-        store.groups.add_member(group, made[userid], NOW, an_entry())
+        store.groups.add_member(group, made[userid], NOW, an_entry(), allow=grant_all)
     made["group"] = group
     for userid, owner in (
         ("robot of zoë", ServiceOwner(made["Zoë"])),

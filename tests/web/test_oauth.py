@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,13 @@ from keyturn.core.oauth import (
     DEVICE_CODE,
     TOKEN_EXCHANGE,
 )
+from keyturn.core.permissions import Permission
 from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.oauth import JWT_TYPE
 from tests.conftest import PASSPHRASE
+from tests.services.people import HERE, person
+from tests.web.people_callers import comparable
+from tests.web.people_routes import fresh_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -311,12 +316,54 @@ def test_a_living_token_is_described(any_site: Site, client: Client) -> None:
 
 
 def test_a_living_key_is_described(client: Client, other: Client) -> None:
-    """A key that is introspected by another is described, without its secret."""
+    """A key that is introspected by a holder of VERIFY_CREDENTIALS is described, without its secret."""
     told = other.introspect(client.key)
 
     assert (told["active"], told["token_type"], told["username"]) == (True, "api_key", USER)
     assert told["permissions"] == ["CREATE_PROJECT"]
     assert client.key not in str(told)
+
+
+def test_fault_b13_only_verifiers_are_told_of_others(any_site: Site) -> None:
+    """Whatever of somebody else's is asked about, without VERIFY_CREDENTIALS it is as a text that is none.
+
+    Byte for byte, also for a key that does not carry its owner's permission; of one's own all is told.
+    """
+    verifies = any_site.add_user(fresh_name(), frozenset({Permission.VERIFY_CREDENTIALS.value}))
+    everything_else = frozenset(Permission) - {Permission.VERIFY_CREDENTIALS}
+    administers, stranger = any_site.add_user(fresh_name(), everything_else), any_site.new_user()
+    project = any_site.services.projects.add(
+        person(any_site.services, verifies.userid), HERE, name=fresh_name(), description=None
+    )
+    linked = any_site.services.keys.create(
+        person(any_site.services, verifies.userid),
+        HERE,
+        name=None,
+        lifetime=None,
+        project_id=project.project_id,
+    )
+    with any_site.client() as http:
+
+        def told(asks: str, token: str) -> tuple[int, dict[str, str], bytes]:
+            headers = {"Authorization": f"Bearer {asks}"}
+            return comparable(http.post("/oauth/introspect", data={"token": token}, headers=headers))
+
+        bob = Client(http, any_site.key(USER))
+        login = http.post("/bim/iam/bim/user/authenticate", json={"username": USER, "password": PASSPHRASE})
+        credentials = (
+            bob.key,
+            bob.token().json()["access_token"],
+            bob.token(scope="a").json()["access_token"],
+            login.json()["token"],
+        )
+        askers = [any_site.key(user.userid).secret for user in (administers, stranger)] + [linked.secret]
+        for asks in askers:
+            nothing = told(asks, "x")
+            assert nothing[2] == b'{"active":false}'
+            assert {repr(told(asks, credential)) for credential in credentials} == {repr(nothing)}
+        for asks in (bob.key, credentials[2], any_site.key(verifies.userid).secret):
+            for credential in credentials:
+                assert json.loads(told(asks, credential)[2])["active"] is True
 
 
 def test_whatever_is_not_good_is_inactive(any_site: Site, client: Client, other: Client) -> None:

@@ -37,7 +37,8 @@ ALLOWS: Mapping[Permission, str] = {
     Permission.CREATE_DATA_SOURCE: "See connections.",
     Permission.CREATE_PROJECT: "Make projects. Every new person has it.",
     Permission.PROJECT_MANAGEMENT: "See and change every project.",
-    Permission.VERIFY_CREDENTIALS: "Follow the feed: verify everybody's credentials in another program.",
+    Permission.VERIFY_CREDENTIALS: "Verify everybody's credentials in another program: by the feed, or by "
+    "introspection.",
 }
 """What each allows here. The others mean something to services behind `/verify` alone: stored, and told."""
 

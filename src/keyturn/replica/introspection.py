@@ -24,6 +24,7 @@ from keyturn.core.credentials import (
 )
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.oauth import API_KEY, BEARER, DPOP, INTROSPECTION_PATH
+from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
 from keyturn.replica.answers import ANSWER_SECONDS, ask, start_in_thread
@@ -39,6 +40,13 @@ LONGEST_TOKEN_LIFE = timedelta(days=366)
 """What the server says of a token decides: this only keeps out what it never issued."""
 
 _TOO_LATE = "the Keyturn server takes too long to answer"
+_MAY_NOT_ASK = (
+    "the key that this verifier asks with lacks the permission VERIFY_CREDENTIALS: give it to its owner, and "
+    "use a key that is neither narrowed to scopes nor linked to a project"
+)
+_NOT_GOOD = (
+    "the key that this verifier asks with is not good without a network: use one that is bound to none"
+)
 _KEY_CLIENT = re.compile(r"key-([1-9][0-9]{0,18})")
 
 
@@ -83,7 +91,7 @@ class _Question:
 class NoAudiences:
     """In the place of the registered APIs, which nobody tells without the feed."""
 
-    SENTENCE = "Verifying for {} takes a key whose owner holds the permission VERIFY_CREDENTIALS."
+    SENTENCE = "Verifying for {} takes the feed, which this verifier does not follow."
 
     def scopes_of(self, audience: str) -> frozenset[str] | None:
         """Raise `CannotStart`."""
@@ -100,6 +108,7 @@ class IntrospectingAuthenticator:
         self,
         http: httpx.Client,
         *,
+        own_key: str,
         issuer: str,
         key_format: ApiKeyFormat,
         max_staleness_seconds: float,
@@ -107,6 +116,8 @@ class IntrospectingAuthenticator:
         system: System,
     ) -> None:
         self._http = http
+        self._own_key = own_key
+        self._may_ask_until = system.monotonic() + max_staleness_seconds
         self._key_format = key_format
         self._token_format = AccessTokenFormat(issuer, issuer, LONGEST_TOKEN_LIFE)
         self._max_staleness = max_staleness_seconds
@@ -200,6 +211,8 @@ class IntrospectingAuthenticator:
     def _ask(self, digest: bytes, presented: bytes, asked_at: float) -> Remembered | None:
         answer = introspect(self._http, presented.decode("ascii"), self._system)
         principal = principal_of(answer) if answer.active else None
+        if principal is None:
+            self._check_may_ask(asked_at)
         self._check_young(asked_at + self._patience)  # Else another was asked since, who may know better.
         with self._lock:
             self._good.pop(digest, None)
@@ -214,6 +227,12 @@ class IntrospectingAuthenticator:
             if len(self._good) > MAX_ENTRIES:
                 self._good.popitem(last=False)
         return known
+
+    def _check_may_ask(self, at: float) -> None:
+        """Raise `StoreUnavailable` if `{"active": false}` may mean nothing, since the own key may not ask."""
+        if at >= self._may_ask_until:
+            check_may_ask(self._http, self._own_key, self._system)
+            self._may_ask_until = at + self._max_staleness
 
     def _check_young(self, good_until: float) -> None:
         if self._system.monotonic() >= good_until:
@@ -234,6 +253,18 @@ def introspect(http: httpx.Client, presented: str, system: System) -> Introspect
         return msgspec.json.decode(content, type=IntrospectionAnswer)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise StoreUnavailable("what answers at the address of the Keyturn server is none") from None
+
+
+def check_may_ask(http: httpx.Client, own_key: str, system: System) -> None:
+    """Raise `StoreUnavailable` unless the key that asks is good, and carries VERIFY_CREDENTIALS.
+
+    Without it the server answers about other people's credentials as if there were none.
+    """
+    own = introspect(http, own_key, system)
+    if not own.active:
+        raise StoreUnavailable(_NOT_GOOD)
+    if Permission.VERIFY_CREDENTIALS not in own.permissions:
+        raise StoreUnavailable(_MAY_NOT_ASK)
 
 
 def principal_of(answer: IntrospectionAnswer) -> Principal:

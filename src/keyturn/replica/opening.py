@@ -18,7 +18,7 @@ from keyturn.core.records import SessionLimits
 from keyturn.errors import CannotStart, CredentialRefused, KeyturnError
 from keyturn.replica.copy import Replica
 from keyturn.replica.follower import CONNECT_SECONDS, SILENCE_SECONDS, FeedRefused, Follower
-from keyturn.replica.introspection import IntrospectingAuthenticator, NoAudiences, introspect
+from keyturn.replica.introspection import IntrospectingAuthenticator, NoAudiences, check_may_ask
 from keyturn.replica.trust import Trust
 from keyturn.replica.uses import SendsUses
 from keyturn.services.authentication import Authenticator
@@ -82,11 +82,13 @@ def open_elsewhere(
     failures_per_minute: int,
     timeout: float,
     tls: ssl.SSLContext | None = None,
+    follow: bool = True,
     system: System | None = None,
 ) -> FollowingVerification | AskingVerification:
-    """Follow the feed of a server, and return once all of it was told; or ask, if the key may not follow.
+    """Follow the feed of a server, and return once all of it was told; or ask about each credential.
 
-    Raise `CannotStart` with one sentence that says what to do.
+    It asks without `follow`, and where something between answers 403 to the feed. Either takes a key that
+    carries VERIFY_CREDENTIALS. Raise `CannotStart` with one sentence that says what to do.
     """
     _check_given(url, key, max_staleness_seconds)
     system = system or System()
@@ -99,15 +101,18 @@ def open_elsewhere(
     )
     failures = FailureBudget(failures_per_minute, system)
     try:
+        if not follow:
+            return _asking(http, key, max_staleness_seconds, failures, system)
         try:
             return _following(http, max_staleness_seconds, timeout, failures, system)
         except FeedRefused as refused:
             if refused.status != httpx.codes.FORBIDDEN:
                 raise CannotStart(f"This cannot verify: {refused}.") from None
+            asking = _asking(http, key, max_staleness_seconds, failures, system)
             logging.getLogger(__name__).warning(
-                "The feed is not followed, and each credential is asked about: %s.", refused
+                "Something before the server answers 403 to /feed: each credential is asked about instead."
             )
-            return _asking(http, key, max_staleness_seconds, failures, system)
+            return asking
     except BaseException:
         http.close()
         raise
@@ -190,17 +195,15 @@ class _Metadata(msgspec.Struct):
 def _asking(
     http: httpx.Client, key: str, max_staleness_seconds: float, failures: FailureBudget, system: System
 ) -> AskingVerification:
-    """Ask about the own key first: whoever gets no good answer to that gets none at all."""
+    """Ask about the own key first: it must be good, and allowed to ask about those of others."""
     try:
-        if not introspect(http, key, system).active:
-            raise CannotStart("This cannot verify: the server does not know the key that it is to ask with.")
+        check_may_ask(http, key, system)
         issuer = msgspec.json.decode(http.get(SERVER_METADATA_PATH).content, type=_Metadata).issuer
     except (KeyturnError, httpx.HTTPError, msgspec.MsgspecError) as error:
-        if isinstance(error, CannotStart):
-            raise
         raise CannotStart(f"This cannot verify, since the server cannot be asked ({error}).") from None
     authenticator = IntrospectingAuthenticator(
         http,
+        own_key=key,
         issuer=issuer,
         key_format=_format_of(key),
         max_staleness_seconds=max_staleness_seconds,

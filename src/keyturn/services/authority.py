@@ -1,11 +1,13 @@
 """How far the rights of an administrator reach: nobody makes anything broader than themselves (A3)."""
 
 from collections.abc import Iterable
+from functools import partial
 
-from keyturn.core.people import UserRecord
+from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.principal import Principal
 from keyturn.errors import PermissionMissing
+from keyturn.store.control import Successor
 
 
 def check_may_grant(principal: Principal, permissions: Iterable[str]) -> None:
@@ -15,6 +17,6 @@ def check_may_grant(principal: Principal, permissions: Iterable[str]) -> None:
             raise PermissionMissing(permission)
 
 
-def check_may_act_as(principal: Principal, target: UserRecord) -> None:
-    """Raise `PermissionMissing` if a passphrase or key of this user opens more than the caller's own."""
-    check_may_grant(principal, target.permissions)
+def successor(principal: Principal, owner: ServiceOwner) -> Successor:
+    """Return the new owner of service accounts, of which the caller gives no more than they hold."""
+    return Successor(owner, partial(check_may_grant, principal))

@@ -8,10 +8,12 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, KeyState
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.actors import Origin, actor_of
+from keyturn.services.authority import successor
 from keyturn.services.keys import Keys
 from keyturn.services.sessions import Sessions
 from keyturn.services.user_administration import MAX_PAGE, UserAdministration
 from keyturn.store import Store
+from keyturn.store.control import Successor
 from keyturn.store.user_search import UserSearch
 from keyturn.system import System
 
@@ -69,11 +71,14 @@ class Departures:
         user = self._users.get_controlled(principal, iamid, userid)
         if not disabled:
             principal.check_may(Permission.USER_ADMIN)
-        _check_heir(user, heir)
         action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
         audit = self._about(principal, origin, action, user)
         self._store.users.set_disabled(
-            user.user_id, audit.at if disabled else None, audit.at, audit, heir=heir
+            user.user_id,
+            audit.at if disabled else None,
+            audit.at,
+            audit,
+            heir=_checked_heir(principal, user, heir),
         )
         found = self._store.users.find_by_id(user.user_id)
         if found is None:
@@ -94,9 +99,9 @@ class Departures:
         With `heir`, their service accounts go on under that owner. Returns what there was.
         """
         user = self._users.get_controlled(principal, iamid, userid)
-        _check_heir(user, heir)
         audit = self._about(principal, origin, AuditAction.USER_DELETED, user)
-        if not self._store.users.delete(user.user_id, audit.at, audit, heir=heir):
+        taking = _checked_heir(principal, user, heir)
+        if not self._store.users.delete(user.user_id, audit.at, audit, heir=taking):
             raise NotFound
         return user
 
@@ -114,6 +119,9 @@ class Departures:
         )
 
 
-def _check_heir(user: UserRecord, heir: ServiceOwner | None) -> None:
-    if heir is not None and heir.user_id == user.user_id:
+def _checked_heir(principal: Principal, user: UserRecord, heir: ServiceOwner | None) -> Successor | None:
+    if heir is None:
+        return None
+    if heir.user_id == user.user_id:
         raise InvalidInput("handOverTo", "Hand the service accounts to somebody who stays.")
+    return successor(principal, heir)

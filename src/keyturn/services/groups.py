@@ -1,6 +1,7 @@
 """Groups of users. What a group is given, its members have."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from keyturn.core.people import GroupRecord, MemberRecord, ServiceOwner, UserKind
@@ -10,6 +11,7 @@ from keyturn.core.records import AuditAction, AuditEntry, is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.accounts import Accounts
 from keyturn.services.actors import Origin, actor_of
+from keyturn.services.authority import check_may_grant, successor
 from keyturn.services.text import checked_text, unique
 from keyturn.services.user_administration import checked_attribute
 from keyturn.store import Store
@@ -93,7 +95,8 @@ class Groups:
         audit = self._about(
             principal, origin, AuditAction.GROUP_DELETED, group_id, details={"name": group.name}
         )
-        if not self._store.groups.delete(group_id, audit.at, audit, heir=heir):
+        taking = None if heir is None else successor(principal, heir)
+        if not self._store.groups.delete(group_id, audit.at, audit, heir=taking):
             raise NotFound
         return group
 
@@ -105,7 +108,10 @@ class Groups:
     def add_member(
         self, principal: Principal, group_id: int, origin: Origin, *, iamid: str, userid: str
     ) -> MemberRecord:
-        """Put a user into a group, by user name or number; raise `InvalidInput` if they cannot be."""
+        """Put a user into a group, by user name or number; raise `InvalidInput` if they cannot be.
+
+        They control its service accounts from then on: the caller must hold what these hold.
+        """
         self._managed(principal, group_id)
         try:
             user = self._accounts.get_by_userid(iamid, userid)
@@ -117,7 +123,9 @@ class Groups:
             principal, origin, AuditAction.GROUP_MEMBER_ADDED, group_id, details={"userId": user.user_id}
         )
         try:
-            return self._store.groups.add_member(group_id, user.user_id, audit.at, audit)
+            return self._store.groups.add_member(
+                group_id, user.user_id, audit.at, audit, allow=partial(check_may_grant, principal)
+            )
         except Conflict as error:
             raise InvalidInput("userid", str(error), code="unique") from None
 

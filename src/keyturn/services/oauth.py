@@ -6,7 +6,7 @@ The client is an API key (`oauth_clients`), so every OAuth library can use a key
   narrowed to scopes if that is asked for; token exchange also narrows a token. With `resource` (RFC 8707) the
   token is for one registered API, and good nowhere else. With a proof of possession it is bound to a key pair
   (RFC 9449, section 5).
-- Introspection (RFC 7662) says what a key or token is, to a caller who proves to be somebody.
+- Introspection (RFC 7662) says what a key or token is, to its owner and to holders of VERIFY_CREDENTIALS.
 - Revocation (RFC 7009) ends a token or key of the caller's own.
 """
 
@@ -24,6 +24,7 @@ from keyturn.core.oauth import (
     DEVICE_CODE,
     TOKEN_EXCHANGE,
 )
+from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import KeyForVerification
 from keyturn.core.resources import MAX_IDENTIFIER_CHARACTERS
@@ -123,14 +124,19 @@ class OAuth:
         origin: Origin,
         presented: PresentedProof | None = None,
     ) -> Introspection | None:
-        """Say what a key or token is; None for whatever is not good now, without saying why (T17)."""
-        self._clients.find_caller(form, authorization, origin, presented)
+        """Say what a key or token is; None if it is not good now, or is not the caller's to ask about (T17).
+
+        Callers may ask about credentials of their own, and with VERIFY_CREDENTIALS about everybody's.
+        """
+        caller = self._clients.find_caller(form, authorization, origin, presented)
         token = parameter(form, "token")
         try:
             known = self._authenticator_at(self._audience_of(token)).identify(
                 token.encode("utf-8", "surrogatepass")
             )
         except (CredentialRefused, ScopeMissing, UnknownAudience):
+            return None
+        if known.principal.user_id != caller.user_id and not caller.may(Permission.VERIFY_CREDENTIALS):
             return None
         claims = None
         if known.principal.method is AuthMethod.ACCESS_TOKEN:

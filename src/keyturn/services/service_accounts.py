@@ -12,7 +12,7 @@ from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, Page, is
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.accounts import Accounts, checked_permissions
 from keyturn.services.actors import Origin, actor_of
-from keyturn.services.authority import check_may_act_as, check_may_grant
+from keyturn.services.authority import check_may_grant, successor
 from keyturn.services.keys import CreatedKey, Keys, Lifetime
 from keyturn.services.resources import Resources
 from keyturn.services.text import unique
@@ -135,7 +135,10 @@ class ServiceAccounts:
         return user
 
     def hand_over(self, principal: Principal, userid: str, owner: ServiceOwner, origin: Origin) -> UserRecord:
-        """Give a service account to another owner; nothing happens if it is theirs already."""
+        """Give a service account to another owner; nothing happens if it is theirs already.
+
+        The caller must hold what the account holds, and what it controls.
+        """
         principal.check_may(Permission.USER_ADMIN)
         user = self.get(principal, userid)
         now = self._system.now()
@@ -146,7 +149,7 @@ class ServiceAccounts:
             "USER",
             str(user.user_id),
         )
-        self._store.service_accounts.hand_over(user.user_id, owner, now, audit)
+        self._store.service_accounts.hand_over(user.user_id, successor(principal, owner), now, audit)
         return self.get(principal, userid)
 
     def create_key(  # noqa: PLR0913 - each bounds the key in a way of its own
@@ -170,7 +173,7 @@ class ServiceAccounts:
         With the `idempotency_key` of an earlier call `Conflict` is raised.
         """
         user = self.get(principal, userid)
-        check_may_act_as(principal, user)
+        check_may_grant(principal, self._store.service_accounts.permissions_with(user.user_id))
         self._resources.check_may_act_as(principal, user.user_id, scopes)
         return self._keys.create(
             principal,

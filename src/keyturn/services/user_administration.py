@@ -12,7 +12,7 @@ from keyturn.core.records import AuditAction, AuditEntry, Page
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts, checked_permissions
 from keyturn.services.actors import Origin, actor_of
-from keyturn.services.authority import check_may_act_as, check_may_grant
+from keyturn.services.authority import check_may_grant
 from keyturn.services.invitations import Invitation, Invitations
 from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
@@ -223,7 +223,7 @@ class UserAdministration:
                 principal, current or "", field="currentPassword", origin=origin
             )
         else:
-            check_may_act_as(principal, user)
+            self._check_may_act_as(principal, user)
         self._accounts.set_password(actor, user, password)
 
     def invite(self, principal: Principal, iamid: str, userid: str, origin: Origin) -> Invitation:
@@ -231,7 +231,7 @@ class UserAdministration:
         user = self._managed(principal, iamid, userid)
         if user.kind is not UserKind.PERSON:
             raise InvalidInput("userid", "A service account has keys and no passphrase.")
-        check_may_act_as(principal, user)
+        self._check_may_act_as(principal, user)
         return self._invitations.invite(user, actor_of(principal, origin))
 
     def change_attribute(
@@ -263,6 +263,10 @@ class UserAdministration:
             return self._accounts.get_by_userid(iamid, userid, visible_to=visible_to)
         except NotFound:
             raise NotFound from None
+
+    def _check_may_act_as(self, principal: Principal, user: UserRecord) -> None:
+        """Raise `PermissionMissing` if a passphrase of this user opens more than the caller's own."""
+        check_may_grant(principal, self._store.service_accounts.permissions_with(user.user_id))
 
     def _managed(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
         """Return a user for a holder of USER_ADMIN; raise `PermissionMissing` before `NotFound`."""

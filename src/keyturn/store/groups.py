@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
 from keyturn.core.records import AuditEntry
+from keyturn.store.control import Allow, Successor, owned, permissions_with, void_links_to
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.rows import add_row, remove_row
 from keyturn.store.schema import group, group_attribute, group_member, profile, user
@@ -74,7 +75,7 @@ class Groups:
         return bool(changed)
 
     def delete(
-        self, group_id: int, at: datetime, audit: AuditEntry, *, heir: ServiceOwner | None = None
+        self, group_id: int, at: datetime, audit: AuditEntry, *, heir: Successor | None = None
     ) -> bool:
         """Delete a group for ever; False if there is none.
 
@@ -82,7 +83,9 @@ class Groups:
         """
         with self._database.change() as change:
             # Nobody makes it the owner of anything meanwhile.
-            lock_owners(change.connection, ServiceOwner(group_id=group_id), heir)
+            lock_owners(
+                change.connection, ServiceOwner(group_id=group_id), None if heir is None else heir.owner
+            )
             if not _exists(change.connection, group_id):
                 return False
             entries = end_owned(change.connection, ServiceOwner(group_id=group_id), heir, at, audit)
@@ -107,9 +110,19 @@ class Groups:
             ).first()
         return found is not None
 
-    def add_member(self, group_id: int, user_id: int, at: datetime, audit: AuditEntry) -> MemberRecord:
-        """Put a user into a group; raise `Conflict` if they are in it."""
+    def add_member(
+        self, group_id: int, user_id: int, at: datetime, audit: AuditEntry, *, allow: Allow
+    ) -> MemberRecord:
+        """Put a user into a group; raise `Conflict` if they are in it.
+
+        `allow` is asked about the permissions that come with the service accounts of the group.
+        """
         with refusing_twins("This user is in the group already."), self._database.change() as change:
+            owner = ServiceOwner(group_id=group_id)
+            lock_owners(change.connection, owner, ServiceOwner(user_id))
+            if gained := permissions_with(change.connection, owned(owner)):
+                allow(gained)
+                void_links_to(change.connection, user.c.id == user_id)
             number = change.connection.execute(
                 insert(group_member)
                 .values(group_id=group_id, user_id=user_id, created_at=at, updated_at=at)

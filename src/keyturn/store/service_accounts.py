@@ -16,6 +16,14 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import InvalidState
 from keyturn.store.api_keys import lock_keys
+from keyturn.store.control import (
+    Successor,
+    controllers_of,
+    owned_by,
+    owning,
+    permissions_with,
+    void_links_to,
+)
 from keyturn.store.database import Database
 from keyturn.store.schema import api_key, group, service_account, user
 
@@ -37,29 +45,34 @@ class ServiceAccounts:
             ).scalar_one()
         return count
 
-    def hand_over(self, user_id: int, owner: ServiceOwner, at: datetime, audit: AuditEntry) -> bool:
+    def hand_over(self, user_id: int, successor: Successor, at: datetime, audit: AuditEntry) -> bool:
         """Give a service account to another owner; False if it is none, or is theirs already.
 
         It works again if it was stopped because of its former owner.
         """
         with self._database.change() as change:
-            lock_owners(change.connection, owner)
-            where = (service_account.c.user_id == user_id) & ~owned_by(owner)
-            entries = hand_over_owned(change.connection, where, owner, at, audit)
+            lock_owners(change.connection, successor.owner)
+            where = (service_account.c.user_id == user_id) & ~owned_by(successor.owner)
+            entries = hand_over_owned(change.connection, where, successor, at, audit)
             for entry in entries:
                 change.record(entry)
         return bool(entries)
 
+    def permissions_with(self, user_id: int) -> frozenset[str]:
+        """Return what a user may do, and all that the service accounts may do that they control."""
+        with self._database.reading() as connection:
+            return permissions_with(connection, user.c.id == user_id)
+
 
 def lock_owners(connection: Connection, *owners: ServiceOwner | None) -> None:
-    """Keep others from changing these owners, and any service account among them, until the change is done.
+    """Keep others from changing these owners, and whoever controls what they own, until the change is done.
 
     Whatever locks more than one owner begins with this: groups first, then people, then service accounts,
     each by their ids. Of two that name each other as heirs, neither then waits for the other for ever.
     """
     named = [owner for owner in owners if owner is not None]
     groups = select(group.c.id).where(group.c.id.in_({owner.group_id for owner in named}))
-    users = select(user.c.id).where(user.c.id.in_({owner.user_id for owner in named}))
+    users = select(user.c.id).where(user.c.id.in_(controllers_of(owning(named))))
     connection.execute(groups.order_by(group.c.id).with_for_update()).all()
     connection.execute(users.order_by(user.c.kind, user.c.id).with_for_update()).all()
 
@@ -77,15 +90,8 @@ def check_owner_lives(connection: Connection, owner: ServiceOwner) -> None:
         raise InvalidState("The new owner is gone or disabled.")
 
 
-def owned_by(owner: ServiceOwner) -> Any:
-    """Return the condition for a service account of this owner."""
-    if owner.user_id is not None:
-        return service_account.c.owner_user_id.is_not_distinct_from(owner.user_id)
-    return service_account.c.owner_group_id.is_not_distinct_from(owner.group_id)
-
-
 def end_owned(
-    connection: Connection, owner: ServiceOwner, heir: ServiceOwner | None, at: datetime, audit: AuditEntry
+    connection: Connection, owner: ServiceOwner, heir: Successor | None, at: datetime, audit: AuditEntry
 ) -> list[AuditEntry]:
     """Hand an owner's service accounts to `heir`, or delete them."""
     if heir is not None:
@@ -112,23 +118,28 @@ def delete_user(connection: Connection, number: int, audit: AuditEntry) -> Audit
 
 
 def hand_over_owned(
-    connection: Connection, owned: Any, heir: ServiceOwner, at: datetime, audit: AuditEntry
+    connection: Connection, owned: Any, heir: Successor, at: datetime, audit: AuditEntry
 ) -> list[AuditEntry]:
-    """Give the service accounts for which `owned` is true to `heir`.
+    """Give the service accounts for which `owned` is true to `heir`, whose rows are locked.
 
     What stopped with its owner works again.
     """
-    check_owner_lives(connection, heir)
+    owner = heir.owner
+    check_owner_lives(connection, owner)
+    numbers = _locked(connection, owned)
+    if gained := permissions_with(connection, user.c.id.in_(numbers)):
+        heir.allow(gained)
+        void_links_to(connection, owning([owner]))
     entries = []
-    for number in _locked(connection, owned):
+    for number in numbers:
         _enable_if_disabled_with_owner(connection, number, at)
         connection.execute(
             update(service_account)
             .where(service_account.c.user_id == number)
-            .values(owner_user_id=heir.user_id, owner_group_id=heir.group_id)
+            .values(owner_user_id=owner.user_id, owner_group_id=owner.group_id)
         )
         entry = _consequence(audit, AuditAction.SERVICE_ACCOUNT_HANDED_OVER, number)
-        details = {**entry.details, "ownerUser": heir.user_id, "ownerGroup": heir.group_id}
+        details = {**entry.details, "ownerUser": owner.user_id, "ownerGroup": owner.group_id}
         entries.append(replace(entry, details=details))
     return entries
 

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import func, or_, select
 
 from keyturn.core.people import ServiceOwner, UserKind
+from keyturn.store.control import owned_by
 from keyturn.store.schema import group_member, profile, service_account, user
-from keyturn.store.service_accounts import owned_by
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Text, delete, func, insert, or_, select, type_coerce, update
+from sqlalchemy import Connection, Text, func, insert, or_, select, type_coerce, update
 
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import AuditEntry, Page
 from keyturn.errors import Conflict
+from keyturn.store.control import Successor, owned_by, owning, void_links_to
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.rows import add_row, remove_row
 from keyturn.store.schema import (
     as_json_list,
     end_tokens,
     installation,
-    invitation,
     profile,
     service_account,
     user,
@@ -32,7 +32,6 @@ from keyturn.store.service_accounts import (
     hand_over_owned,
     lock_owners,
     mark_disabled_with_owner,
-    owned_by,
 )
 from keyturn.store.sessions import end_sessions
 from keyturn.store.user_rows import SELECT_USER, read_users
@@ -147,8 +146,9 @@ class Users:
         """
         with self._database.change() as change:
             # Changes of one user queue here: what is decided is still so when it is written.
+            lock_owners(change.connection, ServiceOwner(user_id))
             held = change.connection.execute(
-                select(user.c.permissions).where(user.c.id == user_id).with_for_update()
+                select(user.c.permissions).where(user.c.id == user_id)
             ).scalar_one_or_none()
             if held is None:
                 return False
@@ -162,8 +162,7 @@ class Users:
                 .values(permissions=as_json_list(after), updated_at=at)
             )
             if after - before:
-                # Whoever made a link may not give what the account has from now on.
-                change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
+                void_links_to(change.connection, user.c.id == user_id)
             details = {"added": sorted(after - before), "removed": sorted(before - after)}
             change.record(replace(audit, details=details))
             _check_administered(change.connection, lost=before - after)
@@ -176,7 +175,7 @@ class Users:
         at: datetime,
         audit: AuditEntry,
         *,
-        heir: ServiceOwner | None = None,
+        heir: Successor | None = None,
     ) -> bool:
         """Disable a user, ending their sessions, or enable them with None; False if they already are so.
 
@@ -191,7 +190,7 @@ class Users:
             else or_(user.c.disabled_at.is_(None), user.c.id.in_(with_owner))
         )
         with self._database.change() as change:
-            lock_owners(change.connection, ServiceOwner(user_id), heir)
+            lock_owners(change.connection, ServiceOwner(user_id), None if heir is None else heir.owner)
             permissions = change.connection.execute(
                 update(user)
                 .where(user.c.id == user_id, was)
@@ -216,9 +215,7 @@ class Users:
                 _check_administered(change.connection, lost=permissions)
         return True
 
-    def delete(
-        self, user_id: int, at: datetime, audit: AuditEntry, *, heir: ServiceOwner | None = None
-    ) -> bool:
+    def delete(self, user_id: int, at: datetime, audit: AuditEntry, *, heir: Successor | None = None) -> bool:
         """Delete a user with their keys and sessions for ever; False if there is no such user.
 
         The service accounts they own are handed to `heir`, or deleted with them. Raise `Conflict` if nobody
@@ -226,7 +223,7 @@ class Users:
         """
         with self._database.change() as change:
             # Nobody makes them the owner of anything meanwhile.
-            lock_owners(change.connection, ServiceOwner(user_id), heir)
+            lock_owners(change.connection, ServiceOwner(user_id), None if heir is None else heir.owner)
             found = change.connection.execute(
                 select(user.c.permissions, user.c.disabled_at).where(user.c.id == user_id)
             ).one_or_none()
@@ -339,7 +336,10 @@ def _insert_user(connection: Connection, new: UserToAdd) -> int:
         )
     )
     if new.owner is not None:
+        lock_owners(connection, new.owner)
         check_owner_lives(connection, new.owner)
+        if new.permissions:
+            void_links_to(connection, owning([new.owner]))
         connection.execute(
             insert(service_account).values(
                 user_id=user_id,

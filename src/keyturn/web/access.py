@@ -157,11 +157,13 @@ ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
     ("DELETE", "/bim/apikey/system/{keyid}"): _SYSTEM_KEYS,
     ("DELETE", "/apikey/system/{keyid}"): _SYSTEM_KEYS,
     ("GET", "/data/connection/{connection_key}"): Asked(SEE_CONNECTION),
+    ("POST", INTROSPECTION_PATH): Asked((Permission.VERIFY_CREDENTIALS,), "one's own credentials"),
     ("GET", "/feed"): Asked((Permission.VERIFY_CREDENTIALS,)),
     ("POST", "/feed/uses"): Asked((Permission.VERIFY_CREDENTIALS,)),
 }
 """Which API routes ask for which permissions. The services enforce it: this tells of it, and tests compare.
 
 Where a right is not named here it is the caller's own: their keys, their projects. To give a permission away,
-or a passphrase, link or key of somebody who holds it, one must hold it oneself (A3).
+or a passphrase, link or key of somebody who holds it, or a service account that does, one must hold it
+oneself (A3).
 """

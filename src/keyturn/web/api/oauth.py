@@ -176,7 +176,10 @@ def refresh() -> None:
 )
 @brief_read
 def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> IntrospectionView:
-    """Say what a key or bearer token is (RFC 7662), or `{"active": false}` of what is not good now."""
+    """Say what a key or bearer token of one's own is (RFC 7662), or, with VERIFY_CREDENTIALS, anybody's.
+
+    Of everything else, and of what is not good now, the answer is `{"active": false}`.
+    """
     found = call.services.oauth.introspect(
         oauth_form(request, body), _authorization(request), call.origin, _proof(request, call)
     )

@@ -10,6 +10,7 @@ import msgspec
 import platformdirs
 
 from keyturn.cli import keyrings
+from keyturn.core.own_credential import is_credential
 from keyturn.errors import CannotStart, InvalidInput
 
 DEFAULT_PROFILE = "default"
@@ -49,14 +50,16 @@ def profiles_file() -> Path:
 def read_profile(name: str) -> Profile:
     """Return a profile; raise `InvalidInput` if there is none of this name."""
     found = _one_of(_read(profiles_file()), name)
-    if found.key is not None:
-        return Profile(found.url, found.key)
-    key = keyrings.find_key(name)
+    key = keyrings.find_key(name) if found.key is None else found.key
     if key is None:
         raise InvalidInput(
             "profile", f"The keyring has no key of the profile {name}: run `keyturn login --profile {name}`."
         )
-    return Profile(found.url, key, is_in_keyring=True)
+    if not is_credential(key):
+        raise InvalidInput(
+            "profile", f"The key of the profile {name} is no key: run `keyturn login --profile {name}`."
+        )
+    return Profile(found.url, key, is_in_keyring=found.key is None)
 
 
 def find_url(name: str) -> str | None:

@@ -110,7 +110,7 @@ class ApiClient:
     """Calls a Keyturn server with a key, or with bearer tokens that it gets for the key.
 
     Raises `ServerRefused` for an answer that is no success, httpx's errors when there is no answer, and
-    `ValueError` for an address without https that is not loopback.
+    `ValueError` for an address without https that is not loopback, and for what is no key.
     """
 
     def __init__(

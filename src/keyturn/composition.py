@@ -139,9 +139,9 @@ def open_services(
 ) -> Services:
     """Open the database, bring its schema up to date, check the root key, and wire everything.
 
-    An installation begins here where there is none, unless it `must_exist`. With `as_announced`, for a program
-    beside a server, what the server has announced wins over `settings`. Raise `CannotStart` with one sentence
-    that says what to do. `hashing` is for tests, which want the same argon2id with less work.
+    An installation begins here where there is none, unless it `must_exist`. With `as_announced`, for a
+    program beside a server, what the server has announced wins over `settings`. Raise `CannotStart` with one
+    sentence that says what to do. `hashing` is for tests, which want the same argon2id with less work.
     """
     system = system or System()
     engine = open_engine(settings.database, must_exist=must_exist)

@@ -159,7 +159,7 @@ def test_what_was_presented_has_no_repr(issuer: Issuer) -> None:
     """An error report that shows local variables shows no key."""
     secret = issuer.key().secret
     environ = {"HTTP_AUTHORIZATION": secret, "REMOTE_ADDR": "127.0.0.1"}
-    assert secret not in repr(wsgi.presented_in(environ, None))
+    assert secret not in repr(wsgi.presented_in(environ))
 
 
 @pytest.mark.parametrize("address", ["", None])
@@ -169,7 +169,7 @@ def test_without_a_peer_no_network_is_known(issuer: Issuer, verifier: Verifier, 
     environ = {"HTTP_AUTHORIZATION": secret, "REMOTE_ADDR": address, "HTTP_X_FORWARDED_FOR": "127.0.0.1"}
     protection = Protection(verifier, trusted_proxies=["0.0.0.0/0"])
     with pytest.raises(CredentialRefused) as refused:
-        protection.check(wsgi.presented_in(environ, None))
+        protection.check(wsgi.presented_in(environ))
     assert refused.value.reason is Reason.SOURCE
 
 

@@ -2,8 +2,9 @@
 
 import click
 
-from keyturn.cli.options import LifetimeType, database_option, opened_services, read_stdin
+from keyturn.cli.options import LifetimeType, database_option, opened_services
 from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, restriction_text
+from keyturn.cli.standard_input import read_stdin
 from keyturn.cli.tables import print_table
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.sources import Network

@@ -1,7 +1,6 @@
 """Options that several commands share, and the services they work on."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -11,14 +10,13 @@ import click
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from keyturn.cli.standard_input import read_stdin
 from keyturn.composition import Services, open_services
-from keyturn.errors import InvalidInput
 from keyturn.services.keys import Lifetime
 from keyturn.settings import read_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MAX_SECRET_BYTES = 4096
 _SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
 
 
@@ -80,14 +78,6 @@ def read_passphrase(*, from_stdin: bool) -> str:
         return read_stdin("password").removesuffix("\n").removesuffix("\r")
     passphrase: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt="Once more")
     return passphrase
-
-
-def read_stdin(field: str) -> str:
-    """Return standard input as text, whatever the locale; raise `InvalidInput` for bytes that are none."""
-    try:
-        return sys.stdin.buffer.read(MAX_SECRET_BYTES).decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidInput(field, "Standard input is not UTF-8 text.") from None
 
 
 class LifetimeType(click.ParamType[Lifetime, Any]):

@@ -11,6 +11,7 @@ import msgspec
 import platformdirs
 
 from keyturn.cli import keyrings
+from keyturn.core.own_credential import is_credential
 from keyturn.errors import CannotStart, InvalidInput
 
 DEFAULT_PROFILE = "default"
@@ -74,14 +75,16 @@ def read_profile(name: str | None) -> Profile:
     name = name or DEFAULT_PROFILE
     stored = _one_of(_read(profiles_file()), name)
     ca_file = stored.ca_file or os.environ.get(CA_FILE_VARIABLE) or None
-    if stored.key is not None:
-        return Profile(stored.url, stored.key, ca_file=ca_file)
-    key = keyrings.find_key(name)
+    key = keyrings.find_key(name) if stored.key is None else stored.key
     if key is None:
         raise InvalidInput(
             "profile", f"The keyring has no key of the profile {name}: run `keyturn login --profile {name}`."
         )
-    return Profile(stored.url, key, is_in_keyring=True, ca_file=ca_file)
+    if not is_credential(key):
+        raise InvalidInput(
+            "profile", f"The key of the profile {name} is no key: run `keyturn login --profile {name}`."
+        )
+    return Profile(stored.url, key, is_in_keyring=stored.key is None, ca_file=ca_file)
 
 
 def name_to_keep(name: str | None) -> str:
@@ -110,6 +113,8 @@ def _environment_profile() -> Profile | None:
         return None
     if not url:
         raise InvalidInput("url", f"{KEY_VARIABLE} is set and {URL_VARIABLE} is not: set both, or neither.")
+    if not is_credential(key):
+        raise InvalidInput("key", f"{KEY_VARIABLE} holds no key: set it to a whole key and nothing else.")
     return Profile(url.rstrip("/"), key, ca_file=os.environ.get(CA_FILE_VARIABLE) or None)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,14 +24,15 @@ from keyturn.cli.profiles import (
     read_profile,
     write_profile,
 )
+from keyturn.cli.standard_input import read_stdin
 from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
 from keyturn.client.tokens import TokenKeeper, check_address
 from keyturn.core.loopback import httpx_options
+from keyturn.core.own_credential import read_own_credential
 from keyturn.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024
-MAX_KEY_CHARACTERS = 4096
 TIMEOUT_SECONDS = 10.0
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -70,7 +72,19 @@ def check_url(url: str) -> None:
     try:
         check_address(url)
     except ValueError as error:
-        raise InvalidInput("url", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+        raise InvalidInput("url", _sentence(error)) from None
+
+
+def read_key(given: str) -> str:
+    """Return the key that a person gave, without blanks around it; raise `InvalidInput` for what is none."""
+    try:
+        return read_own_credential(given.strip(" \t\r\n"))
+    except ValueError as error:
+        raise InvalidInput("key", _sentence(error)) from None
+
+
+def _sentence(error: ValueError) -> str:
+    return f"{str(error)[0].upper()}{str(error)[1:]}."
 
 
 def client_of(profile: Profile) -> ApiClient:
@@ -94,10 +108,7 @@ def configure(
 ) -> None:
     """Keep the address of a server and a key for it, once the server has accepted the key."""
     name = name_to_keep(profile)
-    if key_stdin:
-        key = sys.stdin.read(MAX_KEY_CHARACTERS).strip()
-    else:
-        key = click.prompt("Key", hide_input=True).strip()
+    key = read_key(read_stdin("key") if key_stdin else click.prompt("Key", hide_input=True))
     check_url(url)
     kept = Profile(
         url.rstrip("/"),
@@ -181,7 +192,6 @@ def _read_body(data: str) -> Any:
             raise InvalidInput("data", f"{data[1:]} cannot be read: {error.strerror}.") from None
     else:
         text = data.encode("utf-8", "surrogatepass")
-    try:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):  # Which carry what was read.
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise InvalidInput("data", "The body is no JSON.") from None
+    raise InvalidInput("data", "The body is no JSON.")

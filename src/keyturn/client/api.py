@@ -122,8 +122,8 @@ class ApiClient:
     """Calls a Keyturn server with a key, or with bearer tokens that it gets for the key.
 
     Raises `ServerRefused` for an answer that is no success, httpx's errors when there is no answer, and
-    `ValueError` for an address without https that is not loopback. With `tls` the server's certificate is
-    verified by that; without, by the authorities of the system.
+    `ValueError` for an address without https that is not loopback, and for what is no key. With `tls` the
+    server's certificate is verified by that; without, by the authorities of the system.
     """
 
     def __init__(

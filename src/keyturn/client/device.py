@@ -20,6 +20,7 @@ import msgspec
 from keyturn.client.tokens import NOT_KEYTURN, check_address
 from keyturn.core.loopback import httpx_options
 from keyturn.core.oauth import DEVICE_AUTHORIZATION_PATH, DEVICE_CODE, TOKEN_PATH
+from keyturn.core.own_credential import is_credential
 from keyturn.errors import KeyturnError, OAuthCode
 
 TIMEOUT_SECONDS = 10.0
@@ -162,6 +163,8 @@ def _granted(answer: httpx.Response) -> DeviceKey:
         granted = msgspec.json.decode(answer.content, type=_Granted)
     except (msgspec.ValidationError, msgspec.DecodeError):
         raise LoginRefused("invalid_response", NOT_KEYTURN) from None
+    if not is_credential(granted.access_token):
+        raise LoginRefused("invalid_response", NOT_KEYTURN)
     return DeviceKey(granted.access_token, granted.expires_in)
 
 

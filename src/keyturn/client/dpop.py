@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal, Self
 
 import msgspec
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from keyturn.core.dpop import TYPE, thumbprint_of
 from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
+from keyturn.core.own_credential import read_own_credential
 
 _ECDSA = ec.ECDSA(SHA256())
 _JTI_BYTES = 16
@@ -68,7 +70,12 @@ class DpopKeyPair:
     @classmethod
     def from_pem(cls, pem: bytes) -> Self:
         """Read what `to_pem` wrote; raise `ValueError` for what is no private key on P-256."""
-        private_key = load_pem_private_key(pem, password=None)
+        try:
+            private_key = load_pem_private_key(pem, password=None)
+        except TypeError:
+            raise ValueError("give the key pair as bytes, in PEM, without a passphrase") from None
+        except (ValueError, UnsupportedAlgorithm):
+            raise ValueError("this is no private key in PEM") from None
         if not isinstance(private_key, ec.EllipticCurvePrivateKey):
             raise ValueError("a key pair for proofs is on P-256")  # noqa: TRY004 - the text is unfit
         return cls(private_key)
@@ -89,7 +96,7 @@ class DpopKeyPair:
             "iat": int(self._now()),
         }
         if credential is not None:
-            digest = hashlib.sha256(credential.encode("ascii")).digest()
+            digest = hashlib.sha256(read_own_credential(credential).encode("ascii")).digest()
             claims["ath"] = base64url_encode(digest).decode("ascii")
         signed = self._header + b"." + base64url_encode(msgspec.json.encode(claims))
         r, s = decode_dss_signature(self._private_key.sign(signed, _ECDSA))
@@ -127,19 +134,19 @@ def _read_pem(text: bytes) -> object:
 
 def _read_jwk(text: bytes) -> object:
     """Return the public half, whatever else stands in the JWK."""
-    try:
+    with suppress(ValueError, msgspec.DecodeError, EncodingError):  # Which may quote what was read.
         jwk = msgspec.json.decode(text, type=_Jwk)
         x = base64url_decode(jwk.x.encode("ascii"))
         if jwk.crv == "Ed25519":
             return Ed25519PublicKey.from_public_bytes(x)
         numbers = (int.from_bytes(x), int.from_bytes(base64url_decode(jwk.y.encode("ascii"))))
         return ec.EllipticCurvePublicNumbers(*numbers, ec.SECP256R1()).public_key()
-    except (ValueError, msgspec.DecodeError, EncodingError):
-        raise ValueError(_NO_KEY) from None
+    raise ValueError(_NO_KEY)
 
 
 def presenting(credential: str, key_pair: DpopKeyPair | None, method: str, url: str) -> dict[str, str]:
     """Return the headers that present a credential with one request, with a proof if there is a key pair."""
+    credential = read_own_credential(credential)
     if key_pair is None:
         return {"Authorization": f"Bearer {credential}"}
     return {"Authorization": f"DPoP {credential}", "DPoP": key_pair.proof(method, url, credential=credential)}

@@ -15,6 +15,7 @@ import httpx
 from keyturn.client.dpop import DpopKeyPair, presenting
 from keyturn.client.tokens import TokenKeeper, keeper_of
 from keyturn.core.loopback import httpx_options
+from keyturn.core.own_credential import read_own_credential
 
 UNAUTHORIZED = 401
 EXCHANGE_TIMEOUT_SECONDS = 10.0
@@ -36,7 +37,8 @@ class KeyturnAuth(httpx.Auth):
 
     The token is renewed before it ends, and once more when it is refused; however many threads or tasks ask
     at once, one exchange is made. Raises `ExchangeFailed` from the request when the key is not exchanged, and
-    `ValueError` for an address without https that is not loopback.
+    `ValueError` for an address without https that is not loopback, and for what is no key. The line end of a
+    file that the key was read from is cut.
     """
 
     requires_response_body = False
@@ -51,10 +53,10 @@ class KeyturnAuth(httpx.Auth):
         resource: str | None = None,
         scopes: Sequence[str] = (),
     ) -> None:
-        self._key = key
+        self._key = read_own_credential(key)
         self._verify = verify
         self._key_pair = DpopKeyPair.chosen(dpop)
-        self._tokens = keeper_of(url, key, self._key_pair, resource, scopes)
+        self._tokens = keeper_of(url, self._key, self._key_pair, resource, scopes)
         self._lock = threading.Lock()
         self._async_lock = asyncio.Lock()
 

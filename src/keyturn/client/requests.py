@@ -14,6 +14,7 @@ from requests.auth import AuthBase
 from keyturn.client.dpop import DpopKeyPair, presenting
 from keyturn.client.tokens import TokenKeeper, keeper_of
 from keyturn.core.loopback import requests_proxies
+from keyturn.core.own_credential import read_own_credential
 
 UNAUTHORIZED = 401
 EXCHANGE_TIMEOUT_SECONDS = 10
@@ -31,9 +32,9 @@ class KeyturnAuth(AuthBase):
         resource: str | None = None,
         scopes: Sequence[str] = (),
     ) -> None:
-        self._key = key
+        self._key = read_own_credential(key)
         self._key_pair = DpopKeyPair.chosen(dpop)
-        self._tokens = keeper_of(url, key, self._key_pair, resource, scopes)
+        self._tokens = keeper_of(url, self._key, self._key_pair, resource, scopes)
         self._lock = threading.Lock()
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -12,6 +12,7 @@ import msgspec
 from keyturn.client.dpop import DpopKeyPair
 from keyturn.core.loopback import is_loopback
 from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
+from keyturn.core.own_credential import is_credential, read_own_credential
 from keyturn.errors import KeyturnError
 
 EXCHANGE_PATH = "/bim/apikey/authenticate"
@@ -68,7 +69,7 @@ class TokenKeeper:
     `scopes` it covers these alone.
 
     Whoever uses it sees to it that one thread or task asks at a time. Raises `ValueError` for an address that
-    would send the key in clear over a network.
+    would send the key in clear over a network, and for what is no key.
     """
 
     def __init__(
@@ -89,7 +90,7 @@ class TokenKeeper:
         if scopes:
             self._narrowed["scope"] = " ".join(scopes)
         self.exchange_url = url.rstrip("/") + (TOKEN_PATH if self._narrowed else EXCHANGE_PATH)
-        self._key = key
+        self._key = read_own_credential(key)
         self._key_pair = key_pair
         self._monotonic = monotonic
         self._timestamp = timestamp
@@ -130,6 +131,8 @@ class TokenKeeper:
             token, life = self._read(body)
         except (msgspec.ValidationError, msgspec.DecodeError):
             raise ExchangeFailed(status, NOT_KEYTURN) from None
+        if not is_credential(token):
+            raise ExchangeFailed(status, NOT_KEYTURN)
         # By a clock that is far ahead of the server's it has ended: then it is good until it is refused.
         lasts = life - min(RENEWED_BEFORE_SECONDS, life / 10) if life > 0 else float("inf")
         self._kept = KeptToken(token, self._monotonic() + lasts)

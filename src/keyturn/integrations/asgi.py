@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
+from keyturn.core.principal import Principal
 from keyturn.integrations.open_paths import OpenPaths
 from keyturn.integrations.protection import Presented, Protection, VerifierSource, checked_scopes
 from keyturn.integrations.refusals import REFUSALS, Refusal, refusal_of
@@ -53,7 +54,10 @@ class KeyturnMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, or hand it on."""
         if scope["type"] in {"http", "websocket"}:
-            if scope["path"] not in self._open:
+            if scope["path"] in self._open:
+                if isinstance(scope.get(CALLER), Principal):
+                    del scope[CALLER]  # Of another verifier, in front of this application.
+            else:
                 try:
                     scope[CALLER] = await self._protection.check_async(presented_in(scope), self._scopes)
                 except REFUSALS as error:
@@ -71,7 +75,7 @@ def presented_in(scope: Scope) -> Presented:
         authorization=[value for name, value in scope["headers"] if name == b"authorization"],
         peer=client[0] if client else None,
         forwarded_for=[value for name, value in scope["headers"] if name == b"x-forwarded-for"],
-        caller=scope.get(CALLER),
+        request=scope,
         proofs=[value for name, value in scope["headers"] if name == b"dpop"],
         method=scope.get("method", "GET"),  # A WebSocket begins with a GET (RFC 6455, section 4.1).
         path=quote(scope.get("path", "")) if raw_path is None else raw_path.decode("latin-1"),

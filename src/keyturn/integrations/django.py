@@ -100,7 +100,7 @@ def protection() -> Protection:
 
 def presented_to(request: HttpRequest) -> Presented:
     """Read what the request says of its caller; Django joins header lines with commas under ASGI too."""
-    presented = presented_in(request.META, getattr(request, "principal", None))
+    presented = presented_in(request.META)
     return replace(presented, path=quote(request.path, safe=UNQUOTED))  # In META, ASGI has it in other ways.
 
 

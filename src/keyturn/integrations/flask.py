@@ -9,7 +9,7 @@ from flask import Flask, Response, current_app, g, request
 from keyturn.errors import CannotStart
 from keyturn.integrations.protection import Protection, VerifierSource, checked_scopes
 from keyturn.integrations.refusals import REFUSALS, refusal_of
-from keyturn.integrations.wsgi import CALLER, presented_in
+from keyturn.integrations.wsgi import presented_in
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,8 +48,7 @@ def require(*scopes: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
             protection = current_app.extensions.get(EXTENSION)
             if not isinstance(protection, Protection):
                 raise CannotStart("Call keyturn's protect(app, verifier) where this application is made.")
-            presented = presented_in(request.environ, request.environ.get(CALLER))
-            g.principal = protection.check(presented, needed)
+            g.principal = protection.check(presented_in(request.environ), needed)
             result: T = current_app.ensure_sync(view)(*args, **kwargs)
             return result
 

@@ -1,8 +1,9 @@
 """One question to the verifier, the same from every framework: who calls, from where, for what?"""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from keyturn.core.dpop import PresentedProof, normal_url
@@ -14,6 +15,9 @@ from keyturn.verifier import Verifier
 
 VerifierSource = Verifier | Callable[[], Verifier]
 """A verifier, or what returns it once it is open."""
+
+VERIFIED = "keyturn.verified"
+"""Where a request keeps its `Verified`. No header can be there: WSGI's begin with `HTTP_`."""
 
 _log = logging.getLogger("keyturn.integrations")
 
@@ -28,13 +32,26 @@ class Presented:
     """The address that the connection came from; None if it has none, as a Unix socket."""
     forwarded_for: Sequence[bytes]
     """The value of each `X-Forwarded-For` line."""
-    caller: object
-    """Whom a middleware of ours has verified for this very request already; anything else for nobody."""
+    request: MutableMapping[str, Any] = field(repr=False)
+    """The ASGI scope or WSGI environment, which keeps who was verified for this request."""
     proofs: Sequence[bytes] = field(repr=False)
     """The value of each `DPoP` line."""
     method: str
     path: str
     """As it was sent, without the query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Whom one verifier passed for one request, for what stands behind it and asks the same verifier.
+
+    For another verifier this says nothing: it may judge for another audience, or another installation.
+    """
+
+    verifier: Verifier
+    authorization: tuple[bytes, ...] = field(repr=False)
+    proofs: tuple[bytes, ...] = field(repr=False)
+    principal: Principal
 
 
 class Protection:
@@ -61,31 +78,35 @@ class Protection:
 
     def check(self, presented: Presented, scopes: Iterable[str] = ()) -> Principal:
         """Return who calls; raise as `Verifier.verify` does, or `AmbiguousCredential`. May block."""
-        if isinstance(presented.caller, Principal):
-            check_scopes(presented.caller, scopes)
-            return presented.caller
+        verifier = self._opened()
+        if (known := _already_verified(presented, verifier)) is not None:
+            check_scopes(known, scopes)
+            return known
         source = self._source(presented)
         try:
-            return self._opened().verify(
+            principal = verifier.verify(
                 _only(presented.authorization), source=source, scopes=scopes, dpop=self._proof(presented)
             )
         except KeyturnError as error:
             _note(error, source)
             raise
+        return _keep(presented, verifier, principal)
 
     async def check_async(self, presented: Presented, scopes: Iterable[str] = ()) -> Principal:
         """Do what `check` does, with any look into the database in a thread."""
-        if isinstance(presented.caller, Principal):
-            check_scopes(presented.caller, scopes)
-            return presented.caller
+        verifier = self._opened()
+        if (known := _already_verified(presented, verifier)) is not None:
+            check_scopes(known, scopes)
+            return known
         source = self._source(presented)
         try:
-            return await self._opened().verify_async(
+            principal = await verifier.verify_async(
                 _only(presented.authorization), source=source, scopes=scopes, dpop=self._proof(presented)
             )
         except KeyturnError as error:
             _note(error, source)
             raise
+        return _keep(presented, verifier, principal)
 
     def _opened(self) -> Verifier:
         return self._verifier if isinstance(self._verifier, Verifier) else self._verifier()
@@ -115,6 +136,26 @@ def checked_scopes(scopes: Iterable[object]) -> tuple[str, ...]:
             raise ValueError(f'{scope!r} is no scope: write them as require("orders:read", "orders:write").')
         checked.append(scope)
     return tuple(checked)
+
+
+def _already_verified(presented: Presented, verifier: Verifier) -> Principal | None:
+    """Return whom this same verifier, so for the same audience, passed for the credential of this request.
+
+    A proof of possession is good once: without this, two layers of one service could not both ask.
+    """
+    known = presented.request.get(VERIFIED)
+    if not isinstance(known, Verified) or known.verifier is not verifier:
+        return None
+    is_same = (*presented.authorization,) == known.authorization and (*presented.proofs,) == known.proofs
+    return known.principal if is_same else None
+
+
+def _keep(presented: Presented, verifier: Verifier, principal: Principal) -> Principal:
+    """Note in the request whom it is from."""
+    presented.request[VERIFIED] = Verified(
+        verifier, tuple(presented.authorization), tuple(presented.proofs), principal
+    )
+    return principal
 
 
 def _checked_public_url(url: str | None) -> str | None:

@@ -1,6 +1,6 @@
 """Any WSGI application behind a verifier, closed but for the paths that are opened."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -46,17 +46,17 @@ class KeyturnMiddleware:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request, or hand it on."""
-        if _path(environ) not in self._open:
+        if _path(environ) in self._open:
+            environ.pop(CALLER, None)  # Of another verifier, in front of this application.
+        else:
             try:
-                environ[CALLER] = self._protection.check(
-                    presented_in(environ, environ.get(CALLER)), self._scopes
-                )
+                environ[CALLER] = self._protection.check(presented_in(environ), self._scopes)
             except REFUSALS as error:
                 return _refuse(environ, start_response, refusal_of(error))
         return self._app(environ, start_response)
 
 
-def presented_in(environ: Mapping[str, Any], caller: object) -> Presented:
+def presented_in(environ: MutableMapping[str, Any]) -> Presented:
     """Read what the request says of its caller.
 
     WSGI has one place for a header: servers join the lines of a repeated one with commas (RFC 9110, section
@@ -70,7 +70,7 @@ def presented_in(environ: Mapping[str, Any], caller: object) -> Presented:
         authorization=[] if authorization is None else authorization.encode("latin-1", "replace").split(b","),
         peer=environ.get("REMOTE_ADDR") or None,
         forwarded_for=[] if forwarded_for is None else [forwarded_for.encode("latin-1", "replace")],
-        caller=caller,
+        request=environ,
         proofs=[] if proofs is None else proofs.encode("latin-1", "replace").split(b","),
         method=environ.get("REQUEST_METHOD", ""),
         path=quote(_path(environ), safe=UNQUOTED),

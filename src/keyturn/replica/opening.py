@@ -14,6 +14,7 @@ from keyturn.core.access_token import AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.loopback import httpx_options, is_loopback
 from keyturn.core.oauth import SERVER_METADATA_PATH
+from keyturn.core.own_credential import read_own_credential
 from keyturn.core.records import SessionLimits
 from keyturn.errors import CannotStart, CredentialRefused, KeyturnError
 from keyturn.replica.copy import Replica
@@ -90,7 +91,7 @@ def open_elsewhere(
     It asks without `follow`, and where something between answers 403 to the feed. Either takes a key that
     carries VERIFY_CREDENTIALS. Raise `CannotStart` with one sentence that says what to do.
     """
-    _check_given(url, key, max_staleness_seconds)
+    key = _checked_key(url, key, max_staleness_seconds)
     system = system or System()
     http = httpx.Client(
         base_url=url,
@@ -118,15 +119,17 @@ def open_elsewhere(
         raise
 
 
-def _check_given(url: str, key: str, max_staleness_seconds: float) -> None:
-    """Raise `CannotStart` for what can be seen to be wrong before anything is sent."""
+def _checked_key(url: str, key: str, max_staleness_seconds: float) -> str:
+    """Return the key; raise `CannotStart` for what can be seen to be wrong before anything is sent."""
     check_address(url)
-    if not (key.isascii() and key.isprintable() and " " not in key):
-        raise CannotStart("This is no key: give the text that was shown when it was made.")
     if max_staleness_seconds < LEAST_STALENESS_SECONDS:
         raise CannotStart(
             f"For a server elsewhere max_staleness_seconds is at least {LEAST_STALENESS_SECONDS:g}."
         )
+    try:
+        return read_own_credential(key)
+    except ValueError as error:
+        raise CannotStart(f"{str(error)[0].upper()}{str(error)[1:]}.") from None
 
 
 def _following(

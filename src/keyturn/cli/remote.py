@@ -11,8 +11,8 @@ import msgspec
 from keyturn.cli.profiles import DEFAULT_PROFILE, Profile, is_for_keyring, read_profile, write_profile
 from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
-from keyturn.client.tokens import TokenKeeper, check_address
-from keyturn.core.loopback import httpx_options
+from keyturn.client.tokens import TokenKeeper
+from keyturn.core.loopback import check_address, httpx_options
 from keyturn.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024

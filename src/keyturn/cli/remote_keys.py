@@ -11,9 +11,10 @@ import httpx
 
 from keyturn.cli.profiles import Profile, read_profile, write_profile
 from keyturn.cli.remote import client_of, json_option, print_json, profile_option
-from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, restriction_text
+from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, expires_option, restriction_text
 from keyturn.cli.tables import print_table
 from keyturn.client import ApiClient, NewApiKey
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.sources import Network
 from keyturn.core.times import readable_time
 from keyturn.errors import CannotStart, KeyturnError
@@ -54,6 +55,7 @@ def key() -> None:
     multiple=True,
     help="A scope that it covers, of a service; can be given several times. [default: all that you may do]",
 )
+@expires_option("as the server is set, a year unless told otherwise")
 @allow_from_option
 @dpop_jkt_option
 @json_option
@@ -63,6 +65,7 @@ def create(
     name: str | None,
     project_id: int | None,
     scopes: tuple[str, ...],
+    expires: Lifetime | None,
     sources: tuple[Network, ...],
     dpop_jkt: str | None,
     profile: str,
@@ -76,6 +79,7 @@ def create(
             scopes=scopes or None,
             allow_from=[*map(str, sources)] or None,
             dpop_jkt=dpop_jkt,
+            **({} if expires is None else {"expires_at": expires.expires_at}),
         )
     if as_json:
         print_json(made)

@@ -157,6 +157,8 @@ class SystemKeyRecord:
     connection_key: str
     scopes: tuple[str, ...]
     sealed_secret: bytes = field(repr=False)
+    expires_at: datetime | None
+    """None for one that never ends."""
 
 
 @dataclass(frozen=True, slots=True)

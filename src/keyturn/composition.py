@@ -8,6 +8,7 @@ from argon2 import Parameters
 
 from keyturn.core.access_token import AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
+from keyturn.core.lifetimes import KeyLife
 from keyturn.core.records import Announcement, SessionLimits
 from keyturn.errors import CannotStart
 from keyturn.services.accounts import Accounts
@@ -294,8 +295,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     keys = Keys(
         store,
         key_format=key_format,
-        default_life=timedelta(days=settings.key_life_days),
-        allows_never=settings.allow_keys_without_expiry,
+        life=KeyLife(timedelta(days=settings.key_life_days), settings.allow_keys_without_expiry),
         usage=verification.usage,
         projects=projects,
         resources=resources,

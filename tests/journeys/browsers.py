@@ -30,8 +30,9 @@ if TYPE_CHECKING:
         ViewportSize,
     )
 
+    from keyturn.core.lifetimes import Lifetime
     from keyturn.core.people import UserRecord
-    from keyturn.services.keys import CreatedKey, Lifetime
+    from keyturn.services.keys import CreatedKey
     from tests.fakes import Clock
     from tests.servers import RunningServer
 

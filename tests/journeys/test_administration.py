@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.services.actors import COMMAND_LINE, Origin
-from keyturn.services.keys import Lifetime
 from keyturn.web.pages.keys import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock

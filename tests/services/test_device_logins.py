@@ -11,13 +11,14 @@ from sqlalchemy import text
 
 from keyturn.composition import Services
 from keyturn.core.device_codes import digest_device_code, digest_user_code
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput, OAuthCode, OAuthRefused, TooBusy, TooManyFailures
 from keyturn.services import device_logins
 from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.device_logins import DECISIONS_PER_MINUTE, LIFE, BegunLogin
-from keyturn.services.keys import CreatedKey, Lifetime
+from keyturn.services.keys import CreatedKey
 from keyturn.services.sessions import BrowserSession
 from tests.fakes import Clock
 from tests.services.apis import new_group, register

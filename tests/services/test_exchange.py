@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from keyturn.composition import Services
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
 from keyturn.services.actors import COMMAND_LINE
-from keyturn.services.keys import Lifetime
 from keyturn.services.tokens import IssuedToken
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock

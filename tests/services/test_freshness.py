@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from keyturn.composition import Services
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
@@ -24,7 +25,7 @@ from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services import freshness as module
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
-from keyturn.services.keys import CreatedKey, Lifetime
+from keyturn.services.keys import CreatedKey
 from keyturn.services.sessions import BrowserSession
 from keyturn.store import audit_log
 from keyturn.store.hints import NoHints, PostgresqlHints

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from keyturn.composition import Services
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, KeyState
 from keyturn.errors import NotFound, PermissionMissing
-from keyturn.services.keys import Lifetime
 from keyturn.store.key_search import KeySearch
 from tests.fakes import Clock
 from tests.services.people import (

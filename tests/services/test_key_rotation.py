@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import select
 
 from keyturn.composition import Services
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.core.sources import read_network
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, NotFound, Reason
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.key_rotation import MAX_OVERLAP
-from keyturn.services.keys import CreatedKey, Lifetime
+from keyturn.services.keys import CreatedKey
 from keyturn.store.schema import past_rotation
 from tests.fakes import Clock
 from tests.services.apis import leave, new_group, register

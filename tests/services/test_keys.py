@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from keyturn.composition import Services, open_services
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.services.actors import COMMAND_LINE, Origin
-from keyturn.services.keys import CreatedKey, Lifetime
+from keyturn.services.keys import CreatedKey
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.fakes import Clock
@@ -109,7 +110,7 @@ def test_never_can_be_forbidden(services: Services, bob: Principal, reopen: Open
     ):
         with pytest.raises(InvalidInput) as refused:
             make()
-        assert refused.value.field == "expiry"
+        assert refused.value.field == "expiresAt"
 
     assert actions(strict) == before
     assert create(strict, bob).record.expires_at is not None
@@ -127,7 +128,7 @@ def test_a_key_is_not_born_dead(services: Services, bob: Principal, clock: Clock
     for past in (clock.now, clock.now - MILLISECOND, clock.now - timedelta(days=9999)):
         with pytest.raises(InvalidInput) as refused:
             create(services, bob, lifetime=Lifetime(past))
-        assert refused.value.field == "expiry"
+        assert refused.value.field == "expiresAt"
     assert services.keys.list_own(bob) == []
     assert is_accepted(services, create(services, bob, lifetime=Lifetime(clock.now + MILLISECOND)).secret)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from keyturn.composition import Services, open_services
+from keyturn.core.lifetimes import Lifetime
 from keyturn.errors import CredentialRefused, NotFound
 from keyturn.services.actors import COMMAND_LINE
-from keyturn.services.keys import Lifetime
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.conftest import PASSPHRASE

@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 
 from keyturn.composition import Services
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
 from keyturn.errors import CredentialRefused, InvalidInput, InvalidState, NotFound, PermissionMissing
 from keyturn.services.actors import COMMAND_LINE
-from keyturn.services.keys import Lifetime
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.people import (

@@ -10,11 +10,11 @@ import pysqlite3
 
 from keyturn.composition import Services
 from keyturn.core.encoding import base62_from_random
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.errors import CannotStart, Conflict, NotFound
 from keyturn.services.actors import COMMAND_LINE
-from keyturn.services.keys import Lifetime
 from keyturn.settings import Settings, data_directory
 from keyturn.store.engine import sqlite_path
 

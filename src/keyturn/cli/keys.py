@@ -2,15 +2,16 @@
 
 import click
 
-from keyturn.cli.options import LifetimeType, database_option, opened_services
-from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, restriction_text
+from keyturn.cli.options import database_option, opened_services
+from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, expires_option, restriction_text
 from keyturn.cli.standard_input import read_stdin
 from keyturn.cli.tables import print_table
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.sources import Network
 from keyturn.core.times import readable_time
 from keyturn.services.actors import COMMAND_LINE
-from keyturn.services.keys import USES_DAYS, Lifetime
+from keyturn.services.keys import USES_DAYS
 
 
 @click.group()
@@ -20,17 +21,13 @@ def key() -> None:
 
 user_option = click.option("--user", "userid", required=True, help="Whose key it is.")
 name_option = click.option("--name", help="What the key is for.")
-expires_option = click.option(
-    "--expires",
-    type=LifetimeType(),
-    help="When it ends. [default: the server's KEYTURN_KEY_LIFE_DAYS from now]",
-)
+default_expires_option = expires_option("the server's KEYTURN_KEY_LIFE_DAYS from now")
 
 
 @key.command()
 @user_option
 @name_option
-@expires_option
+@default_expires_option
 @allow_from_option
 @dpop_jkt_option
 @database_option
@@ -110,7 +107,7 @@ def revoke(key_id: int, database: str | None) -> None:
 @key.command("import")
 @user_option
 @name_option
-@expires_option
+@default_expires_option
 @database_option
 def import_key(userid: str, name: str | None, expires: Lifetime | None, database: str | None) -> None:
     """Take over a key that was made elsewhere, read from standard input.

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
@@ -12,7 +11,6 @@ from sqlalchemy.exc import ArgumentError
 
 from keyturn.cli.standard_input import read_stdin
 from keyturn.composition import Services, open_services
-from keyturn.services.keys import Lifetime
 from keyturn.settings import read_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -78,26 +76,3 @@ def read_passphrase(*, from_stdin: bool) -> str:
         return read_stdin("password").removesuffix("\n").removesuffix("\r")
     passphrase: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt="Once more")
     return passphrase
-
-
-class LifetimeType(click.ParamType[Lifetime, Any]):
-    """`90d`, a date like 2027-01-31, or `never`."""
-
-    name = "90d|DATE|never"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Lifetime:
-        """Read the choice."""
-        if isinstance(value, Lifetime):
-            return value
-        if value == "never":
-            return Lifetime(None)
-        if value.endswith("d") and value[:-1].isascii() and value[:-1].isdigit() and len(value) <= 5:
-            return Lifetime(datetime.now(UTC) + timedelta(days=int(value[:-1])))
-        try:
-            day = date.fromisoformat(value)
-        except ValueError:
-            self.fail("give a number of days like 90d, a date like 2027-01-31, or never.", param, ctx)
-        try:
-            return Lifetime(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1))
-        except OverflowError:
-            self.fail("give an earlier date, or never.", param, ctx)

@@ -27,8 +27,8 @@ from keyturn.cli.profiles import (
 from keyturn.cli.standard_input import read_stdin
 from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
-from keyturn.client.tokens import TokenKeeper, check_address
-from keyturn.core.loopback import httpx_options
+from keyturn.client.tokens import TokenKeeper
+from keyturn.core.loopback import check_address, httpx_options
 from keyturn.core.own_credential import read_own_credential
 from keyturn.errors import InvalidInput
 

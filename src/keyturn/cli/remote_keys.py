@@ -19,9 +19,10 @@ from keyturn.cli.profiles import (
     write_profile,
 )
 from keyturn.cli.remote import client_of, profile_option
-from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, restriction_text
+from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, expires_option, restriction_text
 from keyturn.cli.tables import print_table
 from keyturn.client import ApiClient, NewApiKey
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.sources import Network
 from keyturn.core.times import readable_time
 from keyturn.errors import CannotStart, KeyturnError
@@ -62,6 +63,7 @@ def key() -> None:
     multiple=True,
     help="A scope that it covers, of a service; can be given several times. [default: all that you may do]",
 )
+@expires_option("as the server is set, a year unless told otherwise")
 @allow_from_option
 @dpop_jkt_option
 @json_option
@@ -71,6 +73,7 @@ def create(
     name: str | None,
     project_id: int | None,
     scopes: tuple[str, ...],
+    expires: Lifetime | None,
     sources: tuple[Network, ...],
     dpop_jkt: str | None,
     profile: str | None,
@@ -84,6 +87,7 @@ def create(
             scopes=scopes or None,
             allow_from=[*map(str, sources)] or None,
             dpop_jkt=dpop_jkt,
+            **({} if expires is None else {"expires_at": expires.expires_at}),
         )
     _print(made, as_json=as_json)
 

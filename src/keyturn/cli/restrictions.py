@@ -1,14 +1,16 @@
-"""Where a key works and who may present it: options of the commands that make keys, and words of their lists.
+"""What bounds a key, its life too: options of the commands that make keys, and words of their lists.
 
 Imports nothing of the server: those who only call one use it too.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar, cast
 
 import click
 
 from keyturn.core.dpop import is_thumbprint
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.sources import Network, read_network, readable_network
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,6 +42,34 @@ class ThumbprintType(click.ParamType[str, Any]):
         if not is_thumbprint(value):
             self.fail("give the 43 characters that `keyturn thumbprint FILE` prints.", param, ctx)
         return cast(str, value)
+
+
+class LifetimeType(click.ParamType[Lifetime, Any]):
+    """`90d`, a date like 2027-01-31, or `never`."""
+
+    name = "90d|DATE|never"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Lifetime:
+        """Read the choice."""
+        if isinstance(value, Lifetime):
+            return value
+        if value == "never":
+            return Lifetime(None)
+        if value.endswith("d") and value[:-1].isascii() and value[:-1].isdigit() and len(value) <= 5:
+            return Lifetime(datetime.now(UTC) + timedelta(days=int(value[:-1])))
+        try:
+            day = date.fromisoformat(value)
+        except ValueError:
+            self.fail("give a number of days like 90d, a date like 2027-01-31, or never.", param, ctx)
+        try:
+            return Lifetime(datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1))
+        except OverflowError:
+            self.fail("give an earlier date, or never.", param, ctx)
+
+
+def expires_option(default: str) -> Callable[[F], F]:
+    """Add `--expires`; `default` says when a key ends without it."""
+    return click.option("--expires", type=LifetimeType(), help=f"When it ends. [default: {default}]")
 
 
 def allow_from_option(command: F) -> F:

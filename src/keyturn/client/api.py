@@ -15,8 +15,9 @@ import httpx
 import msgspec
 
 from keyturn.client.httpx import KeyturnAuth
-from keyturn.client.tokens import NOT_KEYTURN, check_address
-from keyturn.core.loopback import httpx_options
+from keyturn.client.tokens import NOT_KEYTURN
+from keyturn.core.loopback import check_address, httpx_options
+from keyturn.core.times import wire_time
 from keyturn.errors import KeyturnError
 
 TIMEOUT_SECONDS = 10.0
@@ -155,19 +156,24 @@ class ApiClient:
         scopes: Sequence[str] | None = None,
         allow_from: Sequence[str] | None = None,
         dpop_jkt: str | None = None,
+        expires_at: datetime | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> NewApiKey:
         """Make a key for the same user; its `apikey` is the secret.
 
         With `scopes` it covers these alone; with `allow_from`, addresses and networks, it is refused from
         anywhere else; with `dpop_jkt`, the `jkt` of a `DpopKeyPair`, it needs proofs of that one.
+        Without `expires_at`, a time with a zone, it lives as long as the server is set to; with None it never
+        ends, where that is allowed.
         """
-        body = {
+        body: dict[str, Any] = {
             "name": name,
             "projectId": project_id,
             "scopes": None if scopes is None else list(scopes),
             "allowFrom": None if allow_from is None else list(allow_from),
             "dpopJkt": dpop_jkt,
         }
+        if expires_at is not msgspec.UNSET:
+            body["expiresAt"] = None if expires_at is None else _wire_end(expires_at)
         return self._ask(NewApiKey, "POST", "/bim/apikey", json=body)
 
     def list_keys(self) -> Iterator[ApiKey]:
@@ -267,6 +273,12 @@ class ApiClient:
             return msgspec.json.decode(body, type=shape)
         except (msgspec.ValidationError, msgspec.DecodeError):
             raise ServerRefused(200, NOT_KEYTURN, request_id=None) from None
+
+
+def _wire_end(expires_at: datetime) -> str:
+    if expires_at.tzinfo is None:
+        raise ValueError("give a time with a zone: by that alone it is one instant")
+    return wire_time(expires_at)
 
 
 def _message_of(answer: httpx.Response) -> str:

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from keyturn.client.tokens import NOT_KEYTURN, check_address
-from keyturn.core.loopback import httpx_options
+from keyturn.client.tokens import NOT_KEYTURN
+from keyturn.core.loopback import check_address, httpx_options
 from keyturn.core.oauth import DEVICE_AUTHORIZATION_PATH, DEVICE_CODE, TOKEN_PATH
 from keyturn.core.own_credential import is_credential
 from keyturn.errors import KeyturnError, OAuthCode

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import msgspec
 
 from keyturn.client.dpop import DpopKeyPair
-from keyturn.core.loopback import is_loopback
+from keyturn.core.loopback import check_address
 from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
 from keyturn.core.own_credential import is_credential, read_own_credential
 from keyturn.errors import KeyturnError
@@ -19,13 +19,6 @@ EXCHANGE_PATH = "/bim/apikey/authenticate"
 RENEWED_BEFORE_SECONDS = 60.0
 """A token is renewed when less than this is left of its life, or less than a tenth of it."""
 NOT_KEYTURN = "This is no answer of Keyturn: see that the address is right."
-
-
-def check_address(url: str) -> None:
-    """Raise `ValueError` for an address that would send a key in clear over a network."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise ValueError("give the server's address with https: a key must not travel in clear")
 
 
 class ExchangeFailed(KeyturnError):

@@ -8,6 +8,7 @@ import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
+_NO_ADDRESS = "give the server's address as https://host, with a port and path if it has any"
 _NO_PROXIES: dict[str, None] = {"http": None, "https": None, "all": None}
 
 
@@ -19,6 +20,23 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def check_address(url: str) -> None:
+    """Raise `ValueError` for what is no server's address, or would send a key in clear over a network.
+
+    Its message has no capital and no stop: who raises it on puts it into a sentence.
+    """
+    try:
+        parts = urlsplit(url)
+        is_plain = bool(parts.hostname) and parts.username is None and not parts.query and not parts.fragment
+        _ = parts.port  # Which is read only when it is asked for.
+    except ValueError:
+        raise ValueError(_NO_ADDRESS) from None
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        raise ValueError("give the server's address with https: a key must not travel in clear")
+    if not is_plain:
+        raise ValueError(_NO_ADDRESS)
 
 
 def httpx_options(url: str, tls: ssl.SSLContext | None = None) -> dict[str, Any]:

@@ -4,7 +4,6 @@ import logging
 import ssl
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -12,7 +11,7 @@ import msgspec
 from keyturn.core import feed
 from keyturn.core.access_token import AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
-from keyturn.core.loopback import httpx_options, is_loopback
+from keyturn.core.loopback import check_address, httpx_options
 from keyturn.core.oauth import SERVER_METADATA_PATH
 from keyturn.core.own_credential import read_own_credential
 from keyturn.core.records import SessionLimits
@@ -33,7 +32,6 @@ from keyturn.system import System
 LEAST_STALENESS_SECONDS = 2.0
 """The server says once in a second how far it has told everything: with less there would be gaps."""
 
-_NO_ADDRESS = "Give the server's address as https://host, with a port and path if it has any."
 _NO_SESSIONS = SessionLimits(timedelta(0), timedelta(0))
 """For browsers, whose cookies are not ours."""
 
@@ -121,7 +119,10 @@ def open_elsewhere(
 
 def _checked_key(url: str, key: str, max_staleness_seconds: float) -> str:
     """Return the key; raise `CannotStart` for what can be seen to be wrong before anything is sent."""
-    check_address(url)
+    try:
+        check_address(url)
+    except ValueError as error:
+        raise CannotStart(f"This cannot verify: {error}.") from None
     if max_staleness_seconds < LEAST_STALENESS_SECONDS:
         raise CannotStart(
             f"For a server elsewhere max_staleness_seconds is at least {LEAST_STALENESS_SECONDS:g}."
@@ -224,17 +225,3 @@ def _format_of(key: str) -> ApiKeyFormat:
     except (ValueError, CredentialRefused):
         return ApiKeyFormat()  # The key was made elsewhere.
     return own
-
-
-def check_address(url: str) -> None:
-    """Raise `CannotStart` for an address that would send a key in clear over a network, or is none."""
-    try:
-        parts = urlsplit(url)
-        is_plain = bool(parts.hostname) and parts.username is None and not parts.query and not parts.fragment
-        _ = parts.port  # Which is read only when it is asked for.
-    except ValueError:
-        raise CannotStart(_NO_ADDRESS) from None
-    if not is_plain:
-        raise CannotStart(_NO_ADDRESS)
-    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise CannotStart("Give the server's address with https: the key must not travel in clear.")

@@ -18,6 +18,7 @@ from keyturn.core.device_codes import (
     read_user_code,
 )
 from keyturn.core.encoding import base64url_encode
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.core.resources import MAX_SCOPES_CHARACTERS
 from keyturn.core.scopes import is_scope
@@ -25,7 +26,7 @@ from keyturn.core.sources import site_of
 from keyturn.errors import Conflict, InvalidInput, OAuthCode, OAuthRefused, TooBusy
 from keyturn.services.actors import Origin, actor_of
 from keyturn.services.failures import FailureBudget
-from keyturn.services.keys import CreatedKey, Keys, Lifetime
+from keyturn.services.keys import CreatedKey, Keys
 from keyturn.services.resources import Resources
 from keyturn.services.sessions import BrowserSession
 from keyturn.store import Store
@@ -154,7 +155,7 @@ class DeviceLogins:
         """
         found, digest = self._find_waiting(session, typed)
         now = self._system.now()
-        expires_at = self._keys.expiry_of(lifetime, now)
+        expires_at = self._keys.life.end_of(lifetime, now)
         if found.scopes is not None:
             self._resources.check_grantable(session.principal.user_id, sorted(found.scopes))
         audit = _decision(AuditAction.DEVICE_APPROVED, session, found, origin, self._system)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
 from keyturn.core import verification
+from keyturn.core.lifetimes import KeyLife, Lifetime
 from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
 from keyturn.core.sources import Network
@@ -34,14 +35,6 @@ USES_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Lifetime:
-    """How long a key is to live."""
-
-    expires_at: datetime | None
-    """None for never, which is an explicit choice and written in the audit log."""
-
-
-@dataclass(frozen=True, slots=True)
 class CreatedKey:
     """A new key with its secret, in the one answer that carries it."""
 
@@ -57,8 +50,7 @@ class Keys:
         store: Store,
         *,
         key_format: core.ApiKeyFormat,
-        default_life: timedelta,
-        allows_never: bool,
+        life: KeyLife,
         usage: Usage,
         projects: Projects,
         resources: Resources,
@@ -66,8 +58,7 @@ class Keys:
     ) -> None:
         self._store = store
         self._format = key_format
-        self._default_life = default_life
-        self.allows_never = allows_never
+        self.life = life
         self._usage = usage
         self._projects = projects
         self._resources = resources
@@ -240,17 +231,7 @@ class Keys:
 
     def _limits(self, lifetime: Lifetime | None) -> KeyLimits:
         now = self._system.now()
-        return KeyLimits(now, self.expiry_of(lifetime, now))
-
-    def expiry_of(self, lifetime: Lifetime | None, now: datetime) -> datetime | None:
-        """Return when a key ends that is made now, None for never; raise `InvalidInput` for what is unfit."""
-        if lifetime is None:
-            return now + self._default_life
-        if lifetime.expires_at is None and not self.allows_never:
-            raise InvalidInput("expiry", "Keys without an expiry are not allowed here: choose a date.")
-        if lifetime.expires_at is not None and lifetime.expires_at <= now:
-            raise InvalidInput("expiry", "The expiry must lie in the future.")
-        return lifetime.expires_at
+        return KeyLimits(now, self.life.end_of(lifetime, now))
 
     def _new_key(
         self, user_id: int, name: str | None, limits: KeyLimits, idempotency_key: str | None

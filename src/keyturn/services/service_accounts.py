@@ -5,6 +5,7 @@ As users they are found like any other (`UserAdministration`), and disabled and 
 
 from collections.abc import Iterable, Sequence
 
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
@@ -13,7 +14,7 @@ from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.accounts import Accounts, checked_permissions
 from keyturn.services.actors import Origin, actor_of
 from keyturn.services.authority import check_may_grant, successor
-from keyturn.services.keys import CreatedKey, Keys, Lifetime
+from keyturn.services.keys import CreatedKey, Keys
 from keyturn.services.resources import Resources
 from keyturn.services.text import unique
 from keyturn.services.user_administration import MAX_PAGE, UserAdministration

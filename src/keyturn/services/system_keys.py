@@ -6,11 +6,14 @@ lost; who can do with that should.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, SystemKeyRecord, is_id
+from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.accounts import SYSTEM_USERID, Accounts
 from keyturn.services.actors import Origin, actor_of
@@ -53,11 +56,14 @@ class SystemKeys:
         scopes: Sequence[str],
         connection_key: str,
         regenerate: bool,
+        lifetime: Lifetime | None = None,
     ) -> RevealedSystemKey:
-        """Return the key of this name, connection and scopes, made now if there is none.
+        """Return the key of this name, connection and scopes, made now if there is none that lives.
 
-        With `regenerate` the old one is revoked and a new one made. Raise `InvalidState` if the connection
-        or a scope does not exist, or the name belongs to another connection or other scopes.
+        With `regenerate` the old one is revoked and a new one made. A new one never ends unless `lifetime`
+        or the installation's rule says otherwise. Raise `InvalidState` if the connection or a scope does not
+        exist, or the name belongs to another connection or other scopes; `Conflict` if the key that there is
+        ends at another time than the one that `lifetime` asks for.
         """
         principal.check_may(Permission.APPLICATION_ADMIN)
         checked = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
@@ -68,21 +74,22 @@ class SystemKeys:
             raise InvalidState(f"The scopes of a system key are among {', '.join(sorted(SCOPES))}.")
         if not is_storable(connection_key) or self._store.connections.find(connection_key) is None:
             raise InvalidState("There is no such connection.")
-        actor = actor_of(principal, origin)
+        actor, now = actor_of(principal, origin), self._system.now()
+        expires_at = self._end_of_new(lifetime, now)
         found = self._store.system_keys.find_by_name(checked)
         if found is not None:
             if (found.connection_key, found.scopes) != (connection_key, wanted):
                 raise InvalidState("This name belongs to a key of another connection or other scopes.")
-            if not regenerate:
-                return self._revealed(found, actor)
+            if not regenerate and not _has_ended(found, now):
+                return self._revealed(found, actor, lifetime)
         try:
-            return self._add(actor, checked, wanted, connection_key, replaced=found)
+            return self._add(actor, checked, wanted, connection_key, expires_at, replaced=found)
         except Conflict:
             # Another call was faster: what it made is what this one asked for.
             made = self._store.system_keys.find_by_name(checked)
             if made is None or (made.connection_key, made.scopes) != (connection_key, wanted):
                 raise
-            return self._revealed(made, actor)
+            return self._revealed(made, actor, lifetime)
 
     def delete(self, principal: Principal, key_id: int, origin: Origin) -> None:
         """Revoke a system key; raise `NotFound` if there is none with this id."""
@@ -105,11 +112,12 @@ class SystemKeys:
         name: str,
         scopes: tuple[str, ...],
         connection_key: str,
+        expires_at: datetime | None,
         *,
         replaced: SystemKeyRecord | None,
     ) -> RevealedSystemKey:
         key, secret, audit = self._keys.prepare(
-            self._owner(actor).user_id, actor, name, scopes=scopes, expires_at=None
+            self._owner(actor).user_id, actor, name, scopes=scopes, expires_at=expires_at
         )
         new = SystemKeyToAdd(
             key, name, connection_key, scopes, self._vault.seal(secret.encode("ascii"), place=_place(name))
@@ -126,8 +134,19 @@ class SystemKeys:
             raise Conflict(f"The system key {name} was replaced or deleted just now.")
         return RevealedSystemKey(made, secret)
 
-    def _revealed(self, record: SystemKeyRecord, actor: Actor) -> RevealedSystemKey:
+    def _end_of_new(self, lifetime: Lifetime | None, now: datetime) -> datetime | None:
+        """Return when a key ends that is made now: never by default, where that is allowed."""
+        life = self._keys.life
+        return life.end_of(Lifetime(None) if lifetime is None and life.allows_never else lifetime, now)
+
+    def _revealed(
+        self, record: SystemKeyRecord, actor: Actor, lifetime: Lifetime | None
+    ) -> RevealedSystemKey:
         """Return a key with its secret, and write down who had it again: no other secret can be."""
+        if lifetime is not None and not _ends_as_asked(record, lifetime):
+            raise Conflict(
+                "The system key of this name ends at another time: regenerate it, or leave the expiry out."
+            )
         audit = AuditEntry(
             self._system.now(), AuditAction.API_KEY_REVEALED, actor, "APIKEY", str(record.key_id)
         )
@@ -153,6 +172,16 @@ class SystemKeys:
         if found is None or found.kind is not UserKind.SYSTEM:
             raise InvalidState(f"The user name {SYSTEM_USERID} is taken by a person: delete or rename them.")
         return found
+
+
+def _has_ended(record: SystemKeyRecord, now: datetime) -> bool:
+    return record.expires_at is not None and record.expires_at <= now
+
+
+def _ends_as_asked(record: SystemKeyRecord, lifetime: Lifetime) -> bool:
+    if record.expires_at is None or lifetime.expires_at is None:
+        return record.expires_at is lifetime.expires_at
+    return in_milliseconds(record.expires_at) == in_milliseconds(lifetime.expires_at)
 
 
 def _place(name: str) -> str:

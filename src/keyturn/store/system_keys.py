@@ -39,13 +39,15 @@ class SystemKeys:
     def _find(self, condition: ColumnElement[bool]) -> SystemKeyRecord | None:
         with self._database.reading() as connection:
             row = connection.execute(
-                select(system_key)
+                select(system_key, api_key.c.expires_at)
                 .join(api_key, api_key.c.id == system_key.c.key_id)
                 .where(condition, api_key.c.revoked_at.is_(None))
             ).one_or_none()
         if row is None:
             return None
-        return SystemKeyRecord(row.key_id, row.name, row.connection_key, tuple(row.scopes), row.sealed_secret)
+        return SystemKeyRecord(
+            row.key_id, row.name, row.connection_key, tuple(row.scopes), row.sealed_secret, row.expires_at
+        )
 
     def add(self, new: SystemKeyToAdd, audit: AuditEntry) -> SystemKeyRecord:
         """Store a system key; raise `Conflict` if another was stored under this name meanwhile."""
@@ -102,4 +104,6 @@ def _insert(connection: Connection, new: SystemKeyToAdd) -> int:
 
 
 def _record(key_id: int, new: SystemKeyToAdd) -> SystemKeyRecord:
-    return SystemKeyRecord(key_id, new.name, new.connection_key, new.scopes, new.sealed_secret)
+    return SystemKeyRecord(
+        key_id, new.name, new.connection_key, new.scopes, new.sealed_secret, new.key.expires_at
+    )

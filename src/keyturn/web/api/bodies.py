@@ -6,11 +6,13 @@ from passing for a call (OWASP ASVS 3.5.3).
 """
 
 import re
+from datetime import datetime
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.resources import MAX_SCOPE_CHARACTERS
 from keyturn.errors import InvalidInput, MalformedRequest
 from keyturn.services.key_limits import MAX_NETWORKS
@@ -33,6 +35,10 @@ NetworkText = Annotated[
     str, msgspec.Meta(min_length=1, max_length=64, examples=["192.0.2.7", "192.0.2.0/24", "2001:db8::/32"])
 ]
 NetworkTexts = Annotated[list[NetworkText], msgspec.Meta(min_length=1, max_length=MAX_NETWORKS)]
+ExpiresAt = (
+    Annotated[datetime, msgspec.Meta(tz=True, examples=["2027-01-31T00:00:00Z"])] | None | msgspec.UnsetType
+)
+"""When a key is to end: null for never, left out for the default."""
 LongText = Annotated[str, msgspec.Meta(max_length=2000, extra_json_schema={"pattern": _LINE})]
 """A description. It may hold line breaks."""
 
@@ -42,7 +48,14 @@ _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,17}")
 """What of a foreign field name is repeated: never something that could be a key."""
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
-_JSON_TYPES = {"str": "text", "int": "a whole number", "bool": "true or false", "object": "an object"}
+_TIME = "a time with its zone, like 2027-01-31T00:00:00Z"
+_JSON_TYPES = {
+    "str": "text",
+    "int": "a whole number",
+    "bool": "true or false",
+    "object": "an object",
+    "datetime": _TIME,
+}
 
 
 class Unshown(msgspec.Struct, frozen=True):
@@ -81,6 +94,11 @@ def get_json(body: bytes, content_type: str | None, shape: type[T], *, such_as: 
     return read
 
 
+def lifetime_of(expires_at: datetime | msgspec.UnsetType | None) -> Lifetime | None:
+    """Return how long a key is to live; None where nothing was chosen."""
+    return None if expires_at is msgspec.UNSET else Lifetime(expires_at)
+
+
 def read_form(body: bytes, *, max_fields: int = MAX_FORM_FIELDS) -> dict[str, str]:
     """Return the fields of an URL-encoded form; raise `MalformedRequest`, also for a name given twice."""
     try:
@@ -108,5 +126,7 @@ def _invalid(sentence: str) -> InvalidInput:
     if wrong_type := _TYPE.search(sentence):
         wanted = " or ".join(_JSON_TYPES.get(name, name) for name in wrong_type[1].split(" | "))
         return InvalidInput(field, f"{subject} must be {wanted}.", code="type")
+    if "datetime" in sentence:
+        return InvalidInput(field, f"{subject} must be {_TIME}.", code="value")
     what = sentence.partition(" - at ")[0].removeprefix("Expected `str` of ").removeprefix("Expected ")
     return InvalidInput(field, f"{subject} must be of {what}.", code="value")

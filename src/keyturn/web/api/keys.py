@@ -9,7 +9,7 @@ from litestar import delete, get, post
 from litestar.params import FromPath, HeaderParameter, RawBody
 
 from keyturn.services.key_rotation import MAX_OVERLAP
-from keyturn.web.api.bodies import NetworkTexts, ScopeNames, ShortText, read_json
+from keyturn.web.api.bodies import ExpiresAt, NetworkTexts, ScopeNames, ShortText, lifetime_of, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.requests import (
@@ -35,6 +35,7 @@ class NewKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     scopes: ScopeNames | None = None
     allow_from: NetworkTexts | None = None
     dpop_jkt: str | None = None
+    expires_at: ExpiresAt = msgspec.UNSET
 
 
 class RotationBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -66,18 +67,18 @@ def create_key(
 ) -> NewApiKeyView:
     """Make a key for the caller. `apikey` in the answer is its secret, which is never shown again.
 
-    It lives for the installation's default time, and no longer than the key that the caller used. With
-    `scopes`, of services and such that the caller may hold, it covers these alone. With `allowFrom`, which
-    lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the thumbprint of a key
-    pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the same
-    `Idempotency-Key` gives the same key a new secret instead of making another.
+    It ends at `expiresAt`, never where that is null and allowed; without it, after the installation's default
+    time. With `scopes`, of services and such that the caller may hold, it covers these alone. With
+    `allowFrom`, which lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the
+    thumbprint of a key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the
+    same `Idempotency-Key` gives the same key a new secret instead of making another.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     created = call.services.keys.create(
         call.principal,
         call.origin,
         name=asked.name,
-        lifetime=None,
+        lifetime=lifetime_of(asked.expires_at),
         idempotency_key=idempotency_key,
         project_id=asked.project_id,
         scopes=asked.scopes,

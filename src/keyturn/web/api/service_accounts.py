@@ -8,7 +8,15 @@ from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
 from keyturn.core.people import ServiceOwner
-from keyturn.web.api.bodies import NetworkTexts, ScopeNames, ShortText, get_json, read_json
+from keyturn.web.api.bodies import (
+    ExpiresAt,
+    NetworkTexts,
+    ScopeNames,
+    ShortText,
+    get_json,
+    lifetime_of,
+    read_json,
+)
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.user_bodies import PermissionName
 from keyturn.web.api.user_views import ServiceAccountList, ServiceAccountView
@@ -63,6 +71,7 @@ class ServiceKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel")
     scopes: ScopeNames | None = None
     allow_from: NetworkTexts | None = None
     dpop_jkt: str | None = None
+    expires_at: ExpiresAt = msgspec.UNSET
 
 
 @get(
@@ -159,7 +168,7 @@ def create_service_key(
 
     Needs USER_ADMIN, or to own the account or be in the group that does; and each permission that it holds.
     With `scopes`, such as the account may hold, it covers these alone. Without USER_ADMIN it covers nothing
-    that the caller may not hold. `allowFrom` and `dpopJkt` are those of one's own key.
+    that the caller may not hold. `expiresAt`, `allowFrom` and `dpopJkt` are those of one's own key.
     """
     asked = read_json(body, request.headers.get("content-type"), ServiceKeyBody) or ServiceKeyBody()
     made = call.services.service_accounts.create_key(
@@ -167,7 +176,7 @@ def create_service_key(
         userid,
         call.origin,
         name=asked.name,
-        lifetime=None,
+        lifetime=lifetime_of(asked.expires_at),
         scopes=asked.scopes,
         sources=asked.allow_from,
         dpop_jkt=asked.dpop_jkt,

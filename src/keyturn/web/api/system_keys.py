@@ -8,7 +8,7 @@ from litestar import delete, post
 from litestar.params import RawBody
 
 from keyturn.services.system_keys import SCOPES
-from keyturn.web.api.bodies import ShortText, get_json
+from keyturn.web.api.bodies import ExpiresAt, ShortText, get_json, lifetime_of
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import DeletedKey, SystemKeyView
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, in_thread
@@ -26,6 +26,7 @@ class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     scopes: list[Scope]
     connection_key: str
     regenerate: bool = False
+    expires_at: ExpiresAt = msgspec.UNSET
 
 
 @post(
@@ -52,6 +53,7 @@ def get_system_key(request: AnyRequest, body: RawBody, call: InjectedCall) -> Sy
         scopes=asked.scopes,
         connection_key=asked.connection_key,
         regenerate=asked.regenerate,
+        lifetime=lifetime_of(asked.expires_at),
     )
     key = system_keys.get_key(call.principal, revealed.record)
     return SystemKeyView.of(revealed, key, call.services.system.now())

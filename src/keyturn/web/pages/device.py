@@ -89,7 +89,7 @@ def _approve(
     code = form.get("user_code", "")
     device = services.devices.get_waiting(visitor.session, code)
     try:
-        services.devices.approve(visitor.session, code, lifetime_of(form, services.system.now()), origin)
+        services.devices.approve(visitor.session, code, lifetime_of(form, services), origin)
     except InvalidInput as error:
         if error.field == "user_code":
             raise

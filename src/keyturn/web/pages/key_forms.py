@@ -9,20 +9,20 @@ from litestar import Response
 
 from keyturn.composition import Services
 from keyturn.core.encoding import base64url_encode
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ProjectRecord
 from keyturn.core.records import ApiKeyRecord
 from keyturn.core.resources import ResourceRecord
 from keyturn.core.sources import readable_network
 from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.key_limits import checked_jkt, checked_sources
-from keyturn.services.keys import CreatedKey, Lifetime
+from keyturn.services.keys import CreatedKey
 from keyturn.web.pages.rendering import Pages
 from keyturn.web.pages.sessions import Visitor
 
 DAY_CHOICES = (7, 30, 90, 365)
 PRESELECTED_DAYS = 90
 FORM_ID_BYTES = 16
-MAX_LIFE = timedelta(days=3650)
 
 HIDDEN_PROJECT = "one that you are not in"
 
@@ -39,7 +39,7 @@ def key_form(services: Services, offered: Sequence[ResourceRecord] = ()) -> dict
     """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
     return {
         "offered_services": offered,
-        "expiry_choices": _choices(allows_never=services.keys.allows_never),
+        "expiry_choices": _choices(allows_never=services.keys.life.allows_never),
         "tomorrow": (services.system.now() + timedelta(days=1)).date().isoformat(),
         "form_id": new_form_id(services),
     }
@@ -82,26 +82,39 @@ def key_pair_of(form: dict[str, str]) -> str | None:
     return form.get("dpopJkt", "").strip() or None
 
 
-def lifetime_of(form: dict[str, str], now: datetime) -> Lifetime:
-    """Read the choice of the form; a key that ends on a date works through that day, in UTC."""
-    choice = form.get("expiry", "")
+def lifetime_of(form: dict[str, str], services: Services) -> Lifetime:
+    """Read the choice of the form; a key that ends on a date works through that day, in UTC.
+
+    Raise `InvalidInput` that names the input for a choice that the rule for keys does not allow.
+    """
+    now, choice = services.system.now(), form.get("expiry", "")
+    lifetime = _chosen_lifetime(form, choice, now)
+    try:
+        services.keys.life.end_of(lifetime, now)
+    except InvalidInput as refused:
+        field = "expiry_date" if choice == "date" else "expiry"
+        raise InvalidInput(field, str(refused)) from None
+    return lifetime
+
+
+def _chosen_lifetime(form: dict[str, str], choice: str, now: datetime) -> Lifetime:
     if choice == "never":
         return Lifetime(None)
     if choice == "date":
         day = read_day("expiry_date", form.get("expiry_date", ""), _CHOOSE_A_DATE)
-        if not now.date() <= day.date() <= (now + MAX_LIFE).date():
-            raise InvalidInput("expiry_date", "Choose a date between today and ten years from now.")
+        if day.date() == date.max:
+            raise InvalidInput("expiry_date", _CHOOSE_A_DATE)
         return Lifetime(day + timedelta(days=1))
     if choice not in {str(days) for days in DAY_CHOICES}:
         raise InvalidInput("expiry", "Choose when the key ends.")
     return Lifetime(now + timedelta(days=int(choice)))
 
 
-def problems_of(form: dict[str, str], now: datetime) -> dict[str, str]:
+def problems_of(form: dict[str, str], services: Services) -> dict[str, str]:
     """Return what is wrong with what the form says of expiry, networks and key pair: all of it at once."""
     found: dict[str, str] = {}
     for check in (
-        lambda: lifetime_of(form, now),
+        lambda: lifetime_of(form, services),
         lambda: checked_sources(networks_of(form)),
         lambda: checked_jkt(key_pair_of(form)),
     ):

@@ -68,7 +68,7 @@ def create_key(
             visitor.session.principal,
             origin,
             name=form.get("name"),
-            lifetime=lifetime_of(form, services.system.now()),
+            lifetime=lifetime_of(form, services),
             idempotency_key=idempotency_key_of(form),
             replaces_on_retry=False,
             project_id=_project_of(form, _own_projects(services, visitor)),
@@ -173,7 +173,7 @@ def _keys(
         notice=notice,
         problem=None if error is None else str(error),
         field=error.field if isinstance(error, InvalidInput) else None,
-        problems=problems_of(values, now) if values else {},
+        problems=problems_of(values, services) if values else {},
         values=values or {},
     )
 

@@ -100,7 +100,7 @@ def create_key(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> R
             user.userid,
             sent.origin,
             name=sent.form.get("name"),
-            lifetime=lifetime_of(sent.form, sent.services.system.now()),
+            lifetime=lifetime_of(sent.form, sent.services),
             idempotency_key=idempotency_key_of(sent.form),
             scopes=scopes_of(sent.form),
             sources=networks_of(sent.form),
@@ -109,7 +109,7 @@ def create_key(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> R
     except Conflict:
         return show_it_was_shown(sent.pages, sent.visitor, back=back)
     except TOLD_ON_THE_PAGE as error:
-        problems = problems_of(sent.form, sent.services.system.now())
+        problems = problems_of(sent.form, sent.services)
         return show_account(sent, place, user, error=error, problems=problems, values=sent.form)
     return show_created(sent.services, sent.pages, sent.visitor, created, back=back)
 

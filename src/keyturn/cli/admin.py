@@ -8,11 +8,13 @@ from keyturn.cli.services import service
 from keyturn.cli.signing_keys import signing_key
 from keyturn.cli.tokens import token
 from keyturn.cli.users import user
+from keyturn.logs import configure_logs
 
 
 @click.group()
 def admin() -> None:
     """Work on the database of this server directly."""
+    configure_logs("warning")
 
 
 for command in (user, key, token, service, signing_key, migrate_command, check, root_key):

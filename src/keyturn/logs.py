@@ -1,14 +1,70 @@
-"""Logs: one JSON object per line, on standard error, control characters escaped (S6)."""
+"""Logs: one JSON object per line, on standard error, control characters escaped (S6).
 
+Libraries and our own modules that run in other people's processes log with `logging`; a program of ours calls
+`configure_logs`, and from then on a thread writes every line of this process, in order (see `log_writer`).
+"""
+
+import atexit
 import json
 import logging
 import sys
+import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import UnsupportedOperation
 from typing import Any
 
 import msgspec
 import structlog
 from structlog.typing import Processor
+
+from keyturn.log_writer import LogWriter
+
+
+@dataclass
+class _Output:
+    """Where the lines of this process go: straight to standard error until `configure_logs` was called."""
+
+    writer: LogWriter | None = None
+
+
+_OUTPUT = _Output()
+
+
+def write_line(line: str) -> None:
+    """Write one line. Once `configure_logs` was called this neither blocks nor raises."""
+    if _OUTPUT.writer is not None:
+        _OUTPUT.writer.write(line)
+    elif sys.stderr is not None:
+        sys.stderr.write(line + "\n")
+
+
+def flush_logs() -> None:
+    """Wait until the lines are written; no longer than a second, since nobody may read them."""
+    if _OUTPUT.writer is not None:
+        _OUTPUT.writer.flush()
+
+
+class _LineLogger:
+    """The last step of structlog: takes whole lines."""
+
+    def msg(self, line: str) -> None:
+        """Write one line."""
+        write_line(line)
+
+    debug = info = warning = error = critical = exception = msg
+
+
+class _LineHandler(logging.Handler):
+    """The last step of the standard library's logs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of one record; one that cannot be put into words is told of by its logger."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - `logging` would write a traceback to standard error, and wait for it
+            line = _encode({"event": "log_line_failed", "logger": record.name, "level": "error"})
+        write_line(line)
 
 
 def _encode(event: dict[str, Any], **_: Any) -> str:
@@ -37,7 +93,7 @@ class RequestLog:
         event = {**fields, "event": "request", "level": "info", "at": at}
         line = msgspec.json.encode(event)
         is_plain = line.isascii() and _DELETE not in line
-        sys.stderr.write((line.decode("ascii") if is_plain else _encode(event)) + "\n")
+        write_line(line.decode("ascii") if is_plain else _encode(event))
 
 
 _DELETE = b"\x7f"
@@ -45,10 +101,11 @@ _DELETE = b"\x7f"
 
 
 def configure_logs(level: str, *, debug: bool = False) -> None:
-    """Set up structlog, and lead the standard library's loggers through it.
+    """Set up structlog, and lead the standard library's loggers, warnings and uncaught exceptions through it.
 
     Tracebacks are written without local variables, which may hold secrets.
     """
+    _open_output()
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
@@ -59,10 +116,10 @@ def configure_logs(level: str, *, debug: bool = False) -> None:
     structlog.configure(
         processors=[*shared, traces, structlog.processors.JSONRenderer(_encode)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _LineLogger(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LineHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=[
@@ -70,9 +127,36 @@ def configure_logs(level: str, *, debug: bool = False) -> None:
                 traces,
                 structlog.processors.JSONRenderer(_encode),
             ],
-            foreign_pre_chain=shared,
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.DEBUG if debug else logging.WARNING)
+    _log_uncaught()
+
+
+def _open_output() -> None:
+    if _OUTPUT.writer is not None:
+        return
+    try:
+        # None if it was closed before the start: its descriptor may belong to the database by now.
+        file = None if sys.stderr is None else sys.stderr.fileno()
+    except (UnsupportedOperation, ValueError):
+        file = None
+    if file is not None:
+        _OUTPUT.writer = LogWriter(file)
+        atexit.register(flush_logs)
+
+
+def _log_uncaught() -> None:
+    """Log warnings, and exceptions that nobody caught, which Python writes to standard error itself."""
+    logging.captureWarnings(True)
+    log = logging.getLogger("python")
+
+    def in_thread(hooked: threading.ExceptHookArgs) -> None:
+        if hooked.exc_value is not None:
+            log.error("thread_failed", exc_info=hooked.exc_value)
+
+    threading.excepthook = in_thread
+    sys.unraisablehook = lambda hooked: log.error("exception_ignored", exc_info=hooked.exc_value)

@@ -98,7 +98,8 @@ class ServerProcess:
 
     def output(self) -> str:
         """Return what the server wrote, to both streams, over all its starts."""
-        return self.stdout.read_text() + self.stderr.read_text(errors="backslashreplace")
+        errors = self.stderr.read_text(errors="backslashreplace") if self.stderr.is_file() else ""
+        return self.stdout.read_text() + errors
 
     def start(self) -> None:
         """Start the process; `wait_ready` says when it answers."""

@@ -4,8 +4,9 @@ import os
 
 import click
 
-from keyturn.cli.options import database_option, opened_services
+from keyturn.cli.options import LOG_LEVEL, database_option, opened_services
 from keyturn.cli.progress import working
+from keyturn.logs import configure_logs
 from keyturn.services.vault import new_root_key
 from keyturn.settings import read_settings
 from keyturn.store import open_engine
@@ -17,6 +18,7 @@ from keyturn.system import System
 @database_option
 def migrate_command(database: str | None) -> None:
     """Bring the database to the schema of this program. Starting the server does the same."""
+    configure_logs(LOG_LEVEL)
     engine = open_engine(read_settings(os.environ, database=database).database)
     before = current_version(engine)
     migrate(engine)

@@ -11,7 +11,11 @@ from sqlalchemy.exc import ArgumentError
 
 from keyturn.cli.standard_input import read_stdin
 from keyturn.composition import Services, open_services
+from keyturn.logs import configure_logs
 from keyturn.settings import read_settings
+
+LOG_LEVEL = "warning"
+"""What a command that ends soon says in the log: its output tells the rest."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +65,7 @@ def opened_services(database: str | None, *, may_begin: bool = False) -> Iterato
     mistyped is told of, and nothing is made there. What the installation has announced is as its server has
     it, whatever this shell says.
     """
+    configure_logs(LOG_LEVEL)
     services = open_services(
         read_settings(os.environ, database=database), must_exist=not may_begin, as_announced=True
     )

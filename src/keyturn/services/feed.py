@@ -6,13 +6,12 @@ a hint, by way of `Freshness`; and every `LOOK_SECONDS` it looks in any case. Wh
 together with the instant from before the look: that is how far whoever follows may trust what they have.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-
-import structlog
 
 from keyturn.core import feed
 from keyturn.core.permissions import Permission
@@ -23,6 +22,8 @@ from keyturn.services.feed_changes import Touched, touched_by
 from keyturn.services.feed_pages import FeedPages
 from keyturn.store import AuditedChange, Mark, Store
 from keyturn.system import System
+
+_log = logging.getLogger(__name__)
 
 MAX_FOLLOWERS = 64
 """In one process. Each takes a connection, and for a full copy all of the database once."""
@@ -194,7 +195,7 @@ class Feed:
             except StoreUnavailable:
                 self._woken.wait(RETRY_SECONDS)  # Whoever follows hears nothing, and trusts no longer.
             except Exception:  # noqa: BLE001 - whatever it is, the thread goes on: nobody else looks
-                structlog.get_logger().exception("changes_not_told")
+                _log.exception("changes_not_told")
                 self._woken.wait(RETRY_SECONDS)
             else:
                 look_at = self._system.monotonic() + LOOK_SECONDS

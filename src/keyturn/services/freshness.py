@@ -10,16 +10,17 @@ Three things keep it so, each alone enough to end a wrong yes:
   answers "unavailable", and never a remembered yes (R2).
 """
 
+import logging
 import threading
 from collections.abc import Callable, Sequence, Set
-
-import structlog
 
 from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.services.verification_index import Subject, VerificationIndex
 from keyturn.store import AuditedChange, Mark, Store
 from keyturn.system import System
+
+_log = logging.getLogger(__name__)  # Verifiers in other programs have only the standard library's log.
 
 POLL_SECONDS = 0.5
 """At least half of the second within which other nodes must refuse what was revoked (R1, R11)."""
@@ -120,10 +121,10 @@ class Freshness:
             try:
                 self._look(is_asked=False)
             except StoreUnavailable as error:
-                structlog.get_logger().warning("database_away", error=str(error))
+                _log.warning("database_away", extra={"error": str(error)})
                 self._stopping.wait(RETRY_SECONDS)
             except Exception:  # noqa: BLE001 - whatever it is, the thread goes on: nobody else follows
-                structlog.get_logger().exception("changes_not_followed")
+                _log.exception("changes_not_followed")
                 self._stopping.wait(RETRY_SECONDS)
 
     def _look(self, *, is_asked: bool) -> None:

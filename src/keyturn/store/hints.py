@@ -6,15 +6,17 @@ takes a lock that all commits of the server queue for, and holds it while it flu
 in a transaction that changes something: a thread sends one for all changes since the last, unflushed.
 """
 
+import logging
 import threading
 import time
 from typing import Any, Protocol
 
 import psycopg
-import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+_log = logging.getLogger(__name__)
 
 CHANNEL = "keyturn_changes"
 SLICE_SECONDS = 0.25
@@ -123,7 +125,7 @@ class PostgresqlHints:
         return connection
 
     def _drop(self, error: Exception) -> None:
-        structlog.get_logger().warning("hints_interrupted", error=type(error).__name__)
+        _log.warning("hints_interrupted", extra={"error": type(error).__name__})
         if self._listening is not None:
             self._listening.close()
             self._listening = None

@@ -25,7 +25,7 @@ from litestar.types.internal_types import PathParameterDefinition
 from keyturn import __version__
 from keyturn.composition import Services, open_services
 from keyturn.errors import InvalidInput, KeyturnError, NotFound
-from keyturn.logs import configure_logs
+from keyturn.logs import configure_logs, flush_logs
 from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
 from keyturn.web.access import PAGE_PATTERN
@@ -186,6 +186,7 @@ def create_framework_app(services: Services) -> Litestar:
             yield
         finally:
             services.close()
+            flush_logs()  # A worker ends by a signal, without the ending of a program.
 
     open_router = ApiRouter("/", route_handlers=OPEN_API_ROUTES, response_class=JsonResponse)
     protected_router = ApiRouter(

@@ -45,10 +45,10 @@ from keyturn.services.usage import Usage
 from keyturn.services.user_administration import UserAdministration
 from keyturn.services.vault import Vault, read_root_key
 from keyturn.services.verification_index import VerificationIndex
-from keyturn.settings import Settings
+from keyturn.settings import Settings, default_database
 from keyturn.store import Store, open_engine
 from keyturn.store.engine import sqlite_path
-from keyturn.store.migrations import check_begun, check_current, migrate
+from keyturn.store.migrations import check_current, current_version, migrate
 from keyturn.system import System
 
 ROOT_KEY_FILE_NAME = "root.key"
@@ -133,20 +133,29 @@ def open_services(
     system: System | None = None,
     *,
     must_exist: bool = False,
+    may_migrate: bool = True,
     hashing: Parameters = ARGON2ID,
 ) -> Services:
     """Open the database, bring its schema up to date, check the root key, and wire everything.
 
-    An installation begins here where there is none, unless it `must_exist`. Raise `CannotStart` with one
-    sentence that says what to do. `hashing` is for tests, which want the same argon2id with less work.
+    An installation begins here if the settings say so, or in the default place where there is nothing yet,
+    unless it `must_exist`. An older schema is refused unless this and the settings `may_migrate` it. Raise
+    `CannotStart` with one sentence that says what to do. `hashing` is for tests, which want the same
+    argon2id with less work.
     """
     system = system or System()
-    engine = open_engine(settings.database, must_exist=must_exist)
-    store = Store(engine)
+    may_begin = not must_exist and (settings.new_installation or _is_default_and_unused(settings))
+    engine = open_engine(settings.database, must_exist=not may_begin)
     try:
-        if must_exist:
-            check_begun(engine)
-        migrate(engine)
+        is_new = may_begin and current_version(engine) is None
+        if is_new or (may_migrate and settings.migrate and current_version(engine) is not None):
+            migrate(engine)
+        check_current(engine)
+        store = Store(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    try:
         return _wire(settings, system, store, hashing)
     except BaseException:
         store.close()
@@ -357,6 +366,14 @@ def _check_own_audience(told: Announcement, audiences: Audiences) -> None:
             f"KEYTURN_PUBLIC_URL is {told.audience}, which a service is registered with: tokens for the one "
             "would be good for the other. Set the URL from before and delete the service, or set another one."
         )
+
+
+def _is_default_and_unused(settings: Settings) -> bool:
+    """Return whether nothing was chosen and nothing is there: no database, and no root key of a lost one."""
+    if settings.root_key_command is not None or settings.database != default_database():
+        return False
+    places = (sqlite_path(settings.database), _root_key_file(settings))
+    return not any(place is not None and place.exists() for place in places)
 
 
 def _root_key_file(settings: Settings) -> Path | None:

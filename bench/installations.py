@@ -34,6 +34,7 @@ class Installation:
         """Return the settings of a node that listens on this port, all others at their defaults."""
         return {
             "KEYTURN_DATABASE": self.database,
+            "KEYTURN_NEW_INSTALLATION": "true",
             "KEYTURN_ROOT_KEY_FILE": str(self.root_key_file),
             "KEYTURN_PORT": str(port),
         }

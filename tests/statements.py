@@ -20,7 +20,7 @@ def statements(services: Services) -> Iterator[list[str]]:
     """Collect every statement that the database is given by these services while the block runs."""
     asked: list[str] = []
     database = services.store._database
-    engines = list({id(engine): engine for engine in (database.engine, database._writing)}.values())
+    engines = list({id(engine): engine for engine in (database.engine, database.writes._engine)}.values())
     if database._questions is None:
         event_name, note = "before_cursor_execute", lambda *call: asked.append(call[2])
     else:  # SQLite is asked past SQLAlchemy too, so its connections tell themselves.

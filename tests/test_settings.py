@@ -23,6 +23,8 @@ def refusal(**environment: str) -> str:
 
 GIVEN: dict[str, tuple[str, object]] = {
     "database": ("postgresql://keyturn@db/keyturn", "postgresql://keyturn@db/keyturn"),
+    "new_installation": ("true", True),
+    "migrate": ("false", False),
     "root_key_file": ("/etc/keyturn/root.key", Path("/etc/keyturn/root.key")),
     "root_key_command": ("vault read x", "vault read x"),
     "host": ("127.0.0.2", "127.0.0.2"),

@@ -284,9 +284,11 @@ def test_scopes_are_a_list(verifier: Verifier, key: CreatedKey) -> None:
 def test_a_database_without_a_server_says_so(empty_database: str, root_key_file: Path) -> None:
     """An empty database, and one that no server ever ran on, stop the start with what to do."""
     open_engine(empty_database).dispose()
-    with pytest.raises(CannotStart, match="start a server"):
+    with pytest.raises(CannotStart, match=r"nothing of Keyturn|no database"):
         Verifier(empty_database)
-    settings = read_settings({"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file)
+    settings = read_settings(
+        {"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file, new_installation=True
+    )
     open_services(settings, hashing=CHEAPEST).close()
     with pytest.raises(CannotStart, match="keyturn serve"):
         Verifier(empty_database)

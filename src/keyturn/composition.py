@@ -46,10 +46,10 @@ from keyturn.services.usage import Usage
 from keyturn.services.user_administration import UserAdministration
 from keyturn.services.vault import Vault, read_root_key
 from keyturn.services.verification_index import VerificationIndex
-from keyturn.settings import Settings
+from keyturn.settings import Settings, default_database
 from keyturn.store import Store, open_engine
 from keyturn.store.engine import sqlite_path
-from keyturn.store.migrations import check_begun, check_current, migrate
+from keyturn.store.migrations import check_current, current_version, migrate
 from keyturn.system import System
 
 ROOT_KEY_FILE_NAME = "root.key"
@@ -135,23 +135,30 @@ def open_services(
     system: System | None = None,
     *,
     must_exist: bool = False,
-    as_announced: bool = False,
+    beside_server: bool = False,
     hashing: Parameters = ARGON2ID,
 ) -> Services:
     """Open the database, bring its schema up to date, check the root key, and wire everything.
 
-    An installation begins here where there is none, unless it `must_exist`. With `as_announced`, for a
-    program beside a server, what the server has announced wins over `settings`. Raise `CannotStart` with one
+    An installation begins here if the settings say so, or in the default place where there is nothing yet,
+    unless it `must_exist`. An older schema is migrated if the settings say so. A program `beside_server`
+    migrates none, and for it what the server has announced wins over `settings`. Raise `CannotStart` with one
     sentence that says what to do. `hashing` is for tests, which want the same argon2id with less work.
     """
     system = system or System()
-    engine = open_engine(settings.database, must_exist=must_exist)
-    store = Store(engine)
+    may_begin = not must_exist and (settings.new_installation or _is_default_and_unused(settings))
+    engine = open_engine(settings.database, must_exist=not may_begin)
     try:
-        if must_exist:
-            check_begun(engine)
-        migrate(engine)
-        if as_announced and (told := store.installation.find_announcement()) is not None:
+        is_new = may_begin and current_version(engine) is None
+        if is_new or (settings.migrate and not beside_server and current_version(engine) is not None):
+            migrate(engine)
+        check_current(engine)
+        store = Store(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    try:
+        if beside_server and (told := store.installation.find_announcement()) is not None:
             settings = _as_announced(settings, told)
         return _wire(settings, system, store, hashing)
     except BaseException:
@@ -375,6 +382,14 @@ def _check_own_audience(told: Announcement, audiences: Audiences) -> None:
             f"KEYTURN_PUBLIC_URL is {told.audience}, which a service is registered with: tokens for the one "
             "would be good for the other. Set the URL from before and delete the service, or set another one."
         )
+
+
+def _is_default_and_unused(settings: Settings) -> bool:
+    """Return whether nothing was chosen and nothing is there: no database, and no root key of a lost one."""
+    if settings.root_key_command is not None or settings.database != default_database():
+        return False
+    places = (sqlite_path(settings.database), _root_key_file(settings))
+    return not any(place is not None and place.exists() for place in places)
 
 
 def _root_key_file(settings: Settings) -> Path | None:

@@ -23,12 +23,35 @@ MAX_PORT = 65_535
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
+def data_directory() -> Path:
+    """Return the user's data directory, where the embedded database lives by default.
+
+    Raise `CannotStart` for a user without a home.
+    """
+    try:
+        folder = Path(platformdirs.user_data_dir("keyturn", appauthor=False))
+    except RuntimeError:
+        folder = Path("~")
+    if not folder.is_absolute():
+        raise CannotStart("This user has no home directory: set KEYTURN_DATABASE, or XDG_DATA_HOME.")
+    return folder
+
+
+def default_database() -> str:
+    """Return the address of the embedded database, where the operator gave none."""
+    return f"sqlite:///{data_directory() / 'keyturn.db'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that an operator can decide. Each field is the variable `KEYTURN_` + its name."""
 
-    database: str = field(default_factory=lambda: f"sqlite:///{data_directory() / 'keyturn.db'}", repr=False)
+    database: str = field(default_factory=default_database, repr=False)
     """`sqlite:///path` or `postgresql://…`."""
+    new_installation: bool = False
+    """Begin an installation where there is none."""
+    migrate: bool = True
+    """Let `serve` bring an older schema up to date."""
     root_key_file: Path | None = None
     """The file of the root key. Beside an SQLite database it is made at the first start."""
     root_key_command: str | None = None
@@ -89,11 +112,6 @@ class Settings:
     def uses_https(self) -> bool:
         """Whether browsers reach this server over https, so that cookies can be `Secure`."""
         return self.public_url.startswith("https://")
-
-
-def data_directory() -> Path:
-    """Return the user's data directory, where the embedded database lives by default."""
-    return Path(platformdirs.user_data_dir("keyturn", appauthor=False))
 
 
 def read_settings(environment: Mapping[str, str], **chosen: object) -> Settings:
@@ -219,6 +237,8 @@ def _list(text: str) -> tuple[str, ...]:
 
 
 _PARSERS: Mapping[str, Callable[[str], object]] = {
+    "new_installation": _yes_or_no,
+    "migrate": _yes_or_no,
     "root_key_file": Path,
     "port": _whole_number(1, MAX_PORT),
     "unix_socket": Path,

@@ -9,13 +9,15 @@ import os
 import ssl
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes
-from keyturn.errors import CannotStart, CredentialRefused, Reason
+from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
 
 if TYPE_CHECKING:
     from keyturn.services.actors import Origin
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 DEFAULT_MAX_STALENESS_SECONDS = 5.0
 DEFAULT_FAILURES_PER_MINUTE = 120
 MAX_STALENESS_SECONDS = 60.0
+ANSWER_SECONDS = 4.5
+"""How long a coroutine waits for the database."""
+LOOKUP_THREADS = 8
+"""As many as ask the database at once for coroutines; none of the application's."""
 DEFAULT_TIMEOUT_SECONDS = 60.0
 
 
@@ -117,6 +123,7 @@ class Verifier:
         except BaseException:
             self._verification.close()
             raise
+        self._threads = ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-verifier")
         self._recognise: Callable[[bytes, Trace], _Known | None] = self._authenticator.recognise
         self._verification.start()
         itself = weakref.ref(self)
@@ -170,17 +177,26 @@ class Verifier:
         scopes: Iterable[str] = (),
         dpop: PresentedProof | None = None,
     ) -> Principal:
-        """Do what `verify` does, with any look into the database in a thread."""
+        """Do what `verify` does, with any look into the database in a thread of the verifier's own.
+
+        Raises `StoreUnavailable` too when there is no answer within `ANSWER_SECONDS`.
+        """
         value = _as_bytes(authorization)
         known = self._recognise(value, (source, None, None, None))
         if known is not None:
             if scopes:
                 check_scopes(known.principal, scopes)
             return known.principal
-        return await asyncio.to_thread(self.verify, value, source=source, scopes=scopes, dpop=dpop)
+        verify = partial(self.verify, value, source=source, scopes=scopes, dpop=dpop)
+        asked = asyncio.wrap_future(self._threads.submit(verify))
+        try:
+            return await asyncio.wait_for(asked, ANSWER_SECONDS)
+        except TimeoutError:
+            raise StoreUnavailable("the database does not answer") from None
 
     def close(self) -> None:
         """Write the uses that are only noted yet, and close the database."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._verification.close()
 
     def __enter__(self) -> Self:

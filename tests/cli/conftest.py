@@ -47,7 +47,8 @@ class Command(Protocol):
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """The real entry point, over the database `keyturn.db` in `tmp_path` unless told otherwise."""
+    """The real entry point, over the database `keyturn.db` in `tmp_path`, which may be new, unless told
+    otherwise."""
 
     def run(*arguments: str, stdin: str | bytes = b"", **environment: str) -> Outcome:
         given = stdin.encode() if isinstance(stdin, str) else stdin
@@ -58,6 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
                     patch.delenv(name)
             for name, value in {
                 "KEYTURN_DATABASE": f"sqlite:///{tmp_path / 'keyturn.db'}",
+                "KEYTURN_NEW_INSTALLATION": "true",
                 **environment,
             }.items():
                 patch.setenv(name, value)
@@ -127,7 +129,8 @@ def configured(call: Command, server: RunningServer, key: str) -> Command:
 @contextmanager
 def opened(directory: Path) -> Iterator[Services]:
     """Open the services over the database of a directory, to look at what a command did."""
-    services = open_services(read_settings({"KEYTURN_DATABASE": f"sqlite:///{directory / 'keyturn.db'}"}))
+    database = f"sqlite:///{directory / 'keyturn.db'}"
+    services = open_services(read_settings({"KEYTURN_DATABASE": database}, new_installation=True))
     try:
         yield services
     finally:

@@ -37,7 +37,7 @@ RETRIES_PER_ROUND = 10
 def test_no_kill_loses_an_acknowledged_change_or_revives_a_key(tmp_path: Path) -> None:
     """F1: whenever the server dies, what it acknowledged holds after the restart, and nothing else does."""
     path = tmp_path / "keyturn.db"
-    environment = {"KEYTURN_DATABASE": f"sqlite:///{path}"}
+    environment = {"KEYTURN_DATABASE": f"sqlite:///{path}", "KEYTURN_NEW_INSTALLATION": "true"}
     added = run_command(
         "admin", "user", "add", "writer", "--password-stdin", stdin=PASSPHRASE, environment=environment
     )

@@ -114,7 +114,9 @@ class ServerProcess:
             )
 
     def _chosen_database(self) -> dict[str, str]:
-        return {} if self.database is None else {"KEYTURN_DATABASE": self.database}
+        if self.database is None:
+            return {}
+        return {"KEYTURN_DATABASE": self.database, "KEYTURN_NEW_INSTALLATION": "true"}
 
     def wait_ready(self, timeout: float = READY_TIMEOUT_SECONDS) -> float:
         """Poll until the server is ready; return how many seconds after its start that was."""

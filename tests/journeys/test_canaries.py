@@ -464,7 +464,8 @@ def test_the_set_up_code_is_printed_and_nowhere_else(evidence: Evidence) -> None
 def test_the_private_signing_key_is_never_in_clear(evidence: Evidence) -> None:
     """S1: what signs tokens is in the database only under the root key."""
     directory = evidence.directory
-    services = open_services(read_settings({"KEYTURN_DATABASE": f"sqlite:///{directory / 'keyturn.db'}"}))
+    database = f"sqlite:///{directory / 'keyturn.db'}"
+    services = open_services(read_settings({"KEYTURN_DATABASE": database}, new_installation=True))
     try:
         records = services.signing_keys.list_all()
     finally:
@@ -526,7 +527,7 @@ def misuse(
     """A server and a key that somebody is about to type into the wrong field; the key's id is 2."""
     directory = tmp_path_factory.mktemp("misuse")
     database = f"sqlite:///{directory / 'keyturn.db'}"
-    environment = {"KEYTURN_DATABASE": database}
+    environment = {"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"}
     run_command(
         "admin", "user", "add", "admin", "--password-stdin", stdin=canary("unused"), environment=environment
     )

@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     may = [word for permission in Permission for word in ("--permission", permission.value)]
     added = run_command(
         "admin", "user", "add", "fuzzer", "--password-stdin", *may,
-        stdin=PASSPHRASE, environment={"KEYTURN_DATABASE": database},
+        stdin=PASSPHRASE, environment={"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"},
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
     environment = {

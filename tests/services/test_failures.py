@@ -414,14 +414,14 @@ def test_success_costs_nothing(limited: Services, bob: Principal) -> None:
 def test_a_database_that_is_away_costs_nothing(limited: Services, clock: Clock) -> None:
     """That nothing can be known is no failure of the caller, who may ask again (Q1)."""
     counter = limited.store.counter
-    with limited.store._database._writing.begin() as connection:
+    with limited.store._database.writes._engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE installation RENAME TO gone")
     for _ in range(10):
         with counter.committing():
             pass
         with pytest.raises(StoreUnavailable):
             limited.authenticator.authenticate([unknown_key().encode()], GUESSER)
-    with limited.store._database._writing.begin() as connection:
+    with limited.store._database.writes._engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE gone RENAME TO installation")
     clock.advance(SECOND)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def open_embedded(folder: Path) -> Services:
-    settings = read_settings({"KEYTURN_DATABASE": f"sqlite:///{folder}/keyturn.db"})
+    settings = read_settings({"KEYTURN_DATABASE": f"sqlite:///{folder}/keyturn.db"}, new_installation=True)
     return open_services(settings, Clock().system(), hashing=CHEAPEST)
 
 
@@ -74,7 +74,7 @@ def test_a_server_needs_a_given_root_key(postgresql_server: str) -> None:
     database = new_postgresql_database(postgresql_server)
 
     with pytest.raises(CannotStart, match="KEYTURN_ROOT_KEY_FILE"):
-        open_services(read_settings({"KEYTURN_DATABASE": database}))
+        open_services(read_settings({"KEYTURN_DATABASE": database}, new_installation=True))
 
 
 def test_a_tampered_signing_key_stops_the_start(services: Services, reopen: Opener) -> None:
@@ -126,7 +126,9 @@ def test_nodes_that_start_together_are_one_installation(
     empty_database: str, clock: Clock, root_key_file: Path
 ) -> None:
     """Nodes that start on an empty database at once share schema, root key proof and signing key (U2)."""
-    settings = read_settings({"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file)
+    settings = read_settings(
+        {"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file, new_installation=True
+    )
 
     nodes = all_at_once(3, lambda _: open_services(settings, clock.system(), hashing=CHEAPEST))
 

@@ -110,7 +110,9 @@ def new_folder() -> Path:
 
 def open_in(folder: Path, clock: Clock) -> Services:
     chosen = read_settings(
-        {"KEYTURN_DATABASE": f"sqlite:///{folder}/keyturn.db"}, failures_per_minute=1_000_000
+        {"KEYTURN_DATABASE": f"sqlite:///{folder}/keyturn.db"},
+        failures_per_minute=1_000_000,
+        new_installation=True,
     )
     return open_services(chosen, clock.system(), hashing=CHEAPEST)
 

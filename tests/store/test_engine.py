@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from keyturn.errors import CannotStart
-from keyturn.store import open_engine
-from keyturn.store.engine import SQLITE_BUSY_TIMEOUT_MS, describe, sqlite_path
+from keyturn.store import Store, open_engine
+from keyturn.store.engine import describe, sqlite_path
 from keyturn.store.migrations import migrate
+from keyturn.store.sqlite import BUSY_TIMEOUT_MS
 from tests.databases import new_postgresql_database
 
 PASSWORD = "opensesame"
@@ -139,7 +140,7 @@ def test_each_sqlite_connection_is_set_up(tmp_path: Path, connections: int) -> N
             "journal_mode": "wal",
             "synchronous": 2,
             "foreign_keys": 1,
-            "busy_timeout": SQLITE_BUSY_TIMEOUT_MS,
+            "busy_timeout": BUSY_TIMEOUT_MS,
             "mmap_size": 0,
             "trusted_schema": 0,
         }
@@ -154,15 +155,24 @@ def test_each_postgresql_connection_is_set_up(postgresql_server: str) -> None:
     with engine.connect() as connection:
         found = {
             name: connection.execute(text(f"SHOW {name}")).scalar()
-            for name in ("synchronous_commit", "fsync", "statement_timeout", "lock_timeout")
+            for name in (
+                "synchronous_commit",
+                "fsync",
+                "statement_timeout",
+                "lock_timeout",
+                "idle_in_transaction_session_timeout",
+                "transaction_timeout",
+            )
         }
         named = connection.execute(text("SHOW application_name")).scalar()
 
     assert found == {
         "synchronous_commit": "on",
         "fsync": "on",
-        "statement_timeout": "10s",
-        "lock_timeout": "10s",
+        "statement_timeout": "1900ms",
+        "lock_timeout": "1900ms",
+        "idle_in_transaction_session_timeout": "2s",
+        "transaction_timeout": "4500ms",
     }
     assert named == "keyturn"
     engine.dispose()
@@ -181,16 +191,41 @@ def test_only_its_owner_reads_the_database(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("name", ["plain.db", "with space.db", "per%cent.db", "a%41.db", "höhe.db", "q?x.db"])
-def test_a_path_is_read_the_same_everywhere(tmp_path: Path, name: str) -> None:
-    """The file that the engine opens is the file beside which the root key is looked for."""
-    escaped = name.replace("%", "%25").replace("?", "%3F")
-    database = f"sqlite:///{tmp_path}/{escaped}"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain.db",
+        "with space.db",
+        "per%cent.db",
+        "a%41.db",
+        "höhe.db",
+        "q?x.db",
+        "q?mode=ro",
+        "a#b.db",
+        "a:b@c.db",
+    ],
+)
+def test_fault_e8_the_file_that_is_named_is_opened(tmp_path: Path, name: str) -> None:
+    """Fault E8: the engine opens the file that is named, character for character, for readers and writers."""
+    database = f"sqlite:///{tmp_path}/{name}"
     engine = open_engine(database)
-    engine.dispose()
+    migrate(engine)
+    store = Store(engine)
+    with store._database.writing() as connection:
+        connection.execute(text("DELETE FROM audit"))
+    store.close()
 
-    assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(("-wal", "-shm"))] == [name]
+    files = {path.name for path in tmp_path.iterdir() if not path.name.endswith(("-wal", "-shm"))}
+    assert files == {name, f"{name}-changes"}
     assert sqlite_path(database) == tmp_path / name
+
+
+def test_fault_e8_a_relative_path_begins_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fault E8: a path without a slash at its beginning is one from the current folder, also `file:…`."""
+    monkeypatch.chdir(tmp_path)
+    open_engine("sqlite:///file:x.db?mode=memory").dispose()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["file:x.db?mode=memory"]
 
 
 def test_a_database_is_named_without_its_password(engine: Engine) -> None:

@@ -308,7 +308,11 @@ def test_the_services_refuse_a_newer_database(
         connection.execute(text("INSERT INTO alembic_version VALUES ('9999')"))
 
     with pytest.raises(CannotStart, match="newer than this program"):
-        open_services(read_settings({"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file))
+        open_services(
+            read_settings(
+                {"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file, new_installation=True
+            )
+        )
 
     assert tables(empty) == {"alembic_version"}
 
@@ -346,9 +350,11 @@ def test_waiting_too_long_for_another_migration_is_one_sentence(
     empty_database: str, empty: Engine, monkeypatch: pytest.MonkeyPatch, root_key_file: Path
 ) -> None:
     """A start that cannot get the lock of the migrations says so, and is no driver error."""
-    monkeypatch.setattr("keyturn.store.engine.SQLITE_BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr("keyturn.store.sqlite.BUSY_TIMEOUT_MS", 50)
     monkeypatch.setattr("keyturn.store.postgresql.MIGRATION_LOCK_TIMEOUT_MS", 200)
-    settings = read_settings({"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file)
+    settings = read_settings(
+        {"KEYTURN_DATABASE": empty_database}, root_key_file=root_key_file, new_installation=True
+    )
     with empty.connect() as other:
         if empty.dialect.name == "sqlite":
             other.exec_driver_sql("CREATE TABLE under_way (id INTEGER)")

@@ -43,6 +43,7 @@ def server_process(folder: Path, **variables: str) -> Iterator[ServerProcess]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KEYTURN_")}
     environment |= {
         "KEYTURN_DATABASE": f"sqlite:///{folder / 'keyturn.db'}",
+        "KEYTURN_NEW_INSTALLATION": "true",
         **variables,
     }
     log = folder / "server.log"

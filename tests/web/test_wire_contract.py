@@ -829,7 +829,10 @@ def test_health_says_only_what_it_must(any_site: Site) -> None:
     """Health is open, and tells neither version nor address of anything."""
     with any_site.client() as client:
         assert client.get("/health/live").json() == {"status": "ok", "details": {}}
-        assert client.get("/health/ready").json() == {"status": "ok", "details": {"database": "up"}}
+        assert client.get("/health/ready").json() == {
+            "status": "ok",
+            "details": {"database": "up", "writes": "up"},
+        }
 
 
 def test_times_on_the_wire_are_utc(any_site: Site) -> None:

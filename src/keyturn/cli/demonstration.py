@@ -30,12 +30,12 @@ WAREHOUSE_FILE_NAME = "demo-warehouse.db"
 
 
 def demonstration_database(given: str | None, environment: Mapping[str, str]) -> str | None:
-    """Return the database that was given; without any, one for demonstrations alone.
+    """Return a database for demonstrations alone, None if one was given.
 
     It has a folder of its own, and so a root key of its own: no demonstration gets into an installation.
     """
     if given is not None or "KEYTURN_DATABASE" in environment:
-        return given
+        return None
     return f"sqlite:///{data_directory() / FOLDER / DATABASE_FILE_NAME}"
 
 

@@ -17,7 +17,10 @@ from keyturn.system import System
 @click.command("migrate")
 @database_option
 def migrate_command(database: str | None) -> None:
-    """Bring the database to the schema of this program. Starting the server does the same."""
+    """Bring the database to the schema of this program, or begin an installation in an empty one.
+
+    Starting the server brings an older schema up to date too, unless it is told not to.
+    """
     configure_logs(LOG_LEVEL)
     engine = open_engine(read_settings(os.environ, database=database).database)
     before = current_version(engine)

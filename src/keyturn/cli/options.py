@@ -6,32 +6,24 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from keyturn.cli.standard_input import read_stdin
 from keyturn.composition import Services, open_services
 from keyturn.logs import configure_logs
 from keyturn.settings import read_settings
+from keyturn.store.engine import holds_a_password
 
 LOG_LEVEL = "warning"
 """What a command that ends soon says in the log: its output tells the rest."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
-
 
 def _check_database(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     """Refuse a password on the command line, where every user of the machine can read it."""
     if value is None:
         return None
-    try:
-        url = make_url(value)
-        has_password = url.password is not None or bool(_SECRET_PARAMETERS & url.query.keys())
-    except (ArgumentError, ValueError):
-        return value  # What is wrong with it is said where it is opened.
-    if has_password:
+    if holds_a_password(value):  # What else is wrong with it is said where it is opened.
         raise click.BadParameter(
             "do not put the password here, where other users can see it: set KEYTURN_DATABASE instead, "
             "or use PGPASSFILE."
@@ -62,13 +54,12 @@ def opened_services(database: str | None, *, may_begin: bool = False) -> Iterato
     """Open the services for one command, and close them after it.
 
     Unless it `may_begin` an installation, raise `CannotStart` where there is none: an address that was
-    mistyped is told of, and nothing is made there. What the installation has announced is as its server has
-    it, whatever this shell says.
+    mistyped is told of, and nothing is made there. The schema is left as it is, and what the installation has
+    announced is as its server has it, whatever this shell says.
     """
     configure_logs(LOG_LEVEL)
-    services = open_services(
-        read_settings(os.environ, database=database), must_exist=not may_begin, as_announced=True
-    )
+    settings = read_settings(os.environ, database=database)
+    services = open_services(settings, must_exist=not may_begin, beside_server=True)
     try:
         yield services
     finally:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import click
 import uvicorn
@@ -37,22 +38,25 @@ MAX_WORKERS = 64
 @click.option(
     "--demo", is_flag=True, help="Make an administrator, a connection and a key, and show what to try."
 )
+@click.option(
+    "--new-installation",
+    is_flag=True,
+    default=None,
+    help="Begin an installation if the database holds none. [env: KEYTURN_NEW_INSTALLATION; default: only in "
+    "your data directory, if neither database nor root key is there]",
+)
+@click.option(
+    "--migrate/--no-migrate",
+    default=None,
+    help="Bring an older schema up to date, or refuse to start on it. [env: KEYTURN_MIGRATE; default: true]",
+)
 @database_option
 @click.pass_context
-def serve(
-    context: click.Context,
-    host: str | None,
-    port: int | None,
-    unix_socket: Path | None,
-    workers: int,
-    *,
-    demo: bool,
-    database: str | None,
-) -> None:
+def serve(context: click.Context, /, workers: int, *, demo: bool, **chosen: Any) -> None:
     """Run the server."""
-    if demo:
-        database = demonstration_database(database, os.environ)
-    settings = read_settings(os.environ, host=host, port=port, unix_socket=unix_socket, database=database)
+    if demo and (own := demonstration_database(chosen["database"], os.environ)) is not None:
+        chosen |= {"database": own, "new_installation": True}
+    settings = read_settings(os.environ, **chosen)
     configure_logs(settings.log_level, debug=bool(context.obj))
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.

@@ -13,6 +13,7 @@ Three things keep it so, each alone enough to end a wrong yes:
 import logging
 import threading
 from collections.abc import Callable, Sequence, Set
+from contextlib import suppress
 
 from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart, StoreUnavailable
@@ -75,6 +76,7 @@ class Freshness:
         self._lock = threading.Lock()
         self._read_to: Mark | None = None
         self._failed_at: float | None = None
+        self._failure = "nothing was read yet"
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.counter = store.counter
@@ -96,15 +98,15 @@ class Freshness:
             self._look(is_asked=True)
 
     def why_not(self) -> str | None:
-        """Say why nothing remembered may be trusted; None while it may."""
-        try:
-            self.ensure()
-        except StoreUnavailable as error:
-            return str(error)
-        return None
+        """Say why nothing remembered may be trusted, None while it may, by the last look: without waiting."""
+        if self._failed_at is None and self._system.monotonic() < self.trusted_until:
+            return None
+        return self._failure
 
     def start(self) -> None:
-        """Start the thread that looks."""
+        """Look, and start the thread that goes on looking."""
+        with suppress(StoreUnavailable):  # `why_not` says so.
+            self.ensure()
         self._thread = threading.Thread(target=self._follow, name="keyturn-freshness", daemon=True)
         self._thread.start()
 
@@ -129,10 +131,11 @@ class Freshness:
 
     def _look(self, *, is_asked: bool) -> None:
         """Read what changed and forget it. `is_asked`: for a request, which another's look may do for."""
-        if not self._lock.acquire(timeout=LOOK_SECONDS):
+        # One that failed last time is waited for by one alone: requests must not queue for it.
+        patience = LOOK_SECONDS if self._failed_at is None or not is_asked else 0
+        if not self._lock.acquire(timeout=patience):
             raise StoreUnavailable("the database does not answer")
         try:
-            self._follow_counter()
             number, now = self.counter.settled(), self._system.monotonic()
             if is_asked:
                 if number == self.seen and now < self.trusted_until:
@@ -140,18 +143,26 @@ class Freshness:
                 if self._failed_at is not None and 0 <= now - self._failed_at < RETRY_SECONDS:
                     raise StoreUnavailable("the database did not answer just now")
             try:
+                self._check_files()
+                number = self.counter.settled()
                 self._read_changes()
-            except StoreUnavailable:
-                self._failed_at = self._system.monotonic()
+            except StoreUnavailable as error:
+                self._failed_at, self._failure = self._system.monotonic(), str(error)
                 raise
             self._failed_at = None
+            self._failure = "the database does not answer"
             self.trusted_until = now + self._max_staleness
             self.seen = number  # Last: from here on a remembered yes is given.
         finally:
             self._lock.release()
 
-    def _follow_counter(self) -> None:
-        """Count where the others do, once the counter's file was lost."""
+    def _check_files(self) -> None:
+        """Trust nothing without the file of the database; count where the others do, once theirs was lost."""
+        try:
+            self._store.check_file()
+        except StoreUnavailable:
+            self.seen, self.trusted_until = NEVER, 0.0
+            raise
         try:
             if not self.counter.is_replaced():
                 return

@@ -12,11 +12,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.core.records import AuditEntry
 from keyturn.errors import Conflict, InvalidState, StoreUnavailable
-from keyturn.store.engine import writer_of
 from keyturn.store.hints import hints_of
 from keyturn.store.questions import Question, Row, SqliteQuestions
 from keyturn.store.revision import counter_of
 from keyturn.store.schema import audit, installation
+from keyturn.store.sqlite import file_of
+from keyturn.store.writes import Writes
 
 _UNIQUE_VIOLATION, _FOREIGN_KEY_VIOLATION = "23505", "23503"
 """PostgreSQL's SQLSTATEs (SQL:2016, class 23)."""
@@ -27,7 +28,8 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._writing = writer_of(engine)
+        self.writes = Writes(engine)
+        self._file = file_of(engine)
         self._questions = SqliteQuestions(engine) if engine.dialect.name == "sqlite" else None
         self.counter = counter_of(engine)
         self.hints = hints_of(engine)
@@ -37,9 +39,14 @@ class Database:
         self.hints.close()
         if self._questions is not None:
             self._questions.close()
-        self._writing.dispose()
+        self.writes.close()
         self.engine.dispose()
         self.counter.close()
+
+    def check_file(self) -> None:
+        """Raise `StoreUnavailable` if the file of an SQLite database is not there any more."""
+        if self._file is not None:
+            self._file.check()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -60,7 +67,7 @@ class Database:
 
         For what is no change of anybody's rights (when a key was last used); all else is a `change`.
         """
-        with _translated_errors(), self._writing.begin() as connection:
+        with _translated_errors(), self.writes.connection() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -70,14 +77,13 @@ class Database:
         When this returns, every process on this host knows that there was one: they ask before they next
         trust what they remember. Other nodes are sent a hint.
         """
-        with _translated_errors(), self._writing.connect() as connection:
-            with connection.begin() as transaction:
-                change = Change(connection)
-                yield change
-                if not change.is_recorded:
-                    return
+        with _translated_errors(), self.writes.connection() as connection, connection.begin() as transaction:
+            change = Change(connection)
+            yield change
+            if change.is_recorded:
                 with self.counter.committing():
                     transaction.commit()
+        if change.is_recorded:
             self.hints.send()
 
 

@@ -16,6 +16,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from keyturn.store.postgresql import BoundedConnection
+
 _log = logging.getLogger(__name__)
 
 CHANNEL = "keyturn_changes"
@@ -23,6 +25,10 @@ SLICE_SECONDS = 0.25
 """How long a wait lasts before it looks whether it should end."""
 RECONNECT_SECONDS = (0.1, 1.0)
 """The first pause before connecting again, and the longest, each twice the one before."""
+
+
+_UNFLUSHED_NOTIFY = f"BEGIN; SET LOCAL synchronous_commit = off; NOTIFY {CHANNEL}; COMMIT".encode()
+"""Never for the session, which a connection pooler lends to others next, for their changes."""
 
 
 class Hints(Protocol):
@@ -62,6 +68,7 @@ class PostgresqlHints:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._listening: psycopg.Connection[Any] | None = None
+        self._is_deaf = False
         self._pause = RECONNECT_SECONDS[0]
         self._unsent = threading.Event()
         self._closed = threading.Event()
@@ -80,14 +87,17 @@ class PostgresqlHints:
     def wait(self, seconds: float) -> None:
         """Wait for a hint. Returns at once after connecting anew: what was sent meanwhile is lost."""
         with self._waiting:
-            self._wait(seconds)
+            if self._is_deaf:
+                self._closed.wait(seconds)
+            else:
+                self._wait(seconds)
 
     def _wait(self, seconds: float) -> None:
         if self._closed.is_set():
             return
         try:
             if self._listening is None:
-                self._listening = self._connect(f"LISTEN {CHANNEL}")
+                self._listen()
                 self._pause = RECONNECT_SECONDS[0]
                 return
             until = time.monotonic() + seconds
@@ -110,18 +120,22 @@ class PostgresqlHints:
                 self._listening.close()
                 self._listening = None
 
-    def _connect(self, first: str) -> psycopg.Connection[Any]:
-        """Open a connection outside the pool, as the pool would, and run one statement on it."""
+    def _listen(self) -> None:
+        """LISTEN, or find that a pooler is between: that may lend the session to others, who would hear."""
+        connection = self._connect()
+        self._is_deaf = isinstance(connection, BoundedConnection) and connection.is_pooled
+        if self._is_deaf:
+            connection.close()
+            _log.info("hints_not_heard", extra={"reason": "a connection pooler is between"})
+            return
+        self._listening = connection
+        connection.execute(f"LISTEN {CHANNEL}".encode())
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        """Open a connection outside the pool, as the pool would."""
         record = self._engine.raw_connection()
         connection: psycopg.Connection[Any] = record.driver_connection  # type: ignore[assignment]  # psycopg's
         record.detach()
-        try:
-            connection.rollback()
-            connection.autocommit = True
-            connection.execute(first.encode())
-        except BaseException:
-            connection.close()
-            raise
         return connection
 
     def _drop(self, error: Exception) -> None:
@@ -138,8 +152,8 @@ class PostgresqlHints:
             self._unsent.clear()
             try:
                 if sending is None:
-                    sending = self._connect("SET synchronous_commit = off")
-                sending.execute(f"NOTIFY {CHANNEL}".encode())
+                    sending = self._connect()
+                sending.execute(_UNFLUSHED_NOTIFY)
             except (psycopg.Error, DBAPIError, PoolTimeout):
                 # The others find out by themselves, as they do when a hint is lost on its way.
                 if sending is not None:

@@ -11,13 +11,18 @@ which the kernel lets go if the writer is killed. So whoever reads an odd number
 knows that a commit may have happened that nobody told of, and counts it (`settled`).
 
 On PostgreSQL many commit at once, and the number only tells the other processes of this host at once what
-they would hear from the database within the second: it is counted up after each commit.
+they would hear from the database within the second: after each commit it becomes another one, by chance, so
+that nobody needs a lock, which a process that is frozen could keep.
 """
 
 import fcntl
 import mmap
 import os
+import secrets
+import stat
+import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +30,13 @@ from pathlib import Path
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from keyturn.errors import CannotStart
+from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.settings import data_directory
 
 NUMBER_BYTES = 8
+LOCK_SECONDS = 2.0
+"""How long a writer waits for another one, which may be frozen inside its commit."""
+LOCK_PAUSE_SECONDS = 0.005
 
 
 class ChangeCounter:
@@ -89,13 +97,15 @@ class ChangeCounter:
 
     @contextmanager
     def committing(self) -> Iterator[None]:
-        """Tell of the commit that happens in this block, whether or not it is known to have succeeded."""
+        """Tell of the commit that happens in this block, whether or not it is known to have succeeded.
+
+        Raise `StoreUnavailable`, before the block, while another writer does not end its own.
+        """
         if not self._one_writer:
             try:
                 yield
             finally:
-                with self._locked():
-                    self.cell[0] += 2
+                self.cell[0] = secrets.randbits(63) << 1
             return
         with self._locked():
             # Odd already: a writer died here. A number of our own makes readers look up what it did.
@@ -109,12 +119,27 @@ class ChangeCounter:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock against other processes and against other threads, which share the open file."""
-        with self._guard:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+        until = time.monotonic() + LOCK_SECONDS
+        if not self._guard.acquire(timeout=LOCK_SECONDS):
+            raise StoreUnavailable(_HELD)
+        try:
+            while not self._has_locked():
+                if time.monotonic() >= until:
+                    raise StoreUnavailable(_HELD)
+                time.sleep(LOCK_PAUSE_SECONDS)
             try:
                 yield
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
+        finally:
+            self._guard.release()
+
+    def _has_locked(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def settled(self) -> int:
         """Return the even number of the last complete change, counting one whose writer was killed.
@@ -155,10 +180,13 @@ class ChangeCounter:
                 os.close(file)
 
 
+_HELD = "another process does not end its change"
+
+
 def counter_of(engine: Engine) -> ChangeCounter:
     """Return the counter of a database, the same one by whatever name the database was opened.
 
-    It is beside an SQLite file, else among this user's data.
+    It is beside an SQLite file, else in a folder of this user's in memory.
     """
     if engine.dialect.name == "sqlite":
         file = Path(str(engine.url.database)).resolve()
@@ -168,7 +196,32 @@ def counter_of(engine: Engine) -> ChangeCounter:
             cluster, database = connection.execute(_POSTGRESQL_DATABASE).one()
     except DBAPIError as error:
         raise CannotStart("The database stopped answering during the start: try again.") from error
-    return ChangeCounter(data_directory() / f"postgresql-{cluster}-{database}-changes", one_writer=False)
+    name = f"postgresql-{cluster}-{database}-changes"
+    return ChangeCounter(_shared_folder() / name, one_writer=False)
+
+
+def _shared_folder() -> Path:
+    """Return a folder for what this user's processes on this host share while they run.
+
+    Not in the home directory, which a server may not be allowed to write, or have none: `XDG_DATA_HOME` if
+    it is set, else the host's shared memory, else its folder for temporary files.
+    """
+    if os.environ.get("XDG_DATA_HOME"):
+        return data_directory()
+    candidates = [Path(parent) / f"keyturn-{os.geteuid()}" for parent in ("/dev/shm", tempfile.gettempdir())]  # noqa: S108 - checked to be ours
+    for folder in candidates:
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+        except OSError:
+            continue
+        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if is_ours and not found.st_mode & 0o077 and os.access(folder, os.W_OK):
+            return folder
+    raise CannotStart(
+        f"The processes of this host tell each other of changes in {candidates[0]} or {candidates[1]}, and "
+        "neither is a folder that this user alone may write: make one so, or set XDG_DATA_HOME."
+    )
 
 
 _POSTGRESQL_DATABASE = text(

@@ -31,6 +31,8 @@ class Store:
         self._database = database
         self.counter = database.counter
         self.hints = database.hints
+        self.writes = database.writes
+        self.check_file = database.check_file
         self.api_keys = ApiKeys(database)
         self.audit_log = AuditLog(database)
         self.connections = Connections(database)

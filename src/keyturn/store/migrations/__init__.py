@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart
-from keyturn.store.engine import WRITES, describe
+from keyturn.store.engine import HOW_TO_BEGIN, WRITES, describe
 from keyturn.store.postgresql import wait_as_long_as_it_takes
 
 _POSTGRESQL_LOCK = 0x6B65_7974_7572_6E  # "keyturn": one migration at a time across all nodes
@@ -39,21 +39,19 @@ def check_not_newer(engine: Engine) -> None:
         )
 
 
-def check_begun(engine: Engine) -> None:
-    """Raise `CannotStart` if nothing of Keyturn is in the database: it may be another one than is meant."""
-    if current_version(engine) is None:
-        raise CannotStart(
-            f"There is nothing of Keyturn in the database {describe(engine.url)}: check its address, or "
-            "start `keyturn serve` on it first."
-        )
-
-
 def check_current(engine: Engine) -> None:
     """Raise `CannotStart` unless the database has the schema of this program, which then may use it as is."""
     check_not_newer(engine)
-    if current_version(engine) != newest_version():
+    version = current_version(engine)
+    if version is None:
         raise CannotStart(
-            "The database has an older schema, or none: start a server of this Keyturn on it first."
+            f"There is nothing of Keyturn in the database {describe(engine.url)}: check its address; "
+            f"{HOW_TO_BEGIN}."
+        )
+    if version != newest_version():
+        raise CannotStart(
+            f"The database has the older schema {version}: stop the servers of the older version and run "
+            "`keyturn admin migrate`, or start `keyturn serve` of this one."
         )
 
 

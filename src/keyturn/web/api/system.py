@@ -1,14 +1,15 @@
 """What operators and verifiers ask: health, the public signing keys, the description of the API."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response, get
+from litestar.params import QueryParameter
 
 from keyturn.core.oauth import JWKS_PATH
 from keyturn.services.signing_keys import JWKS_MAX_AGE
-from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
+from keyturn.web.requests import AnyRequest, InjectedCall, brief_read
 from keyturn.web.responses import documented
 
 
@@ -36,16 +37,30 @@ def live() -> Health:
     tags=["Health"],
     summary="Can it do its work",
     responses=documented(),
+    sync_to_thread=False,
 )
-@in_thread
-def ready(call: InjectedCall) -> Response[Health]:
-    """Answer 200 while credentials can be judged, 503 and why while not: then send no requests here."""
+def ready(
+    call: InjectedCall,
+    purpose: Annotated[
+        Literal["reads", "writes"],
+        QueryParameter(name="for", description="With `writes`, 503 too while the database takes no changes."),
+    ] = "reads",
+) -> Response[Health]:
+    """Answer 200 while credentials can be judged, 503 and why while not: then send no requests here.
+
+    From what is known already, so that it waits for nothing: the database is looked into every half second,
+    and a write that failed is tried again by itself.
+    """
     why_not = call.services.verification.freshness.why_not()
-    if why_not is None:
-        call.services.store.installation.revision()
-        return Response(Health("ok", {"database": "up"}))
+    failing = call.services.store.writes.failing
+    details = {
+        "database": why_not or "up",
+        "writes": "up" if failing is None else f"failing: {failing}",
+    }
+    if why_not is None and (failing is None or purpose == "reads"):
+        return Response(Health("ok", details))
     return Response(
-        Health("unavailable", {"database": why_not}),
+        Health("unavailable", details),
         status_code=HTTPStatus.SERVICE_UNAVAILABLE,
         headers={"Retry-After": "1"},
     )

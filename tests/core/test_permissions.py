@@ -12,7 +12,7 @@ from keyturn.core.permissions import (
     SEE_PROJECTS,
     Permission,
 )
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.errors import PermissionMissing
 
 EVERYTHING = Principal(
@@ -27,6 +27,7 @@ EVERYTHING = Principal(
     project_id=None,
     withheld=frozenset(),
     jkt=None,
+    credential=PresentedCredential(None),
 )
 
 

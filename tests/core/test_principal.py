@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, SEE_CONNECTION, Permission
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.errors import PermissionMissing
 
 PERMISSIONS = st.frozensets(st.sampled_from(Permission))
@@ -27,6 +27,7 @@ def holder_of(permissions: frozenset[str]) -> Principal:
         project_id=None,
         withheld=frozenset(),
         jkt=None,
+        credential=PresentedCredential(None),
     )
 
 
@@ -41,7 +42,10 @@ def test_a_principal_holds_no_secret() -> None:
     """A principal says who calls; no field of it could hold a key, a token or a digest."""
     assert set(inspect.signature(Principal).parameters) == {
         *("user_id", "userid", "iamid", "name", "permissions", "scopes", "method", "key_id", "project_id"),
-        *("withheld", "jkt"),
+        *("withheld", "jkt", "credential"),
+    }
+    assert {field.name for field in fields(PresentedCredential)} == {
+        *("ends_at", "is_former_secret", "session_id", "jti", "issued_at"),
     }
 
 

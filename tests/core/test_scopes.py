@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.scopes import check_scopes
 from keyturn.errors import ScopeMissing
 
@@ -14,7 +14,18 @@ SCOPE_SETS = st.frozensets(st.sampled_from(["read", "write", "delete", "admin", 
 def narrowed_to(scopes: frozenset[str] | None) -> Principal:
     permissions = frozenset({"read", "write", "GOVERNANCE"})
     return Principal(
-        1, "bob", "bim", None, permissions, scopes, AuthMethod.API_KEY, 1, None, frozenset(), None
+        1,
+        "bob",
+        "bim",
+        None,
+        permissions,
+        scopes,
+        AuthMethod.API_KEY,
+        1,
+        None,
+        frozenset(),
+        None,
+        PresentedCredential(None),
     )
 
 

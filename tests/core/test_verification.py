@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn.core.access_token import AccessTokenClaims, Confirmation
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import (
     KeyForVerification,
     OwnerRecord,
@@ -334,7 +334,49 @@ def test_a_principal_is_the_owner_whole(
         project_id=project_id,
         withheld=frozenset(),
         jkt=None,
+        credential=principal.credential,
     )
+
+
+TOKEN_END = NOW + timedelta(seconds=600)
+
+
+@pytest.mark.parametrize(
+    ("principal", "credential"),
+    [
+        (principal_of_key(KEY), PresentedCredential(None)),
+        (principal_of_key(replace(KEY, expires_at=TOKEN_END)), PresentedCredential(TOKEN_END)),
+        (
+            principal_of_key(replace(KEY, expires_at=TOKEN_END, secret_ends_at=NOW + timedelta(seconds=5))),
+            PresentedCredential(NOW + timedelta(seconds=5), is_former_secret=True),
+        ),
+        (
+            principal_of_key(replace(KEY, expires_at=NOW, secret_ends_at=TOKEN_END)),
+            PresentedCredential(NOW, is_former_secret=True),
+        ),
+        (principal_of_key_token(CLAIMS, KEY), PresentedCredential(TOKEN_END, jti="j", issued_at=NOW)),
+        (
+            principal_of_key_token(CLAIMS, replace(KEY, expires_at=NOW + timedelta(seconds=9))),
+            PresentedCredential(NOW + timedelta(seconds=9), jti="j", issued_at=NOW),
+        ),
+        (
+            principal_of_session_token(SESSION_CLAIMS, SESSION),
+            PresentedCredential(TOKEN_END, session_id=5, jti="j", issued_at=NOW),
+        ),
+        (
+            principal_of_session_token(
+                SESSION_CLAIMS, replace(SESSION, expires_at=NOW + timedelta(seconds=9))
+            ),
+            PresentedCredential(NOW + timedelta(seconds=9), session_id=5, jti="j", issued_at=NOW),
+        ),
+        (principal_of_session(SESSION), PresentedCredential(NOW + timedelta(hours=12), session_id=5)),
+    ],
+)
+def test_a_principal_says_which_credential_was_presented(
+    principal: Principal, credential: PresentedCredential
+) -> None:
+    """What a caller came in with is known with them: its end is the earliest of all that end it."""
+    assert principal.credential == credential
 
 
 def test_a_principal_says_what_its_credential_is_bound_to() -> None:

@@ -7,6 +7,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -71,13 +72,20 @@ def kid_token(kid: str) -> str:
 
 
 def test_it_says_what_the_server_says(edge: Edge, verifier: Verifier) -> None:
-    """Who calls, with which scopes and permissions, is the same as on the server, but for the name."""
+    """Who calls, with which scopes and permissions, is the same as on the server, but for the name.
+
+    An end is told in whole seconds.
+    """
     key, narrow = edge.key(), edge.key()
     change_behind(
         edge.services, "UPDATE api_key SET scopes = '[\"a\"]' WHERE id = :id", id=narrow.record.key_id
     )
     for credential in (key.secret, edge.token(key), edge.login()):
         expected = edge.services.authenticator.authenticate([credential.encode()], HERE)
+        assert expected is not None
+        assert expected.credential.ends_at is not None
+        ends_at = expected.credential.ends_at.replace(microsecond=0)
+        expected = replace(expected, credential=replace(expected.credential, ends_at=ends_at))
         for value in (credential, f"Bearer {credential}"):
             assert verifier.verify(value) == expected
     narrowed = verifier.verify(narrow.secret, scopes=["a"])

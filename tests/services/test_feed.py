@@ -14,7 +14,7 @@ from sqlalchemy import insert
 
 from keyturn.core import feed as wire
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import InvalidState, KeyturnError, PermissionMissing, StoreUnavailable, TooBusy
 from keyturn.services import feed
@@ -47,6 +47,7 @@ EDGE = Principal(
     project_id=None,
     withheld=frozenset(),
     jkt=None,
+    credential=PresentedCredential(None),
 )
 
 

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from keyturn.composition import Services, open_services
 from keyturn.core.people import Attributes, ServiceOwner, UserKind
 from keyturn.core.permissions import ADMINISTRATION, DEFAULT_PERMISSIONS, Permission
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import AuditAction
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, InvalidState, KeyturnError, NotFound
 from keyturn.services.actors import COMMAND_LINE
@@ -55,6 +55,7 @@ ADMIN = Principal(
     project_id=None,
     withheld=frozenset(),
     jkt=None,
+    credential=PresentedCredential(None),
 )
 """Who does all this: nobody in the database, so that every person in it can go."""
 REFUSALS = (Conflict, CredentialRefused, InvalidInput, InvalidState, NotFound)
@@ -402,6 +403,7 @@ class People(RuleBasedStateMachine):
             project_id=None,
             withheld=frozenset(),
             jkt=None,
+            credential=PresentedCredential(None),
         )
 
     @rule(name=projects, which=some)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import KeyForVerification, OwnerRecord
 from keyturn.services import verification_index as module
 from keyturn.services.verification_index import (
@@ -36,7 +36,18 @@ INTERLEAVINGS = int(os.environ.get("KEYTURN_INTERLEAVINGS", "10000"))
 THREADED_CHANGES = 2_000
 SWITCH_SECONDS = 1e-6
 PRINCIPAL = Principal(
-    1, "bob", "bim", None, frozenset(), None, AuthMethod.API_KEY, 1, None, frozenset(), None
+    1,
+    "bob",
+    "bim",
+    None,
+    frozenset(),
+    None,
+    AuthMethod.API_KEY,
+    1,
+    None,
+    frozenset(),
+    None,
+    PresentedCredential(None),
 )
 
 
@@ -537,6 +548,7 @@ def _principal_of(record: KeyForVerification) -> Principal:
         None,
         frozenset(),
         None,
+        PresentedCredential(None),
     )
 
 

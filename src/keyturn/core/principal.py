@@ -1,6 +1,7 @@
 """Who is calling, and what they may do."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from keyturn.core.permissions import SEE_CONNECTION, Permission
@@ -16,6 +17,26 @@ class AuthMethod(StrEnum):
     API_KEY = "api_key"
     ACCESS_TOKEN = "access_token"
     SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class PresentedCredential:
+    """Which credential a caller presented, as far as that can be told without its secret."""
+
+    ends_at: datetime | None
+    """When it ends by itself: a key at its expiry, a former secret with its overlap, a token at its `exp` or
+    with its key or session, a session at its limit. None for a key that never expires.
+    """
+    is_former_secret: bool = False
+    """Whether it is a secret of its key that was rotated away, and works until the overlap ends. A verifier
+    that asks the server of each credential is not told, and its ends are whole seconds.
+    """
+    session_id: int | None = None
+    """The session of a browser, or the one that a token from a passphrase stands on; None with a key."""
+    jti: str | None = None
+    """The id of a token; None for a key, a session, and a token of which the server tells none."""
+    issued_at: datetime | None = None
+    """When a token says that it was issued; None as for `jti`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,8 @@ class Principal:
     """The scopes of registered APIs that the owner may not hold: no credential of theirs covers them."""
     jkt: str | None
     """The thumbprint of the key pair that the credential is bound to (RFC 9449); None for none."""
+    credential: PresentedCredential
+    """What was presented. It decides nothing about what the caller may do."""
 
     @property
     def is_unbound(self) -> bool:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from keyturn.core.people import UserKind
+from keyturn.core.principal import Principal
 from keyturn.core.sources import Network
 
 T = TypeVar("T")
@@ -290,6 +291,10 @@ class Actor:
     address: str | None = None
     user_agent: str | None = None
     request_id: str | None = None
+    principal: Principal | None = field(default=None, repr=False)
+    """As whom the request was judged, with the credential that it presented; None for the command line, and
+    for whoever has only now proved who they are. A change is made only while that credential lives.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ The caller has matched the whole secret already; only then may a refusal say why
 pure function, so that each rule can be tried at exactly its instant.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from keyturn.core.access_token import AccessTokenClaims
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import (
     KeyForVerification,
     OwnerRecord,
@@ -77,6 +77,7 @@ def principal_of_key(
         audience_scopes=audience_scopes,
         key=record,
         jkt=record.jkt,
+        credential=presented_key(record),
     )
 
 
@@ -99,6 +100,7 @@ def principal_of_key_token(
         audience_scopes=audience_scopes,
         key=record,
         jkt=claims.jkt,
+        credential=presented_token(claims, record.expires_at),
     )
 
 
@@ -116,11 +118,15 @@ def principal_of_session_token(
         scopes=_scopes_of(claims),
         audience_scopes=audience_scopes,
         jkt=claims.jkt,
+        credential=presented_token(claims, record.expires_at),
     )
 
 
-def powerless(owner: OwnerRecord, method: AuthMethod, key_id: int | None, jkt: str | None) -> Principal:
+def powerless(
+    key: KeyForVerification, method: AuthMethod, *, jkt: str | None, credential: PresentedCredential
+) -> Principal:
     """Return who holds a credential that covers nothing where it is shown: to be refused, never answered."""
+    owner = key.owner
     return Principal(
         user_id=owner.user_id,
         userid=owner.userid,
@@ -129,10 +135,28 @@ def powerless(owner: OwnerRecord, method: AuthMethod, key_id: int | None, jkt: s
         permissions=frozenset(),
         scopes=frozenset(),
         method=method,
-        key_id=key_id,
+        key_id=key.key_id,
         project_id=None,
         withheld=owner.withheld,
         jkt=jkt,
+        credential=credential,
+    )
+
+
+def presented_key(record: KeyForVerification) -> PresentedCredential:
+    """Return what is known of a key, or of its former secret, that was presented."""
+    ends = [end for end in (record.expires_at, record.secret_ends_at) if end is not None]
+    return PresentedCredential(min(ends, default=None), is_former_secret=record.secret_ends_at is not None)
+
+
+def presented_token(claims: AccessTokenClaims, parent_ends_at: datetime | None) -> PresentedCredential:
+    """Return what is known of a token; `parent_ends_at` is when the key or session ends that it stands on."""
+    ends_at = claims.expires_at if parent_ends_at is None else min(claims.expires_at, parent_ends_at)
+    return PresentedCredential(
+        ends_at,
+        session_id=claims.kt_session,
+        jti=claims.jti,
+        issued_at=datetime.fromtimestamp(claims.iat, UTC),
     )
 
 
@@ -147,7 +171,8 @@ def check_sender(principal: Principal, jkt: str | None) -> None:
 
 def principal_of_session(record: SessionForVerification) -> Principal:
     """Return who is signed in."""
-    return _principal(record.owner, AuthMethod.SESSION, scopes=None)
+    credential = PresentedCredential(record.expires_at, session_id=record.session_id)
+    return _principal(record.owner, AuthMethod.SESSION, scopes=None, credential=credential)
 
 
 def scopes_at(
@@ -208,6 +233,7 @@ def _principal(
     audience_scopes: frozenset[str] | None = None,
     key: KeyForVerification | None = None,
     jkt: str | None = None,
+    credential: PresentedCredential,
 ) -> Principal:
     key_id = None if key is None else key.key_id
     if scopes is not None and not scopes:
@@ -226,4 +252,5 @@ def _principal(
         project_id=None if key is None else key.project_id,
         withheld=owner.withheld,
         jkt=jkt,
+        credential=credential,
     )

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
 
@@ -24,7 +24,7 @@ from keyturn.core.credentials import (
 )
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.oauth import API_KEY, BEARER, DPOP, INTROSPECTION_PATH
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
 from keyturn.replica.answers import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.replica.published_keys import PublishedKeys
@@ -40,6 +40,7 @@ LONGEST_TOKEN_LIFE = timedelta(days=366)
 
 _TOO_LATE = "the Keyturn server takes too long to answer"
 _KEY_CLIENT = re.compile(r"key-([1-9][0-9]{0,18})")
+_SESSION_CLIENT = re.compile(r"session-([1-9][0-9]{0,18})")
 
 
 class IntrospectionAnswer(msgspec.Struct, frozen=True):
@@ -56,6 +57,8 @@ class IntrospectionAnswer(msgspec.Struct, frozen=True):
     project_id: int | None = None
     withheld: list[str] = []
     exp: int | None = None
+    iat: int | None = None
+    jti: str | None = None
     cnf: Confirmation | None = None
     """One of another kind than a key pair makes the answer unreadable, and so nothing good."""
 
@@ -242,7 +245,7 @@ def principal_of(answer: IntrospectionAnswer) -> Principal:
         raise CredentialRefused(Reason.SENDER, secret_matched=True)
     if not answer.sub.isdecimal():
         raise StoreUnavailable("the Keyturn server does not say whose credential it is")
-    key = _KEY_CLIENT.fullmatch(answer.client_id)
+    key, session = _KEY_CLIENT.fullmatch(answer.client_id), _SESSION_CLIENT.fullmatch(answer.client_id)
     return Principal(
         user_id=int(answer.sub),
         userid=answer.username,
@@ -255,4 +258,17 @@ def principal_of(answer: IntrospectionAnswer) -> Principal:
         project_id=answer.project_id,
         withheld=frozenset(answer.withheld),
         jkt=None if answer.cnf is None else answer.cnf.jkt,
+        credential=PresentedCredential(
+            _time(answer.exp),
+            session_id=None if session is None else int(session[1]),
+            jti=answer.jti,
+            issued_at=_time(answer.iat),
+        ),
     )
+
+
+def _time(seconds: int | None) -> datetime | None:
+    try:
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        raise StoreUnavailable("the Keyturn server tells a time that no clock shows") from None

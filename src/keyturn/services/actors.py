@@ -31,6 +31,7 @@ def actor_of(principal: Principal, origin: Origin) -> Actor:
         address=origin.address,
         user_agent=origin.user_agent,
         request_id=origin.request_id,
+        principal=principal,
     )
 
 

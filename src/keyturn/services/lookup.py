@@ -94,7 +94,13 @@ class Lookup:
         scopes = self._scopes_of(audience)
         verdict = _verdict(
             partial(verification.principal_of_key, record, audience_scopes=scopes),
-            partial(verification.powerless, record.owner, AuthMethod.API_KEY, record.key_id, record.jkt),
+            partial(
+                verification.powerless,
+                record,
+                AuthMethod.API_KEY,
+                jkt=record.jkt,
+                credential=verification.presented_key(record),
+            ),
         )
         ends_at = _end_of(record)
         if record.secret_ends_at is not None:
@@ -135,7 +141,13 @@ class Lookup:
         scopes = self._scopes_of(asked.audience)
         verdict = _verdict(
             partial(verification.principal_of_key_token, claims, record, audience_scopes=scopes),
-            partial(verification.powerless, record.owner, AuthMethod.ACCESS_TOKEN, record.key_id, claims.jkt),
+            partial(
+                verification.powerless,
+                record,
+                AuthMethod.ACCESS_TOKEN,
+                jkt=claims.jkt,
+                credential=verification.presented_token(claims, record.expires_at),
+            ),
         )
         ends_at = min(_end_of(record), float(claims.exp))
         return self._remember_key(asked.entry, verdict, record, ends_at, asked.since, claims.jti)

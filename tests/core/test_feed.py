@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keyturn.core import feed
 
-ROW = feed.KeyRow(7, 1, b"d" * 32, None, 5, None, None, ["a"], None, None, None, None)
+ROW = feed.KeyRow(7, 1, b"d" * 32, None, 5, 0, None, ["a"], None, None, None, None)
 STREAM = (
     feed.encode_event(feed.RESET, {})
     + feed.COMMENT
@@ -67,7 +67,7 @@ def test_rows_are_cut_into_events_of_a_bounded_size(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("length", [0, 31, 33])
 def test_a_digest_has_its_length(length: int) -> None:
     """A shorter digest would be filled up, and a longer one cut, by who packs it."""
-    row = msgspec.json.encode([(1, 1, b"d" * length, None, None, None, None, None, None, None, None, None)])
+    row = msgspec.json.encode([(1, 1, b"d" * length, None, None, 0, None, None, None, None, None, None)])
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(row, type=list[feed.KeyRow])
 

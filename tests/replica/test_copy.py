@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.fakes import Clock
 
-USER = [1, "bob", "bim", None, ["AUDIT"], False, None, []]
+USER = [1, "bob", "bim", None, ["AUDIT"], False, 0, []]
 
 
 def digest(number: int) -> bytes:
@@ -33,7 +33,7 @@ def key(number: int, *, former: int | None = None, user_id: int = 1, place: int 
     ends_at = None if former is None else 2_000_000_000_000
     former_digest = None if former is None else digest(former)
     found = digest(number if place is None else place)
-    return [number, user_id, found, None, None, None, None, None, None, None, former_digest, ends_at]
+    return [number, user_id, found, None, None, 0, None, None, None, None, former_digest, ends_at]
 
 
 def tell(told: Callable[[bytes], Any], *rows: Any) -> Any:

@@ -467,6 +467,7 @@ PATHS: dict[str, Change] = {
     "enable": Change(
         AuditAction.USER_ENABLED,
         lambda w: set_disabled(w, disabled=False),
+        key_token=REVOKED,
         login_token=REVOKED,
         before=lambda w: set_disabled(w, disabled=True),
     ),
@@ -595,6 +596,7 @@ PATHS: dict[str, Change] = {
     "enable the owner of a service account": Change(
         AuditAction.USER_ENABLED,
         lambda w: disable(w, w.userid, disabled=False),
+        key_token=REVOKED,
         login_token=REVOKED,
         before=lambda w: disable(w, w.userid),
         key_of=key_of_program,
@@ -631,6 +633,7 @@ PATHS: dict[str, Change] = {
     "hand over what had stopped with its owner": Change(
         AuditAction.SERVICE_ACCOUNT_HANDED_OVER,
         hand_over,
+        key_token=REVOKED,
         login_token=REVOKED,
         before=lambda w: disable(w, w.userid),
         key_of=key_of_program,

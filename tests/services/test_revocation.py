@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from keyturn.composition import Services
+from keyturn.core.people import ServiceOwner
 from keyturn.core.principal import Principal
-from keyturn.errors import CredentialRefused
+from keyturn.errors import CredentialRefused, InvalidInput
 from keyturn.services.actors import COMMAND_LINE
+from keyturn.services.keys import Lifetime
 from tests.fakes import Clock
-from tests.services.people import HERE, caller
+from tests.services.conftest import Opener
+from tests.services.people import (
+    HERE,
+    NEW_PASSPHRASE,
+    add_person,
+    add_service_account,
+    caller,
+    holder,
+    is_accepted,
+    key_of_service,
+    new_key,
+    person,
+)
 
 
 def test_a_revoked_token_is_dead_where_clocks_are_behind(
@@ -46,23 +61,109 @@ def test_what_is_long_over_is_forgotten(services: Services, bob: Principal, cloc
         assert connection.exec_driver_sql("SELECT count(*) FROM revoked_token").scalar_one() == 1
 
 
-@pytest.mark.parametrize("moments", [0, 1, 400])
-def test_rules_in_one_second_each_end_what_was_issued_before(
+NOON = Clock().now
+A_YEAR = Lifetime(NOON + timedelta(days=365))
+
+
+def exchanged(services: Services, key: str) -> str:
+    return services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
+
+
+def disable_for_a_while(services: Services) -> None:
+    services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=True)
+    services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=False)
+
+
+CHANGES_THAT_END_TOKENS: dict[str, Callable[[Services, Principal, str], object]] = {
+    "sign-out": lambda services, _bob, _key: services.accounts.sign_out(COMMAND_LINE, "bob"),
+    "rotation": lambda services, bob, key: services.key_rotation.rotate_own(
+        bob, caller(services, key).key_id or 0, HERE, overlap=timedelta(0)
+    ),
+    "retry": lambda services, bob, _key: new_key(services, bob, idempotency_key="once", lifetime=A_YEAR),
+    "disabling": lambda services, _bob, _key: disable_for_a_while(services),
+}
+"""By this name, what ends every token of Bob's key that was made until then, and not the account."""
+
+
+def set_clock(clock: Clock, ahead: int) -> None:
+    """Set the time of day as if somebody had set it so far ahead; what is monotonic goes on."""
+    clock.now = NOON + timedelta(seconds=ahead)
+
+
+@pytest.mark.parametrize(
+    ("made", "changed"), [(0, 0), (20, 0), (0, -600)], ids=["right", "ahead when made", "behind when changed"]
+)
+@pytest.mark.parametrize("change", CHANGES_THAT_END_TOKENS)
+def test_fault_a6_no_clock_saves_a_token_from_its_end(
+    services: Services, bob: Principal, clock: Clock, reopen: Opener, change: str, made: int, changed: int
+) -> None:
+    """Tokens of a server whose clock is off, or was set right again, end with all that was issued before.
+
+    What is issued afterwards, at the same instant, is good, and so is what others have.
+    """
+    key = new_key(services, bob, idempotency_key="once", lifetime=A_YEAR).secret
+    others = exchanged(services, new_key(services, holder(services, "cid")).secret)
+    set_clock(clock, made)
+    before = exchanged(services, key)
+    set_clock(clock, changed)
+
+    CHANGES_THAT_END_TOKENS[change](services, person(services), key)
+
+    after = exchanged(services, new_key(services, person(services)).secret)
+    set_clock(clock, 0)
+    for node in (services, reopen()):
+        assert not is_accepted(node, before)
+        assert is_accepted(node, after)
+        assert is_accepted(node, others)
+
+
+@pytest.mark.parametrize("has_left", ["owner", "account"])
+def test_fault_b11_enabling_revives_no_token(
+    services: Services, admin: Principal, bob: Principal, has_left: str
+) -> None:
+    """Tokens from before an account stood still, by itself or with its owner, are dead when it goes on."""
+    owner = ServiceOwner(user_id=bob.user_id)
+    robot = add_service_account(services, admin, owner)
+    key = key_of_service(services, bob).secret
+    token = exchanged(services, key)
+    stopped = "bob" if has_left == "owner" else robot.userid
+
+    for disabled in (True, False):
+        services.departures.set_disabled(admin, "bim", stopped, HERE, disabled=disabled)
+
+    assert is_accepted(services, key)
+    assert not is_accepted(services, token)
+    assert is_accepted(services, exchanged(services, key))
+
+
+def test_fault_b11_enabling_revives_no_link(services: Services, admin: Principal) -> None:
+    """A link that was made before the account stood still sets no passphrase when it goes on."""
+    add_person(services)
+    link = services.users.invite(admin, "bim", "bob", HERE).link
+
+    for disabled in (True, False):
+        services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=disabled)
+
+    with pytest.raises(InvalidInput):
+        services.invitations.accept(link.partition("#")[2], NEW_PASSPHRASE, HERE)
+
+
+@pytest.mark.parametrize("moments", [0, 1, 999], ids="{} ms".format)
+def test_changes_at_one_instant_each_end_what_was_issued_before(
     services: Services, bob: Principal, clock: Clock, moments: int
 ) -> None:
     """Signing out twice in a second ends what was issued in between, and nothing later (R8)."""
     key = services.keys.create(bob, HERE, name=None, lifetime=None).secret
     tokens = []
     for _ in range(3):
-        tokens.append(services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token)
+        tokens.append(exchanged(services, key))
         clock.advance(timedelta(milliseconds=moments))
         services.accounts.sign_out(COMMAND_LINE, "bob")
 
     for token in tokens:
         with pytest.raises(CredentialRefused):
             caller(services, token)
-    later = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
-    assert caller(services, later).userid == "bob"
+    assert caller(services, exchanged(services, key)).userid == "bob"
 
 
 def test_a_secret_that_lived_for_a_moment_leaves_no_token(services: Services, bob: Principal) -> None:

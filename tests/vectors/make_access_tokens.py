@@ -173,6 +173,8 @@ def accepted() -> Iterator[Vector]:
         "accepted",
     )
     yield vector("T6", "ES256, made from a session", token(compact(SESSION_CLAIMS)), "accepted")
+    yield vector("T6", "the least epoch that is written", with_claims(kt_epoch=1), "accepted")
+    yield vector("T6", "the greatest epoch", with_claims(kt_epoch=2**63 - 1), "accepted")
     yield vector("T6", "no scopes of its own", with_claims(scope=""), "accepted")
     yield vector("T8", "UTF-8 beyond ASCII, written plainly", with_claims(client_id="clé"), "accepted")
     yield vector("T7", "exp one second after now", with_claims(exp=NOW + 1), "accepted")
@@ -334,6 +336,17 @@ def refused_claims() -> Iterator[Vector]:
     wrong_ids: tuple[object, ...] = ("42", True, 42.0, [42])
     for wrong in wrong_ids:
         yield vector("T6", f"kt_key {wrong!r}", with_claims(kt_key=wrong), "malformed")
+    wrong_epochs: tuple[object, ...] = ("1", True, 1.0, [1], -1, 2**63, 10**400)
+    for wrong in wrong_epochs:
+        yield vector("T6", f"kt_epoch {str(wrong)[:30]!r}", with_claims(kt_epoch=wrong), "malformed")
+    yield vector("T8", "kt_epoch 0, which is written by leaving it out", with_claims(kt_epoch=0), "claims")
+    yield vector(
+        "T8",
+        "kt_epoch twice",
+        with_payload(b'"kt_key":42', b'"kt_key":42,"kt_epoch":9,"kt_epoch":1'),
+        "claims",
+    )
+    yield vector("T15", "an epoch of a session", token(compact(SESSION_CLAIMS | {"kt_epoch": 1})), "claims")
     yield vector("T6", "aud as a list", with_claims(aud=[AUDIENCE]), "malformed")
     yield vector("T15", "kt_key and kt_session", with_claims(kt_session=5), "claims")
     yield vector("T15", "neither kt_key nor kt_session", without("kt_key"), "claims")

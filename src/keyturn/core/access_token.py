@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from joserfc.jwk import ECKey, OKPKey
 
 from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
+from keyturn.core.records import MAX_ID
 from keyturn.errors import CredentialRefused, Reason
 
 Algorithm = Literal["ES256", "EdDSA"]
@@ -75,6 +76,10 @@ class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """Space-separated scopes (RFC 6749, section 3.3); empty when the key has no scopes of its own."""
     kt_key: int | None = None
     kt_session: int | None = None
+    kt_epoch: Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)] = 0
+    """The epoch of the key and its owner when a token of a key was made; it is dead once that has grown.
+    Absent for 0, and in tokens of sessions.
+    """
     cnf: Confirmation | None = None
     """None for a token that whoever has it may present."""
 
@@ -250,6 +255,8 @@ class AccessTokenFormat:
         if claims.iss != self.issuer:
             raise CredentialRefused(Reason.CLAIMS)
         if (claims.kt_key is None) == (claims.kt_session is None):
+            raise CredentialRefused(Reason.CLAIMS)
+        if claims.kt_key is None and claims.kt_epoch:
             raise CredentialRefused(Reason.CLAIMS)
         if not 0 < claims.exp - claims.iat <= self.max_life.total_seconds():
             raise CredentialRefused(Reason.CLAIMS)

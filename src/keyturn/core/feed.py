@@ -21,7 +21,7 @@ import msgspec
 
 from keyturn.core.records import MAX_ID
 
-FORMAT = 1
+FORMAT = 2
 PATH = "/feed"
 USES_PATH = "/feed/uses"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -74,7 +74,7 @@ class UserRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     name: str | None
     permissions: list[str]
     is_disabled: bool
-    tokens_not_before: int | None
+    epoch: int
     withheld: list[str]
 
 
@@ -86,7 +86,7 @@ class KeyRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     digest: _Digest
     expires_at: int | None
     revoked_at: int | None
-    tokens_not_before: int | None
+    epoch: int
     project_id: int | None
     scopes: list[str] | None
     sources: list[str] | None

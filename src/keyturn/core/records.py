@@ -31,8 +31,8 @@ class OwnerRecord:
     name: str | None
     permissions: frozenset[str]
     is_disabled: bool
-    tokens_not_before: datetime | None = None
-    """Tokens that were issued before this are dead; None for no such rule."""
+    epoch: int = 0
+    """Grows with every change that ends all tokens of this user."""
     withheld: frozenset[str] = frozenset()
     """The scopes of registered APIs that this user may not hold."""
 
@@ -50,14 +50,24 @@ class KeyForVerification:
     """None for a key that may do whatever its owner may."""
     sources: tuple[Network, ...] | None = None
     """The networks that the key may be used from; None for anywhere."""
-    tokens_not_before: datetime | None = None
-    """Tokens of this key that were issued before this are dead; None for no such rule."""
+    epoch: int = 0
+    """Grows with every change that ends all tokens of this key."""
     project_id: int | None = None
     """The project that the key is linked to; it may be gone."""
     jkt: str | None = None
     """The thumbprint of the key pair that alone may present the key (RFC 9449); None for anybody."""
     secret_ends_at: datetime | None = None
     """When the secret ends by which the key was found, if it was rotated away; None for the key's own."""
+    secret_number: int = 0
+    """How many secrets the key had before the one by which it was found. A verifier elsewhere is not told."""
+
+    @property
+    def token_epoch(self) -> int:
+        """The epoch that a token made now carries.
+
+        Both epochs only grow, so their sum is the same only while both are.
+        """
+        return self.epoch + self.owner.epoch
 
 
 class SessionKind(StrEnum):
@@ -79,6 +89,8 @@ class SessionForVerification:
     last_seen_at: datetime
     expires_at: datetime
     ended_at: datetime | None
+    secret_number: int = 0
+    """How many cookies the session had before its present one."""
 
 
 class KeyState(StrEnum):

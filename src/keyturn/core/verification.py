@@ -86,7 +86,7 @@ def principal_of_key_token(
 ) -> Principal:
     """Return who calls with a token that was made from a key: never wider than the key is now."""
     _check_subject(claims, record.owner)
-    if claims.iat < first_iat(record):
+    if claims.kt_epoch < record.token_epoch:
         raise CredentialRefused(Reason.REVOKED, key_id=record.key_id, secret_matched=True)
     if record.jkt is not None and claims.jkt != record.jkt:
         raise CredentialRefused(Reason.CLAIMS, key_id=record.key_id)  # No such token was ever given for it.
@@ -213,16 +213,6 @@ def _scopes_of(claims: AccessTokenClaims) -> frozenset[str] | None:
 def _check_subject(claims: AccessTokenClaims, owner: OwnerRecord) -> None:
     if claims.sub != str(owner.user_id):
         raise CredentialRefused(Reason.CLAIMS)
-
-
-def first_iat(record: KeyForVerification) -> int:
-    """Return the least `iat` of a living token of this key, in seconds since 1970; 0 for any.
-
-    The key and its owner may each have a rule, and neither masks the other (R8). A token says in whole
-    seconds when it was issued: all of the second in which a rule was made is before it.
-    """
-    rules = (record.tokens_not_before, record.owner.tokens_not_before)
-    return max((int(moment.timestamp()) + 1 for moment in rules if moment is not None), default=0)
 
 
 def _principal(

@@ -165,7 +165,7 @@ class Replica:
                 name=row.name,
                 permissions=self._shared(row.permissions),
                 is_disabled=row.is_disabled,
-                tokens_not_before=read_time(row.tokens_not_before),
+                epoch=row.epoch,
                 withheld=self._shared(row.withheld),
             )
         if self._told is not None:
@@ -233,7 +233,7 @@ class Replica:
             row.user_id,
             packed(row.expires_at),
             packed(row.revoked_at),
-            packed(row.tokens_not_before),
+            row.epoch,
             packed(row.project_id),
             *self._values.numbers(row.scopes, row.sources, row.jkt),
             self._turn,
@@ -249,7 +249,7 @@ class Replica:
 
     def _key(self, row: Sequence[Any], secret_ends_at: int | None) -> KeyForVerification | None:
         """Return a key; None if its owner is gone, and so it is too."""
-        _digest, key_id, user_id, expires_at, revoked_at, not_before, project_id, *numbers = row
+        _digest, key_id, user_id, expires_at, revoked_at, epoch, project_id, *numbers = row
         owner = self._users.get(user_id)
         if owner is None:
             return None
@@ -261,7 +261,7 @@ class Replica:
             revoked_at=unpacked_time(revoked_at),
             scopes=scopes,
             sources=sources,
-            tokens_not_before=unpacked_time(not_before),
+            epoch=epoch,
             project_id=None if project_id == NONE else project_id,
             jkt=jkt,
             secret_ends_at=read_time(secret_ends_at),

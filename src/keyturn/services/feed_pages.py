@@ -167,9 +167,9 @@ def _key_row(row: Row) -> Row:
 
 
 def _user_row(row: Row, withheld: Sequence[str]) -> Row:
-    user_id, userid, iamid, name, permissions, disabled_at, tokens_not_before = row
+    user_id, userid, iamid, name, permissions, disabled_at, epoch = row
     is_disabled = disabled_at is not None
-    return user_id, userid, iamid, name, _raw(permissions), is_disabled, tokens_not_before, withheld
+    return user_id, userid, iamid, name, _raw(permissions), is_disabled, epoch, withheld
 
 
 def _raw(stored: str | None) -> msgspec.Raw | None:

@@ -6,7 +6,6 @@ from datetime import datetime
 from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, Confirmation
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.records import Actor, AuditAction, AuditEntry, KeyForVerification
-from keyturn.core.verification import first_iat
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.signing_keys import SigningKeys, VerifyingKeys
 from keyturn.store import Store
@@ -47,9 +46,10 @@ class TokenIssuer:
     ) -> IssuedToken:
         """Issue a token that is no wider than the key, and does not outlive it (T15).
 
-        `at` is a time from before the key was looked up: then a rule made meanwhile holds for the token.
-        `scopes`, which the key must cover, and `not_after` narrow it further. `audience` is the registered
-        API that it is for, where `scopes` are said; None for the installation itself.
+        It carries the epoch of the key as it was looked up, and is dead when that has grown since.
+        `at` is the time that it says. `scopes`, which the key must cover, and `not_after` narrow it further.
+        `audience` is the registered API that it is for, where `scopes` are said; None for the installation
+        itself.
         With `jkt` it is bound to that key pair (RFC 9449).
         """
         ends = [end for end in (key.expires_at, not_after) if end is not None]
@@ -61,7 +61,8 @@ class TokenIssuer:
             audience=audience,
             jkt=jkt,
             kt_key=key.key_id,
-            issued_at=max(int(at), first_iat(key)),
+            kt_epoch=key.token_epoch,
+            issued_at=int(at),
         )
 
     def for_session(self, session_id: int, user_id: int, expires_at: datetime) -> IssuedToken:
@@ -85,6 +86,7 @@ class TokenIssuer:
         jkt: str | None = None,
         kt_key: int | None = None,
         kt_session: int | None = None,
+        kt_epoch: int = 0,
         issued_at: int | None = None,
     ) -> IssuedToken:
         issued_at = int(self._system.timestamp()) if issued_at is None else issued_at
@@ -105,6 +107,7 @@ class TokenIssuer:
             scope=scope,
             kt_key=kt_key,
             kt_session=kt_session,
+            kt_epoch=kt_epoch,
             cnf=None if jkt is None else Confirmation(jkt),
         )
         return IssuedToken(self._format.sign(claims, self._keys.ring), claims.expires_at, kt_key, jkt)

@@ -43,7 +43,6 @@ from keyturn.store.schema import (
     api_key,
     api_key_use,
     as_stored,
-    end_tokens,
     former_secret,
     profile,
     user,
@@ -94,7 +93,7 @@ class ApiKeys:
         if not rows:
             return None
         secret_ends_at, key_id, expires_at, revoked_at, scopes, sources, *more = rows[0]
-        tokens_not_before, project_id, jkt, *owner = more
+        epoch, secret_number, project_id, jkt, *owner = more
         return KeyForVerification(
             key_id=key_id,
             owner=owner_record(*owner),
@@ -102,10 +101,11 @@ class ApiKeys:
             revoked_at=read_time(revoked_at),
             scopes=None if scopes is None else read_words(scopes),
             sources=None if sources is None else read_networks(sources),
-            tokens_not_before=read_time(tokens_not_before),
+            epoch=epoch,
             project_id=project_id,
             jkt=jkt,
             secret_ends_at=read_time(secret_ends_at),
+            secret_number=secret_number if secret_ends_at is None else secret_number - 1,
         )
 
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
@@ -149,7 +149,8 @@ class ApiKeys:
                 .values(
                     digest=key.digest,
                     masked=key.masked,
-                    tokens_not_before=end_tokens(api_key.c.tokens_not_before, key.created_at),
+                    epoch=api_key.c.epoch + 1,
+                    secret_number=api_key.c.secret_number + 1,
                 )
                 .returning(*_RECORD)
             ).one_or_none()
@@ -245,7 +246,8 @@ def _for_verification(secret_ends_at: Any) -> Select[Any]:
         as_stored(api_key.c.revoked_at),
         as_stored(api_key.c.scopes),
         as_stored(api_key.c.sources),
-        as_stored(api_key.c.tokens_not_before),
+        api_key.c.epoch,
+        api_key.c.secret_number,
         api_key.c.project_id,
         api_key.c.jkt,
         *OWNER_COLUMNS,

@@ -121,7 +121,7 @@ _USERS: Select[Any] = select(
     profile.c.name,
     as_stored(user.c.permissions),
     as_stored(user.c.disabled_at),
-    as_stored(user.c.tokens_not_before),
+    user.c.epoch,
 ).join(profile, profile.c.user_id == user.c.id)
 _USERS_AFTER = Question(
     _USERS.where(user.c.id > bindparam("after")).order_by(user.c.id).limit(_SIZE).offset(_FIRST)
@@ -142,7 +142,7 @@ _KEYS: Select[Any] = (
         api_key.c.digest,
         as_stored(api_key.c.expires_at),
         as_stored(api_key.c.revoked_at),
-        as_stored(api_key.c.tokens_not_before),
+        api_key.c.epoch,
         api_key.c.project_id,
         as_stored(api_key.c.scopes),
         as_stored(api_key.c.sources),

@@ -10,7 +10,7 @@ from keyturn.core.records import ApiKeyRecord, AuditEntry
 from keyturn.errors import Conflict, CredentialRefused, Reason
 from keyturn.store.api_keys import find_listed_key
 from keyturn.store.database import Change, Database
-from keyturn.store.schema import api_key, end_tokens, former_secret, past_rotation
+from keyturn.store.schema import api_key, former_secret, past_rotation
 
 RETRY_LIFE = timedelta(hours=24)
 """How long after a rotation the same idempotency key means that its answer was lost."""
@@ -144,9 +144,12 @@ def _note_idempotency_key(connection: Connection, new: Rotation) -> None:
 
 
 def _replace(change: Change, new: Rotation, audit: AuditEntry, *, ends_tokens: bool) -> ApiKeyRecord | None:
-    values: dict[str, object] = {"digest": new.digest, "masked": new.masked}
-    if ends_tokens:
-        values["tokens_not_before"] = end_tokens(api_key.c.tokens_not_before, new.at)
+    values = {
+        "digest": new.digest,
+        "masked": new.masked,
+        "secret_number": api_key.c.secret_number + 1,
+        "epoch": api_key.c.epoch + int(ends_tokens),
+    }
     change.connection.execute(update(api_key).where(api_key.c.id == new.key_id).values(values))
     record = find_listed_key(change.connection, new.key_id, new.user_id)
     change.record(audit)

@@ -6,7 +6,6 @@ import msgspec
 
 from keyturn.core.records import OwnerRecord
 from keyturn.core.sources import Network, read_network
-from keyturn.core.times import read_time
 from keyturn.store.schema import as_stored, profile, user
 
 REMEMBERED = 4096
@@ -18,7 +17,7 @@ OWNER_COLUMNS = (
     user.c.iamid,
     as_stored(user.c.permissions),
     as_stored(user.c.disabled_at),
-    as_stored(user.c.tokens_not_before).label("owner_tokens_not_before"),
+    user.c.epoch.label("owner_epoch"),
     profile.c.name.label("owner_name"),
 )
 
@@ -29,7 +28,7 @@ def owner_record(
     iamid: str,
     permissions: str,
     disabled_at: int | None,
-    tokens_not_before: int | None,
+    epoch: int,
     name: str | None,
 ) -> OwnerRecord:
     """Read `OWNER_COLUMNS`."""
@@ -40,7 +39,7 @@ def owner_record(
         name=name,
         permissions=read_words(permissions),
         is_disabled=disabled_at is not None,
-        tokens_not_before=read_time(tokens_not_before),
+        epoch=epoch,
     )
 
 

@@ -26,8 +26,6 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
-    case,
-    literal,
     type_coerce,
 )
 
@@ -47,16 +45,6 @@ class UtcTime(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 - the base class's signature
         """Read the time."""
         return read_time(value)
-
-
-def end_tokens(column: Column[Any], at: datetime) -> ColumnElement[Any]:
-    """Return what `tokens_not_before` becomes when all tokens are to end that were issued until `at`.
-
-    A token says in whole seconds when it was issued, and one that is issued after such a rule says the next
-    second. So a second rule within the second of the first one holds for a second more.
-    """
-    rule = type_coerce(column, BigInteger)
-    return case((column >= at.replace(microsecond=0), rule + 1000), else_=literal(at, UtcTime))
 
 
 def as_stored(column: Column[Any]) -> ColumnElement[Any]:
@@ -122,14 +110,17 @@ user = Table(
     Column("failed_logins", Integer, nullable=False, default=0),
     Column("locked_until", UtcTime),
     Column("disabled_at", UtcTime),
-    Column("tokens_not_before", UtcTime),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("last_login_at", UtcTime),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     UniqueConstraint("iamid", "canonical_userid"),
     sqlite_autoincrement=True,
 )
-"""`canonical_userid` is the user name folded, so that `Bob` and ` bob` are one account (L4)."""
+"""`canonical_userid` is the user name folded, so that `Bob` and ` bob` are one account (L4).
+
+`epoch` grows with every change that ends all tokens of the user: a token carries the one that it was made in.
+"""
 
 profile = Table(
     "profile",
@@ -240,7 +231,8 @@ api_key = Table(
     Column("masked", String(160), nullable=False),
     Column("scopes", Json),
     Column("sources", Json),
-    Column("tokens_not_before", UtcTime),
+    Column("epoch", BigInteger, nullable=False, server_default="0"),
+    Column("secret_number", BigInteger, nullable=False, server_default="0"),
     Column("project_id", BigInteger),
     Column("jkt", String(64)),
     Column("created_at", UtcTime, nullable=False),
@@ -258,7 +250,8 @@ api_key = Table(
 
 `sources` lists the networks that the key may be used from (RFC 4632); null for anywhere. `project_id` is no
 foreign key: a key of a project that is gone must see nothing, and not become one of no project. `jkt` is the
-thumbprint of the key pair that alone may present the key (RFC 9449).
+thumbprint of the key pair that alone may present the key (RFC 9449). `epoch` is as a user's. `secret_number`
+grows with every new secret, so the former secret's number is one less.
 """
 
 former_secret = Table(
@@ -342,6 +335,7 @@ session = Table(
     Column("ended_at", UtcTime),
     Column("address", String(64)),
     Column("user_agent", String(255)),
+    Column("secret_number", BigInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

@@ -153,7 +153,7 @@ def disable_owned(
         stopped = connection.execute(
             update(user)
             .where(user.c.id == number, user.c.disabled_at.is_(None))
-            .values(disabled_at=at, updated_at=at)
+            .values(disabled_at=at, epoch=user.c.epoch + 1, updated_at=at)
         ).rowcount
         if stopped:
             mark_disabled_with_owner(connection, number, is_so=True)

@@ -45,7 +45,7 @@ class Sessions:
         rows = self._database.ask(question, **parameters)
         if not rows:
             return None
-        number, kind, created_at, last_seen_at, expires_at, ended_at, *owner = rows[0]
+        number, kind, created_at, last_seen_at, expires_at, ended_at, secret_number, *owner = rows[0]
         return SessionForVerification(
             session_id=number,
             kind=SessionKind(kind),
@@ -54,6 +54,7 @@ class Sessions:
             last_seen_at=time_at(last_seen_at),
             expires_at=time_at(expires_at),
             ended_at=read_time(ended_at),
+            secret_number=secret_number,
         )
 
     def touch(self, session_id: int, at: datetime) -> None:
@@ -125,7 +126,11 @@ def end_sessions(user_id: int, at: datetime, *, keep: int | None = None) -> Any:
 
 def renew_session(session_id: int, digest: bytes) -> Any:
     """Build the statement that gives a session a new id, so that the old one opens nothing."""
-    return update(session).where(session.c.id == session_id).values(digest=digest)
+    return (
+        update(session)
+        .where(session.c.id == session_id)
+        .values(digest=digest, secret_number=session.c.secret_number + 1)
+    )
 
 
 _FOR_VERIFICATION = (
@@ -136,6 +141,7 @@ _FOR_VERIFICATION = (
         as_stored(session.c.last_seen_at),
         as_stored(session.c.expires_at),
         as_stored(session.c.ended_at),
+        session.c.secret_number,
         *OWNER_COLUMNS,
     )
     .join(user, user.c.id == session.c.user_id)

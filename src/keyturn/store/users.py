@@ -16,7 +16,6 @@ from keyturn.store.database import Database, refusing_twins
 from keyturn.store.rows import add_row, remove_row
 from keyturn.store.schema import (
     as_json_list,
-    end_tokens,
     installation,
     profile,
     service_account,
@@ -194,7 +193,7 @@ class Users:
             permissions = change.connection.execute(
                 update(user)
                 .where(user.c.id == user_id, was)
-                .values(disabled_at=disabled_at, updated_at=at)
+                .values(disabled_at=disabled_at, epoch=user.c.epoch + 1, updated_at=at)
                 .returning(user.c.permissions)
             ).scalar_one_or_none()
             if permissions is None:
@@ -204,7 +203,9 @@ class Users:
             if disabled_at is None:
                 entries = enable_owned(change.connection, owner, at, audit)
             else:
+                # What was given out before must not work again when the account does.
                 change.connection.execute(end_sessions(user_id, at))
+                change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
                 if heir is not None:
                     entries = hand_over_owned(change.connection, owned_by(owner), heir, at, audit)
                 else:
@@ -241,9 +242,7 @@ class Users:
         """End all sessions of a user and all tokens that were issued until now; keys stay."""
         with self._database.change() as change:
             change.connection.execute(
-                update(user)
-                .where(user.c.id == user_id)
-                .values(tokens_not_before=end_tokens(user.c.tokens_not_before, at), updated_at=at)
+                update(user).where(user.c.id == user_id).values(epoch=user.c.epoch + 1, updated_at=at)
             )
             change.connection.execute(end_sessions(user_id, at))
             change.record(audit)

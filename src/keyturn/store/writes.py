@@ -4,13 +4,13 @@ A disk that is full, or a lock that another process holds, stops writing and not
 remembered, said by the health check and logged once; a thread tries again until a write succeeds.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-import structlog
 from sqlalchemy import Connection, Engine, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -19,6 +19,8 @@ from keyturn.errors import StoreUnavailable
 from keyturn.store.engine import writer_of
 from keyturn.store.schema import installation
 from keyturn.store.sqlite import file_of
+
+_log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 3.0
 """How long a transaction waits on SQLite: for its turn in this process, and for the locks of others."""
@@ -107,7 +109,7 @@ class Writes:
                 self._probing = threading.Thread(target=self._probe, name="keyturn-writes", daemon=True)
                 self._probing.start()
         if is_new:
-            structlog.get_logger().error("writes_fail", cause=cause)
+            _log.error("writes_fail", extra={"cause": cause})
 
     def _probe(self) -> None:
         """Write until that succeeds."""
@@ -119,7 +121,7 @@ class Writes:
                 continue
             with self._guard:
                 self.failing = self._probing = None
-            structlog.get_logger().info("writes_succeed_again")
+            _log.info("writes_succeed_again")
             return
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Text, func, insert, or_, select, type_coerce, update
+from sqlalchemy import Connection, Text, delete, func, insert, or_, select, type_coerce, update
 
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
@@ -17,6 +17,7 @@ from keyturn.store.rows import add_row, remove_row
 from keyturn.store.schema import (
     as_json_list,
     installation,
+    invitation,
     profile,
     service_account,
     user,

@@ -78,6 +78,7 @@ class Writes:
             if not self._turn.acquire(timeout=until - monotonic()):
                 raise StoreUnavailable("too many writes are waiting")
             try:
+                self._file.check()
                 with self._engine.connect() as connection:
                     left = max(int((until - monotonic()) * 1000), 1)
                     driver: Any = connection.connection.driver_connection

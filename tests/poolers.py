@@ -8,6 +8,8 @@ import subprocess
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -18,7 +20,6 @@ from tests.journeys.processes import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 START_TIMEOUT_SECONDS = 20
 SERVER_CONNECTIONS = 12
@@ -39,13 +40,12 @@ class Pooler:
 
 
 @contextmanager
-def running_pgbouncer(server: str, folder: Path, mode: str, **settings: str) -> Iterator[Pooler]:
+def running_pgbouncer(server: str, mode: str, **settings: str) -> Iterator[Pooler]:
     """Run PgBouncer with its defaults in a pool mode until the block ends; skip where there is none."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         pytest.skip("no PgBouncer: install pgbouncer to run these tests")
     socket, port = socket_of(server), free_port()
-    folder.mkdir(exist_ok=True)
     lines = {
         "listen_addr": "127.0.0.1",
         "listen_port": str(port),
@@ -55,22 +55,24 @@ def running_pgbouncer(server: str, folder: Path, mode: str, **settings: str) -> 
         "default_pool_size": str(SERVER_CONNECTIONS),
         **settings,
     }
-    config, log = folder / "pgbouncer.ini", folder / "pgbouncer.log"
-    config.write_text(
-        f"[databases]\n* = host={socket.parent} port={socket.suffix[1:]} user=postgres\n\n[pgbouncer]\n"
-        + "".join(f"{name} = {value}\n" for name, value in lines.items())
-    )
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [program, str(config)], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-            **_user_of(socket.parent, folder),
-        )  # fmt: skip
-    try:
-        _wait_for(port, process, log)
-        yield Pooler(mode, port, log)
-    finally:
-        process.terminate()
-        process.wait()
+    with TemporaryDirectory(prefix="pgbouncer-") as made:
+        folder = Path(made)
+        config, log = folder / "pgbouncer.ini", folder / "pgbouncer.log"
+        config.write_text(
+            f"[databases]\n* = host={socket.parent} port={socket.suffix[1:]} user=postgres\n\n[pgbouncer]\n"
+            + "".join(f"{name} = {value}\n" for name, value in lines.items())
+        )
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [program, str(config)], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                **_user_of(socket.parent, folder),
+            )  # fmt: skip
+        try:
+            _wait_for(port, process, log)
+            yield Pooler(mode, port, log)
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def _user_of(owned: Path, folder: Path) -> dict[str, Any]:

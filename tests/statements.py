@@ -22,7 +22,12 @@ def statements(services: Services) -> Iterator[list[str]]:
     database = services.store._database
     engines = list({id(engine): engine for engine in (database.engine, database.writes._engine)}.values())
     if database._questions is None:
-        event_name, note = "before_cursor_execute", lambda *call: asked.append(call[2])
+        event_name, note = (
+            "before_cursor_execute",
+            lambda *call: asked.extend(
+                statement for statement in call[2:3] if not statement.startswith("BEGIN ")
+            ),
+        )
     else:  # SQLite is asked past SQLAlchemy too, so its connections tell themselves.
         event_name, note = "checkout", lambda connection, *_others: trace(connection)
     traced: list[Any] = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import psycopg
 import pytest
@@ -17,9 +19,11 @@ from keyturn import (
     Principal,
     Reason,
     ScopeMissing,
+    StoreUnavailable,
     TooManyFailures,
     Verifier,
 )
+from keyturn import verifier as verifier_module
 from keyturn.composition import Services, open_services
 from keyturn.core.sources import read_network
 from keyturn.services.actors import COMMAND_LINE
@@ -28,6 +32,8 @@ from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import open_engine
 from tests.conftest import PASSPHRASE
+from tests.databases import new_postgresql_database
+from tests.faults.forwarder import forwarding
 from tests.services.people import HERE, add_person, change_behind, person
 
 if TYPE_CHECKING:
@@ -279,6 +285,50 @@ def test_scopes_are_a_list(verifier: Verifier, key: CreatedKey) -> None:
     """A text in place of a list of scopes is a mistake of the program, and says so."""
     with pytest.raises(TypeError):
         verifier.verify(key.secret, scopes="orders:read")
+
+
+class NobodysThreads(ThreadPoolExecutor):
+    """The application's default executor, in which nothing of ours may run."""
+
+    def submit(self, *_arguments: Any, **_options: Any) -> NoReturn:
+        raise AssertionError("a thread of the application was used")
+
+
+def test_fault_f9_a_verifier_uses_threads_of_its_own(
+    server: Services, key: CreatedKey, database: str
+) -> None:
+    """Fault F9: a look into the database takes none of the application's threads."""
+
+    async def ask() -> None:
+        asyncio.get_running_loop().set_default_executor(NobodysThreads())
+        with Verifier(database) as verifier:
+            assert (await verifier.verify_async(key.secret)).userid == "bob"
+
+    asyncio.run(ask())
+
+
+def test_fault_f9_a_coroutine_does_not_wait_for_a_database_that_hangs(
+    postgresql_server: str, root_key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault F9: when the database says nothing, each of many coroutines is answered at the stated bound."""
+    monkeypatch.setattr(verifier_module, "ANSWER_SECONDS", 0.3)
+    database = new_postgresql_database(postgresql_server)
+    settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)
+    with ExitStack() as open_:
+        services = open_.enter_context(closing(open_services(settings, hashing=CHEAPEST)))
+        services.start()
+        add_person(services)
+        keys = [services.keys.create(person(services), HERE, name=None, lifetime=None) for _ in range(20)]
+        forwarder = open_.enter_context(forwarding(postgresql_server))
+        verifier = open_.enter_context(Verifier(forwarder.url(database.partition("?")[0].rpartition("/")[2])))
+
+        async def ask() -> list[object]:
+            asking = (verifier.verify_async(key.secret) for key in keys)
+            return await asyncio.gather(*asking, return_exceptions=True)
+
+        forwarder.fall_silent()
+        assert {type(answer) for answer in asyncio.run(ask())} == {StoreUnavailable}
+        forwarder.open()
 
 
 def test_a_database_without_a_server_says_so(empty_database: str, root_key_file: Path) -> None:

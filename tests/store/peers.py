@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart
 from keyturn.store import Store, open_engine
+from keyturn.store.postgresql import TransactionLimits
 from keyturn.store.revision import ChangeCounter
 from tests.store.rows import NOW, an_entry
 
@@ -124,6 +125,29 @@ class Orders:
                     print(key_id, file=told, flush=True)
 
         return self._fork(act)
+
+    def freeze_inside_a_change(self, database: str, limits: dict[str, int]) -> int:
+        """Begin a change in a new process and stop it there, by SIGSTOP; return its id."""
+        reading, writing = os.pipe()
+
+        def act() -> None:
+            store = Store(open_engine(database, limits=TransactionLimits(**limits)))
+            with store._database.change() as change:
+                change.record(an_entry())
+                os.write(writing, b".")
+                signal.pause()
+
+        process = self._fork(act)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as told:
+            assert told.read(1) == b"."
+        os.kill(process, signal.SIGSTOP)
+        return process
+
+    def end_frozen(self, process: int) -> None:
+        """Kill a process that is stopped."""
+        os.kill(process, signal.SIGKILL)
+        self.died(process)
 
     def died(self, process: int) -> int:
         """Wait for the end of a process; return the signal that ended it, 0 for none."""

@@ -14,6 +14,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -118,7 +119,10 @@ async def _refuse_async(request: HttpRequest, scopes: tuple[str, ...]) -> HttpRe
     try:
         opened = _opened.get(_name())
         if opened is None:
-            opened = await asyncio.to_thread(protection)
+            starting = ThreadPoolExecutor(1, "keyturn-start")  # None of the application's threads.
+            opening = asyncio.get_running_loop().run_in_executor(starting, protection)
+            starting.shutdown(wait=False)
+            opened = await opening
         request.principal = await opened.check_async(presented_to(request), scopes)
     except REFUSALS as error:
         return _answer(error)

@@ -20,7 +20,6 @@ import mmap
 import os
 import secrets
 import stat
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -37,6 +36,8 @@ NUMBER_BYTES = 8
 LOCK_SECONDS = 2.0
 """How long a writer waits for another one, which may be frozen inside its commit."""
 LOCK_PAUSE_SECONDS = 0.005
+SHARED_PLACES = ("/dev/shm", "/tmp")  # noqa: S108 - a folder in them is used if it is this user's alone
+"""Where any user may make a folder, the same for all processes of a host."""
 
 
 class ChangeCounter:
@@ -204,11 +205,11 @@ def _shared_folder() -> Path:
     """Return a folder for what this user's processes on this host share while they run.
 
     Not in the home directory, which a server may not be allowed to write, or have none: `XDG_DATA_HOME` if
-    it is set, else the host's shared memory, else its folder for temporary files.
+    it is set, else shared memory, else the folder for temporary files.
     """
     if os.environ.get("XDG_DATA_HOME"):
         return data_directory()
-    candidates = [Path(parent) / f"keyturn-{os.geteuid()}" for parent in ("/dev/shm", tempfile.gettempdir())]  # noqa: S108 - checked to be ours
+    candidates = [Path(place) / f"keyturn-{os.geteuid()}" for place in SHARED_PLACES]
     for folder in candidates:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)

@@ -22,10 +22,10 @@ from keyturn.store.sqlite import file_of
 
 _log = logging.getLogger(__name__)
 
-WRITE_SECONDS = 3.0
+WRITE_SECONDS = 2.0
 """How long a transaction waits on SQLite: for its turn in this process, and for the locks of others."""
 IMPATIENT_SECONDS = 0.1
-"""The same while the database is known to be locked: requests must not queue for it."""
+"""The same while the database is known to be locked; then only one tries, since requests must not queue."""
 PROBE_SECONDS = 0.5
 
 LOCKED, UNREACHABLE, REPLACED = "locked", "unreachable", "the database file is gone"
@@ -76,16 +76,20 @@ class Writes:
                 with self._engine.connect() as connection:
                     yield connection
                 return
-            until = monotonic() + (IMPATIENT_SECONDS if self.failing == LOCKED else WRITE_SECONDS)
-            if not self._turn.acquire(timeout=until - monotonic()):
+            is_locked = self.failing == LOCKED
+            until = monotonic() + (IMPATIENT_SECONDS if is_locked else WRITE_SECONDS)
+            if not self._turn.acquire(timeout=0 if is_locked else WRITE_SECONDS):
                 raise StoreUnavailable("too many writes are waiting")
             try:
+                self._file.check()
                 with self._engine.connect() as connection:
                     left = max(int((until - monotonic()) * 1000), 1)
                     driver: Any = connection.connection.driver_connection
                     driver.execute(f"PRAGMA busy_timeout = {left}")
                     yield connection
                 self._file.check()
+                if self.failing == LOCKED:
+                    self.failing = None
             finally:
                 self._turn.release()
 

@@ -35,26 +35,41 @@ def protect(
         app.register_error_handler(kind, _answer)
 
 
-def require(*scopes: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def require(*scopes: str) -> Callable[[Callable[P, T]], Callable[P, T | Response]]:
     """Let only those call a view whose credential is good and covers these scopes.
 
     For views, sync or async; write it below the route. The `Principal` is `g.principal`.
     """
     needed = checked_scopes(scopes)
 
-    def decorate(view: Callable[P, T]) -> Callable[P, T]:
+    def decorate(view: Callable[P, T]) -> Callable[P, T | Response]:
         @wraps(view)
-        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T | Response:
             protection = current_app.extensions.get(EXTENSION)
             if not isinstance(protection, Protection):
                 raise CannotStart("Call keyturn's protect(app, verifier) where this application is made.")
-            g.principal = protection.check(presented_in(request.environ), needed)
-            result: T = current_app.ensure_sync(view)(*args, **kwargs)
+            try:
+                g.principal = protection.check(presented_in(request.environ), needed)
+                result: T = current_app.ensure_sync(view)(*args, **kwargs)
+            except REFUSALS as error:
+                if _is_answered_elsewhere(type(error)):
+                    raise
+                return _answer(error)
             return result
 
         return guarded
 
     return decorate
+
+
+def _is_answered_elsewhere(kind: type[Exception]) -> bool:
+    """Return whether the application has a handler of its own for this very error.
+
+    Otherwise it is answered where it arises: Flask-RESTful, Flask-RESTX and a handler for `Exception` in a
+    blueprint would get it before ours, and make 500 of it.
+    """
+    handlers = current_app.error_handler_spec
+    return any(handlers[name][None].get(kind, _answer) is not _answer for name in (*request.blueprints, None))
 
 
 def _answer(error: Exception) -> Response:

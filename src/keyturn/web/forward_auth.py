@@ -42,6 +42,8 @@ IDENTITY_HEADERS = (
     b"keyturn-auth-method",
     b"remote-user",
 )
+MAX_IDENTITY_BYTES = 16 * 1024
+"""The header of an answer is never larger, by the bounds of names and scopes: gateways are set up for it."""
 SCOPE_PARAMETER = "scope"
 AUDIENCE_PARAMETER = "audience"
 SCOPE_HEADER = b"keyturn-require-scope"

@@ -78,7 +78,7 @@ def test_our_own_hosts_are_answered(site: Site, host: str) -> None:
         "Host: evil.example\r\n",
         "Host: evil.example:8400\r\n",
         "Host: localhost.evil.example\r\n",
-        "Host: localhost.\r\n",
+        "Host: localhost..\r\n",
         "Host: 127.0.0.1.evil.example\r\n",
         "Host: 127.0.0.1@evil.example\r\n",
         "Host: evil.example/127.0.0.1\r\n",

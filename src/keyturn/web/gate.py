@@ -37,7 +37,15 @@ from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send
 from keyturn.web.proven_request import proof_for_asked, proof_for_this
 from keyturn.web.requests import failure_name
 from keyturn.web.responses import internal_error, response_of
-from keyturn.web.shape import HostRule, Scope, check_one_place, check_shape, has_body, tolerant_path
+from keyturn.web.shape import (
+    HostRule,
+    Scope,
+    check_one_place,
+    check_shape,
+    declared_length,
+    has_body,
+    tolerant_path,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -197,7 +205,7 @@ class Gate:
                 return
             scope["user"] = await self._authenticate(scope, origin)
             if scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
-                body = await BoundedBody(receive).whole() if has_body(scope) else b""
+                body = await BoundedBody(receive, declared_length(scope)).whole()
                 proof = proof_for_this(scope, self._public_url)
                 await answer.json(
                     await self._look_up(
@@ -210,7 +218,7 @@ class Gate:
                 )
             else:
                 inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-                await self._app(inner, BoundedBody(receive), answer)
+                await self._app(inner, await BoundedBody(receive, declared_length(scope)).ahead(), answer)
         except KeyturnError as error:
             scope["state"]["failure"] = failure_name(error)
             await answer.error(response_of(error))

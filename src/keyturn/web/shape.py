@@ -19,6 +19,8 @@ CREDENTIAL_PARAMETERS = re.compile(
 CREDENTIAL_HEADERS = frozenset({b"x-api-key", b"api-key", b"proxy-authorization"})
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
+_ROOT_DOT = re.compile(r"(?<=[a-z0-9])\.((?::[0-9]{1,5})?)$")
+"""The dot with which a whole name ends in DNS: the same host (RFC 9110, section 4.2.3)."""
 
 Scope = dict[str, Any]
 
@@ -36,7 +38,7 @@ class HostRule:
         """Return whether this `Host` value is ours."""
         if _HOST.fullmatch(host) is None:
             return False
-        host = host.lower()
+        host = _ROOT_DOT.sub(r"\1", host.lower())
         if host in self.names:
             return True
         return self.allows_loopback and re.sub(r":[0-9]+$", "", host) in {"localhost", "127.0.0.1", "[::1]"}
@@ -90,3 +92,9 @@ def has_body(scope: Scope) -> bool:
         name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
         for name, value in scope["headers"]
     )
+
+
+def declared_length(scope: Scope) -> int | None:
+    """Return how long the body is to be, None where the request does not say."""
+    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    return int(lengths[0]) if lengths else None

@@ -100,6 +100,12 @@ class Answer:
         """Send a value, with 200."""
         await self._whole(HTTPStatus.OK, msgspec.json.encode(content))
 
+    async def see_other(self, path: str) -> None:
+        """Lead a browser to another page with GET (RFC 9110, section 15.4.4)."""
+        headers = [(b"location", path.encode("ascii")), (b"content-length", b"0")]
+        await self({"type": "http.response.start", "status": HTTPStatus.SEE_OTHER, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b""})
+
     async def error(self, response: ErrorResponse) -> None:
         """Send an error, unless an answer has begun: then the connection is cut by the server."""
         if self.status is not None:

@@ -97,12 +97,12 @@ def open_unix(path: Path) -> socket.socket:
 
 
 def test_fault_c9_only_http_1_with_one_authority_is_answered(site: Site) -> None:
-    """C9, C13: every vector has its outcome, and a refusal has our shape and ends the connection."""
+    """Fault C9: every vector has its outcome, and a refusal has our shape and ends the connection."""
     check_vectors(lambda: open_tcp(site.url), site.host, site.key(BOB).secret)
 
 
 def test_fault_c9_holds_for_workers_and_over_the_unix_socket(tmp_path: Path, furnished: Path) -> None:
-    """C9: the same with several workers, on the port and over the Unix socket."""
+    """Fault C9: the same with several workers, on the port and over the Unix socket."""
     shutil.copytree(furnished, tmp_path, dirs_exist_ok=True)
     database, path = f"sqlite:///{tmp_path / 'keyturn.db'}", tmp_path / "edge.sock"
     made = run_command("admin", "key", "add", "--user", USERID, environment={"KEYTURN_DATABASE": database})
@@ -115,7 +115,7 @@ def test_fault_c9_holds_for_workers_and_over_the_unix_socket(tmp_path: Path, fur
 
 @pytest.mark.parametrize("vector", VECTORS, ids=[vector["name"] for vector in VECTORS])
 def test_fault_c9_holds_however_the_bytes_arrive(site: Site, vector: dict[str, Any]) -> None:
-    """C9: a request line in two reads, or behind other requests in one, has the same outcome."""
+    """Fault C9: a request line in two reads, or behind other requests in one, has the same outcome."""
     key = site.key(BOB).secret
     request = line_and_fields(vector, site.host, key)
     first = f"\r\nGET /verify HTTP/1.1\r\nHost: {site.host}\r\nAuthorization: {key}\r\n\r\n".encode()
@@ -133,7 +133,7 @@ def test_fault_c9_holds_however_the_bytes_arrive(site: Site, vector: dict[str, A
 
 
 def test_fault_c13_a_refusal_stands_in_the_order_of_requests(site: Site) -> None:
-    """C13: what is not HTTP behind a request under way is refused after that one's answer, once."""
+    """Fault C13: what is not HTTP behind a request under way is refused after that one's answer, once."""
     key = site.key(BOB).secret.encode()
     host = site.host.encode()
     slow = b"POST /bim/apikey/authenticate HTTP/1.1\r\nHost: %s\r\nAuthorization: %s\r\n\r\n"
@@ -145,7 +145,7 @@ def test_fault_c13_a_refusal_stands_in_the_order_of_requests(site: Site) -> None
 
 
 def test_fault_c13_a_body_that_is_no_chunk_is_refused_once(site: Site) -> None:
-    """C13: a request whose chunks break off into something else has one answer, 400, and changes nothing."""
+    """Fault C13: a request whose chunks break off has one answer, 400, and changes nothing."""
     user = site.new_user()
     key = site.key(user.userid).secret.encode()
     head = b"POST /bim/apikey HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAuthorization: %s\r\n"
@@ -157,7 +157,7 @@ def test_fault_c13_a_body_that_is_no_chunk_is_refused_once(site: Site) -> None:
 
 
 def test_fault_c13_an_endless_header_is_told_in_our_shape(site: Site) -> None:
-    """C13: a header that is cut off by its size gets the body of every error too."""
+    """Fault C13: a header that is cut off by its size gets the body of every error too."""
     with open_tcp(site.url) as connection:
         connection.sendall(b"GET /verify HTTP/1.1\r\n")
         connection.sendall(b"X: " + b"a" * 20_000)
@@ -173,7 +173,7 @@ def test_fault_c13_an_endless_header_is_told_in_our_shape(site: Site) -> None:
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("upgrade", UPGRADES)
 def test_fault_c1_a_body_beside_an_upgrade_is_read(site: Site, upgrade: str, length: str) -> None:
-    """C1: a key made beside an upgrade has the restrictions that its body asks for."""
+    """Fault C1: a key made beside an upgrade has the restrictions that its body asks for."""
     head = (
         b"POST /bim/apikey HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\nAuthorization: %s\r\n%s"
     )
@@ -186,7 +186,7 @@ def test_fault_c1_a_body_beside_an_upgrade_is_read(site: Site, upgrade: str, len
 
 @pytest.mark.parametrize("upgrade", [name for name in UPGRADES if name != "none"])
 def test_fault_c2_no_part_of_a_body_is_a_request(site: Site, upgrade: str) -> None:
-    """C2: a body that reads like a request is a body: the answers are as many as the requests."""
+    """Fault C2: a body that reads like a request is a body: the answers are as many as the requests."""
     inner = (
         f"GET /verify HTTP/1.1\r\nHost: {site.host}\r\nAuthorization: {site.key(BOB).secret}\r\n\r\n".encode()
     )
@@ -203,7 +203,7 @@ def test_fault_c2_no_part_of_a_body_is_a_request(site: Site, upgrade: str) -> No
 
 
 def test_fault_c2_connect_ends_the_connection(site: Site) -> None:
-    """C2: what stands behind CONNECT is never read as a request."""
+    """Fault C2: what stands behind CONNECT is never read as a request."""
     inner = f"GET /health/live HTTP/1.1\r\nHost: {site.host}\r\n\r\n".encode()
     head = (
         f"CONNECT {site.host} HTTP/1.1\r\nHost: {site.host}\r\nContent-Length: {len(inner)}\r\n\r\n".encode()
@@ -214,7 +214,7 @@ def test_fault_c2_connect_ends_the_connection(site: Site) -> None:
 
 
 def test_fault_c1_a_thousand_upgrades_in_a_row_are_answered(site: Site) -> None:
-    """C1: no depth of anything grows with the number of upgrades that stand behind each other."""
+    """Fault C1: no depth of anything grows with the number of upgrades that stand behind each other."""
     head = (
         f"GET /health/live HTTP/1.1\r\nHost: {site.host}\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n".encode()
     )
@@ -226,7 +226,7 @@ def test_fault_c1_a_thousand_upgrades_in_a_row_are_answered(site: Site) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: install curl to run these tests")
 def test_fault_c1_curl_with_http2_exchanges_and_restricts(site: Site) -> None:
-    """C1: `curl --http2`, which asks for an upgrade on http, has its body read."""
+    """Fault C1: `curl --http2`, which asks for an upgrade on http, has its body read."""
     key = site.key(BOB).secret
 
     def curl(path: str, body: str, *options: str) -> Any:
@@ -288,7 +288,7 @@ def with_twin(value: Any) -> Iterator[str]:
 
 
 def test_fault_c10_a_name_twice_is_refused_on_every_route(site: Site) -> None:
-    """C10: every route that takes JSON refuses a name that stands twice, at any depth and however spelled."""
+    """Fault C10: every route that takes JSON refuses a name twice, at any depth and however spelled."""
     headers = {"Authorization": site.key(ADMIN).secret, "Content-Type": "application/json"}
     values = plausible(site)
     checked: set[str] = set()
@@ -305,7 +305,7 @@ def test_fault_c10_a_name_twice_is_refused_on_every_route(site: Site) -> None:
 
 
 def test_fault_c10_free_form_json_is_held_to_the_same(site: Site) -> None:
-    """C10: names deep in preferences stand once too, and the depth is bounded; an honest body passes."""
+    """Fault C10: names deep in preferences stand once too; the depth is bounded; an honest body passes."""
     headers = {"Authorization": site.key(ADMIN).secret, "Content-Type": "application/json"}
     path = f"/bim/iam/bim/user/{site.new_user().userid}/profile"
     deep = '{"preferences": ' + '{"a": ' * (MAX_JSON_DEPTH - 2) + "%s" + "}" * (MAX_JSON_DEPTH - 1)
@@ -326,7 +326,7 @@ def test_fault_c10_free_form_json_is_held_to_the_same(site: Site) -> None:
 
 
 def test_fault_c1_a_body_that_does_not_come_whole_changes_nothing(site: Site) -> None:
-    """C1: on every route that takes a body, a client that goes away within it has asked for nothing."""
+    """Fault C1: on every route that takes a body, a client that goes away within it has asked for nothing."""
     key = site.key(ADMIN).secret
     values = plausible(site)
     before = site.services.store.installation.revision()
@@ -346,7 +346,7 @@ def test_fault_c1_a_body_that_does_not_come_whole_changes_nothing(site: Site) ->
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 50])
 @pytest.mark.parametrize("sent", [b"", b"{}", b"{} "])
 def test_fault_c1_a_body_of_another_length_is_refused(length: int, sent: bytes) -> None:
-    """C1: whatever the server below delivers, a body is taken only if it is as long as it was declared."""
+    """Fault C1: whatever the server below delivers, a body is taken only if it has its declared length."""
 
     async def receive() -> Any:
         return {"type": "http.request", "body": sent, "more_body": False}

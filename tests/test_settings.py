@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import MISSING, FrozenInstanceError, fields
 from datetime import timedelta
 from ipaddress import ip_network
@@ -103,6 +104,50 @@ def test_the_database_is_not_in_a_repr() -> None:
 def test_variables_of_others_are_passed_over() -> None:
     """Only variables that begin with the prefix are Keyturn's."""
     assert read_settings({"PATH": "/bin", "keyturn_port": "1", "XKEYTURN_PORT": "1"}).port == 8400
+
+
+def test_fault_c6_what_kubernetes_and_our_clients_set_is_passed_over() -> None:
+    """Fault C6: the variables of a Service named keyturn, and those that our pages read, are no settings."""
+    kubernetes = {
+        "KEYTURN_SERVICE_HOST": "10.96.0.17",
+        "KEYTURN_SERVICE_PORT": "8400",
+        "KEYTURN_SERVICE_PORT_HTTP": "8400",
+        "KEYTURN_PORT": "tcp://10.96.0.17:8400",
+        "KEYTURN_PORT_8400_TCP": "tcp://10.96.0.17:8400",
+        "KEYTURN_PORT_8400_TCP_PROTO": "tcp",
+        "KEYTURN_PORT_8400_TCP_PORT": "8400",
+        "KEYTURN_PORT_8400_TCP_ADDR": "10.96.0.17",
+        "KEYTURN_PORT_53_UDP_ADDR": "10.96.0.17",
+        "KEYTURN_METRICS_SERVICE_HOST": "10.96.0.18",
+        "KEYTURN_METRICS_PORT": "tcp://[fd00::18]:9100",
+        "KEYTURN_METRICS_PORT_9100_TCP_ADDR": "fd00::18",
+    }
+    text = "".join(
+        page.read_text() for page in (Path(__file__).parents[1] / "docs" / "howto").glob("**/*.md")
+    )
+    read_by_clients = set(re.findall(r'environ\["(KEYTURN_[A-Z_]+)"\]', text))
+    assert read_by_clients >= {"KEYTURN_URL", "KEYTURN_KEY"}
+    settings = read_settings(kubernetes | dict.fromkeys(read_by_clients, "x"))
+    assert settings == read_settings({})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KEYTURN_PORT", "tcp://"),
+        ("KEYTURN_PORT", "http://10.96.0.17:8400"),
+        ("KEYTURN_SERVICE_PROT", "8400"),
+        ("KEYTURN_PORTS", "tcp://10.96.0.17:8400"),
+        ("KEYTURN_PORT_8400", "tcp://10.96.0.17:8400"),
+        ("KEYTURN_PORT_8400_TCP_ADR", "10.96.0.17"),
+        ("KEYTURN_URLS", "https://keys.example.com"),
+        ("KEYTURN_UNIX_PORT", "8400"),
+        ("KEYTURN_SERVICE_HOSTS", "10.96.0.17"),
+    ],
+)
+def test_fault_c6_a_mistyped_variable_still_stops_the_start(variable: str, value: str) -> None:
+    """Fault C6: what only resembles a variable of Kubernetes or of a client is refused by name."""
+    assert variable in refusal(**{variable: value})
 
 
 @pytest.mark.parametrize(

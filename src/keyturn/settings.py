@@ -19,6 +19,16 @@ from keyturn.errors import CannotStart
 
 ENVIRONMENT_PREFIX = "KEYTURN_"
 MAX_PORT = 65_535
+CLIENT_VARIABLES = frozenset({"KEYTURN_URL", "KEYTURN_KEY", "KEYTURN_PROFILE"})
+"""What programs that call a server are told by: no settings of the server."""
+
+_KUBERNETES = re.compile(
+    r"KEYTURN_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d{1,5}_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)",
+    re.ASCII,
+)
+_KUBERNETES_PORT = re.compile(r"KEYTURN_(\w+_)?PORT", re.ASCII)
+_KUBERNETES_ADDRESS = re.compile(r"(tcp|udp|sctp)://[0-9a-fA-F.:\[\]]+:[0-9]{1,5}")
+"""Kubernetes tells every pod of the Services in its namespace by variables that begin with their names."""
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -123,6 +133,8 @@ def read_settings(environment: Mapping[str, str], **chosen: object) -> Settings:
     values: dict[str, Any] = {}
     known = {ENVIRONMENT_PREFIX + setting.name.upper(): setting.name for setting in fields(Settings)}
     for variable in sorted(name for name in environment if name.startswith(ENVIRONMENT_PREFIX)):
+        if _is_of_others(variable, environment[variable]):
+            continue
         if variable not in known:
             raise CannotStart(f"The setting {variable} is unknown{_near(variable)}")
         values[known[variable]] = _parse(variable, known[variable], environment[variable])
@@ -133,6 +145,14 @@ def read_settings(environment: Mapping[str, str], **chosen: object) -> Settings:
         settings = replace(settings, public_url=settings.bind_url)
     _check(settings)
     return settings
+
+
+def _is_of_others(variable: str, value: str) -> bool:
+    """Return whether a variable is a client's, or made by Kubernetes for a Service named keyturn."""
+    if variable in CLIENT_VARIABLES or _KUBERNETES.fullmatch(variable) is not None:
+        return True
+    # A port is also a setting: it is told apart by its value.
+    return bool(_KUBERNETES_PORT.fullmatch(variable) and _KUBERNETES_ADDRESS.fullmatch(value))
 
 
 def _near(variable: str) -> str:

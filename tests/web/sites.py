@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 CONNECTION = "123456789"
 FORM = "application/x-www-form-urlencoded"
+ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+"""What a browser sends when a person goes to an address, or sends a form."""
 TIMEOUT_SECONDS = 20
 
 _numbers = itertools.count(1)
@@ -142,6 +144,7 @@ class Browser(httpx.Client):
 
     def __init__(self, site: Site, **options: object) -> None:
         super().__init__(base_url=site.url_bound, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[arg-type]
+        self.headers["Accept"] = ACCEPT
 
     def log_in(self, userid: str, passphrase: str, **fields: str) -> httpx.Response:
         return self.post("/login", data={"userid": userid, "password": passphrase, **fields})

@@ -335,7 +335,7 @@ def test_anything_else_is_refused(site: Site, value: str) -> None:
     answer = site.raw_get(WHO, *lines(presented))
     assert status_of(answer) in ({400, 401} if "\x0b" in value or "\x0c" in value else {401})
     if status_of(answer) == 401:
-        assert b'"message":"Not authenticated."' in answer
+        assert b'"message":"Not authenticated. Send a key or token in Authorization' in answer
         assert b'WWW-Authenticate: Bearer realm="keyturn", error="invalid_token"'.lower() in answer.lower()
     assert key.encode() not in answer
 

@@ -33,6 +33,7 @@ ADMIN = "admin@example.com"
 BOB = "bob@example.com"
 WHO = "/bim/rpc/user/current"
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+WELL_FORMED = re.compile(r"Host: (?:[A-Za-z0-9._~-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?\r\n")
 DOCUMENT_HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
@@ -78,7 +79,7 @@ def test_our_own_hosts_are_answered(site: Site, host: str) -> None:
         "Host: evil.example\r\n",
         "Host: evil.example:8400\r\n",
         "Host: localhost.evil.example\r\n",
-        "Host: localhost.\r\n",
+        "Host: localhost..\r\n",
         "Host: 127.0.0.1.evil.example\r\n",
         "Host: 127.0.0.1@evil.example\r\n",
         "Host: evil.example/127.0.0.1\r\n",
@@ -100,10 +101,46 @@ def test_our_own_hosts_are_answered(site: Site, host: str) -> None:
 )
 @pytest.mark.parametrize("path", ["/health/live", "/login", WHO, "/static/keyturn.css"])
 def test_any_other_host_is_refused(site: Site, lines: str, path: str) -> None:
-    """No Host, two, a strange one or somebody else's is 400 on every path, open ones too (H6, H7)."""
+    """No Host, two, a strange one or somebody else's is 400 on every path, open ones too (H6, H7).
+
+    Fault C4: to probes of health any one Host is good that could be one.
+    """
     answer = site.raw(f"GET {path} HTTP/1.1\r\nConnection: close\r\n{lines}\r\n".encode("latin-1"))
-    assert status_of(answer) == 400
+    could_be_one = lines.count("Host:") - lines.count("X-Forwarded-Host:") == 1 and WELL_FORMED.match(lines)
+    assert status_of(answer) == (200 if path == "/health/live" and could_be_one else 400)
     assert b"evil" not in answer
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["10.0.3.17:8400", "[2001:db8::17]:8400", "keyturn", "keyturn_web:80", "keys.example.org.", "0.0.0.0"],
+)
+def test_fault_c4_a_probe_needs_no_known_host(site: Site, host: str) -> None:
+    """Fault C4: health is answered under the address of a pod, with HEAD too; no other path is."""
+    for path in ("/health/live", "/health/ready"):
+        for method in ("GET", "HEAD"):
+            request = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            assert status_of(site.raw(request.encode())) == 200
+    for path in ("/health", "/health/live/", "/health/live;a", "/metrics", "/verify", "/", "//health/live"):
+        request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        assert status_of(site.raw(request.encode())) == (200 if path == "//health/live" else 400), path
+
+
+def test_fault_c5_a_name_with_its_last_dot_is_the_same_host(open_site: SiteOpener) -> None:
+    """Fault C5: DNS ends a whole name with a dot; with it the same hosts are answered, and no others."""
+    with open_site(public_url="https://keys.example.com", allowed_hosts=("other.example:8443",)) as opened:
+        for host, status in (
+            ("keys.example.com.", 200),
+            ("Keys.Example.Com.:443", 200),
+            ("other.example.:8443", 200),
+            ("keys.example.com..", 400),
+            (".keys.example.com", 400),
+            ("keys.example.com.:80", 400),
+            ("other.example.", 400),
+            ("evil.example.", 400),
+        ):
+            answer = httpx.get(f"{opened.url_bound}/.well-known/jwks.json", headers={"Host": host})
+            assert answer.status_code == status, host
 
 
 def test_the_public_and_the_allowed_hosts_are_answered(open_site: SiteOpener) -> None:
@@ -118,7 +155,7 @@ def test_the_public_and_the_allowed_hosts_are_answered(open_site: SiteOpener) ->
             ("example.com", 400),
             ("evil.keys.example.com", 400),
         ):
-            answer = httpx.get(f"{opened.url_bound}/health/live", headers={"Host": host})
+            answer = httpx.get(f"{opened.url_bound}/.well-known/jwks.json", headers={"Host": host})
             assert answer.status_code == status, host
 
 

@@ -14,7 +14,7 @@ import pytest
 from keyturn.core.records import AuditAction
 from keyturn.services.actors import COMMAND_LINE
 from tests.conftest import PASSPHRASE
-from tests.web.sites import FORM, TIMEOUT_SECONDS, Browser, form_body, secret_on
+from tests.web.sites import ACCEPT, FORM, TIMEOUT_SECONDS, Browser, form_body, secret_on
 
 if TYPE_CHECKING:
     from tests.web.conftest import SiteOpener
@@ -176,7 +176,9 @@ def test_the_cookie_over_https(open_site: SiteOpener) -> None:
             assert {"httponly", "samesite=lax", "path=/", "secure"} <= set(parts)
             assert not any(part.startswith("domain") for part in parts)
             for sent, status in (("__Host-keyturn", 200), ("keyturn", 303), ("__host-keyturn", 303)):
-                answer = httpx.get(f"{secure.url_bound}/profile", headers={"Cookie": f"{sent}={value}"})
+                answer = httpx.get(
+                    f"{secure.url_bound}/profile", headers={"Cookie": f"{sent}={value}", "Accept": ACCEPT}
+                )
                 assert answer.status_code == status, sent
 
 
@@ -188,13 +190,16 @@ def test_a_login_gives_a_new_session_and_ends_the_old(site: Site) -> None:
     new = browser.session_value()
     assert new != old
     assert is_signed_in(browser)
-    assert httpx.get(f"{site.url}/profile", headers={"Cookie": f"keyturn={old}"}).status_code == 303
+    assert (
+        httpx.get(f"{site.url}/profile", headers={"Cookie": f"keyturn={old}", "Accept": ACCEPT}).status_code
+        == 303
+    )
 
 
 def test_an_id_that_the_client_chose_is_never_adopted(site: Site) -> None:
     """A session id that the browser brought to the login opens nothing, before and after (L5)."""
     for chosen in ("chosen", "A" * 43, "", "\xe9", "x" * 5000):
-        headers = {"Cookie": f"keyturn={chosen}".encode("latin-1")}
+        headers = {"Cookie": f"keyturn={chosen}".encode("latin-1"), "Accept": ACCEPT.encode()}
         answer = httpx.post(
             f"{site.url}/login", data={"userid": BOB, "password": PASSPHRASE}, headers=headers
         )
@@ -211,7 +216,10 @@ def test_signing_out_ends_the_session_on_the_server(site: Site) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?notice=signed-out")
     assert re.search(r'keyturn=("")?;.*Max-Age=0', answer.headers["set-cookie"])
     assert not is_signed_in(browser)
-    assert httpx.get(f"{site.url}/profile", headers={"Cookie": f"keyturn={kept}"}).status_code == 303
+    assert (
+        httpx.get(f"{site.url}/profile", headers={"Cookie": f"keyturn={kept}", "Accept": ACCEPT}).status_code
+        == 303
+    )
     assert "signed out" in browser.get("/login?notice=signed-out").text
 
 
@@ -773,7 +781,10 @@ def test_a_change_of_passphrase_gives_a_new_session_id(site: Site) -> None:
         password_again=NEW_PASSPHRASE,
     )
     assert is_signed_in(browser)
-    assert httpx.get(f"{site.url}/profile", headers={"Cookie": f"keyturn={old}"}).status_code == 303
+    assert (
+        httpx.get(f"{site.url}/profile", headers={"Cookie": f"keyturn={old}", "Accept": ACCEPT}).status_code
+        == 303
+    )
 
 
 def test_each_change_is_one_audit_row(site: Site) -> None:

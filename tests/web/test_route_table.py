@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+import httpx
 import pytest
 
-from tests.web.sites import filled
+from keyturn.web import access
+from keyturn.web.access import OPEN_PAGES
+from keyturn.web.app import OPEN_API_ROUTES, PROTECTED_API_ROUTES
+from keyturn.web.pages.routes import page_routers
+from tests.web.sites import Browser, filled
 
 if TYPE_CHECKING:
-    import httpx
-
     from tests.web.sites import Site
 
 OPEN = {
@@ -73,7 +78,8 @@ PAGES = {
 GUARDED = ("/admin", "/profile/service-accounts")
 """Below these everything does, whatever the method."""
 
-BODY = {"statusCode": 401, "error": "Unauthorized", "message": "Not authenticated."}
+FORMS = "Send a key or token in Authorization: alone, after Bearer, or after DPoP with a proof."
+BODY = {"statusCode": 401, "error": "Unauthorized", "message": f"Not authenticated. {FORMS}"}
 
 
 def plausible(site: Site) -> dict[str, object]:
@@ -135,8 +141,8 @@ def is_page(method: str, path: str) -> bool:
 
 def is_open(method: str, path: str) -> bool:
     if method == "OPTIONS":
-        # Says which methods there are, on pages and nowhere else.
-        return path in {page for _, page in PAGES} | {"/login", "/invitation", "/setup"}
+        # Says which methods there are, on open pages and nowhere else.
+        return path in {"/login", "/invitation", "/setup"}
     return (method in {"GET", "HEAD"} and path in OPEN) or (method == "POST" and path in OPEN_POSTS)
 
 
@@ -170,7 +176,7 @@ def test_every_page_sends_strangers_to_the_login(site: Site, exists: bool) -> No
     """A page answers a stranger with a redirect to the login and nothing else, its forms too."""
     values = plausible(site) if exists else UNKNOWN
     seen = set()
-    with site.client() as client:
+    with Browser(site) as client:
         for method, path in site.routes():
             if not is_page(method, path):
                 continue
@@ -255,12 +261,142 @@ def test_a_placeholder_credential_opens_nothing(site: Site, credential: str) -> 
 
 @pytest.mark.parametrize("credential", ["Bearer x", "Basic YTpi"])
 def test_a_credential_in_the_header_opens_no_page(site: Site, credential: str) -> None:
-    """Pages ask for a session: whatever `Authorization` says, a stranger is sent to the login."""
+    """Pages ask for a session: whatever `Authorization` says, a browser is sent to the login."""
     key = site.key("admin@example.com").secret
     for value in (credential, key, f"Bearer {key}"):
-        with site.client(headers={"Authorization": value}) as client:
+        with Browser(site) as client:
             for method, path in sorted(PAGES):
-                assert client.request(method, filled(path, **UNKNOWN)).status_code == 303, path
+                headers = {"Authorization": value}
+                answer = client.request(method, filled(path, **UNKNOWN), headers=headers)
+                assert answer.status_code == 303, path
+
+
+NOWHERE = [
+    "/nope",
+    "/bim/nope",
+    "/docs/schema",
+    "/admin/nosuch",
+    "/profile/x",
+    "/device/x",
+    "/admin/a\nb",
+    "/static",
+]
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+
+
+def closed_requests(site: Site) -> list[tuple[str, str]]:
+    """Return requests for all that is not open: every route with every method, and what is no route."""
+    paths = {filled(path, **plausible(site)) for _, path in site.routes()} | set(NOWHERE)
+    return [
+        (method, path)
+        for path in sorted(paths)
+        for method in METHODS
+        if path not in OPEN_PAGES and not access.is_open(method, path)
+    ]
+
+
+def test_fault_c3_a_program_without_a_credential_finds_no_path(site: Site) -> None:
+    """Fault C3: every path that is not open answers one and the same 401, there or not, with any method."""
+    cookies = [None, "keyturn=x", "keyturn="]
+    with site.client() as client:
+        for method, path in closed_requests(site):
+            for cookie in cookies if path.startswith(("/admin", "/profile")) else cookies[:1]:
+                headers = {"Accept": "application/json"} | ({} if cookie is None else {"Cookie": cookie})
+                check_refused(client.request(method, quote(path), headers=headers), method)
+
+
+def test_fault_c3_a_browser_without_a_session_is_led_to_the_login(site: Site) -> None:
+    """Fault C3: the same for a browser: one answer to all, which says nothing but where it wanted to go."""
+    with Browser(site) as browser:
+        for method, path in closed_requests(site):
+            answer = browser.request(method, quote(path), headers={"Cookie": "keyturn=x"})
+            if path.startswith("/verify"):
+                check_refused(answer, method)  # A gateway passes on what its browser accepts.
+                continue
+            assert answer.status_code == 303, f"{method} {path}"
+            assert answer.headers["location"] == f"/login?then={quote(path)}"
+            assert answer.content == b""
+            assert "allow" not in answer.headers
+
+
+def test_fault_c3_who_is_known_is_told_that_there_is_nothing(site: Site) -> None:
+    """Fault C3: 404 is a page for a browser that is signed in, JSON for a program with a key."""
+    key = site.key("admin@example.com").secret
+    browser = site.browser("admin@example.com")
+    with site.client() as client:
+        for path in map(quote, NOWHERE):
+            page = browser.get(path)
+            assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8"), path
+            assert "There is no such page" in page.text
+            assert "Sign out" in page.text
+            for told in (
+                client.get(path, headers={"Authorization": key}),
+                browser.get(path, headers={"Accept": "application/json", "Authorization": key, "Cookie": ""}),
+            ):
+                assert (told.status_code, told.headers["content-type"]) == (404, "application/json"), path
+                assert told.json()["error"] == "Not Found"
+        # To a program with a key no page exists; what is an API route to it is no page to a browser.
+        assert client.get("/profile", headers={"Authorization": key}).status_code == 404
+        assert browser.get("/bim/rpc/user/current").status_code == 404
+        assert (
+            browser.get("/admin/nosuch", headers={"Accept": "application/json"}).json()["statusCode"] == 404
+        )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"},
+        {"Accept": "text/html;q=0, */*"},
+        {"Accept": "application/json, text/html-not"},
+        {"Accept": "text/html", "Sec-Fetch-Mode": "cors"},
+    ],
+)
+def test_fault_c3_what_only_resembles_a_browser_is_a_program(site: Site, headers: dict[str, str]) -> None:
+    """Fault C3: a program that names HTML by habit, as Java's does, gets 401 and no page."""
+    with site.client(headers=headers) as client:
+        for path in ("/bim/rpc/user/current", "/nope", "/profile", "/admin/nosuch"):
+            check_refused(client.get(path), "GET")
+
+
+@pytest.mark.parametrize(
+    ("headers", "hint"),
+    [
+        ({"X-Api-Key": "{key}"}, "A credential in X-Api-Key is not read."),
+        ({"Api-Key": "{key}"}, "A credential in Api-Key is not read."),
+        ({"X-Auth-Token": "{key}"}, "A credential in X-Auth-Token is not read."),
+        ({"Authorization": "ApiKey {key}"}, "The scheme Apikey is not read."),
+        ({"Authorization": "token {key}"}, "The scheme Token is not read."),
+        ({"Authorization": "Basic YTpi"}, "The scheme Basic is not read."),
+        ({"Authorization": "Bearer x"}, ""),
+        ({}, ""),
+    ],
+)
+def test_fault_c3_the_401_names_the_forms_that_are_read(
+    site: Site, headers: dict[str, str], hint: str
+) -> None:
+    """Fault C3: a stranger reads how to send a credential, and where theirs was not read."""
+    for secret in (site.key("bob@example.com").secret, "x"):
+        sent = {name: value.format(key=secret) for name, value in headers.items()}
+        for path in ("/verify", "/bim/rpc/user/current", "/nope", "/admin/nosuch"):
+            with site.client(headers=sent) as client:
+                answer = client.get(path)
+            assert answer.status_code == 401
+            assert answer.json()["message"] == f"Not authenticated. {FORMS} {hint}".strip()
+
+
+def test_fault_c11_the_framework_serves_no_route_of_its_own(site: Site) -> None:
+    """Fault C11: the framework's table of routes holds what we registered, and nothing else."""
+    ours = {path for handler in (*OPEN_API_ROUTES, *PROTECTED_API_ROUTES) for path in handler.paths}
+    pages = {
+        (router.path.rstrip("/") + path.rstrip("/")) or "/"
+        for router in page_routers()
+        for route in router.routes
+        for path in [route.path.removeprefix(router.path.rstrip("/"))]
+    }
+    assert {path for _, path in site.routes()} == ours | pages
+    document = httpx.get(f"{site.url}/openapi.json").json()
+    assert set(document["paths"]) <= {re.sub(r":\w+}", "}", path) for path in ours}
 
 
 def test_method_override_headers_change_nothing(site: Site) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from keyturn.web import server as protocol
+from keyturn.web import protocol
 from tests.databases import new_sqlite_database
 from tests.servers import running_app, running_server
 

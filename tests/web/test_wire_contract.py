@@ -200,7 +200,7 @@ def test_a_wrong_key_tells_a_stranger_nothing(any_site: Site) -> None:
         assert len({repr(answer) for answer in answers}) == 1
         answers = [
             without_request_id(client.get(WHO, headers={"Authorization": presented}))
-            for presented in (never_issued, "x", key[:-1] + "_", "0" * 32, "a.b.c", "Basic eDp5")
+            for presented in (never_issued, "x", key[:-1] + "_", "0" * 32, "a.b.c", "Bearer eDp5")
         ]
         assert len({repr(answer) for answer in answers}) == 1
 

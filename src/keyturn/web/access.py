@@ -7,6 +7,8 @@ route that is added later is closed until somebody writes it down.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
 
 from keyturn.core.oauth import (
     DEVICE_AUTHORIZATION_PATH,
@@ -54,8 +56,33 @@ OPEN_PATTERNS = (
     ("GET", re.compile(r"/docs/api(/assets/[^/]+)?")),
 )
 
-PAGE_PATTERN = re.compile(r"/(login|logout|setup|invitation|device(/decision)?|(profile|admin)(/.*)?)")
+LOGIN_PATH = "/login"
+OPEN_PAGES = frozenset({LOGIN_PATH, "/setup", "/invitation"})
+"""Pages that a stranger may see."""
+PAGE_PATTERN = re.compile(
+    r"/(login|logout|setup|invitation|device(/decision)?|(profile|admin)(/.*)?)", re.DOTALL
+)
 """Pages ask for a session, by cookie, and send a stranger to the login: they take no `Authorization`."""
+NO_PAGE = "/profile/no-such-page"
+"""Where a person who is signed in is led who looks for a page where there is none."""
+
+_HTML = re.compile(
+    rb"(?:^|,)[ \t]*text/html[ \t]*(?:;(?![ \t]*q=0(?:\.0*)?[ \t]*(?:,|$))[^,]*)?(?:,|$)", re.IGNORECASE
+)
+
+
+def wants_page(scope: Mapping[str, Any]) -> bool:
+    """Return whether a browser goes to an address or sends a form: `Accept` names HTML (RFC 9110, 12.5.1)."""
+    accepted = [value for name, value in scope["headers"] if name == b"accept"]
+    modes = {value for name, value in scope["headers"] if name == b"sec-fetch-mode"}
+    # Java's HttpURLConnection names HTML, and next to it GIF, for every program.
+    is_html = any(_HTML.search(value) and b"image/gif" not in value for value in accepted)
+    return is_html and modes <= {b"navigate"}
+
+
+def login_path(wanted: str) -> str:
+    """Return where a browser signs in that wanted this path and query."""
+    return f"{LOGIN_PATH}?then={quote(wanted, safe='/?=-')}"
 
 
 def is_open(method: str, path: str) -> bool:

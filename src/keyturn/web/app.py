@@ -11,24 +11,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from litestar import Litestar, MediaType, Response
+from litestar import Litestar, MediaType, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.response import Redirect
+from litestar.routes import BaseRoute
 from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
 from keyturn import __version__
 from keyturn.composition import Services, open_services
-from keyturn.errors import InvalidInput, KeyturnError, NotFound
+from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.logs import configure_logs, flush_logs
 from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
-from keyturn.web.access import PAGE_PATTERN
+from keyturn.web.access import PAGE_PATTERN, login_path, wants_page
 from keyturn.web.api import (
     attributes,
     authentication,
@@ -214,8 +214,11 @@ def create_framework_app(services: Services) -> Litestar:
     )
 
 
-def _lead_to_login(_request: AnyRequest, needed: LoginNeeded) -> Redirect:
-    return see_other(f"/login?then={needed.path}")
+def _lead_to_login(request: AnyRequest, needed: LoginNeeded) -> Response[Any]:
+    """Show a browser the login; a program, which cannot use that, is refused as everywhere."""
+    if wants_page(request.scope):
+        return see_other(login_path(needed.path))
+    return _answer_error(request, CredentialRefused(Reason.MISSING))
 
 
 def _answer_error(request: AnyRequest, error: KeyturnError) -> Response[Any]:
@@ -254,9 +257,9 @@ def _parameter_at_fault(error: HTTPException) -> tuple[str, str]:
 
 
 def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
-    """Answer in HTML on pages, in JSON everywhere else."""
+    """Answer in HTML where a browser looks at a page, in JSON everywhere else."""
     headers = dict(response.headers)
-    if not PAGE_PATTERN.fullmatch(request.scope["path"]):
+    if not (PAGE_PATTERN.fullmatch(request.scope["path"]) and wants_page(request.scope)):
         return Response(
             response.encoded(), status_code=response.status, media_type=MediaType.JSON, headers=headers
         )
@@ -321,6 +324,14 @@ def _openapi() -> OpenAPIConfig:
         ),
         operation_id_creator=_operation_id,
         use_handler_docstrings=True,
-        path="/docs/schema",
+        openapi_router=_Unserved("/", route_handlers=()),
         render_plugins=[],
     )
+
+
+class _Unserved(Router):
+    """Takes the routes by which the framework serves its own pages of the description, and serves none."""
+
+    def register(self, value: object) -> list[BaseRoute]:  # noqa: ARG002 - as the framework calls it
+        """Take a handler for nothing."""
+        return []

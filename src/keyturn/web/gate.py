@@ -13,6 +13,8 @@ from functools import lru_cache, partial
 from typing import Any, ParamSpec, TypeVar
 
 import structlog
+from anyio import to_thread
+from litestar.connection import ASGIConnection
 
 from keyturn.composition import Services
 from keyturn.core import feed
@@ -20,7 +22,7 @@ from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, check_scopes
 from keyturn.core.sources import Network, client_address
-from keyturn.errors import CredentialRefused, KeyturnError, Reason, StoreUnavailable
+from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason, StoreUnavailable
 from keyturn.logs import RequestLog
 from keyturn.services.actors import Origin
 from keyturn.services.authentication import Authenticator
@@ -29,15 +31,35 @@ from keyturn.services.usage import trace_of
 from keyturn.services.verification_index import KnownCredential
 from keyturn.system import request_id
 from keyturn.web import forward_auth
-from keyturn.web.access import EXCHANGE_PATHS, PAGE_PATTERN, PROVING_PATHS, is_open
+from keyturn.web.access import (
+    EXCHANGE_PATHS,
+    NO_PAGE,
+    OPEN_PAGES,
+    PAGE_PATTERN,
+    PROVING_PATHS,
+    is_open,
+    login_path,
+    wants_page,
+)
 from keyturn.web.api.authentication import answer_exchange
 from keyturn.web.feed import FeedStreams
 from keyturn.web.headers import SecurityHeaders
 from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send
+from keyturn.web.pages.device import wanted_page
+from keyturn.web.pages.sessions import LoginNeeded, Visitor, find_visitor
 from keyturn.web.proven_request import proof_for_asked, proof_for_this
 from keyturn.web.requests import failure_name
 from keyturn.web.responses import internal_error, response_of
-from keyturn.web.shape import HostRule, Scope, check_one_place, check_shape, has_body, tolerant_path
+from keyturn.web.shape import (
+    HostRule,
+    Scope,
+    check_one_place,
+    check_shape,
+    declared_length,
+    has_body,
+    misplaced_credential,
+    tolerant_path,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,6 +99,7 @@ class Gate:
         without_secrets: SecretsOut,
     ) -> None:
         self._app = app
+        self._services = services
         self._authenticator = services.authenticator
         self._exchange = services.exchange
         self._feed = FeedStreams(services.feed)
@@ -197,7 +220,7 @@ class Gate:
                 return
             scope["user"] = await self._authenticate(scope, origin)
             if scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
-                body = await BoundedBody(receive).whole() if has_body(scope) else b""
+                body = await BoundedBody(receive, declared_length(scope)).whole()
                 proof = proof_for_this(scope, self._public_url)
                 await answer.json(
                     await self._look_up(
@@ -210,10 +233,13 @@ class Gate:
                 )
             else:
                 inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-                await self._app(inner, BoundedBody(receive), answer)
+                await self._app(inner, await BoundedBody(receive, declared_length(scope)).ahead(), answer)
+        except LoginNeeded as needed:
+            await answer.see_other(login_path(needed.path))
         except KeyturnError as error:
             scope["state"]["failure"] = failure_name(error)
-            await answer.error(response_of(error))
+            hint = misplaced_credential(scope) if isinstance(error, CredentialRefused) else None
+            await answer.error(response_of(error, hint))
         except ClientGone:
             scope["state"]["failure"] = "client_gone"
         except Exception:  # noqa: BLE001 - whatever a defect raises, the caller gets an answer without it
@@ -257,12 +283,28 @@ class Gate:
 
     async def _authenticate(self, scope: Scope, origin: Origin) -> Principal | None:
         """Return who calls; None only where no credential is needed."""
-        if is_open(scope["method"], scope["path"]) or PAGE_PATTERN.fullmatch(scope["path"]):
+        path = scope["path"]
+        if is_open(scope["method"], path) or path in OPEN_PAGES:
             names = {name for name, _ in scope["headers"]}
             if scope["path"] in PROVING_PATHS and (b"authorization" in names or has_body(scope)):
                 check_one_place(scope)
             return None
-        return await self._principal(self._authenticator, scope, origin)
+        is_page = PAGE_PATTERN.fullmatch(path) is not None
+        has_credential = any(name == b"authorization" for name, _ in scope["headers"])
+        if is_page or (wants_page(scope) and not has_credential):
+            # Whether there is such a page, and what it takes, is found out by nobody who is not signed in.
+            if await to_thread.run_sync(self._find_visitor, scope) is not None:
+                scope["path"] = path if is_page else NO_PAGE
+                return None
+            if wants_page(scope):
+                raise LoginNeeded(wanted_page(path, scope["query_string"]))
+        principal = await self._principal(self._authenticator, scope, origin)
+        if is_page:
+            raise NotFound  # Pages are for people: to a program there are none.
+        return principal
+
+    def _find_visitor(self, scope: Scope) -> Visitor | None:
+        return find_visitor(ASGIConnection(scope), self._services)  # type: ignore[arg-type]  # as the server made it
 
     async def _verify(self, scope: Scope, origin: Origin, answer: Answer) -> None:
         """Answer `/verify` to a caller who is known, if they have the scopes that are asked for."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from keyturn.errors import Limit, LimitExceeded
+from keyturn.errors import Limit, LimitExceeded, MalformedRequest
 from keyturn.web.responses import ErrorResponse
 from keyturn.web.shape import BODY_TOO_LARGE, MAX_BODY_BYTES
 
@@ -23,26 +23,37 @@ class ClientGone(Exception):
 
 
 class BoundedBody:
-    """`receive`, with an end to waiting and to size."""
+    """`receive`, with an end to waiting and to size. A body that does not come whole is an error."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, declared: int | None = None) -> None:
         self._receive = receive
         self._remaining = MAX_BODY_BYTES
+        self._missing = declared
+        """How many bytes of the declared length are still to come; None where no length was declared."""
         self._is_complete = False
         self._deadline: float | None = None
 
     async def whole(self) -> bytes:
-        """Receive all of the body."""
+        """Receive all of the body; raise `MalformedRequest` if its length is not the declared one."""
         body = b""
         while not self._is_complete:
-            message = await self()
-            if message["type"] != "http.request":
-                raise ClientGone
-            body += message.get("body", b"")
+            body += (await self()).get("body", b"")
         return body
 
+    async def ahead(self) -> Receive:
+        """Receive all of the body, and return a `receive` that gives it at once."""
+        messages = [{"type": "http.request", "body": await self.whole(), "more_body": False}]
+
+        async def receive() -> Any:
+            return messages.pop() if messages else await self._receive()
+
+        return receive
+
     async def __call__(self) -> Any:
-        """Receive the next message; raise `LimitExceeded` for too much or too late."""
+        """Receive the next message.
+
+        Raise `LimitExceeded` for too much or too late, `ClientGone` and `MalformedRequest` for too little.
+        """
         if self._is_complete:
             return await self._receive()
         if self._deadline is None:
@@ -52,10 +63,17 @@ class BoundedBody:
                 message = await self._receive()
         except TimeoutError:
             raise LimitExceeded(Limit.BODY_TIME, "The body did not arrive in time.") from None
-        self._remaining -= len(message.get("body", b""))
+        if message["type"] != "http.request":
+            raise ClientGone
+        size = len(message.get("body", b""))
+        self._remaining -= size
         if self._remaining < 0:
             raise LimitExceeded(Limit.BODY, BODY_TOO_LARGE)
         self._is_complete = not message.get("more_body", False)
+        if self._missing is not None:
+            self._missing -= size
+            if self._missing < 0 or (self._is_complete and self._missing):
+                raise MalformedRequest("The body is not as long as Content-Length says.")
         return message
 
 
@@ -81,6 +99,12 @@ class Answer:
     async def json(self, content: Any) -> None:
         """Send a value, with 200."""
         await self._whole(HTTPStatus.OK, msgspec.json.encode(content))
+
+    async def see_other(self, path: str) -> None:
+        """Lead a browser to another page with GET (RFC 9110, section 15.4.4)."""
+        headers = [(b"location", path.encode("ascii")), (b"content-length", b"0")]
+        await self({"type": "http.response.start", "status": HTTPStatus.SEE_OTHER, "headers": headers})
+        await self._send({"type": "http.response.body", "body": b""})
 
     async def error(self, response: ErrorResponse) -> None:
         """Send an error, unless an answer has begun: then the connection is cut by the server."""

@@ -117,17 +117,21 @@ _LIMIT_STATUS = {
 _ERROR_NAMES = {INVALID: "Unprocessable entity"}
 """Where the Immuta API spells a name otherwise than the RFC."""
 
-_NOT_AUTHENTICATED = "Not authenticated."
+_FORMS = "Send a key or token in Authorization: alone, after Bearer, or after DPoP with a proof."
+_NOT_AUTHENTICATED = f"Not authenticated. {_FORMS}"
 _DPOP_ALGORITHMS = f'algs="{" ".join(ALGORITHMS)}"'
 _LOGIN_FAILED = "Wrong user name or passphrase, or too many attempts: wait a little before the next one."
 
 
-def response_of(error: KeyturnError) -> ErrorResponse:  # noqa: PLR0911 - one row of a table each
-    """Return what a client is told of `error`."""
+def response_of(error: KeyturnError, hint: str | None = None) -> ErrorResponse:  # noqa: PLR0911 - one row of a table each
+    """Return what a client is told of `error`.
+
+    `hint` is told to a stranger besides: what of the form of their request is not read.
+    """
     status = _STATUS.get(type(error), HTTPStatus.INTERNAL_SERVER_ERROR)
     match error:
         case CredentialRefused():
-            return _unauthenticated(error)
+            return _unauthenticated(error, hint)
         case DpopProofRefused():
             return error_response(
                 status, str(error), ("WWW-Authenticate", _dpop_challenge(OAuthCode.INVALID_DPOP_PROOF))
@@ -173,17 +177,15 @@ def _oauth_refused(error: OAuthRefused) -> ErrorResponse:
     )
 
 
-def _unauthenticated(error: CredentialRefused) -> ErrorResponse:
+def _unauthenticated(error: CredentialRefused, hint: str | None) -> ErrorResponse:
     """Tell a holder why, and anybody else one and the same thing (RFC 6750, section 3)."""
+    message = _NOT_AUTHENTICATED if hint is None else f"{_NOT_AUTHENTICATED} {hint}"
     if error.reason is Reason.MISSING:
-        return error_response(
-            UNAUTHENTICATED, _NOT_AUTHENTICATED, ("WWW-Authenticate", f'Bearer realm="{REALM}"')
-        )
-    message = _NOT_AUTHENTICATED
+        return error_response(UNAUTHENTICATED, message, ("WWW-Authenticate", f'Bearer realm="{REALM}"'))
     if error.reason is Reason.LOGIN_FAILED:
         message = _LOGIN_FAILED
     elif error.secret_matched:
-        message = HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED)
+        message = HOLDER_IS_TOLD.get(error.reason, message)
     challenge = f'Bearer realm="{REALM}", error="{INVALID_TOKEN}"'
     if error.reason is Reason.SENDER and error.secret_matched:
         challenge = _dpop_challenge(INVALID_TOKEN)

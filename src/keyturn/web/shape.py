@@ -16,9 +16,16 @@ BODY_TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES} bytes."
 CREDENTIAL_PARAMETERS = re.compile(
     rb"(?:^|[&;])(?:access_token|api_?key|authorization|token)=", re.IGNORECASE
 )
+HEALTH_PATHS = frozenset({"/health/live", "/health/ready"})
+"""What is answered under any single well-formed `Host` (H7)."""
 CREDENTIAL_HEADERS = frozenset({b"x-api-key", b"api-key", b"proxy-authorization"})
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
+_WELL_FORMED_HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
+"""RFC 9110, section 7.2; RFC 3986, section 3.2.2, without what no probe has in its name."""
+_OTHER_SCHEMES = frozenset({b"apikey", b"api-key", b"token", b"basic", b"key"})
+_ROOT_DOT = re.compile(r"(?<=[a-z0-9])\.((?::[0-9]{1,5})?)$")
+"""The dot with which a whole name ends in DNS: the same host (RFC 9110, section 4.2.3)."""
 
 Scope = dict[str, Any]
 
@@ -36,7 +43,7 @@ class HostRule:
         """Return whether this `Host` value is ours."""
         if _HOST.fullmatch(host) is None:
             return False
-        host = host.lower()
+        host = _ROOT_DOT.sub(r"\1", host.lower())
         if host in self.names:
             return True
         return self.allows_loopback and re.sub(r":[0-9]+$", "", host) in {"localhost", "127.0.0.1", "[::1]"}
@@ -58,7 +65,10 @@ def check_shape(scope: Scope, hosts: HostRule) -> None:
     if len(headers) > MAX_HEADER_FIELDS or size > MAX_HEADER_BYTES:
         raise LimitExceeded(Limit.HEADER, "The header is too large.")
     given = [value for name, value in headers if name == b"host"]
-    if len(given) != 1 or not hosts.allows(given[0].decode("latin-1")):
+    host = given[0].decode("latin-1") if len(given) == 1 else ""
+    # Probes and balancers ask for an address that no setting knows; the answer tells nothing of anybody.
+    is_probe = scope["path"] in HEALTH_PATHS and _WELL_FORMED_HOST.fullmatch(host) is not None
+    if not (is_probe or hosts.allows(host)):
         raise MalformedRequest(
             "This Host is not answered here: add it to KEYTURN_ALLOWED_HOSTS, or set KEYTURN_PUBLIC_URL."
         )
@@ -84,9 +94,29 @@ def check_one_place(scope: Scope) -> None:
             raise AmbiguousCredential("Send the credential in Authorization alone, not a session cookie too.")
 
 
+def misplaced_credential(scope: Scope) -> str | None:
+    """Return where a refused request has what may be a credential and is not read; None if nowhere.
+
+    Of the form of the request alone: nothing of the credential is said, or known.
+    """
+    for name, value in scope["headers"]:
+        scheme, space, _ = value.partition(b" ")
+        if name in CREDENTIAL_HEADERS or name in {b"x-auth-token", b"x-access-token"}:
+            return f"A credential in {name.decode().title()} is not read."
+        if name == b"authorization" and space and scheme.lower() in _OTHER_SCHEMES:
+            return f"The scheme {scheme.decode().title()} is not read."
+    return None
+
+
 def has_body(scope: Scope) -> bool:
     """Return whether the request says that a body follows (RFC 9112, section 6)."""
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
         for name, value in scope["headers"]
     )
+
+
+def declared_length(scope: Scope) -> int | None:
+    """Return how long the body is to be, None where the request does not say."""
+    lengths = [value for name, value in scope["headers"] if name == b"content-length"]
+    return int(lengths[0]) if lengths else None

@@ -2,6 +2,7 @@
 
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 from litestar import Response, get, post
 from litestar.params import FromQuery, RawBody
@@ -15,9 +16,7 @@ from keyturn.web.access import DEVICE_PAGE_PATH
 from keyturn.web.pages.key_forms import key_form, lifetime_of
 from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import (
-    LoginNeeded,
     Visitor,
-    find_visitor,
     require_visitor,
     session_form,
 )
@@ -25,6 +24,15 @@ from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, i
 from keyturn.web.responses import response_of
 
 DECISION_PATH = f"{DEVICE_PAGE_PATH}/decision"
+
+
+def wanted_page(path: str, query: bytes) -> str:
+    """Return what a browser is to be led to after the login: with the code of a device, if there is one."""
+    if path != DEVICE_PAGE_PATH:
+        return path
+    given = dict(parse_qsl(query.decode("latin-1"))).get("user_code", "")
+    code = read_user_code(given)
+    return path if code is None else f"{path}?user_code={code}"
 
 
 @get(DEVICE_PAGE_PATH, include_in_schema=False)
@@ -36,10 +44,7 @@ def device_page(
     user_code: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Ask for the code. One that stands in the address is filled in, and still to be confirmed."""
-    code = read_user_code(user_code or "")
-    if find_visitor(request, services) is None:
-        raise LoginNeeded(DEVICE_PAGE_PATH if code is None else f"{DEVICE_PAGE_PATH}?user_code={code}")
-    return _ask(pages, require_visitor(request, services), code or "")
+    return _ask(pages, require_visitor(request, services), read_user_code(user_code or "") or "")
 
 
 @post(DEVICE_PAGE_PATH, include_in_schema=False)

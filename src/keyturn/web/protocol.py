@@ -1,0 +1,285 @@
+"""One connection: uvicorn's protocol, with bounds, one answer to each request, and no upgrade."""
+
+import asyncio
+import socket
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from keyturn.core.sources import UNIX_PEER
+from keyturn.errors import KeyturnError, Limit, LimitExceeded, MalformedRequest
+from keyturn.web import forward_auth
+from keyturn.web.feed import TRANSPORT
+from keyturn.web.request_target import check_request_line, check_target
+from keyturn.web.written_answers import InOneWrite, Refusal, begin_of_answer
+
+HEADER_TIMEOUT_SECONDS = 5.0
+IDLE_TIMEOUT_SECONDS = 30
+MAX_UNPARSED_HEADER_BYTES = 32 * 1024
+"""What may arrive before a header ends. The gate holds whole headers to a smaller bound, with an answer."""
+
+VERIFY_TARGET = forward_auth.PATH.encode("ascii")
+"""The one path that is answered here, spelled plainly."""
+
+_HEADER_END = b"\r\n\r\n"
+_NOT_UNDERSTOOD = "This is no well-formed HTTP request (RFC 9112)."
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which by itself waits for ever for a header, and collects one of any size."""
+
+    _deadline: float | None = None
+    """When the connection ends unless a header does before, in the time of the loop; None while we work."""
+    _timer: asyncio.TimerHandle | None = None
+    _is_in_header = True
+    """Whether a header is awaited or has begun, and not ended."""
+    _header_bytes = 0
+    _begun_in_this_read = False
+    _head = b""
+    """What arrived from the begin of the header on that is being read."""
+    _is_head_past = False
+    """Whether that header has ended, and something else may follow it."""
+    _body_bytes = 0
+    """How much of a body stands before the header in `_head`."""
+    _is_answered = False
+    """Whether the request that is being read was answered at its header already."""
+    _is_upgrade = False
+    """Whether the request that is being read asks for an upgrade: it is then read again without."""
+    _is_refused = False
+    """Whether nothing more is read from this connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
+        """Begin to wait for the first header."""
+        super().connection_made(transport)
+        if transport.get_extra_info("socket").family == socket.AF_UNIX:
+            self.client = (UNIX_PEER, 0)  # Not by a missing address: a TCP peer that is gone has none either.
+        self._begin_header()
+
+    def shutdown(self) -> None:
+        """End the connection after its request, and those that would go on for ever now."""
+        super().shutdown()
+        if (end_streams := getattr(self.app, "end_streams", None)) is not None:
+            end_streams()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; answer and close when it cannot go on, or when a header does not end."""
+        if self._is_refused:
+            return
+        self._unset_keepalive_if_required()
+        self._begun_in_this_read = False
+        try:
+            if self._is_in_header or data.find(_HEADER_END) + len(_HEADER_END) != len(data):
+                self._feed(data)
+            else:  # One whole header, which is most of what arrives.
+                self._head, self._is_head_past, self._body_bytes = data, False, 0
+                try:
+                    self.parser.feed_data(data)
+                except httptools.HttpParserUpgrade:
+                    self._go_on_without_upgrade()
+        except httptools.HttpParserError as error:
+            self._refuse_to_read(error)
+        # What arrived together with the start of a header may be whole requests before it: not counted.
+        if self._is_in_header and not self._begun_in_this_read:
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_UNPARSED_HEADER_BYTES and not self._is_refused:
+                self._refuse(LimitExceeded(Limit.HEADER, "The header is too large."))
+
+    def _feed(self, data: bytes) -> None:
+        """Let the parser read up to the end of a header at a time: then it is known where the next begins."""
+        begin = 0
+        while begin < len(data):
+            end = data.find(_HEADER_END, begin) + len(_HEADER_END)
+            part = data[begin : end if end >= len(_HEADER_END) else len(data)]
+            begin += len(part)
+            self._head = self._head + part if self._is_in_header else part
+            self._is_head_past, self._body_bytes = False, 0
+            try:
+                self.parser.feed_data(part)
+            except httptools.HttpParserUpgrade:
+                self._go_on_without_upgrade()
+
+    def _go_on_without_upgrade(self) -> None:
+        """Read a request that asks for an upgrade as if it did not (RFC 9110, section 7.8).
+
+        llhttp takes all that stands behind its header for another protocol, and reads no body.
+        """
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        self._is_upgrade = False
+        self.parser = _new_parser(self)
+        self.parser.feed_data(b"\r\n".join(lines) + _HEADER_END)
+
+    def on_message_begin(self) -> None:
+        """Begin to wait for the rest of a header."""
+        # What uvicorn does here, but for the scope of a request that may need none.
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+        self._unset_keepalive_if_required()  # Set by an answer that was given in the middle of what arrived.
+        if self._is_head_past or self._body_bytes:
+            # What ended with the first bytes of this read, a header or a body, is of the request before.
+            end = self._head.find(_HEADER_END) + len(_HEADER_END) if self._is_head_past else 0
+            self._head = self._head[end + self._body_bytes :]
+            self._is_head_past, self._body_bytes = False, 0
+        if not self._is_in_header:
+            self._begin_header()
+
+    def on_headers_complete(self) -> None:
+        """Stop waiting; answer, or let the gate take over. Raise `MalformedRequest` for an odd target."""
+        method, url = self.parser.get_method(), self.url
+        is_plain = self._head.startswith(method + b" " + url + b" HTTP/1.1\r\n")
+        if not is_plain:
+            check_request_line(self._head.lstrip(b"\r\n"), method, url)
+        if self.parser.should_upgrade():
+            if method == b"CONNECT":
+                raise MalformedRequest("This is no proxy: the request target must be a path.")
+            self._is_upgrade = True
+            return
+        path, _, query = url.partition(b"?")
+        self._is_answered = path == VERIFY_TARGET and is_plain and self._answer_at_once(method, query)
+        if not self._is_answered:
+            check_target(url, [value for name, value in self.headers if name == b"host"])
+            self._deadline = None
+            self._hand_over()
+        self._is_in_header, self._is_head_past = False, True
+
+    def _hand_over(self) -> None:
+        """Go on as uvicorn does, with the scope that it would have made at the beginning."""
+        url, headers, is_expecting = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = url, headers, is_expecting
+        self.scope["headers"] = headers
+        super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Let the application answer in one write."""
+
+        async def run(scope: Any, receive: Any, _send: Any) -> None:
+            scope["extensions"] = {TRANSPORT: cycle.transport}
+            await app(scope, receive, InOneWrite(cycle).send)
+
+        super()._start_asgi_task(cycle, run)
+
+    def on_body(self, body: bytes) -> None:
+        """Take part of a body."""
+        self._body_bytes += len(body)
+        if not self._is_answered:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Take the end of a request."""
+        if not self._is_answered and not self._is_upgrade:
+            super().on_message_complete()
+
+    def _answer_at_once(self, method: bytes, query: bytes) -> bool:
+        """Answer a plain `/verify` here, if nothing about it is special, and say whether that was done.
+
+        uvicorn makes a scope, an event, a task and a timer for each request, and searches each header of the
+        answer for characters that may not be in it: for this answer, that is most of the work.
+        """
+        cycle: Any = self.cycle  # None before the first request that was not answered here.
+        if (
+            (cycle is not None and not cycle.response_complete)
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or not self.parser.should_keep_alive()
+        ):
+            return False
+        answer_at_once = getattr(self.app, "answer_at_once", None)
+        if answer_at_once is None:
+            return False
+        answer = answer_at_once(method.decode("ascii"), query, self.headers, self.client)
+        if answer is None:
+            return False
+        self.transport.write(begin_of_answer(tuple(self.server_state.default_headers)) + answer)
+        self.server_state.total_requests += 1
+        self._deadline = self.loop.time() + IDLE_TIMEOUT_SECONDS
+        return True
+
+    def _refuse_to_read(self, error: httptools.HttpParserError) -> None:
+        """Refuse what the parser, or a check of what it read, does not take."""
+        cause = error.__context__
+        if isinstance(cause, MalformedRequest):
+            self._refuse(cause)
+            return
+        if cause is not None and not isinstance(cause, httptools.HttpParserError):
+            self.logger.error("A request could not be read.", exc_info=cause)
+        self._refuse(MalformedRequest(_NOT_UNDERSTOOD))
+
+    def _refuse(self, error: KeyturnError) -> None:
+        """Answer an error in the place of the request that is being read, and read nothing more.
+
+        Answers that are due to requests before it come first (RFC 9112, section 9.3.2).
+        """
+        self._is_refused, self._deadline = True, None
+        cycle: Any = self.cycle  # That of the request before it while a header is read.
+        is_body_at_fault = not self._is_in_header
+        if cycle is None or cycle.response_complete:
+            self._end_with(None if is_body_at_fault else error)
+        elif not is_body_at_fault:
+            self._answer_in_turn(error)
+        elif self.pipeline and self.pipeline[0][0] is cycle:
+            self.pipeline[0] = (cycle, Refusal(error))
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._end_with(None if cycle.response_started else error)
+
+    def _end_with(self, error: KeyturnError | None) -> None:
+        """Close the connection, with this answer as the last."""
+        if error is not None:
+            self.transport.write(Refusal(error).as_bytes(self.server_state.default_headers))
+        self.transport.close()
+
+    def _answer_in_turn(self, error: KeyturnError) -> None:
+        """Answer an error when the requests before it are answered."""
+        self.cycle = RequestResponseCycle(
+            scope={"type": "http", "method": "GET", "path": "/", "headers": []},  # type: ignore[typeddict-item]
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=False,
+            on_response=self.on_response_complete,
+        )
+        self.flow.pause_reading()
+        self.pipeline.appendleft((self.cycle, Refusal(error)))
+
+    def _begin_header(self) -> None:
+        self._is_in_header = True
+        self._header_bytes = 0
+        self._begun_in_this_read = True
+        self._deadline = self.loop.time() + HEADER_TIMEOUT_SECONDS
+        # One timer for a connection, which looks when it rings: one for each request costs more.
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._end_if_overdue)
+
+    def _end_if_overdue(self) -> None:
+        """Close the connection if its deadline is over, else look again, as long as there is one."""
+        self._timer = None
+        if self._deadline is None:
+            return
+        left = self._deadline - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._timer = self.loop.call_later(min(left, HEADER_TIMEOUT_SECONDS), self._end_if_overdue)
+
+
+def _new_parser(protocol: BoundedHttpProtocol) -> httptools.HttpRequestParser:
+    """Return a parser as uvicorn makes it."""
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser

@@ -22,7 +22,7 @@ from keyturn.replica.introspection import IntrospectingAuthenticator, NoAudience
 from keyturn.replica.trust import Trust
 from keyturn.replica.uses import SendsUses
 from keyturn.services.authentication import Authenticator
-from keyturn.services.failures import FailureBudget
+from keyturn.services.failures import CredentialFailures
 from keyturn.services.lookup import Lookup
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.usage import Usage
@@ -97,7 +97,7 @@ def open_elsewhere(
         verify=True if tls is None else tls,
         **httpx_options(url),
     )
-    failures = FailureBudget(failures_per_minute, system)
+    failures = CredentialFailures(failures_per_minute, system)
     try:
         try:
             return _following(http, max_staleness_seconds, timeout, failures, system)
@@ -128,7 +128,7 @@ def _following(
     http: httpx.Client,
     max_staleness_seconds: float,
     timeout: float,
-    failures: FailureBudget,
+    failures: CredentialFailures,
     system: System,
 ) -> FollowingVerification:
     copy, index, trust = Replica(system), VerificationIndex(), Trust(system)
@@ -157,7 +157,7 @@ def _judging(
     trust: Trust,
     *,
     usage: Usage,
-    failures: FailureBudget,
+    failures: CredentialFailures,
     system: System,
 ) -> Authenticator:
     """Return the server's own judge, who asks the copy where it asks the database."""
@@ -188,7 +188,7 @@ class _Metadata(msgspec.Struct):
 
 
 def _asking(
-    http: httpx.Client, key: str, max_staleness_seconds: float, failures: FailureBudget, system: System
+    http: httpx.Client, key: str, max_staleness_seconds: float, failures: CredentialFailures, system: System
 ) -> AskingVerification:
     """Ask about the own key first: whoever gets no good answer to that gets none at all."""
     try:

@@ -20,7 +20,7 @@ from keyturn.services.connections import Connections
 from keyturn.services.departures import Departures
 from keyturn.services.device_logins import DeviceLogins
 from keyturn.services.exchange import Exchange
-from keyturn.services.failures import FailureBudget
+from keyturn.services.failures import CredentialFailures
 from keyturn.services.feed import Feed
 from keyturn.services.freshness import Freshness
 from keyturn.services.groups import Groups
@@ -237,7 +237,7 @@ def _verification(
 ) -> Verification:
     usage = Usage(store.api_keys, system, SecretsOut(told.key_prefix))
     index = VerificationIndex()
-    failures = FailureBudget(failures_per_minute, system)
+    failures = CredentialFailures(failures_per_minute, system)
     freshness = Freshness(store, index, max_staleness_seconds=max_staleness_seconds, system=system)
     freshness.on_change(keys.forget, of=TARGET)
     audiences = Audiences(store)

@@ -14,6 +14,7 @@ from tests.databases import new_postgresql_database
 from tests.integrations.conftest import issuing
 from tests.integrations.issuer import NOWHERE_NEAR
 from tests.integrations.sites import ASGI, Options, application, running
+from tests.services.people import unknown_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,12 +42,12 @@ def test_a_trusted_proxy_names_the_client(integration: str, own_issuer: Issuer) 
 
 
 def test_guessing_ends(integration: str, own_issuer: Issuer) -> None:
-    """An address that fails too often is told to wait, in seconds; a remembered key goes on."""
+    """An address that guesses too often is told to wait, in seconds; a remembered key goes on."""
     known = own_issuer.key().secret
     with running(integration, Options(own_issuer.database, failures_per_minute=3)) as site:
         assert site.call(known).status_code == 200
-        assert [site.call(WRONG).status_code for _ in range(3)] == [401] * 3
-        spent = site.call(WRONG)
+        assert [site.call(unknown_key()).status_code for _ in range(3)] == [401] * 3
+        spent = site.call(unknown_key())
         assert (spent.status_code, spent.json()["error"]) == (429, "Too Many Requests")
         assert 1 <= int(spent.headers["Retry-After"]) <= 60
         assert "WWW-Authenticate" not in spent.headers

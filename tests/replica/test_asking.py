@@ -20,7 +20,7 @@ from keyturn.replica import published_keys
 from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import PublishedKeys
 from keyturn.services.actors import Origin
-from keyturn.services.failures import FailureBudget
+from keyturn.services.failures import CredentialFailures
 from keyturn.system import System
 from tests.replica.edges import wait_until
 
@@ -42,7 +42,7 @@ def asking(http: httpx.Client, system: System) -> IntrospectingAuthenticator:
         issuer="http://keyturn",
         key_format=ApiKeyFormat(),
         max_staleness_seconds=BOUND,
-        failures=FailureBudget(120, system),
+        failures=CredentialFailures(120, system),
         system=system,
     )
 

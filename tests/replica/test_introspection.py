@@ -33,7 +33,7 @@ from keyturn.services.actors import COMMAND_LINE
 from tests.fakes import Clock
 from tests.replica.edges import accepts, answer_of
 from tests.replica.proxy import between
-from tests.services.people import HERE, change_behind
+from tests.services.people import HERE, change_behind, unknown_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,14 +109,17 @@ def test_noise_is_refused_without_a_question(edge: Edge, verifier: Verifier) -> 
 
 
 def test_guessing_ends_soon(edge: Edge, asker: str) -> None:
-    """Whoever presented too many wrong credentials is not asked for any more; others are."""
-    good = edge.key()
+    """Fault B6: after too many unknown keys of a source no more is asked for it; noise costs no question."""
+    good, other = edge.key(), edge.key()
     with asking(edge.server.url, asker, failures_per_minute=3) as verifier:
         for number in range(3):
             assert answer_of(verifier, f"kt_{number}", source="192.0.2.7") == (Reason.MALFORMED, None, False)
         assert answer_of(verifier, "kt_x", source="192.0.2.7") is TooManyFailures
-        assert answer_of(verifier, good.secret, source="192.0.2.7") is TooManyFailures
-        assert isinstance(answer_of(verifier, good.secret, source="192.0.2.8"), Principal)
+        assert isinstance(answer_of(verifier, good.secret, source="192.0.2.7"), Principal)
+        for _ in range(3):
+            answer_of(verifier, unknown_key(), source="192.0.2.7")
+        assert answer_of(verifier, other.secret, source="192.0.2.7") is TooManyFailures
+        assert isinstance(answer_of(verifier, other.secret, source="192.0.2.8"), Principal)
 
 
 def test_an_answer_is_remembered_for_the_bound_and_no_longer(edge: Edge, verifier: Verifier) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import CredentialRefused
 from keyturn.services.actors import COMMAND_LINE, Origin
@@ -55,6 +57,11 @@ def add_service_account(
     return services.service_accounts.add(
         admin, HERE, userid=userid, name=None, owner=owner, permissions=permissions
     )
+
+
+def unknown_key() -> str:
+    """A key of our form that nobody was ever given."""
+    return ApiKeyFormat().make_api_key(os.urandom(RANDOM_BYTES)).text
 
 
 def new_key(services: Services, principal: Principal, **chosen: Any) -> CreatedKey:

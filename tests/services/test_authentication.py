@@ -187,7 +187,7 @@ def test_guesses_take_no_memory(services: Services, key: str, monkeypatch: pytes
             address=f"2001:db8:{number % 4000:x}::1", user_agent=str(number), via=f"GET /{number}"
         )
         assert is_refused(services, guess(chance, chance.choice(kinds)), origin)
-        sizes = len(index._negatives), len(authenticator._failures._empty_at)
+        sizes = len(index._negatives), len(authenticator._failures._wrong._empty_at)
         largest = [max(pair) for pair in zip(largest, sizes, strict=True)]
 
     assert largest == [BOUND, BOUND]

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyturn.composition import Services
-from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.principal import Principal
 from keyturn.errors import CredentialRefused, StoreUnavailable, TooManyFailures
 from keyturn.services import failures as module
@@ -22,7 +21,7 @@ from keyturn.services.failures import MAX_SOURCES, FailureBudget
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.conftest import Opener
-from tests.services.people import HERE, NOWHERE, add_person, person
+from tests.services.people import HERE, NOWHERE, add_person, person, unknown_key
 from tests.statements import statements
 
 MINUTE = timedelta(minutes=1)
@@ -270,11 +269,6 @@ def bob(limited: Services) -> Principal:
     return person(limited)
 
 
-def unknown_key() -> str:
-    """A key of our form that nobody was ever given."""
-    return ApiKeyFormat().make_api_key(os.urandom(RANDOM_BYTES)).text
-
-
 def mistyped(key: str) -> str:
     """Return a key whose last character is wrong."""
     return key[:-1] + ("A" if key[-1] != "A" else "B")
@@ -362,6 +356,46 @@ def test_a_source_over_its_budget(limited: Services, bob: Principal) -> None:
         assert told(limited, unseen.secret, origin) == "accepted"
         assert told(limited, login, origin) == "accepted"
         assert told(limited, unknown_key(), origin) == "unknown"
+
+
+def test_fault_b6_a_neighbors_wrong_key_takes_no_first_use_of_a_good_one(
+    reopen: Opener, clock: Clock
+) -> None:
+    """After a restart sixty good keys work at once, though one client there sends one wrong key at 20/s."""
+    services = reopen()
+    add_person(services)
+    bob = person(services)
+    good = [new_key(services, bob) for _ in range(60)]
+    services.authenticator._index.forget_everything()
+    stale = unknown_key()
+    for key in good:  # One a second: the wrong key is looked up anew every five.
+        refused = {told(services, stale, GUESSER) for _ in range(20)}
+        assert refused <= {"unknown", "limited"}
+        assert told(services, key, GUESSER) == "accepted"
+        clock.advance(SECOND)
+
+
+def test_fault_b6_what_is_wrong_by_its_form_takes_no_first_use(limited: Services, bob: Principal) -> None:
+    """Noise, mistyped keys and forged tokens are refused without a look-up, and cost no look-up of others."""
+    good = new_key(limited, bob)
+    forged = token_of(limited, good)[:-4] + "AAAA"
+    limited.authenticator._index.forget_everything()
+    for wrong in ("noise", mistyped(good), forged) * 3:
+        assert told(limited, wrong, GUESSER) in {"malformed", "checksum", "signature", "limited"}
+    assert told(limited, "noise", GUESSER) == "limited"
+    assert told(limited, good, GUESSER) == "accepted"
+
+
+def test_fault_b6_the_bound_of_look_ups_holds(limited: Services, bob: Principal) -> None:
+    """An address has as many different wrong keys looked up in a minute as are set, and each of them once."""
+    wrong = [unknown_key() for _ in range(5)]
+    limited.authenticator._freshness.ensure()
+    with statements(limited) as asked:
+        for _ in range(3):
+            for key in wrong:
+                assert told(limited, key, GUESSER) in {"unknown", "limited"}
+    assert len([statement for statement in asked if "former_secret" in statement]) == 3
+    assert told(limited, new_key(limited, bob), GUESSER) == "limited"
 
 
 def test_a_wait_over_all_is_as_before(limited: Services, bob: Principal, clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Literal
 
 import pytest
 from argon2 import PasswordHasher
@@ -223,3 +224,36 @@ def test_few_hash_at_once_and_few_wait() -> None:
     assert answers == [True] * (MAX_AT_ONCE + MAX_WAITING)
     assert slow.most == MAX_AT_ONCE
     assert passwords.is_right(PASSPHRASE, hashed)
+
+
+def test_fault_f2_as_many_threads_hash_as_hash_at_once() -> None:
+    """However many threads ask, the same two hash for all: each other one would keep the memory of a hash."""
+    passwords = Passwords(CHEAPEST)
+    hashed = passwords.hash(PASSPHRASE)
+    hashing: set[int] = set()
+
+    class Watched(PasswordHasher):
+        def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002 - the base's
+            hashing.add(threading.get_ident())
+            return super().verify(hash, password)
+
+    passwords._hasher = Watched.from_parameters(CHEAPEST)
+    all_done = threading.Barrier(MAX_WAITING)
+
+    def ask() -> None:
+        passwords.is_right(PASSPHRASE, hashed)
+        all_done.wait(10)  # Nobody ends before: the system would give their number to the next thread.
+
+    asking = [threading.Thread(target=ask) for _ in range(MAX_WAITING)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert 1 <= len(hashing) <= MAX_AT_ONCE
+
+
+def test_a_want_of_memory_is_nobodys_wrong_guess(passwords: Passwords) -> None:
+    """Where argon2 gets no memory the caller is told to come back, and not that the passphrase is wrong."""
+    greedy = passwords.hash(PASSPHRASE).replace("m=8,", f"m={2**32 - 1},")  # Four TiB.
+    with pytest.raises(TooBusy):
+        passwords.is_right(PASSPHRASE, greedy)

@@ -15,7 +15,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.sources import read_network
 from keyturn.services.actors import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
-from tests.services.people import change_behind
+from tests.services.people import change_behind, unknown_key
 from tests.statements import statements
 from tests.web.sites import TIMEOUT_SECONDS, read_all, status_of, statuses_of
 
@@ -491,7 +491,7 @@ def test_one_client_s_failures_lock_nobody_out(open_site: SiteOpener) -> None:
         here, there = {"X-Forwarded-For": "203.0.113.9"}, {"X-Forwarded-For": "203.0.113.10"}
         assert verify(site, known, **here).status_code == 200
 
-        answers = [verify(site, "kt_wrong", **here) for _ in range(15)]
+        answers = [verify(site, unknown_key(), **here) for _ in range(15)]
 
         assert [answer.status_code for answer in answers] == [401] * 10 + [429] * 5
         assert int(answers[-1].headers["retry-after"]) >= 1

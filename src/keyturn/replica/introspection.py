@@ -31,7 +31,7 @@ from keyturn.replica.answers import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.replica.published_keys import PublishedKeys
 from keyturn.services.actors import Origin
 from keyturn.services.dpop import Proofs
-from keyturn.services.failures import FailureBudget
+from keyturn.services.failures import CredentialFailures
 from keyturn.services.usage import Trace
 from keyturn.services.verification_index import MAX_ENTRIES, MAX_NEGATIVES, NEGATIVE_SECONDS, NEVER_ENDS
 from keyturn.system import System
@@ -115,7 +115,7 @@ class IntrospectingAuthenticator:
         issuer: str,
         key_format: ApiKeyFormat,
         max_staleness_seconds: float,
-        failures: FailureBudget,
+        failures: CredentialFailures,
         system: System,
     ) -> None:
         self._http = http
@@ -176,9 +176,11 @@ class IntrospectingAuthenticator:
         if isinstance(credential, AccessTokenCredential):
             ring = self.keys.ring_for(credential.token)
             self._token_format.verify(credential.token, ring, now=self._system.now())
-        self._failures.check(source)
+        was_wrong = digest in self._bad
+        self._failures.check_look_up(source, was_wrong=was_wrong)
         found = self._ask_once(digest, presented)
         if found is None:
+            self._failures.note_unknown(source, was_wrong=was_wrong)
             raise CredentialRefused(Reason.UNKNOWN)
         return found
 

@@ -22,7 +22,7 @@ from keyturn.replica.introspection import IntrospectingAuthenticator, NoAudience
 from keyturn.replica.trust import Trust
 from keyturn.replica.uses import SendsUses
 from keyturn.services.authentication import Authenticator
-from keyturn.services.failures import FailureBudget
+from keyturn.services.failures import CredentialFailures
 from keyturn.services.lookup import Lookup
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.usage import Usage
@@ -98,7 +98,7 @@ def open_elsewhere(
         verify=True if tls is None else tls,
         **httpx_options(url),
     )
-    failures = FailureBudget(failures_per_minute, system)
+    failures = CredentialFailures(failures_per_minute, system)
     try:
         if not follow:
             return _asking(http, key, max_staleness_seconds, failures, system)
@@ -137,7 +137,7 @@ def _following(
     http: httpx.Client,
     max_staleness_seconds: float,
     timeout: float,
-    failures: FailureBudget,
+    failures: CredentialFailures,
     system: System,
 ) -> FollowingVerification:
     copy, index, trust = Replica(system), VerificationIndex(), Trust(system)
@@ -166,7 +166,7 @@ def _judging(
     trust: Trust,
     *,
     usage: Usage,
-    failures: FailureBudget,
+    failures: CredentialFailures,
     system: System,
 ) -> Authenticator:
     """Return the server's own judge, who asks the copy where it asks the database."""
@@ -197,7 +197,7 @@ class _Metadata(msgspec.Struct):
 
 
 def _asking(
-    http: httpx.Client, key: str, max_staleness_seconds: float, failures: FailureBudget, system: System
+    http: httpx.Client, key: str, max_staleness_seconds: float, failures: CredentialFailures, system: System
 ) -> AskingVerification:
     """Ask about the own key first: it must be good, and allowed to ask about those of others."""
     try:

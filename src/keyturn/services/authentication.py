@@ -21,7 +21,7 @@ from keyturn.core.scopes import NO_SCOPES, covers
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.actors import Origin
 from keyturn.services.dpop import Proofs
-from keyturn.services.failures import FailureBudget
+from keyturn.services.failures import CredentialFailures
 from keyturn.services.lookup import Lookup, entry_of
 from keyturn.services.usage import Trace, trace_of
 from keyturn.services.verification_index import ENDED, KnownCredential, VerificationIndex
@@ -73,7 +73,7 @@ class Authenticator:
         index: VerificationIndex,
         freshness: TellsFreshness,
         lookup: Lookup,
-        failures: FailureBudget,
+        failures: CredentialFailures,
         system: System,
     ) -> None:
         self._key_format = key_format

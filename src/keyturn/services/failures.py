@@ -7,6 +7,7 @@ counter, a lock and a thread's work for each source, without a bound, and on the
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from ipaddress import IPv6Address
 from math import ceil
 
@@ -53,19 +54,45 @@ class FailureBudget:
             if len(self._empty_at) > MAX_SOURCES:
                 self._empty_at.popitem(last=False)
 
-    def note_refused(self, refused: CredentialRefused, source: str | None) -> None:
-        """Count a wrong credential, as `note` does.
-
-        One that was good once is no guess: whoever goes on using it must not use up their neighbours' budget.
-        """
-        if not refused.secret_matched and refused.reason is not Reason.MISSING:
-            self.note(source)
-
     def _check(self, empty_at: float, now: float) -> None:
         wait = empty_at + self._interval - self._depth - now
         if wait > 1e-6:  # Not 0: sums of intervals miss their minute by the last digit.
             seconds = ceil(wait)
             raise TooManyFailures(retry_after=seconds, message=self._refusal.format(seconds=seconds))
+
+
+class CredentialFailures:
+    """What one address may spend on credentials, in two budgets of `per_minute` each.
+
+    One is for what is known to be wrong: by its form, by its signature, or since it was looked up before. The
+    other is for what has to be looked up to know, and turns out to be wrong. Without it a program that goes
+    on sending one wrong key would take the first use of their good keys from everybody behind the address.
+    """
+
+    def __init__(self, per_minute: int, system: System) -> None:
+        self._wrong = FailureBudget(per_minute, system)
+        self._unseen = FailureBudget(per_minute, system)
+
+    def check_look_up(self, source: str | None, *, was_wrong: bool) -> None:
+        """Raise `TooManyFailures` unless the source may have a credential looked up.
+
+        `was_wrong`: the last look-up found none, and is too long ago to be believed.
+        """
+        (self._wrong if was_wrong else self._unseen).check(source)
+
+    def note_unknown(self, source: str | None, *, was_wrong: bool) -> None:
+        """Count a look-up that found nothing. `note_refused` counts the refusal that follows."""
+        if not was_wrong:
+            with suppress(TooManyFailures):  # It was looked up already, by several requests at once.
+                self._unseen.note(source)
+
+    def note_refused(self, refused: CredentialRefused, source: str | None) -> None:
+        """Count a wrong credential; raise `TooManyFailures` instead if the budget is spent.
+
+        One that was good once is no guess: its further use must not spend the budget of the neighbors.
+        """
+        if not refused.secret_matched and refused.reason is not Reason.MISSING:
+            self._wrong.note(source)
 
 
 def _name_of(source: str) -> str:

@@ -11,7 +11,7 @@ from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, Veri
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import KeyForVerification, SessionForVerification, SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, ScopeMissing, UnknownAudience
-from keyturn.services.failures import FailureBudget
+from keyturn.services.failures import CredentialFailures
 from keyturn.services.usage import Usage
 from keyturn.services.verification_index import (
     ENDED,
@@ -55,7 +55,7 @@ class Lookup:
     """Fills the index. `since` is its generation from before the first question of a request.
 
     `audience` is the registered API that is called, None for the installation itself. A source that has spent
-    its budget of failures has no key or session looked up (Q1).
+    its budget of look-ups has no key or session looked up (Q1).
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Lookup:
         keys: HasRing,
         session_limits: SessionLimits,
         index: VerificationIndex,
-        failures: FailureBudget,
+        failures: CredentialFailures,
         usage: Usage,
         system: System,
     ) -> None:
@@ -86,9 +86,11 @@ class Lookup:
         now = self._system.monotonic()
         if self._index.is_negative(digest, now):
             raise CredentialRefused(Reason.UNKNOWN)
-        self._failures.check(source)
+        was_wrong = self._index.was_negative(digest)
+        self._failures.check_look_up(source, was_wrong=was_wrong)
         record = self._credentials.find_key(digest)
         if record is None:
+            self._failures.note_unknown(source, was_wrong=was_wrong)
             self._index.add_negative(digest, now=now, since=since)
             raise CredentialRefused(Reason.UNKNOWN)
         scopes = self._scopes_of(audience)
@@ -134,7 +136,7 @@ class Lookup:
         ground = self._index.find_ground(Subject.KEY, key_id)
         record = None if ground is None else ground.key
         if record is None:
-            self._failures.check(asked.source)
+            self._failures.check_look_up(asked.source, was_wrong=False)
             record = self._credentials.find_key_by_id(key_id)
         record = verification.check_api_key(record, now=asked.at, source=asked.source)
         self._check_not_revoked(claims)
@@ -155,7 +157,7 @@ class Lookup:
     def _find_session_token(self, asked: "_AskedToken", session_id: int) -> KnownCredential:
         """Judge a token that was given for a passphrase, and stands on a session of its own."""
         claims = asked.claims
-        self._failures.check(asked.source)
+        self._failures.check_look_up(asked.source, was_wrong=False)
         found = self._credentials.find_session(session_id)
         session = verification.check_session(found, self._session_limits, now=asked.at)
         if session.kind is not SessionKind.TOKEN:

@@ -7,12 +7,13 @@ repetition, or little more than the user's or product's name.
 
 import threading
 import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
-from argon2 import Parameters, PasswordHasher, Type, extract_parameters, profiles
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2 import Parameters, PasswordHasher, Type, extract_parameters, low_level, profiles
+from argon2.exceptions import HashingError, InvalidHashError, VerificationError
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from keyturn.errors import InvalidInput, TooBusy
@@ -30,12 +31,21 @@ ARGON2ID = Parameters(
 """OWASP's second choice: 19 MiB, two passes. A hash keeps its parameters; a login raises old ones."""
 
 
+T = TypeVar("T")
+
+_OUT_OF_MEMORY = low_level.error_to_str(-22)  # ARGON2_MEMORY_ALLOCATION_ERROR of argon2.h
+
+
 class Passwords:
-    """Checks and hashes passphrases. Blocks for about 20 ms: never call it on an event loop."""
+    """Checks and hashes passphrases. Blocks for about 20 ms: never call it on an event loop.
+
+    As many threads hash as hash at once. The C library keeps the memory of a hash for the thread that made
+    it (an arena of malloc), and would do so for every thread that ever hashed.
+    """
 
     def __init__(self, parameters: Parameters = ARGON2ID) -> None:
         self._hasher = PasswordHasher.from_parameters(parameters)
-        self._slots = threading.BoundedSemaphore(MAX_AT_ONCE)
+        self._threads = ThreadPoolExecutor(MAX_AT_ONCE, "keyturn-argon2")
         self._waiting = threading.BoundedSemaphore(MAX_AT_ONCE + MAX_WAITING)
         self._hash_of_nobody = self._hasher.hash("nobody has this passphrase")
 
@@ -71,31 +81,38 @@ class Passwords:
 
     def hash(self, password: str) -> str:
         """Return the argon2id hash with its parameters and salt; raise `TooBusy` when too many wait."""
-        with self._turn():
-            return self._hasher.hash(_normalised(password))
+        return self._in_turn(lambda: self._hasher.hash(_normalised(password)))
 
     def is_right(self, password: str, password_hash: str | None) -> bool:
-        """Compare; without a hash, take the same time and say no (L3)."""
-        with self._turn():
-            try:
-                self._hasher.verify(password_hash or self._hash_of_nobody, _normalised(password))
-            except (VerificationError, InvalidHashError):
-                return False
-        return bool(password_hash)
+        """Compare; without a hash, take the same time and say no (L3). Raise `TooBusy` when too many wait."""
+        return self._in_turn(lambda: self._verify(password_hash or self._hash_of_nobody, password)) and bool(
+            password_hash
+        )
+
+    def _verify(self, password_hash: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(password_hash, _normalised(password))
+        except (VerificationError, InvalidHashError) as error:
+            if _OUT_OF_MEMORY in error.args:
+                raise
+            return False
 
     def is_outdated(self, password_hash: str) -> bool:
         """Return whether the hash was made with weaker parameters than today's."""
         old, new = extract_parameters(password_hash), extract_parameters(self._hash_of_nobody)
         return old.memory_cost * old.time_cost < new.memory_cost * new.time_cost
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait for one of few places, so that a storm of logins does not take all memory and cores (Q4)."""
+    def _in_turn(self, work: Callable[[], T]) -> T:
+        """Work in one of few threads, so that a storm of logins does not take all memory and cores (Q4)."""
         if not self._waiting.acquire(blocking=False):
             raise TooBusy("Too many people are signing in at once: try again in a moment.", retry_after=2)
         try:
-            with self._slots:
-                yield
+            return self._threads.submit(work).result()
+        except (
+            HashingError,
+            VerificationError,
+        ) as error:  # No passphrase was compared: nobody guessed wrong.
+            raise TooBusy("The server is short of memory: try again in a moment.", retry_after=2) from error
         finally:
             self._waiting.release()
 

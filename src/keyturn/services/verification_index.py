@@ -110,6 +110,10 @@ class VerificationIndex:
         """Return whether the store lately knew no such credential; `now` is monotonic."""
         return self._negatives.get(digest, 0.0) > now
 
+    def was_negative(self, digest: bytes) -> bool:
+        """Return whether the store was asked before and knew no such credential, however long ago."""
+        return digest in self._negatives
+
     def find_ground(self, subject: Subject, number: int) -> Ground | None:
         """Return the ground of this key or session, if an entry stands on it and nothing has changed."""
         ground = self._grounds[subject].get(number)
@@ -154,6 +158,7 @@ class VerificationIndex:
         with self._lock:
             if since != self.generation:
                 return
+            self._negatives.pop(digest, None)
             if len(self._negatives) >= MAX_NEGATIVES:
                 self._negatives.popitem(last=False)
             self._negatives[digest] = now + NEGATIVE_SECONDS

@@ -64,6 +64,13 @@ def unknown_key() -> str:
     return ApiKeyFormat().make_api_key(os.urandom(RANDOM_BYTES)).text
 
 
+def put_together(services: Services, admin: Principal, *userids: str) -> None:
+    """Put these into a group, where they see each other."""
+    group = services.groups.add(admin, HERE, iamid="bim", name=" and ".join(userids)).group_id
+    for userid in userids:
+        services.groups.add_member(admin, group, HERE, iamid="bim", userid=userid)
+
+
 def new_key(services: Services, principal: Principal, **chosen: Any) -> CreatedKey:
     return services.keys.create(principal, HERE, **{"name": None, "lifetime": None, **chosen})
 

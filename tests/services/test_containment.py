@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,7 @@ from keyturn.errors import (
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE, add_person, caller, holder, person
+from tests.services.people import HERE, add_person, caller, holder, person, put_together
 
 if TYPE_CHECKING:
     from keyturn.composition import Services
@@ -104,23 +105,27 @@ def test_what_is_bound_to_networks_is_revoked_from_anywhere(services: Services, 
             services.authenticator.authenticate([credential.encode()], there)
 
 
-def test_nobody_counts_through_people_with_a_project(services: Services, bob: Principal) -> None:
-    """Whoever owns a project adds people by their exact user name, not by number (A2)."""
-    alice = add_person(services, "alice")
+def test_nobody_finds_people_with_a_project(services: Services, bob: Principal, admin: Principal) -> None:
+    """Whoever owns a project adds those whom they see in a group or project; others are as absent (A2)."""
+    alice, carol = add_person(services, "alice"), add_person(services, "carol")
     project = services.projects.add(bob, HERE, name="p", description=None)
-
-    with pytest.raises(InvalidInput) as by_number:
-        services.projects.set_member(bob, project.project_id, str(alice.user_id), HERE, is_owner=False)
-    with pytest.raises(InvalidInput) as absent:
-        services.projects.set_member(bob, project.project_id, "nobody", HERE, is_owner=False)
-    assert str(by_number.value) == str(absent.value)
-    told = set()
-    for userid in ("alice", "nobody", str(alice.user_id)):
-        with pytest.raises(InvalidInput) as refused:
-            services.projects.remove_member(bob, project.project_id, userid, HERE)
-        told.add(str(refused.value))
-    assert len(told) == 1
-    assert services.projects.set_member(bob, project.project_id, "alice", HERE, is_owner=False)
+    unknown = ("alice", str(alice.user_id), "nobody", "987654321", "keyturn system")
+    for act in (partial(services.projects.set_member, is_owner=False), services.projects.remove_member):
+        told = set()
+        for userid in unknown:
+            with pytest.raises(InvalidInput) as refused:
+                act(bob, project.project_id, userid, HERE)
+            told.add(str(refused.value))
+        assert len(told) == 1
+    put_together(services, admin, "bob", "alice")
+    services.projects.set_member(bob, project.project_id, "alice", HERE, is_owner=True)
+    shared = services.projects.add(admin, HERE, name="shared", description=None)
+    for userid in ("alice", "carol"):
+        services.projects.set_member(admin, shared.project_id, userid, HERE, is_owner=False)
+    seen = services.projects.set_member(
+        person(services, "alice"), project.project_id, str(carol.user_id), HERE, is_owner=False
+    )
+    assert [member.userid for member in seen.members] == ["bob", "alice", "carol"]
 
 
 def test_a_narrowed_credential_tells_of_no_permission(services: Services, admin: Principal) -> None:

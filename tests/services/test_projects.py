@@ -21,6 +21,7 @@ from tests.services.people import (
     is_accepted,
     last_rows,
     new_key,
+    put_together,
 )
 from tests.store.crowds import all_at_once
 
@@ -33,7 +34,9 @@ def carol(services: Services, admin: Principal) -> Principal:
     """Carol, who may see connections and make projects. There are three connections."""
     for key in CONNECTIONS:
         services.connections.register(COMMAND_LINE, admin.user_id, key, {"technology": key})
-    return holder(services, "carol", Permission.CREATE_DATA_SOURCE, Permission.CREATE_PROJECT)
+    carol = holder(services, "carol", Permission.CREATE_DATA_SOURCE, Permission.CREATE_PROJECT)
+    put_together(services, admin, "carol", "ada")
+    return carol
 
 
 @pytest.fixture
@@ -88,6 +91,36 @@ def test_making_one_needs_the_permission(services: Services, admin: Principal) -
         services.projects.add(others, HERE, name="mine", description=None)
 
 
+def test_fault_b2_a_name_is_taken_where_it_can_be_seen(
+    services: Services, carol: Principal, admin: Principal, project: int
+) -> None:
+    """A name is free if one cannot see the project that has it, for a new project and for a change."""
+    dave = holder(services, "dave", Permission.CREATE_PROJECT)
+    own = services.projects.add(dave, HERE, name="own", description=None).project_id
+    assert services.projects.update(dave, own, HERE, name="trial", description=None).name == "trial"
+    twin = services.projects.add(dave, HERE, name="twin", description=None).project_id
+    for act in (
+        lambda: services.projects.add(dave, HERE, name="trial", description=None),
+        lambda: services.projects.update(dave, twin, HERE, name="trial", description=None),
+        lambda: services.projects.add(carol, HERE, name="trial", description=None),
+        lambda: services.projects.add(admin, HERE, name="twin", description=None),
+        lambda: services.projects.update(admin, project, HERE, name="twin", description=None),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            act()
+        assert (refused.value.field, refused.value.code) == ("name", "unique")
+    assert services.projects.add(carol, HERE, name="twin", description=None).name == "twin"
+
+
+def test_fault_b2_of_several_with_one_name_at_once_one_is_made(services: Services, carol: Principal) -> None:
+    """However many a person makes at the same moment, one has the name."""
+    outcomes = all_at_once(
+        4, lambda _number: services.projects.add(carol, HERE, name="trial", description=None)
+    )
+    assert sorted(isinstance(outcome, InvalidInput) for outcome in outcomes) == [False, True, True, True]
+    assert len(services.projects.list_visible(carol)) == 1
+
+
 def test_strangers_see_no_project(services: Services, carol: Principal, project: int) -> None:
     """A project exists for its members, and for who may see all; for others it is as absent as none (A2)."""
     stranger = holder(services, "stranger", Permission.CREATE_PROJECT, Permission.USER_ADMIN)
@@ -111,9 +144,12 @@ def test_strangers_see_no_project(services: Services, carol: Principal, project:
     assert len(refusals) == 1
 
 
-def test_members_do_not_change_it(services: Services, carol: Principal, project: int) -> None:
+def test_members_do_not_change_it(
+    services: Services, carol: Principal, project: int, admin: Principal
+) -> None:
     """A member who is no owner, and GOVERNANCE, see a project and change nothing of it."""
     member = holder(services, "member", Permission.CREATE_DATA_SOURCE)
+    put_together(services, admin, "carol", "member")
     services.projects.set_member(carol, project, "member", HERE, is_owner=False)
     before = actions(services)
     for who in (member, holder(services, "governor", Permission.GOVERNANCE)):
@@ -130,9 +166,10 @@ def test_members_do_not_change_it(services: Services, carol: Principal, project:
     assert [action for action in actions(services)[len(before) :] if action.startswith("Project")] == []
 
 
-def test_the_last_owner_stays(services: Services, carol: Principal, project: int) -> None:
+def test_the_last_owner_stays(services: Services, carol: Principal, project: int, admin: Principal) -> None:
     """A project keeps an owner: the last one neither leaves nor ceases to own it, until another does."""
     add_person(services)
+    put_together(services, admin, "carol", "bob")
     for act in (
         lambda: services.projects.remove_member(carol, project, "carol", HERE),
         lambda: services.projects.set_member(carol, project, "carol", HERE, is_owner=False),
@@ -149,6 +186,7 @@ def test_the_last_owner_stays(services: Services, carol: Principal, project: int
 def test_of_the_last_two_owners_one_stays(services: Services, admin: Principal, carol: Principal) -> None:
     """When the last two owners leave at once, or cease to own, one of them stays, every time."""
     add_person(services)
+    put_together(services, admin, "carol", "bob")
     for round_ in range(12):
         made = services.projects.add(carol, HERE, name=f"trial {round_}", description=None).project_id
         services.projects.set_member(carol, made, "bob", HERE, is_owner=True)
@@ -215,9 +253,10 @@ def test_a_key_of_a_project_sees_its_connections_alone(
         assert seen(services, free) == list(CONNECTIONS)
 
 
-def test_who_left_sees_nothing(services: Services, carol: Principal, project: int) -> None:
+def test_who_left_sees_nothing(services: Services, carol: Principal, project: int, admin: Principal) -> None:
     """A key of a project sees nothing from the moment its owner is out, and again once they are back."""
     dave = holder(services, "dave", Permission.GOVERNANCE)
+    put_together(services, admin, "carol", "dave")
     services.projects.set_member(carol, project, "dave", HERE, is_owner=False)
     linked, of_carol = key_of(services, dave, project), key_of(services, carol, project)
     assert seen(services, linked) == ["one"]
@@ -266,11 +305,12 @@ def test_a_key_that_was_made_too_late_sees_nothing(
 def test_a_key_is_linked_by_members_alone(services: Services, carol: Principal, project: int) -> None:
     """Nobody links a key to a project that is not there, or that they are not in (1.2)."""
     governor = holder(services, "governor", Permission.GOVERNANCE)
-    with pytest.raises(InvalidState):
-        new_key(services, governor, project_id=project)
-    for number in NO_IDS:
-        with pytest.raises(NotFound):
-            new_key(services, carol, project_id=number)
+    refusals = set()
+    for who, number in ((governor, project), *((carol, number) for number in NO_IDS)):
+        with pytest.raises(NotFound) as refused:
+            new_key(services, who, project_id=number)
+        refusals.add(str(refused.value))
+    assert len(refusals) == 1
 
 
 def test_a_key_made_with_a_key_of_a_project_stays_in_it(

@@ -233,6 +233,33 @@ def test_a_program_works_on_with_the_rows_of_0002(empty: Engine) -> None:
     assert store.installation.revision() == 5
 
 
+def test_0011_keeps_projects_with_their_members_and_connections(empty: Engine) -> None:
+    """All that belongs to a project is there after the upgrade, and new projects get new numbers (U1)."""
+    fill_as_0002(empty)
+    upgrade(empty, "0007")
+    tables_of_0007 = MetaData()
+    tables_of_0007.reflect(empty)
+    with empty.begin() as connection:
+        for name, row in (
+            ("project", {"name": "one", "created_by": 1, "created_at": 1, "updated_at": 2}),
+            ("project", {"name": "two", "created_by": 2, "created_at": 1, "updated_at": 2}),
+            ("project_member", {"project_id": 1, "user_id": 1, "is_owner": True, "created_at": 1}),
+            ("project_member", {"project_id": 1, "user_id": 2, "is_owner": False, "created_at": 1}),
+            ("project_connection", {"project_id": 1, "connection_id": 2}),
+        ):
+            connection.execute(tables_of_0007.tables[name].insert(), row)
+        connection.execute(text("DELETE FROM project WHERE id = 2"))
+    before = rows_of(empty)
+
+    upgrade(empty, "0011")
+
+    assert rows_of(empty) == before
+    migrate(empty)
+    store = Store(empty)
+    assert store.integrity_problems() == []
+    assert store.projects.add("three", None, 2, NOW, an_entry(), seen_by=2).project_id == 3
+
+
 def test_a_rotation_from_before_0007_is_done_once(empty: Engine) -> None:
     """A retry after the upgrade gets its answer, or after another rotation a conflict: it never rotates."""
     fill_as_0002(empty)

@@ -223,6 +223,16 @@ CALLS = (
         {"name": "{fresh}", "identifier": "{identifier}", "scopes": [{"name": "{fresh}"}]},
         SERVICE,
     ),
+    Call(
+        "POST",
+        "/services",
+        {
+            "name": "{fresh}",
+            "identifier": "{identifier}",
+            "scopes": [{"name": "{fresh}", "groups": ["{groupid}"]}],
+        },
+        SERVICE,
+    ),
     Call("GET", "/services/{serviceid}", None, SERVICE),
     Call(
         "PUT",

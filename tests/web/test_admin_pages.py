@@ -501,7 +501,7 @@ def test_a_project_from_its_beginning_to_its_end(any_site: Site) -> None:
     number = path.rpartition("/")[2]
 
     theirs = any_site.browser(user.userid)
-    assert f'<option value="{number}">{name}</option>' in theirs.get("/profile/keys").text
+    assert f'<option value="{number}">{name} (project {number})</option>' in theirs.get("/profile/keys").text
     secret = secret_on(theirs.create_key(name="for it", project=number).text)
     assert f"project: {name}" in theirs.get("/profile/keys").text
     seen = ("/admin/keys", user_page(user), f"/admin/keys/revoke?key={_only_key(any_site, user)}")

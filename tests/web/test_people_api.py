@@ -340,7 +340,7 @@ def test_a_project_key_shows_its_project_and_sees_its_connections_alone(
         assert linked.get(path).status_code == 401
     not_in = admin.post("/project", json={"name": fresh_name()}).json()["id"]
     with any_site.client(headers={"Authorization": any_site.key(BOB).secret}) as bob:
-        assert bob.post("/apikey", json={"projectId": not_in}).status_code == 400
+        assert bob.post("/apikey", json={"projectId": not_in}).status_code == 404
         assert bob.post("/apikey", json={"projectId": 987654321}).status_code == 404
 
 

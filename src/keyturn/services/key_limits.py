@@ -45,7 +45,7 @@ def within_maker(limits: KeyLimits, principal: Principal, maker: KeyForVerificat
             raise InvalidInput("allowFrom", "A key cannot make one that works from more places than it does.")
         sources = sources or maker.sources
     if maker.project_id is not None and limits.project_id not in {None, maker.project_id}:
-        raise NotFound("There is no such project.")
+        raise NotFound("You are in no such project.")
     if principal.jkt is not None and limits.jkt not in {None, principal.jkt}:
         raise InvalidInput("dpopJkt", "What is bound to a key pair makes only what is bound to the same one.")
     ends = [end for end in (limits.expires_at, maker.expires_at) if end is not None]

@@ -7,7 +7,7 @@ from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserReco
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, is_id
-from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
+from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts
 from keyturn.services.actors import Origin, actor_of
 from keyturn.services.text import canonical_userid, checked_text, is_storable, unique
@@ -16,6 +16,9 @@ from keyturn.system import System
 
 NAME_MAX_CHARACTERS = 254
 DESCRIPTION_MAX_CHARACTERS = 2000
+_NOT_TOGETHER = (
+    "You see no such user: name somebody who is in a group or project with you, or ask an administrator."
+)
 
 
 class Projects:
@@ -58,7 +61,9 @@ class Projects:
         checked, about = _checked(name, description)
         audit = self._about(principal, origin, AuditAction.PROJECT_CREATED, None, details={"name": checked})
         with unique("name"):
-            return self._store.projects.add(checked, about, principal.user_id, audit.at, audit)
+            return self._store.projects.add(
+                checked, about, principal.user_id, audit.at, audit, seen_by=_sees(principal)
+            )
 
     def update(
         self,
@@ -76,7 +81,7 @@ class Projects:
             principal, origin, AuditAction.PROJECT_UPDATED, project_id, details={"name": checked}
         )
         with unique("name"):
-            self._store.projects.update(project_id, checked, about, audit.at, audit)
+            self._store.projects.update(project_id, checked, about, audit.at, audit, seen_by=_sees(principal))
         return self._changeable(principal, project_id)
 
     def delete(self, principal: Principal, project_id: int, origin: Origin) -> ProjectRecord:
@@ -159,15 +164,10 @@ class Projects:
         return self.get(principal, project_id)
 
     def check_linkable(self, user_id: int, project_id: int) -> None:
-        """Raise unless a key of this user may be linked to the project (http-api.md, "Make a key").
-
-        `NotFound` if there is no such project, `InvalidState` if the user is not in it.
-        """
+        """Raise `NotFound` unless this user is in the project, to which a key of theirs is to be linked."""
         project = self._store.projects.find(project_id) if is_id(project_id) else None
-        if project is None:
-            raise NotFound("There is no such project.")
-        if not _is_in(project, user_id):
-            raise InvalidState("You are not a member of this project.")
+        if project is None or not _is_in(project, user_id):
+            raise NotFound("You are in no such project.")
 
     def _changeable(self, principal: Principal, project_id: int) -> ProjectRecord:
         project = self.get(principal, project_id)
@@ -178,17 +178,19 @@ class Projects:
     def _user(self, principal: Principal, userid: str) -> UserRecord:
         """Return who is to come into a project; raise `InvalidInput` if there is no such user.
 
-        Anybody can make a project: by number, which one can count through, only administrators name people.
+        Anybody can make a project, and shall not find out with it who is there: without a permission for
+        it, one names those whom one sees in a group or project (rule A2).
         """
         try:
-            if principal.may(Permission.USER_ADMIN, Permission.PROJECT_MANAGEMENT):
-                user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
-            else:
-                user = self._accounts.get_by_name(BUILT_IN_IAM, userid)
+            user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
         except NotFound:
-            raise InvalidInput("userid", "There is no such user.") from None
-        if user.kind is UserKind.SYSTEM:
-            raise InvalidInput("userid", "There is no such user.")
+            user = None
+        if principal.may(Permission.USER_ADMIN, Permission.PROJECT_MANAGEMENT):
+            if user is None or user.kind is UserKind.SYSTEM:
+                raise InvalidInput("userid", "There is no such user.")
+            return user
+        if user is None or not self._store.projects.are_together(principal.user_id, user.user_id):
+            raise InvalidInput("userid", _NOT_TOGETHER)
         return user
 
     def _about(
@@ -204,6 +206,11 @@ class Projects:
         return AuditEntry(
             self._system.now(), action, actor_of(principal, origin), "PROJECT", target, details=details
         )
+
+
+def _sees(principal: Principal) -> int | None:
+    """Return in whose projects a name is taken; None for those of all."""
+    return None if principal.may(*SEE_PROJECTS) else principal.user_id
 
 
 def _is_in(project: ProjectRecord, user_id: int) -> bool:

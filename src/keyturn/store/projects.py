@@ -9,13 +9,14 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from keyturn.core.people import ProjectMember, ProjectRecord
 from keyturn.core.records import AuditAction, AuditEntry
-from keyturn.errors import InvalidState
+from keyturn.errors import Conflict, InvalidState
 from keyturn.store.api_keys import lock_keys
-from keyturn.store.database import Database, refusing_twins
+from keyturn.store.database import Database
 from keyturn.store.rows import add_row, insert_on_conflict
 from keyturn.store.schema import (
     api_key,
     connection,
+    group_member,
     profile,
     project,
     project_connection,
@@ -31,10 +32,20 @@ class Projects:
         self._database = database
 
     def add(
-        self, name: str, description: str | None, user_id: int, at: datetime, audit: AuditEntry
+        self,
+        name: str,
+        description: str | None,
+        user_id: int,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        seen_by: int | None = None,
     ) -> ProjectRecord:
-        """Store a project with its first owner; raise `Conflict` if the name is taken."""
-        with _naming(name), self._database.change() as change:
+        """Store a project with its first owner.
+
+        Raise `Conflict` if a project has the name that `seen_by` is in; any project, for None.
+        """
+        with self._database.change() as change:
             number = change.connection.execute(
                 insert(project)
                 .values(name=name, description=description, created_by=user_id, created_at=at, updated_at=at)
@@ -46,6 +57,7 @@ class Projects:
                 )
             )
             change.record(audit, target_id=number)
+            _check_name(change.connection, number, name, seen_by)
             (record,) = _read(change.connection, project.c.id == number)
         return record
 
@@ -62,15 +74,33 @@ class Projects:
 
     def list_of_user(self, user_id: int) -> list[ProjectRecord]:
         """Return the projects that a user is in."""
-        memberships = select(project_member.c.project_id).where(project_member.c.user_id == user_id)
         with self._database.reading() as reading:
-            return _read(reading, project.c.id.in_(memberships))
+            return _read(reading, project.c.id.in_(_memberships(user_id)))
+
+    def are_together(self, user_id: int, other_id: int) -> bool:
+        """Return whether two users are in one project or group, where each sees the other's name."""
+        groups = select(group_member.c.group_id).where(group_member.c.user_id == user_id)
+        in_project = select(project_member.c.user_id).where(
+            project_member.c.user_id == other_id, project_member.c.project_id.in_(_memberships(user_id))
+        )
+        in_group = select(group_member.c.user_id).where(
+            group_member.c.user_id == other_id, group_member.c.group_id.in_(groups)
+        )
+        with self._database.reading() as reading:
+            return reading.execute(in_project.union_all(in_group).limit(1)).first() is not None
 
     def update(
-        self, project_id: int, name: str, description: str | None, at: datetime, audit: AuditEntry
+        self,
+        project_id: int,
+        name: str,
+        description: str | None,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        seen_by: int | None = None,
     ) -> bool:
-        """Change what is said of a project; False if there is none. Raise `Conflict` if the name is taken."""
-        with _naming(name), self._database.change() as change:
+        """Change what is said of a project; False if there is none. Raise `Conflict` as `add` does."""
+        with self._database.change() as change:
             changed = change.connection.execute(
                 update(project)
                 .where(project.c.id == project_id)
@@ -78,6 +108,7 @@ class Projects:
             ).rowcount
             if changed:
                 change.record(audit)
+                _check_name(change.connection, project_id, name, seen_by)
         return bool(changed)
 
     def delete(self, project_id: int, at: datetime, audit: AuditEntry) -> bool:
@@ -199,6 +230,23 @@ class Projects:
         return found is not None
 
 
+def _check_name(reading: Connection, project_id: int, name: str, seen_by: int | None) -> None:
+    """Raise `Conflict` if another project has the name, among those that somebody is in, or all for None.
+
+    A name that is taken where they cannot see it is free: else names could be guessed. To be called after
+    the audit row: from there on no other change runs beside this one.
+    """
+    others = select(project.c.id).where(project.c.name == name, project.c.id != project_id)
+    if seen_by is not None:
+        others = others.where(project.c.id.in_(_memberships(seen_by)))
+    if reading.execute(others.limit(1)).first() is not None:
+        raise Conflict(f"There is a project {name} already.")
+
+
+def _memberships(user_id: int) -> Any:
+    return select(project_member.c.project_id).where(project_member.c.user_id == user_id)
+
+
 def _check_owned(reading: Connection, project_id: int) -> None:
     """Raise `InvalidState` unless somebody owns the project. To be called after the audit row."""
     owners = select(project_member.c.user_id).where(
@@ -244,10 +292,6 @@ def _read(reading: Connection, *conditions: Any) -> list[ProjectRecord]:
         )
         for row in rows
     ]
-
-
-def _naming(name: str) -> Any:
-    return refusing_twins(f"There is a project {name} already.")
 
 
 def _connection_id(connection_key: str) -> Any:

@@ -204,7 +204,7 @@ project = Table(
     "project",
     metadata,
     Column("id", _Id, primary_key=True),
-    Column("name", String(254), nullable=False, unique=True),
+    Column("name", String(254), nullable=False),
     Column("description", Text),
     Column("created_by", _Id, nullable=False),
     Column("created_at", UtcTime, nullable=False),

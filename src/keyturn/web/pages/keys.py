@@ -168,7 +168,7 @@ def _keys(
         ended_count=len(records) - active_count,
         at=at,
         address=read_address(origin.address or ""),
-        project_choices=[(project.project_id, project.name) for project in projects],
+        project_choices=[(one.project_id, f"{one.name} (project {one.project_id})") for one in projects],
         **key_form(services, services.resources.list_grantable(visitor.session.principal.user_id)),
         notice=notice,
         problem=None if error is None else str(error),

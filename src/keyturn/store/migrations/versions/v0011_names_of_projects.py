@@ -1,0 +1,36 @@
+"""Names of projects, which may be those of projects that their owners cannot see."""
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "0011"
+down_revision = "0007"
+
+
+def upgrade() -> None:
+    """Let two projects have one name."""
+    if op.get_bind().dialect.name == "sqlite":
+        _make_anew()
+    else:
+        op.drop_constraint(op.f("uq_project_name"), "project", type_="unique")
+
+
+def _make_anew() -> None:
+    """Make the table anew, as SQLite must.
+
+    With the old one goes whatever refers to it, and the highest number that a project ever had: both are
+    put aside, since a number never means another project.
+    """
+    highest = op.get_bind().execute(text("SELECT seq FROM sqlite_sequence WHERE name = 'project'")).scalar()
+    op.execute("CREATE TABLE kept_member AS SELECT * FROM project_member")
+    op.execute("CREATE TABLE kept_connection AS SELECT * FROM project_connection")
+    with op.batch_alter_table("project", table_kwargs={"sqlite_autoincrement": True}) as project:
+        project.drop_constraint(op.f("uq_project_name"), type_="unique")
+    op.execute("INSERT INTO project_member SELECT * FROM kept_member")
+    op.execute("INSERT INTO project_connection SELECT * FROM kept_connection")
+    op.execute("DROP TABLE kept_member")
+    op.execute("DROP TABLE kept_connection")
+    if highest is not None:
+        op.execute("DELETE FROM sqlite_sequence WHERE name = 'project'")
+        put_back = text("INSERT INTO sqlite_sequence (name, seq) VALUES ('project', :highest)")
+        op.execute(put_back.bindparams(highest=highest))

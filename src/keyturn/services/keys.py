@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
 from keyturn.core import verification
+from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.lifetimes import KeyLife, Lifetime
-from keyturn.core.principal import Principal
+from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
@@ -19,6 +20,7 @@ from keyturn.services.key_limits import (
     checked_jkt,
     checked_networks,
     checked_sources,
+    end_within,
     within_maker,
 )
 from keyturn.services.projects import Projects
@@ -88,15 +90,20 @@ class Keys:
         With `sources`, addresses and networks, it is refused from anywhere else. With `dpop_jkt`, the
         thumbprint of a key pair, it opens nothing without a proof of that (RFC 9449).
 
-        A key that is made with another key ends no later, does no more, sees no more, works from nowhere
-        else, and is bound to the same key pair as that one (A3). With the `idempotency_key` of an earlier
-        call the same key gets a new secret, in place of the one whose answer was lost; or, without
-        `replaces_on_retry`, `Conflict` is raised.
+        A key that is made with another key, or with a token of it, ends no later, does no more, sees no
+        more, works from nowhere else, and is bound to the same key pair as that one (A3). `Conflict` is
+        raised if `lifetime` asks for a later end, and for a former secret.
+
+        With the `idempotency_key` of an earlier call the same key gets a new secret, in place of the one
+        whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
         """
+        self.check_may_make(principal)
         user_id = principal.user_id if for_user is None else for_user
         granted = None if scopes is None else self._resources.check_grantable(user_id, scopes)
+        limits = self._limits(lifetime)
         limits = replace(
-            self._limits(lifetime),
+            limits,
+            expires_at=end_within(principal, lifetime, limits.expires_at),
             project_id=project_id,
             scopes=granted,
             sources=checked_sources(sources),
@@ -123,6 +130,25 @@ class Keys:
         if replaced is None:
             raise Conflict("This Idempotency-Key was used for another key: use a new one.")
         return CreatedKey(replaced, secret)
+
+    def check_may_make(self, principal: Principal) -> None:
+        """Raise `Conflict` for a secret that was rotated away, and for a token that may come from one.
+
+        A token of a former secret ends with it, and nothing else tells it from those of the new one.
+        """
+        if principal.credential.is_former_secret:
+            raise Conflict(f"{FORMER_SECRET} Use the new one.")
+        if principal.method is not AuthMethod.ACCESS_TOKEN or principal.key_id is None:
+            return
+        key = self._store.api_keys.find_of_user(principal.key_id, principal.user_id)
+        former_ends_at = None if key is None else key.former_secret_ends_at
+        token_ends_at = principal.credential.ends_at
+        if former_ends_at is None or former_ends_at <= self._system.now():
+            return
+        if token_ends_at is None or token_ends_at <= former_ends_at:
+            raise Conflict(
+                "The key of this token was rotated, and its former secret may have made it: use the key."
+            )
 
     def create_for(
         self,

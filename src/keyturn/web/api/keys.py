@@ -68,10 +68,12 @@ def create_key(
     """Make a key for the caller. `apikey` in the answer is its secret, which is never shown again.
 
     It ends at `expiresAt`, never where that is null and allowed; without it, after the installation's default
-    time. With `scopes`, of services and such that the caller may hold, it covers these alone. With
-    `allowFrom`, which lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the
-    thumbprint of a key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the
-    same `Idempotency-Key` gives the same key a new secret instead of making another.
+    time. It does not outlive the key or token that makes it: a later `expiresAt` is refused with 409.
+
+    With `scopes`, of services and such that the caller may hold, it covers these alone. With `allowFrom`,
+    which lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the thumbprint of a
+    key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the same
+    `Idempotency-Key` gives the same key a new secret instead of making another.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     created = call.services.keys.create(
@@ -106,8 +108,9 @@ def rotate_key(
 ) -> NewApiKeyView:
     """Give one of the caller's keys a new secret, in `apikey`, which is never shown again.
 
-    The key keeps its id, and all that it may do. The former secret works for `overlapSeconds` more; without
-    them it ends at once, with every token that was made from the key. A retry with the same
+    The credential is the key itself, or a token that was given for a passphrase: any other is refused with
+    409. The key keeps its id, and all that it may do. The former secret works for `overlapSeconds` more;
+    without them it ends at once, with every token that was made from the key. A retry with the same
     `Idempotency-Key` replaces the secret whose answer was lost.
     """
     asked = read_json(body, request.headers.get("content-type"), RotationBody) or RotationBody()
@@ -148,7 +151,7 @@ def list_keys(
 @delete(
     ["/bim/apikey/{keyid:str}", "/apikey/{keyid:str}"],
     status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     tags=["API keys"],
     summary="Delete an API key",
 )

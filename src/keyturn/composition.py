@@ -34,6 +34,7 @@ from keyturn.services.lookup import Lookup
 from keyturn.services.oauth import OAuth
 from keyturn.services.passwords import ARGON2ID, Passwords
 from keyturn.services.projects import Projects
+from keyturn.services.quotas import Quotas
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.remote_uses import RemoteUses
 from keyturn.services.resources import Resources
@@ -272,7 +273,12 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         system=system,
     )
     accounts = Accounts(store, passwords=passwords, logins=logins, system=system)
-    projects = Projects(store, accounts, system)
+    quotas = Quotas(
+        keys_per_owner=settings.keys_per_owner,
+        creations_per_minute=settings.creations_per_minute,
+        system=system,
+    )
+    projects = Projects(store, accounts, quotas, system)
     resources = Resources(store, own_identifier=told.audience, system=system)
     keys = Keys(
         store,
@@ -281,6 +287,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         usage=verification.usage,
         projects=projects,
         resources=resources,
+        quotas=quotas,
         system=system,
     )
     sessions = Sessions(store, limits, system)

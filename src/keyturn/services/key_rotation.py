@@ -67,6 +67,7 @@ class KeyRotation:
         if self._store.system_keys.find_by_id(key_id) is not None:  # Its secret is kept, to be had again.
             raise Conflict("This is a system key: get it with regenerate instead.")
         _check_may_rotate(principal, key_id)
+        self._keys.quotas.note_creation(principal)
         return self._rotate(
             record, now + overlap, now, actor_of(principal, origin), idempotency_key, replaces_on_retry
         )

@@ -24,6 +24,7 @@ from keyturn.services.key_limits import (
     within_maker,
 )
 from keyturn.services.projects import Projects
+from keyturn.services.quotas import Quotas
 from keyturn.services.resources import Resources
 from keyturn.services.text import checked_text
 from keyturn.services.usage import Usage
@@ -56,6 +57,7 @@ class Keys:
         usage: Usage,
         projects: Projects,
         resources: Resources,
+        quotas: Quotas,
         system: System,
     ) -> None:
         self._store = store
@@ -64,6 +66,7 @@ class Keys:
         self._usage = usage
         self._projects = projects
         self._resources = resources
+        self.quotas = quotas
         self._system = system
 
     def create(  # noqa: PLR0913 - each bounds the key in a way of its own
@@ -91,8 +94,10 @@ class Keys:
         thumbprint of a key pair, it opens nothing without a proof of that (RFC 9449).
 
         A key that is made with another key, or with a token of it, ends no later, does no more, sees no
-        more, works from nowhere else, and is bound to the same key pair as that one (A3). `Conflict` is
-        raised if `lifetime` asks for a later end, and for a former secret.
+        more, works from nowhere else, and is bound to the same key pair as that one (A3).
+
+        Raise `Conflict` if `lifetime` asks for a later end, and for a former secret; `QuotaExceeded` or
+        `TooManyFailures` for too many keys, or for too many within a minute.
 
         With the `idempotency_key` of an earlier call the same key gets a new secret, in place of the one
         whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
@@ -120,6 +125,8 @@ class Keys:
         if limits.project_id is not None:
             self._projects.check_linkable(user_id, limits.project_id)
         key, secret = self._new_key(user_id, name, limits, idempotency_key)
+        key = replace(key, at_most=self.quotas.keys_per_owner)
+        self.quotas.note_creation(principal)
         try:
             return self._add(key, secret, actor)
         except Conflict:
@@ -181,6 +188,7 @@ class Keys:
         """
         limits = KeyLimits(self._system.now(), expires_at, scopes=scopes)
         key, secret = self._new_key(user_id, name, limits, None)
+        key = replace(key, at_most=self.quotas.keys_per_owner)
         return key, secret, self._audit(AuditAction.API_KEY_CREATED, actor, key)
 
     def import_foreign(

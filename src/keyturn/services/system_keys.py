@@ -86,6 +86,7 @@ class SystemKeys:
                 raise InvalidState("This name belongs to a key of another connection or other scopes.")
             if not regenerate and not _has_ended(found, now):
                 return self._revealed(found, principal, actor, lifetime)
+        self._keys.quotas.note_creation(principal)
         try:
             return self._add(actor, checked, wanted, connection_key, expires_at, replaced=found)
         except Conflict:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from keyturn.core.people import ProjectMember, ProjectRecord
 from keyturn.core.records import AuditAction, AuditEntry
-from keyturn.errors import InvalidState
+from keyturn.errors import InvalidState, QuotaExceeded
 from keyturn.store.api_keys import lock_keys
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.rows import add_row, insert_on_conflict
@@ -31,10 +31,22 @@ class Projects:
         self._database = database
 
     def add(
-        self, name: str, description: str | None, user_id: int, at: datetime, audit: AuditEntry
+        self,
+        name: str,
+        description: str | None,
+        user_id: int,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        at_most: int | None = None,
     ) -> ProjectRecord:
-        """Store a project with its first owner; raise `Conflict` if the name is taken."""
+        """Store a project with its first owner; raise `Conflict` if the name is taken.
+
+        Raise `QuotaExceeded` if they made `at_most` of those that there are.
+        """
         with _naming(name), self._database.change() as change:
+            if at_most is not None:
+                _check_quota(change.connection, user_id, at_most)
             number = change.connection.execute(
                 insert(project)
                 .values(name=name, description=description, created_by=user_id, created_at=at, updated_at=at)
@@ -206,6 +218,16 @@ def _check_owned(reading: Connection, project_id: int) -> None:
     )
     if reading.execute(owners.limit(1)).first() is None:
         raise InvalidState("This is the last owner of the project: name another one first.")
+
+
+def _check_quota(connection: Connection, user_id: int, at_most: int) -> None:
+    # Locked first: of two who make the last project at the same instant one is refused.
+    connection.execute(select(user.c.id).where(user.c.id == user_id).with_for_update(key_share=True))
+    made = connection.execute(
+        select(func.count()).select_from(project).where(project.c.created_by == user_id)
+    ).scalar_one()
+    if made >= at_most:
+        raise QuotaExceeded(f"You made {made} projects, and may make {at_most}: delete some first.")
 
 
 def _read(reading: Connection, *conditions: Any) -> list[ProjectRecord]:

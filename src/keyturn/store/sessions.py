@@ -13,6 +13,9 @@ from keyturn.store.owners import OWNER_COLUMNS, owner_record
 from keyturn.store.questions import Question
 from keyturn.store.schema import as_stored, profile, session, user
 
+MAX_LIVING = 100
+"""How many sessions a person has at most, of browsers and of tokens for a passphrase."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionToAdd:
@@ -113,6 +116,22 @@ def insert_session(new: SessionToAdd) -> Any:
         )
         .returning(session.c.id)
     )
+
+
+def end_crowded_out(new: SessionToAdd) -> Any:
+    """Build the statement that ends the oldest sessions above `MAX_LIVING`, and returns their ids."""
+    living = (session.c.user_id == new.user_id, session.c.ended_at.is_(None))
+    too_old = (
+        select(session.c.id)
+        .where(*living, session.c.expires_at > new.created_at)
+        .order_by(session.c.id.desc())
+        .limit(1)
+        .offset(MAX_LIVING)
+        .scalar_subquery()
+    )
+    return (
+        update(session).where(*living, session.c.id <= too_old).values(ended_at=new.created_at)
+    ).returning(session.c.id)
 
 
 def end_sessions(user_id: int, at: datetime, *, keep: int | None = None) -> Any:

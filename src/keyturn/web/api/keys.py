@@ -53,7 +53,9 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", m
 @post(
     ["/bim/apikey", "/apikey"],
     status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=documented(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+    ),
     operation_class=with_body(NewKeyBody, description="May be left out."),
     tags=["API keys"],
     summary="Generate an API key",
@@ -93,7 +95,9 @@ def create_key(
 @post(
     ["/bim/apikey/{keyid:str}/rotate", "/apikey/{keyid:str}/rotate"],
     status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=documented(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+    ),
     operation_class=with_body(RotationBody, description="May be left out."),
     tags=["API keys"],
     summary="Give an API key a new secret",

@@ -8,11 +8,12 @@ from litestar.params import RawBody
 
 from keyturn.composition import Services
 from keyturn.core.records import KeyState
-from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.errors import Conflict, InvalidInput, NotFound, TooManyFailures
 from keyturn.web.pages.key_forms import idempotency_key_of, new_form_id, show_created, shown_key
 from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
+from keyturn.web.responses import response_of
 
 OVERLAPS = (
     ("0", "None: it ends at once, and every token made from it ends too"),
@@ -57,6 +58,8 @@ def rotate_key(
             idempotency_key=idempotency_key_of(form),
             replaces_on_retry=False,
         )
+    except TooManyFailures as error:
+        return _ask(services, pages, visitor, number, error)
     except Conflict:
         return pages.render(
             "message.html",
@@ -72,19 +75,27 @@ def rotate_key(
 
 
 def _ask(
-    services: Services, pages: Pages, visitor: Visitor, key_id: int, error: InvalidInput | None = None
+    services: Services,
+    pages: Pages,
+    visitor: Visitor,
+    key_id: int,
+    error: InvalidInput | TooManyFailures | None = None,
 ) -> Response[str]:
     record = services.keys.get_own(visitor.session.principal, key_id)
     now = services.system.now()
     if record.state(now) is not KeyState.ACTIVE:
         raise NotFound
-    return pages.render(
+    answer = None if error is None else response_of(error)
+    page = pages.render(
         "profile_key_rotate.html",
         visitor,
-        status=HTTPStatus.OK if error is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        status=HTTPStatus.OK if answer is None else HTTPStatus(answer.status),
         key=shown_key(record, now),
         overlaps=OVERLAPS,
         form_id=new_form_id(services),
         problem=None if error is None else str(error),
-        field=None if error is None else error.field,
+        field=error.field if isinstance(error, InvalidInput) else None,
     )
+    if answer is not None:
+        page.headers.update(dict(answer.headers))
+    return page

@@ -10,7 +10,15 @@ from keyturn.composition import Services
 from keyturn.core.people import ProjectRecord
 from keyturn.core.records import KeyState
 from keyturn.core.sources import read_address
-from keyturn.errors import Conflict, InvalidInput, InvalidState, NotFound
+from keyturn.errors import (
+    Conflict,
+    InvalidInput,
+    InvalidState,
+    KeyturnError,
+    NotFound,
+    QuotaExceeded,
+    TooManyFailures,
+)
 from keyturn.services.actors import Origin
 from keyturn.web.pages.key_forms import (
     idempotency_key_of,
@@ -76,7 +84,7 @@ def create_key(
             sources=networks_of(form),
             dpop_jkt=key_pair_of(form),
         )
-    except (InvalidInput, InvalidState) as error:
+    except (InvalidInput, InvalidState, QuotaExceeded, TooManyFailures) as error:
         return _keys(services, pages, visitor, origin, error=error, values=form)
     except Conflict:
         return show_it_was_shown(pages, visitor, back="/profile/keys")
@@ -140,7 +148,7 @@ def _keys(
     *,
     notice: str | None = None,
     page: int = 1,
-    error: InvalidInput | InvalidState | None = None,
+    error: KeyturnError | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     now = services.system.now()
@@ -150,10 +158,11 @@ def _keys(
     at = paging(len(records), page, "/profile/keys", size=KEYS_PER_PAGE)
     projects = _own_projects(services, visitor)
     names = project_names(projects)
-    return pages.render(
+    answer = None if error is None else response_of(error)
+    shown = pages.render(
         "profile_keys.html",
         visitor,
-        status=HTTPStatus.OK if error is None else HTTPStatus(response_of(error).status),
+        status=HTTPStatus.OK if answer is None else HTTPStatus(answer.status),
         keys=[
             shown_key(
                 record,
@@ -176,6 +185,9 @@ def _keys(
         problems=problems_of(values, services) if values else {},
         values=values or {},
     )
+    if answer is not None:
+        shown.headers.update(dict(answer.headers))
+    return shown
 
 
 def _own_projects(services: Services, visitor: Visitor) -> list[ProjectRecord]:

@@ -20,6 +20,8 @@ from keyturn.errors import (
     KeyturnError,
     NotFound,
     PermissionMissing,
+    QuotaExceeded,
+    TooManyFailures,
 )
 from keyturn.services.actors import Origin
 from keyturn.web.pages.rendering import InjectedPages, Pages
@@ -27,7 +29,14 @@ from keyturn.web.pages.sessions import AnyConnection, Visitor, require_visitor, 
 from keyturn.web.requests import AnyRequest, InjectedServices, origin_of
 from keyturn.web.responses import response_of
 
-TOLD_ON_THE_PAGE = (Conflict, InvalidInput, InvalidState, PermissionMissing)
+TOLD_ON_THE_PAGE = (
+    Conflict,
+    InvalidInput,
+    InvalidState,
+    PermissionMissing,
+    QuotaExceeded,
+    TooManyFailures,
+)
 """What a person can mend, or understand, where they are. Everything else gets a page of its own."""
 
 Guard = Callable[[AnyConnection, BaseRouteHandler], None]

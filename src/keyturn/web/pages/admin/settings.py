@@ -26,6 +26,8 @@ OPEN = (
     "token_algorithm",
     "trusted_proxies",
     "failures_per_minute",
+    "keys_per_owner",
+    "creations_per_minute",
     "max_staleness_seconds",
     "session_idle_minutes",
     "session_absolute_hours",

@@ -45,6 +45,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "max_staleness_seconds": ("2", 2),
     "session_idle_minutes": ("5", 5),
     "session_absolute_hours": ("8", 8),
+    "passphrase_again_minutes": ("15", 15),
     "log_level": ("debug", "debug"),
 }
 TOGETHER = {"tls_certificate_file": "tls_key_file", "tls_key_file": "tls_certificate_file"}

@@ -35,6 +35,7 @@ from keyturn.services.oauth import OAuth
 from keyturn.services.passwords import ARGON2ID, Passwords
 from keyturn.services.projects import Projects
 from keyturn.services.quotas import Quotas
+from keyturn.services.reauthentication import Reauthentication
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.remote_uses import RemoteUses
 from keyturn.services.resources import Resources
@@ -114,6 +115,7 @@ class Services:
     all_keys: KeyAdministration
     audit_trail: AuditTrail
     sessions: Sessions
+    reauthentication: Reauthentication
     connections: Connections
     feed: Feed
     remote_uses: RemoteUses
@@ -332,6 +334,12 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         all_keys=KeyAdministration(store, keys=keys, usage=verification.usage, system=system),
         audit_trail=AuditTrail(store),
         sessions=sessions,
+        reauthentication=Reauthentication(
+            store,
+            accounts=accounts,
+            life=timedelta(minutes=settings.passphrase_again_minutes),
+            system=system,
+        ),
         connections=Connections(store, verification.freshness, system),
         feed=feed,
         remote_uses=RemoteUses(store.api_keys, SecretsOut(told.key_prefix), system),

@@ -64,6 +64,8 @@ class Settings:
     """How long a node goes on answering from memory when it cannot reach the database."""
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
+    passphrase_again_minutes: int = 120
+    """How long after giving the passphrase a browser makes keys and gives rights without giving it again."""
     log_level: LogLevel = "info"
 
     @property
@@ -241,5 +243,6 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),
+    "passphrase_again_minutes": _whole_number(1, 10_080),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -129,7 +129,7 @@ class Logins:
                 end_sessions(user_id, at, keep=None if kept is None else kept.session_id)
             )
             if kept is not None:
-                change.connection.execute(renew_session(kept.session_id, kept.new_digest))
+                change.connection.execute(renew_session(kept.session_id, kept.new_digest, at))
             change.record(audit)
 
     def invite(self, user_id: int, digest: bytes, expires_at: datetime, audit: AuditEntry) -> bool:

@@ -342,6 +342,7 @@ session = Table(
     Column("ended_at", UtcTime),
     Column("address", String(64)),
     Column("user_agent", String(255)),
+    Column("proved_at", UtcTime),
     sqlite_autoincrement=True,
 )
 

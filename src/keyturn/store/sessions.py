@@ -68,6 +68,22 @@ class Sessions:
                 .values(last_seen_at=at)
             )
 
+    def find_proved_at(self, session_id: int) -> datetime | None:
+        """Return when the passphrase was last given in this session; None if that is not known."""
+        with self._database.reading() as connection:
+            found: datetime | None = connection.execute(
+                select(session.c.proved_at).where(session.c.id == session_id)
+            ).scalar_one_or_none()
+        return found
+
+    def prove(self, session_id: int, digest: bytes, at: datetime, audit: AuditEntry) -> bool:
+        """Give a session a new id, since its passphrase was given again; False if it has ended."""
+        with self._database.change() as change:
+            changed = change.connection.execute(renew_session(session_id, digest, at)).rowcount
+            if changed:
+                change.record(audit)
+        return bool(changed)
+
     def end(self, session_id: int, user_id: int, at: datetime, audit: AuditEntry) -> bool:
         """End a session of this user; return False if there is no such living session."""
         with self._database.change() as change:
@@ -111,6 +127,7 @@ def insert_session(new: SessionToAdd) -> Any:
             created_at=new.created_at,
             last_seen_at=new.created_at,
             expires_at=new.expires_at,
+            proved_at=new.created_at,
             address=new.address,
             user_agent=shortened(new.user_agent, 255),
         )
@@ -142,9 +159,16 @@ def end_sessions(user_id: int, at: datetime, *, keep: int | None = None) -> Any:
     return statement.values(ended_at=at)
 
 
-def renew_session(session_id: int, digest: bytes) -> Any:
-    """Build the statement that gives a session a new id, so that the old one opens nothing."""
-    return update(session).where(session.c.id == session_id).values(digest=digest)
+def renew_session(session_id: int, digest: bytes, at: datetime) -> Any:
+    """Build the statement that gives a living session a new id, whose owner gave the passphrase just now.
+
+    The old id opens nothing from then on.
+    """
+    return (
+        update(session)
+        .where(session.c.id == session_id, session.c.ended_at.is_(None))
+        .values(digest=digest, proved_at=at)
+    )
 
 
 _FOR_VERIFICATION = (

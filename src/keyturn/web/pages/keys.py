@@ -34,8 +34,10 @@ from keyturn.web.pages.key_forms import (
     shown_key,
 )
 from keyturn.web.pages.paging import paging
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
+from keyturn.web.pages.views import InjectedSent
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
 from keyturn.web.responses import response_of
 
@@ -61,16 +63,9 @@ def keys_page(
 
 @post("/profile/keys", include_in_schema=False)
 @in_thread
-def create_key(
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    pages: InjectedPages,
-    visitor: InjectedVisitor,
-    origin: InjectedOrigin,
-) -> Response[str]:
+def create_key(sent: InjectedSent) -> Response[str]:
     """Make a key and show it, this once."""
-    form = session_form(request, body, services, visitor)
+    services, pages, visitor, origin, form = sent.services, sent.pages, sent.visitor, sent.origin, sent.form
     try:
         created = services.keys.create(
             visitor.session.principal,
@@ -124,7 +119,7 @@ def revoke_page(
     )
 
 
-@post("/profile/keys/{key_id:str}/revoke", include_in_schema=False)
+@post("/profile/keys/{key_id:str}/revoke", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def revoke_key(
     key_id: IdInPath,

@@ -24,6 +24,7 @@ from keyturn.errors import (
     TooManyFailures,
 )
 from keyturn.services.actors import Origin
+from keyturn.web.pages.passphrase import proven
 from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import AnyConnection, Visitor, require_visitor, session_form
 from keyturn.web.requests import AnyRequest, InjectedServices, origin_of
@@ -113,7 +114,10 @@ def view_of(request: AnyRequest, services: InjectedServices, pages: InjectedPage
 
 
 def sent_of(request: AnyRequest, body: RawBody, services: InjectedServices, pages: InjectedPages) -> Sent:
-    """Return who sends which form; raise `ForeignForm` if it is none of ours."""
-    visitor: Visitor = request.scope["state"]["visitor"]
-    form = session_form(request, body, services, visitor)
+    """Return who sends which form; raise `ForeignForm` if it is none of ours.
+
+    Raise `LoginNeeded` for a stranger, and `PassphraseNeeded` for whoever must give the passphrase first.
+    """
+    visitor: Visitor = request.scope["state"].get("visitor") or require_visitor(request, services)
+    visitor, form = proven(request, services, visitor, session_form(request, body, services, visitor))
     return Sent(services, pages, visitor, origin_of(request), form)

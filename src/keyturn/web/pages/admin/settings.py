@@ -31,6 +31,7 @@ OPEN = (
     "max_staleness_seconds",
     "session_idle_minutes",
     "session_absolute_hours",
+    "passphrase_again_minutes",
     "log_level",
 )
 """The settings whose values may be shown. Of any other the page says no more than whether it is given."""

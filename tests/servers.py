@@ -54,6 +54,7 @@ def running_server(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
+        settings.setdefault("creations_per_minute", 1_000_000)  # Many tests stop the clock.
         chosen = read_settings({"KEYTURN_DATABASE": database}, port=port, **settings)
         services = open_services(chosen, system, hashing=CHEAPEST)
         with _serving(create_app(services), listener, settings=chosen):

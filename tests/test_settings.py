@@ -43,9 +43,12 @@ GIVEN: dict[str, tuple[str, object]] = {
     "token_algorithm": ("EdDSA", "EdDSA"),
     "trusted_proxies": ("10.0.0.0/8, 2001:db8::1", (ip_network("10.0.0.0/8"), ip_network("2001:db8::1"))),
     "failures_per_minute": ("30", 30),
+    "keys_per_owner": ("25", 25),
+    "creations_per_minute": ("10", 10),
     "max_staleness_seconds": ("2", 2),
     "session_idle_minutes": ("5", 5),
     "session_absolute_hours": ("8", 8),
+    "passphrase_again_minutes": ("15", 15),
     "log_level": ("debug", "debug"),
 }
 TOGETHER = {"tls_certificate_file": "tls_key_file", "tls_key_file": "tls_certificate_file"}

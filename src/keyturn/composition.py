@@ -34,6 +34,8 @@ from keyturn.services.lookup import Lookup
 from keyturn.services.oauth import OAuth
 from keyturn.services.passwords import ARGON2ID, Passwords
 from keyturn.services.projects import Projects
+from keyturn.services.quotas import Quotas
+from keyturn.services.reauthentication import Reauthentication
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.remote_uses import RemoteUses
 from keyturn.services.resources import Resources
@@ -113,6 +115,7 @@ class Services:
     all_keys: KeyAdministration
     audit_trail: AuditTrail
     sessions: Sessions
+    reauthentication: Reauthentication
     connections: Connections
     feed: Feed
     remote_uses: RemoteUses
@@ -297,7 +300,12 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         system=system,
     )
     accounts = Accounts(store, passwords=passwords, logins=logins, system=system)
-    projects = Projects(store, accounts, system)
+    quotas = Quotas(
+        keys_per_owner=settings.keys_per_owner,
+        creations_per_minute=settings.creations_per_minute,
+        system=system,
+    )
+    projects = Projects(store, accounts, quotas, system)
     resources = Resources(store, own_identifier=told.audience, system=system)
     keys = Keys(
         store,
@@ -306,6 +314,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         usage=verification.usage,
         projects=projects,
         resources=resources,
+        quotas=quotas,
         system=system,
     )
     sessions = Sessions(store, limits, system)
@@ -350,6 +359,12 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         all_keys=KeyAdministration(store, keys=keys, usage=verification.usage, system=system),
         audit_trail=AuditTrail(store),
         sessions=sessions,
+        reauthentication=Reauthentication(
+            store,
+            accounts=accounts,
+            life=timedelta(minutes=settings.passphrase_again_minutes),
+            system=system,
+        ),
         connections=Connections(store, verification.freshness, system),
         feed=feed,
         remote_uses=RemoteUses(store.api_keys, SecretsOut(told.key_prefix), system),

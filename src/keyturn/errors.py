@@ -15,6 +15,7 @@ KeyturnError
 ├── LimitExceeded             the request is larger or slower than any well-meant one
 ├── InvalidState              as things are, this cannot be done
 ├── Conflict                  such a thing exists already, or its state forbids this
+├── QuotaExceeded             there are as many of these as one account may have
 ├── OAuthRefused              the token endpoint and its neighbours say no, in the words of OAuth
 ├── TooManyFailures           this source presented too many wrong credentials: wait
 ├── TooBusy                   try again after `retry_after` seconds
@@ -206,6 +207,10 @@ class LimitExceeded(KeyturnError):
 
 class Conflict(KeyturnError):
     """The thing exists already, or is in a state that forbids this."""
+
+
+class QuotaExceeded(KeyturnError):
+    """There are as many of these as one account may have: some must go first."""
 
 
 class InvalidState(KeyturnError):

@@ -89,10 +89,16 @@ class Settings:
     """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     failures_per_minute: int = 120
     """How many wrong credentials one address may present to one process before it must wait."""
+    keys_per_owner: int = 1000
+    """How many living keys an account may have that were made over pages and API."""
+    creations_per_minute: int = 60
+    """How many keys, new secrets and projects a user may make in one process before they must wait."""
     max_staleness_seconds: int = 5
     """How long a node goes on answering from memory when it cannot reach the database."""
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
+    passphrase_again_minutes: int = 120
+    """How long after giving the passphrase a browser makes keys and gives rights without giving it again."""
     log_level: LogLevel = "info"
 
     @property
@@ -272,8 +278,11 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "token_algorithm": cast("Callable[[str], object]", _one_of("ES256", "EdDSA")),
     "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
     "failures_per_minute": _whole_number(1, 1_000_000),
+    "keys_per_owner": _whole_number(1, 1_000_000),
+    "creations_per_minute": _whole_number(1, 1_000_000),
     "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),
+    "passphrase_again_minutes": _whole_number(1, 10_080),
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -299,15 +299,13 @@ def test_the_own_key_is_rotated_and_kept(
     assert not is_accepted(server.services, done.out.strip())
 
 
-def test_another_key_is_rotated_and_not_kept(
+def test_another_key_is_not_rotated(
     configured: Command, server: RunningServer, tmp_path: Path, key: str
 ) -> None:
-    """The profile keeps its key when another one is rotated."""
+    """Another key gets no new secret with that of the profile: the command says how, and nothing changes."""
     other = json.loads(configured("key", "create", "--json").out)
-    done = configured("key", "rotate", str(other["id"]))
-    assert (done.code, done.err) == (0, "")
-    assert is_accepted(server.services, done.out.strip())
-    assert not is_accepted(server.services, other["apikey"])
+    assert "rotated with itself" in refused(configured("key", "rotate", str(other["id"])))
+    assert is_accepted(server.services, other["apikey"])
     assert profiles(tmp_path)["default"]["key"] == key
 
 

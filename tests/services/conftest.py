@@ -11,6 +11,7 @@ from keyturn.composition import Services, open_services
 from keyturn.core.permissions import Permission
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from tests.conftest import NO_WAITS
 from tests.services.people import add_person, holder, person
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ def reopen(database: str, clock: Clock, root_key_file: Path) -> Iterator[Opener]
     opened: list[Services] = []
 
     def open_again(**settings: object) -> Services:
-        chosen = read_settings({"KEYTURN_DATABASE": database}, **{"root_key_file": root_key_file, **settings})
+        chosen = read_settings(
+            {"KEYTURN_DATABASE": database}, **{"root_key_file": root_key_file, **NO_WAITS, **settings}
+        )
         opened.append(open_services(chosen, clock.system(), hashing=CHEAPEST))
         return opened[-1]
 

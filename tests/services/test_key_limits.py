@@ -258,17 +258,6 @@ def test_a_rotation_keeps_networks_and_key_pair(services: Services, bob: Princip
         assert found.sources == tuple(map(read_network, key.record.sources or ()))
 
 
-def test_a_key_rotates_one_that_works_from_fewer_places(services: Services, bob: Principal) -> None:
-    """A part of one's own networks is not more than one has (A3); a network that sticks out is."""
-    who = caller(services, new_key(services, bob, sources=["127.0.0.0/8"]).secret)
-    narrower = new_key(services, bob, sources=["127.0.0.0/16", "127.9.9.9"])
-    wider = new_key(services, bob, sources=["126.0.0.0/7"])
-    rotated = services.key_rotation.rotate_own(who, narrower.record.key_id, HERE, overlap=timedelta(0))
-    assert rotated.record.sources == narrower.record.sources
-    with pytest.raises(Conflict):
-        services.key_rotation.rotate_own(who, wider.record.key_id, HERE, overlap=timedelta(0))
-
-
 def test_a_retry_does_not_change_where_a_key_works(services: Services, bob: Principal) -> None:
     """The same call again gives the same key a new secret; with other networks it is a conflict."""
     first = new_key(services, bob, sources=HOME, idempotency_key="once")

@@ -133,24 +133,6 @@ def test_a_key_is_not_born_dead(services: Services, bob: Principal, clock: Clock
     assert is_accepted(services, create(services, bob, lifetime=Lifetime(clock.now + MILLISECOND)).secret)
 
 
-@pytest.mark.parametrize("lifetime", [None, NEVER, "longer", "shorter"])
-def test_a_key_never_outlives_the_key_it_was_made_with(
-    services: Services, bob: Principal, clock: Clock, lifetime: Lifetime | str | None
-) -> None:
-    """A key made with a key, or with a token of one, ends no later than that key (A3)."""
-    end = clock.now + timedelta(days=2)
-    maker = create(services, bob, lifetime=Lifetime(end)).secret
-    wanted = {
-        "longer": Lifetime(end + timedelta(days=9)),
-        "shorter": Lifetime(end - timedelta(days=1)),
-    }.get(str(lifetime), lifetime)
-    assert not isinstance(wanted, str)
-
-    for credential in (maker, exchanged(services, maker)):
-        made = create(services, caller(services, credential), lifetime=wanted).record
-        assert made.expires_at == (end if lifetime != "shorter" else end - timedelta(days=1))
-
-
 def test_a_retry_does_not_give_a_short_lived_key_a_long_life(
     services: Services, bob: Principal, clock: Clock
 ) -> None:

@@ -117,11 +117,12 @@ class Model(RuleBasedStateMachine):
         if not self.is_alive(key):
             return
         who = caller(self.services, key.text)
-        made = self.services.keys.create(who, HERE, name=None, lifetime=Lifetime(None))
-        assert made.record.expires_at == key.ends_at
-        self.credentials.append(
-            Credential(key.owner, made.secret, "key", key.ends_at, number=made.record.key_id)
-        )
+        made = self.services.keys.create(who, HERE, name=None, lifetime=None)
+        ends_at = self.clock.now + timedelta(days=365)
+        if key.ends_at is not None:
+            ends_at = min(ends_at, key.ends_at)
+        assert made.record.expires_at == ends_at
+        self.credentials.append(Credential(key.owner, made.secret, "key", ends_at, number=made.record.key_id))
 
     @rule(key=keys)
     def revoke(self, key: Credential) -> None:

@@ -487,14 +487,18 @@ def test_a_retry_never_answers_a_dead_key(any_site: Site) -> None:
 
 
 def test_a_key_made_with_a_key_ends_with_it(any_site: Site) -> None:
-    """A key or token cannot make a key that outlives it (A3)."""
+    """A key or token cannot make a key that outlives it, and makes none that is asked to (A3)."""
     soon = any_site.clock.now + timedelta(days=2)
     maker = any_site.key(BOB, expires_at=soon).secret
     with any_site.client() as client:
-        token = client.post(EXCHANGES[0], json={"apikey": maker}).json()["token"]
-        for credential in (maker, token):
-            made = client.post("/bim/apikey", headers={"Authorization": credential}).json()
-            assert datetime.fromisoformat(made["expiresAt"]) == soon
+        exchanged = client.post(EXCHANGES[0], json={"apikey": maker}).json()
+        ends = {maker: soon, exchanged["token"]: datetime.fromisoformat(exchanged["tokenExpiration"])}
+        for credential, end in ends.items():
+            headers = {"Authorization": credential}
+            made = client.post("/bim/apikey", headers=headers)
+            assert (made.status_code, datetime.fromisoformat(made.json()["expiresAt"])) == (200, end)
+            later = client.post("/bim/apikey", headers=headers, json={"expiresAt": None})
+            assert later.status_code == 409
 
 
 def test_the_list_shows_metadata_and_never_a_secret(any_site: Site) -> None:

@@ -145,9 +145,9 @@ def revoke(*, key_id: int, profile: str | None) -> None:
 @json_option
 @profile_option
 def rotate(*, key_id: int, overlap: int, profile: str | None, as_json: bool) -> None:
-    """Give one of your keys a new secret, and print it and nothing else. It cannot be shown again.
+    """Give the key of the profile a new secret, and print it and nothing else. It cannot be shown again.
 
-    If it is the key of the profile, the profile keeps the new secret.
+    The profile keeps the new secret. Any other key is rotated with itself, or on its page.
     """
     known = read_profile(profile)
     with client_of(known) as client:

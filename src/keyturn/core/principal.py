@@ -70,6 +70,15 @@ class Principal:
         return self.scopes is None and self.project_id is None
 
     @property
+    def makes_until(self) -> datetime | None:
+        """When whatever the caller makes must have ended: with the key or token that makes it (A3).
+
+        None for no such bound: for a key that never ends, and for a person who proved to know the passphrase,
+        in a browser or for a token.
+        """
+        return None if self.key_id is None else self.credential.ends_at
+
+    @property
     def carried_permissions(self) -> frozenset[str]:
         """The permissions that the credential carries.
 

@@ -275,6 +275,7 @@ class AuditAction(StrEnum):
     USER_LOGIN_FAILED = "UserLoginFailed"
     USER_LOGGED_OUT = "UserLoggedOut"
     SESSION_ENDED = "SessionEnded"
+    SESSION_PROVED = "SessionProved"
     CONNECTION_CREATED = "ConnectionCreated"
     SIGNING_KEY_CREATED = "SigningKeyCreated"
     SIGNING_KEYS_RETIRED = "SigningKeysRetired"

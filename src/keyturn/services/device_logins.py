@@ -23,7 +23,7 @@ from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.core.resources import MAX_SCOPES_CHARACTERS
 from keyturn.core.scopes import is_scope
 from keyturn.core.sources import site_of
-from keyturn.errors import Conflict, InvalidInput, OAuthCode, OAuthRefused, TooBusy
+from keyturn.errors import Conflict, InvalidInput, OAuthCode, OAuthRefused, QuotaExceeded, TooBusy
 from keyturn.services.actors import Origin, actor_of
 from keyturn.services.failures import FailureBudget
 from keyturn.services.keys import CreatedKey, Keys
@@ -211,7 +211,10 @@ class DeviceLogins:
             scopes=None if found.scopes is None else tuple(sorted(found.scopes)),
             expires_at=found.key_expires_at,
         )
-        made = self._store.device_logins.take(digest, key, now, audit)
+        try:
+            made = self._store.device_logins.take(digest, key, now, audit)
+        except QuotaExceeded as refused:
+            raise OAuthRefused(OAuthCode.ACCESS_DENIED, str(refused)) from None
         if made is None:
             raise OAuthRefused(
                 OAuthCode.INVALID_GRANT, "This was fetched already, or withdrawn: begin again."

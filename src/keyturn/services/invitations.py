@@ -37,13 +37,18 @@ class Invitations:
         self._system = system
 
     def invite(self, user: UserRecord, actor: Actor) -> Invitation:
-        """Return a new link for this person, an earlier one is void; raise `NotFound` if they are gone."""
+        """Return a new link for this person, an earlier one is void; raise `NotFound` if they are gone.
+
+        It ends no later than the key or token that makes it (A3).
+        """
         code = base64url_encode(self._system.random_bytes(CODE_BYTES)).decode("ascii")
         now = self._system.now()
+        until = None if actor.principal is None else actor.principal.makes_until
+        expires_at = now + LIFE if until is None else min(now + LIFE, until)
         audit = AuditEntry(now, AuditAction.USER_INVITED, actor, "USER", str(user.user_id))
-        if not self._store.logins.invite(user.user_id, _digest(code), now + LIFE, audit):
+        if not self._store.logins.invite(user.user_id, _digest(code), expires_at, audit):
             raise NotFound
-        return Invitation(f"{self._public_url}{PATH}#{code}", now + LIFE)
+        return Invitation(f"{self._public_url}{PATH}#{code}", expires_at)
 
     def accept(self, code: str, password: str, origin: Origin) -> str:
         """Set the passphrase of whoever holds the link; return their user name.

@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from keyturn.core.dpop import is_thumbprint
+from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyForVerification
 from keyturn.core.sources import Network, are_within, read_network
-from keyturn.errors import InvalidInput, NotFound
+from keyturn.core.times import wire_time
+from keyturn.errors import Conflict, InvalidInput, NotFound
 
 MAX_NETWORKS = 100
 """How many networks a key may be used from at most: each is looked at with each request."""
@@ -34,7 +36,7 @@ class KeyLimits:
 
 
 def within_maker(limits: KeyLimits, principal: Principal, maker: KeyForVerification) -> KeyLimits:
-    """Hold the limits of a new key within those of the key it is made with (A3)."""
+    """Hold the limits of a new key, but for its end, within those of the key it is made with (A3)."""
     scopes, sources = limits.scopes, limits.sources
     if principal.scopes is not None:
         if scopes is not None and not principal.scopes.issuperset(scopes):
@@ -48,15 +50,29 @@ def within_maker(limits: KeyLimits, principal: Principal, maker: KeyForVerificat
         raise NotFound("You are in no such project.")
     if principal.jkt is not None and limits.jkt not in {None, principal.jkt}:
         raise InvalidInput("dpopJkt", "What is bound to a key pair makes only what is bound to the same one.")
-    ends = [end for end in (limits.expires_at, maker.expires_at) if end is not None]
     return replace(
         limits,
-        expires_at=min(ends, default=None),
         scopes=scopes,
         sources=sources,
         project_id=limits.project_id if maker.project_id is None else maker.project_id,
         jkt=limits.jkt if principal.jkt is None else principal.jkt,
     )
+
+
+def end_within(principal: Principal, lifetime: Lifetime | None, end: datetime | None) -> datetime | None:
+    """Return when something ends that `principal` makes and that would end at `end`, None for never.
+
+    It ends no later than its maker (A3). Raise `Conflict` if that is sooner than `lifetime` asks for.
+    """
+    last = principal.makes_until
+    if last is None or (end is not None and end <= last):
+        return end
+    if lifetime is not None:
+        raise Conflict(
+            f"Nothing outlives the credential that it is made with, and this one ends at {wire_time(last)}: "
+            "choose no later expiry, or leave it out."
+        )
+    return last
 
 
 def checked_sources(texts: Sequence[str] | None) -> tuple[Network, ...] | None:

@@ -3,17 +3,14 @@
 from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
-from keyturn.core import verification
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import (
     Actor,
     ApiKeyRecord,
     AuditAction,
     AuditEntry,
-    KeyForVerification,
     KeyState,
 )
-from keyturn.core.sources import are_within
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.actors import Origin, actor_of
 from keyturn.services.keys import CreatedKey, Keys, digest_idempotency_key
@@ -49,10 +46,15 @@ class KeyRotation:
         Without an overlap the former secret, and every token that was made from the key, end at once. A
         secret from before the former one ends in any case.
 
+        A key is rotated with its own secret, or by its owner who proved to know the passphrase, in a browser
+        or for a token: whatever else would win a secret that outlives it (A3).
+
         Raise `NotFound` for a key that is another's, and for any but its own with a credential that is
-        narrowed; `Conflict` for a dead key, and for one that can do more than the credential (A3). With the
-        `idempotency_key` of the last rotation its answer was lost: the secret in it is replaced; or, without
-        `replaces_on_retry`, `Conflict` is raised. With that of a rotation before it, `Conflict` is raised.
+        narrowed; `Conflict` for a dead key, and with a token of a key, another key, or a former secret. With
+        the `idempotency_key` of the last rotation its answer was lost: the secret in it is replaced; or,
+        without `replaces_on_retry`, `Conflict` is raised. With that of a rotation before it, `Conflict` is
+        raised. The former secret, which may be the only one that its holder knows, can retry its rotation for
+        `FORMER_RETRY_LIFE`, and does nothing else here.
         """
         if not timedelta(0) <= overlap <= MAX_OVERLAP:
             seconds = int(MAX_OVERLAP.total_seconds())
@@ -64,7 +66,8 @@ class KeyRotation:
             raise Conflict("This key has ended: make a new one.")
         if self._store.system_keys.find_by_id(key_id) is not None:  # Its secret is kept, to be had again.
             raise Conflict("This is a system key: get it with regenerate instead.")
-        self._check_not_broader(principal, key_id, origin, now)
+        _check_may_rotate(principal, key_id)
+        self._keys.quotas.note_creation(principal)
         return self._rotate(
             record, now + overlap, now, actor_of(principal, origin), idempotency_key, replaces_on_retry
         )
@@ -101,6 +104,8 @@ class KeyRotation:
                 at=now,
                 former_ends_at=former_ends_at,
                 idempotency_key=digest_idempotency_key(idempotency_key),
+                is_by_former_secret=actor.principal is not None
+                and actor.principal.credential.is_former_secret,
             ),
             rotated,
             retried=replaced if replaces_on_retry else None,
@@ -109,40 +114,12 @@ class KeyRotation:
             raise Conflict("This key was rotated or revoked by somebody else just now: look at it again.")
         return CreatedKey(stored, new.text)
 
-    def _check_not_broader(self, principal: Principal, key_id: int, origin: Origin, now: datetime) -> None:
-        """Raise `Conflict` if the secret would open more than the credential that asks for it (A3).
 
-        A key itself wins nothing by its own new secret, also while some of its scopes are withheld from its
-        owner: it covers them again when they are not.
-        """
-        if principal.key_id is None:
-            return
-        asked = self._store.api_keys.find_for_token(principal.key_id)
-        maker = verification.check_api_key(asked, now=now, source=origin.address)
-        if principal.method is AuthMethod.API_KEY and principal.key_id == key_id:
-            return
-        target = self._store.api_keys.find_for_token(key_id)
-        if target is None:
-            raise NotFound
-        is_bound_alike = principal.jkt in {None, target.jkt}
-        if not (
-            is_bound_alike and _covers_scopes(principal.scopes, target.scopes) and _covers(maker, target)
-        ):
-            raise Conflict(
-                "This key can do more than the credential that asks: rotate it with itself, or on its page."
-            )
-
-
-def _covers_scopes(held: frozenset[str] | None, wanted: frozenset[str] | None) -> bool:
-    return held is None or (wanted is not None and wanted <= held)
-
-
-def _covers(maker: KeyForVerification, target: KeyForVerification) -> bool:
-    """Return whether one key lives as long, works from as many places, and sees as much as another."""
-    if maker.expires_at is not None and (target.expires_at is None or target.expires_at > maker.expires_at):
-        return False
-    if maker.sources is not None and (
-        target.sources is None or not are_within(target.sources, maker.sources)
-    ):
-        return False
-    return maker.project_id in {None, target.project_id}
+def _check_may_rotate(principal: Principal, key_id: int) -> None:
+    """Raise `Conflict` unless the credential is the key itself, or comes from a passphrase."""
+    if principal.key_id is None or (principal.method is AuthMethod.API_KEY and principal.key_id == key_id):
+        return
+    raise Conflict(
+        "A key is rotated with itself, on its page, or with a token that was given for a passphrase: a token "
+        "of a key, or another key, would win a secret that outlives it."
+    )

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
 from keyturn.core import verification
+from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.lifetimes import KeyLife, Lifetime
-from keyturn.core.principal import Principal
+from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
@@ -19,9 +20,11 @@ from keyturn.services.key_limits import (
     checked_jkt,
     checked_networks,
     checked_sources,
+    end_within,
     within_maker,
 )
 from keyturn.services.projects import Projects
+from keyturn.services.quotas import Quotas
 from keyturn.services.resources import Resources
 from keyturn.services.text import checked_text
 from keyturn.services.usage import Usage
@@ -54,6 +57,7 @@ class Keys:
         usage: Usage,
         projects: Projects,
         resources: Resources,
+        quotas: Quotas,
         system: System,
     ) -> None:
         self._store = store
@@ -62,6 +66,7 @@ class Keys:
         self._usage = usage
         self._projects = projects
         self._resources = resources
+        self.quotas = quotas
         self._system = system
 
     def create(  # noqa: PLR0913 - each bounds the key in a way of its own
@@ -88,15 +93,22 @@ class Keys:
         With `sources`, addresses and networks, it is refused from anywhere else. With `dpop_jkt`, the
         thumbprint of a key pair, it opens nothing without a proof of that (RFC 9449).
 
-        A key that is made with another key ends no later, does no more, sees no more, works from nowhere
-        else, and is bound to the same key pair as that one (A3). With the `idempotency_key` of an earlier
-        call the same key gets a new secret, in place of the one whose answer was lost; or, without
-        `replaces_on_retry`, `Conflict` is raised.
+        A key that is made with another key, or with a token of it, ends no later, does no more, sees no
+        more, works from nowhere else, and is bound to the same key pair as that one (A3).
+
+        Raise `Conflict` if `lifetime` asks for a later end, and for a former secret; `QuotaExceeded` or
+        `TooManyFailures` for too many keys, or for too many within a minute.
+
+        With the `idempotency_key` of an earlier call the same key gets a new secret, in place of the one
+        whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
         """
+        self.check_may_make(principal)
         user_id = principal.user_id if for_user is None else for_user
         granted = None if scopes is None else self._resources.check_grantable(user_id, scopes)
+        limits = self._limits(lifetime)
         limits = replace(
-            self._limits(lifetime),
+            limits,
+            expires_at=end_within(principal, lifetime, limits.expires_at),
             project_id=project_id,
             scopes=granted,
             sources=checked_sources(sources),
@@ -113,6 +125,8 @@ class Keys:
         if limits.project_id is not None:
             self._projects.check_linkable(user_id, limits.project_id)
         key, secret = self._new_key(user_id, name, limits, idempotency_key)
+        key = replace(key, at_most=self.quotas.keys_per_owner)
+        self.quotas.note_creation(principal)
         try:
             return self._add(key, secret, actor)
         except Conflict:
@@ -123,6 +137,25 @@ class Keys:
         if replaced is None:
             raise Conflict("This Idempotency-Key was used for another key: use a new one.")
         return CreatedKey(replaced, secret)
+
+    def check_may_make(self, principal: Principal) -> None:
+        """Raise `Conflict` for a secret that was rotated away, and for a token that may come from one.
+
+        A token of a former secret ends with it, and nothing else tells it from those of the new one.
+        """
+        if principal.credential.is_former_secret:
+            raise Conflict(f"{FORMER_SECRET} Use the new one.")
+        if principal.method is not AuthMethod.ACCESS_TOKEN or principal.key_id is None:
+            return
+        key = self._store.api_keys.find_of_user(principal.key_id, principal.user_id)
+        former_ends_at = None if key is None else key.former_secret_ends_at
+        token_ends_at = principal.credential.ends_at
+        if former_ends_at is None or former_ends_at <= self._system.now():
+            return
+        if token_ends_at is None or token_ends_at <= former_ends_at:
+            raise Conflict(
+                "The key of this token was rotated, and its former secret may have made it: use the key."
+            )
 
     def create_for(
         self,
@@ -155,6 +188,7 @@ class Keys:
         """
         limits = KeyLimits(self._system.now(), expires_at, scopes=scopes)
         key, secret = self._new_key(user_id, name, limits, None)
+        key = replace(key, at_most=self.quotas.keys_per_owner)
         return key, secret, self._audit(AuditAction.API_KEY_CREATED, actor, key)
 
     def import_foreign(

@@ -30,6 +30,7 @@ from keyturn.core.records import KeyForVerification
 from keyturn.core.resources import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.scopes import is_scope
 from keyturn.errors import (
+    Conflict,
     CredentialRefused,
     NotFound,
     OAuthCode,
@@ -152,7 +153,8 @@ class OAuth:
     ) -> None:
         """End a token or key of the caller's own; nothing happens for any other, and nothing is said (R9).
 
-        Whether it could be used now, or from here, does not matter.
+        Whether it could be used now, or from here, does not matter. Raise `OAuthRefused` for a former secret
+        that would end its key, and with it the new secret.
         """
         caller = self._clients.find_caller(form, authorization, origin, presented)
         token = parameter(form, "token")
@@ -166,6 +168,8 @@ class OAuth:
                         self._revocation.revoke(token, actor)
         except (CredentialRefused, NotFound):
             return
+        except Conflict as refused:
+            raise OAuthRefused(OAuthCode.INVALID_REQUEST, str(refused)) from None
 
     def _by_client_credentials(
         self, form: Form, authorization: list[bytes], origin: Origin, proof: Proof | None

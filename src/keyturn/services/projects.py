@@ -10,6 +10,7 @@ from keyturn.core.records import AuditAction, AuditEntry, is_id
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts
 from keyturn.services.actors import Origin, actor_of
+from keyturn.services.quotas import PROJECTS_PER_PERSON, Quotas
 from keyturn.services.text import canonical_userid, checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
@@ -24,9 +25,10 @@ _NOT_TOGETHER = (
 class Projects:
     """What people do with projects. Members see them, owners change them."""
 
-    def __init__(self, store: Store, accounts: Accounts, system: System) -> None:
+    def __init__(self, store: Store, accounts: Accounts, quotas: Quotas, system: System) -> None:
         self._store = store
         self._accounts = accounts
+        self._quotas = quotas
         self._system = system
 
     def list_visible(self, principal: Principal) -> list[ProjectRecord]:
@@ -56,13 +58,20 @@ class Projects:
     def add(
         self, principal: Principal, origin: Origin, *, name: str, description: str | None
     ) -> ProjectRecord:
-        """Make a project that the caller owns."""
+        """Make a project that the caller owns; raise `QuotaExceeded` or `TooManyFailures` for too many."""
         principal.check_may(Permission.CREATE_PROJECT)
         checked, about = _checked(name, description)
         audit = self._about(principal, origin, AuditAction.PROJECT_CREATED, None, details={"name": checked})
+        self._quotas.note_creation(principal)
         with unique("name"):
             return self._store.projects.add(
-                checked, about, principal.user_id, audit.at, audit, seen_by=_sees(principal)
+                checked,
+                about,
+                principal.user_id,
+                audit.at,
+                audit,
+                seen_by=_sees(principal),
+                at_most=PROJECTS_PER_PERSON,
             )
 
     def update(

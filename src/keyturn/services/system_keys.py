@@ -17,6 +17,7 @@ from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.accounts import SYSTEM_USERID, Accounts
 from keyturn.services.actors import Origin, actor_of
+from keyturn.services.key_limits import end_within
 from keyturn.services.keys import Keys
 from keyturn.services.text import checked_text, is_storable
 from keyturn.services.vault import Vault
@@ -60,10 +61,12 @@ class SystemKeys:
     ) -> RevealedSystemKey:
         """Return the key of this name, connection and scopes, made now if there is none that lives.
 
-        With `regenerate` the old one is revoked and a new one made. A new one never ends unless `lifetime`
-        or the installation's rule says otherwise. Raise `InvalidState` if the connection or a scope does not
-        exist, or the name belongs to another connection or other scopes; `Conflict` if the key that there is
-        ends at another time than the one that `lifetime` asks for.
+        With `regenerate` the old one is revoked and a new one made. A new one never ends, unless `lifetime`
+        or the installation's rule says otherwise, or the credential that asks ends (A3).
+
+        Raise `InvalidState` if the connection or a scope does not exist, or the name belongs to another
+        connection or other scopes; `Conflict` if the key that there is ends at another time than the one that
+        `lifetime` asks for, or outlives the credential that asks.
         """
         principal.check_may(Permission.APPLICATION_ADMIN)
         checked = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
@@ -74,14 +77,16 @@ class SystemKeys:
             raise InvalidState(f"The scopes of a system key are among {', '.join(sorted(SCOPES))}.")
         if not is_storable(connection_key) or self._store.connections.find(connection_key) is None:
             raise InvalidState("There is no such connection.")
+        self._keys.check_may_make(principal)
         actor, now = actor_of(principal, origin), self._system.now()
-        expires_at = self._end_of_new(lifetime, now)
+        expires_at = end_within(principal, lifetime, self._end_of_new(lifetime, now))
         found = self._store.system_keys.find_by_name(checked)
         if found is not None:
             if (found.connection_key, found.scopes) != (connection_key, wanted):
                 raise InvalidState("This name belongs to a key of another connection or other scopes.")
             if not regenerate and not _has_ended(found, now):
-                return self._revealed(found, actor, lifetime)
+                return self._revealed(found, principal, actor, lifetime)
+        self._keys.quotas.note_creation(principal)
         try:
             return self._add(actor, checked, wanted, connection_key, expires_at, replaced=found)
         except Conflict:
@@ -89,7 +94,7 @@ class SystemKeys:
             made = self._store.system_keys.find_by_name(checked)
             if made is None or (made.connection_key, made.scopes) != (connection_key, wanted):
                 raise
-            return self._revealed(made, actor, lifetime)
+            return self._revealed(made, principal, actor, lifetime)
 
     def delete(self, principal: Principal, key_id: int, origin: Origin) -> None:
         """Revoke a system key; raise `NotFound` if there is none with this id."""
@@ -140,9 +145,10 @@ class SystemKeys:
         return life.end_of(Lifetime(None) if lifetime is None and life.allows_never else lifetime, now)
 
     def _revealed(
-        self, record: SystemKeyRecord, actor: Actor, lifetime: Lifetime | None
+        self, record: SystemKeyRecord, principal: Principal, actor: Actor, lifetime: Lifetime | None
     ) -> RevealedSystemKey:
         """Return a key with its secret, and write down who had it again: no other secret can be."""
+        end_within(principal, Lifetime(record.expires_at), record.expires_at)
         if lifetime is not None and not _ends_as_asked(record, lifetime):
             raise Conflict(
                 "The system key of this name ends at another time: regenerate it, or leave the expiry out."

@@ -33,7 +33,7 @@ from keyturn.core.records import (
     Page,
 )
 from keyturn.core.times import read_time
-from keyturn.errors import CredentialRefused, Reason
+from keyturn.errors import CredentialRefused, QuotaExceeded, Reason
 from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
 from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, read_words
@@ -69,6 +69,8 @@ class KeyToAdd:
     """The project whose connections alone the key may see; None for no such bound."""
     jkt: str | None = None
     """The thumbprint of the key pair that alone may present the key; None for anybody."""
+    at_most: int | None = None
+    """How many living keys its user may have, this one too; None for any number."""
 
 
 class ApiKeys:
@@ -111,7 +113,8 @@ class ApiKeys:
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
         """Store a key; raise `Conflict` if its digest or its idempotency key is there already.
 
-        Raise `CredentialRefused` if the key that it is made with was revoked meanwhile.
+        Raise `QuotaExceeded` if its user has as many as they may, and `CredentialRefused` if the key that it
+        is made with was revoked meanwhile.
         """
         with refusing_twins("This key exists already."), self._database.change() as change:
             if audit.actor.key_id is not None:
@@ -318,9 +321,21 @@ _ADD = insert(api_key).returning(*_RECORD)
 
 
 def insert_key(connection: Connection, key: KeyToAdd) -> ApiKeyRecord:
-    """Store a key within the change that makes it."""
-    values = {name: getattr(key, name) for name in KeyToAdd.__slots__}
+    """Store a key within the change that makes it; raise `QuotaExceeded` if its user has too many."""
+    if key.at_most is not None:
+        _check_quota(connection, key, key.at_most)
+    values = {name: getattr(key, name) for name in KeyToAdd.__slots__ if name != "at_most"}
     return _record(connection.execute(_ADD, values).one())
+
+
+def _check_quota(connection: Connection, key: KeyToAdd, at_most: int) -> None:
+    # Locked first: of two who make the last key at the same instant one is refused.
+    connection.execute(_OWNER_ALONE, {"owner": key.user_id})
+    living = connection.execute(_LIVING, {"owner": key.user_id, "now": key.created_at}).scalar_one()
+    if living >= at_most:
+        raise QuotaExceeded(
+            f"This account has {living} living keys, and may have {at_most}: revoke some that are not used."
+        )
 
 
 def lock_keys(connection: Connection, *conditions: Any) -> list[int]:
@@ -368,6 +383,15 @@ _LIVING_MAKER = (
 )
 
 
+_OWNER_ALONE = select(user.c.id).where(user.c.id == bindparam("owner")).with_for_update(key_share=True)
+_LIVING = select(func.count()).where(
+    api_key.c.user_id == bindparam("owner"),
+    api_key.c.revoked_at.is_(None),
+    or_(
+        api_key.c.expires_at.is_(None),
+        api_key.c.expires_at > bindparam("now", type_=api_key.c.expires_at.type),
+    ),
+)
 _OWNER = select(user.c.id).where(user.c.id == bindparam("owner")).with_for_update(read=True, key_share=True)
 
 

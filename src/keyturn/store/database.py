@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, insert, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from keyturn.core.former_secrets import check_may_record
 from keyturn.core.records import AuditEntry
 from keyturn.errors import Conflict, InvalidState, StoreUnavailable
 from keyturn.store.hints import hints_of
@@ -101,6 +102,7 @@ class Change:
         it reads this row (R3).
         """
         self.is_recorded = True
+        check_may_record(entry)
         if entry.target_id is None and target_id is not None:
             entry = replace(entry, target_id=str(target_id))
         revision = self.connection.execute(_NEXT_REVISION).scalar_one()

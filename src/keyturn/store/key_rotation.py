@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.records import ApiKeyRecord, AuditEntry
 from keyturn.errors import Conflict, CredentialRefused, Reason
 from keyturn.store.api_keys import find_listed_key
@@ -14,6 +15,8 @@ from keyturn.store.schema import api_key, former_secret, past_rotation
 
 RETRY_LIFE = timedelta(hours=24)
 """How long after a rotation the same idempotency key means that its answer was lost."""
+FORMER_RETRY_LIFE = timedelta(minutes=5)
+"""The same where the former secret says so: later, it may be somebody who shuts out who has the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,13 @@ class Rotation:
     former_ends_at: datetime
     """Until when the former secret works too; `at` for not at all."""
     idempotency_key: str | None = None
+    is_by_former_secret: bool = False
+    """Whether the secret before the last rotation asks, which may only have the answer of that one again."""
+
+    @property
+    def retried_since(self) -> datetime:
+        """After when the rotation was that this may be a retry of."""
+        return self.at - (FORMER_RETRY_LIFE if self.is_by_former_secret else RETRY_LIFE)
 
 
 class KeyRotation:
@@ -44,7 +54,8 @@ class KeyRotation:
         The secret before the former one ends at once. Without an overlap every token of the key ends too.
         With the idempotency key of the last rotation, whose answer was lost, the secret that nobody saw is
         replaced, and the former one goes on as it was: `retried` tells of that. Without it, raise `Conflict`.
-        Raise `Conflict` also with that of a rotation before the last: others use what came after it.
+        Raise `Conflict` also with that of a rotation before the last: others use what came after it. A former
+        secret does nothing but retry.
 
         Raise `CredentialRefused` if the key that it is done with was revoked meanwhile.
         """
@@ -58,6 +69,8 @@ class KeyRotation:
                 if retried is None:
                     raise Conflict("This key was rotated already.")
                 return _replace(change, new, retried, ends_tokens=former_ends_at <= new.at)
+            if new.is_by_former_secret:
+                raise Conflict(f"{FORMER_SECRET} Rotate the key with the new one, or on its page.")
             _check_not_past(connection, new)
             if old.masked != new.seen_masked:
                 return None
@@ -111,7 +124,7 @@ def _lost_rotation(connection: Connection, new: Rotation) -> datetime | None:
         select(former_secret.c.ends_at).where(
             former_secret.c.key_id == new.key_id,
             former_secret.c.idempotency_key == new.idempotency_key,
-            former_secret.c.replaced_at > new.at - RETRY_LIFE,
+            former_secret.c.replaced_at > new.retried_since,
         )
     ).scalar_one_or_none()
     return found

@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from keyturn.core.people import LoginRecord
-from keyturn.core.records import AuditEntry
+from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.store.database import Database
 from keyturn.store.schema import invitation, user
-from keyturn.store.sessions import SessionToAdd, end_sessions, insert_session, renew_session
+from keyturn.store.sessions import SessionToAdd, end_crowded_out, end_sessions, insert_session, renew_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,8 @@ class Logins:
     ) -> int | None:
         """Start a session, forget failed logins, and store a stronger hash if one was made.
 
+        The oldest sessions end where a person has more than `MAX_LIVING`.
+
         Return the session's id, which the audit row says too, or None if the account was disabled, or its
         password hash is no longer the `checked` one: then what was proved is not true any more.
         """
@@ -78,7 +80,18 @@ class Logins:
             if not changed:
                 return None
             session_id: int = change.connection.execute(insert_session(new)).scalar_one()
+            crowded_out = change.connection.execute(end_crowded_out(new)).scalars().all()
             change.record(replace(audit, details={**audit.details, "sessionId": session_id}))
+            for ended in crowded_out:
+                change.record(
+                    replace(
+                        audit,
+                        action=AuditAction.SESSION_ENDED,
+                        target_type="SESSION",
+                        target_id=str(ended),
+                        details={"crowdedOutBy": session_id},
+                    )
+                )
         return session_id
 
     def record_failed_login(
@@ -116,7 +129,7 @@ class Logins:
                 end_sessions(user_id, at, keep=None if kept is None else kept.session_id)
             )
             if kept is not None:
-                change.connection.execute(renew_session(kept.session_id, kept.new_digest))
+                change.connection.execute(renew_session(kept.session_id, kept.new_digest, at))
             change.record(audit)
 
     def invite(self, user_id: int, digest: bytes, expires_at: datetime, audit: AuditEntry) -> bool:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from keyturn.core.people import ProjectMember, ProjectRecord
 from keyturn.core.records import AuditAction, AuditEntry
-from keyturn.errors import Conflict, InvalidState
+from keyturn.errors import Conflict, InvalidState, QuotaExceeded
 from keyturn.store.api_keys import lock_keys
 from keyturn.store.database import Database
 from keyturn.store.rows import add_row, insert_on_conflict
@@ -40,12 +40,16 @@ class Projects:
         audit: AuditEntry,
         *,
         seen_by: int | None = None,
+        at_most: int | None = None,
     ) -> ProjectRecord:
         """Store a project with its first owner.
 
-        Raise `Conflict` if a project has the name that `seen_by` is in; any project, for None.
+        Raise `Conflict` if a project has the name that `seen_by` is in; any project, for None. Raise
+        `QuotaExceeded` if they made `at_most` of those that there are.
         """
         with self._database.change() as change:
+            if at_most is not None:
+                _check_quota(change.connection, user_id, at_most)
             number = change.connection.execute(
                 insert(project)
                 .values(name=name, description=description, created_by=user_id, created_at=at, updated_at=at)
@@ -254,6 +258,16 @@ def _check_owned(reading: Connection, project_id: int) -> None:
     )
     if reading.execute(owners.limit(1)).first() is None:
         raise InvalidState("This is the last owner of the project: name another one first.")
+
+
+def _check_quota(connection: Connection, user_id: int, at_most: int) -> None:
+    # Locked first: of two who make the last project at the same instant one is refused.
+    connection.execute(select(user.c.id).where(user.c.id == user_id).with_for_update(key_share=True))
+    made = connection.execute(
+        select(func.count()).select_from(project).where(project.c.created_by == user_id)
+    ).scalar_one()
+    if made >= at_most:
+        raise QuotaExceeded(f"You made {made} projects, and may make {at_most}: delete some first.")
 
 
 def _read(reading: Connection, *conditions: Any) -> list[ProjectRecord]:

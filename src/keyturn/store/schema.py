@@ -336,6 +336,7 @@ session = Table(
     Column("address", String(64)),
     Column("user_agent", String(255)),
     Column("secret_number", BigInteger, nullable=False, server_default="0"),
+    Column("proved_at", UtcTime),
     sqlite_autoincrement=True,
 )
 

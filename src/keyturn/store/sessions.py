@@ -13,6 +13,9 @@ from keyturn.store.owners import OWNER_COLUMNS, owner_record
 from keyturn.store.questions import Question
 from keyturn.store.schema import as_stored, profile, session, user
 
+MAX_LIVING = 100
+"""How many sessions a person has at most, of browsers and of tokens for a passphrase."""
+
 
 @dataclass(frozen=True, slots=True)
 class SessionToAdd:
@@ -66,6 +69,22 @@ class Sessions:
                 .values(last_seen_at=at)
             )
 
+    def find_proved_at(self, session_id: int) -> datetime | None:
+        """Return when the passphrase was last given in this session; None if that is not known."""
+        with self._database.reading() as connection:
+            found: datetime | None = connection.execute(
+                select(session.c.proved_at).where(session.c.id == session_id)
+            ).scalar_one_or_none()
+        return found
+
+    def prove(self, session_id: int, digest: bytes, at: datetime, audit: AuditEntry) -> bool:
+        """Give a session a new id, since its passphrase was given again; False if it has ended."""
+        with self._database.change() as change:
+            changed = change.connection.execute(renew_session(session_id, digest, at)).rowcount
+            if changed:
+                change.record(audit)
+        return bool(changed)
+
     def end(self, session_id: int, user_id: int, at: datetime, audit: AuditEntry) -> bool:
         """End a session of this user; return False if there is no such living session."""
         with self._database.change() as change:
@@ -109,11 +128,28 @@ def insert_session(new: SessionToAdd) -> Any:
             created_at=new.created_at,
             last_seen_at=new.created_at,
             expires_at=new.expires_at,
+            proved_at=new.created_at,
             address=new.address,
             user_agent=shortened(new.user_agent, 255),
         )
         .returning(session.c.id)
     )
+
+
+def end_crowded_out(new: SessionToAdd) -> Any:
+    """Build the statement that ends the oldest sessions above `MAX_LIVING`, and returns their ids."""
+    living = (session.c.user_id == new.user_id, session.c.ended_at.is_(None))
+    too_old = (
+        select(session.c.id)
+        .where(*living, session.c.expires_at > new.created_at)
+        .order_by(session.c.id.desc())
+        .limit(1)
+        .offset(MAX_LIVING)
+        .scalar_subquery()
+    )
+    return (
+        update(session).where(*living, session.c.id <= too_old).values(ended_at=new.created_at)
+    ).returning(session.c.id)
 
 
 def end_sessions(user_id: int, at: datetime, *, keep: int | None = None) -> Any:
@@ -124,12 +160,15 @@ def end_sessions(user_id: int, at: datetime, *, keep: int | None = None) -> Any:
     return statement.values(ended_at=at)
 
 
-def renew_session(session_id: int, digest: bytes) -> Any:
-    """Build the statement that gives a session a new id, so that the old one opens nothing."""
+def renew_session(session_id: int, digest: bytes, at: datetime) -> Any:
+    """Build the statement that gives a living session a new id, whose owner gave the passphrase just now.
+
+    The old id opens nothing from then on.
+    """
     return (
         update(session)
-        .where(session.c.id == session_id)
-        .values(digest=digest, secret_number=session.c.secret_number + 1)
+        .where(session.c.id == session_id, session.c.ended_at.is_(None))
+        .values(digest=digest, secret_number=session.c.secret_number + 1, proved_at=at)
     )
 
 

@@ -50,6 +50,8 @@ from keyturn.web.gate import Gate
 from keyturn.web.headers import SecurityHeaders
 from keyturn.web.json_response import JsonResponse
 from keyturn.web.pages.admin import tabs
+from keyturn.web.pages.passphrase import PassphraseNeeded, send_renewed_session
+from keyturn.web.pages.passphrase import ask as ask_for_passphrase
 from keyturn.web.pages.rendering import Pages, see_other
 from keyturn.web.pages.routes import page_routers
 from keyturn.web.pages.sessions import LoginNeeded, find_visitor
@@ -202,12 +204,14 @@ def create_framework_app(services: Services) -> Litestar:
         },
         exception_handlers={
             LoginNeeded: _lead_to_login,
+            PassphraseNeeded: ask_for_passphrase,
             HTTPException: _answer_framework_error,
             KeyturnError: _answer_error,
             Exception: _answer_defect,
         },
         openapi_config=_openapi(),
         lifespan=[lifespan],
+        before_send=[send_renewed_session],
         logging_config=None,
         request_max_body_size=None,  # The gate bounds every body.
         state=State({"services": services, "pages": pages}),

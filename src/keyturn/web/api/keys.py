@@ -53,7 +53,9 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", m
 @post(
     ["/bim/apikey", "/apikey"],
     status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=documented(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+    ),
     operation_class=with_body(NewKeyBody, description="May be left out."),
     tags=["API keys"],
     summary="Generate an API key",
@@ -68,10 +70,12 @@ def create_key(
     """Make a key for the caller. `apikey` in the answer is its secret, which is never shown again.
 
     It ends at `expiresAt`, never where that is null and allowed; without it, after the installation's default
-    time. With `scopes`, of services and such that the caller may hold, it covers these alone. With
-    `allowFrom`, which lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the
-    thumbprint of a key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the
-    same `Idempotency-Key` gives the same key a new secret instead of making another.
+    time. It does not outlive the key or token that makes it: a later `expiresAt` is refused with 409.
+
+    With `scopes`, of services and such that the caller may hold, it covers these alone. With `allowFrom`,
+    which lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the thumbprint of a
+    key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the same
+    `Idempotency-Key` gives the same key a new secret instead of making another.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     created = call.services.keys.create(
@@ -91,7 +95,9 @@ def create_key(
 @post(
     ["/bim/apikey/{keyid:str}/rotate", "/apikey/{keyid:str}/rotate"],
     status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    responses=documented(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+    ),
     operation_class=with_body(RotationBody, description="May be left out."),
     tags=["API keys"],
     summary="Give an API key a new secret",
@@ -106,8 +112,9 @@ def rotate_key(
 ) -> NewApiKeyView:
     """Give one of the caller's keys a new secret, in `apikey`, which is never shown again.
 
-    The key keeps its id, and all that it may do. The former secret works for `overlapSeconds` more; without
-    them it ends at once, with every token that was made from the key. A retry with the same
+    The credential is the key itself, or a token that was given for a passphrase: any other is refused with
+    409. The key keeps its id, and all that it may do. The former secret works for `overlapSeconds` more;
+    without them it ends at once, with every token that was made from the key. A retry with the same
     `Idempotency-Key` replaces the secret whose answer was lost.
     """
     asked = read_json(body, request.headers.get("content-type"), RotationBody) or RotationBody()
@@ -148,7 +155,7 @@ def list_keys(
 @delete(
     ["/bim/apikey/{keyid:str}", "/apikey/{keyid:str}"],
     status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     tags=["API keys"],
     summary="Delete an API key",
 )

@@ -155,7 +155,7 @@ def hand_over(
 @post(
     _KEYS,
     status_code=HTTPStatus.OK,
-    responses=_REFUSED,
+    responses=_REFUSED | documented(HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
     operation_class=with_body(ServiceKeyBody, description="May be left out."),
     tags=_TAGS,
     summary="Generate a key of a service account",

@@ -32,7 +32,9 @@ class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 @post(
     ["/bim/apikey/system", "/apikey/system"],
     status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT),
+    responses=documented(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+    ),
     operation_class=with_body(SystemKeyBody, required=True, description="Name, scopes and connection."),
     tags=_TAGS,
     summary="Get or generate a system key",

@@ -14,6 +14,7 @@ from keyturn.core.resources import ResourceRecord
 from keyturn.errors import KeyturnError
 from keyturn.web.pages.admin.tabs import KEYS
 from keyturn.web.pages.key_forms import key_form, project_names, project_of, shown_key
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.places import InjectedPlace, Place, find_account, owners_of, place_of
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
@@ -75,7 +76,7 @@ def add_attribute(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -
     return _change_attribute(sent, place, user_id, is_given=True)
 
 
-@post("/{user_id:str}/attributes/remove", include_in_schema=False)
+@post("/{user_id:str}/attributes/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def remove_attribute(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
     """Take an attribute from the account."""

@@ -14,13 +14,15 @@ from keyturn.services.actors import Origin
 from keyturn.store.device_logins import DeviceLogin
 from keyturn.web.access import DEVICE_PAGE_PATH
 from keyturn.web.pages.key_forms import key_form, lifetime_of
+from keyturn.web.pages.passphrase import NEVER_ASKS, asks_if
 from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import (
     Visitor,
     require_visitor,
     session_form,
 )
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
+from keyturn.web.pages.views import InjectedSent
+from keyturn.web.requests import AnyRequest, InjectedServices, in_thread
 from keyturn.web.responses import response_of
 
 DECISION_PATH = f"{DEVICE_PAGE_PATH}/decision"
@@ -47,7 +49,7 @@ def device_page(
     return _ask(pages, require_visitor(request, services), read_user_code(user_code or "") or "")
 
 
-@post(DEVICE_PAGE_PATH, include_in_schema=False)
+@post(DEVICE_PAGE_PATH, include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def look_at_device(
     request: AnyRequest,
@@ -66,18 +68,11 @@ def look_at_device(
     return _show(services, pages, visitor, device, form)
 
 
-@post(DECISION_PATH, include_in_schema=False)
+@post(DECISION_PATH, include_in_schema=False, opt=asks_if(decision="approve"))
 @in_thread
-def decide(
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    pages: InjectedPages,
-    origin: InjectedOrigin,
-) -> Response[str]:
+def decide(sent: InjectedSent) -> Response[str]:
     """Let the device have a key, or nothing. What is not plainly an approval is none."""
-    visitor = require_visitor(request, services)
-    form = session_form(request, body, services, visitor)
+    services, pages, visitor, origin, form = sent.services, sent.pages, sent.visitor, sent.origin, sent.form
     code = form.get("user_code", "")
     try:
         if form.get("decision") == "approve":

@@ -10,6 +10,7 @@ from keyturn.errors import InvalidInput, KeyturnError
 from keyturn.services.departures import WhatStops
 from keyturn.web.pages.accounts import show_account
 from keyturn.web.pages.key_forms import shown_key
+from keyturn.web.pages.passphrase import asks_if
 from keyturn.web.pages.places import InjectedPlace, Place, find_account
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
@@ -27,7 +28,7 @@ def disable_page(user_id: IdInPath, view: InjectedView, place: InjectedPlace) ->
     return _ending(view, place, find_account(view, place, user_id), "account_disable.html")
 
 
-@post("/{user_id:str}/disable", include_in_schema=False)
+@post("/{user_id:str}/disable", include_in_schema=False, opt=asks_if(handOverTo=None))
 @in_thread
 def disable(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
     """Disable the account."""
@@ -62,7 +63,7 @@ def delete_page(user_id: IdInPath, view: InjectedView, place: InjectedPlace) -> 
     return _ending(view, place, find_account(view, place, user_id), "account_delete.html")
 
 
-@post("/{user_id:str}/delete", include_in_schema=False)
+@post("/{user_id:str}/delete", include_in_schema=False, opt=asks_if(handOverTo=None))
 @in_thread
 def delete(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
     """Delete the account, if the word was typed."""

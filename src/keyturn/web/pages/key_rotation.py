@@ -4,15 +4,16 @@ from datetime import timedelta
 from http import HTTPStatus
 
 from litestar import Response, get, post
-from litestar.params import RawBody
 
 from keyturn.composition import Services
 from keyturn.core.records import KeyState
-from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.errors import Conflict, InvalidInput, NotFound, TooManyFailures
 from keyturn.web.pages.key_forms import idempotency_key_of, new_form_id, show_created, shown_key
 from keyturn.web.pages.rendering import InjectedPages, Pages
-from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
-from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
+from keyturn.web.pages.sessions import InjectedVisitor, Visitor
+from keyturn.web.pages.views import InjectedSent
+from keyturn.web.requests import IdInPath, InjectedServices, in_thread, read_id
+from keyturn.web.responses import response_of
 
 OVERLAPS = (
     ("0", "None: it ends at once, and every token made from it ends too"),
@@ -33,17 +34,9 @@ def rotate_page(
 
 @post("/profile/keys/{key_id:str}/rotate", include_in_schema=False)
 @in_thread
-def rotate_key(
-    key_id: IdInPath,
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    pages: InjectedPages,
-    visitor: InjectedVisitor,
-    origin: InjectedOrigin,
-) -> Response[str]:
+def rotate_key(key_id: IdInPath, sent: InjectedSent) -> Response[str]:
     """Give the key a new secret, and show it, this once."""
-    form = session_form(request, body, services, visitor)
+    services, pages, visitor, form = sent.services, sent.pages, sent.visitor, sent.form
     number = read_id(key_id)
     if form.get("overlap") not in dict(OVERLAPS):
         wrong = InvalidInput("overlap", "Choose how long the former secret goes on.")
@@ -52,11 +45,13 @@ def rotate_key(
         rotated = services.key_rotation.rotate_own(
             visitor.session.principal,
             number,
-            origin,
+            sent.origin,
             overlap=timedelta(seconds=int(form["overlap"])),
             idempotency_key=idempotency_key_of(form),
             replaces_on_retry=False,
         )
+    except TooManyFailures as error:
+        return _ask(services, pages, visitor, number, error)
     except Conflict:
         return pages.render(
             "message.html",
@@ -72,19 +67,27 @@ def rotate_key(
 
 
 def _ask(
-    services: Services, pages: Pages, visitor: Visitor, key_id: int, error: InvalidInput | None = None
+    services: Services,
+    pages: Pages,
+    visitor: Visitor,
+    key_id: int,
+    error: InvalidInput | TooManyFailures | None = None,
 ) -> Response[str]:
     record = services.keys.get_own(visitor.session.principal, key_id)
     now = services.system.now()
     if record.state(now) is not KeyState.ACTIVE:
         raise NotFound
-    return pages.render(
+    answer = None if error is None else response_of(error)
+    page = pages.render(
         "profile_key_rotate.html",
         visitor,
-        status=HTTPStatus.OK if error is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        status=HTTPStatus.OK if answer is None else HTTPStatus(answer.status),
         key=shown_key(record, now),
         overlaps=OVERLAPS,
         form_id=new_form_id(services),
         problem=None if error is None else str(error),
-        field=None if error is None else error.field,
+        field=error.field if isinstance(error, InvalidInput) else None,
     )
+    if answer is not None:
+        page.headers.update(dict(answer.headers))
+    return page

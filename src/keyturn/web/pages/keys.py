@@ -10,7 +10,15 @@ from keyturn.composition import Services
 from keyturn.core.people import ProjectRecord
 from keyturn.core.records import KeyState
 from keyturn.core.sources import read_address
-from keyturn.errors import Conflict, InvalidInput, InvalidState, NotFound
+from keyturn.errors import (
+    Conflict,
+    InvalidInput,
+    InvalidState,
+    KeyturnError,
+    NotFound,
+    QuotaExceeded,
+    TooManyFailures,
+)
 from keyturn.services.actors import Origin
 from keyturn.web.pages.key_forms import (
     idempotency_key_of,
@@ -26,8 +34,10 @@ from keyturn.web.pages.key_forms import (
     shown_key,
 )
 from keyturn.web.pages.paging import paging
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
+from keyturn.web.pages.views import InjectedSent
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
 from keyturn.web.responses import response_of
 
@@ -53,16 +63,9 @@ def keys_page(
 
 @post("/profile/keys", include_in_schema=False)
 @in_thread
-def create_key(
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    pages: InjectedPages,
-    visitor: InjectedVisitor,
-    origin: InjectedOrigin,
-) -> Response[str]:
+def create_key(sent: InjectedSent) -> Response[str]:
     """Make a key and show it, this once."""
-    form = session_form(request, body, services, visitor)
+    services, pages, visitor, origin, form = sent.services, sent.pages, sent.visitor, sent.origin, sent.form
     try:
         created = services.keys.create(
             visitor.session.principal,
@@ -76,7 +79,7 @@ def create_key(
             sources=networks_of(form),
             dpop_jkt=key_pair_of(form),
         )
-    except (InvalidInput, InvalidState) as error:
+    except (InvalidInput, InvalidState, QuotaExceeded, TooManyFailures) as error:
         return _keys(services, pages, visitor, origin, error=error, values=form)
     except Conflict:
         return show_it_was_shown(pages, visitor, back="/profile/keys")
@@ -116,7 +119,7 @@ def revoke_page(
     )
 
 
-@post("/profile/keys/{key_id:str}/revoke", include_in_schema=False)
+@post("/profile/keys/{key_id:str}/revoke", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def revoke_key(
     key_id: IdInPath,
@@ -140,7 +143,7 @@ def _keys(
     *,
     notice: str | None = None,
     page: int = 1,
-    error: InvalidInput | InvalidState | None = None,
+    error: KeyturnError | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     now = services.system.now()
@@ -150,10 +153,11 @@ def _keys(
     at = paging(len(records), page, "/profile/keys", size=KEYS_PER_PAGE)
     projects = _own_projects(services, visitor)
     names = project_names(projects)
-    return pages.render(
+    answer = None if error is None else response_of(error)
+    shown = pages.render(
         "profile_keys.html",
         visitor,
-        status=HTTPStatus.OK if error is None else HTTPStatus(response_of(error).status),
+        status=HTTPStatus.OK if answer is None else HTTPStatus(answer.status),
         keys=[
             shown_key(
                 record,
@@ -176,6 +180,9 @@ def _keys(
         problems=problems_of(values, services) if values else {},
         values=values or {},
     )
+    if answer is not None:
+        shown.headers.update(dict(answer.headers))
+    return shown
 
 
 def _own_projects(services: Services, visitor: Visitor) -> list[ProjectRecord]:

@@ -11,6 +11,7 @@ from keyturn.composition import Services
 from keyturn.core.records import AuditAction
 from keyturn.errors import CredentialRefused, InvalidInput, NotFound, TooBusy
 from keyturn.services.actors import Origin
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import InjectedPages, see_other
 from keyturn.web.pages.sessions import (
     expired_cookie,
@@ -84,7 +85,7 @@ def log_in(
     return see_other(target, session_cookie(services, started.cookie))
 
 
-@post("/logout", include_in_schema=False)
+@post("/logout", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def log_out(
     request: AnyRequest, body: RawBody, services: InjectedServices, origin: InjectedOrigin

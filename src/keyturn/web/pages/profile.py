@@ -10,6 +10,7 @@ from keyturn.composition import Services
 from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput, TooBusy
 from keyturn.services.accounts import PROFILE_LIMITS
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_cookie, session_form
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
@@ -34,7 +35,7 @@ def details_page(
     return _details(services, pages, visitor, notice=_NOTICES.get(notice or ""))
 
 
-@post("/profile", include_in_schema=False)
+@post("/profile", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def save_details(
     request: AnyRequest,
@@ -85,7 +86,7 @@ def sessions_page(
     )
 
 
-@post("/profile/sessions/{session_id:str}/end", include_in_schema=False)
+@post("/profile/sessions/{session_id:str}/end", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def end_session(
     session_id: IdInPath,
@@ -103,7 +104,7 @@ def end_session(
     return see_other("/profile/sessions?notice=session-ended")
 
 
-@post("/profile/sessions/end-others", include_in_schema=False)
+@post("/profile/sessions/end-others", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def end_other_sessions(
     request: AnyRequest,
@@ -130,7 +131,7 @@ def security_page(
     return _security(services, pages, visitor, notice=_NOTICES.get(notice or ""))
 
 
-@post("/profile/security", include_in_schema=False)
+@post("/profile/security", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def change_password(
     request: AnyRequest,

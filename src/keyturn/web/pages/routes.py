@@ -88,15 +88,18 @@ ACCOUNTS: tuple[tuple[Place, tuple[Permission, ...], tuple[HTTPRouteHandler, ...
 """Each list of accounts, who is let in (whoever is signed in, for those that they own), and its pages."""
 
 
+_SENT = Provide(sent_of, sync_to_thread=True)
+
+
 def page_routers() -> list[Router]:
     """Return all pages. What is not for everybody stands behind the guard of its part."""
     anywhere = frozenset(permission for tab in tabs.TABS for permission in tab.any_of)
     return [
-        Router("/", route_handlers=OPEN_PAGES),
+        Router("/", route_handlers=OPEN_PAGES, dependencies={"sent": _SENT}),
         Router(
             "/",
             route_handlers=PROFILE_PAGES,
-            dependencies={"visitor": Provide(visitor_of, sync_to_thread=True)},
+            dependencies={"visitor": Provide(visitor_of, sync_to_thread=True), "sent": _SENT},
         ),
         _guarded(tabs.START, (start.start,), tuple(anywhere)),
         *(_guarded(tab.path, handlers, tab.any_of) for tab, handlers in ADMINISTRATION),
@@ -116,7 +119,7 @@ def _guarded(
         guards=[admits(*any_of)],
         dependencies={
             "view": Provide(view_of, sync_to_thread=False),
-            "sent": Provide(sent_of, sync_to_thread=False),
+            "sent": _SENT,
             "place": Provide(lambda: place, sync_to_thread=False),
         },
     )

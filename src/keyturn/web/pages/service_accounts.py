@@ -21,6 +21,7 @@ from keyturn.web.pages.key_forms import (
 )
 from keyturn.web.pages.keys import show_it_was_shown
 from keyturn.web.pages.paging import ROWS, paging
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.places import SERVICE_ACCOUNTS, InjectedPlace, find_account, owners_of
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
@@ -134,7 +135,7 @@ def revoke_page(
     )
 
 
-@post("/{user_id:str}/keys/{key_id:str}/revoke", include_in_schema=False)
+@post("/{user_id:str}/keys/{key_id:str}/revoke", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def revoke_key(user_id: IdInPath, key_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Redirect:
     """End the key."""

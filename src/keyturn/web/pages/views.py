@@ -20,14 +20,24 @@ from keyturn.errors import (
     KeyturnError,
     NotFound,
     PermissionMissing,
+    QuotaExceeded,
+    TooManyFailures,
 )
 from keyturn.services.actors import Origin
+from keyturn.web.pages.passphrase import proven
 from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import AnyConnection, Visitor, require_visitor, session_form
 from keyturn.web.requests import AnyRequest, InjectedServices, origin_of
 from keyturn.web.responses import response_of
 
-TOLD_ON_THE_PAGE = (Conflict, InvalidInput, InvalidState, PermissionMissing)
+TOLD_ON_THE_PAGE = (
+    Conflict,
+    InvalidInput,
+    InvalidState,
+    PermissionMissing,
+    QuotaExceeded,
+    TooManyFailures,
+)
 """What a person can mend, or understand, where they are. Everything else gets a page of its own."""
 
 Guard = Callable[[AnyConnection, BaseRouteHandler], None]
@@ -104,7 +114,10 @@ def view_of(request: AnyRequest, services: InjectedServices, pages: InjectedPage
 
 
 def sent_of(request: AnyRequest, body: RawBody, services: InjectedServices, pages: InjectedPages) -> Sent:
-    """Return who sends which form; raise `ForeignForm` if it is none of ours."""
-    visitor: Visitor = request.scope["state"]["visitor"]
-    form = session_form(request, body, services, visitor)
+    """Return who sends which form; raise `ForeignForm` if it is none of ours.
+
+    Raise `LoginNeeded` for a stranger, and `PassphraseNeeded` for whoever must give the passphrase first.
+    """
+    visitor: Visitor = request.scope["state"].get("visitor") or require_visitor(request, services)
+    visitor, form = proven(request, services, visitor, session_form(request, body, services, visitor))
     return Sent(services, pages, visitor, origin_of(request), form)

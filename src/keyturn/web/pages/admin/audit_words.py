@@ -26,6 +26,7 @@ ACTIONS: Mapping[str, str] = {
     AuditAction.USER_LOGIN_FAILED: "Sign-in failed",
     AuditAction.USER_LOGGED_OUT: "Signed out",
     AuditAction.SESSION_ENDED: "Session ended",
+    AuditAction.SESSION_PROVED: "Passphrase given again",
     AuditAction.CONNECTION_CREATED: "Connection registered",
     AuditAction.SIGNING_KEY_CREATED: "Signing key created",
     AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",

@@ -12,6 +12,7 @@ from keyturn.store.user_search import UserSearch
 from keyturn.web.pages.admin.tabs import GROUPS
 from keyturn.web.pages.endings import DELETION_WORD, LISTED, check_typed
 from keyturn.web.pages.paging import paging
+from keyturn.web.pages.passphrase import NEVER_ASKS, asks_if
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
 from keyturn.web.requests import IdInPath, in_thread, read_id
@@ -45,7 +46,7 @@ def new_page(view: InjectedView) -> Response[str]:
     return view.render("admin_group_new.html")
 
 
-@post("/new", include_in_schema=False)
+@post("/new", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def create(sent: InjectedSent) -> Response[str] | Redirect:
     """Make a group."""
@@ -75,7 +76,7 @@ def group_page(
     return _group(view, read_id(group_id), page=page, notice=_NOTICES.get(notice or ""))
 
 
-@post("/{group_id:str}", include_in_schema=False)
+@post("/{group_id:str}", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def update(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Change what is said of a group."""
@@ -108,7 +109,7 @@ def add_member(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redire
     return see_other(f"{GROUPS.path}/{number}?notice=added")
 
 
-@post("/{group_id:str}/members/{membership_id:str}/remove", include_in_schema=False)
+@post("/{group_id:str}/members/{membership_id:str}/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def remove_member(group_id: IdInPath, membership_id: IdInPath, sent: InjectedSent) -> Redirect:
     """Take a user out of the group."""
@@ -124,7 +125,7 @@ def add_attribute(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Red
     return _change_attribute(sent, read_id(group_id), is_given=True)
 
 
-@post("/{group_id:str}/attributes/remove", include_in_schema=False)
+@post("/{group_id:str}/attributes/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def remove_attribute(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Take an attribute from the group."""
@@ -138,7 +139,7 @@ def delete_page(group_id: IdInPath, view: InjectedView) -> Response[str]:
     return _deletion(view, view.services.groups.get(view.principal, read_id(group_id)))
 
 
-@post("/{group_id:str}/delete", include_in_schema=False)
+@post("/{group_id:str}/delete", include_in_schema=False, opt=asks_if(handOverTo=None))
 @in_thread
 def delete(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Delete the group, if the word was typed."""

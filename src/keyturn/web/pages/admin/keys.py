@@ -16,6 +16,7 @@ from keyturn.web.pages.admin.tabs import KEYS
 from keyturn.web.pages.key_forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys import KEYS_PER_PAGE
 from keyturn.web.pages.paging import paging
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.places import PEOPLE, SERVICE_ACCOUNTS, named_ids
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import InjectedSent, InjectedView, View
@@ -72,7 +73,7 @@ def revoke_page(view: InjectedView, key: FromQuery[list[str] | None] = None) -> 
     return view.render("admin_keys_revoke.html", keys=_shown(view, living), box=BOX)
 
 
-@post("/revoke", include_in_schema=False)
+@post("/revoke", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def revoke(sent: InjectedSent) -> Redirect:
     """End the keys that the form names."""

@@ -10,6 +10,7 @@ from keyturn.errors import KeyturnError
 from keyturn.web.pages.admin.tabs import PROJECTS
 from keyturn.web.pages.endings import DELETION_WORD, check_typed
 from keyturn.web.pages.paging import paging
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, View
 from keyturn.web.requests import IdInPath, in_thread, read_id
@@ -49,7 +50,7 @@ def new_page(view: InjectedView) -> Response[str]:
     return view.render("admin_project_new.html")
 
 
-@post("/new", include_in_schema=False)
+@post("/new", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def create(sent: InjectedSent) -> Response[str] | Redirect:
     """Make a project that the administrator owns."""
@@ -77,7 +78,7 @@ def project_page(
     return _project(view, read_id(project_id), page=page, notice=_NOTICES.get(notice or ""))
 
 
-@post("/{project_id:str}", include_in_schema=False)
+@post("/{project_id:str}", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def update(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Change what is said of a project."""
@@ -113,7 +114,7 @@ def set_member(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redi
     return see_other(f"{PROJECTS.path}/{number}?notice=member")
 
 
-@post("/{project_id:str}/members/remove", include_in_schema=False)
+@post("/{project_id:str}/members/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def remove_member(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Take a user out of the project."""
@@ -139,7 +140,7 @@ def add_connection(project_id: IdInPath, sent: InjectedSent) -> Response[str] | 
     return see_other(f"{PROJECTS.path}/{number}?notice=connection")
 
 
-@post("/{project_id:str}/connections/remove", include_in_schema=False)
+@post("/{project_id:str}/connections/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def remove_connection(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Take a connection out of the project."""
@@ -160,7 +161,7 @@ def delete_page(project_id: IdInPath, view: InjectedView) -> Response[str]:
     return _deletion(view, view.services.projects.get(view.principal, read_id(project_id)))
 
 
-@post("/{project_id:str}/delete", include_in_schema=False)
+@post("/{project_id:str}/delete", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def delete(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Delete the project, if the word was typed."""

@@ -14,6 +14,7 @@ from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
 from keyturn.web.pages.admin.tabs import RESOURCES
 from keyturn.web.pages.endings import DELETION_WORD, check_typed
 from keyturn.web.pages.paging import paging
+from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.places import named_ids
 from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
@@ -126,7 +127,7 @@ def save_scope(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Red
     return see_other(f"{RESOURCES.path}/{resource.resource_id}?notice=scope")
 
 
-@post("/{resource_id:str}/scope/remove", include_in_schema=False)
+@post("/{resource_id:str}/scope/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def remove_scope(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Take a scope from the service; it keeps one at least."""
@@ -146,7 +147,7 @@ def delete_page(resource_id: IdInPath, view: InjectedView) -> Response[str]:
     return _deletion(view, _resource(view, resource_id))
 
 
-@post("/{resource_id:str}/delete", include_in_schema=False)
+@post("/{resource_id:str}/delete", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
 def delete(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Delete the service, if the word was typed."""

@@ -26,9 +26,12 @@ OPEN = (
     "token_algorithm",
     "trusted_proxies",
     "failures_per_minute",
+    "keys_per_owner",
+    "creations_per_minute",
     "max_staleness_seconds",
     "session_idle_minutes",
     "session_absolute_hours",
+    "passphrase_again_minutes",
     "log_level",
 )
 """The settings whose values may be shown. Of any other the page says no more than whether it is given."""

@@ -24,7 +24,7 @@ from litestar.types.internal_types import PathParameterDefinition
 
 from keyturn import __version__
 from keyturn.composition import Services, open_services
-from keyturn.errors import InvalidInput, KeyturnError, NotFound
+from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound
 from keyturn.logs import configure_logs
 from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
@@ -205,6 +205,7 @@ def create_framework_app(services: Services) -> Litestar:
             KeyturnError: _answer_error,
             Exception: _answer_defect,
         },
+        before_request=_check_not_refused,
         openapi_config=_openapi(),
         lifespan=[lifespan],
         logging_config=None,
@@ -213,12 +214,21 @@ def create_framework_app(services: Services) -> Litestar:
     )
 
 
+async def _check_not_refused(request: AnyRequest) -> None:
+    """Raise what the gate found wrong with the request of a page."""
+    refused: KeyturnError | None = request.scope["state"].get("refused")
+    if refused is not None:
+        raise refused
+
+
 def _lead_to_login(_request: AnyRequest, needed: LoginNeeded) -> Redirect:
     return see_other(f"/login?then={needed.path}")
 
 
 def _answer_error(request: AnyRequest, error: KeyturnError) -> Response[Any]:
     note_failure(request, error)
+    if isinstance(error, CredentialRefused) and PAGE_PATTERN.fullmatch(request.scope["path"]):
+        return see_other(f"/login?then={request.scope['path']}")  # The session has ended meanwhile.
     return _answer(request, response_of(error))
 
 
@@ -262,7 +272,8 @@ def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
     services: Services = request.app.state.services
     pages: Pages = request.app.state.pages
     try:
-        visitor = find_visitor(request, services)
+        is_refused = request.scope["state"].get("refused") is not None
+        visitor = None if is_refused else find_visitor(request, services)
     except KeyturnError:
         visitor = None  # What failed for the page fails for its head too.
     page = pages.render(

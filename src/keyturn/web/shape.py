@@ -20,6 +20,8 @@ CREDENTIAL_HEADERS = frozenset({b"x-api-key", b"api-key", b"proxy-authorization"
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
 
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
 Scope = dict[str, Any]
 
 
@@ -82,6 +84,11 @@ def check_one_place(scope: Scope) -> None:
             cookie.strip().startswith(SESSION_COOKIES) for cookie in value.split(b";")
         ):
             raise AmbiguousCredential("Send the credential in Authorization alone, not a session cookie too.")
+
+
+def is_read(scope: Scope) -> bool:
+    """Return whether the method says that nothing is changed (RFC 9110, section 9.2.1)."""
+    return scope["method"] in _SAFE_METHODS
 
 
 def has_body(scope: Scope) -> bool:

@@ -45,7 +45,7 @@ def test_a_principal_holds_no_secret() -> None:
         *("withheld", "jkt", "credential"),
     }
     assert {field.name for field in fields(PresentedCredential)} == {
-        *("ends_at", "is_former_secret", "session_id", "jti", "issued_at"),
+        *("ends_at", "is_former_secret", "session_id", "jti", "issued_at", "epoch", "secret_number"),
     }
 
 

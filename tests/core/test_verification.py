@@ -344,20 +344,26 @@ TOKEN_END = NOW + timedelta(seconds=600)
 @pytest.mark.parametrize(
     ("principal", "credential"),
     [
-        (principal_of_key(KEY), PresentedCredential(None)),
-        (principal_of_key(replace(KEY, expires_at=TOKEN_END)), PresentedCredential(TOKEN_END)),
+        (principal_of_key(replace(KEY, secret_number=3)), PresentedCredential(None, secret_number=3)),
+        (
+            principal_of_key(replace(KEY, expires_at=TOKEN_END)),
+            PresentedCredential(TOKEN_END, secret_number=0),
+        ),
         (
             principal_of_key(replace(KEY, expires_at=TOKEN_END, secret_ends_at=NOW + timedelta(seconds=5))),
-            PresentedCredential(NOW + timedelta(seconds=5), is_former_secret=True),
+            PresentedCredential(NOW + timedelta(seconds=5), is_former_secret=True, secret_number=0),
         ),
         (
             principal_of_key(replace(KEY, expires_at=NOW, secret_ends_at=TOKEN_END)),
-            PresentedCredential(NOW, is_former_secret=True),
+            PresentedCredential(NOW, is_former_secret=True, secret_number=0),
         ),
-        (principal_of_key_token(CLAIMS, KEY), PresentedCredential(TOKEN_END, jti="j", issued_at=NOW)),
+        (
+            principal_of_key_token(CLAIMS, KEY),
+            PresentedCredential(TOKEN_END, jti="j", issued_at=NOW, epoch=0),
+        ),
         (
             principal_of_key_token(CLAIMS, replace(KEY, expires_at=NOW + timedelta(seconds=9))),
-            PresentedCredential(NOW + timedelta(seconds=9), jti="j", issued_at=NOW),
+            PresentedCredential(NOW + timedelta(seconds=9), jti="j", issued_at=NOW, epoch=0),
         ),
         (
             principal_of_session_token(SESSION_CLAIMS, SESSION),
@@ -369,7 +375,10 @@ TOKEN_END = NOW + timedelta(seconds=600)
             ),
             PresentedCredential(NOW + timedelta(seconds=9), session_id=5, jti="j", issued_at=NOW),
         ),
-        (principal_of_session(SESSION), PresentedCredential(NOW + timedelta(hours=12), session_id=5)),
+        (
+            principal_of_session(SESSION),
+            PresentedCredential(NOW + timedelta(hours=12), session_id=5, secret_number=0),
+        ),
     ],
 )
 def test_a_principal_says_which_credential_was_presented(

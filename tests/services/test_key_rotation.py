@@ -229,6 +229,7 @@ def test_a_late_retry_is_known_for_a_day(services: Services, bob: Principal, clo
     rotate(services, bob, made)
     assert is_accepted(services, rotate(services, bob, other, idempotency_key="one").secret)
     clock.advance(timedelta(hours=24) - MILLISECOND)
+    bob = person(services)
     with pytest.raises(Conflict):
         rotate(services, bob, made, idempotency_key="one")
     clock.advance(MILLISECOND)
@@ -257,7 +258,7 @@ def test_an_idempotency_key_means_a_retry_for_a_day(services: Services, bob: Pri
     second = rotate(services, bob, made, overlap=HOUR, idempotency_key="monthly")
     clock.advance(timedelta(hours=24))
 
-    third = rotate(services, bob, made, overlap=HOUR, idempotency_key="monthly")
+    third = rotate(services, person(services), made, overlap=HOUR, idempotency_key="monthly")
 
     assert is_accepted(services, second.secret)
     assert is_accepted(services, third.secret)
@@ -397,7 +398,8 @@ def test_of_many_rotations_at_once_one_secret_is_left(
 
     rotated = [one for one in outcomes if isinstance(one, CreatedKey)]
     refused = [one for one in outcomes if not isinstance(one, CreatedKey)]
-    assert all(isinstance(one, Conflict) for one in refused), refused
+    # Whoever is slower than a rotation without overlap has no secret any more.
+    assert all(isinstance(one, (Conflict, CredentialRefused)) for one in refused), refused
     assert rotated
     assert sum(is_accepted(services, one.secret) for one in (made, *rotated)) == 1
 

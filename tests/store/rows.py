@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind
+from keyturn.core.verification import principal_of_key, principal_of_session
+from keyturn.services.actors import Origin, actor_of
 from keyturn.store.api_keys import KeyToAdd
 from keyturn.store.control import Successor
 from keyturn.store.sessions import SessionToAdd
 from keyturn.store.users import UserToAdd
 
+if TYPE_CHECKING:
+    from keyturn.store import Store
+
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 TESTER = Actor(user_id=None, userid="tester")
+HERE = Origin(address="192.0.2.9")
 
 _numbers = itertools.count(1)
 
@@ -81,3 +87,17 @@ def grant_all(_permissions: frozenset[str]) -> None:
 
 def a_successor(user_id: int | None = None, group_id: int | None = None) -> Successor:
     return Successor(ServiceOwner(user_id, group_id), grant_all)
+
+
+def with_key(store: Store, key_id: int) -> Actor:
+    """Who acts with this key, as it is now."""
+    found = store.api_keys.find_for_token(key_id)
+    assert found is not None
+    return actor_of(principal_of_key(found), HERE)
+
+
+def in_session(store: Store, session_id: int) -> Actor:
+    """Who acts in this session, as it is now."""
+    found = store.sessions.find_for_token(session_id)
+    assert found is not None
+    return actor_of(principal_of_session(found), HERE)

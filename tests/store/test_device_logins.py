@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from keyturn.errors import Conflict
+from keyturn.errors import Conflict, CredentialRefused
 from keyturn.store import Store
 from keyturn.store.device_logins import DeviceLogin, DeviceLoginToAdd
 from keyturn.store.schema import metadata
 from tests.store.crowds import all_at_once
-from tests.store.rows import NOW, a_key, a_session, an_entry
+from tests.store.rows import NOW, a_key, a_session, an_entry, in_session
 
 LIFE = timedelta(minutes=10)
 ROUNDS = 20
@@ -74,8 +74,7 @@ def test_a_device_is_stored_whole(store: Store, bob: int) -> None:
         expires_at=NOW + LIFE,
         is_denied=False,
         key_expires_at=None,
-        user_id=None,
-        userid=None,
+        session_id=None,
     )
     assert store.device_logins.find_waiting(new.user_code_digest, NOW) == found
     assert store.device_logins.find_waiting(new.digest, NOW) is None
@@ -199,7 +198,7 @@ def test_a_key_is_made_once_and_for_who_approved(store: Store, bob: int) -> None
     assert store.device_logins.approve(new.user_code_digest, session, end, NOW, an_entry())
     found = store.device_logins.find_by_device_code(new.digest)
     assert found is not None
-    assert (found.user_id, found.userid, found.key_expires_at) == (bob, "bob", end)
+    assert (found.session_id, found.key_expires_at) == (session, end)
 
     made = all_at_once(50, lambda _: store.device_logins.take(new.digest, a_key(bob), NOW, an_entry()))
 
@@ -236,13 +235,17 @@ def test_a_wait_ends_with_what_it_stands_on(store: Store, bob: int, end: str) ->
     """A device that asks when its session is over, or its person disabled, gets no key later either."""
     new = a_device()
     begin(store, new)
-    store.device_logins.approve(new.user_code_digest, a_session_of(store, bob), None, NOW, an_entry())
+    session = a_session_of(store, bob)
+    store.device_logins.approve(new.user_code_digest, session, None, NOW, an_entry())
+    by_approver = an_entry(actor=in_session(store, session))
     column, table = ("ended_at", "session") if end == "sign out" else ("disabled_at", "user_account")
     set_moment(store, table, column, NOW)
-    assert store.device_logins.take(new.digest, a_key(bob), NOW, an_entry()) is None
+    with pytest.raises(CredentialRefused):
+        store.device_logins.take(new.digest, a_key(bob), NOW, by_approver)
+    store.device_logins.withdraw(new.digest)
     set_moment(store, table, column, None)
 
-    assert store.device_logins.take(new.digest, a_key(bob), NOW, an_entry()) is None
+    assert store.device_logins.take(new.digest, a_key(bob), NOW, by_approver) is None
 
     assert store.api_keys.list_of_user(bob) == []
     assert count(store) == 0

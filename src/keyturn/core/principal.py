@@ -37,6 +37,12 @@ class PresentedCredential:
     """The id of a token; None for a key, a session, and a token of which the server tells none."""
     issued_at: datetime | None = None
     """When a token says that it was issued; None as for `jti`."""
+    epoch: int | None = None
+    """The epoch that a token of a key carries; None as for `jti`, and for one of a session."""
+    secret_number: int | None = None
+    """How many secrets the key, or cookies the session, had before the presented one; None for a token, and
+    where the server does not tell.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from keyturn.core.records import (
 )
 from keyturn.core.scopes import is_scope
 from keyturn.core.sources import is_within, read_address
-from keyturn.errors import CredentialRefused, Reason, ScopeMissing
+from keyturn.errors import Conflict, CredentialRefused, Reason, ScopeMissing
 
 
 def check_api_key(
@@ -61,6 +61,44 @@ def check_session(
     if record.owner.is_disabled:
         raise CredentialRefused(Reason.OWNER_DISABLED, secret_matched=True)
     return record
+
+
+def check_still_lives(
+    caller: Principal, record: KeyForVerification | SessionForVerification | None, *, now: datetime
+) -> None:
+    """Raise `CredentialRefused` unless what a caller presented, and was good then, still lives.
+
+    `record` is what the key or session is now, found by its id. Its `secret_ends_at` is the end of the key's
+    former secret. Raise `Conflict` if the owner may do less than when the caller was judged.
+    """
+    credential, key_id = caller.credential, caller.key_id
+    if record is None:
+        raise CredentialRefused(Reason.UNKNOWN, key_id=key_id)
+    if record.owner.is_disabled:
+        raise CredentialRefused(Reason.OWNER_DISABLED, key_id=key_id, secret_matched=True)
+    if _is_ended(credential, record, now):
+        raise CredentialRefused(Reason.REVOKED, key_id=key_id, secret_matched=True)
+    if any(end is not None and end <= now for end in (credential.ends_at, record.expires_at)):
+        raise CredentialRefused(Reason.EXPIRED, key_id=key_id, secret_matched=True)
+    if not caller.permissions <= record.owner.permissions:
+        raise Conflict("What you may do was changed just now: try again.")
+
+
+def _is_ended(
+    credential: PresentedCredential, record: KeyForVerification | SessionForVerification, now: datetime
+) -> bool:
+    """Return whether somebody ended the key, session or token, or replaced the secret that was presented."""
+    if isinstance(record, SessionForVerification):
+        is_replaced = credential.secret_number not in {None, record.secret_number}
+        return record.ended_at is not None or is_replaced
+    if record.revoked_at is not None:
+        return True
+    if credential.epoch is not None:
+        return credential.epoch < record.token_epoch
+    if credential.secret_number == record.secret_number:
+        return False
+    is_former = credential.secret_number == record.secret_number - 1
+    return not (is_former and record.secret_ends_at is not None and record.secret_ends_at > now)
 
 
 def principal_of_key(
@@ -146,7 +184,11 @@ def powerless(
 def presented_key(record: KeyForVerification) -> PresentedCredential:
     """Return what is known of a key, or of its former secret, that was presented."""
     ends = [end for end in (record.expires_at, record.secret_ends_at) if end is not None]
-    return PresentedCredential(min(ends, default=None), is_former_secret=record.secret_ends_at is not None)
+    return PresentedCredential(
+        min(ends, default=None),
+        is_former_secret=record.secret_ends_at is not None,
+        secret_number=record.secret_number,
+    )
 
 
 def presented_token(claims: AccessTokenClaims, parent_ends_at: datetime | None) -> PresentedCredential:
@@ -157,6 +199,7 @@ def presented_token(claims: AccessTokenClaims, parent_ends_at: datetime | None) 
         session_id=claims.kt_session,
         jti=claims.jti,
         issued_at=datetime.fromtimestamp(claims.iat, UTC),
+        epoch=None if claims.kt_key is None else claims.kt_epoch,
     )
 
 
@@ -171,7 +214,9 @@ def check_sender(principal: Principal, jkt: str | None) -> None:
 
 def principal_of_session(record: SessionForVerification) -> Principal:
     """Return who is signed in."""
-    credential = PresentedCredential(record.expires_at, session_id=record.session_id)
+    credential = PresentedCredential(
+        record.expires_at, session_id=record.session_id, secret_number=record.secret_number
+    )
     return _principal(record.owner, AuthMethod.SESSION, scopes=None, credential=credential)
 
 

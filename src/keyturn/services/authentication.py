@@ -170,6 +170,23 @@ class Authenticator:
             self.note_failure(refused, origin)
             raise
 
+    def authenticate_again(
+        self, authorization: Sequence[bytes], origin: Origin, judged: Principal
+    ) -> Principal:
+        """Return who calls now with the `Authorization` of a request that was `judged` before its body came.
+
+        Its proof of possession was used up then, and its use noted. Raise as `authenticate` does.
+        """
+        credential = read_authorization(authorization, self._key_format)
+        if credential is None:
+            raise CredentialRefused(Reason.MISSING)
+        known = self._living(credential, origin.address)
+        if known.principal.jkt != judged.jkt:
+            raise CredentialRefused(Reason.SENDER, key_id=known.principal.key_id, secret_matched=True)
+        if known.refused is not None:
+            raise known.refused.with_traceback(None)
+        return known.principal
+
     def identify(self, presented: bytes) -> KnownCredential:
         """Return a key or token that is good now; raise `CredentialRefused` for any other.
 
@@ -210,7 +227,17 @@ class Authenticator:
 
         Without `origin` it is only asked about: no use is noted, and whoever holds its key pair may be.
         """
-        source = None if origin is None else origin.address
+        known = self._living(credential, None if origin is None else origin.address)
+        if origin is not None:
+            self.proofs.check_sender(known.principal, proof, is_with_proof=credential.is_with_proof)
+        if known.refused is not None:
+            raise known.refused.with_traceback(None)
+        if origin is not None and known.subject.use is not None:
+            known.subject.use.note(self._timestamp(), trace_of(origin))
+        return known
+
+    def _living(self, credential: Credential, source: str | None) -> KnownCredential:
+        """Return the credential if it lives and may be used from there; who holds it is not asked."""
         self._freshness.ensure()
         digest = credential.digest
         known = self._index.find(digest + self._entry_suffix)
@@ -227,10 +254,4 @@ class Authenticator:
         if known.ends_at <= now.timestamp():
             reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
             raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)
-        if origin is not None:
-            self.proofs.check_sender(known.principal, proof, is_with_proof=credential.is_with_proof)
-        if known.refused is not None:
-            raise known.refused.with_traceback(None)
-        if origin is not None and known.subject.use is not None:
-            known.subject.use.note(self._timestamp(), trace_of(origin))
         return known

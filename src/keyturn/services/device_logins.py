@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from keyturn.core import verification
 from keyturn.core.device_codes import (
     RANDOM_BYTES,
     digest_device_code,
@@ -19,11 +20,20 @@ from keyturn.core.device_codes import (
 )
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
-from keyturn.core.records import Actor, AuditAction, AuditEntry
+from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.core.resources import MAX_SCOPES_CHARACTERS
 from keyturn.core.scopes import is_scope
 from keyturn.core.sources import site_of
-from keyturn.errors import Conflict, InvalidInput, OAuthCode, OAuthRefused, QuotaExceeded, TooBusy
+from keyturn.errors import (
+    Conflict,
+    CredentialRefused,
+    InvalidInput,
+    OAuthCode,
+    OAuthRefused,
+    QuotaExceeded,
+    Reason,
+    TooBusy,
+)
 from keyturn.services.actors import Origin, actor_of
 from keyturn.services.failures import FailureBudget
 from keyturn.services.keys import CreatedKey, Keys
@@ -193,33 +203,42 @@ class DeviceLogins:
             raise OAuthRefused(OAuthCode.EXPIRED_TOKEN, "Nobody decided in time: begin again.")
         if found.is_denied:
             raise OAuthRefused(OAuthCode.ACCESS_DENIED, "A person refused this.")
-        if found.user_id is None or found.userid is None:
+        if found.session_id is None:
             if not self._polls.is_in_time(digest):
                 raise OAuthRefused(OAuthCode.SLOW_DOWN, f"Ask every {INTERVAL_SECONDS} seconds at most.")
             raise OAuthRefused(OAuthCode.AUTHORIZATION_PENDING, "Nobody has decided yet.")
-        actor = Actor(
-            user_id=found.user_id,
-            userid=found.userid,
-            address=origin.address,
-            user_agent=origin.user_agent,
-            request_id=origin.request_id,
-        )
-        key, secret, audit = self._keys.prepare(
-            found.user_id,
-            actor,
-            found.client_id,
-            scopes=None if found.scopes is None else tuple(sorted(found.scopes)),
-            expires_at=found.key_expires_at,
-        )
         try:
-            made = self._store.device_logins.take(digest, key, now, audit)
+            made = self._make(digest, found, found.session_id, origin)
+        except CredentialRefused:
+            self._store.device_logins.withdraw(digest)
+            made = None
         except QuotaExceeded as refused:
             raise OAuthRefused(OAuthCode.ACCESS_DENIED, str(refused)) from None
         if made is None:
             raise OAuthRefused(
                 OAuthCode.INVALID_GRANT, "This was fetched already, or withdrawn: begin again."
             )
-        return CreatedKey(made, secret)
+        return made
+
+    def _make(self, digest: bytes, device: DeviceLogin, session_id: int, origin: Origin) -> CreatedKey | None:
+        """Make the key of a device; None if another call did.
+
+        Raise `CredentialRefused` if the session in which it was approved is over.
+        """
+        now = self._system.now()
+        session = self._store.sessions.find_for_token(session_id)
+        if session is None:
+            raise CredentialRefused(Reason.UNKNOWN)
+        approver = verification.principal_of_session(session)
+        key, secret, audit = self._keys.prepare(
+            approver.user_id,
+            actor_of(approver, origin),
+            device.client_id,
+            scopes=None if device.scopes is None else tuple(sorted(device.scopes)),
+            expires_at=device.key_expires_at,
+        )
+        made = self._store.device_logins.take(digest, key, now, audit)
+        return None if made is None else CreatedKey(made, secret)
 
     def _find_waiting(self, session: BrowserSession, typed: str) -> tuple[DeviceLogin, bytes]:
         """Return the device, and the digest of its code; raise as `get_waiting` does."""

@@ -9,13 +9,10 @@ from sqlalchemy import (
     BigInteger,
     Connection,
     Row,
-    Select,
     bindparam,
-    case,
     delete,
     func,
     insert,
-    null,
     or_,
     select,
     true,
@@ -23,6 +20,7 @@ from sqlalchemy import (
 )
 
 from keyturn.core.people import UserKind
+from keyturn.core.principal import Principal
 from keyturn.core.records import (
     ApiKeyRecord,
     AuditEntry,
@@ -32,19 +30,15 @@ from keyturn.core.records import (
     OwnedKey,
     Page,
 )
-from keyturn.core.times import read_time
-from keyturn.errors import CredentialRefused, QuotaExceeded, Reason
+from keyturn.errors import QuotaExceeded
+from keyturn.store.credentials import find_key, find_key_by_id
 from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
-from keyturn.store.owners import OWNER_COLUMNS, owner_record, read_networks, read_words
-from keyturn.store.questions import Question
 from keyturn.store.rows import insert_on_conflict
 from keyturn.store.schema import (
     api_key,
     api_key_use,
-    as_stored,
     former_secret,
-    profile,
     user,
 )
 
@@ -84,41 +78,18 @@ class ApiKeys:
 
         A secret that was rotated away finds its key too, with `secret_ends_at`, until the next rotation.
         """
-        return self._find_for_verification(_BY_DIGEST, digest=digest)
+        return find_key(self._database.ask, digest)
 
     def find_for_token(self, key_id: int) -> KeyForVerification | None:
         """Return the key that a token names, alive or not, with its owner."""
-        return self._find_for_verification(_BY_ID, key_id=key_id)
-
-    def _find_for_verification(self, question: Question, **parameters: Any) -> KeyForVerification | None:
-        rows = self._database.ask(question, **parameters)
-        if not rows:
-            return None
-        secret_ends_at, key_id, expires_at, revoked_at, scopes, sources, *more = rows[0]
-        epoch, secret_number, project_id, jkt, *owner = more
-        return KeyForVerification(
-            key_id=key_id,
-            owner=owner_record(*owner),
-            expires_at=read_time(expires_at),
-            revoked_at=read_time(revoked_at),
-            scopes=None if scopes is None else read_words(scopes),
-            sources=None if sources is None else read_networks(sources),
-            epoch=epoch,
-            project_id=project_id,
-            jkt=jkt,
-            secret_ends_at=read_time(secret_ends_at),
-            secret_number=secret_number if secret_ends_at is None else secret_number - 1,
-        )
+        return find_key_by_id(self._database.ask, key_id)
 
     def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
         """Store a key; raise `Conflict` if its digest or its idempotency key is there already.
 
-        Raise `QuotaExceeded` if its user has as many as they may, and `CredentialRefused` if the key that it
-        is made with was revoked meanwhile.
+        Raise `QuotaExceeded` if its user has as many as they may.
         """
         with refusing_twins("This key exists already."), self._database.change() as change:
-            if audit.actor.key_id is not None:
-                _check_maker_lives(change.connection, audit.actor.key_id, key.user_id)
             record = insert_key(change.connection, key)
             change.record(audit, target_id=record.key_id)
         return record
@@ -212,14 +183,22 @@ class ApiKeys:
         items = map(_owned_key, rows)
         return Page(count, tuple(items))
 
-    def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
-        """Write when keys were last used, and add how often; an older use never overwrites a newer one."""
+    def record_use(
+        self, uses: Mapping[int, KeyUsage], *, reported: tuple[Principal, datetime] | None = None
+    ) -> None:
+        """Write when keys were last used, and add how often; an older use never overwrites a newer one.
+
+        `reported` is who tells of them, and when; None for this process itself. Raise `CredentialRefused` if
+        their credential has ended meanwhile.
+        """
         if not uses:
             return
         rows = [_use_row(key_id, use) for key_id, use in sorted(uses.items())]
         with self._database.writing() as connection:
             # All of them: the statements below pass over a key whose last use is known to be newer.
             lock_keys(connection, api_key.c.id.in_(sorted(uses)))
+            if reported is not None:
+                self._database.check_caller_lives(connection, *reported)
             connection.execute(_LAST_USE, rows)
             connection.execute(_uses_of_hour(connection.dialect.name), rows)
 
@@ -239,53 +218,6 @@ class ApiKeys:
         with self._database.writing() as connection:
             connection.execute(delete(api_key_use).where(api_key_use.c.hour < hour))
 
-
-def _for_verification(secret_ends_at: Any) -> Select[Any]:
-    """Ask for a key with its owner; `secret_ends_at` is when the secret ends by which it is found."""
-    columns = (
-        secret_ends_at,
-        api_key.c.id,
-        as_stored(api_key.c.expires_at),
-        as_stored(api_key.c.revoked_at),
-        as_stored(api_key.c.scopes),
-        as_stored(api_key.c.sources),
-        api_key.c.epoch,
-        api_key.c.secret_number,
-        api_key.c.project_id,
-        api_key.c.jkt,
-        *OWNER_COLUMNS,
-    )
-    return (
-        select(*columns)
-        .select_from(api_key)
-        .join(user, user.c.id == api_key.c.user_id)
-        .join(profile, profile.c.user_id == user.c.id)
-    )
-
-
-_DIGEST: Any = bindparam("digest")
-
-
-def _of_former_secret(column: Any) -> Any:
-    return select(column).where(former_secret.c.digest == _DIGEST).scalar_subquery()
-
-
-# What is found by its own secret is not looked for among the former ones: both databases stop at the first
-# that is no null.
-_BY_DIGEST = Question(
-    _for_verification(
-        case(
-            (api_key.c.digest == _DIGEST, null()), else_=_of_former_secret(as_stored(former_secret.c.ends_at))
-        )
-    ).where(
-        api_key.c.id
-        == func.coalesce(
-            select(api_key.c.id).where(api_key.c.digest == _DIGEST).scalar_subquery(),
-            _of_former_secret(former_secret.c.key_id),
-        )
-    )
-)
-_BY_ID = Question(_for_verification(null()).where(api_key.c.id == bindparam("key_id")))
 
 _RECORD = tuple(
     api_key.c[name]
@@ -376,13 +308,6 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
     )
 
 
-_LIVING_MAKER = (
-    select(api_key.c.id)
-    .where(api_key.c.id == bindparam("maker"), api_key.c.revoked_at.is_(None))
-    .with_for_update(read=True)
-)
-
-
 _OWNER_ALONE = select(user.c.id).where(user.c.id == bindparam("owner")).with_for_update(key_share=True)
 _LIVING = select(func.count()).where(
     api_key.c.user_id == bindparam("owner"),
@@ -392,14 +317,6 @@ _LIVING = select(func.count()).where(
         api_key.c.expires_at > bindparam("now", type_=api_key.c.expires_at.type),
     ),
 )
-_OWNER = select(user.c.id).where(user.c.id == bindparam("owner")).with_for_update(read=True, key_share=True)
-
-
-def _check_maker_lives(connection: Connection, key_id: int, user_id: int) -> None:
-    # What ends an account begins with its row, then ends its keys: the same order here.
-    connection.execute(_OWNER, {"owner": user_id})
-    if connection.execute(_LIVING_MAKER, {"maker": key_id}).first() is None:
-        raise CredentialRefused(Reason.REVOKED, key_id=key_id, secret_matched=True)
 
 
 def _owned_key(row: Any) -> OwnedKey:

@@ -104,7 +104,9 @@ class AuditLog:
 
     def newest(self) -> Mark:
         """Return the mark of the newest change."""
-        return Mark(*self._database.ask(_NEWEST)[0])
+        newest = Mark(*self._database.ask(_NEWEST)[0])
+        self._database.note_read(newest.revision)
+        return newest
 
     def changes_since(self, mark: Mark, *, at_most: int | None = None) -> ChangesSince:
         """Return what changed after `mark`, up to the newest; anything, if that event is no longer there.

@@ -4,15 +4,19 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, update
+from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.core.former_secrets import check_may_record
+from keyturn.core.principal import Principal
 from keyturn.core.records import AuditEntry
 from keyturn.errors import Conflict, InvalidState, StoreUnavailable
+from keyturn.store.credentials import check_caller_lives
+from keyturn.store.engine import pool_beside
 from keyturn.store.hints import hints_of
 from keyturn.store.questions import Question, Row, SqliteQuestions
 from keyturn.store.revision import counter_of
@@ -32,6 +36,8 @@ class Database:
         self.writes = Writes(engine)
         self._file = file_of(engine)
         self._questions = SqliteQuestions(engine) if engine.dialect.name == "sqlite" else None
+        self._beside = pool_beside(engine)
+        self._newest_read = 0
         self.counter = counter_of(engine)
         self.hints = hints_of(engine)
 
@@ -41,6 +47,7 @@ class Database:
         if self._questions is not None:
             self._questions.close()
         self.writes.close()
+        self._beside.dispose()
         self.engine.dispose()
         self.counter.close()
 
@@ -79,33 +86,81 @@ class Database:
         trust what they remember. Other nodes are sent a hint.
         """
         with _translated_errors(), self.writes.connection() as connection, connection.begin() as transaction:
-            change = Change(connection)
+            change = Change(connection, self)
             yield change
             if change.is_recorded:
                 with self.counter.committing():
                     transaction.commit()
         if change.is_recorded:
+            self.note_read(change.revision)
             self.hints.send()
+
+    def note_read(self, revision: int) -> None:
+        """Remember that the database had come so far: an older one is not believed from then on (D7)."""
+        self._newest_read = max(self._newest_read, revision)
+
+    def check_newer(self, revision: int) -> None:
+        """Raise `StoreUnavailable` unless this revision, of a change under way, was never read before."""
+        if revision <= self._newest_read:
+            raise StoreUnavailable("the database is older than what was read from it before")
+
+    def check_caller_lives(self, connection: Connection, caller: Principal, at: datetime) -> None:
+        """Raise `CredentialRefused` if what a caller presented was ended by a change that is committed.
+
+        For `writing`, once its rows are locked: no change is committed from here to its end. Raise `Conflict`
+        if the caller may do less than when the request was judged.
+        """
+        connection.execute(_LOCK_CHANGES)
+        self.check_still_lives(caller, at)
+
+    def check_still_lives(self, caller: Principal, at: datetime) -> None:
+        """Check the same within a transaction that holds the lock of changes already."""
+        check_caller_lives(self._ask_beside, caller, at)
+
+    def _ask_beside(self, question: Question, **parameters: Any) -> list[Row]:
+        """Ask what is committed, while this thread holds a transaction of its own.
+
+        On PostgreSQL by a connection that those who queue for the lock cannot all hold.
+        """
+        if self._questions is not None:
+            return self._questions.ask(question, **parameters)
+        with self._beside.connect() as connection:
+            return [tuple(row) for row in connection.execute(question.select, parameters)]
 
 
 class Change:
     """A change under way. Tell the audit log of it last: that takes the lock all changes queue for."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, database: Database) -> None:
         self.connection = connection
-        self.is_recorded = False
+        self.revision = 0
+        """The last one that this change has drawn; 0 for none."""
+        self._database = database
+        self._checked: Principal | None = None
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the audit log was told."""
+        return self.revision > 0
 
     def record(self, entry: AuditEntry, *, target_id: int | str | None = None) -> None:
         """Write the audit row of this change under the next revision; `target_id` fills a missing one.
 
         This is the one function that ends rights: whoever remembers anything of the target drops it when
-        it reads this row (R3).
+        it reads this row (R3). It also asks whether the actor's own still hold. The lock is held from here
+        to the commit: a change that ended them before is committed and seen, and one that would end them
+        now waits. This change itself, which may be their signing out, is not committed yet, and not seen.
+
+        Raise `CredentialRefused` or `Conflict` as `Database.check_caller_lives` does, and `StoreUnavailable`
+        if the database is older than what was read from it before (D7).
         """
-        self.is_recorded = True
         check_may_record(entry)
         if entry.target_id is None and target_id is not None:
             entry = replace(entry, target_id=str(target_id))
         revision = self.connection.execute(_NEXT_REVISION).scalar_one()
+        self._database.check_newer(revision)
+        self._check_actor(entry)
+        self.revision = revision
         row = {
             "event_id": str(uuid.uuid4()),
             "revision": revision,
@@ -124,12 +179,20 @@ class Change:
         }
         self.connection.execute(_ADD_TO_AUDIT, row)
 
+    def _check_actor(self, entry: AuditEntry) -> None:
+        """Check once who acts. The command line, and who proved only now who they are, present nothing."""
+        caller = entry.actor.principal
+        if caller is not None and caller is not self._checked:
+            self._database.check_still_lives(caller, entry.at)
+            self._checked = caller
+
 
 # Made once, with the values given apart: SQLAlchemy takes longer to build a statement than to run it.
 _NEXT_REVISION = (
     update(installation).values(revision=installation.c.revision + 1).returning(installation.c.revision)
 )
 _ADD_TO_AUDIT = insert(audit)
+_LOCK_CHANGES = select(installation.c.id).with_for_update(read=True)
 
 
 @contextmanager

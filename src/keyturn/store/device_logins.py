@@ -41,9 +41,8 @@ class DeviceLogin:
     is_denied: bool
     key_expires_at: datetime | None
     """When the key is to end that the device is given; None for never, or while nobody has approved."""
-    user_id: int | None
-    """Who approved; None while nobody has."""
-    userid: str | None
+    session_id: int | None
+    """The session in which a person approved; None while nobody has."""
 
 
 class DeviceLogins:
@@ -99,35 +98,20 @@ class DeviceLogins:
         """Make the key of a device that was approved, and end its wait; None if another call was faster.
 
         The wait is ended by the statement that checks it: of many calls at once, one makes a key (R10).
-        None also if the session in which it was approved is over, or the person disabled: then the wait ends
-        too, and nobody fetches the key later.
+        Raise `CredentialRefused` if the session in which it was approved, in which `audit` says that its
+        person acts, is over, or the person disabled: also by a change that is committed first.
         """
         with self._database.change() as change:
             # What changes an account begins with its row: else two such changes could wait for each other.
-            lives = change.connection.execute(
-                select(user.c.id)
-                .join(session, session.c.user_id == user.c.id)
-                .join(device_login, device_login.c.session_id == session.c.id)
-                .where(
-                    device_login.c.digest == digest,
-                    session.c.ended_at.is_(None),
-                    session.c.expires_at > at,
-                    user.c.id == key.user_id,
-                    user.c.disabled_at.is_(None),
-                )
-                .with_for_update(of=user)
-            ).one_or_none()
-            if lives is None:
-                change.connection.execute(
-                    delete(device_login).where(
-                        device_login.c.digest == digest, device_login.c.session_id.is_not(None)
-                    )
-                )
-                return None
+            change.connection.execute(
+                select(user.c.id).where(user.c.id == key.user_id).with_for_update(read=True, key_share=True)
+            )
             taken = change.connection.execute(
                 delete(device_login).where(
                     device_login.c.digest == digest,
-                    device_login.c.session_id.is_not(None),
+                    device_login.c.session_id.in_(
+                        select(session.c.id).where(session.c.user_id == key.user_id)
+                    ),
                     device_login.c.expires_at > at,
                 )
             ).rowcount
@@ -137,14 +121,17 @@ class DeviceLogins:
             change.record(audit, target_id=record.key_id)
         return record
 
+    def withdraw(self, digest: bytes) -> None:
+        """End the wait of a device whose approval is void, so that nobody fetches a key later."""
+        with self._database.writing() as connection:
+            connection.execute(
+                delete(device_login).where(
+                    device_login.c.digest == digest, device_login.c.session_id.is_not(None)
+                )
+            )
+
     def _find(self, *conditions: Any) -> DeviceLogin | None:
-        query = (
-            select(*_COLUMNS)
-            .select_from(device_login)
-            .outerjoin(session, session.c.id == device_login.c.session_id)
-            .outerjoin(user, user.c.id == session.c.user_id)
-            .where(*conditions)
-        )
+        query = select(*_COLUMNS).where(*conditions)
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
@@ -172,8 +159,7 @@ _COLUMNS = (
     device_login.c.expires_at,
     device_login.c.is_denied,
     device_login.c.key_expires_at,
-    user.c.id.label("user_id"),
-    user.c.userid,
+    device_login.c.session_id,
 )
 
 

@@ -72,6 +72,17 @@ def writer_of(engine: Engine) -> Engine:
     return engine if file is None else open_writer(file)
 
 
+def pool_beside(engine: Engine) -> Engine:
+    """Return the same engine with connections of its own, opened when they are needed.
+
+    For questions of a thread that holds a connection already: where all of the pool are held by threads that
+    wait for it, it would wait for them.
+    """
+    beside = Engine(engine.pool.recreate(), engine.dialect, engine.url, hide_parameters=True)
+    # One statement sees one committed state by itself: a transaction around it would be two more journeys.
+    return beside.execution_options(isolation_level="AUTOCOMMIT")
+
+
 def describe(url: URL) -> str:
     """Name a database without its password."""
     if url.get_backend_name() == "sqlite":

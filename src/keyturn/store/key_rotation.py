@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.records import ApiKeyRecord, AuditEntry
-from keyturn.errors import Conflict, CredentialRefused, Reason
+from keyturn.errors import Conflict
 from keyturn.store.api_keys import find_listed_key
 from keyturn.store.database import Change, Database
 from keyturn.store.schema import api_key, former_secret, past_rotation
@@ -56,12 +56,10 @@ class KeyRotation:
         replaced, and the former one goes on as it was: `retried` tells of that. Without it, raise `Conflict`.
         Raise `Conflict` also with that of a rotation before the last: others use what came after it. A former
         secret does nothing but retry.
-
-        Raise `CredentialRefused` if the key that it is done with was revoked meanwhile.
         """
         with self._database.change() as change:
             connection = change.connection
-            old = _lock(connection, new, audit.actor.key_id)
+            old = _lock(connection, new)
             if old is None:
                 return None
             former_ends_at = _lost_rotation(connection, new)
@@ -88,32 +86,18 @@ class KeyRotation:
             return _replace(change, new, audit, ends_tokens=new.former_ends_at <= new.at)
 
 
-def _lock(connection: Connection, new: Rotation, maker: int | None) -> Any:
-    """Return the living key as it is, locked; None if there is none.
-
-    The key that it is done with is locked too, in the order of ids: else two keys that rotate themselves or
-    each other could wait for one another.
-    """
-    rows = connection.execute(
-        select(
-            api_key.c.id,
-            api_key.c.user_id,
-            api_key.c.digest,
-            api_key.c.masked,
-            api_key.c.expires_at,
-            api_key.c.revoked_at,
+def _lock(connection: Connection, new: Rotation) -> Any:
+    """Return the living key as it is, locked; None if there is none."""
+    return connection.execute(
+        select(api_key.c.digest, api_key.c.masked)
+        .where(
+            api_key.c.id == new.key_id,
+            api_key.c.user_id == new.user_id,
+            api_key.c.revoked_at.is_(None),
+            or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > new.at),
         )
-        .where(api_key.c.id.in_({new.key_id, new.key_id if maker is None else maker}))
-        .order_by(api_key.c.id)
         .with_for_update()
-    ).all()
-    living = {row.id: row for row in rows if row.revoked_at is None}
-    if maker is not None and maker not in living:
-        raise CredentialRefused(Reason.REVOKED, key_id=maker, secret_matched=True)
-    found = living.get(new.key_id)
-    if found is None or found.user_id != new.user_id:
-        return None
-    return None if found.expires_at is not None and found.expires_at <= new.at else found
+    ).one_or_none()
 
 
 def _lost_rotation(connection: Connection, new: Rotation) -> datetime | None:

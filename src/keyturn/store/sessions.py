@@ -4,14 +4,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, insert, select, update
+from sqlalchemy import Row, insert, select, update
 
 from keyturn.core.records import AuditEntry, SessionForVerification, SessionKind, SessionRecord
-from keyturn.core.times import read_time, time_at
+from keyturn.store.credentials import find_session, find_session_by_id
 from keyturn.store.database import Database, shortened
-from keyturn.store.owners import OWNER_COLUMNS, owner_record
-from keyturn.store.questions import Question
-from keyturn.store.schema import as_stored, profile, session, user
+from keyturn.store.schema import session
 
 MAX_LIVING = 100
 """How many sessions a person has at most, of browsers and of tokens for a passphrase."""
@@ -38,34 +36,18 @@ class Sessions:
 
     def find_for_verification(self, digest: bytes) -> SessionForVerification | None:
         """Return the session with this digest, ended or not, with its owner."""
-        return self._find_for_verification(_BY_DIGEST, digest=digest)
+        return find_session(self._database.ask, digest)
 
     def find_for_token(self, session_id: int) -> SessionForVerification | None:
         """Return the session that a token names, ended or not, with its owner."""
-        return self._find_for_verification(_BY_ID, session_id=session_id)
-
-    def _find_for_verification(self, question: Question, **parameters: Any) -> SessionForVerification | None:
-        rows = self._database.ask(question, **parameters)
-        if not rows:
-            return None
-        number, kind, created_at, last_seen_at, expires_at, ended_at, secret_number, *owner = rows[0]
-        return SessionForVerification(
-            session_id=number,
-            kind=SessionKind(kind),
-            owner=owner_record(*owner),
-            created_at=time_at(created_at),
-            last_seen_at=time_at(last_seen_at),
-            expires_at=time_at(expires_at),
-            ended_at=read_time(ended_at),
-            secret_number=secret_number,
-        )
+        return find_session_by_id(self._database.ask, session_id)
 
     def touch(self, session_id: int, at: datetime) -> None:
         """Move the idle limit forward."""
         with self._database.writing() as connection:
             connection.execute(
                 update(session)
-                .where(session.c.id == session_id, session.c.last_seen_at < at)
+                .where(session.c.id == session_id, session.c.last_seen_at < at, session.c.ended_at.is_(None))
                 .values(last_seen_at=at)
             )
 
@@ -170,24 +152,6 @@ def renew_session(session_id: int, digest: bytes, at: datetime) -> Any:
         .where(session.c.id == session_id, session.c.ended_at.is_(None))
         .values(digest=digest, secret_number=session.c.secret_number + 1, proved_at=at)
     )
-
-
-_FOR_VERIFICATION = (
-    select(
-        session.c.id,
-        session.c.kind,
-        as_stored(session.c.created_at),
-        as_stored(session.c.last_seen_at),
-        as_stored(session.c.expires_at),
-        as_stored(session.c.ended_at),
-        session.c.secret_number,
-        *OWNER_COLUMNS,
-    )
-    .join(user, user.c.id == session.c.user_id)
-    .join(profile, profile.c.user_id == user.c.id)
-)
-_BY_DIGEST = Question(_FOR_VERIFICATION.where(session.c.digest == bindparam("digest")))
-_BY_ID = Question(_FOR_VERIFICATION.where(session.c.id == bindparam("session_id")))
 
 
 def _record(row: Row[Any]) -> SessionRecord:

@@ -2,12 +2,12 @@
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import bindparam, delete, insert, select
+from sqlalchemy import delete, insert
 from sqlalchemy.exc import IntegrityError
 
 from keyturn.core.records import AuditEntry
+from keyturn.store.credentials import is_revoked
 from keyturn.store.database import Database
-from keyturn.store.questions import Question
 from keyturn.store.schema import revoked_token
 
 KEPT_AFTER_END = timedelta(days=1)
@@ -22,7 +22,7 @@ class Tokens:
 
     def is_revoked(self, jti: str) -> bool:
         """Return whether this token was revoked by itself."""
-        return bool(self._database.ask(_IS_REVOKED, jti=jti))
+        return is_revoked(self._database.ask, jti)
 
     def revoke(self, jti: str, expires_at: datetime, at: datetime, audit: AuditEntry) -> bool:
         """Revoke a token until it would end anyway; return False, and change nothing, if it is revoked."""
@@ -36,6 +36,3 @@ class Tokens:
         except IntegrityError:
             return False
         return True
-
-
-_IS_REVOKED = Question(select(revoked_token.c.jti).where(revoked_token.c.jti == bindparam("jti")))

@@ -209,6 +209,7 @@ def create_framework_app(services: Services) -> Litestar:
             KeyturnError: _answer_error,
             Exception: _answer_defect,
         },
+        before_request=_check_not_refused,
         openapi_config=_openapi(),
         lifespan=[lifespan],
         before_send=[send_renewed_session],
@@ -216,6 +217,13 @@ def create_framework_app(services: Services) -> Litestar:
         request_max_body_size=None,  # The gate bounds every body.
         state=State({"services": services, "pages": pages}),
     )
+
+
+async def _check_not_refused(request: AnyRequest) -> None:
+    """Raise what the gate found wrong with the request of a page."""
+    refused: KeyturnError | None = request.scope["state"].get("refused")
+    if refused is not None:
+        raise refused
 
 
 def _lead_to_login(request: AnyRequest, needed: LoginNeeded) -> Response[Any]:
@@ -227,6 +235,8 @@ def _lead_to_login(request: AnyRequest, needed: LoginNeeded) -> Response[Any]:
 
 def _answer_error(request: AnyRequest, error: KeyturnError) -> Response[Any]:
     note_failure(request, error)
+    if isinstance(error, CredentialRefused) and PAGE_PATTERN.fullmatch(request.scope["path"]):
+        return see_other(f"/login?then={request.scope['path']}")  # The session has ended meanwhile.
     return _answer(request, response_of(error))
 
 
@@ -270,7 +280,8 @@ def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
     services: Services = request.app.state.services
     pages: Pages = request.app.state.pages
     try:
-        visitor = find_visitor(request, services)
+        is_refused = request.scope["state"].get("refused") is not None
+        visitor = None if is_refused else find_visitor(request, services)
     except KeyturnError:
         visitor = None  # What failed for the page fails for its head too.
     page = pages.render(

@@ -44,7 +44,7 @@ from keyturn.web.access import (
 from keyturn.web.api.authentication import answer_exchange
 from keyturn.web.feed import FeedStreams
 from keyturn.web.headers import SecurityHeaders
-from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send
+from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send, WholeBody
 from keyturn.web.pages.device import wanted_page
 from keyturn.web.pages.sessions import LoginNeeded, Visitor, find_visitor
 from keyturn.web.proven_request import proof_for_asked, proof_for_this
@@ -57,6 +57,7 @@ from keyturn.web.shape import (
     check_shape,
     declared_length,
     has_body,
+    is_read,
     misplaced_credential,
     tolerant_path,
 )
@@ -102,6 +103,7 @@ class Gate:
         self._services = services
         self._authenticator = services.authenticator
         self._exchange = services.exchange
+        self._freshness = services.verification.freshness
         self._feed = FeedStreams(services.feed)
         self._hosts = hosts
         self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
@@ -219,6 +221,7 @@ class Gate:
                 await self._verify(scope, origin, answer)
                 return
             scope["user"] = await self._authenticate(scope, origin)
+            receive = await self._made_whole(scope, receive, origin)
             if scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
                 body = await BoundedBody(receive, declared_length(scope)).whole()
                 proof = proof_for_this(scope, self._public_url)
@@ -305,6 +308,34 @@ class Gate:
 
     def _find_visitor(self, scope: Scope) -> Visitor | None:
         return find_visitor(ASGIConnection(scope), self._services)  # type: ignore[arg-type]  # as the server made it
+
+    async def _made_whole(self, scope: Scope, receive: Receive, origin: Origin) -> Receive:
+        """Return `receive` of a request that is whole, and good now.
+
+        Whoever was revoked while the body came must change nothing. Pages, and routes that prove by
+        themselves who asks, go to the database from here on, which must be no older than what was read from
+        it (D7). What is wrong with the request of a page is for the application to say, on a page.
+        """
+        is_page = PAGE_PATTERN.fullmatch(scope["path"]) is not None
+        try:
+            if not is_read(scope):
+                receive = WholeBody(await BoundedBody(receive).whole(), receive)
+            if scope["user"] is None and (is_page or not is_read(scope)):
+                await self._look_up(self._freshness.ensure)
+            elif not is_read(scope):
+                scope["user"] = await self._principal_again(scope, origin)
+        except KeyturnError as error:
+            if not is_page:
+                raise
+            scope["state"]["refused"] = error
+        return receive
+
+    async def _principal_again(self, scope: Scope, origin: Origin) -> Principal:
+        """Return who calls, whose request was found good before its body came."""
+        authorization = [value for name, value in scope["headers"] if name == b"authorization"]
+        return await self._look_up(
+            self._authenticator.authenticate_again, authorization, origin, scope["user"]
+        )
 
     async def _verify(self, scope: Scope, origin: Origin, answer: Answer) -> None:
         """Answer `/verify` to a caller who is known, if they have the scopes that are asked for."""

@@ -77,6 +77,21 @@ class BoundedBody:
         return message
 
 
+class WholeBody:
+    """`receive` of a request whose body has come."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._first: dict[str, Any] | None = {"type": "http.request", "body": body, "more_body": False}
+        self._receive = receive
+
+    async def __call__(self) -> Any:
+        """Hand the body on, then whatever comes after it."""
+        if self._first is None:
+            return await self._receive()
+        first, self._first = self._first, None
+        return first
+
+
 class Answer:
     """`send`, with the headers that every answer has."""
 

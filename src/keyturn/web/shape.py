@@ -27,6 +27,8 @@ _OTHER_SCHEMES = frozenset({b"apikey", b"api-key", b"token", b"basic", b"key"})
 _ROOT_DOT = re.compile(r"(?<=[a-z0-9])\.((?::[0-9]{1,5})?)$")
 """The dot with which a whole name ends in DNS: the same host (RFC 9110, section 4.2.3)."""
 
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
 Scope = dict[str, Any]
 
 
@@ -106,6 +108,11 @@ def misplaced_credential(scope: Scope) -> str | None:
         if name == b"authorization" and space and scheme.lower() in _OTHER_SCHEMES:
             return f"The scheme {scheme.decode().title()} is not read."
     return None
+
+
+def is_read(scope: Scope) -> bool:
+    """Return whether the method says that nothing is changed (RFC 9110, section 9.2.1)."""
+    return scope["method"] in _SAFE_METHODS
 
 
 def has_body(scope: Scope) -> bool:

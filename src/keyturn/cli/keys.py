@@ -1,15 +1,19 @@
 """`keyturn admin key …`."""
 
+from collections.abc import Mapping
+from datetime import datetime
+
 import click
 
 from keyturn.cli.options import database_option, opened_services
+from keyturn.cli.output import json_option, print_secret
 from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, expires_option, restriction_text
 from keyturn.cli.standard_input import read_stdin
-from keyturn.cli.tables import print_table
+from keyturn.cli.tables import Column, never_without, print_list
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.core.records import ApiKeyRecord
 from keyturn.core.sources import Network
-from keyturn.core.times import readable_time
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import USES_DAYS
 
@@ -50,48 +54,49 @@ def add(
             sources=sources,
             dpop_jkt=dpop_jkt,
         )
-    click.echo(created.secret)
+    print_secret(
+        created.secret,
+        otherwise="The key could not be printed, and lives: `keyturn admin key revoke "
+        f"{created.record.key_id}` ends it.",
+    )
 
 
 @key.command("list")
 @user_option
+@json_option
 @database_option
-def list_keys(userid: str, database: str | None) -> None:
+def list_keys(userid: str, *, as_json: bool, database: str | None) -> None:
     """List the keys of a user, without their secrets."""
-    columns = (
-        "id",
-        "key",
-        "name",
-        "made",
-        "expires",
-        "last used",
-        f"uses, {USES_DAYS} days",
-        "only",
-        "state",
-    )
     with opened_services(database) as services:
         user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
-        uses = services.keys.count_uses(user.user_id)
-        rows = [
-            (
-                str(record.key_id),
-                record.masked,
-                record.name or "",
-                readable_time(record.created_at),
-                readable_time(record.expires_at) if record.expires_at else "never",
-                readable_time(record.last_use.at) if record.last_use else "never",
-                f"{uses.get(record.key_id, 0):,}",
-                restriction_text(
-                    project_id=record.project_id,
-                    scopes=record.scopes,
-                    sources=record.sources,
-                    jkt=record.jkt,
-                ),
-                record.state(services.system.now()).value,
-            )
-            for record in services.keys.list_of(user.user_id)
-        ]
-    print_table(columns, rows)
+        columns = _columns(services.keys.count_uses(user.user_id), services.system.now())
+        print_list(services.keys.list_of(user.user_id), columns, as_json=as_json)
+
+
+def _columns(uses: Mapping[int, int], now: datetime) -> tuple[Column[ApiKeyRecord], ...]:
+    return (
+        Column("id", "id", lambda one: one.key_id),
+        Column("key", "masked", lambda one: one.masked),
+        Column("name", "name", lambda one: one.name),
+        Column("made", "createdAt", lambda one: one.created_at),
+        Column("expires", "expiresAt", lambda one: one.expires_at, never_without),
+        Column(
+            "last used", "lastUsedAt", lambda one: one.last_use.at if one.last_use else None, never_without
+        ),
+        Column(
+            f"uses, {USES_DAYS} days", "uses", lambda one: uses.get(one.key_id, 0), lambda count: f"{count:,}"
+        ),
+        Column("only", None, _restriction_text),
+        Column(None, "project", lambda one: one.project_id),
+        Column(None, "scopes", lambda one: None if one.scopes is None else sorted(one.scopes)),
+        Column(None, "allowFrom", lambda one: one.sources),
+        Column(None, "dpopJkt", lambda one: one.jkt),
+        Column("state", "state", lambda one: one.state(now).value),
+    )
+
+
+def _restriction_text(one: ApiKeyRecord) -> str:
+    return restriction_text(project_id=one.project_id, scopes=one.scopes, sources=one.sources, jkt=one.jkt)
 
 
 @key.command()

@@ -3,7 +3,6 @@
 import re
 import uuid
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import click
@@ -20,11 +19,10 @@ from keyturn.cli.profiles import (
 )
 from keyturn.cli.remote import client_of, profile_option
 from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, expires_option, restriction_text
-from keyturn.cli.tables import print_table
+from keyturn.cli.tables import never_without, print_table
 from keyturn.client import ApiClient, NewApiKey
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.sources import Network
-from keyturn.core.times import readable_time
 from keyturn.errors import CannotStart, KeyturnError
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -107,9 +105,9 @@ def list_keys(*, profile: str | None, as_json: bool) -> None:
             str(one.id),
             one.masked,
             one.name or "",
-            _moment(one.created_at),
-            _moment(one.expires_at),
-            _moment(one.last_used_at),
+            never_without(one.created_at),
+            never_without(one.expires_at),
+            never_without(one.last_used_at),
             restriction_text(
                 project_id=one.project,
                 scopes=one.scopes,
@@ -190,7 +188,3 @@ def _keep(name: str | None, profile: Profile) -> None:
             "new key, give it to `keyturn configure --key-stdin`."
         ) from None
     click.echo(f"The profile {name} has the new secret, in {profile.place}.", err=True)
-
-
-def _moment(moment: datetime | None) -> str:
-    return "never" if moment is None else readable_time(moment)

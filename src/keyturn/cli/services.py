@@ -1,10 +1,14 @@
 """`keyturn admin service …`: the APIs that are registered here."""
 
+from collections.abc import Mapping
+
 import click
 
 from keyturn.cli.options import database_option, opened_services
-from keyturn.cli.tables import print_table
+from keyturn.cli.output import json_option
+from keyturn.cli.tables import Column, print_list
 from keyturn.composition import Services
+from keyturn.core.resources import ResourceRecord, ResourceScope
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import ScopeToRegister
@@ -56,23 +60,24 @@ def add(
 
 
 @service.command("list")
+@json_option
 @database_option
-def list_services(database: str | None) -> None:
+def list_services(*, as_json: bool, database: str | None) -> None:
     """List the services, with their scopes and who may hold them."""
     with opened_services(database) as services:
         names = {group.group_id: group.name for group in services.store.groups.list_all()}
-        rows = [
-            (
-                str(resource.resource_id),
-                resource.name,
-                resource.identifier,
-                scope.name,
-                scope.held_by(names),
-            )
-            for resource in services.resources.list_all()
-            for scope in resource.scopes
-        ]
-    print_table(("id", "service", "identifier", "scope", "held by"), rows)
+        rows = [(resource, scope) for resource in services.resources.list_all() for scope in resource.scopes]
+        print_list(rows, _columns(names), as_json=as_json)
+
+
+def _columns(group_names: Mapping[int, str]) -> tuple[Column[tuple[ResourceRecord, ResourceScope]], ...]:
+    return (
+        Column("id", "id", lambda row: row[0].resource_id),
+        Column("service", "name", lambda row: row[0].name),
+        Column("identifier", "identifier", lambda row: row[0].identifier),
+        Column("scope", "scope", lambda row: row[1].name),
+        Column("held by", "heldBy", lambda row: row[1].held_by(group_names)),
+    )
 
 
 @service.command()

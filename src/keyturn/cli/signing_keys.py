@@ -5,12 +5,27 @@ from datetime import timedelta
 import click
 
 from keyturn.cli.options import database_option, opened_services
-from keyturn.cli.tables import print_table
+from keyturn.cli.output import json_option
+from keyturn.cli.tables import Column, print_list
+from keyturn.core.records import SigningKeyRecord
 from keyturn.core.times import readable_time
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
 
 MAX_LEAD_SECONDS = 7 * 24 * 3600
+
+
+_COLUMNS: tuple[Column[SigningKeyRecord], ...] = (
+    Column("kid", "kid", lambda one: one.kid),
+    Column("algorithm", "algorithm", lambda one: one.algorithm),
+    Column("signs from", "signsFrom", lambda one: one.signs_from),
+    Column(
+        "verifies until",
+        "verifiesUntil",
+        lambda one: one.verifies_until,
+        lambda end: readable_time(end) if end else "it is replaced",
+    ),
+)
 
 
 @click.group("signing-key")
@@ -19,21 +34,12 @@ def signing_key() -> None:
 
 
 @signing_key.command("list")
+@json_option
 @database_option
-def list_keys(database: str | None) -> None:
+def list_keys(*, as_json: bool, database: str | None) -> None:
     """List the keys whose tokens may still live."""
-    columns = ("kid", "algorithm", "signs from", "verifies until")
     with opened_services(database) as services:
-        rows = [
-            (
-                record.kid,
-                record.algorithm,
-                readable_time(record.signs_from),
-                readable_time(record.verifies_until) if record.verifies_until else "it is replaced",
-            )
-            for record in services.signing_keys.list_all()
-        ]
-    print_table(columns, rows)
+        print_list(services.signing_keys.list_all(), _COLUMNS, as_json=as_json)
 
 
 @signing_key.command()

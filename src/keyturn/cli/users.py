@@ -3,14 +3,30 @@
 import click
 
 from keyturn.cli.options import database_option, opened_services, password_option, read_passphrase
-from keyturn.cli.tables import print_table
+from keyturn.cli.output import json_option
+from keyturn.cli.tables import Column, never_without, print_list
+from keyturn.core.people import UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM
-from keyturn.core.times import readable_time
 from keyturn.services.actors import COMMAND_LINE
 
 ALL = "all"
 """Instead of a permission: every one."""
+
+
+_COLUMNS: tuple[Column[UserRecord], ...] = (
+    Column("id", "id", lambda one: one.user_id),
+    Column("user", "userid", lambda one: one.userid),
+    Column("name", "name", lambda one: one.profile.name),
+    Column(
+        "permissions",
+        "permissions",
+        lambda one: sorted(one.permissions),
+        lambda held: ALL if set(held) == set(Permission) else " ".join(held),
+    ),
+    Column("last sign-in", "lastLoginAt", lambda one: one.last_login_at, never_without),
+    Column("state", "disabled", lambda one: one.is_disabled, lambda is_so: "disabled" if is_so else "active"),
+)
 
 
 @click.group()
@@ -54,23 +70,12 @@ def add(
 
 
 @user.command("list")
+@json_option
 @database_option
-def list_users(database: str | None) -> None:
+def list_users(*, as_json: bool, database: str | None) -> None:
     """List all people."""
-    columns = ("id", "user", "name", "permissions", "last sign-in", "state")
     with opened_services(database) as services:
-        rows = [
-            (
-                str(record.user_id),
-                record.userid,
-                record.profile.name or "",
-                ALL if record.permissions == set(Permission) else " ".join(sorted(record.permissions)),
-                readable_time(record.last_login_at) if record.last_login_at else "never",
-                "disabled" if record.is_disabled else "active",
-            )
-            for record in services.accounts.list_all()
-        ]
-    print_table(columns, rows)
+        print_list(services.accounts.list_all(), _COLUMNS, as_json=as_json)
 
 
 @user.command()

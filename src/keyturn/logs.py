@@ -133,6 +133,7 @@ def configure_logs(level: str, *, debug: bool = False) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.DEBUG if debug else logging.WARNING)
+    logging.getLogger("keyturn").setLevel(level.upper())
     _log_uncaught()
 
 

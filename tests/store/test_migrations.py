@@ -236,9 +236,9 @@ def test_a_program_works_on_with_the_rows_of_0002(empty: Engine) -> None:
 def test_0011_keeps_projects_with_their_members_and_connections(empty: Engine) -> None:
     """All that belongs to a project is there after the upgrade, and new projects get new numbers (U1)."""
     fill_as_0002(empty)
-    upgrade(empty, "0007")
-    tables_of_0007 = MetaData()
-    tables_of_0007.reflect(empty)
+    upgrade(empty, "0010")
+    tables_of_0010 = MetaData()
+    tables_of_0010.reflect(empty)
     with empty.begin() as connection:
         for name, row in (
             ("project", {"name": "one", "created_by": 1, "created_at": 1, "updated_at": 2}),
@@ -247,7 +247,7 @@ def test_0011_keeps_projects_with_their_members_and_connections(empty: Engine) -
             ("project_member", {"project_id": 1, "user_id": 2, "is_owner": False, "created_at": 1}),
             ("project_connection", {"project_id": 1, "connection_id": 2}),
         ):
-            connection.execute(tables_of_0007.tables[name].insert(), row)
+            connection.execute(tables_of_0010.tables[name].insert(), row)
         connection.execute(text("DELETE FROM project WHERE id = 2"))
     before = rows_of(empty)
 

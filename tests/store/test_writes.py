@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import signal
 import threading
@@ -9,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import pysqlite3
 import pytest
-import structlog
-from structlog.testing import capture_logs
 
 from keyturn.errors import StoreUnavailable
 from keyturn.store import Store, open_engine, revision, writes
@@ -180,29 +179,27 @@ def test_fault_f9_a_crowd_of_writers_is_refused_in_time(
 # A disk that takes nothing more
 
 
-def test_fault_f3_a_full_database_is_known_and_named(sqlite: Store) -> None:
+def test_fault_f3_a_full_database_is_known_and_named(sqlite: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Fault F3: why writing fails is known until a write succeeds, and logged once, and reading goes on."""
     connection = sqlite.writes._engine.raw_connection()
     pages = connection.driver_connection.execute("PRAGMA page_count").fetchone()[0]  # type: ignore[union-attr]
     connection.driver_connection.execute(f"PRAGMA max_page_count = {pages}")  # type: ignore[union-attr]
     connection.close()
 
-    with capture_logs() as logs:
-        structlog.get_logger()
-        for number in range(200):
-            try:
-                write(sqlite, f"user{number}" + "x" * 200)
-            except StoreUnavailable:
-                break
-        else:
-            raise AssertionError("the database is not full")
+    caplog.set_level(logging.INFO, "keyturn")
+    for number in range(200):
+        try:
+            write(sqlite, f"user{number}" + "x" * 200)
+        except StoreUnavailable:
+            break
+    else:
+        raise AssertionError("the database is not full")
 
-        assert [(line["log_level"], line["cause"]) for line in logs if line["event"] == "writes_fail"] == [
-            ("error", "ENOSPC")
-        ]
-        assert sqlite.installation.revision() > 0
-        until(lambda: sqlite.writes.failing is None)
-    assert [line["event"] for line in logs][-1] == "writes_succeed_again"
+    failures = [line for line in caplog.records if line.message == "writes_fail"]
+    assert [(line.levelname, line.__dict__["cause"]) for line in failures] == [("ERROR", "ENOSPC")]
+    assert sqlite.installation.revision() > 0
+    until(lambda: sqlite.writes.failing is None)
+    assert caplog.records[-1].message == "writes_succeed_again"
 
 
 def test_fault_f3_what_is_wrong_with_one_change_says_nothing_of_writing(store: Store) -> None:

@@ -74,6 +74,7 @@ PLAIN = {
     "phone", "about", "location", "organization", "position", "preferences", "externalUserIds", "description",
     "size", "offset", "username", "uses", "keyId", "at", "address", "userAgent", "nonce", "since", "event_id",
     "scope", "audience", "name", "identifier", "expiresAt", "revision", "via", "agent", "requestId",
+    "for",
 }  # fmt: skip
 """Those that do not; names are in `test_fault_b7_a_taken_name_that_one_cannot_see_is_free`.
 

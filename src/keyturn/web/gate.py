@@ -221,22 +221,22 @@ class Gate:
                 await self._verify(scope, origin, answer)
                 return
             scope["user"] = await self._authenticate(scope, origin)
-            receive = await self._made_whole(scope, receive, origin)
+            if scope["path"] == feed.PATH and scope["method"] == "GET":
+                await self._feed.answer(
+                    scope, receive, answer, partial(self._principal, self._authenticator, scope, origin)
+                )
+                return
+            body = await self._whole_body(scope, receive, origin)
             if scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
-                body = await BoundedBody(receive, declared_length(scope)).whole()
                 proof = proof_for_this(scope, self._public_url)
                 await answer.json(
                     await self._look_up(
                         answer_exchange, self._exchange, scope["headers"], body, origin, proof
                     )
                 )
-            elif scope["path"] == feed.PATH and scope["method"] == "GET":
-                await self._feed.answer(
-                    scope, receive, answer, partial(self._principal, self._authenticator, scope, origin)
-                )
             else:
                 inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-                await self._app(inner, await BoundedBody(receive, declared_length(scope)).ahead(), answer)
+                await self._app(inner, WholeBody(body, receive), answer)
         except LoginNeeded as needed:
             await answer.see_other(login_path(needed.path))
         except KeyturnError as error:
@@ -309,8 +309,8 @@ class Gate:
     def _find_visitor(self, scope: Scope) -> Visitor | None:
         return find_visitor(ASGIConnection(scope), self._services)  # type: ignore[arg-type]  # as the server made it
 
-    async def _made_whole(self, scope: Scope, receive: Receive, origin: Origin) -> Receive:
-        """Return `receive` of a request that is whole, and good now.
+    async def _whole_body(self, scope: Scope, receive: Receive, origin: Origin) -> bytes:
+        """Return the body of a request, which is good now that it is whole.
 
         Whoever was revoked while the body came must change nothing. Pages, and routes that prove by
         themselves who asks, go to the database from here on, which must be no older than what was read from
@@ -318,8 +318,7 @@ class Gate:
         """
         is_page = PAGE_PATTERN.fullmatch(scope["path"]) is not None
         try:
-            if not is_read(scope):
-                receive = WholeBody(await BoundedBody(receive).whole(), receive)
+            body = await BoundedBody(receive, declared_length(scope)).whole()
             if scope["user"] is None and (is_page or not is_read(scope)):
                 await self._look_up(self._freshness.ensure)
             elif not is_read(scope):
@@ -327,8 +326,8 @@ class Gate:
         except KeyturnError as error:
             if not is_page:
                 raise
-            scope["state"]["refused"] = error
-        return receive
+            scope["state"]["refused"], body = error, b""
+        return body
 
     async def _principal_again(self, scope: Scope, origin: Origin) -> Principal:
         """Return who calls, whose request was found good before its body came."""

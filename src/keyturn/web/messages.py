@@ -40,15 +40,6 @@ class BoundedBody:
             body += (await self()).get("body", b"")
         return body
 
-    async def ahead(self) -> Receive:
-        """Receive all of the body, and return a `receive` that gives it at once."""
-        messages = [{"type": "http.request", "body": await self.whole(), "more_body": False}]
-
-        async def receive() -> Any:
-            return messages.pop() if messages else await self._receive()
-
-        return receive
-
     async def __call__(self) -> Any:
         """Receive the next message.
 

@@ -7,6 +7,7 @@ from passing for a call (OWASP ASVS 3.5.3).
 
 import json
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
@@ -85,6 +86,8 @@ def read_json(body: bytes, content_type: str | None, shape: type[T]) -> T | None
         read = msgspec.json.decode(body, type=shape, strict=True)
         _check_names(body)
     except msgspec.ValidationError as error:
+        with suppress(ValueError, RecursionError):  # It may not be JSON to its end.
+            _check_names(body)
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         # The driver's text quotes the body, which may hold a secret.

@@ -104,6 +104,7 @@ def open_postgresql(database: str, limits: TransactionLimits = LIMITS) -> Engine
         URL.create(DRIVER, host=host_of(parameters), database=parameters.get("dbname")),
         creator=partial(_connect, {**parameters, **_own_parameters(parameters)}, limits),
         hide_parameters=True,
+        use_native_hstore=False,  # The driver would look for the type in a transaction of its own.
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT_SECONDS,

@@ -119,8 +119,11 @@ class Writes:
             try:
                 with self.connection() as connection, connection.begin():
                     connection.execute(_CHANGE_NOTHING)
-            except (DBAPIError, PoolTimeout, StoreUnavailable):
+            except StoreUnavailable:
                 continue
+            except (DBAPIError, PoolTimeout) as error:
+                if cause_of(error) is not None:
+                    continue  # Else the database answers, and this user may not write here.
             with self._guard:
                 self.failing = self._probing = None
             structlog.get_logger().info("writes_succeed_again")

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.errors import StoreUnavailable
-from keyturn.store.engine import writer_of
+from keyturn.store.engine import WRITES, writer_of
 from keyturn.store.schema import installation
 from keyturn.store.sqlite import file_of
 
@@ -72,7 +72,7 @@ class Writes:
         with self._failures_noted():
             if self._file is None:
                 with self._engine.connect() as connection:
-                    yield connection
+                    yield connection.execution_options(**{WRITES: True})
                 return
             is_locked = self.failing == LOCKED
             until = monotonic() + (IMPATIENT_SECONDS if is_locked else WRITE_SECONDS)

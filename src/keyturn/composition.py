@@ -401,10 +401,14 @@ def _check_own_audience(told: Announcement, audiences: Audiences) -> None:
 
 def _is_default_and_unused(settings: Settings) -> bool:
     """Return whether nothing was chosen and nothing is there: no database, and no root key of a lost one."""
-    if settings.root_key_command is not None or settings.database != default_database():
+    file, root_key = sqlite_path(settings.database), _root_key_file(settings)
+    if file is None or root_key is None or settings.root_key_command is not None:
         return False
-    places = (sqlite_path(settings.database), _root_key_file(settings))
-    return not any(place is not None and place.exists() for place in places)
+    try:
+        is_default = settings.database == default_database()
+    except CannotStart:
+        return False  # This user has no home, and so no default place.
+    return is_default and not file.exists() and not root_key.exists()
 
 
 def _root_key_file(settings: Settings) -> Path | None:

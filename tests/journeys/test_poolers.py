@@ -14,6 +14,7 @@ from keyturn.errors import CannotStart
 from keyturn.services import freshness
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.store import Store, open_engine
+from keyturn.store.engine import WRITES
 from tests.conftest import PASSPHRASE
 from tests.databases import empty_postgresql_database
 from tests.journeys.processes import run_command
@@ -140,7 +141,7 @@ def test_fault_e1_another_programs_setting_weakens_no_change(node: RunningServer
     engine = open_engine(database)
     with psycopg.connect(database, autocommit=True) as another:
         another.execute("SET synchronous_commit = off")
-        with engine.connect() as connection:
+        with engine.connect().execution_options(**{WRITES: True}) as connection:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
     engine.dispose()
 

@@ -274,10 +274,10 @@ def _folder_name() -> str:
     return f"keyturn-{os.geteuid()}"
 
 
-def test_fault_e7_a_verifier_says_that_it_cannot_start(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+def test_fault_e7_a_user_without_a_home_runs_node_and_verifier(
+    root_key_file: Path, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    """Fault E7: a user without a home gets a Verifier on PostgreSQL, or `CannotStart`, and no other error."""
+    """Fault E7: a user without a home opens PostgreSQL, or gets `CannotStart`, and no other error."""
 
     def no_home(*_arguments: object, **_options: object) -> str:
         raise RuntimeError("could not determine the home directory")
@@ -286,5 +286,9 @@ def test_fault_e7_a_verifier_says_that_it_cannot_start(
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     with pytest.raises(CannotStart, match="No server has run"):
         Verifier(address)
+    settings = read_settings({"KEYTURN_DATABASE": address}, root_key_file=root_key_file)
+    with closing(open_services(settings, hashing=CHEAPEST)) as services:
+        services.start()
+    Verifier(address).close()
     with pytest.raises(CannotStart, match="home directory"):
         read_settings({})

@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from keyturn.errors import CannotStart
 from keyturn.store.postgresql import (
     LIMITS,
+    WRITES,
     WRONG_ADDRESS,
     TransactionLimits,
     check_postgresql,
@@ -19,7 +20,6 @@ from keyturn.store.postgresql import (
     why_refused,
 )
 from keyturn.store.sqlite import (
-    WRITES,
     check_sqlite,
     check_version,
     file_of,

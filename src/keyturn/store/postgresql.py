@@ -31,6 +31,8 @@ POOL_SIZE = 20
 MIN_VERSION = 140_000
 TRANSACTION_TIMEOUT_VERSION = 170_000
 
+WRITES = "keyturn_writes"
+"""The execution option of a transaction that will write."""
 DRIVER = "postgresql+psycopg"
 _WRITABLE = frozenset({"read-write", "primary"})
 
@@ -104,6 +106,7 @@ def open_postgresql(database: str, limits: TransactionLimits = LIMITS) -> Engine
         URL.create(DRIVER, host=host_of(parameters), database=parameters.get("dbname")),
         creator=partial(_connect, {**parameters, **_own_parameters(parameters)}, limits),
         hide_parameters=True,
+        use_native_hstore=False,  # The driver would look for the type in a transaction of its own.
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=CONNECT_TIMEOUT_SECONDS,
@@ -241,21 +244,23 @@ def _connect(parameters: dict[str, Any], limits: TransactionLimits) -> BoundedCo
 def _begin(connection: Connection) -> None:
     driver = connection.connection.driver_connection
     assert isinstance(driver, BoundedConnection)  # noqa: S101 - `_connect` makes no other
-    connection.exec_driver_sql(driver.beginning, execution_options={"no_parameters": True})
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql(
+        f"{driver.beginning}; {_FLUSHED}" if writes else driver.beginning,
+        execution_options={"no_parameters": True},
+    )
 
 
 def _beginning(limits: dict[str, int]) -> str:
     """Return the statements that begin a transaction, whatever the defaults of the database or session are.
 
-    In another isolation level changes would fail that only have to wait. Other programs behind the same
-    pooler may have left a session that acknowledges before it flushes (D1).
+    In another isolation level changes would fail that only have to wait.
     """
     return "; ".join(
         (
             "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE, NOT DEFERRABLE",
             *(f"SET LOCAL {name} = {value}" for name, value in limits.items()),
             "SET LOCAL DateStyle = 'ISO'",
-            _FLUSHED,
         )
     )
 
@@ -263,3 +268,4 @@ def _beginning(limits: dict[str, int]) -> str:
 _FLUSHED = (
     "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
 )
+"""Other programs behind the same pooler may have left a session that acknowledges before it flushes (D1)."""

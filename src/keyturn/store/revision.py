@@ -33,7 +33,7 @@ from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.settings import data_directory
 
 NUMBER_BYTES = 8
-LOCK_SECONDS = 2.0
+LOCK_SECONDS = 1.0
 """How long a writer waits for another one, which may be frozen inside its commit."""
 LOCK_PAUSE_SECONDS = 0.005
 SHARED_PLACES = ("/dev/shm", "/tmp")  # noqa: S108 - a folder in them is used if it is this user's alone

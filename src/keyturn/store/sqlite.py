@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
 from keyturn.errors import CannotStart, StoreUnavailable
+from keyturn.store.postgresql import WRITES
 
 MIN_VERSION = (3, 51, 3)
 CONNECTIONS = 20
@@ -27,8 +28,6 @@ WAL_PAUSE_SECONDS = 0.05
 
 PREFIX = "sqlite:///"
 
-WRITES = "keyturn_writes"
-"""The execution option of a transaction that will write: SQLite then takes its lock at once (D3)."""
 _FILE = "keyturn_file"
 
 
@@ -179,7 +178,7 @@ def _enter_wal_mode(connection: Any) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(WRITES, False)
+    writes = connection.get_execution_options().get(WRITES, False)  # Then it takes its lock at once (D3).
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

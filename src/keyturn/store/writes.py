@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.errors import StoreUnavailable
-from keyturn.store.engine import writer_of
+from keyturn.store.engine import WRITES, writer_of
 from keyturn.store.schema import installation
 from keyturn.store.sqlite import file_of
 
@@ -74,7 +74,7 @@ class Writes:
         with self._failures_noted():
             if self._file is None:
                 with self._engine.connect() as connection:
-                    yield connection
+                    yield connection.execution_options(**{WRITES: True})
                 return
             is_locked = self.failing == LOCKED
             until = monotonic() + (IMPATIENT_SECONDS if is_locked else WRITE_SECONDS)
@@ -121,8 +121,11 @@ class Writes:
             try:
                 with self.connection() as connection, connection.begin():
                     connection.execute(_CHANGE_NOTHING)
-            except (DBAPIError, PoolTimeout, StoreUnavailable):
+            except StoreUnavailable:
                 continue
+            except (DBAPIError, PoolTimeout) as error:
+                if cause_of(error) is not None:
+                    continue  # Else the database answers, and this user may not write here.
             with self._guard:
                 self.failing = self._probing = None
             _log.info("writes_succeed_again")

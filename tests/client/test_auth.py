@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx
 import pytest
 import requests
+import trio
 
 from keyturn.client import KeyturnAuth
 from keyturn.client.requests import KeyturnAuth as RequestsAuth
@@ -264,3 +265,64 @@ def test_a_key_follows_no_redirect(keyed: Keyed, auth: str) -> None:
         ask(url)
     assert failed.value.status == 307
     assert asked == ["/bim/apikey/authenticate"]
+
+
+def test_fault_f11_one_authentication_serves_several_loops(keyed: Keyed) -> None:
+    """Tasks of event loops in several threads, at once and one after the other, share one exchange."""
+    auth = KeyturnAuth(keyed.key, keyed.url)
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(auth=auth) as client:
+            return (await client.get(keyed.url + WHO)).status_code
+
+    async def ask_often() -> list[int]:
+        return await asyncio.gather(*(ask() for _ in range(MANY)))
+
+    with ThreadPoolExecutor(3) as loops:
+        answers = [each.result() for each in [loops.submit(asyncio.run, ask_often()) for _ in range(3)]]
+    assert answers == [[200] * MANY] * 3
+    assert keyed.exchanges() == 1
+    for number in (2, 3):  # Each in a loop of its own, after the former one is closed.
+        keyed.sign_out()
+        assert asyncio.run(ask_often()) == [200] * MANY
+        assert keyed.exchanges() == number
+
+
+def test_fault_f11_it_works_under_trio(keyed: Keyed) -> None:
+    """Tasks of trio share one exchange, and the loop of asyncio after them shares the token."""
+    auth = KeyturnAuth(keyed.key, keyed.url)
+    answers: list[int] = []
+
+    async def ask() -> None:
+        async with httpx.AsyncClient(auth=auth) as client:
+            answers.append((await client.get(keyed.url + WHO)).status_code)
+
+    async def ask_often() -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(MANY):
+                nursery.start_soon(ask)
+
+    trio.run(ask_often)
+    asyncio.run(ask())
+    assert answers == [200] * (MANY + 1)
+    assert keyed.exchanges() == 1
+
+
+def test_fault_f11_a_cancelled_exchange_lets_the_next_one_in(keyed: Keyed) -> None:
+    """Who waits for an exchange that is cancelled makes it instead."""
+    auth = KeyturnAuth(keyed.key, keyed.url)
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(auth=auth) as client:
+            return (await client.get(keyed.url + WHO)).status_code
+
+    async def give_up() -> int:
+        begun = [asyncio.create_task(ask()) for _ in range(3)]
+        while not auth._exchanging.locked():  # noqa: ASYNC110 - it is no event
+            await asyncio.sleep(0)
+        for task in begun[:2]:
+            task.cancel()
+        return await begun[2]
+
+    assert asyncio.run(give_up()) == 200
+    assert not auth._exchanging.locked()

@@ -4,12 +4,12 @@ httpx.Client(auth=KeyturnAuth(key))                                  sends the k
 httpx.AsyncClient(auth=KeyturnAuth(key, "https://keys.example.com"))  exchanges it, and sends the token
 """
 
-import asyncio
 import ssl
 import threading
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any
 
+import anyio
 import httpx
 
 from keyturn.client.dpop import DpopKeyPair, presenting
@@ -19,6 +19,8 @@ from keyturn.core.own_credential import read_own_credential
 
 UNAUTHORIZED = 401
 EXCHANGE_TIMEOUT_SECONDS = 10.0
+LOOKED_AFTER_SECONDS = 0.01
+"""How often a task looks whether the exchange of another one is done."""
 
 
 class KeyturnAuth(httpx.Auth):
@@ -36,9 +38,10 @@ class KeyturnAuth(httpx.Auth):
     alone, and with `scopes` it covers these alone: either needs the address.
 
     The token is renewed before it ends, and once more when it is refused; however many threads or tasks ask
-    at once, one exchange is made. Raises `ExchangeFailed` from the request when the key is not exchanged, and
-    `ValueError` for an address without https that is not loopback, and for what is no key. The line end of a
-    file that the key was read from is cut.
+    at once, one exchange is made. Tasks may be of several event loops, of asyncio and of trio. Raises
+    `ExchangeFailed` from the request when the key is not exchanged, and `ValueError` for an address without
+    https that is not loopback, and for what is no key. The line end of a file that the key was read from is
+    cut.
     """
 
     requires_response_body = False
@@ -58,7 +61,8 @@ class KeyturnAuth(httpx.Auth):
         self._key_pair = DpopKeyPair.chosen(dpop)
         self._tokens = keeper_of(url, self._key, self._key_pair, resource, scopes)
         self._lock = threading.Lock()
-        self._async_lock = asyncio.Lock()
+        self._exchanging = threading.Lock()
+        """Held by the one task that exchanges: of no event loop, since several may share this."""
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Authenticate a request of `httpx.Client`."""
@@ -80,10 +84,7 @@ class KeyturnAuth(httpx.Auth):
         for _ in range(2):
             refused, token = token, self._tokens.find(not_this=token)
             if token is None:
-                async with self._async_lock:
-                    token = self._tokens.find(not_this=refused)
-                    if token is None:
-                        token = await self._exchange_async(self._tokens)
+                token = await self._token_async(self._tokens, refused)
             response = yield self._with(request, token)
             if response.status_code != UNAUTHORIZED or not _can_be_sent_again(request):
                 return
@@ -101,6 +102,15 @@ class KeyturnAuth(httpx.Auth):
                     answer = client.post(tokens.exchange_url, content=tokens.body(), headers=tokens.headers())
                 token = tokens.keep(answer.status_code, answer.content)
             return token
+
+    async def _token_async(self, tokens: TokenKeeper, refused: str | None) -> str:
+        """Do what `_token` does, in a task of any event loop, of asyncio or trio."""
+        while not self._exchanging.acquire(blocking=False):  # noqa: ASYNC110 - as said below
+            await anyio.sleep(LOOKED_AFTER_SECONDS)  # An event would belong to one loop.
+        try:
+            return tokens.find(not_this=refused) or await self._exchange_async(tokens)
+        finally:
+            self._exchanging.release()
 
     async def _exchange_async(self, tokens: TokenKeeper) -> str:
         async with httpx.AsyncClient(**self._exchange_options(tokens)) as client:

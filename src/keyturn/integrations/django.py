@@ -1,6 +1,8 @@
 """Django: a middleware that closes a project, `@require("orders:read")` on a view, or both.
 
-KEYTURN_DATABASE             sqlite:///path or postgresql://…, of the server
+KEYTURN_DATABASE             sqlite:///path or postgresql://…, of the server; or, of a server elsewhere,
+KEYTURN_URL                  its https://…, and
+KEYTURN_KEY                  a key for it, whose owner holds VERIFY_CREDENTIALS
 KEYTURN_TRUSTED_PROXIES      networks whose X-Forwarded-For counts; none by default
 KEYTURN_OPEN_PATHS           paths that the middleware opens to anybody
 KEYTURN_OPEN_PREFIXES        and prefixes of paths, like /static/
@@ -15,26 +17,75 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import wraps
+from importlib import import_module
 from typing import Any
 from urllib.parse import quote
 
 from asgiref.sync import iscoroutinefunction
+from django.apps import AppConfig, apps
 from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 
+from keyturn.errors import CannotStart
 from keyturn.integrations.open_paths import OpenPaths
-from keyturn.integrations.protection import Presented, Protection, checked_scopes
+from keyturn.integrations.protection import Presented, Protection, VerifierSource, checked_scopes
 from keyturn.integrations.refusals import REFUSALS, refusal_of
 from keyturn.integrations.wsgi import UNQUOTED, presented_in
 from keyturn.verifier import DEFAULT_FAILURES_PER_MINUTE, Verifier
 
 View = Callable[..., Any]
 
+_SETTINGS = frozenset(
+    {
+        "AUDIENCE",
+        "DATABASE",
+        "FAILURES_PER_MINUTE",
+        "KEY",
+        "OPEN_PATHS",
+        "OPEN_PREFIXES",
+        "PUBLIC_URL",
+        "TRUSTED_PROXIES",
+        "URL",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """What the settings ask for, in one process."""
+
+    process: int
+    address: str
+    key: str | None = field(repr=False)
+    failures_per_minute: int
+    trusted_proxies: tuple[str, ...]
+    public_url: str | None
+    audience: str | None
+
+    def open(self) -> Protection:
+        """Open the verifier, until this process ends."""
+        verifier = Verifier(
+            self.address,
+            self.key,
+            audience=self.audience,
+            failures_per_minute=self.failures_per_minute,
+        )
+        atexit.register(verifier.close)
+        return self.around(verifier)
+
+    def around(self, verifier: VerifierSource) -> Protection:
+        """Return what asks it for this project; raise `ValueError` or `TypeError` for a bad setting."""
+        return Protection(verifier, trusted_proxies=self.trusted_proxies, public_url=self.public_url)
+
+
 # Django makes middleware and views by their names alone: what they share can only be found from the settings.
-_opened: dict[tuple[object, ...], Protection] = {}
+_opened: dict[_Chosen, Protection] = {}
 _opening = threading.Lock()
 
 
@@ -44,7 +95,9 @@ def protect(get_response: View) -> View:
 
     The `Principal` is `request.principal`; on an open path it is None.
     """
-    open_paths = OpenPaths(_setting("OPEN_PATHS", ()), _setting("OPEN_PREFIXES", ()))
+    if faults := settings_faults():
+        raise ImproperlyConfigured(" ".join(faults))
+    open_paths = _open_paths()
 
     async def answer_async(request: HttpRequest) -> HttpResponse:
         request.principal = None
@@ -67,6 +120,8 @@ def require(*scopes: str) -> Callable[[View], View]:
     For views, sync or async, with the middleware or without. The `Principal` is `request.principal`.
     """
     needed = checked_scopes(scopes)
+    if settings.configured and (faults := _unknown_settings()):
+        raise ImproperlyConfigured(" ".join(faults))
 
     def decorate(view: View) -> View:
         @wraps(view)
@@ -89,14 +144,11 @@ def require(*scopes: str) -> Callable[[View], View]:
 
 def protection() -> Protection:
     """Return what the settings ask for, opened at the first request of this process: after any fork."""
-    name = _name()
+    chosen = _chosen()
     with _opening:
-        if name not in _opened:
-            _pid, database, failures, proxies, public_url, audience = name
-            verifier = Verifier(database, audience=audience, failures_per_minute=failures)
-            atexit.register(verifier.close)
-            _opened[name] = Protection(verifier, trusted_proxies=proxies, public_url=public_url)
-        return _opened[name]
+        if chosen not in _opened:
+            _opened[chosen] = chosen.open()
+        return _opened[chosen]
 
 
 def presented_to(request: HttpRequest) -> Presented:
@@ -117,7 +169,7 @@ def _refuse(request: HttpRequest, scopes: tuple[str, ...]) -> HttpResponse | Non
 async def _refuse_async(request: HttpRequest, scopes: tuple[str, ...]) -> HttpResponse | None:
     """Do what `_refuse` does, with any look into the database in a thread."""
     try:
-        opened = _opened.get(_name())
+        opened = _opened.get(_chosen())
         if opened is None:
             starting = ThreadPoolExecutor(1, "keyturn-start")  # None of the application's threads.
             opening = asyncio.get_running_loop().run_in_executor(starting, protection)
@@ -139,12 +191,76 @@ def _answer(error: Exception) -> HttpResponse:
     )
 
 
-def _name() -> tuple[int, str, int, tuple[str, ...], str | None, str | None]:
-    failures = _setting("FAILURES_PER_MINUTE", DEFAULT_FAILURES_PER_MINUTE)
-    proxies = tuple(_setting("TRUSTED_PROXIES", ()))
-    public_url, audience = _setting("PUBLIC_URL", None), _setting("AUDIENCE", None)
-    return os.getpid(), settings.KEYTURN_DATABASE, failures, proxies, public_url, audience
+def settings_faults() -> list[str]:
+    """Return what is wrong with the settings, in sentences; nothing is opened for that."""
+    faults = _unknown_settings()
+    try:
+        _chosen().around(_never_asked)
+        _open_paths()
+    except (ImproperlyConfigured, TypeError, ValueError) as error:
+        faults.append(f"The KEYTURN_… settings cannot be used: {error}")
+    return faults
+
+
+def _unknown_settings() -> list[str]:
+    """Return a sentence for each setting that is none of ours: a mistyped one would open or close nothing."""
+    known = {f"KEYTURN_{name}" for name in _SETTINGS}
+    faults = []
+    for name in sorted(name for name in dir(settings) if name.startswith("KEYTURN_") and name not in known):
+        meant = get_close_matches(name, known, n=1)
+        hint = f": {meant[0]} is meant?" if meant else "."
+        faults.append(f"There is no setting {name}{hint}")
+    return faults
+
+
+def _chosen() -> _Chosen:
+    database, url, key = _setting("DATABASE", None), _setting("URL", None), _setting("KEY", None)
+    if bool(database) == bool(url):
+        raise ImproperlyConfigured("give either KEYTURN_DATABASE, or KEYTURN_URL and KEYTURN_KEY.")
+    if bool(url) != bool(key):
+        raise ImproperlyConfigured("KEYTURN_URL and KEYTURN_KEY go together.")
+    return _Chosen(
+        os.getpid(),
+        url or database,
+        key,
+        _setting("FAILURES_PER_MINUTE", DEFAULT_FAILURES_PER_MINUTE),
+        _listed("TRUSTED_PROXIES"),
+        _setting("PUBLIC_URL", None),
+        _setting("AUDIENCE", None),
+    )
+
+
+def _open_paths() -> OpenPaths:
+    return OpenPaths(_listed("OPEN_PATHS"), _listed("OPEN_PREFIXES"))
+
+
+def _listed(name: str) -> tuple[str, ...]:
+    given = _setting(name, ())
+    if isinstance(given, str):
+        raise TypeError(f"KEYTURN_{name} is a list.")
+    return tuple(given)
+
+
+def _never_asked() -> Verifier:
+    raise CannotStart("This verifier only stands for one while the settings are looked at.")
 
 
 def _setting(name: str, default: Any) -> Any:
     return getattr(settings, f"KEYTURN_{name}", default)
+
+
+class KeyturnConfig(AppConfig):
+    """For INSTALLED_APPS: `manage.py check` looks at the settings, and drf-spectacular learns the scheme."""
+
+    name = "keyturn.integrations.django"
+    label = "keyturn"
+
+    def ready(self) -> None:
+        """Register both, now that every application is there."""
+        checks.register(_check)
+        if apps.is_installed("drf_spectacular"):
+            import_module("keyturn.integrations.spectacular")
+
+
+def _check(**_options: Any) -> list[checks.CheckMessage]:
+    return [checks.Error(fault, id="keyturn.E001") for fault in settings_faults()]

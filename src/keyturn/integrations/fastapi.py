@@ -10,6 +10,7 @@ from fastapi.security.base import SecurityBase
 
 from keyturn.core.principal import Principal
 from keyturn.integrations.protection import checked_scopes
+from keyturn.integrations.refusals import BEARER_FORMAT, DESCRIPTION
 from keyturn.integrations.starlette import caller_of, protect
 
 __all__ = ["protect", "require"]
@@ -19,7 +20,7 @@ class _Described(SecurityBase):
     """The security scheme in the OpenAPI description. It reads nothing: the verifier does."""
 
     def __init__(self) -> None:
-        self.model = HTTPBearer(bearerFormat="API key or token", description="An API key, or a token of one.")
+        self.model = HTTPBearer(bearerFormat=BEARER_FORMAT, description=DESCRIPTION)
         self.scheme_name = "Keyturn"
 
     async def __call__(self) -> None:

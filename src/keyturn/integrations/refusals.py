@@ -29,6 +29,8 @@ from keyturn.errors import (
 )
 
 REALM = "keyturn"
+BEARER_FORMAT, DESCRIPTION = "API key or token", "An API key, or a token of one."
+"""What the OpenAPI description of a protected API says of the scheme."""
 
 REFUSALS: tuple[type[KeyturnError], ...] = (
     AmbiguousCredential,

@@ -139,7 +139,7 @@ def open_services(
 ) -> Services:
     """Open the database, bring its schema up to date, check the root key, and wire everything.
 
-    An installation begins here where there is none, unless it `must_exist`. With `as_announced`, for a program
+    An installation begins here where there is none, unless it `must_exist`. With `as_announced`, for commands
     beside a server, what the server has announced wins over `settings`. Raise `CannotStart` with one sentence
     that says what to do. `hashing` is for tests, which want the same argon2id with less work.
     """
@@ -317,7 +317,6 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         revocation=revocation,
         oauth=OAuth(
             authenticator=verification.authenticator,
-            audiences=verification.audiences,
             issuer=issuer,
             revocation=revocation,
             keys=keys,

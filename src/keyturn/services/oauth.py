@@ -253,6 +253,7 @@ class OAuth:
         """
         owner = _key_of(known).owner
         withheld = owner.withheld | known.principal.withheld
+        is_linked = known.principal.project_id is not None
         wanted = frozenset(form.get("scope", "").split(" ")) - {""}
         if not all(map(is_scope, wanted)):
             raise OAuthRefused(OAuthCode.INVALID_SCOPE, "A scope is printable ASCII without quotes.")
@@ -260,10 +261,12 @@ class OAuth:
         if audience is not None and audience_scopes is None:
             raise OAuthRefused(OAuthCode.INVALID_TARGET, _NO_SUCH_SERVICE)
         try:
-            held = verification.scopes_at(known.principal.scopes, audience_scopes, withheld)
+            held = verification.scopes_at(
+                known.principal.scopes, audience_scopes, withheld, is_linked=is_linked
+            )
         except ScopeMissing:
             raise OAuthRefused(OAuthCode.INVALID_SCOPE, "The key covers no scope of this service.") from None
-        if wanted & withheld or (held is not None and not held >= wanted):
+        if wanted & withheld or (wanted and is_linked) or (held is not None and not held >= wanted):
             raise OAuthRefused(OAuthCode.INVALID_SCOPE, "The key does not cover these scopes.")
         return wanted or held
 

@@ -333,7 +333,6 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         revocation=revocation,
         oauth=OAuth(
             authenticator=verification.authenticator,
-            audiences=verification.audiences,
             issuer=issuer,
             revocation=revocation,
             keys=keys,

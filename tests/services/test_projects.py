@@ -10,13 +10,17 @@ from keyturn.composition import Services
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
-from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
+from keyturn.core.scopes import check_scopes, covers
+from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing, ScopeMissing
 from keyturn.services.actors import COMMAND_LINE
+from tests.services.apis import NOTHING_THERE, covered, register, why_no_token
 from tests.services.people import (
     HERE,
+    NOWHERE,
     actions,
     add_person,
     caller,
+    change_behind,
     holder,
     is_accepted,
     last_rows,
@@ -350,3 +354,46 @@ def test_a_deleted_member_leaves_the_project(services: Services, admin: Principa
     assert (left.members, left.created_by) == ((), carol.user_id)
     changed = services.projects.set_member(admin, made, "ada", HERE, is_owner=True)
     assert [member.userid for member in changed.members] == ["ada"]
+
+
+@pytest.mark.parametrize("has_left", [False, True], ids=["member", "left"])
+def test_fault_a11_a_key_of_a_project_covers_no_scope(
+    services: Services, carol: Principal, project: int, *, has_left: bool
+) -> None:
+    """A key of a project, or a token of it, covers no scope anywhere, also when its owner has left."""
+    dave = holder(services, "dave", Permission.CREATE_DATA_SOURCE)
+    register(services, "orders")
+    services.projects.set_member(carol, project, "dave", HERE, is_owner=False)
+    linked = key_of(services, dave, project)
+    if has_left:
+        services.projects.remove_member(carol, project, "dave", HERE)
+    for credential in (linked, services.exchange.exchange(in_header=[], in_body=linked, origin=HERE).token):
+        for _ in range(2):  # Looked up, and remembered.
+            assert covered(services, credential, "orders") in {NOTHING_THERE, "claims"}
+            with pytest.raises(ScopeMissing):
+                check_scopes(caller(services, credential), {"orders:read"})
+            wanted = frozenset({"orders:read"})
+            assert services.authenticator.recognise(credential.encode(), NOWHERE, wanted) is None
+            told = services.oauth.introspect({"token": credential}, [linked.encode()], HERE)
+            assert told is not None
+            assert not covers(told.principal, wanted)
+        assert why_no_token(services, credential, "orders") == "invalid_scope"
+        assert why_no_token(services, credential, None, "orders:read") == "invalid_scope"
+
+
+def test_fault_a11_a_key_is_of_a_project_or_of_scopes(
+    services: Services, carol: Principal, project: int
+) -> None:
+    """Nothing is made that is linked to a project and narrowed to scopes; what was made before is refused."""
+    register(services, "orders")
+    with pytest.raises(InvalidInput, match="choose one of both"):
+        new_key(services, carol, project_id=project, scopes=["orders:read"])
+    made = new_key(services, carol, scopes=["orders:read"])
+    change_behind(
+        services,
+        "UPDATE api_key SET project_id = :project WHERE id = :id",
+        project=project,
+        id=made.record.key_id,
+    )
+    assert covered(services, made.secret, "orders") == NOTHING_THERE
+    assert covered(services, made.secret, None) == "withheld"

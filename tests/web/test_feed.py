@@ -81,9 +81,9 @@ def test_a_new_follower_is_told_everything(edge: Edge) -> None:
     assert names == [
         feed.HELLO,
         feed.RESET,
-        feed.RESOURCES,
         feed.SIGNING_KEYS,
         feed.USERS,
+        feed.RESOURCES,
         feed.KEYS,
         feed.WHOLE,
         feed.ALIVE,
@@ -163,7 +163,7 @@ class SlowPages(FeedPages):
         yield feed.encode_event(feed.RESET, {})
         while True:
             time.sleep(self.seconds)
-            yield self.resources()
+            yield self.signing_keys()
 
 
 @pytest.fixture
@@ -183,9 +183,9 @@ def test_something_is_said_while_an_event_is_read(
         heard = b""
         for data in answer.iter_raw():
             heard += data
-            if heard.count(feed.COMMENT) > 5 or feed.RESOURCES.encode() in heard:
+            if heard.count(feed.COMMENT) > 5 or feed.SIGNING_KEYS.encode() in heard:
                 break
-    assert feed.RESOURCES.encode() not in heard
+    assert feed.SIGNING_KEYS.encode() not in heard
 
 
 def test_who_goes_on_waits_for_nobody_who_begins(edge: Edge, slow: SlowPages) -> None:
@@ -212,7 +212,7 @@ def test_a_full_copy_ends_with_its_key(edge: Edge, slow: SlowPages, monkeypatch:
     slow.seconds = 0.2
     with stream(edge) as answer:  # type: ignore[attr-defined]
         events = events_of(answer)
-        until(events, feed.RESOURCES)
+        until(events, feed.SIGNING_KEYS)
         edge.services.keys.revoke_any(edge.follower.record.key_id, COMMAND_LINE)
         assert len(list(islice(events, 10))) <= 2
     wait_until(lambda: not edge.services.feed._subscriptions)
@@ -235,7 +235,7 @@ def test_a_full_copy_ends_with_the_server(tmp_path: Path, monkeypatch: pytest.Mo
             edge, pages = Edge.of(server), SlowPages(server.services.store, server.services.system)
             monkeypatch.setattr(server.services.feed, "pages", pages)
             events = events_of(opened.enter_context(stream(edge)))  # type: ignore[call-overload]
-            until(events, feed.RESOURCES)
+            until(events, feed.SIGNING_KEYS)
         assert len(list(islice(events, 10))) < 10  # Cut off, it would raise.
 
 

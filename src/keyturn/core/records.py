@@ -35,6 +35,16 @@ class OwnerRecord:
     """Grows with every change that ends all tokens of this user."""
     withheld: frozenset[str] = frozenset()
     """The scopes of registered APIs that this user may not hold."""
+    audiences: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    """The scopes of each registered API by its identifier, read together with what is withheld."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOwner(OwnerRecord):
+    """An owner as one statement read them: the rules of that revision say what is withheld from them."""
+
+    group_ids: frozenset[int] = frozenset()
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """The APIs that are registered here: whom tokens are for, and which scopes there are."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from urllib.parse import urlsplit
 
 MAX_IDENTIFIER_CHARACTERS = 255
@@ -56,9 +57,43 @@ class ResourceRecord:
         return frozenset(scope.name for scope in self.scopes)
 
 
-def withheld_from(guarded: Iterable[ResourceScope], group_ids: frozenset[int]) -> frozenset[str]:
-    """Return which of the scopes that not everyone may hold somebody in these groups may not."""
-    return frozenset(scope.name for scope in guarded if not scope.may_be_held_by(group_ids))
+MAX_GROUP_SETS = 4096
+"""For how many different sets of groups it is kept what is withheld from their members."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which scopes the registered APIs have, and who may hold them: all as of one revision."""
+
+    revision: int
+    resources: tuple[ResourceRecord, ...]
+    """In alphabetical order."""
+    retired: frozenset[str] = frozenset()
+    """Scopes of no API any more, which nobody may hold."""
+
+    @cached_property
+    def audiences(self) -> Mapping[str, frozenset[str]]:
+        """The scopes of each API, by its identifier."""
+        return {resource.identifier: resource.scope_names for resource in self.resources}
+
+    @cached_property
+    def _guarded(self) -> tuple[ResourceScope, ...]:
+        scopes = (scope for resource in self.resources for scope in resource.scopes)
+        return tuple(scope for scope in scopes if not scope.is_for_everyone)
+
+    @cached_property
+    def _withheld(self) -> dict[frozenset[int], frozenset[str]]:
+        return {}
+
+    def withheld_from(self, group_ids: frozenset[int]) -> frozenset[str]:
+        """Return which scopes somebody in these groups may not hold."""
+        found = self._withheld.get(group_ids)
+        if found is None:
+            guarded = (scope.name for scope in self._guarded if not scope.may_be_held_by(group_ids))
+            found = self.retired.union(guarded)
+            if len(self._withheld) < MAX_GROUP_SETS:
+                self._withheld[group_ids] = found
+        return found
 
 
 def is_resource_identifier(text: str) -> bool:

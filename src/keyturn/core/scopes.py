@@ -28,8 +28,11 @@ def check_scopes(principal: Principal, needed: Iterable[str]) -> None:
 def covers(principal: Principal, wanted: frozenset[str]) -> bool:
     """Return whether the credential covers all of these scopes.
 
-    One that is not narrowed covers all, except what its owner may not hold.
+    One that is not narrowed covers all, except what its owner may not hold. One that is linked to a project
+    covers none: scopes are of services, and it is for the project's connections.
     """
+    if principal.project_id is not None:
+        return not wanted
     if principal.scopes is None:
         return wanted.isdisjoint(principal.withheld)
     return wanted <= principal.scopes

@@ -226,21 +226,23 @@ def scopes_at(
     withheld: frozenset[str],
     *,
     key_id: int | None = None,
+    is_linked: bool = False,
 ) -> frozenset[str] | None:
     """Return what a credential with these scopes covers at an API, None for whatever its owner may do.
 
-    At a registered API, whose scopes are `audience_scopes`, that is always said in full. Raise `ScopeMissing`
-    if it is nothing there, and `CredentialRefused` if its owner may hold nothing of it anywhere.
+    At a registered API, whose scopes are `audience_scopes`, that is always said in full. What is linked to a
+    project covers no scope, whether its owner is in the project still or not. Raise `ScopeMissing` if it is
+    nothing there, and `CredentialRefused` if its owner may hold nothing of it anywhere.
     """
     if audience_scopes is not None:
         held = (audience_scopes if scopes is None else scopes & audience_scopes) - withheld
-        if not held:
+        if is_linked or not held:
             raise ScopeMissing
         return held
     if scopes is None:
         return None
     held = scopes - withheld
-    if scopes and not held:
+    if scopes and (is_linked or not held):
         raise CredentialRefused(Reason.WITHHELD, key_id=key_id, secret_matched=True)
     return held
 
@@ -274,7 +276,10 @@ def _principal(
     if scopes is not None and not scopes:
         # It covers nothing, and must never be taken for one that is not narrowed.
         raise CredentialRefused(Reason.CLAIMS, key_id=key_id)
-    scopes = scopes_at(scopes, audience_scopes, owner.withheld, key_id=key_id)
+    project_id = None if key is None else key.project_id
+    scopes = scopes_at(
+        scopes, audience_scopes, owner.withheld, key_id=key_id, is_linked=project_id is not None
+    )
     return Principal(
         user_id=owner.user_id,
         userid=owner.userid,
@@ -284,7 +289,7 @@ def _principal(
         scopes=scopes,
         method=method,
         key_id=key_id,
-        project_id=None if key is None else key.project_id,
+        project_id=project_id,
         withheld=owner.withheld,
         jkt=jkt,
         credential=credential,

@@ -1,8 +1,9 @@
 """The copy: what decides over every credential, as the feed last told it."""
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from weakref import WeakValueDictionary
@@ -13,6 +14,7 @@ from keyturn.core import feed
 from keyturn.core.access_token import VerifyingRing
 from keyturn.core.records import KeyForVerification, OwnerRecord, SessionForVerification, SessionKind
 from keyturn.core.times import in_milliseconds, read_time, time_at
+from keyturn.errors import StoreUnavailable
 from keyturn.replica.signing_keys import FollowedKeys
 from keyturn.replica.tables import PackedTable
 from keyturn.replica.values import (
@@ -51,7 +53,10 @@ class Replica:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        """Held for as long as a change is taken in: each question finds all of it or nothing."""
+        self._changes = 0
+        self._is_torn = True
         self._keys = PackedTable("qqqqqIIII")
         self._former = PackedTable("q")
         self._values = KeyValues()
@@ -71,6 +76,16 @@ class Replica:
 
     # What is asked
 
+    @property
+    def changes(self) -> int:
+        """Return how many changes were taken in: what was answered at the same number goes together.
+
+        Raise `StoreUnavailable` while there is only a part of one.
+        """
+        if self._is_torn:
+            raise StoreUnavailable("the copy of the keys is being made anew")
+        return self._changes
+
     def find_key(self, digest: bytes) -> KeyForVerification | None:
         """Return the key with this digest, alive or not."""
         with self._lock:
@@ -89,8 +104,9 @@ class Replica:
 
     def find_session(self, session_id: int) -> SessionForVerification | None:
         """Return the session that a token names, ended or not."""
-        row = self._sessions.get(session_id)
-        owner = None if row is None else self._users.get(row.user_id)
+        with self._lock:
+            row = self._sessions.get(session_id)
+            owner = None if row is None else self._owner(row.user_id)
         if row is None or owner is None:
             return None
         created_at = time_at(row.created_at)
@@ -106,7 +122,8 @@ class Replica:
 
     def is_revoked(self, jti: str) -> bool:
         """Return whether a token was revoked by itself (RFC 7009)."""
-        return jti in self._revoked
+        with self._lock:
+            return jti in self._revoked
 
     def scopes_of(self, audience: str) -> frozenset[str] | None:
         """Return the scopes of the API with this identifier; None if none is registered."""
@@ -115,13 +132,34 @@ class Replica:
     @property
     def ring(self) -> VerifyingRing:
         """The public keys of this moment."""
-        return self._signing_keys.ring
+        with self._lock:
+            return self._signing_keys.ring
 
     def __len__(self) -> int:
         """Return how many keys there are."""
         return len(self._keys)
 
     # What is told
+
+    def tear(self) -> None:
+        """Answer nothing from now on: what comes is taken in piece by piece."""
+        with self._lock:
+            self._is_torn = True
+
+    @contextmanager
+    def one_change(self) -> Iterator[None]:
+        """Take in what is applied in this block as one change, at whose end all is answered again.
+
+        Unless it fails: then there is only a part of it.
+        """
+        with self._lock:
+            try:
+                yield
+            except BaseException:
+                self._is_torn = True
+                raise
+            self._changes += 1
+            self._is_torn = False
 
     def begin_full(self) -> None:
         """Begin a full copy: at its end, what was not told in it is gone, and not before."""
@@ -250,7 +288,7 @@ class Replica:
     def _key(self, row: Sequence[Any], secret_ends_at: int | None) -> KeyForVerification | None:
         """Return a key; None if its owner is gone, and so it is too."""
         _digest, key_id, user_id, expires_at, revoked_at, epoch, project_id, *numbers = row
-        owner = self._users.get(user_id)
+        owner = self._owner(user_id)
         if owner is None:
             return None
         scopes, sources, jkt = self._values.of_row(*numbers)
@@ -266,6 +304,10 @@ class Replica:
             jkt=jkt,
             secret_ends_at=read_time(secret_ends_at),
         )
+
+    def _owner(self, user_id: int) -> OwnerRecord | None:
+        owner = self._users.get(user_id)
+        return owner if owner is None or not self._resources else replace(owner, audiences=self._resources)
 
     def _shared(self, words: list[str]) -> frozenset[str]:
         """Return the set that all users share who have the same words; it goes with the last of them."""

@@ -1,10 +1,15 @@
 """Follows the feed: keeps the copy true, and says for how long it may be trusted.
 
-What a change touches is written into the copy first, then forgotten by the index, and only then is trust
-extended: a fill that began before is not kept (R4). Trust reaches `max_staleness` from the instant that the
-server says it has told everything of, counted from before the request was sent: so no delay on the way, no
-buffer and no recording of an older stream makes anything look newer than it is. Clocks that run at different
-speeds differ by milliseconds in `STREAM_SECONDS`, after which a new stream begins.
+All that comes between two `alive` is one change. It is kept aside, then written into the copy, and what it
+touches is forgotten by the index before anything else is answered; only then is trust extended: a fill that
+began before is not kept (R4). A change that is too large to be kept aside, as many a full copy is, is
+written as it comes: until its end nothing is looked up, and what was remembered before holds for as long as
+it is trusted.
+
+Trust reaches `max_staleness` from the instant that the server says it has told everything of, counted from
+before the request was sent: so no delay on the way, no buffer and no recording of an older stream makes
+anything look newer than it is. Clocks that run at different speeds differ by milliseconds in
+`STREAM_SECONDS`, after which a new stream begins.
 """
 
 import random
@@ -38,6 +43,8 @@ CONNECT_SECONDS = 3.0
 RECONNECT_SECONDS = (0.05, 1.0)
 """The first pause before following again, and the longest, each twice the one before."""
 NONCE_BYTES = 18
+MAX_CHANGE_BYTES = 8 * 1024 * 1024
+"""A larger change is not kept aside: some 40,000 rows, which are written in a fraction of a second."""
 
 
 class FeedRefused(KeyturnError):
@@ -84,6 +91,10 @@ class Follower:
         self._system = system
         self._mark: tuple[int, str | None] | None = None
         self._is_filling = False
+        self._change: list[tuple[str, bytes]] = []
+        self._change_bytes = 0
+        self._is_torn = True
+        """Whether the copy has a part of the change that comes, as it has from the beginning."""
         self._has_reached = False
         """Whether this stream has said how far it reaches: one that goes on after much may take its time."""
         self.hello: feed.Hello | None = None
@@ -94,7 +105,11 @@ class Follower:
         self._stopping = threading.Event()
         self._socket: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, name="keyturn-follower", daemon=True)
-        self._applies: Mapping[str, Callable[[bytes], Touched]] = {
+        self._applies: Mapping[str, Callable[[bytes], Touched | None]] = {
+            feed.RESET: lambda _: copy.begin_full(),
+            feed.WHOLE: lambda _: copy.end_full(),
+            feed.RESOURCES: copy.apply_resources,
+            feed.SIGNING_KEYS: copy.apply_signing_keys,
             feed.USERS: copy.apply_users,
             feed.KEYS: copy.apply_keys,
             feed.SESSIONS: copy.apply_sessions,
@@ -153,6 +168,7 @@ class Follower:
             if self._mark[1] is not None:
                 question["event_id"] = self._mark[1]
         self._copy.abandon_full()
+        self._change, self._change_bytes = [], 0
         self._is_filling = self._has_reached = False
         with self._http.stream("GET", feed.PATH, params=question) as answer:
             if answer.status_code != httpx.codes.OK:
@@ -197,39 +213,53 @@ class Follower:
         self.hello = hello
 
     def _apply(self, name: str, event: bytes, asked_at: float) -> None:
-        """Take in one event, in the order that the module tells of."""
-        try:
-            match name:
-                case feed.RESET:
-                    self._copy.begin_full()
-                    self._is_filling = True
-                case feed.RESOURCES:
-                    self._copy.apply_resources(event)
-                    self._forget_everything()
-                case feed.SIGNING_KEYS:
-                    self._copy.apply_signing_keys(event)
-                    self._forget_everything()
-                case feed.WHOLE:
-                    self._copy.end_full()
-                    self._is_filling = False
-                    self._forget_everything()
-                case feed.ALIVE:
-                    self._reach(_decoded(event, feed.Alive), asked_at)
-                case name if (apply := self._applies.get(name)) is not None:
-                    touched = apply(event)
-                    if not self._is_filling:
-                        self._index.forget(touched, negatives=name == feed.KEYS)
-                case _:
-                    pass  # Of a newer server: what changes the meaning of the rest changes `format`.
-        except (ValueError, msgspec.MsgspecError):
-            raise _FeedBroken("the feed holds something that is none of its events") from None
+        """Take in one event, in the order that the module tells of. One of a newer server is passed over.
 
-    def _forget_everything(self) -> None:
-        if not self._is_filling:
-            self._index.forget_everything()
+        What changes the meaning of the rest changes `format`.
+        """
+        if name == feed.ALIVE:
+            alive = _decoded(event, feed.Alive)
+            self._check(alive, asked_at)
+            self._take_in()
+            self._reach(alive, asked_at)
+        elif name in self._applies:
+            self._change.append((name, event))
+            self._change_bytes += len(event)
+            self._is_filling = name == feed.RESET or (self._is_filling and name != feed.WHOLE)
+            if self._change_bytes > MAX_CHANGE_BYTES:
+                self._is_torn = True
+                self._copy.tear()
+            if self._is_torn:
+                self._write()
 
-    def _reach(self, alive: feed.Alive, asked_at: float) -> None:
-        """Trust what was told for as long as it may be."""
+    def _take_in(self) -> None:
+        """Write the change that has come, as a whole."""
+        if not self._change and not self._is_torn:
+            return
+        with self._copy.one_change():
+            is_torn, has_keys = self._is_torn, any(name == feed.KEYS for name, _ in self._change)
+            self._is_torn = True  # Should this fail, the copy has a part of it.
+            touched = self._write(None if is_torn else [])
+            if touched is None:
+                self._index.forget_everything()
+            else:
+                self._index.forget(touched, negatives=has_keys)
+            self._is_torn = False
+        self._change_bytes = 0
+
+    def _write(self, touched: Touched | None = None) -> Touched | None:
+        """Write what has come; return `touched` with what may be remembered otherwise, None for anything."""
+        events, self._change = self._change, []
+        for name, event in events:
+            try:
+                of_event = self._applies[name](event)
+            except (ValueError, msgspec.MsgspecError):
+                raise _FeedBroken("the feed holds something that is none of its events") from None
+            touched = None if touched is None or of_event is None else touched + of_event
+        return touched
+
+    def _check(self, alive: feed.Alive, asked_at: float) -> None:
+        """Raise `_FeedBroken` if this cannot be how far the feed reaches."""
         if self._is_filling:
             raise _FeedBroken("the feed says that it told everything in the middle of a full copy")
         if self._mark is not None and alive.revision < self._mark[0]:
@@ -239,6 +269,9 @@ class Follower:
             why = "the feed tells of a time that has not come: this machine stood still"
             self._trust.end(why)  # What was trusted before is older than it seems, by this much or by more.
             raise _FeedBroken(why)
+
+    def _reach(self, alive: feed.Alive, asked_at: float) -> None:
+        """Trust what was told for as long as it may be."""
         self._mark = (alive.revision, alive.event_id)
         self._has_reached = True
         self._trust.extend(asked_at + alive.elapsed + self._max_staleness)

@@ -1,51 +1,57 @@
 """Whom credentials are good for, and what of it their owners may hold: read seldom, asked often."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
-from keyturn.core.records import KeyForVerification, OwnerRecord, SessionForVerification
-from keyturn.core.resources import ResourceRecord, ResourceScope, withheld_from
+from keyturn.core.records import KeyForVerification, SessionForVerification, StoredOwner
+from keyturn.core.resources import ResourceRecord, Rules
 from keyturn.store import Store
+
+F = TypeVar("F", KeyForVerification, SessionForVerification)
 
 TARGETS = ("RESOURCE", "GROUP")
 """What the audit log calls things whose changes change this."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Registered:
-    """What the database says of the registered APIs."""
+MAX_REVISIONS = 1000
+"""Over more changes than this the rules are read anew, instead of asking whether they are the same still."""
 
-    resources: tuple[ResourceRecord, ...]
-    guarded: tuple[ResourceScope, ...]
-    """The scopes that not everyone may hold."""
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Rules, and the first and the last revision for which they are known to hold."""
+
+    rules: Rules
+    first: int
+    last: int
 
 
 class Audiences:
-    """The registered APIs, remembered until one of them or a group changes."""
+    """The registered APIs and who may hold their scopes, remembered until one of them or a group changes."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._registered: _Registered | None = None
+        self._remembered: _Known | None = None
         self._generation = 0
         self._lock = threading.Lock()
 
     @property
     def resources(self) -> tuple[ResourceRecord, ...]:
         """All registered APIs, in alphabetical order."""
-        return self._known().resources
+        return self._known().rules.resources
 
     def forget(self) -> None:
         """Read them anew before they are next used: they may have changed."""
         with self._lock:
             self._generation += 1
-            self._registered = None
+            self._remembered = None
 
     def scopes_of(self, audience: str) -> frozenset[str] | None:
         """Return the scopes of the API with this identifier; None if none is registered."""
-        for resource in self.resources:
-            if resource.identifier == audience:
-                return resource.scope_names
-        return None
+        return self._known().rules.audiences.get(audience)
 
     def open_scopes(self) -> list[str]:
         """Return the names of the scopes that everyone may hold, in alphabetical order."""
@@ -53,29 +59,46 @@ class Audiences:
             scope.name for resource in self.resources for scope in resource.scopes if scope.is_for_everyone
         )
 
-    def withheld_from(self, user_id: int) -> frozenset[str]:
-        """Return the scopes that a user may not hold: guarded ones of others, and retired ones."""
-        guarded = self._known().guarded
-        if not guarded:  # The groups need not be asked for.
-            return frozenset()
-        return withheld_from(guarded, self._store.resources.groups_of(user_id))
+    def at(self, revision: int) -> Rules | None:
+        """Return the rules of this revision; None if there are others by now."""
+        since, known = self._generation, self._known()
+        if revision > known.last and not self._is_same(known.last, revision):
+            known = self._read()
+        if revision < known.first and not self._is_same(revision, known.first):
+            return None
+        if not known.first <= revision <= known.last:
+            known = replace(known, first=min(revision, known.first), last=max(revision, known.last))
+        self._keep(known, since)
+        return known.rules
 
-    def _known(self) -> _Registered:
-        known = self._registered
-        if known is not None:
-            return known
-        since = self._generation
-        read = _Registered(
-            tuple(self._store.resources.list_all()), tuple(self._store.resources.list_guarded())
-        )
-        with self._lock:
-            if since == self._generation:  # Nothing changed while the database was asked (R4).
-                self._registered = read
-        return read
+    def _is_same(self, after: int, until: int) -> bool:
+        if until - after > MAX_REVISIONS:
+            return False
+        return not self._store.audit_log.has_changed_rules(after=after, until=until)
+
+    def _known(self) -> _Known:
+        since, known = self._generation, self._remembered
+        if known is None:
+            known = self._read()
+            self._keep(known, since)
+        return known
+
+    def _read(self) -> _Known:
+        rules = self._store.resources.rules()
+        return _Known(rules, rules.revision, rules.revision)
+
+    def _keep(self, known: _Known, since: int) -> None:
+        if known is not self._remembered:
+            with self._lock:
+                if since == self._generation:  # Nothing changed while the database was asked (R4).
+                    self._remembered = known
 
 
 class StoredCredentials:
     """What `Lookup` asks, answered from the database."""
+
+    changes = 0
+    """Each answer is of one committed state, and what comes later only ends more."""
 
     def __init__(self, store: Store, audiences: Audiences) -> None:
         self._store = store
@@ -83,32 +106,31 @@ class StoredCredentials:
 
     def find_key(self, digest: bytes) -> KeyForVerification | None:
         """Return the key with this digest, alive or not."""
-        return self._capped_key(self._store.api_keys.find_for_verification(digest))
+        return self._capped(partial(self._store.api_keys.find_for_verification, digest))
 
     def find_key_by_id(self, key_id: int) -> KeyForVerification | None:
         """Return the key that a token names, alive or not."""
-        return self._capped_key(self._store.api_keys.find_for_token(key_id))
+        return self._capped(partial(self._store.api_keys.find_for_token, key_id))
 
     def find_session(self, session_id: int) -> SessionForVerification | None:
         """Return the session that a token names, ended or not."""
-        found = self._store.sessions.find_for_token(session_id)
-        return None if found is None else replace(found, owner=self._capped(found.owner))
+        return self._capped(partial(self._store.sessions.find_for_token, session_id))
 
     def is_revoked(self, jti: str) -> bool:
         """Return whether a token was revoked by itself (RFC 7009)."""
         return self._store.tokens.is_revoked(jti)
 
-    def scopes_of(self, audience: str) -> frozenset[str] | None:
-        """Return the scopes of the API with this identifier; None if none is registered."""
-        return self._audiences.scopes_of(audience)
-
-    def _capped_key(self, found: KeyForVerification | None) -> KeyForVerification | None:
-        if found is None:
-            return None
-        owner = self._capped(found.owner)
-        return found if owner is found.owner else replace(found, owner=owner)
-
-    def _capped(self, owner: OwnerRecord) -> OwnerRecord:
-        """Return an owner with what is withheld from them."""
-        withheld = self._audiences.withheld_from(owner.user_id)
-        return replace(owner, withheld=withheld) if withheld else owner
+    def _capped(self, find: Callable[[], F | None]) -> F | None:
+        """Return what is found with what is withheld from its owner, by the rules of the same revision."""
+        while (found := find()) is not None:
+            owner = found.owner
+            assert isinstance(owner, StoredOwner), "the store says which groups"  # noqa: S101 - for the type checker
+            rules = self._audiences.at(owner.revision)
+            if rules is not None:
+                return replace(
+                    found,
+                    owner=replace(
+                        owner, withheld=rules.withheld_from(owner.group_ids), audiences=rules.audiences
+                    ),
+                )
+        return None

@@ -1,5 +1,9 @@
 """The feed: tells verifiers in other programs all that decides over credentials, and every change at once.
 
+What is told between two marks is one change. It is read in one snapshot of the database, or, where it is
+too much for that, told again as far as it changed meanwhile: so what somebody has at the end of it is one
+state that the database was in, and not a mixture of several, which could be wider than each of them.
+
 A thread looks for changes while anybody follows, and writes what changed once for all who do. A change on
 this host moves the shared counter, which it reads every `GLANCE_SECONDS`; one on another node comes with
 a hint, by way of `Freshness`; and every `LOOK_SECONDS` it looks in any case. What a look finds is told
@@ -20,7 +24,7 @@ from keyturn.core.records import Announcement
 from keyturn.errors import InvalidState, StoreUnavailable, TooBusy
 from keyturn.services.feed_changes import Touched, touched_by
 from keyturn.services.feed_pages import FeedPages
-from keyturn.store import AuditedChange, Mark, Store
+from keyturn.store import ChangesSince, Mark, Store
 from keyturn.system import System
 
 _log = logging.getLogger(__name__)
@@ -43,6 +47,7 @@ MAX_KEPT_BYTES = 32 * 1024 * 1024
 
 Part = bytes | Callable[[], Iterator[bytes]]
 """An event, or what reads the pages of one that is too large to be kept."""
+_Part = bytes | Callable[["Subscription"], Iterator[bytes]]
 
 
 class FellBehind(Exception):
@@ -66,6 +71,31 @@ class Subscription:
     wake: Callable[[], None]
     position: int
     hello_at: float = 0.0
+    told: Mark | None = None
+    """Up to where they were told by what was read for them alone, which may be newer than what is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What one look found."""
+
+    newest: Mark
+    parts: tuple[_Part, ...]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether all of it is here, and nothing is still to be read."""
+        return all(isinstance(part, bytes) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What was changed up to a mark, as it was then."""
+
+    newest: Mark
+    touched: Touched
+    events: list[bytes]
+    """Of all that is named; the rest is to be read."""
 
 
 class Feed:
@@ -84,7 +114,7 @@ class Feed:
         self._thread: threading.Thread | None = None
         self._read_to: Mark | None = None
         self._seen = -1
-        self._batches: deque[tuple[Part, ...]] = deque()
+        self._batches: deque[_Batch] = deque()
         self._first = 0
         """The number of the oldest batch that is kept."""
         self._kept_bytes = 0
@@ -125,7 +155,7 @@ class Feed:
         Raise `StoreUnavailable` if the database is older than `mark` (D7).
         """
         subscription.hello_at = self._system.monotonic()  # Not before the request was made: that is enough.
-        touched = None if mark is None else self._touched_since(mark)
+        is_resumed = mark is not None and self._touched_since(mark) is not None
         yield feed.encode_event(
             feed.HELLO,
             feed.Hello(
@@ -135,14 +165,11 @@ class Feed:
                 audience=self._told.audience,
                 key_prefix=self._told.key_prefix,
                 max_token_life_seconds=self._told.max_token_life_seconds,
-                resumed=touched is not None,
+                resumed=is_resumed,
             ),
         )
-        if touched is None:
-            yield from self.pages.everything()
-        else:
-            yield from self._named(touched)
-            yield from self._at_large(touched)
+        change = self._change_since(mark) if mark is not None and is_resumed else None
+        yield from self._tell(change, subscription)
         self.wake()
 
     def take(self, subscription: Subscription) -> tuple[Sequence[Part], Confirmed | None]:
@@ -153,11 +180,25 @@ class Feed:
         with self._lock:
             if subscription.position < self._first:
                 raise FellBehind
-            skipped = subscription.position - self._first
-            parts = [part for batch in list(self._batches)[skipped:] for part in batch]
-            subscription.position = self._first + len(self._batches)
+            batches = list(self._batches)[subscription.position - self._first :]
             confirmed = self._confirmed
-        if confirmed is None or confirmed.at < subscription.hello_at:
+            told = subscription.told
+            if batches and told is not None and batches[0].newest.revision <= told.revision:
+                # What was read for them is newer: that must not be taken back, not even for a moment.
+                batches = [_Batch(told, (partial(self._tell_since, told),))]
+                subscription.position = self._first + len(self._batches)
+            else:
+                batches = _up_to_one_to_read(batches)
+                subscription.position += len(batches)
+            has_more = subscription.position < self._first + len(self._batches)
+        if has_more:
+            subscription.wake()
+        parts = [
+            part if isinstance(part, bytes) else partial(part, subscription)
+            for batch in batches
+            for part in batch.parts
+        ]
+        if has_more or confirmed is None or confirmed.at < subscription.hello_at:
             return parts, None
         return parts, confirmed
 
@@ -204,50 +245,77 @@ class Feed:
         """Read what changed, and write it for everybody."""
         number, now = self._store.counter.settled(), self._system.monotonic()
         assert self._read_to is not None, "the thread was started with a mark"  # noqa: S101 - for the type checker
-        since = self._store.audit_log.changes_since(self._read_to, at_most=MAX_RESUMED)
-        parts = (self.pages.everything,) if since.changes is None else self._parts_of(since.changes)
+        with self._store.snapshot():
+            since = self._store.audit_log.changes_since(self._read_to, at_most=MAX_RESUMED)
+            parts = self._parts_of(since, self._read_to)
         with self._lock:
             if parts:
-                self._keep(parts)
+                self._keep(_Batch(since.newest, parts))
             self._read_to, self._seen = since.newest, number
             self._confirmed = Confirmed(since.newest, now)
             subscriptions = list(self._subscriptions)
         for subscription in subscriptions:
             subscription.wake()
 
-    def _keep(self, parts: tuple[Part, ...]) -> None:
-        self._batches.append(parts)
-        self._kept_bytes += _size(parts)
+    def _keep(self, batch: _Batch) -> None:
+        self._batches.append(batch)
+        self._kept_bytes += _size(batch)
         while self._batches and (len(self._batches) > MAX_KEPT_BATCHES or self._kept_bytes > MAX_KEPT_BYTES):
             self._kept_bytes -= _size(self._batches.popleft())
             self._first += 1
 
-    def _touched_since(self, mark: Mark) -> Touched | None:
-        """Return what has changed since `mark`, or None if that cannot be named."""
-        changes = self._store.audit_log.changes_since(mark, at_most=MAX_RESUMED).changes
-        return None if changes is None else touched_by(changes)
-
-    def _parts_of(self, changes: Sequence[AuditedChange]) -> tuple[Part, ...]:
-        """Return the present state of all that these changes are about.
+    def _parts_of(self, since: ChangesSince, mark: Mark) -> tuple[_Part, ...]:
+        """Return the present state of all that changed since `mark`. To be asked in the snapshot of `since`.
 
         What a few changes name is read once for all who follow, and everything else by each of them.
         """
-        touched = touched_by(changes)
+        touched = _touched(since)
         if touched is None:
-            return (self.pages.everything,)
-        named, at_large = partial(self._named, touched), partial(self._at_large, touched)
-        few = len(changes) <= MAX_READ_AT_ONCE
-        parts: list[Part] = [*named()] if few else [named]
-        if touched.has_rules or touched.sessions_of or touched.whole_users:
-            parts.append(at_large)
-        return tuple(parts)
+            return (partial(self._tell, None),)
+        if len(since.changes or ()) > MAX_READ_AT_ONCE:
+            return (partial(self._tell_since, mark),)
+        rest = (partial(self._tell_rest, touched, since.newest),) if touched.is_at_large else ()
+        return (*self._named(touched), *rest)
+
+    def _touched_since(self, mark: Mark) -> Touched | None:
+        """Return what has changed since `mark`, or None if that cannot be named."""
+        return _touched(self._store.audit_log.changes_since(mark, at_most=MAX_RESUMED))
+
+    def _change_since(self, mark: Mark) -> _Change | None:
+        """Return what has changed since `mark`, all of one state, or None if that cannot be named."""
+        with self._store.snapshot():
+            since = self._store.audit_log.changes_since(mark, at_most=MAX_RESUMED)
+            touched = _touched(since)
+            if touched is None:
+                return None
+            return _Change(since.newest, touched, list(self._named(touched)))
+
+    def _tell(self, change: _Change | None, subscription: Subscription) -> Iterator[bytes]:
+        """Yield a change, or everything; then what changed while that was read, until that was little."""
+        while True:
+            if change is None:
+                mark = self._store.audit_log.newest()
+                yield from self.pages.everything()
+            else:
+                mark = subscription.told = change.newest
+                yield from change.events
+                if not change.touched.is_at_large:
+                    return
+                yield from self._at_large(change.touched)
+            change = self._change_since(mark)
+
+    def _tell_since(self, mark: Mark, subscription: Subscription) -> Iterator[bytes]:
+        yield from self._tell(self._change_since(mark), subscription)
+
+    def _tell_rest(self, touched: Touched, mark: Mark, subscription: Subscription) -> Iterator[bytes]:
+        """Yield what is left of a change up to `mark` whose named part was told, and what changed since."""
+        yield from self._at_large(touched)
+        yield from self._tell_since(mark, subscription)
 
     def _named(self, touched: Touched) -> Iterator[bytes]:
         """Yield what is named one by one."""
         if touched.has_signing_keys:
             yield self.pages.signing_keys()
-        if touched.has_rules:
-            yield self.pages.resources()
         yield from self.pages.users(touched.users)
         yield from self.pages.keys(touched.keys)
         yield from self.pages.sessions(touched.sessions)
@@ -269,5 +337,17 @@ def check_may_follow(principal: Principal) -> None:
         raise InvalidState("The feed is for keys that are not bound to a key pair.")
 
 
-def _size(parts: tuple[Part, ...]) -> int:
-    return sum(len(part) for part in parts if isinstance(part, bytes))
+def _touched(since: ChangesSince) -> Touched | None:
+    return None if since.changes is None else touched_by(since.changes)
+
+
+def _up_to_one_to_read(batches: list[_Batch]) -> list[_Batch]:
+    """Return the batches up to the first that is still to be read, which will be newer than the rest."""
+    for number, batch in enumerate(batches, 1):
+        if not batch.is_kept:
+            return batches[:number]
+    return batches
+
+
+def _size(batch: _Batch) -> int:
+    return sum(len(part) for part in batch.parts if isinstance(part, bytes))

@@ -42,6 +42,11 @@ class Touched:
     """Whether what anybody may hold may have changed."""
     has_signing_keys: bool = False
 
+    @property
+    def is_at_large(self) -> bool:
+        """Whether this is about any number of things, and not about named ones alone."""
+        return self.has_rules or bool(self.sessions_of) or bool(self.whole_users)
+
     def add(self, change: AuditedChange) -> bool:
         """Take in a change; return False if what it is about cannot be named."""
         if change.target_type in WITHOUT_CREDENTIALS or change.action in TELLS_NOTHING:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from keyturn.core import feed
-from keyturn.core.resources import withheld_from
+from keyturn.core.resources import Rules
 from keyturn.core.times import in_milliseconds
 from keyturn.store import Store
 from keyturn.store.feed import NAMED_AT_ONCE, PAGE
@@ -31,7 +31,6 @@ class FeedPages:
     def everything(self) -> Iterator[bytes]:
         """Yield all there is, each page read when it is asked for: no transaction lasts for long."""
         yield feed.encode_event(feed.RESET, {})
-        yield self.resources()
         yield self.signing_keys()
         yield from self.all_users()
         yield from self._pages(feed.KEYS, self._store.feed.keys_after, 0, _key_row)
@@ -43,17 +42,26 @@ class FeedPages:
         yield feed.encode_event(feed.WHOLE, {})
 
     def all_users(self) -> Iterator[bytes]:
-        """Yield all users, without their keys."""
-        last = 0
+        """Yield all users, without their keys, then the registered APIs: what is withheld comes first.
+
+        By the same rules, so that nobody covers a scope that is new.
+        """
+        rules, last = self._store.resources.rules(), 0
         while rows := self._store.feed.users_after(last):
-            yield from self._users(rows, self._store.feed.memberships_between, rows[0][0], rows[-1][0])
+            yield from self._users(rules, rows, self._store.feed.memberships_between, rows[0][0], rows[-1][0])
             last = rows[-1][0]
+        yield feed.encode_event(
+            feed.RESOURCES,
+            [feed.ResourceRow(name, sorted(scopes)) for name, scopes in rules.audiences.items()],
+        )
 
     def users(self, user_ids: Iterable[int]) -> Iterator[bytes]:
         """Yield some users, and that the others of them are gone."""
+        rules: Rules | None = None
         for wanted in _in_batches(user_ids):
+            rules = rules or self._store.resources.rules()
             rows = self._store.feed.users(wanted)
-            yield from self._users(rows, self._store.feed.memberships_of, wanted)
+            yield from self._users(rules, rows, self._store.feed.memberships_of, wanted)
             if gone := set(wanted) - {row[0] for row in rows}:
                 yield feed.encode_event(feed.GONE, feed.Gone(users=sorted(gone)))
 
@@ -101,14 +109,6 @@ class FeedPages:
         for wanted in _in_batches(jtis):
             yield from feed.encode_rows(feed.TOKENS, self._store.feed.revoked_tokens(wanted))
 
-    def resources(self) -> bytes:
-        """Return all registered APIs."""
-        rows = [
-            feed.ResourceRow(resource.identifier, sorted(resource.scope_names))
-            for resource in self._store.resources.list_all()
-        ]
-        return feed.encode_event(feed.RESOURCES, rows)
-
     def signing_keys(self) -> bytes:
         """Return the public halves of all keys whose tokens may live."""
         rows = [
@@ -119,25 +119,15 @@ class FeedPages:
         return feed.encode_event(feed.SIGNING_KEYS, rows)
 
     def _users(
-        self, rows: Sequence[Row], memberships: Callable[..., list[Row]], *whose: Any
+        self, rules: Rules, rows: Sequence[Row], memberships: Callable[..., list[Row]], *whose: Any
     ) -> Iterator[bytes]:
         """Yield these users; `memberships(*whose)` are those of all of them."""
-        withheld = self._withheld(partial(memberships, *whose))
-        yield from feed.encode_rows(feed.USERS, (_user_row(row, withheld(row[0])) for row in rows))
-
-    def _withheld(self, memberships: Callable[[], list[Row]]) -> Callable[[int], Sequence[str]]:
-        """Return what says which scopes a user may not hold."""
-        guarded = self._store.resources.list_guarded()
-        if not guarded:
-            return lambda _user_id: ()
         groups: dict[int, set[int]] = {}
-        for user_id, group_id in memberships():
-            groups.setdefault(user_id, set()).add(group_id)
-
-        def of(user_id: int) -> Sequence[str]:
-            return sorted(withheld_from(guarded, frozenset(groups.get(user_id, ()))))
-
-        return of
+        if rules.withheld_from(frozenset()):  # Otherwise nothing is withheld from anybody.
+            for user_id, group_id in memberships(*whose):
+                groups.setdefault(user_id, set()).add(group_id)
+        withheld = (sorted(rules.withheld_from(frozenset(groups.get(row[0], ())))) for row in rows)
+        yield from feed.encode_rows(feed.USERS, map(_user_row, rows, withheld))
 
     def _pages(
         self, name: str, after: Callable[[V], list[Row]], last: V, written: Callable[[Row], Any]

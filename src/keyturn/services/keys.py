@@ -122,6 +122,8 @@ class Keys:
             )
             limits = within_maker(limits, principal, maker)
         actor = actor_of(principal, origin)
+        if limits.project_id is not None and limits.scopes is not None:
+            raise InvalidInput("scopes", "A key of a project covers no scopes: choose one of both.")
         if limits.project_id is not None:
             self._projects.check_linkable(user_id, limits.project_id)
         key, secret = self._new_key(user_id, name, limits, idempotency_key)

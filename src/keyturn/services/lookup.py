@@ -9,7 +9,13 @@ from typing import Protocol
 from keyturn.core import verification
 from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, VerifyingRing
 from keyturn.core.principal import AuthMethod, Principal
-from keyturn.core.records import KeyForVerification, SessionForVerification, SessionKind, SessionLimits
+from keyturn.core.records import (
+    KeyForVerification,
+    OwnerRecord,
+    SessionForVerification,
+    SessionKind,
+    SessionLimits,
+)
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, ScopeMissing, UnknownAudience
 from keyturn.services.failures import CredentialFailures
 from keyturn.services.usage import Usage
@@ -27,6 +33,13 @@ from keyturn.system import System
 class Credentials(Protocol):
     """Where credentials are looked up: a database, or a replica of what decides in one."""
 
+    @property
+    def changes(self) -> int:
+        """A number that moves when what is answered from now on may not go together with what was before.
+
+        Raise `StoreUnavailable` while nothing goes together.
+        """
+
     def find_key(self, digest: bytes) -> KeyForVerification | None:
         """Return the key with this digest, alive or not, with its owner; None if there never was one."""
 
@@ -38,9 +51,6 @@ class Credentials(Protocol):
 
     def is_revoked(self, jti: str) -> bool:
         """Return whether a token was revoked by itself (RFC 7009)."""
-
-    def scopes_of(self, audience: str) -> frozenset[str] | None:
-        """Return the scopes of the API with this identifier; None if none is registered."""
 
 
 class HasRing(Protocol):
@@ -83,6 +93,19 @@ class Lookup:
         self, digest: bytes, source: str | None, since: int, audience: str | None
     ) -> KnownCredential:
         """Ask for a key, and remember the answer."""
+        return self._of_one_state(partial(self._judge_key, digest, source, since, audience))
+
+    def _of_one_state(self, judge: Callable[[], KnownCredential]) -> KnownCredential:
+        """Judge, and again if a change was taken in meanwhile: a mixture can be wider than both states."""
+        while True:
+            changes = self._credentials.changes
+            known = judge()
+            if self._credentials.changes == changes:
+                return known
+
+    def _judge_key(
+        self, digest: bytes, source: str | None, since: int, audience: str | None
+    ) -> KnownCredential:
         now = self._system.monotonic()
         if self._index.is_negative(digest, now):
             raise CredentialRefused(Reason.UNKNOWN)
@@ -93,7 +116,7 @@ class Lookup:
             self._failures.note_unknown(source, was_wrong=was_wrong)
             self._index.add_negative(digest, now=now, since=since)
             raise CredentialRefused(Reason.UNKNOWN)
-        scopes = self._scopes_of(audience)
+        scopes = _scopes_of(record.owner, audience)
         verdict = _verdict(
             partial(verification.principal_of_key, record, audience_scopes=scopes),
             partial(
@@ -118,6 +141,11 @@ class Lookup:
 
         What it stands on is a key or a session.
         """
+        return self._of_one_state(partial(self._judge_token, token, digest, source, since, audience))
+
+    def _judge_token(
+        self, token: bytes, digest: bytes, source: str | None, since: int, audience: str | None
+    ) -> KnownCredential:
         asked_at = self._system.now()
         claims = self._token_format.verify(token, self._keys.ring, now=asked_at, audience=audience)
         asked = _AskedToken(claims, entry_of(digest, audience), source, since, audience, asked_at)
@@ -140,7 +168,7 @@ class Lookup:
             record = self._credentials.find_key_by_id(key_id)
         record = verification.check_api_key(record, now=asked.at, source=asked.source)
         self._check_not_revoked(claims)
-        scopes = self._scopes_of(asked.audience)
+        scopes = _scopes_of(record.owner, asked.audience)
         verdict = _verdict(
             partial(verification.principal_of_key_token, claims, record, audience_scopes=scopes),
             partial(
@@ -164,7 +192,7 @@ class Lookup:
             raise CredentialRefused(Reason.CLAIMS)  # No token was ever given for a browser's session.
         self._check_not_revoked(claims)
         principal = verification.principal_of_session_token(
-            claims, session, audience_scopes=self._scopes_of(asked.audience)
+            claims, session, audience_scopes=_scopes_of(session.owner, asked.audience)
         )
         ends_at = min(float(claims.exp), session.expires_at.timestamp())
         is_bound = principal.jkt is not None
@@ -208,15 +236,6 @@ class Lookup:
             jti=jti,
         )
 
-    def _scopes_of(self, audience: str | None) -> frozenset[str] | None:
-        """Return the scopes of the API that is called; raise `UnknownAudience` if it is not registered."""
-        if audience is None:
-            return None
-        scopes = self._credentials.scopes_of(audience)
-        if scopes is None:
-            raise UnknownAudience(audience)
-        return scopes
-
     def _check_not_revoked(self, claims: AccessTokenClaims) -> None:
         """Raise `CredentialRefused` if the token was revoked by itself (RFC 7009)."""
         if self._credentials.is_revoked(claims.jti):
@@ -251,6 +270,20 @@ def _verdict(decide: Callable[[], Principal], powerless: Callable[[], Principal]
         if isinstance(refused, CredentialRefused) and refused.reason is not Reason.WITHHELD:
             raise
         return _Verdict(powerless(), refused)
+
+
+def _scopes_of(owner: OwnerRecord, audience: str | None) -> frozenset[str] | None:
+    """Return the scopes of the API that is called; raise `UnknownAudience` if it is not registered.
+
+    As they were when it was read what is withheld from the owner: a new scope must not be taken for one that
+    is withheld from nobody.
+    """
+    if audience is None:
+        return None
+    scopes = owner.audiences.get(audience)
+    if scopes is None:
+        raise UnknownAudience(audience)
+    return scopes
 
 
 def entry_of(digest: bytes, audience: str | None) -> bytes:

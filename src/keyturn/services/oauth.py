@@ -39,7 +39,6 @@ from keyturn.errors import (
     UnknownAudience,
 )
 from keyturn.services.actors import Origin, actor_of
-from keyturn.services.audiences import Audiences
 from keyturn.services.authentication import Authenticator
 from keyturn.services.keys import Keys
 from keyturn.services.oauth_clients import Form, OAuthClients, check_is_no_sender, parameter
@@ -81,7 +80,6 @@ class OAuth:
         self,
         *,
         authenticator: Authenticator,
-        audiences: Audiences,
         issuer: TokenIssuer,
         revocation: TokenRevocation,
         keys: Keys,
@@ -91,7 +89,6 @@ class OAuth:
     ) -> None:
         self._authenticator = authenticator
         self._clients = OAuthClients(authenticator)
-        self._audiences = audiences
         self._issuer = issuer
         self._revocation = revocation
         self._keys = keys
@@ -179,7 +176,7 @@ class OAuth:
         if client is None:
             raise OAuthRefused(OAuthCode.INVALID_CLIENT, "Send a client id and the key as its secret.")
         audience = self._target(form)
-        scopes = self._narrowed(form, client.principal, audience)
+        scopes = self._narrowed(form, client, audience)
         issued = self._issued(client, at, scopes, audience, proof)
         return Grant(issued, scopes, is_exchange=False)
 
@@ -196,7 +193,7 @@ class OAuth:
             raise OAuthRefused(OAuthCode.INVALID_REQUEST, f"Only {ACCESS_TOKEN_TYPE} can be requested.")
         audience = self._target(form)
         known = self._subject(form, origin, audience, proof)
-        scopes = self._narrowed(form, known.principal, audience)
+        scopes = self._narrowed(form, known, audience)
         return Grant(self._issued(known, at, scopes, audience, proof), scopes, is_exchange=True)
 
     def _issued(
@@ -259,22 +256,27 @@ class OAuth:
             raise OAuthRefused(OAuthCode.INVALID_TARGET, _NO_SUCH_SERVICE)
         return target
 
-    def _narrowed(self, form: Form, principal: Principal, audience: str | None) -> frozenset[str] | None:
+    def _narrowed(self, form: Form, known: KnownCredential, audience: str | None) -> frozenset[str] | None:
         """Return the scopes that are asked for, or all that are held there; raise `OAuthRefused` for more.
 
-        Once the caller is known: from then on what is known of the registered APIs is of now.
+        By the rules that were read with the key's owner: which scopes there are, and which are withheld.
         """
+        owner = _key_of(known).owner
+        withheld = owner.withheld | known.principal.withheld
+        is_linked = known.principal.project_id is not None
         wanted = frozenset(form.get("scope", "").split(" ")) - {""}
         if not all(map(is_scope, wanted)):
             raise OAuthRefused(OAuthCode.INVALID_SCOPE, "A scope is printable ASCII without quotes.")
-        audience_scopes = None if audience is None else self._audiences.scopes_of(audience)
+        audience_scopes = None if audience is None else owner.audiences.get(audience)
         if audience is not None and audience_scopes is None:
             raise OAuthRefused(OAuthCode.INVALID_TARGET, _NO_SUCH_SERVICE)
         try:
-            held = verification.scopes_at(principal.scopes, audience_scopes, principal.withheld)
+            held = verification.scopes_at(
+                known.principal.scopes, audience_scopes, withheld, is_linked=is_linked
+            )
         except ScopeMissing:
             raise OAuthRefused(OAuthCode.INVALID_SCOPE, "The key covers no scope of this service.") from None
-        if wanted & principal.withheld or (held is not None and not held >= wanted):
+        if wanted & withheld or (wanted and is_linked) or (held is not None and not held >= wanted):
             raise OAuthRefused(OAuthCode.INVALID_SCOPE, "The key does not cover these scopes.")
         return wanted or held
 

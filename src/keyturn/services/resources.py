@@ -12,7 +12,7 @@ from keyturn.core.people import GroupRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, is_id
-from keyturn.core.resources import MAX_SCOPES_CHARACTERS, ResourceRecord, withheld_from
+from keyturn.core.resources import MAX_SCOPES_CHARACTERS, ResourceRecord
 from keyturn.core.scopes import is_scope
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.actors import Origin, actor_of
@@ -150,21 +150,22 @@ class Resources:
 
         As the database has it now: what is remembered for verification may be of a moment ago.
         """
-        resources = self.list_all()
-        scopes = (scope for resource in resources for scope in resource.scopes)
-        withheld = withheld_from(scopes, self._store.resources.groups_of(user_id))
+        with self._store.snapshot():
+            rules, groups = self._store.resources.rules(), self._store.resources.groups_of(user_id)
+        withheld = rules.withheld_from(groups)
         grantable = (
             replace(resource, scopes=tuple(scope for scope in resource.scopes if scope.name not in withheld))
-            for resource in resources
+            for resource in rules.resources
         )
         return [resource for resource in grantable if resource.scopes]
 
     def list_givable(self, principal: Principal, user_id: int) -> list[ResourceRecord]:
         """Return of `list_grantable` what the caller may put into a key of this user."""
-        grantable = self.list_grantable(user_id)
-        if principal.may(Permission.USER_ADMIN):
-            return grantable
-        own = self._names_grantable(principal.user_id)
+        with self._store.snapshot():
+            grantable = self.list_grantable(user_id)
+            if principal.may(Permission.USER_ADMIN):
+                return grantable
+            own = self._names_grantable(principal.user_id)
         givable = (
             replace(resource, scopes=tuple(scope for scope in resource.scopes if scope.name in own))
             for resource in grantable
@@ -192,10 +193,11 @@ class Resources:
         """
         if principal.may(Permission.USER_ADMIN):
             return
-        covered = self._names_grantable(user_id)
+        with self._store.snapshot():
+            covered, own = self._names_grantable(user_id), self._names_grantable(principal.user_id)
         if scopes is not None:
             covered &= frozenset(scopes)
-        beyond = covered - self._names_grantable(principal.user_id)
+        beyond = covered - own
         if beyond:
             raise InvalidInput(
                 "scopes", f"You may not hold {min(beyond)} yourself: choose scopes that you may hold."

@@ -5,8 +5,8 @@ takes the `AuditEntry` that tells of it and writes both, with the next revision,
 is no way to change something without a trace, nor to leave a trace of something that did not happen.
 """
 
-from keyturn.store.audit_log import AuditedChange, Mark
+from keyturn.store.audit_log import AuditedChange, ChangesSince, Mark
 from keyturn.store.engine import open_engine
 from keyturn.store.sql import Store
 
-__all__ = ["AuditedChange", "Mark", "Store", "open_engine"]
+__all__ = ["AuditedChange", "ChangesSince", "Mark", "Store", "open_engine"]

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, func, select
+from sqlalchemy import Row, bindparam, func, literal_column, select
 
-from keyturn.core.records import AuditEntry
+from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import StoreUnavailable
 from keyturn.store.database import Database
 from keyturn.store.questions import Question
@@ -129,6 +129,13 @@ class AuditLog:
         is_whole = len(rows) == newest.revision - mark.revision + 1 and rows[0][0] == mark.event_id
         return ChangesSince(newest, tuple(map(_audited_change, rows[1:])) if is_whole else None)
 
+    def has_changed_rules(self, *, after: int, until: int) -> bool:
+        """Return whether which scopes there are, or who may hold them, may have changed between revisions.
+
+        Whether somebody is in a group is no part of that: it is read with them.
+        """
+        return bool(self._database.ask(_CHANGED_RULES, first=after, newest=until))
+
     def list_after(self, audit_id: int = 0, *, limit: int = 200) -> list[AuditRow]:
         """Return the rows after this one, in the order they were committed."""
         return self.search(AuditSearch(), after=audit_id, size=limit)
@@ -206,6 +213,16 @@ def _audit_row(row: Row[Any]) -> AuditRow:
 _NEWEST = Question(
     select(installation.c.revision, audit.c.event_id).select_from(
         installation.outerjoin(audit, audit.c.revision == installation.c.revision)
+    )
+)
+_LEAVES_RULES = ("APIKEY", "CONNECTION", "PROJECT", "SESSION", "SIGNING_KEY", "TOKEN", "USER")
+_OF_MEMBERS = (AuditAction.GROUP_MEMBER_ADDED, AuditAction.GROUP_MEMBER_REMOVED)
+_CHANGED_RULES = Question(
+    select(audit.c.revision).where(
+        audit.c.revision > bindparam("first"),
+        audit.c.revision <= bindparam("newest"),
+        *(audit.c.target_type != literal_column(f"'{name}'") for name in _LEAVES_RULES),
+        *(audit.c.action != literal_column(f"'{action.value}'") for action in _OF_MEMBERS),
     )
 )
 _CHANGES = Question(

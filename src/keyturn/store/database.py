@@ -1,5 +1,6 @@
 """Transactions: the one way in which anything is read or changed."""
 
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -38,6 +39,7 @@ class Database:
         self._questions = SqliteQuestions(engine) if engine.dialect.name == "sqlite" else None
         self._beside = pool_beside(engine)
         self._newest_read = 0
+        self._snapshot = threading.local()
         self.counter = counter_of(engine)
         self.hints = hints_of(engine)
 
@@ -58,13 +60,36 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a transaction that only reads; raise `StoreUnavailable` if the database fails."""
-        with _translated_errors(), self.engine.connect() as connection:
-            yield connection
+        """Open a transaction that only reads; raise `StoreUnavailable` if the database fails.
+
+        On PostgreSQL each statement sees what was committed before it; within a `snapshot` all see one state.
+        """
+        present: Connection | None = getattr(self._snapshot, "connection", None)
+        with _translated_errors():
+            if present is not None:
+                yield present
+                return
+            with self.engine.connect() as connection:
+                yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Have all that this thread reads in this block be of one committed state. To be short."""
+        with self.reading() as connection:
+            if getattr(self._snapshot, "connection", None) is connection:
+                yield connection
+                return
+            if connection.dialect.name == "postgresql":
+                connection.execute(_ONE_STATE)
+            self._snapshot.connection = connection
+            try:
+                yield connection
+            finally:
+                self._snapshot.connection = None
 
     def ask(self, question: Question, **parameters: Any) -> list[Row]:
         """Return the rows that answer a short question; raise `StoreUnavailable` if the database fails."""
-        if self._questions is not None:
+        if self._questions is not None and getattr(self._snapshot, "connection", None) is None:
             return self._questions.ask(question, **parameters)
         with self.reading() as connection:
             return [tuple(row) for row in connection.execute(question.select, parameters)]
@@ -193,6 +218,7 @@ _NEXT_REVISION = (
 )
 _ADD_TO_AUDIT = insert(audit)
 _LOCK_CHANGES = select(installation.c.id).with_for_update(read=True)
+_ONE_STATE = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 @contextmanager

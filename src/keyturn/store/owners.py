@@ -1,16 +1,19 @@
 """What decides whether an owner's credentials work, read the same way for keys and for sessions."""
 
 from functools import lru_cache
+from typing import Any
 
 import msgspec
+from sqlalchemy import String, cast, func, literal_column, select
 
-from keyturn.core.records import OwnerRecord
+from keyturn.core.records import StoredOwner
 from keyturn.core.sources import Network, read_network
-from keyturn.store.schema import as_stored, profile, user
+from keyturn.store.schema import as_stored, group_member, installation, profile, user
 
 REMEMBERED = 4096
 """How many different sets of permissions, scopes and networks are kept parsed, each once."""
 
+_COMMA: Any = literal_column("','")
 OWNER_COLUMNS = (
     user.c.id.label("owner_id"),
     user.c.userid,
@@ -19,20 +22,19 @@ OWNER_COLUMNS = (
     as_stored(user.c.disabled_at),
     user.c.epoch.label("owner_epoch"),
     profile.c.name.label("owner_name"),
+    select(func.aggregate_strings(cast(group_member.c.group_id, String), _COMMA))
+    .where(group_member.c.user_id == user.c.id)
+    .scalar_subquery()
+    .label("owner_groups"),
+    select(installation.c.revision).scalar_subquery().label("revision"),
 )
+"""Groups and revision too, in the one statement: only so is known which rules hold for what was read."""
 
 
-def owner_record(
-    user_id: int,
-    userid: str,
-    iamid: str,
-    permissions: str,
-    disabled_at: int | None,
-    epoch: int,
-    name: str | None,
-) -> OwnerRecord:
+def owner_record(*columns: Any) -> StoredOwner:
     """Read `OWNER_COLUMNS`."""
-    return OwnerRecord(
+    user_id, userid, iamid, permissions, disabled_at, epoch, name, groups, revision = columns
+    return StoredOwner(
         user_id=user_id,
         userid=userid,
         iamid=iamid,
@@ -40,7 +42,17 @@ def owner_record(
         permissions=read_words(permissions),
         is_disabled=disabled_at is not None,
         epoch=epoch,
+        group_ids=NO_GROUPS if groups is None else _read_groups(groups),
+        revision=revision,
     )
+
+
+NO_GROUPS: frozenset[int] = frozenset()
+
+
+@lru_cache(REMEMBERED)
+def _read_groups(listed: str) -> frozenset[int]:
+    return frozenset(map(int, listed.split(",")))
 
 
 @lru_cache(REMEMBERED)

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from keyturn.core.records import AuditEntry
-from keyturn.core.resources import ResourceRecord, ResourceScope
+from keyturn.core.resources import ResourceRecord, ResourceScope, Rules
 from keyturn.errors import NotFound
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.questions import Question
@@ -16,6 +16,7 @@ from keyturn.store.schema import (
     api_key,
     group,
     group_member,
+    installation,
     resource,
     resource_scope,
     resource_scope_group,
@@ -81,7 +82,12 @@ class Resources:
 
     def list_all(self) -> list[ResourceRecord]:
         """Return all registered APIs in alphabetical order."""
-        with self._database.reading() as connection:
+        return list(self.rules().resources)
+
+    def rules(self) -> Rules:
+        """Return which scopes there are and who may hold them, as of one revision."""
+        with self._database.snapshot() as connection:
+            revision = connection.execute(select(installation.c.revision)).scalar_one()
             rows = connection.execute(select(resource).order_by(resource.c.name, resource.c.id)).all()
             scopes = connection.execute(select(resource_scope).order_by(resource_scope.c.name)).all()
             holders: dict[str, set[int]] = {}
@@ -94,7 +100,7 @@ class Resources:
                     row.name, row.description, row.is_for_everyone, frozenset(holders.get(row.name, ()))
                 )
             )
-        return [
+        resources = tuple(
             ResourceRecord(
                 resource_id=row.id,
                 name=row.name,
@@ -105,23 +111,8 @@ class Resources:
                 updated_at=row.updated_at,
             )
             for row in rows
-        ]
-
-    def list_guarded(self) -> list[ResourceScope]:
-        """Return the scopes that not everyone may hold, retired ones too, which nobody may."""
-        is_retired = resource_scope.c.resource_id.is_(None)
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(resource_scope.c.name, is_retired, resource_scope_group.c.group_id)
-                .outerjoin(resource_scope_group, resource_scope_group.c.scope == resource_scope.c.name)
-                .where(or_(is_retired, resource_scope.c.is_for_everyone.is_(False)))
-            ).all()
-        holders: dict[str, set[int]] = {}
-        for name, retired, group_id in rows:
-            groups = holders.setdefault(name, set())
-            if group_id is not None and not retired:
-                groups.add(group_id)
-        return [ResourceScope(name, None, False, frozenset(groups)) for name, groups in holders.items()]
+        )
+        return Rules(revision, resources, frozenset(row.name for row in scopes if row.resource_id is None))
 
     def list_narrowed(self, at: datetime) -> list[Sequence[str]]:
         """Return the scopes of each key that is narrowed and active at this time."""

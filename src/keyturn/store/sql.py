@@ -1,5 +1,7 @@
 """The store: all questions, grouped by what they are about."""
 
+from contextlib import AbstractContextManager
+
 from sqlalchemy import Engine
 
 from keyturn.store.api_keys import ApiKeys
@@ -60,6 +62,10 @@ class Store:
     def name(self) -> str:
         """Which database this is, without a user or a password."""
         return describe(self._database.engine.url)
+
+    def snapshot(self) -> AbstractContextManager[object]:
+        """Have all that this thread reads in this block be of one committed state. To be short."""
+        return self._database.snapshot()
 
     def integrity_problems(self) -> list[str]:
         """Return what the database itself finds wrong with its files; empty when nothing is."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 import msgspec
@@ -188,6 +188,11 @@ class ApiClient:
         """Return the number of the key that this client calls with; None if the server does not say."""
         told = self._send("GET", "/verify").headers.get("keyturn-key-id", "")
         return int(told) if told.isdecimal() else None
+
+    def current_scopes(self) -> frozenset[str]:
+        """Return the scopes that the key of this client is narrowed to; empty for one that is not."""
+        told = self._send("GET", "/verify").headers.get("keyturn-scopes", "")
+        return frozenset(unquote(told).split())
 
     def revoke_key(self, key_id: int) -> None:
         """End one of the user's keys, and every token made from it."""

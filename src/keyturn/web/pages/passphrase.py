@@ -88,7 +88,7 @@ def ask(request: AnyRequest, needed: PassphraseNeeded) -> Response[str]:
     """Ask for the passphrase, with everything that the form said."""
     pages: Pages = request.app.state.pages
     if needed.error is None:
-        request.scope["state"]["failure"] = "passphrase_needed"
+        request.scope["state"]["failure"] = PassphraseNeeded.__name__
     else:
         note_failure(request, needed.error)
     answer = None if needed.error is None else response_of(needed.error)

@@ -37,6 +37,8 @@ class Reason(StrEnum):
     UNKNOWN = "unknown"
     SIGNATURE = "signature"
     CLAIMS = "claims"
+    AUDIENCE = "audience"
+    """A token of this installation, for another service."""
     EXPIRED = "expired"
     REVOKED = "revoked"
     OWNER_DISABLED = "owner_disabled"
@@ -50,6 +52,7 @@ class Reason(StrEnum):
 
 
 HOLDER_IS_TOLD = {
+    Reason.AUDIENCE: "This token is for another service: get one whose resource is this service.",
     Reason.EXPIRED: "This credential has expired.",
     Reason.REVOKED: "This credential has been revoked.",
     Reason.OWNER_DISABLED: "The owner of this credential is disabled.",

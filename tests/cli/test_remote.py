@@ -13,7 +13,9 @@ from keyturn.services.actors import COMMAND_LINE, Origin
 from tests.cli.conftest import Command, refused
 from tests.proxies import environment_with_proxy
 from tests.servers import RunningServer
-from tests.services.people import add_person, is_accepted
+from tests.services.apis import register
+from tests.services.people import HERE, add_person, is_accepted
+from tests.services.people import person as signed_in_person
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,3 +148,19 @@ def test_no_command_asks_this_machine_by_a_proxy(
         assert configured("logout").code == 0
     assert seen == []
     assert not is_accepted(server.services, key)
+
+
+def test_fault_g9_a_token_is_for_the_one_service_of_the_key(call: Command, server: RunningServer) -> None:
+    """With a key that covers one service alone `keyturn token` makes a token for that, and says so aside."""
+    services = server.services
+    bob = add_person(services)
+    api = register(services, "orders")
+    secret = services.keys.create(
+        signed_in_person(services, bob.userid), HERE, name=None, lifetime=None, scopes=["orders:read"]
+    ).secret
+    assert call("configure", "--url", server.url, "--key-stdin", stdin=secret).code == 0
+    done = call("token")
+    assert done.code == 0, done
+    assert api.identifier in done.err
+    known = services.authenticator.at(api.identifier).identify(done.out.strip().encode())
+    assert known.principal.scopes == {"orders:read"}

@@ -368,7 +368,7 @@ def refused_claims() -> Iterator[Vector]:
         ("the issuer", ISSUER),
         ("empty", ""),
     ):
-        yield vector("T6", f"aud: {name}", with_claims(aud=audience), "claims")
+        yield vector("T6", f"aud: {name}", with_claims(aud=audience), "audience")
 
 
 def refused_times() -> Iterator[Vector]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
+from keyturn.client import DpopKeyPair
 from keyturn.core.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.core.principal import Principal
+from keyturn.errors import HOLDER_IS_TOLD, Reason
 from keyturn.services.resource_fields import ScopeToRegister
 from tests.services.people import HERE
 from tests.web.people_routes import ADMIN, add_service, fresh_name, principal
@@ -92,6 +98,28 @@ def test_a_token_opens_the_api_that_it_is_for(any_site: Site, orders: Api, stock
             refused = ask(any_site, token, elsewhere)
             assert refused.status_code == 401
             assert not any(name.startswith("keyturn-") for name in refused.headers)
+
+
+def test_fault_g9_a_holder_is_told_that_the_token_is_for_another_service(
+    any_site: Site, orders: Api, stock: Api
+) -> None:
+    """A good token for another audience is told so, in the challenge too; a forged one is not."""
+    key = any_site.key(BOB).secret
+    whole, other = token_of(any_site, key), token_of(any_site, key, resource=stock.identifier)
+    for token, path in (
+        (whole, orders.verify),
+        (other, orders.verify),
+        (other, "/verify"),
+        (other, "/bim/rpc/user/current"),
+    ):
+        refused = ask(any_site, token, path)
+        assert refused.status_code == 401
+        told = refused.json()["message"] if refused.content else HOLDER_IS_TOLD[Reason.AUDIENCE]
+        assert "for another service" in told
+        challenge = refused.headers["www-authenticate"]
+        assert challenge == f'Bearer realm="keyturn", error="invalid_token", error_description="{told}"'
+        forged = token[:-9] + ("A" if token[-9] != "A" else "B") + token[-8:]
+        assert "description" not in ask(any_site, forged, path).headers["www-authenticate"]
 
 
 def test_a_token_of_the_installation_opens_no_api(any_site: Site, orders: Api) -> None:
@@ -230,3 +258,38 @@ def test_the_metadata_names_the_scopes_that_everyone_may_hold(any_site: Site, or
             assert orders.read in supported
             assert orders.write not in supported
             assert supported == sorted(supported)
+
+
+# What the page of a new key prints
+
+
+def run_printed(page: str, name: str) -> str:
+    """Run a command as the page prints it, as a person does in a shell; return what it answers."""
+    found = re.search(rf'<code id="{name}">(.*?)</code>', page, re.DOTALL)
+    assert found is not None, name
+    done = subprocess.run(
+        ["bash", "-c", html.unescape(found[1])], capture_output=True, text=True, timeout=20, check=True
+    )
+    return done.stdout
+
+
+def test_fault_g9_the_printed_commands_are_for_the_services_of_the_key(
+    any_site: Site, orders: Api, stock: Api
+) -> None:
+    """A key for two services is printed with commands for each, which work there as they are."""
+    chosen = {f"scope.{api.read}": "on" for api in (orders, stock)}
+    page = any_site.browser(BOB).create_key(covers="chosen", **chosen).text
+    targets = sorted((orders, stock), key=lambda api: api.name)
+    for nth, api in zip(("", "-2"), targets, strict=True):
+        assert f"for {api.name}" in page
+        assert run_printed(page, f"curl-direct{nth}").startswith("HTTP/1.1 200")
+        token = json.loads(run_printed(page, f"curl-exchange{nth}"))["access_token"]
+        assert ask(any_site, token, api.verify).headers["keyturn-scopes"] == api.read
+
+
+def test_fault_g9_the_printed_program_names_the_service(any_site: Site, orders: Api) -> None:
+    """The program for a key with a key pair gets a token for the service that the key is for."""
+    thumbprint = DpopKeyPair.generate().jkt
+    chosen = {"covers": "chosen", f"scope.{orders.read}": "on", "dpopJkt": thumbprint}
+    page = any_site.browser(BOB).create_key(**chosen).text
+    assert f"resource=&#34;{orders.identifier}&#34;" in page

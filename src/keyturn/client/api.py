@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 import msgspec
@@ -212,6 +212,11 @@ class ApiClient:
             scopes=told.get("keyturn-scopes", "").split(),
             permissions=told.get("keyturn-permissions", "").split(),
         )
+
+    def current_scopes(self) -> frozenset[str]:
+        """Return the scopes that the key of this client is narrowed to; empty for one that is not."""
+        told = self._send("GET", "/verify").headers.get("keyturn-scopes", "")
+        return frozenset(unquote(told).split())
 
     def revoke_key(self, key_id: int) -> None:
         """End one of the user's keys, and every token made from it."""

@@ -35,7 +35,9 @@ class KeyturnAuth(httpx.Auth):
     to anybody else it is of no use. A key that is bound to a key pair itself needs that one: `dpop=key_pair`.
 
     With `resource`, the identifier of a service that is registered there, the token is for that service
-    alone, and with `scopes` it covers these alone: either needs the address.
+    alone, and with `scopes` it covers these alone: either needs the address. Without `resource` the token is
+    for Keyturn itself, and a registered service refuses it: name the service, also for a key that covers
+    nothing else.
 
     The token is renewed before it ends, and once more when it is refused; however many threads or tasks ask
     at once, one exchange is made. Tasks may be of several event loops, of asyncio and of trio. Raises

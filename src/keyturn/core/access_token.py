@@ -238,12 +238,12 @@ class AccessTokenFormat:
         caller's next question.
         """
         claims = self.read(token, ring)
-        if claims.aud != (self.audience if audience is None else audience):
-            raise CredentialRefused(Reason.CLAIMS)
         if claims.iat > (now + CLOCK_SKEW).timestamp():
             raise CredentialRefused(Reason.CLAIMS)
         if claims.exp <= now.timestamp():
             raise CredentialRefused(Reason.EXPIRED, key_id=claims.kt_key, secret_matched=True)
+        if claims.aud != (self.audience if audience is None else audience):
+            raise CredentialRefused(Reason.AUDIENCE, key_id=claims.kt_key, secret_matched=True)
         return claims
 
     def read(self, token: bytes, ring: VerifyingRing) -> AccessTokenClaims:

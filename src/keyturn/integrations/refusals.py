@@ -119,6 +119,8 @@ def _unauthenticated(error: CredentialRefused) -> Refusal:
         return Refusal(HTTPStatus.UNAUTHORIZED, _NOT_AUTHENTICATED, _challenge(BEARER))
     told = HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED) if error.secret_matched else None
     challenge = _challenge(BEARER, error=INVALID_TOKEN)
+    if error.reason is Reason.AUDIENCE and told is not None:
+        challenge = _challenge(BEARER, error=INVALID_TOKEN, error_description=told)
     if error.reason is Reason.SENDER and error.secret_matched:
         challenge = _challenge(DPOP, error=INVALID_TOKEN, algs=_DPOP_ALGORITHMS)
     return Refusal(HTTPStatus.UNAUTHORIZED, told or _NOT_AUTHENTICATED, challenge)

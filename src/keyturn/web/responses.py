@@ -189,6 +189,8 @@ def _unauthenticated(error: CredentialRefused, hint: str | None) -> ErrorRespons
     elif error.secret_matched:
         message = HOLDER_IS_TOLD.get(error.reason, message)
     challenge = f'Bearer realm="{REALM}", error="{INVALID_TOKEN}"'
+    if error.reason is Reason.AUDIENCE and error.secret_matched:
+        challenge += f', error_description="{message}"'
     if error.reason is Reason.SENDER and error.secret_matched:
         challenge = _dpop_challenge(INVALID_TOKEN)
     return error_response(UNAUTHENTICATED, message, ("WWW-Authenticate", challenge))

@@ -1,15 +1,19 @@
 """The form for a new key, the page that shows it once, and how a key is listed."""
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 from litestar import Response
 
 from keyturn.composition import Services
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
+from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
 from keyturn.core.people import ProjectRecord
 from keyturn.core.records import ApiKeyRecord
 from keyturn.core.resources import ResourceRecord
@@ -17,6 +21,7 @@ from keyturn.core.sources import readable_network
 from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.key_limits import checked_jkt, checked_sources
 from keyturn.services.keys import CreatedKey
+from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH
 from keyturn.web.pages.rendering import Pages
 from keyturn.web.pages.sessions import Visitor
 
@@ -140,14 +145,15 @@ def show_created(
     services: Services, pages: Pages, visitor: Visitor, created: CreatedKey, *, back: str
 ) -> Response[str]:
     """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
+    scopes = created.record.scopes or frozenset()
+    covered = [api for api in services.resources.list_all() if scopes & api.scope_names]
+    targets: list[ResourceRecord | None] = [*covered] if covered else [None]
     return pages.render(
         "profile_key_created.html",
         visitor,
         secret=created.secret,
         key=shown_key(created.record, services.system.now()),
-        curl_direct=_curl_direct(services.settings.public_url, created.secret),
-        curl_exchange=_curl_exchange(services.settings.public_url, created.secret),
-        program_with_proof=_program_with_proof(services.settings.public_url, created.secret),
+        uses=[how_to_use(services.settings.public_url, created.secret, target) for target in targets],
         back=back,
     )
 
@@ -189,18 +195,42 @@ def shown_key(
     }
 
 
-def _curl_direct(public_url: str, secret: str) -> str:
-    return f"curl {public_url}/bim/rpc/user/current \\\n  --header 'Authorization: {secret}'"
+@dataclass(frozen=True, slots=True)
+class HowToUse:
+    """Commands that use a new key, for Keyturn itself or for one service."""
+
+    service: str | None
+    """The name of the service; None for Keyturn itself."""
+    curl_direct: str = field(repr=False)
+    curl_exchange: str = field(repr=False)
+    program_with_proof: str = field(repr=False)
 
 
-def _curl_exchange(public_url: str, secret: str) -> str:
-    return (
-        f"curl {public_url}/bim/apikey/authenticate \\\n  --header 'Content-Type: application/json' \\\n"
-        f'  --data \'{{"apikey": "{secret}"}}\''
+def how_to_use(public_url: str, secret: str, target: ResourceRecord | None) -> HowToUse:
+    """Return commands that work as they are printed: a token for one service is good nowhere else."""
+    header = f"--header 'Authorization: {secret}'"
+    if target is None:
+        return HowToUse(
+            service=None,
+            curl_direct=f"curl {public_url}/bim/rpc/user/current \\\n  {header}",
+            curl_exchange=f"curl {public_url}/bim/apikey/authenticate \\\n"
+            f"  --header 'Content-Type: application/json' \\\n  --data '{{\"apikey\": \"{secret}\"}}'",
+            program_with_proof=_program(public_url, secret, f"{public_url}/bim/rpc/user/current"),
+        )
+    identifier = target.identifier
+    verify = f"{public_url}{PATH}?{AUDIENCE_PARAMETER}={quote(identifier, safe='')}"
+    return HowToUse(
+        service=target.name,
+        curl_direct=f"curl --include {shlex.quote(verify)} \\\n  {header}",
+        curl_exchange=f"curl {public_url}{TOKEN_PATH} \\\n  --data grant_type={TOKEN_EXCHANGE} \\\n"
+        f"  --data subject_token_type={API_KEY_TYPE} \\\n  --data subject_token={secret} \\\n"
+        f"  --data-urlencode {shlex.quote(f'resource={identifier}')}",
+        program_with_proof=_program(public_url, secret, identifier, identifier),
     )
 
 
-def _program_with_proof(public_url: str, secret: str) -> str:
+def _program(public_url: str, secret: str, called: str, resource: str | None = None) -> str:
+    narrowed = "" if resource is None else f', "{public_url}", resource="{resource}"'
     return f"""from pathlib import Path
 
 import httpx
@@ -208,5 +238,5 @@ from keyturn.client import DpopKeyPair, KeyturnAuth
 
 key_pair = DpopKeyPair.from_pem(Path("key.pem").read_bytes())
 key = "{secret}"
-answer = httpx.get("{public_url}/bim/rpc/user/current", auth=KeyturnAuth(key, dpop=key_pair))
+answer = httpx.get("{called}", auth=KeyturnAuth(key{narrowed}, dpop=key_pair))
 print(answer.text)"""

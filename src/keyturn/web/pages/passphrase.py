@@ -16,7 +16,7 @@ from keyturn.composition import Services
 from keyturn.errors import InvalidInput, KeyturnError, TooBusy
 from keyturn.web.pages.rendering import Pages
 from keyturn.web.pages.sessions import AnyConnection, Visitor, session_cookie
-from keyturn.web.requests import AnyRequest, origin_of
+from keyturn.web.requests import AnyRequest, note_failure, origin_of
 from keyturn.web.responses import response_of
 
 FIELD = "passphrase_again"
@@ -87,6 +87,10 @@ def proven(
 def ask(request: AnyRequest, needed: PassphraseNeeded) -> Response[str]:
     """Ask for the passphrase, with everything that the form said."""
     pages: Pages = request.app.state.pages
+    if needed.error is None:
+        request.scope["state"]["failure"] = PassphraseNeeded.__name__
+    else:
+        note_failure(request, needed.error)
     answer = None if needed.error is None else response_of(needed.error)
     page = pages.render(
         "passphrase_again.html",

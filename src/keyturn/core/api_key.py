@@ -12,7 +12,8 @@ parser, tell a key from noise without a database; it proves nothing. The key is 
 as the SHA-256 of the whole string: with 190 random bits nothing slower is needed.
 
 A *foreign* key was made elsewhere and imported: any `[A-Za-z0-9_-]` string of at least 112 bits that
-does not begin with the prefix. It is looked up by the same digest.
+does not begin with the prefix, and that nobody made up (`services.guessing`). It is looked up by the same
+digest.
 """
 
 import hashlib
@@ -116,9 +117,10 @@ class ApiKeyFormat:
             raise ValueError(
                 f"a key is {FOREIGN_KEY_MIN_LENGTH} to {FOREIGN_KEY_MAX_LENGTH} letters, digits, '_' and '-'"
             )
-        if estimated_bits(text) < FOREIGN_KEY_MIN_BITS:
+        if character_bits(text) < FOREIGN_KEY_MIN_BITS:
             raise ValueError(
-                f"the key is too easy to guess: it must hold at least {FOREIGN_KEY_MIN_BITS} bits"
+                f"the key is too easy to guess: it must hold at least {FOREIGN_KEY_MIN_BITS} random bits, "
+                "as 32 hexadecimal digits do"
             )
         return NewApiKey(public_id=None, text=text, digest=digest_api_key(text.encode("ascii")))
 
@@ -139,7 +141,7 @@ def mask(prefix: str, public_id: str | None, last_characters: str) -> str:
     return f"{shown}…{last_characters}"
 
 
-def estimated_bits(text: str) -> float:
+def character_bits(text: str) -> float:
     """Estimate the bits in `text` if it was drawn at random from the smallest alphabet that holds it.
 
     A text that repeats itself is worth its period, and one of few different characters no more than if

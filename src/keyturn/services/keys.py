@@ -15,6 +15,7 @@ from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, i
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.actors import Origin, actor_of
+from keyturn.services.guessing import check_not_made_up
 from keyturn.services.key_limits import (
     KeyLimits,
     checked_jkt,
@@ -201,6 +202,7 @@ class Keys:
             new = self._format.import_foreign_key(text)
         except ValueError as error:
             raise InvalidInput("apikey", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+        check_not_made_up(text)
         key = self._key_to_add(user_id, new, name, self._limits(lifetime), None)
         audit = self._audit(AuditAction.API_KEY_IMPORTED, actor, key)
         try:

@@ -112,7 +112,10 @@ def root_key_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def services(database: str, clock: Clock, root_key_file: Path) -> Iterator[Services]:
     """All use cases over a fresh database, with a clock that stands still."""
-    chosen = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)
+    chosen = read_settings(
+        {"KEYTURN_DATABASE": database, "KEYTURN_SIGN_IN_FAILURES_PER_MINUTE": "1000000"},
+        root_key_file=root_key_file,
+    )
     opened = open_services(chosen, clock.system(), hashing=CHEAPEST)
     try:
         yield opened

@@ -56,6 +56,8 @@ class Settings:
     """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     failures_per_minute: int = 120
     """How many wrong credentials one address may present to one process before it must wait."""
+    sign_in_failures_per_minute: int = 30
+    """How many sign-ins from one address may fail in one process before all from there must wait."""
     max_staleness_seconds: int = 5
     """How long a node goes on answering from memory when it cannot reach the database."""
     session_idle_minutes: int = 30
@@ -232,6 +234,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "token_algorithm": cast("Callable[[str], object]", _one_of("ES256", "EdDSA")),
     "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
     "failures_per_minute": _whole_number(1, 1_000_000),
+    "sign_in_failures_per_minute": _whole_number(1, 1_000_000),
     "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),

@@ -31,7 +31,7 @@ settings.register_profile(
 )
 settings.load_profile("keyturn")
 
-NO_WAITS: dict[str, object] = {"creations_per_minute": 1_000_000}
+NO_WAITS: dict[str, object] = {"creations_per_minute": 1_000_000, "sign_in_failures_per_minute": 1_000_000}
 """For services whose clock stands still: a minute never ends there."""
 PASSPHRASE = "seven green lanterns drift"
 
@@ -114,7 +114,11 @@ def root_key_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def services(database: str, clock: Clock, root_key_file: Path) -> Iterator[Services]:
     """All use cases over a fresh database, with a clock that stands still."""
-    chosen = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file, **NO_WAITS)
+    chosen = read_settings(
+        {"KEYTURN_DATABASE": database},
+        root_key_file=root_key_file,
+        **NO_WAITS,
+    )
     opened = open_services(chosen, clock.system(), hashing=CHEAPEST)
     try:
         yield opened

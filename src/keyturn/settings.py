@@ -89,6 +89,8 @@ class Settings:
     """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     failures_per_minute: int = 120
     """How many wrong credentials one address may present to one process before it must wait."""
+    sign_in_failures_per_minute: int = 30
+    """How many sign-ins from one address may fail in one process before all from there must wait."""
     keys_per_owner: int = 1000
     """How many living keys an account may have that were made over pages and API."""
     creations_per_minute: int = 60
@@ -278,6 +280,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "token_algorithm": cast("Callable[[str], object]", _one_of("ES256", "EdDSA")),
     "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
     "failures_per_minute": _whole_number(1, 1_000_000),
+    "sign_in_failures_per_minute": _whole_number(1, 1_000_000),
     "keys_per_owner": _whole_number(1, 1_000_000),
     "creations_per_minute": _whole_number(1, 1_000_000),
     "max_staleness_seconds": _whole_number(1, 60),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from argon2 import PasswordHasher
@@ -16,13 +17,22 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.principal import Principal
 from keyturn.core.records import SessionLimits
-from keyturn.errors import Conflict, CredentialRefused, InvalidInput, NotFound, Reason
+from keyturn.errors import (
+    Conflict,
+    CredentialRefused,
+    InvalidInput,
+    NotFound,
+    Reason,
+    TooBusy,
+    TooManyFailures,
+)
 from keyturn.services.accounts import USERID_MAX_CHARACTERS
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.logins import FREE_FAILURES, MAX_DELAY, MAX_FAILURES, Logins
-from keyturn.services.passwords import ARGON2ID, CHEAPEST, Passwords
+from keyturn.services.passwords import ARGON2ID, CHEAPEST, MAX_AT_ONCE, MAX_WAITING, Passwords
 from keyturn.services.text import canonical_userid
 from keyturn.services.tokens import TokenIssuer
+from keyturn.store import failed_sign_ins
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.conftest import Opener
@@ -60,6 +70,7 @@ def logins_with(services: Services, passwords: Passwords) -> Logins:
         issuer=TokenIssuer(token_format, services.signing_keys, services.system),
         session_limits=SessionLimits(timedelta(minutes=30), timedelta(hours=12)),
         token_life=settings.token_life,
+        failures_per_minute=settings.sign_in_failures_per_minute,
         system=services.system,
     )
 
@@ -314,17 +325,107 @@ def test_every_refused_login_is_the_same_work(services: Services) -> None:
     assert set(map(tuple, work.values())) == {tuple(work["bob"])}
 
 
-def test_a_refused_login_is_one_audit_row(services: Services) -> None:
-    """Every refused login is one row, which does not repeat what was typed: it may be a passphrase (A6)."""
+def test_a_login_that_fails_against_an_account_is_one_audit_row(services: Services) -> None:
+    """Every wrong passphrase of an account is one row, which does not repeat what was typed (rule A6)."""
     add_person(services)
-    typed = "oops my passphrase in the name field"
-    for userid in ("bob", typed, ""):
-        before = len(actions(services))
-        fail_to_log_in(services, userid)
-        assert actions(services)[before:] == ["UserLoginFailed"]
-
-    assert typed not in str(services.store.audit_log.list_after())
+    before = len(actions(services))
+    fail_to_log_in(services, "bob")
+    assert actions(services)[before:] == ["UserLoginFailed"]
     assert WRONG not in str(services.store.audit_log.list_after())
+
+
+def test_fault_b5_strangers_guesses_are_counted_and_make_no_rows_without_end(
+    services: Services, clock: Clock
+) -> None:
+    """Unknown names, and accounts that take no sign-in, add to one row a day, network and target.
+
+    It says when, from where, of what and how often (ASVS 16.2.1), and nothing of what was typed.
+    """
+    typed = "oops my passphrase in the name field"
+    for userid in ("gone", "locked"):
+        add_person(services, userid)
+    services.accounts.set_disabled(COMMAND_LINE, "gone", disabled=True)
+    for _ in range(FREE_FAILURES):
+        fail_to_log_in(services, "locked")
+    rows, revision = len(actions(services)), services.store.audit_log.newest().revision
+    began = clock.now
+
+    for number in range(25):
+        fail_to_log_in(services, f"{typed} {number}")
+        fail_to_log_in(services, "gone")
+        fail_to_log_in(services, "locked")
+    clock.advance(timedelta(seconds=1))
+    with pytest.raises(CredentialRefused):
+        services.logins.log_in_api("bim", "", WRONG, Origin("2001:db8::1", "browser", "the last"))
+    with pytest.raises(CredentialRefused):
+        services.logins.log_in_api("okta", "", WRONG, Origin("2001:db8::2", "browser", "the very last"))
+
+    assert len(actions(services)) == rows
+    assert services.store.audit_log.newest().revision == revision  # So that no other node has to look.
+    counted = services.store.failed_sign_ins.newest(10)
+    assert sorted(row.failures for row in counted) == [2, 25, 25, 25]
+    newest = counted[0]
+    assert (newest.target_id, newest.address, newest.request_id) == (
+        "unknown",
+        "2001:db8::2",
+        "the very last",
+    )
+    assert {row.first_at for row in counted[1:]} == {began}
+    assert newest.last_at == clock.now
+    assert typed not in str(counted)
+
+
+def test_fault_b5_the_table_of_guesses_has_a_bound(
+    services: Services, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks beyond the bound of a day are counted as one, and days end that are long past."""
+    monkeypatch.setattr(failed_sign_ins, "MAX_ROWS_A_DAY", 3)
+    monkeypatch.setattr(failed_sign_ins, "KEPT_DAYS", 2)
+    for _ in range(4):
+        for number in range(9):
+            with pytest.raises(CredentialRefused):
+                services.logins.log_in_browser("nobody", WRONG, Origin(f"192.0.2.{number}"))
+        clock.advance(timedelta(days=1))
+    counted = services.store.failed_sign_ins.newest(100)
+    assert len(counted) == 2 * 4
+    assert sum(row.failures for row in counted) == 2 * 9
+    assert [row.failures for row in counted if row.network == failed_sign_ins.OTHERS] == [6, 6]
+
+
+def test_fault_b5_an_address_has_a_budget_of_sign_ins_before_hashing(reopen: Opener, clock: Clock) -> None:
+    """After so many failures, of whatever names, nothing from there is hashed; success costs nothing."""
+    services = reopen(sign_in_failures_per_minute=3)
+    add_person(services)
+    here, there = Origin("2001:db8:1:2::1"), Origin("2001:db8:1:3::1")
+    for _ in range(5):
+        services.logins.log_in_browser("bob", PASSPHRASE, here)
+    for number in range(3):
+        with pytest.raises(CredentialRefused):
+            services.logins.log_in_browser(f"nobody-{number}", WRONG, Origin(f"2001:db8:1:2::{number}"))
+    services.logins._passwords._hasher = counting = CountingHasher()
+    for ask in (services.logins.log_in_browser, partial(services.logins.log_in_api, "bim")):
+        with pytest.raises(TooManyFailures, match="sign-ins failed") as refused:
+            ask("bob", PASSPHRASE, here)
+        assert refused.value.retry_after == 20
+    assert counting.parameters == []
+    assert services.logins.log_in_browser("bob", PASSPHRASE, there).userid == "bob"
+    clock.advance(timedelta(seconds=20))
+    assert services.logins.log_in_browser("bob", PASSPHRASE, here).userid == "bob"
+
+
+def test_a_sign_in_that_nobody_judged_is_no_failure(reopen: Opener) -> None:
+    """Where too many sign in at once, who is turned away has not failed."""
+    services = reopen(sign_in_failures_per_minute=3)
+    add_person(services)
+    waiting = services.logins._passwords._waiting
+    while waiting.acquire(blocking=False):
+        pass
+    for _ in range(10):
+        with pytest.raises(TooBusy):
+            services.logins.log_in_browser("bob", PASSPHRASE, HERE)
+    for _ in range(MAX_AT_ONCE + MAX_WAITING):
+        waiting.release()
+    assert services.logins.log_in_browser("bob", PASSPHRASE, HERE).userid == "bob"
 
 
 def test_a_passphrase_that_is_no_text_is_wrong(services: Services) -> None:

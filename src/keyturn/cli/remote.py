@@ -156,20 +156,20 @@ def whoami(*, profile: str | None, as_json: bool) -> None:
 def token(*, resource: str | None, scopes: tuple[str, ...], profile: str | None) -> None:
     """Print a bearer token and nothing else, for `curl -H "Authorization: Bearer $(keyturn token)"`."""
     chosen = read_profile(profile)
-    resource = resource or _only_service(profile)
+    resource = resource or _only_service(chosen)
     keeper = TokenKeeper(chosen.url, chosen.key, resource=resource, scopes=scopes)
     with httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(chosen.url, chosen.tls)) as http:
         answer = http.post(keeper.exchange_url, content=keeper.body(), headers=keeper.headers())
     click.echo(keeper.keep(answer.status_code, answer.content))
 
 
-def _only_service(profile: str) -> str | None:
+def _only_service(profile: Profile) -> str | None:
     """Return the identifier of the one service that the profile's key is for, and say so; None for none.
 
     A token that names no service is for Keyturn itself, and that service would refuse it.
     """
     with client_of(profile) as client:
-        scopes = client.current_scopes()
+        scopes = set(client.current_credential().scopes)
         services = client.list_services() if scopes else []
     found = [one for one in services if scopes <= {scope.name for scope in one.scopes}]
     if len(found) != 1:

@@ -213,11 +213,6 @@ class ApiClient:
             permissions=told.get("keyturn-permissions", "").split(),
         )
 
-    def current_scopes(self) -> frozenset[str]:
-        """Return the scopes that the key of this client is narrowed to; empty for one that is not."""
-        told = self._send("GET", "/verify").headers.get("keyturn-scopes", "")
-        return frozenset(unquote(told).split())
-
     def revoke_key(self, key_id: int) -> None:
         """End one of the user's keys, and every token made from it."""
         self.request("DELETE", f"/bim/apikey/{key_id}")

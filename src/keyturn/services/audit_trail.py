@@ -13,8 +13,10 @@ from keyturn.core.times import wire_time
 from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.store.audit_log import AuditRow, AuditSearch
+from keyturn.store.failed_sign_ins import CountedSignIns
 
 PAGE = 50
+COUNTED = 20
 EXPORTED_AT_ONCE = 500
 COLUMNS = (
     "id",
@@ -50,6 +52,11 @@ class AuditTrail:
         if not _can_be_found(wanted):
             return []
         return self._store.audit_log.search(wanted, before=before, size=PAGE)
+
+    def counted_sign_ins(self, principal: Principal) -> list[CountedSignIns]:
+        """Return failed sign-ins that are only counted: at most `COUNTED`, the newest first."""
+        principal.check_may(Permission.AUDIT)
+        return self._store.failed_sign_ins.newest(COUNTED)
 
     def json_lines(self, principal: Principal, wanted: AuditSearch) -> Iterator[bytes]:
         """Yield the rows that are looked for, the oldest first, each as a line of JSON."""

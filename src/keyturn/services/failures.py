@@ -39,13 +39,13 @@ class FailureBudget:
         """Raise `TooManyFailures` if this source has spent its budget. An unknown source has none."""
         if source is None:
             return
-        self._check(self._empty_at.get(_name_of(source), 0.0), self._system.monotonic())
+        self._check(self._empty_at.get(network_of(source), 0.0), self._system.monotonic())
 
     def note(self, source: str | None) -> None:
         """Count a failure of this source; raise `TooManyFailures` instead if its budget is spent."""
         if source is None:
             return
-        name, now = _name_of(source), self._system.monotonic()
+        name, now = network_of(source), self._system.monotonic()
         with self._lock:
             empty_at = max(self._empty_at.get(name, 0.0), now)
             self._check(empty_at, now)
@@ -53,6 +53,15 @@ class FailureBudget:
             self._empty_at.move_to_end(name)
             if len(self._empty_at) > MAX_SOURCES:
                 self._empty_at.popitem(last=False)
+
+    def give_back(self, source: str | None) -> None:
+        """Take back one `note` of what turned out to be no failure."""
+        if source is None:
+            return
+        name = network_of(source)
+        with self._lock:
+            if name in self._empty_at:
+                self._empty_at[name] -= self._interval
 
     def _check(self, empty_at: float, now: float) -> None:
         wait = empty_at + self._interval - self._depth - now
@@ -95,7 +104,7 @@ class CredentialFailures:
             self._wrong.note(source)
 
 
-def _name_of(source: str) -> str:
+def network_of(source: str) -> str:
     """Return what a source is counted under: its address, or its network for IPv6, in one spelling."""
     link = source.partition("%")[2]  # Of an address that is good on one link only.
     address = read_address(source.partition("%")[0])

@@ -8,6 +8,7 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.actors import Origin, actor_of, stranger
+from keyturn.services.failures import FailureBudget, network_of
 from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import digest_session_token, new_session_token
 from keyturn.services.text import canonical_userid
@@ -16,6 +17,7 @@ from keyturn.store import Store
 from keyturn.store.sessions import SessionToAdd
 from keyturn.system import System
 
+SIGN_INS_FAILED = "Too many sign-ins failed from this address: wait {seconds} seconds before the next one."
 FREE_FAILURES = 5
 """Failed logins in a row before the delay begins."""
 MAX_DELAY = timedelta(minutes=15)
@@ -45,6 +47,7 @@ class Logins:
         issuer: TokenIssuer,
         session_limits: SessionLimits,
         token_life: timedelta,
+        failures_per_minute: int,
         system: System,
     ) -> None:
         self._store = store
@@ -53,9 +56,13 @@ class Logins:
         self._limits = session_limits
         self._token_life = token_life
         self._system = system
+        self._failures = FailureBudget(failures_per_minute, system, refusal=SIGN_INS_FAILED)
 
     def log_in_browser(self, userid: str, password: str, origin: Origin) -> StartedSession:
-        """Start a session for a person; raise `CredentialRefused` for a wrong name or passphrase alike."""
+        """Start a session for a person; raise `CredentialRefused` for a wrong name or passphrase alike.
+
+        Raise `TooManyFailures`, before anything is hashed, if too many failed from this address (Q1).
+        """
         login = self._check_password(BUILT_IN_IAM, userid, password, origin)
         cookie = new_session_token(self._system)
         self._start(
@@ -73,7 +80,24 @@ class Logins:
         return self._issuer.for_session(session_id, login.user_id, started_at + self._token_life)
 
     def _check_password(self, iamid: str, userid: str, password: str, origin: Origin) -> LoginRecord:
-        """Return the account; raise `CredentialRefused`, after the same work whatever was wrong (L3)."""
+        """Return the account if this address may try, and knows the passphrase."""
+        self._failures.note(origin.address)  # Before, since many may try at once.
+        try:
+            found = self._judge(iamid, userid, password, origin)
+        except CredentialRefused:
+            raise
+        except BaseException:
+            self._failures.give_back(origin.address)
+            raise
+        self._failures.give_back(origin.address)
+        return found
+
+    def _judge(self, iamid: str, userid: str, password: str, origin: Origin) -> LoginRecord:
+        """Return the account; raise `CredentialRefused`, after the same work whatever was wrong (L3).
+
+        A failure that counts against the account is a row of the audit log: 100 of them close it. All others
+        are counted in a table that has a bound, since a stranger could cause any number of rows.
+        """
         found = None
         if iamid == BUILT_IN_IAM:
             found = self._store.logins.find_for_login(BUILT_IN_IAM, canonical_userid(userid))
@@ -94,7 +118,7 @@ class Logins:
         if found is not None and may_try:
             self._count_failure(found.user_id, audit)
         else:
-            self._store.audit_log.record(audit)
+            self._store.failed_sign_ins.count(audit, network_of(origin.address or "unknown")[:64])
         raise CredentialRefused(Reason.LOGIN_FAILED)
 
     def _start(

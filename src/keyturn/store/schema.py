@@ -410,6 +410,24 @@ signing_key = Table(
     Column("verifies_until", UtcTime),
 )
 
+failed_sign_in = Table(
+    "failed_sign_in",
+    metadata,
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("network", String(64), primary_key=True),
+    Column("target_id", String(32), primary_key=True),
+    Column("failures", BigInteger, nullable=False),
+    Column("first_at", UtcTime, nullable=False),
+    Column("last_at", UtcTime, nullable=False),
+    Column("address", String(64)),
+    Column("user_agent", String(255)),
+    Column("request_id", String(36)),
+)
+"""Failed sign-ins that strangers can cause without end: `target_id` is a user or "unknown".
+
+`day` counts from 1970.
+"""
+
 audit = Table(
     "audit",
     metadata,
@@ -449,6 +467,7 @@ Index("ix_revoked_token_expires_at", revoked_token.c.expires_at)
 Index("ix_session_user_id", session.c.user_id)
 Index("ix_device_login_expires_at", device_login.c.expires_at)
 Index("ix_device_login_network", device_login.c.network, device_login.c.expires_at)
+Index("ix_failed_sign_in_last_at", failed_sign_in.c.last_at)
 Index("ix_audit_at", audit.c.at)
 Index("ix_audit_revision", audit.c.revision, unique=True)
 

@@ -10,6 +10,7 @@ from keyturn.store.connections import Connections
 from keyturn.store.database import Database
 from keyturn.store.device_logins import DeviceLogins
 from keyturn.store.engine import describe
+from keyturn.store.failed_sign_ins import FailedSignIns
 from keyturn.store.feed import Feed
 from keyturn.store.groups import Groups
 from keyturn.store.installation import Installation
@@ -39,6 +40,7 @@ class Store:
         self.audit_log = AuditLog(database)
         self.connections = Connections(database)
         self.device_logins = DeviceLogins(database)
+        self.failed_sign_ins = FailedSignIns(database)
         self.feed = Feed(database)
         self.installation = Installation(database)
         self.sessions = Sessions(database)

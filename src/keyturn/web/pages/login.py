@@ -9,7 +9,7 @@ from litestar.response import Redirect
 
 from keyturn.composition import Services
 from keyturn.core.records import AuditAction
-from keyturn.errors import CredentialRefused, InvalidInput, NotFound, TooBusy
+from keyturn.errors import CredentialRefused, InvalidInput, NotFound, TooBusy, TooManyFailures
 from keyturn.services.actors import Origin
 from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import InjectedPages, see_other
@@ -71,7 +71,7 @@ def log_in(
     userid = form.get("userid", "")
     try:
         started = services.logins.log_in_browser(userid, form.get("password", ""), origin)
-    except (CredentialRefused, TooBusy) as error:
+    except (CredentialRefused, TooBusy, TooManyFailures) as error:
         answer = response_of(error)
         page = pages.render(
             "login.html",

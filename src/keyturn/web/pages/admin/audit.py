@@ -11,10 +11,12 @@ from litestar.params import FromQuery
 from litestar.response import Stream
 
 from keyturn.core.permissions import Permission
+from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput
 from keyturn.services.audit_trail import PAGE
 from keyturn.services.text import checked_text
 from keyturn.store.audit_log import AuditRow, AuditSearch
+from keyturn.store.failed_sign_ins import CountedSignIns
 from keyturn.store.user_search import UserSearch
 from keyturn.web.pages.admin.audit_words import ACTIONS, PEOPLE, TARGETS, detail_lines
 from keyturn.web.pages.admin.tabs import AUDIT, KEYS, USERS
@@ -112,10 +114,20 @@ def _page(
         actions=[("", "Any"), *ACTIONS.items()],
         target_types=[("", "Anything"), *TARGETS.items()],
         query=f"?{urlencode(kept)}" if kept else "",
+        counted=_counted(view, asked) if is_newest else (),
         newest=None if is_newest else f"{AUDIT.path}?{urlencode(kept)}",
         older=older,
         values=asked,
     )
+
+
+def _counted(view: View, asked: dict[str, str]) -> list[CountedSignIns]:
+    """Return failed sign-ins that have no rows, where a search could have meant them."""
+    if asked["action"] not in {"", AuditAction.USER_LOGIN_FAILED} or any(
+        asked[name] for name in FILTERS if name != "action"
+    ):
+        return []
+    return view.services.audit_trail.counted_sign_ins(view.principal)
 
 
 def _shown(view: View, rows: list[AuditRow]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ OPEN = (
     "token_algorithm",
     "trusted_proxies",
     "failures_per_minute",
+    "sign_in_failures_per_minute",
     "keys_per_owner",
     "creations_per_minute",
     "max_staleness_seconds",

@@ -209,7 +209,7 @@ class ApiClient:
         number = told.get("keyturn-key-id", "")
         return CurrentCredential(
             key_id=int(number) if number.isdecimal() else None,
-            scopes=told.get("keyturn-scopes", "").split(),
+            scopes=unquote(told.get("keyturn-scopes", "")).split(),
             permissions=told.get("keyturn-permissions", "").split(),
         )
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -76,3 +77,15 @@ def configure_logs(level: str, *, debug: bool = False) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.DEBUG if debug else logging.WARNING)
+
+
+def log_uncaught() -> None:
+    """Write what no code catches, in any thread, as a line of the log in place of Python's own text."""
+
+    def write(kind: type[BaseException] | None, error: BaseException | None, _trace: object = None) -> None:
+        if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+            structlog.get_logger().critical("uncaught", exc_info=(kind, error, error.__traceback__))
+
+    sys.excepthook = write
+    threading.excepthook = lambda told: write(told.exc_type, told.exc_value)
+    sys.unraisablehook = lambda told: write(told.exc_type, told.exc_value)

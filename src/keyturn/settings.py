@@ -19,6 +19,8 @@ from keyturn.errors import CannotStart
 
 ENVIRONMENT_PREFIX = "KEYTURN_"
 MAX_PORT = 65_535
+DEFAULT_DRAIN_SECONDS = 5
+"""Long enough for most balancers to ask twice whether a server is ready."""
 CLIENT_VARIABLES = frozenset({"KEYTURN_URL", "KEYTURN_KEY", "KEYTURN_PROFILE"})
 """What programs that call a server are told by: no settings of the server."""
 
@@ -66,6 +68,10 @@ class Settings:
     """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     failures_per_minute: int = 120
     """How many wrong credentials one address may present to one process before it must wait."""
+    connections_per_address: int = 1000
+    """How many connections one address may hold to one process; half of the open files at most."""
+    drain_seconds: int | None = None
+    """How long a server that is told to stop goes on, not ready. Default: 0 on loopback, 5 elsewhere."""
     max_staleness_seconds: int = 5
     """How long a node goes on answering from memory when it cannot reach the database."""
     session_idle_minutes: int = 30
@@ -76,6 +82,13 @@ class Settings:
     def token_life(self) -> timedelta:
         """How long a bearer token lives."""
         return timedelta(seconds=self.token_life_seconds)
+
+    @property
+    def drain_time(self) -> int:
+        """How many seconds a server that is told to stop goes on."""
+        if self.drain_seconds is not None:
+            return self.drain_seconds
+        return 0 if self.is_loopback_bind else DEFAULT_DRAIN_SECONDS
 
     @property
     def is_loopback_bind(self) -> bool:
@@ -252,6 +265,8 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "token_algorithm": cast("Callable[[str], object]", _one_of("ES256", "EdDSA")),
     "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
     "failures_per_minute": _whole_number(1, 1_000_000),
+    "connections_per_address": _whole_number(1, 1_000_000),
+    "drain_seconds": _whole_number(0, 300),
     "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),

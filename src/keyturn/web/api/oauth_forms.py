@@ -12,7 +12,8 @@ from keyturn.web.responses import TOO_MANY, UNAVAILABLE, ErrorBody, OAuthErrorBo
 OAUTH_ERRORS = {
     int(status): ResponseSpec(body, generate_examples=False, description=status.phrase)
     for body, statuses in (
-        (OAuthErrorBody, (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED)),
+        (OAuthErrorBody | ErrorBody, (HTTPStatus.BAD_REQUEST,)),  # The latter before it is OAuth's to judge.
+        (OAuthErrorBody, (HTTPStatus.UNAUTHORIZED,)),
         (ErrorBody, (TOO_MANY, UNAVAILABLE)),  # OAuth has no words for these (RFC 6749, section 5.2).
     )
     for status in statuses

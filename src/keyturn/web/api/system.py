@@ -38,8 +38,14 @@ def live() -> Health:
     responses=documented(),
 )
 @in_thread
-def ready(call: InjectedCall) -> Response[Health]:
+def ready(request: AnyRequest, call: InjectedCall) -> Response[Health]:
     """Answer 200 while credentials can be judged, 503 and why while not: then send no requests here."""
+    if request.app.state.is_draining:
+        return Response(
+            Health("stopping", {"server": "stopping"}),
+            status_code=HTTPStatus.SERVICE_UNAVAILABLE,
+            headers={"Retry-After": "1"},
+        )
     why_not = call.services.verification.freshness.why_not()
     if why_not is None:
         call.services.store.installation.revision()

@@ -8,10 +8,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import uvicorn
-
 from keyturn.settings import read_settings
-from keyturn.web.server import bind, server_config
+from keyturn.web.server import Server, bind, server_config
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -44,7 +42,7 @@ def main(port: int, *, plain: bool) -> None:
     if plain:
         config.http = "httptools"
     with bind(settings) as listener:
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config, settings).run(sockets=[listener])
 
 
 if __name__ == "__main__":

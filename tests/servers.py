@@ -9,13 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from keyturn.composition import Services, open_services
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import Settings, read_settings
 from keyturn.web.app import create_app
-from keyturn.web.server import server_config
+from keyturn.web.server import Server, server_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,9 +63,10 @@ def running_server(
 def _serving(
     app: Any, listener: socket.socket, *, http: Any = None, settings: Settings | None = None
 ) -> Iterator[None]:
-    config = server_config(app, settings or read_settings({}))
+    settings = settings or read_settings({})
+    config = server_config(app, settings)
     config.http = http or config.http
-    server = uvicorn.Server(config)
+    server = Server(config, settings, last_request_seconds=0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + START_TIMEOUT_SECONDS

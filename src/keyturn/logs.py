@@ -134,7 +134,7 @@ def configure_logs(level: str, *, debug: bool = False) -> None:
     root.handlers = [handler]
     root.setLevel(logging.DEBUG if debug else logging.WARNING)
     logging.getLogger("keyturn").setLevel(level.upper())
-    _log_uncaught()
+    logging.captureWarnings(True)
 
 
 def _open_output() -> None:
@@ -150,14 +150,13 @@ def _open_output() -> None:
         atexit.register(flush_logs)
 
 
-def _log_uncaught() -> None:
-    """Log warnings, and exceptions that nobody caught, which Python writes to standard error itself."""
-    logging.captureWarnings(True)
-    log = logging.getLogger("python")
+def log_uncaught() -> None:
+    """Write what no code catches, in any thread, as a line of the log in place of Python's own text."""
 
-    def in_thread(hooked: threading.ExceptHookArgs) -> None:
-        if hooked.exc_value is not None:
-            log.error("thread_failed", exc_info=hooked.exc_value)
+    def write(kind: type[BaseException] | None, error: BaseException | None, _trace: object = None) -> None:
+        if error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+            structlog.get_logger().critical("uncaught", exc_info=(kind, error, error.__traceback__))
 
-    threading.excepthook = in_thread
-    sys.unraisablehook = lambda hooked: log.error("exception_ignored", exc_info=hooked.exc_value)
+    sys.excepthook = write
+    threading.excepthook = lambda told: write(told.exc_type, told.exc_value)
+    sys.unraisablehook = lambda told: write(told.exc_type, told.exc_value)

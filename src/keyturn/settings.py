@@ -19,6 +19,8 @@ from keyturn.errors import CannotStart
 
 ENVIRONMENT_PREFIX = "KEYTURN_"
 MAX_PORT = 65_535
+DEFAULT_DRAIN_SECONDS = 5
+"""Long enough for most balancers to ask twice whether a server is ready."""
 CLIENT_VARIABLES = frozenset({"KEYTURN_URL", "KEYTURN_KEY", "KEYTURN_PROFILE"})
 """What programs that call a server are told by: no settings of the server."""
 
@@ -95,6 +97,10 @@ class Settings:
     """How many living keys an account may have that were made over pages and API."""
     creations_per_minute: int = 60
     """How many keys, new secrets and projects a user may make in one process before they must wait."""
+    connections_per_address: int = 1000
+    """How many connections one address may hold to one process; half of the open files at most."""
+    drain_seconds: int | None = None
+    """How long a server that is told to stop goes on, not ready. Default: 0 on loopback, 5 elsewhere."""
     max_staleness_seconds: int = 5
     """How long a node goes on answering from memory when it cannot reach the database."""
     session_idle_minutes: int = 30
@@ -107,6 +113,13 @@ class Settings:
     def token_life(self) -> timedelta:
         """How long a bearer token lives."""
         return timedelta(seconds=self.token_life_seconds)
+
+    @property
+    def drain_time(self) -> int:
+        """How many seconds a server that is told to stop goes on."""
+        if self.drain_seconds is not None:
+            return self.drain_seconds
+        return 0 if self.is_loopback_bind else DEFAULT_DRAIN_SECONDS
 
     @property
     def is_loopback_bind(self) -> bool:
@@ -283,6 +296,8 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "sign_in_failures_per_minute": _whole_number(1, 1_000_000),
     "keys_per_owner": _whole_number(1, 1_000_000),
     "creations_per_minute": _whole_number(1, 1_000_000),
+    "connections_per_address": _whole_number(1, 1_000_000),
+    "drain_seconds": _whole_number(0, 300),
     "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),

@@ -6,22 +6,22 @@ import resource
 import signal
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import click
-import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from keyturn.cli.demonstration import demonstration_database, set_up_demonstration
 from keyturn.cli.options import database_option
 from keyturn.composition import Services, open_services
 from keyturn.errors import CannotStart
-from keyturn.logs import configure_logs
+from keyturn.logs import configure_logs, log_uncaught
 from keyturn.settings import Settings, read_settings
 from keyturn.web.app import create_app
-from keyturn.web.server import APPLICATION, bind, bind_unix, put_requests_first, server_config
+from keyturn.web.server import APPLICATION, Server, bind, bind_unix, put_requests_first, server_config
+from keyturn.web.workers import Supervisor
 
 MAX_WORKERS = 64
 
@@ -58,32 +58,46 @@ def serve(context: click.Context, /, workers: int, *, demo: bool, **chosen: Any)
         chosen |= {"database": own, "new_installation": True}
     settings = read_settings(os.environ, **chosen)
     configure_logs(settings.log_level, debug=bool(context.obj))
+    log_uncaught()
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # Until the server is made, which reads the certificate anyway.
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.
     _check_tls(settings)
     listeners = _bind(settings)
     services = open_services(settings)
-    if demo:
-        click.echo(set_up_demonstration(services))
-    else:
-        _print_start(services)
-    # uvicorn raises the signal again once it has shut down; by then there is nothing left to do.
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, lambda *_: None)
     with ExitStack() as listening:
         for listener in listeners:
             listening.enter_context(listener)
         if settings.unix_socket is not None:
             listening.callback(_unlink_own, settings.unix_socket, settings.unix_socket.stat())
-        if workers == 1:
-            app = create_app(services)
-            put_requests_first()
-            uvicorn.Server(server_config(app, settings)).run(sockets=listeners)
-            return
-        services.close()
-        os.environ |= _as_environment(settings)
-        config = server_config(APPLICATION, settings, workers=workers)
-        Multiprocess(config, sockets=listeners).run()
+        # Signals are obeyed before anybody is told that the server is there.
+        run = _one_process(services, listeners) if workers == 1 else _processes(settings, listeners, workers)
+        if demo:
+            click.echo(set_up_demonstration(services))
+        else:
+            _print_start(services)
+        if workers > 1:
+            services.close()
+        run()
+
+
+def _one_process(services: Services, listeners: list[socket.socket]) -> Callable[[], None]:
+    server = Server(server_config(create_app(services), services.settings), services.settings)
+    server.take_signals()
+
+    def run() -> None:
+        put_requests_first()
+        server.run(sockets=listeners)
+
+    return run
+
+
+def _processes(settings: Settings, listeners: list[socket.socket], workers: int) -> Callable[[], None]:
+    os.environ |= _as_environment(settings)
+    config = server_config(APPLICATION, settings, workers=workers)
+    return Supervisor(config, settings, listeners).run
 
 
 def _unlink_own(path: Path, made: os.stat_result) -> None:

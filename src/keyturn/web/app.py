@@ -215,7 +215,7 @@ def create_framework_app(services: Services) -> Litestar:
         before_send=[send_renewed_session],
         logging_config=None,
         request_max_body_size=None,  # The gate bounds every body.
-        state=State({"services": services, "pages": pages}),
+        state=State({"services": services, "pages": pages, "is_draining": False}),
     )
 
 

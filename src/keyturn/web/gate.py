@@ -137,6 +137,10 @@ class Gate:
         else:
             await send({"type": "websocket.close", "code": 1008})
 
+    def begin_draining(self) -> None:
+        """Be not ready any more, and go on: the server is about to stop."""
+        self._app.state.is_draining = True
+
     def end_streams(self) -> None:
         """End what would go on for ever, when the server shuts down."""
         self._feed.stop()

@@ -8,7 +8,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from keyturn.core.sources import UNIX_PEER
-from keyturn.errors import KeyturnError, Limit, LimitExceeded, MalformedRequest
+from keyturn.errors import KeyturnError, Limit, LimitExceeded, MalformedRequest, TooBusy
 from keyturn.web import forward_auth
 from keyturn.web.feed import TRANSPORT
 from keyturn.web.request_target import check_request_line, check_target
@@ -23,12 +23,17 @@ VERIFY_TARGET = forward_auth.PATH.encode("ascii")
 """The one path that is answered here, spelled plainly."""
 
 _HEADER_END = b"\r\n\r\n"
+_TOO_MANY = "There are too many connections, from this address or in all: use fewer, and keep them open."
 _NOT_UNDERSTOOD = "This is no well-formed HTTP request (RFC 9112)."
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """uvicorn's protocol, which by itself waits for ever for a header, and collects one of any size."""
 
+    server_state: Any
+    """A `keyturn.web.server.State`."""
+    _source: str | None = None
+    """What this connection is counted under."""
     _deadline: float | None = None
     """When the connection ends unless a header does before, in the time of the loop; None while we work."""
     _timer: asyncio.TimerHandle | None = None
@@ -55,17 +60,29 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if transport.get_extra_info("socket").family == socket.AF_UNIX:
             self.client = (UNIX_PEER, 0)  # Not by a missing address: a TCP peer that is gone has none either.
         self._begin_header()
+        self._source = self.server_state.admission.admit(self.client[0] if self.client else None)
+        if self._source is None:
+            self._is_refused = True
+            self._end_with(TooBusy(_TOO_MANY, retry_after=1))
+        elif self.server_state.is_closing:
+            self.shutdown()
 
     def shutdown(self) -> None:
-        """End the connection after its request, and those that would go on for ever now."""
-        super().shutdown()
+        """End the connection after the request that is under way, or that may be on its way."""
         if (end_streams := getattr(self.app, "end_streams", None)) is not None:
             end_streams()
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.keep_alive = False
+        elif not self._is_in_header or not self._head:
+            self._wait_until(self.loop.time() + self.server_state.last_request_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._source is not None:
+            self.server_state.admission.leave(self._source)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -158,6 +175,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = url, headers, is_expecting
         self.scope["headers"] = headers
         super().on_headers_complete()
+        if self.server_state.is_closing:
+            self.cycle.keep_alive = False
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Let the application answer in one write."""
@@ -190,6 +209,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             (cycle is not None and not cycle.response_complete)
             or self.expect_100_continue
             or self.flow.write_paused
+            or self.server_state.is_closing
             or not self.parser.should_keep_alive()
         ):
             return False
@@ -265,6 +285,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # One timer for a connection, which looks when it rings: one for each request costs more.
         if self._timer is None:
             self._timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._end_if_overdue)
+
+    def _wait_until(self, deadline: float) -> None:
+        """Close the connection at this time of the loop unless a request comes before."""
+        self._unset_keepalive_if_required()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._deadline = deadline
+        self._timer = self.loop.call_at(deadline, self._end_if_overdue)
 
     def _end_if_overdue(self) -> None:
         """Close the connection if its deadline is over, else look again, as long as there is one."""

@@ -25,7 +25,12 @@ class Refusal:
     def __init__(self, error: KeyturnError) -> None:
         response = response_of(error)
         self._status, self._body = response.status, response.encoded()
-        self._headers = [*_REFUSAL_HEADERS, (b"content-length", b"%d" % len(self._body))]
+        given = ((name.lower().encode("ascii"), value.encode("ascii")) for name, value in response.headers)
+        self._headers = [
+            *_REFUSAL_HEADERS,
+            (b"content-length", b"%d" % len(self._body)),
+            *(header for header in given if header[0] != b"connection"),
+        ]
 
     def as_bytes(self, default_headers: list[tuple[bytes, bytes]]) -> bytes:
         """Return the whole answer as HTTP/1.1 writes it."""

@@ -1,6 +1,7 @@
 """How OAuth is asked and how it refuses: parameters as a form in the body, errors in words of its own."""
 
 from http import HTTPStatus
+from typing import Any
 
 from litestar.openapi.datastructures import ResponseSpec
 
@@ -9,12 +10,14 @@ from keyturn.web.api.bodies import FORM, media_type, read_form
 from keyturn.web.requests import AnyRequest
 from keyturn.web.responses import TOO_MANY, UNAVAILABLE, ErrorBody, OAuthErrorBody
 
+_BODIES: tuple[tuple[Any, tuple[HTTPStatus | int, ...]], ...] = (
+    (OAuthErrorBody | ErrorBody, (HTTPStatus.BAD_REQUEST,)),  # The latter before it is OAuth's to judge.
+    (OAuthErrorBody, (HTTPStatus.UNAUTHORIZED,)),
+    (ErrorBody, (TOO_MANY, UNAVAILABLE)),  # OAuth has no words for these (RFC 6749, section 5.2).
+)
 OAUTH_ERRORS = {
-    int(status): ResponseSpec(body, generate_examples=False, description=status.phrase)
-    for body, statuses in (
-        (OAuthErrorBody, (HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED)),
-        (ErrorBody, (TOO_MANY, UNAVAILABLE)),  # OAuth has no words for these (RFC 6749, section 5.2).
-    )
+    int(status): ResponseSpec(body, generate_examples=False, description=HTTPStatus(status).phrase)
+    for body, statuses in _BODIES
     for status in statuses
 }
 

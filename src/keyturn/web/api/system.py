@@ -40,6 +40,7 @@ def live() -> Health:
     sync_to_thread=False,
 )
 def ready(
+    request: AnyRequest,
     call: InjectedCall,
     purpose: Annotated[
         Literal["reads", "writes"],
@@ -51,6 +52,12 @@ def ready(
     From what is known already, so that it waits for nothing: the database is looked into every half second,
     and a write that failed is tried again by itself.
     """
+    if request.app.state.is_draining:
+        return Response(
+            Health("stopping", {"server": "stopping"}),
+            status_code=HTTPStatus.SERVICE_UNAVAILABLE,
+            headers={"Retry-After": "1"},
+        )
     why_not = call.services.verification.freshness.why_not()
     failing = call.services.store.writes.failing
     details = {

@@ -60,6 +60,10 @@ class World:
 
 @pytest.fixture
 def world(store: Store) -> World:
+    return new_world(store)
+
+
+def new_world(store: Store) -> World:
     user_id = store.users.add(a_user(), an_entry()).user_id
     key_id = store.api_keys.add(a_key(user_id, idempotency_key="once"), an_entry()).key_id
     session_id = store.logins.record_login(a_session(user_id), an_entry(), checked="hash", rehashed=None)

@@ -1,0 +1,180 @@
+"""Whoever is revoked while their request is under way changes nothing, on any route (A1)."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from keyturn.core.permissions import Permission
+from keyturn.services.actors import COMMAND_LINE
+from keyturn.services.sessions import LOOPBACK_SESSION_COOKIE, csrf_token
+from keyturn.web.access import PAGE_PATTERN
+from keyturn.web.app import create_app
+from tests.conftest import PASSPHRASE
+from tests.services.people import log_in
+from tests.web.people_routes import CALLS, Call, add_things, with_values
+from tests.web.sites import FORM, Site, filled
+from tests.web.test_route_table import OPEN_POSTS, plausible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from keyturn.composition import Services
+    from keyturn.web.gate import Gate
+    from tests.fakes import Clock
+
+CHANGING = {"POST", "PUT", "PATCH", "DELETE"}
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class NoServer:
+    """In the place of a server: the gate is called in this process."""
+
+    services: Services
+    url: str = "http://localhost"
+
+
+@pytest.fixture
+def site(services: Services, clock: Clock, database: str) -> Site:
+    found = Site(NoServer(services), clock, database)  # type: ignore[arg-type]
+    found.add_people()
+    return found
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int = 0
+    location: str = ""
+
+
+async def answered(
+    gate: Gate, line: tuple[str, str], headers: Mapping[str, str], body: bytes, meanwhile: Callable[[], None]
+) -> Answer:
+    """Send a request but for its last byte, let `meanwhile` happen, and send that byte; return the answer."""
+    method, (path, _, query) = line[0], line[1].partition("?")
+    parts = iter(((body[:-1], True), (body[-1:], False)))
+    answer = Answer()
+
+    async def receive() -> dict[str, Any]:
+        part, has_more = next(parts, (None, False))
+        if part is None:
+            return {"type": "http.disconnect"}
+        if not has_more:
+            await asyncio.to_thread(meanwhile)
+        return {"type": "http.request", "body": part, "more_body": has_more}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            found = dict(message["headers"])
+            answer.location = found.get(b"location", b"").decode()
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-length", b"%d" % len(body)),
+            *((name.lower().encode(), value.encode()) for name, value in headers.items()),
+        ],
+        "client": ("127.0.0.1", 5000),
+        "server": ("127.0.0.1", 80),
+        "state": {},
+    }
+    await gate(scope, receive, send)
+    return answer
+
+
+def call_of(method: str, path: str) -> list[Call]:
+    found = [call for call in CALLS if call.route == (method, path.replace(":str", ""))]
+    return found or [Call(method, path.replace(":str", ""), {})]
+
+
+def new_caller(site: Site) -> str:
+    userid = f"caller{next(_numbers)}@example.com"
+    site.add_user(userid, frozenset(Permission))
+    return userid
+
+
+@pytest.mark.parametrize("end", ["revoke the key", "disable the owner"])
+def test_fault_a1_a_key_that_is_revoked_before_the_last_byte_changes_nothing(site: Site, end: str) -> None:
+    """Each route of the API that changes something answers 401, and nothing is changed (A1).
+
+    It may not have acted before it had the whole request either: the revoke is the one change that there is.
+    """
+    services, gate = site.services, create_app(site.services)
+    things = add_things(site, password=PASSPHRASE)
+    wrong = {}
+    for method, path in changing_routes(site):
+        if PAGE_PATTERN.fullmatch(path) or path in OPEN_POSTS:
+            continue
+        for call in call_of(method, path):
+            userid = new_caller(site)
+            key = site.key(userid)
+
+            def meanwhile(userid: str = userid, key_id: int = key.record.key_id) -> None:
+                if end == "revoke the key":
+                    services.keys.revoke_of(site.users[userid].user_id, key_id, COMMAND_LINE)
+                else:
+                    services.accounts.set_disabled(COMMAND_LINE, userid, disabled=True)
+
+            values = things.of(call)
+            body = msgspec.json.encode({} if call.body is None else with_values(call.body, values))
+            headers = {"authorization": key.secret, "content-type": "application/json"}
+            before = services.store.installation.revision()
+            target = filled(call.path + call.query, **values)
+            answer = asyncio.run(answered(gate, (method, target), headers, body, meanwhile))
+            changes = services.store.installation.revision() - before
+            if (answer.status, changes) != (401, 1):
+                wrong[method, target] = (answer.status, changes)
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("end", ["end the session", "disable the person"])
+def test_fault_a1_a_session_that_ends_before_the_last_byte_changes_nothing(site: Site, end: str) -> None:
+    """Each page that changes something leads to the sign-in, and nothing is changed (A1)."""
+    services, gate = site.services, create_app(site.services)
+    values = plausible(site)
+    wrong, seen = {}, 0
+    for method, path in changing_routes(site):
+        if not PAGE_PATTERN.fullmatch(filled(path, **values)) or path in OPEN_POSTS:
+            continue
+        seen += 1
+        userid = new_caller(site)
+        cookie = log_in(services, userid)
+
+        def meanwhile(userid: str = userid) -> None:
+            if end == "end the session":
+                services.accounts.sign_out(COMMAND_LINE, userid)
+            else:
+                services.accounts.set_disabled(COMMAND_LINE, userid, disabled=True)
+
+        body = f"csrf={csrf_token(cookie)}&userid=x&name=x".encode()
+        headers = {"cookie": f"{LOOPBACK_SESSION_COOKIE}={cookie}", "content-type": FORM}
+        before = services.store.installation.revision()
+        target = filled(path, **values)
+        answer = asyncio.run(answered(gate, (method, target), headers, body, meanwhile))
+        changes = services.store.installation.revision() - before
+        if answer.status != 303 or not answer.location.startswith("/login") or changes != 1:
+            wrong[method, target] = (answer.status, answer.location, changes)
+    assert seen > 40
+    assert wrong == {}
+
+
+def changing_routes(site: Site) -> list[tuple[str, str]]:
+    return [(method, path) for method, path in site.routes() if method in CHANGING]

@@ -148,7 +148,7 @@ def test_another_node_refuses_within_the_second(database: str, tmp_path: Path, r
     assert seconds[-1] <= MAX_SECONDS, summary
 
 
-BUS_CUTS = {"listeners": "query LIKE 'LISTEN%'", "senders": "query LIKE 'NOTIFY%'"}
+BUS_CUTS = {"listeners": "query LIKE 'LISTEN%'", "senders": "query LIKE 'BEGIN; %; NOTIFY %'"}
 """Which connections are cut. A listener that connects anew looks; without a sender only polls are left."""
 
 

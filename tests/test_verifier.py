@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -223,26 +222,6 @@ def test_a_slow_database_does_not_stop_the_loop(verifier: Verifier, key: Created
         assert (await waiting).userid == "bob"
 
     asyncio.run(ask())
-
-
-def test_a_fork_needs_its_own(verifier: Verifier, key: CreatedKey) -> None:
-    """In a child that a fork made, a verifier from before says what to do; the parent's goes on."""
-    verifier.verify(key.secret)
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            with verifier:
-                verifier.verify(key.secret)
-        except CannotStart as error:
-            os.write(write, str(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(write)
-    with os.fdopen(read) as told:
-        assert "open one in the child" in told.read()
-    assert verifier.verify(key.secret).userid == "bob"
 
 
 def test_no_root_key_is_needed(server: Services, key: CreatedKey, database: str, root_key_file: Path) -> None:

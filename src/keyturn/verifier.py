@@ -5,8 +5,11 @@ and the same bounds on staleness as the server itself. It needs no root key: it 
 """
 
 import asyncio
+import logging
 import os
 import ssl
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +34,8 @@ ANSWER_SECONDS = 4.5
 LOOKUP_THREADS = 8
 """As many as ask the database at once for coroutines; none of the application's."""
 DEFAULT_TIMEOUT_SECONDS = 60.0
+TRIED_AGAIN_SECONDS = 1.0
+"""How long a child of a fork waits before it tries again to open what could not be opened."""
 
 
 class _KnowsAudiences(Protocol):
@@ -71,7 +76,8 @@ class Verifier:
     """Verifies API keys and bearer tokens that a Keyturn server issued.
 
     Make one for a process and keep it: it remembers what it verified, follows every change, and notes when
-    keys are used. Threads and coroutines may share it. A process that forks opens its own in the child.
+    keys are used. Threads and coroutines may share it. In a child that a fork made it opens anew when it is
+    first asked, and `close` closes what that child opened: the parent's threads and connections stay its own.
 
     With `audience`, the identifier of a registered API, only tokens for that API are good, and the `scopes`
     of the caller are always said in full.
@@ -113,21 +119,32 @@ class Verifier:
 
         self._origin_of = Origin
         if address.startswith(("https:", "http:")):
-            self._verification: _Verification = _open_elsewhere(
+            self._open_verification: Callable[[], _Verification] = lambda: _open_elsewhere(
                 address, key, max_staleness_seconds, failures_per_minute, timeout, tls, follow=follow
             )
         else:
-            self._verification = _open_here(address, max_staleness_seconds, failures_per_minute)
-        try:
-            self._authenticator = _judge_of(self._verification, audience)
-        except BaseException:
-            self._verification.close()
-            raise
-        self._threads = ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-verifier")
-        self._recognise: Callable[[bytes, Trace], _Known | None] = self._authenticator.recognise
-        self._verification.start()
+            self._open_verification = lambda: _open_here(address, max_staleness_seconds, failures_per_minute)
+        self._audience = audience
+        self._of_parents: tuple[object, ...] = ()
+        self._verification: _Verification | None = None
+        self._authenticator: _Authenticator
+        self._recognise: Callable[[bytes, Trace], _Known | None]
+        self._threads = _new_threads()
+        self._open()
         itself = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _end_in_child(itself()))
+        os.register_at_fork(after_in_child=lambda: _leave_to_parent(itself()))
+
+    def _open(self) -> None:
+        """Begin to verify, in the process that asks for it."""
+        verification = self._open_verification()
+        try:
+            authenticator = _judge_of(verification, self._audience)
+        except BaseException:
+            verification.close()
+            raise
+        verification.start()
+        self._verification, self._authenticator = verification, authenticator
+        self._recognise = authenticator.recognise
 
     def verify(
         self,
@@ -197,7 +214,8 @@ class Verifier:
     def close(self) -> None:
         """Write the uses that are only noted yet, and close the database."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._verification.close()
+        if self._verification is not None:  # None in a child that has not asked anything.
+            self._verification.close()
 
     def __enter__(self) -> Self:
         """Return the verifier itself."""
@@ -211,6 +229,10 @@ class Verifier:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _new_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-verifier")
 
 
 def _judge_of(verification: _Verification, audience: str | None) -> _Authenticator:
@@ -258,19 +280,57 @@ def _open_elsewhere(
     )
 
 
-def _end_in_child(verifier: Verifier | None) -> None:
-    """Make the copy that a fork made refuse to work: its threads and connections are the parent's."""
+class _OpensInChild:
+    """Stands for the authenticator in a child that a fork made, until somebody asks."""
+
+    def __init__(self, verifier: Verifier) -> None:
+        self._verifier = verifier
+        self._opening = threading.Lock()
+        self._next_try = 0.0
+
+    @property
+    def at(self) -> "Callable[[str], _Authenticator]":
+        raise AssertionError("nobody asks this of one that is not open")
+
+    def recognise(self, _value: bytes, _trace: "Trace", /) -> None:
+        """Remember nothing, so that `authenticate` is asked: in a thread, where the caller is a coroutine."""
+
+    def authenticate(
+        self, authorization: Sequence[bytes], origin: "Origin", presented: PresentedProof | None, /
+    ) -> Principal | None:
+        """Open the verifier, unless somebody has, and ask it; raise `StoreUnavailable` if that fails."""
+        verifier = self._verifier
+        with self._opening:
+            if verifier._authenticator is self:  # noqa: SLF001 - the class's other half
+                self._open()
+        return verifier._authenticator.authenticate(authorization, origin, presented)  # noqa: SLF001
+
+    def _open(self) -> None:
+        if time.monotonic() < self._next_try:
+            raise StoreUnavailable("the verifier could not be opened in this process just now")
+        try:
+            self._verifier._open()  # noqa: SLF001 - as above
+        except CannotStart as error:
+            self._next_try = time.monotonic() + TRIED_AGAIN_SECONDS
+            logging.getLogger(__name__).warning("not opened after a fork: %s", error)
+            raise StoreUnavailable("the verifier could not be opened in this process") from error
+
+
+def _leave_to_parent(verifier: Verifier | None) -> None:
+    """Make the copy that a fork made open anew: its threads and connections are the parent's.
+
+    They are kept and never touched. A lock among them may have been held by a thread that the child does not
+    have, and what ends a connection would end the parent's.
+    """
     if verifier is not None:
-        verifier._recognise = _refuse_in_child  # noqa: SLF001 - the class's other half
-        verifier.close = _nothing_to_close  # type: ignore[method-assign]  # for this copy alone
-
-
-def _nothing_to_close() -> None:
-    """Leave the parent's threads, connections and notes to the parent."""
-
-
-def _refuse_in_child(_value: bytes, _trace: object) -> None:
-    raise CannotStart("This verifier was opened before the process forked: open one in the child instead.")
+        verifier._of_parents += (  # noqa: SLF001 - as above
+            verifier._verification,  # noqa: SLF001
+            verifier._authenticator,  # noqa: SLF001
+            verifier._threads,  # noqa: SLF001
+        )
+        verifier._threads = _new_threads()  # noqa: SLF001
+        verifier._authenticator = unopened = _OpensInChild(verifier)  # noqa: SLF001
+        verifier._recognise, verifier._verification = unopened.recognise, None  # noqa: SLF001
 
 
 def _as_bytes(authorization: str | bytes | None) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -316,25 +315,6 @@ def test_followers_are_bounded(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> N
         assert answer.headers["retry-after"]
     with edge.verifier():
         pass
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_child_opens_its_own(edge: Edge) -> None:
-    """The copy that a fork made refuses to work, and leaves its parent's thread and connection alone."""
-    key = edge.key()
-    with edge.verifier() as verifier:
-        assert accepts(verifier, key.secret)
-        child = os.fork()
-        if child == 0:  # pragma: no cover - in the child
-            status = 1
-            try:
-                verifier.verify(key.secret)
-            except CannotStart:
-                verifier.close()
-                status = 0
-            os._exit(status)
-        assert os.waitpid(child, 0)[1] == 0
-        assert accepts(verifier, key.secret)
 
 
 def test_two_followers_are_told_the_same(edge: Edge) -> None:

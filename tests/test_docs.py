@@ -16,11 +16,15 @@ import pytest
 
 import keyturn
 from keyturn.cli.main import cli
+from keyturn.cli.serve import serve
+from keyturn.composition import open_services
+from keyturn.core.dpop import GOOD_FOR, REPLAY_BOUND
 from keyturn.core.permissions import ALLOWS, Permission
 from keyturn.errors import ProofFault, Reason
 from keyturn.services.actors import COMMAND_LINE
-from keyturn.settings import Settings
+from keyturn.settings import Settings, read_settings
 from keyturn.web.access import ROUTE_PERMISSIONS
+from keyturn.web.app import create_framework_app
 from tests.databases import new_sqlite_database
 from tests.gateways.gateways import KINDS
 from tests.replica.edges import wait_until
@@ -286,3 +290,21 @@ def test_the_example_at_the_edge_refuses_and_lets_in(
         wait_until(lambda: program["caller"](key, "192.0.2.7") == 401)
     finally:
         program["verifier"].close()
+
+
+def test_fault_e11_the_bound_of_proofs_is_said_where_they_are_asked_for(tmp_path: Path) -> None:
+    """The description of the API, the help of `--workers` and the reference say how often a proof is good."""
+    services = open_services(read_settings({"KEYTURN_DATABASE": new_sqlite_database(tmp_path / "database")}))
+    try:
+        schema = create_framework_app(services).openapi_schema.to_schema()
+    finally:
+        services.close()
+    (scheme,) = schema["components"]["securitySchemes"].values()
+    workers = next(option for option in serve.params if option.name == "workers")
+    assert isinstance(workers, click.Option)
+    for said in (scheme["description"], str(workers.help)):
+        assert said.endswith(REPLAY_BOUND)
+    seconds = f"{GOOD_FOR.total_seconds():g} seconds at most"
+    for page in ("dpop.md", "oauth.md"):
+        assert seconds in (REFERENCE / page).read_text(encoding="utf-8")
+    assert "dpop.md#once" in (REFERENCE / "command-line.md").read_text(encoding="utf-8")

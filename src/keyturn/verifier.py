@@ -159,7 +159,7 @@ class Verifier:
         `source` is the client's address: keys that are bound to networks need it, and wrong credentials are
         counted by it. `scopes` are what the call needs: a credential that is not narrowed covers all. `dpop`
         is the proof that came with a credential that is bound to a key pair (RFC 9449); without it that is
-        refused.
+        refused. A proof is good once in this process; another process that verifies takes it once too.
 
         Blocks for a look into the database when the credential is not remembered: in a coroutine use
         `verify_async`.

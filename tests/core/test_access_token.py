@@ -28,6 +28,7 @@ from keyturn.core.access_token import (
     generate_signing_key,
 )
 from keyturn.core.encoding import base64url_decode, base64url_encode
+from keyturn.core.records import is_id
 from keyturn.errors import CredentialRefused, Reason
 from tests.vectors import make_access_tokens
 
@@ -35,8 +36,6 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 ALGORITHMS: tuple[Algorithm, ...] = ("ES256", "EdDSA")
 MILLISECOND = timedelta(milliseconds=1)
-
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +63,12 @@ def one_ring(request: pytest.FixtureRequest, es256: SigningKey, eddsa: SigningKe
 def outcome_of(
     token: bytes, token_format: AccessTokenFormat, ring: KeyRing, now: datetime
 ) -> AccessTokenClaims | Reason:
-    """Return the claims, or the reason of the refusal; only "expired" may be told to the holder."""
+    """Return the claims, or the reason of the refusal, of which the holder may be told these two alone."""
     try:
         return token_format.verify(token, ring, now=now)
     except CredentialRefused as caught:
         refusal = caught
-    assert refusal.secret_matched == (refusal.reason is Reason.EXPIRED)
+    assert refusal.secret_matched == (refusal.reason in {Reason.EXPIRED, Reason.AUDIENCE})
     return refusal.reason
 
 
@@ -109,7 +108,13 @@ def test_what_is_signed_is_verified(
     assert token_format.verify(token_format.sign(claims, one_ring).encode(), one_ring, now=now) == claims
 
 
-@given(TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), st.booleans())
+@given(
+    st.integers(1, 10**19 - 1).map(str),
+    st.from_regex(r"[!-~]{1,64}", fullmatch=True),
+    st.from_regex(r"([a-z:]{1,9}( [a-z:.]{1,9}){0,9})?", fullmatch=True),
+    st.integers(1, 2**63 - 1),
+    st.booleans(),
+)
 def test_claims_come_back_as_they_were(
     one_ring: KeyRing,
     token_format: AccessTokenFormat,
@@ -580,3 +585,76 @@ def test_the_page_lists_the_claims_of_the_code(documented: Callable[[str], str])
     assert msgspec.json.encode(msgspec.json.decode(example, type=AccessTokenClaims)) == example
     claims = [name for name in AccessTokenClaims.__struct_fields__ if name != "kt_session"]
     assert list(json.loads(example)) == claims
+
+
+BEYOND = st.one_of(
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([-1, 0, 2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 10**12, 253_402_300_800]),
+    st.text(max_size=5),
+    st.sampled_from(["", "0", "-1", "01", "9" * 20, "x" * 65, "x" * 1500, "a\n", "é", "\x00", " "]),
+    st.lists(st.integers(), max_size=1),
+    st.none(),
+    st.fixed_dictionaries({"jkt": st.text(max_size=50)}),
+)
+
+
+@pytest.mark.parametrize("field", msgspec.structs.fields(AccessTokenClaims), ids=lambda field: field.name)
+@given(value=BEYOND, other=st.sampled_from(["kt_key", "kt_session"]))
+@settings(max_examples=60)
+def test_fault_d2_a_claim_out_of_bounds_is_refused(
+    claims: AccessTokenClaims,
+    now: datetime,
+    token_format: AccessTokenFormat,
+    one_ring: KeyRing,
+    field: msgspec.structs.FieldInfo,
+    value: object,
+    other: str,
+) -> None:
+    """Whatever a signed claim says, the token is refused, or each of its claims can be worked with."""
+    told = msgspec.to_builtins(claims) | {"kt_key": None, "kt_session": None, other: 42, field.name: value}
+    names = [one.name for one in msgspec.structs.fields(AccessTokenClaims)]
+    payload = msgspec.json.encode({name: told[name] for name in names if told.get(name) is not None})
+    token = signed(payload, one_ring.signing)
+    for read in (
+        lambda: token_format.read(token, one_ring),
+        lambda: token_format.verify(token, one_ring, now=now),
+    ):
+        try:
+            found = read()
+        except CredentialRefused:
+            continue
+        assert is_id((found.kt_key or 0) + (found.kt_session or 0))
+        assert is_id(int(found.sub))
+        assert 0 < len(found.jti) <= 64
+        assert found.jti.isascii()
+        assert found.expires_at > datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kt_key", 2**63),
+        ("kt_key", 0),
+        ("kt_key", -1),
+        ("jti", ""),
+        ("jti", "x" * 65),
+        ("jti", "x" * 1500),
+        ("jti", "line\n"),
+        ("sub", "0"),
+        ("sub", "9" * 20),
+        ("client_id", ""),
+        ("iss", ""),
+        ("cnf", {"jkt": ""}),
+    ],
+)
+def test_fault_d2_bounds_are_part_of_the_schema(
+    claims: AccessTokenClaims,
+    now: datetime,
+    token_format: AccessTokenFormat,
+    one_ring: KeyRing,
+    name: str,
+    value: object,
+) -> None:
+    """What lies out of a claim's bounds makes no token of ours, whoever signed it."""
+    payload = msgspec.json.encode(msgspec.to_builtins(claims) | {name: value})
+    assert outcome_of(signed(payload, one_ring.signing), token_format, one_ring, now) is Reason.MALFORMED

@@ -5,15 +5,22 @@ from __future__ import annotations
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.core.dpop import LEEWAY, PresentedProof, Proof
+from keyturn.core.dpop import GOOD_FOR, LEEWAY, PresentedProof, Proof
 from keyturn.errors import DpopProofRefused, ProofFault, TooBusy
 from keyturn.services.dpop import MAX_REMEMBERED, Proofs
 from tests.fakes import Clock
 from tests.proofs import Prover
+from tests.services.people import HERE
 from tests.threads import switching_every
+
+if TYPE_CHECKING:
+    from keyturn.composition import Services
+    from keyturn.core.principal import Principal
+    from tests.services.conftest import Opener
 
 SECOND = timedelta(seconds=1)
 MAX_BYTES = 40_000_000
@@ -127,3 +134,33 @@ def test_a_proof_that_is_only_checked_takes_no_room(clock: Clock) -> None:
     assert proofs.check(presented, credential=None) == first
     assert not is_used(proofs, first)
     assert is_used(proofs, proofs.check(presented, credential=None))
+
+
+@pytest.mark.parametrize("ahead", [0, 60], ids=["in time", "ahead"])
+def test_fault_e11_a_proof_is_good_once_in_each_process(
+    services: Services, reopen: Opener, bob: Principal, clock: Clock, *, ahead: int
+) -> None:
+    """As is said where it is asked for: each process takes a proof once, and none after its time."""
+    prover, url = Prover(), "https://api.example.com/orders"
+    key = services.keys.create(bob, HERE, name=None, lifetime=None, dpop_jkt=prover.jkt).secret
+    at = clock.now.timestamp() + ahead
+    proof = PresentedProof("GET", url, [prover.proof("GET", url, at=at, credential=key).encode()])
+    processes = [services, reopen(), reopen()]
+
+    def taken() -> int:
+        number = 0
+        for process in processes:
+            try:
+                process.authenticator.authenticate([f"DPoP {key}".encode()], HERE, proof)
+            except DpopProofRefused:
+                continue
+            number += 1
+        return number
+
+    assert taken() == len(processes)
+    while clock.now.timestamp() <= at + LEEWAY.total_seconds():
+        assert taken() == 0
+        clock.advance(20 * SECOND)
+    processes.append(reopen())  # Which has seen none of it.
+    assert taken() == 0
+    assert clock.now.timestamp() - (at - ahead) <= GOOD_FOR.total_seconds() + 20

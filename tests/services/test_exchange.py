@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from keyturn.composition import Services
+from keyturn.core.encoding import base64url_decode, base64url_encode
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
@@ -237,3 +238,36 @@ def test_a_key_whose_scopes_fit_into_no_token(services: Services, bob: Principal
     assert len(caller(services, made.secret).scopes or ()) == 40
     with pytest.raises(InvalidState, match="do not fit"):
         exchange(services, header=[made.secret])
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {"kt_key": 2**63},
+        {"kt_key": 2**64 - 1},
+        {"kt_key": 0},
+        {"kt_key": None, "kt_session": 2**63},
+        {"jti": ""},
+        {"jti": "x" * 1500},
+        {"sub": "9" * 19},
+        {"sub": "9" * 20},
+        {"iat": 2**62, "exp": 2**62 + 60},
+        {"iat": 0, "exp": 1},
+    ],
+    ids=str,
+)
+def test_fault_d2_a_signed_token_out_of_bounds_is_refused_everywhere(
+    services: Services, key: str, beyond: dict[str, object]
+) -> None:
+    """A token under our own signature whose claims no database holds is refused, and no defect."""
+    ring, token = services.signing_keys.ring, exchange(services, body=key).token
+    told = msgspec.json.decode(base64url_decode(token.split(".")[1].encode())) | {"jti": "forged"} | beyond
+    payload = msgspec.json.encode({name: value for name, value in told.items() if value is not None})
+    signing_input = ring.signing.header_segment + b"." + base64url_encode(payload)
+    forged = (signing_input + b"." + base64url_encode(ring.signing.sign(signing_input))).decode()
+
+    with pytest.raises(CredentialRefused):
+        caller(services, forged)
+    assert services.oauth.introspect({"token": forged}, [key.encode()], HERE) is None
+    services.oauth.revoke({"token": forged}, [key.encode()], HERE)
+    assert caller(services, token).userid == "bob"

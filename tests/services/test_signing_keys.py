@@ -11,6 +11,7 @@ from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart, CredentialRefused, Reason
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
+from keyturn.store.signing_keys import LONG_AGO
 from tests.services.people import HERE, actions, add_person, caller, change_behind
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def test_what_ended_is_not_published(services: Services, clock: Clock) -> None:
 
     assert old not in {key["kid"] for key in services.signing_keys.jwks()["keys"]}
     services.signing_keys.rotate(COMMAND_LINE)
-    records = services.store.signing_keys.list_verifying(clock.now - timedelta(days=1))
+    records = services.store.signing_keys.list_verifying(LONG_AGO - timedelta(days=1))
     assert {record.kid for record in records if record.sealed_jwk is None} == {old}
 
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from keyturn.core.records import SigningKeyRecord
+from keyturn.store.signing_keys import LONG_AGO
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, an_entry
 
@@ -82,10 +83,10 @@ def test_private_halves_are_forgotten_at_the_end(store: Store) -> None:
     store.signing_keys.add_first(a_signing_key("a"), an_entry())
     store.signing_keys.add_next(a_signing_key("b"), an_entry(), others_verify_until=NOW)
 
-    assert store.signing_keys.forget_private_halves(NOW - MILLISECOND, an_entry()) == 0
-    assert store.signing_keys.forget_private_halves(NOW, an_entry()) == 1
-    assert store.signing_keys.forget_private_halves(NOW, an_entry()) == 0
-    sealed = {key.kid: key.sealed_jwk for key in store.signing_keys.list_verifying(NOW - timedelta(days=1))}
+    assert store.signing_keys.retire(NOW - MILLISECOND, an_entry()) == 0
+    assert store.signing_keys.retire(NOW, an_entry()) == 1
+    assert store.signing_keys.retire(NOW, an_entry()) == 0
+    sealed = {key.kid: key.sealed_jwk for key in store.signing_keys.list_verifying(LONG_AGO - MILLISECOND)}
     assert sealed == {"a": None, "b": b"b"}
 
 

@@ -16,6 +16,7 @@ import click
 from keyturn.cli.demonstration import demonstration_database, set_up_demonstration
 from keyturn.cli.options import database_option
 from keyturn.composition import Services, open_services
+from keyturn.core.dpop import REPLAY_BOUND
 from keyturn.errors import CannotStart
 from keyturn.logs import configure_logs, log_uncaught
 from keyturn.settings import Settings, read_settings
@@ -34,7 +35,13 @@ MAX_WORKERS = 64
     type=click.Path(path_type=Path),
     help="A Unix socket to listen on too, for a gateway on this machine. [env: KEYTURN_UNIX_SOCKET]",
 )
-@click.option("--workers", type=click.IntRange(1, MAX_WORKERS), default=1, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, MAX_WORKERS),
+    default=1,
+    show_default=True,
+    help=f"Processes that serve. {REPLAY_BOUND}",
+)
 @click.option(
     "--demo", is_flag=True, help="Make an administrator, a connection and a key, and show what to try."
 )

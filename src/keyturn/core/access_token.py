@@ -50,32 +50,45 @@ _PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y"})
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
+MAX_SECONDS = 253_402_300_799
+"""The last second of the year 9999: what a `datetime` can say."""
+_Id = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+_Seconds = Annotated[int, msgspec.Meta(ge=0, le=MAX_SECONDS)]
+_Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+
+
+def _text(pattern: str) -> msgspec.Meta:
+    return msgspec.Meta(pattern=rf"\A{pattern}\Z")
+
+
 class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a token is bound to (RFC 7800, section 3.1)."""
 
-    jkt: str
+    jkt: Annotated[str, _text("[A-Za-z0-9_-]{43}")]
     """The thumbprint of the key pair that alone may present it (RFC 9449, section 6.1)."""
 
 
 class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The claims of a bearer token, in the order they are written (RFC 9068, section 2.2).
 
+    Each within its bounds: what is read is what a database holds and what a time can say.
+
     Exactly one of `kt_key` and `kt_session` says what the token stands on and dies with.
     """
 
-    iss: str
-    sub: str
+    iss: _Uri
+    sub: Annotated[str, _text("[1-9][0-9]{0,18}")]
     """The numeric user id, as a string: unlike a user name it is never given to somebody else."""
-    aud: str
-    client_id: str
-    exp: int
+    aud: _Uri
+    client_id: Annotated[str, _text("[!-~]{1,64}")]
+    exp: _Seconds
     """Seconds since 1970; the token is dead at this instant."""
-    iat: int
-    jti: str
-    scope: str
+    iat: _Seconds
+    jti: Annotated[str, _text("[A-Za-z0-9_-]{1,64}")]
+    scope: Annotated[str, _text(r"([!#-\[\]-~]+( [!#-\[\]-~]+)*)?")]
     """Space-separated scopes (RFC 6749, section 3.3); empty when the key has no scopes of its own."""
-    kt_key: int | None = None
-    kt_session: int | None = None
+    kt_key: _Id | None = None
+    kt_session: _Id | None = None
     kt_epoch: Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)] = 0
     """The epoch of the key and its owner when a token of a key was made; it is dead once that has grown.
     Absent for 0, and in tokens of sessions.
@@ -186,6 +199,10 @@ class VerifyingRing:
     def of_keys(cls, keys: Sequence[VerifyingKey]) -> "VerifyingRing":
         """Collect keys; raise `ValueError` if two have one `kid`."""
         return VerifyingRing(_by_header(keys))
+
+    def kid_of(self, token: bytes) -> str:
+        """Return which key signed a token that was read with this ring."""
+        return self.by_header[token.partition(b".")[0]].kid
 
     def jwks(self) -> dict[str, Any]:
         """Return the JSON Web Key Set (RFC 7517, section 5): public members only."""

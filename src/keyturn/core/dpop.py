@@ -38,6 +38,13 @@ MAX_SECONDS = 2**53
 """The largest whole number that all programs mean alike in JSON (RFC 8259, section 6)."""
 LEEWAY = timedelta(seconds=60)
 """How far the clocks of client and server may differ, and so how long a proof is good (section 11.1)."""
+GOOD_FOR = 2 * LEEWAY
+"""At most, from its first moment to its last: by a client's clock that is ahead as far as it may be."""
+REPLAY_BOUND = (
+    "A proof is good once in each process of the installation, and for "
+    f"{GOOD_FOR.total_seconds():g} seconds at most."
+)
+"""What whoever is asked for a proof is told: no process asks another one which proofs it has seen."""
 
 _DIGEST_BYTES = 32
 _COORDINATE_BYTES = 32

@@ -31,12 +31,10 @@ Touched = list[tuple[Subject, int | str]]
 
 KEPT_AFTER_END = timedelta(days=1)
 """How long after its end a session is known. One that is not known is refused, whatever the clock says."""
-TOKEN_KEPT_SECONDS = 2 * 86_400.0
-"""How long a revoked token is known after it was told: no token lives so long, and no clock is asked."""
 ROWS_AT_ONCE = 256
 """How many rows are written before others may read: a fraction of a millisecond."""
 MAX_PRUNED_AT = 10_000
-"""Above so many sessions and revoked tokens, and twice as many each time, those that are over are dropped."""
+"""Above so many sessions, and twice as many each time, those that are over are dropped."""
 
 
 @dataclass(slots=True)
@@ -64,8 +62,8 @@ class Replica:
         self._names: dict[str, str] = {}
         self._users: dict[int, OwnerRecord] = {}
         self._sessions: dict[int, feed.SessionRow] = {}
-        self._revoked: dict[str, float] = {}
-        """When each token was last told, in monotonic seconds."""
+        self._revoked: set[str] = set()
+        """Tokens, until a full copy does not tell of them: no clock is believed that one has ended."""
         self._resources: dict[str, frozenset[str]] = {}
         self._prune_at = MAX_PRUNED_AT
         self._signing_keys = FollowedKeys(system)
@@ -188,8 +186,7 @@ class Replica:
             del self._users[user_id]
         for session_id in self._sessions.keys() - told.sessions:
             del self._sessions[session_id]
-        for jti in self._revoked.keys() - told.tokens:
-            del self._revoked[jti]
+        self._revoked &= told.tokens
         self._told = None
 
     def apply_users(self, data: bytes) -> Touched:
@@ -231,11 +228,9 @@ class Replica:
     def apply_tokens(self, data: bytes) -> Touched:
         """Take in tokens that were revoked by themselves."""
         rows = _TOKENS.decode(data)
-        now = self._system.monotonic()
-        self._revoked.update((row.jti, now) for row in rows)
+        self._revoked.update(row.jti for row in rows)
         if self._told is not None:
             self._told.tokens.update(row.jti for row in rows)
-        self._prune()
         return [(Subject.TOKEN, row.jti) for row in rows]
 
     def apply_gone(self, data: bytes) -> Touched:
@@ -318,17 +313,14 @@ class Replica:
         return found
 
     def _prune(self) -> None:
-        """Drop what is over for long, now and then, unless a full copy does it anyway."""
-        if self._told is not None or len(self._sessions) + len(self._revoked) < self._prune_at:
+        """Drop sessions that are over for long, now and then, unless a full copy does it anyway."""
+        if self._told is not None or len(self._sessions) < self._prune_at:
             return
         oldest = in_milliseconds(self._system.now() - KEPT_AFTER_END)
-        told_before = self._system.monotonic() - TOKEN_KEPT_SECONDS
-        for jti in [jti for jti, told_at in self._revoked.items() if told_at < told_before]:
-            del self._revoked[jti]
         over = [number for number, row in self._sessions.items() if row.expires_at < oldest]
         for number in over:
             del self._sessions[number]
-        self._prune_at = max(MAX_PRUNED_AT, 2 * (len(self._sessions) + len(self._revoked)))
+        self._prune_at = max(MAX_PRUNED_AT, 2 * len(self._sessions))
 
 
 _USERS = msgspec.json.Decoder(list[feed.UserRow])

@@ -12,7 +12,7 @@ and reads the keys anew when it learns that they changed.
 
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -32,14 +32,13 @@ from keyturn.errors import CannotStart
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.vault import SealBroken, Vault
 from keyturn.store import Store
+from keyturn.store.signing_keys import LONG_AGO
 from keyturn.system import System
 
 KID_BYTES = 12
 JWKS_MAX_AGE = timedelta(minutes=5)
 """How long others may keep our public keys, and so the least time between publishing a key and signing."""
 LEAD = 2 * JWKS_MAX_AGE
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-"""By every clock."""
 TARGET = "SIGNING_KEY"
 """What the audit log calls a signing key."""
 
@@ -148,7 +147,7 @@ class SigningKeys(VerifyingKeys):
             self._creation(record, actor),
             others_verify_until=record.signs_from + self._token_life + CLOCK_SKEW,
         )
-        self._forget_private_halves(now, actor)
+        self._retire(now, actor)
         self.forget()
         return record
 
@@ -158,7 +157,7 @@ class SigningKeys(VerifyingKeys):
         record = self._new_record(now)
         audit = AuditEntry(now, AuditAction.SIGNING_KEYS_RETIRED, actor, TARGET, record.kid)
         self._store.signing_keys.add_next(record, audit, others_verify_until=LONG_AGO)
-        self._forget_private_halves(now, actor)
+        self._retire(now, actor)
         self.forget()
         return record
 
@@ -175,9 +174,9 @@ class SigningKeys(VerifyingKeys):
         signing = min(begun, key=lambda record: record.verifies_until is not None)
         return KeyRing.of(keys[signing.kid], [key for kid, key in keys.items() if kid != signing.kid])
 
-    def _forget_private_halves(self, now: datetime, actor: Actor) -> None:
+    def _retire(self, now: datetime, actor: Actor) -> None:
         audit = AuditEntry(now, AuditAction.SIGNING_KEYS_RETIRED, actor, TARGET, None)
-        self._store.signing_keys.forget_private_halves(now, audit)
+        self._store.signing_keys.retire(now, audit)
 
     def _new_record(self, signs_from: datetime) -> SigningKeyRecord:
         kid = base64url_encode(self._system.random_bytes(KID_BYTES)).decode("ascii")

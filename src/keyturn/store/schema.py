@@ -272,7 +272,7 @@ past_rotation = Table(
     Column("idempotency_key", String(64), primary_key=True),
     Column("at", UtcTime, nullable=False),
 )
-"""Rotations that were asked for with an idempotency key, for as long as that means a retry."""
+"""Rotations that were asked for with an idempotency key. None is dropped: a clock may be wrong."""
 
 device_login = Table(
     "device_login",
@@ -319,8 +319,12 @@ revoked_token = Table(
     metadata,
     Column("jti", String(64), primary_key=True),
     Column("expires_at", UtcTime, nullable=False),
+    Column("kid", String(64)),
 )
-"""Tokens that were revoked by themselves (RFC 7009), until they would have ended anyway."""
+"""Tokens that were revoked by themselves (RFC 7009), until no clock can let them live again.
+
+That is when the signing key `kid` is gone for good; null for a token that an older program revoked.
+"""
 
 session = Table(
     "session",
@@ -463,7 +467,7 @@ Index("ix_project_connection_connection_id", project_connection.c.connection_id)
 Index("ix_service_account_owner_user_id", service_account.c.owner_user_id)
 Index("ix_service_account_owner_group_id", service_account.c.owner_group_id)
 Index("ix_audit_target", audit.c.target_type, audit.c.target_id)
-Index("ix_revoked_token_expires_at", revoked_token.c.expires_at)
+Index("ix_revoked_token_kid", revoked_token.c.kid)
 Index("ix_session_user_id", session.c.user_id)
 Index("ix_device_login_expires_at", device_login.c.expires_at)
 Index("ix_device_login_network", device_login.c.network, device_login.c.expires_at)

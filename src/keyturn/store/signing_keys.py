@@ -1,14 +1,17 @@
 """The keys that sign tokens."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
 
 from keyturn.core.records import AuditEntry, SigningKeyRecord
 from keyturn.store.database import Change, Database
-from keyturn.store.schema import installation, signing_key
+from keyturn.store.schema import installation, revoked_token, signing_key
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""By every clock."""
 
 
 class SigningKeys:
@@ -72,17 +75,23 @@ class SigningKeys:
             change.record(created)
         return True
 
-    def forget_private_halves(self, ended_before: datetime, audit: AuditEntry) -> int:
-        """Delete the private halves of keys that have ended by then; return how many."""
+    def retire(self, ended_before: datetime, audit: AuditEntry) -> int:
+        """Delete the private halves of keys that have ended by then; return how many.
+
+        They verify nothing any more by any clock, so that their tokens need not be known to be revoked.
+        """
         with self._database.change() as change:
-            forgotten = change.connection.execute(
+            retired = change.connection.execute(
                 update(signing_key)
                 .where(signing_key.c.verifies_until <= ended_before, signing_key.c.sealed_jwk.is_not(None))
-                .values(sealed_jwk=None)
-            ).rowcount
-            if forgotten:
+                .values(sealed_jwk=None, verifies_until=LONG_AGO)
+                .returning(signing_key.c.kid)
+            ).scalars()
+            kids = list(retired)
+            if kids:
+                change.connection.execute(delete(revoked_token).where(revoked_token.c.kid.in_(kids)))
                 change.record(audit)
-        return forgotten
+        return len(kids)
 
     def set_public_jwk(self, kid: str, public_jwk: Mapping[str, Any]) -> None:
         """Write the public half of a signing key that an older program stored without."""

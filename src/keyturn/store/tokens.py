@@ -1,17 +1,14 @@
 """Tokens that were revoked by themselves."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from sqlalchemy import delete, insert
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from keyturn.core.records import AuditEntry
 from keyturn.store.credentials import is_revoked
 from keyturn.store.database import Database
 from keyturn.store.schema import revoked_token
-
-KEPT_AFTER_END = timedelta(days=1)
-"""How long after its end a token is known to be revoked: clocks of nodes differ, and are set back."""
 
 
 class Tokens:
@@ -24,14 +21,17 @@ class Tokens:
         """Return whether this token was revoked by itself."""
         return is_revoked(self._database.ask, jti)
 
-    def revoke(self, jti: str, expires_at: datetime, at: datetime, audit: AuditEntry) -> bool:
-        """Revoke a token until it would end anyway; return False, and change nothing, if it is revoked."""
+    def revoke(self, jti: str, expires_at: datetime, kid: str, audit: AuditEntry) -> bool:
+        """Revoke a token of the signing key `kid`; return False, and change nothing, if it is revoked.
+
+        That is known until the signing key is gone (`SigningKeys.retire`). To drop it when the token has
+        ended would be to believe one reading of a clock, which may be ahead.
+        """
         try:
             with self._database.change() as change:
                 change.connection.execute(
-                    delete(revoked_token).where(revoked_token.c.expires_at <= at - KEPT_AFTER_END)
+                    insert(revoked_token), {"jti": jti, "expires_at": expires_at, "kid": kid}
                 )
-                change.connection.execute(insert(revoked_token), {"jti": jti, "expires_at": expires_at})
                 change.record(audit)
         except IntegrityError:
             return False

@@ -24,6 +24,7 @@ from litestar.types.internal_types import PathParameterDefinition
 
 from keyturn import __version__
 from keyturn.composition import Services, open_services
+from keyturn.core.dpop import REPLAY_BOUND
 from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.logs import configure_logs, flush_logs
 from keyturn.services.redaction import SecretsOut
@@ -333,7 +334,8 @@ def _openapi() -> OpenAPIConfig:
                     name="Authorization",
                     security_scheme_in="header",
                     description="An API key or a bearer token, alone or after `Bearer `; one that is bound "
-                    "to a key pair after `DPoP `, with a proof in a `DPoP` header (RFC 9449).",
+                    "to a key pair after `DPoP `, with a proof in a `DPoP` header (RFC 9449). "
+                    f"{REPLAY_BOUND}",
                 )
             }
         ),

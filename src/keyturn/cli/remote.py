@@ -13,6 +13,7 @@ from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
 from keyturn.client.tokens import TokenKeeper, check_address
 from keyturn.core.loopback import httpx_options
+from keyturn.core.shown import shown_json
 from keyturn.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024
@@ -59,7 +60,7 @@ def client_of(profile: str) -> ApiClient:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, indented for people and scripts alike."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value)).decode())
+    click.echo(shown_json(msgspec.json.format(msgspec.json.encode(value))).decode())
 
 
 @click.command()
@@ -133,7 +134,7 @@ def api(*, method: str, path: str, data: str | None, profile: str) -> None:
     with client_of(profile) as client:
         answer = client.request(method.upper(), path, json=body)
     try:
-        click.echo(msgspec.json.format(answer).decode())
+        click.echo(shown_json(msgspec.json.format(answer)).decode())
     except msgspec.DecodeError:
         click.echo(answer)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind
+from keyturn.core.user_names import skeleton_of
 from keyturn.core.verification import principal_of_key, principal_of_session
 from keyturn.services.actors import Origin, actor_of
 from keyturn.store.api_keys import KeyToAdd
@@ -47,6 +48,7 @@ def a_user(userid: str = "bob", **changed: Any) -> UserToAdd:
         "iamid": "bim",
         "userid": userid,
         "canonical_userid": userid.casefold(),
+        "skeleton": skeleton_of(userid),
         "permissions": frozenset({"GOVERNANCE", "AUDIT"}),
         "name": None,
         "email": None,

@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, event, inspect, text
 
 from keyturn.composition import open_services
+from keyturn.core.user_names import skeleton_of
 from keyturn.errors import CannotStart, Conflict
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
@@ -253,7 +254,10 @@ def test_0011_keeps_projects_with_their_members_and_connections(empty: Engine) -
 
     upgrade(empty, "0011")
 
-    assert rows_of(empty) == before
+    after = rows_of(empty)
+    skeletons = [row.pop("skeleton") for row in after["user_account"]]
+    assert skeletons == [skeleton_of("Ada"), skeleton_of("bob")]
+    assert after == before
     migrate(empty)
     store = Store(empty)
     assert store.integrity_problems() == []

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from keyturn.core.shown import shown_json
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_CANNOT_PRINT = 74
@@ -28,7 +30,7 @@ def json_option(command: F) -> F:
 
 def json_text(value: Any) -> str:
     """Return a value as JSON, indented for people and scripts alike."""
-    return msgspec.json.format(msgspec.json.encode(value)).decode()
+    return shown_json(msgspec.json.format(msgspec.json.encode(value))).decode()
 
 
 def print_json(value: Any) -> None:

@@ -30,6 +30,7 @@ from keyturn.client.api import ServerRefused, User
 from keyturn.client.tokens import TokenKeeper
 from keyturn.core.loopback import check_address, httpx_options
 from keyturn.core.own_credential import read_own_credential
+from keyturn.core.shown import shown_json
 from keyturn.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024
@@ -192,7 +193,7 @@ def api(*, method: str, path: str, data: str | None, profile: str | None) -> Non
     with client_of(read_profile(profile)) as client:
         answer = client.request(method.upper(), path, json=body)
     try:
-        click.echo(msgspec.json.format(answer).decode())
+        click.echo(shown_json(msgspec.json.format(answer)).decode())
     except msgspec.DecodeError:
         click.echo(answer)
 

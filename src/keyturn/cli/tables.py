@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keyturn.cli.output import print_json
+from keyturn.core.shown import shown
 from keyturn.core.times import readable_time, wire_time
 
 T = TypeVar("T")
@@ -50,10 +51,10 @@ def print_list(things: Iterable[T], columns: Sequence[Column[T]], *, as_json: bo
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their columns. Cells are text, never markup."""
+    """Print rows under their columns. Cells are text, never markup, and hide nothing."""
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH_WITHOUT_TERMINAL)

@@ -9,6 +9,7 @@ from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry
+from keyturn.core.user_names import fault_of_user_name, skeleton_of
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.actors import Origin, actor_of, stranger
 from keyturn.services.logins import Logins, StartedSession
@@ -115,6 +116,9 @@ class Accounts:
         canonical = canonical_userid(checked)
         if canonical.isdigit():
             raise InvalidInput("userid", "A user name of digits alone would be taken for somebody's number.")
+        fault = fault_of_user_name(checked)
+        if fault is not None:
+            raise InvalidInput("userid", fault)
         if len(canonical) > USERID_MAX_CHARACTERS:
             raise InvalidInput("userid", f"Give a user name of at most {USERID_MAX_CHARACTERS} characters.")
         checked_name = checked_text("name", name, max_characters=PROFILE_LIMITS["name"])
@@ -124,6 +128,7 @@ class Accounts:
             iamid=BUILT_IN_IAM,
             userid=checked,
             canonical_userid=canonical,
+            skeleton=skeleton_of(checked),
             permissions=permissions,
             name=checked_name,
             email=checked_text("email", email, max_characters=PROFILE_LIMITS["email"]),

@@ -9,6 +9,7 @@ import msgspec
 
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
+from keyturn.core.shown import shown, shown_json
 from keyturn.core.times import wire_time
 from keyturn.services.text import is_storable
 from keyturn.store import Store
@@ -59,13 +60,14 @@ class AuditTrail:
         return self._store.failed_sign_ins.newest(COUNTED)
 
     def json_lines(self, principal: Principal, wanted: AuditSearch) -> Iterator[bytes]:
-        """Yield the rows that are looked for, the oldest first, each as a line of JSON."""
-        return (msgspec.json.encode(event) + b"\n" for event in self._events(principal, wanted))
+        """Yield the rows that are looked for, the oldest first, each as a line of JSON that hides nothing."""
+        return (shown_json(msgspec.json.encode(event)) + b"\n" for event in self._events(principal, wanted))
 
     def csv_lines(self, principal: Principal, wanted: AuditSearch) -> Iterator[bytes]:
         """Yield a heading and the rows that are looked for as lines of CSV (RFC 4180).
 
-        A cell that a spreadsheet would take for a formula begins with an apostrophe.
+        A cell that a spreadsheet would take for a formula begins with an apostrophe; what nobody would see
+        stands as its code.
         """
         events = self._events(principal, wanted)
         return (_csv_line(cells) for cells in self._cells(events))
@@ -73,7 +75,7 @@ class AuditTrail:
     def _cells(self, events: Iterator[Mapping[str, Any]]) -> Iterator[list[str]]:
         yield list(COLUMNS)
         for event in events:
-            yield [_cell(event[column]) for column in COLUMNS]
+            yield [shown(_cell(event[column])) for column in COLUMNS]
 
     def _events(self, principal: Principal, wanted: AuditSearch) -> Iterator[Mapping[str, Any]]:
         principal.check_may(Permission.AUDIT)

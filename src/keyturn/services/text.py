@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from keyturn.core.shown import find_deceptive, shown
 from keyturn.errors import Conflict, InvalidInput
 
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
@@ -34,6 +35,11 @@ def checked_text(
             allows_lines and character in "\r\n\t"
         ):
             raise InvalidInput(field, f"The {label} must not hold control characters.")
+    unseen = find_deceptive(text)
+    if unseen is not None:
+        raise InvalidInput(
+            field, f"The {label} holds a character that nobody sees, {shown(unseen)}: leave it out."
+        )
     return text.strip()
 
 

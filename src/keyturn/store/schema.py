@@ -103,6 +103,7 @@ user = Table(
     Column("iamid", String(64), nullable=False),
     Column("userid", String(254), nullable=False),
     Column("canonical_userid", String(254), nullable=False),
+    Column("skeleton", String(64)),
     Column("kind", String(16), nullable=False, server_default="person"),
     Column("permissions", Json, nullable=False),
     Column("password_hash", String(255)),
@@ -466,6 +467,7 @@ Index("ix_project_member_user_id", project_member.c.user_id)
 Index("ix_project_connection_connection_id", project_connection.c.connection_id)
 Index("ix_service_account_owner_user_id", service_account.c.owner_user_id)
 Index("ix_service_account_owner_group_id", service_account.c.owner_group_id)
+Index("ix_user_account_skeleton", user.c.skeleton)
 Index("ix_audit_target", audit.c.target_type, audit.c.target_id)
 Index("ix_revoked_token_kid", revoked_token.c.kid)
 Index("ix_session_user_id", session.c.user_id)

@@ -46,6 +46,8 @@ class UserToAdd:
     userid: str
     canonical_userid: str
     """The folded user name: one per identity manager."""
+    skeleton: str
+    """What all names share that look like this one."""
     permissions: frozenset[str]
     name: str | None
     email: str | None
@@ -79,6 +81,7 @@ class Users:
                     .values(setup_completed_at=new.created_at, setup_code_digest=None)
                 )
             change.record(audit, target_id=user_id)
+            _check_looks(change.connection, new)
             (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
         return record
 
@@ -100,6 +103,7 @@ class Users:
                 return None
             user_id = _insert_user(change.connection, new)
             change.record(audit, target_id=user_id)
+            _check_looks(change.connection, new)
             (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
         return record
 
@@ -304,6 +308,13 @@ def _check_administered(connection: Connection, *, lost: Collection[str]) -> Non
             )
 
 
+def _check_looks(connection: Connection, new: UserToAdd) -> None:
+    """Raise `Conflict` if a name looks like another one. To be called after the audit row too."""
+    alike = select(func.count()).where(user.c.iamid == new.iamid, user.c.skeleton == new.skeleton)
+    if connection.execute(alike).scalar_one() > 1:
+        raise Conflict("There is a user whose name looks the same: choose another one.")
+
+
 def _touch(connection: Connection, user_id: int, at: datetime) -> None:
     connection.execute(update(user).where(user.c.id == user_id).values(updated_at=at))
 
@@ -315,6 +326,7 @@ def _insert_user(connection: Connection, new: UserToAdd) -> int:
             iamid=new.iamid,
             userid=new.userid,
             canonical_userid=new.canonical_userid,
+            skeleton=new.skeleton,
             kind=new.kind.value,
             permissions=as_json_list(new.permissions),
             password_hash=new.password_hash,

@@ -13,6 +13,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from keyturn.core.dpop import ALGORITHMS
 from keyturn.core.oauth import INSUFFICIENT_SCOPE, INVALID_TOKEN
+from keyturn.core.shown import shown
 from keyturn.errors import (
     HOLDER_IS_TOLD,
     AmbiguousCredential,
@@ -203,7 +204,7 @@ def _dpop_challenge(error: str) -> str:
 
 def _body(status: int, message: str, validation: list[Validation] | None = None) -> ErrorBody:
     known = HTTPStatus(status)
-    return ErrorBody(int(known), _ERROR_NAMES.get(known, known.phrase), message, validation)
+    return ErrorBody(int(known), _ERROR_NAMES.get(known, known.phrase), shown(message), validation)
 
 
 ANY_ROUTE = (MALFORMED, INVALID, UNAVAILABLE)

@@ -1,7 +1,7 @@
 """What operators and verifiers ask: health, the public signing keys, the description of the API."""
 
 from http import HTTPStatus
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, get
@@ -9,6 +9,7 @@ from litestar.params import QueryParameter
 
 from keyturn.core.oauth import JWKS_PATH
 from keyturn.services.signing_keys import JWKS_MAX_AGE
+from keyturn.web.representation import Representation
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read
 from keyturn.web.responses import documented
 
@@ -88,6 +89,12 @@ def jwks(call: InjectedCall) -> Response[Jwks]:
 
 
 @get("/openapi.json", sync_to_thread=False, include_in_schema=False)
-def openapi(request: AnyRequest) -> dict[str, Any]:
-    """Answer the OpenAPI description of these routes."""
-    return request.app.openapi_schema.to_schema()
+def openapi(request: AnyRequest) -> Response[bytes]:
+    """Answer the OpenAPI description of these routes, which is written once."""
+    state = request.app.state
+    if "description" not in state:
+        state.description = Representation.of(
+            msgspec.json.encode(request.app.openapi_schema.to_schema()), "application/json"
+        )
+    description: Representation = state.description
+    return description.answer(request, "no-cache")

@@ -1,29 +1,29 @@
 """Static files, and the interactive API page with its assets from their package."""
 
 import mimetypes
+from functools import cache
 from importlib.resources import files
-from importlib.resources.abc import Traversable
+from pathlib import Path
 
 from litestar import Response, get
 from litestar.params import FromPath
 
 from keyturn.errors import NotFound
 from keyturn.web.pages.rendering import InjectedPages
-from keyturn.web.requests import in_thread
+from keyturn.web.representation import Representation
+from keyturn.web.requests import AnyRequest, in_thread
 
-_STATIC = files("keyturn.web") / "static"
-_SWAGGER = files("swagger_ui") / "static"
+_STATIC = Path(str(files("keyturn.web") / "static"))
+_SWAGGER = Path(str(files("swagger_ui") / "static"))
 _SWAGGER_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
 _MAX_AGE_SECONDS = 3600
 
 
 @get("/static/{name:str}", include_in_schema=False)
 @in_thread
-def static_file(name: FromPath[str]) -> Response[bytes]:
+def static_file(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     """Answer one of our own files."""
-    if name not in {entry.name for entry in _STATIC.iterdir()}:
-        raise NotFound
-    return _file(_STATIC / name)
+    return _file(_STATIC, name, request)
 
 
 @get("/docs/api", include_in_schema=False)
@@ -35,17 +35,26 @@ def api_page(pages: InjectedPages) -> Response[str]:
 
 @get("/docs/api/assets/{name:str}", include_in_schema=False)
 @in_thread
-def api_page_asset(name: FromPath[str]) -> Response[bytes]:
+def api_page_asset(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     """Answer a file of Swagger UI."""
     if name not in _SWAGGER_FILES:
         raise NotFound
-    return _file(_SWAGGER / name)
+    return _file(_SWAGGER, name, request)
 
 
-def _file(found: Traversable) -> Response[bytes]:
-    media_type, _ = mimetypes.guess_type(found.name)
-    return Response(
-        found.read_bytes(),
-        media_type=media_type or "application/octet-stream",
-        headers={"Cache-Control": f"public, max-age={_MAX_AGE_SECONDS}"},
-    )
+def _file(folder: Path, name: str, request: AnyRequest) -> Response[bytes]:
+    if name not in _names(folder):
+        raise NotFound
+    return _read(folder, name).answer(request, f"public, max-age={_MAX_AGE_SECONDS}")
+
+
+@cache
+def _names(folder: Path) -> frozenset[str]:
+    return frozenset(entry.name for entry in folder.iterdir())
+
+
+@cache
+def _read(folder: Path, name: str) -> Representation:
+    """Return a file of the package, which is read once: there are few, and they never change."""
+    media_type, _ = mimetypes.guess_type(name)
+    return Representation.of((folder / name).read_bytes(), media_type or "application/octet-stream")

@@ -11,6 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Redirect
 
+from keyturn.core.shown import shown
 from keyturn.core.times import readable_time, wire_time
 from keyturn.system import System
 from keyturn.web.pages.admin.tabs import visible_tabs
@@ -35,6 +36,7 @@ class Pages:
             loader=PackageLoader("keyturn.web"),
             autoescape=True,
             undefined=StrictUndefined,
+            finalize=_shown,
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -85,6 +87,13 @@ class Pages:
             if count >= 1:
                 return f"{count} {unit}{'' if count == 1 else 's'} ago"
         return "just now"
+
+
+def _shown(value: Any) -> Any:
+    """Return what a template shows, with what nobody would see as its code."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return type(value)(shown(value))
 
 
 InjectedPages = NamedDependency[SkipValidation[Pages]]

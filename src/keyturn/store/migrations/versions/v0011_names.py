@@ -1,18 +1,35 @@
-"""Names of projects, which may be those of projects that their owners cannot see."""
+"""Names: of projects, which may be those of others that nobody sees; of users, with what they look like."""
 
+import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import text
+
+from keyturn.core.user_names import skeleton_of
 
 revision = "0011"
 down_revision = "0010"
 
 
 def upgrade() -> None:
-    """Let two projects have one name."""
+    """Let two projects have one name, and tell of each user name what it looks like.
+
+    Names from before that look the same stay as they are.
+    """
+    _add_skeletons()
     if op.get_bind().dialect.name == "sqlite":
         _make_anew()
     else:
         op.drop_constraint(op.f("uq_project_name"), "project", type_="unique")
+
+
+def _add_skeletons() -> None:
+    op.add_column("user_account", sa.Column("skeleton", sa.String(length=64), nullable=True))
+    connection = op.get_bind()
+    users = connection.execute(text("SELECT id, userid FROM user_account")).all()
+    skeletons = [{"number": number, "skeleton": skeleton_of(userid)} for number, userid in users]
+    if skeletons:
+        connection.execute(text("UPDATE user_account SET skeleton = :skeleton WHERE id = :number"), skeletons)
+    op.create_index("ix_user_account_skeleton", "user_account", ["skeleton"])
 
 
 def _make_anew() -> None:

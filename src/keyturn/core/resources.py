@@ -72,6 +72,11 @@ class Rules:
     """Scopes of no API any more, which nobody may hold."""
 
     @cached_property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that anybody could be kept from."""
+        return not self.resources and not self.retired
+
+    @cached_property
     def audiences(self) -> Mapping[str, frozenset[str]]:
         """The scopes of each API, by its identifier."""
         return {resource.identifier: resource.scope_names for resource in self.resources}

@@ -127,6 +127,8 @@ class StoredCredentials:
             assert isinstance(owner, StoredOwner), "the store says which groups"  # noqa: S101 - for the type checker
             rules = self._audiences.at(owner.revision)
             if rules is not None:
+                if rules.is_empty:
+                    return found
                 return replace(
                     found,
                     owner=replace(

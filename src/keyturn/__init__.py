@@ -19,6 +19,7 @@ from keyturn.errors import (
     StoreUnavailable,
     TooBusy,
     TooManyFailures,
+    UnknownAudience,
 )
 from keyturn.verifier import Verifier
 
@@ -39,6 +40,7 @@ __all__ = [
     "StoreUnavailable",
     "TooBusy",
     "TooManyFailures",
+    "UnknownAudience",
     "Verifier",
     "__version__",
 ]

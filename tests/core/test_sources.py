@@ -88,9 +88,13 @@ def test_an_address_has_one_spelling(text: str, address: str) -> None:
         "2001:db8::g",
         "12345::1",
         "2001:db8::1/64",
-        "fe80::1%eth0",
         "fe80::1%",
-        "[fe80::1%eth0]:80",
+        "fe80::1%eth 0",
+        "fe80::1%a%b",
+        "[fe80::1%]:80",
+        "2001:db8::1%eth0",
+        "::ffff:192.0.2.1%1",
+        "192.0.2.1%eth0",
         "::ffff:192.0.2.256",
         "[]",
         "[]:80",
@@ -280,7 +284,9 @@ def test_kinds_do_not_mix() -> None:
         ("10.0.0.1", [b"198.51.100.1, 10.0.0.2\n"], "10.0.0.1"),
         ("10.0.0.1", [b"198.51.100.1, 10.0.0.2;x"], "10.0.0.1"),
         ("10.0.0.1", [b"198.51.100.1 10.0.0.2"], "10.0.0.1"),
-        ("10.0.0.1", [b"198.51.100.1, fe80::1%eth0"], "10.0.0.1"),
+        ("10.0.0.1", [b"198.51.100.1, fe80::1%eth0"], "fe80::1"),
+        ("10.0.0.1", [b"198.51.100.1, [fe80::1%2]:80"], "fe80::1"),
+        ("fe80::1%eth0", [], "fe80::1%eth0"),
     ],
 )
 def test_the_client_is_who_the_last_trusted_one_says(
@@ -439,3 +445,15 @@ def test_one_address_is_read_without_its_length() -> None:
     """People read `192.0.2.7`, and of a network all of it, also of one whose length looks alike."""
     for text in ("192.0.2.7", "192.0.2.0/24", "2001:db8::7", "2001:db8::/32", "0.0.0.0/0", "::/0"):
         assert readable_network(str(read_network(text))) == text
+
+
+@pytest.mark.parametrize("text", ["fe80::1%eth0", "fe80::1%1", "[fe80::1%eth0.100]:443", "fe80::1%wlan-0"])
+def test_fault_g6_an_address_on_a_link_is_within_its_network(text: str) -> None:
+    """The interface behind an address of a link does not keep it out of a network that holds the address."""
+    assert str(read_address(text)) == "fe80::1"
+    assert is_within(read_address(text), [read_network("fe80::/10")])
+    assert not is_within(read_address(text), [read_network("fe80::2"), read_network("2001:db8::/32")])
+    assert (
+        client_address(text.strip("[]").split("]")[0], [b"192.0.2.1"], [read_network("fe80::/10")])
+        == "192.0.2.1"
+    )

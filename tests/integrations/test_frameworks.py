@@ -173,6 +173,15 @@ def test_without_a_peer_no_network_is_known(issuer: Issuer, verifier: Verifier, 
     assert refused.value.reason is Reason.SOURCE
 
 
+def test_fault_g6_a_key_works_on_its_link(issuer: Issuer, verifier: Verifier) -> None:
+    """A key that is bound to addresses of a link is good by whichever interface the client is reached."""
+    secret = issuer.key(source="fe80::/10").secret
+    for source in ("fe80::1%eth0", "fe80::2%3", "fe80::3"):
+        assert verifier.verify(secret, source=source).userid == "bob"
+    with pytest.raises(CredentialRefused):
+        verifier.verify(secret, source="2001:db8::1%eth0")
+
+
 def test_nothing_but_a_principal_counts_as_a_caller(issuer: Issuer, verifier: Verifier) -> None:
     """What another middleware left in the same place lets nobody through."""
     for other in (AnonymousUser(), SimpleNamespace(userid="bob", scopes=None), "bob", True):

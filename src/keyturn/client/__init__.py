@@ -16,6 +16,7 @@ from keyturn.client.api import (
 from keyturn.client.device import DeviceCodes, DeviceKey, DeviceLogin, LoginRefused
 from keyturn.client.dpop import DpopKeyPair
 from keyturn.client.httpx import KeyturnAuth
+from keyturn.client.tokens import ExchangeFailed
 
 __all__ = [
     "ApiClient",
@@ -25,6 +26,7 @@ __all__ = [
     "DeviceKey",
     "DeviceLogin",
     "DpopKeyPair",
+    "ExchangeFailed",
     "KeyturnAuth",
     "LoginRefused",
     "NewApiKey",

@@ -23,8 +23,12 @@ SITE_PREFIXES = {4: 24, 6: 48}
 MAX_PORT = 65535
 _MAPPED_BITS = 96
 """What stands before the IPv4 address in `::ffff:192.0.2.1` (RFC 4291, section 2.5.5.2)."""
-_WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]|([0-9.]+)(?=:))(?::([0-9]{1,5}))?")
+_WITH_PORT = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[^%\[\]:]+)?)\]|([0-9.]+)(?=:))(?::([0-9]{1,5}))?"
+)
 """RFC 3986, section 3.2.2: an IPv6 address is in brackets where a port may follow."""
+_ZONE = re.compile(r"[A-Za-z0-9._~-]+")
+"""RFC 4007, section 11: the interface of this machine by which an address on a link is reached."""
 
 
 def read_network(text: str) -> Network:
@@ -50,7 +54,8 @@ def read_network(text: str) -> Network:
 def read_address(text: str) -> Address | None:
     """Read an address as a proxy writes it, perhaps with a port; None if it is none.
 
-    An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) is the IPv4 address: one machine, one spelling.
+    An IPv4 address in IPv6 clothes (`::ffff:192.0.2.1`) is the IPv4 address: one machine, one spelling. The
+    interface behind an address on a link (`fe80::1%eth0`) is left out: networks are of addresses.
     """
     if (with_port := _WITH_PORT.fullmatch(text)) is not None:
         text, port = with_port[1] or with_port[2], with_port[3]
@@ -61,7 +66,10 @@ def read_address(text: str) -> Address | None:
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address):
-        return None if address.scope_id is not None else address.ipv4_mapped or address
+        if address.scope_id is None:
+            return address.ipv4_mapped or address
+        is_named = address.is_link_local and _ZONE.fullmatch(address.scope_id) is not None
+        return ipaddress.IPv6Address(int(address)) if is_named else None
     return address
 
 
@@ -108,7 +116,7 @@ def client_address(
     """
     address = read_address(peer) if peer is not None else None
     if not forwarded_for or not (peer == UNIX_PEER or is_within(address, trusted)):
-        return peer if address is None else str(address)
+        return peer if address is None or "%" in (peer or "") else str(address)
     entries = b",".join(forwarded_for).split(b",")
     for entry in reversed(entries[-MAX_HOPS:]):
         hop = read_address(entry.strip(b" \t").decode("latin-1"))

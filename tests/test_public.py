@@ -1,0 +1,85 @@
+"""What the documentation promises of `keyturn` can be imported from it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import keyturn
+import keyturn.client
+import keyturn.errors
+import keyturn.verifier
+from keyturn.integrations.refusals import REFUSALS
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / "howto").rglob("*.md"),
+    *(ROOT / "docs" / "reference").glob("*.md"),
+]
+ERRORS = {
+    name
+    for name, value in vars(keyturn.errors).items()
+    if isinstance(value, type) and issubclass(value, keyturn.KeyturnError)
+}
+NAMED_BY_OTHERS = {"NotFound", "Conflict"}
+"""Words of HTTP that are no promise of ours."""
+
+
+def promised() -> set[str]:
+    """Return our errors that pages and the contract of the verifier name."""
+    texts = [page.read_text() for page in PAGES]
+    texts += [value.__doc__ or "" for value in (keyturn.Verifier, *vars(keyturn.Verifier).values())]
+    named = {name for text in texts for name in re.findall(r"`?\b([A-Z][A-Za-z]+)\b", text)}
+    return (named & ERRORS) - NAMED_BY_OTHERS
+
+
+def test_fault_g4_every_promised_error_is_exported() -> None:
+    """An error that a page or a docstring of the verifier names can be caught by its public name."""
+    assert {"UnknownAudience", "CannotStart", "ScopeMissing"} <= promised()
+    assert promised() <= set(keyturn.__all__)
+
+
+def test_fault_g4_every_refusal_is_exported() -> None:
+    """Whatever the integrations answer can be caught by a program that verifies by itself."""
+    assert {error.__name__ for error in REFUSALS} <= set(keyturn.__all__)
+
+
+def test_fault_g4_every_error_of_the_client_is_exported() -> None:
+    """Whatever the client raises of its own can be caught by its public name."""
+    raised = {
+        name
+        for module in pkgutil.iter_modules(keyturn.client.__path__, "keyturn.client.")
+        for name, value in vars(importlib.import_module(module.name)).items()
+        if isinstance(value, type)
+        and issubclass(value, keyturn.KeyturnError)
+        and value.__module__ == module.name
+    }
+    assert "ExchangeFailed" in raised
+    assert raised <= set(keyturn.client.__all__)
+
+
+def test_what_is_exported_is_there() -> None:
+    """Each name of the public interface is one, once."""
+    assert sorted(keyturn.__all__) == sorted(set(keyturn.__all__))
+    assert all(hasattr(keyturn, name) for name in keyturn.__all__)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_fault_g4_what_examples_import_is_public(page: Path) -> None:
+    """Each example imports from `keyturn`, `keyturn.client` and `keyturn.integrations`, what is there."""
+    for example in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        for node in ast.walk(ast.parse(example)):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("keyturn"):
+                continue
+            public = re.fullmatch(r"keyturn(\.client(\.requests)?|\.integrations\.\w+)?", node.module or "")
+            assert public is not None, node.module
+            module = importlib.import_module(node.module or "")
+            for name in node.names:
+                exported = getattr(module, "__all__", dir(module))
+                assert name.name in exported, (node.module, name.name)

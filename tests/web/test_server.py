@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,9 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from keyturn.settings import read_settings
 from keyturn.web import protocol
+from keyturn.web.server import Server, server_config
 from tests.databases import new_sqlite_database
 from tests.servers import running_app, running_server
 
@@ -158,6 +161,34 @@ def test_an_answer_that_stops_before_its_body_is_a_failure(ours_and_plain: tuple
     """The start of an answer waits for its body: without one the client learns that something failed."""
     request = REQUESTS["GET"] % quote(f"/{UNFINISHED}").encode()
     assert conversation(ours_and_plain[0], request).startswith(b"HTTP/1.1 500 ")
+
+
+async def _stopped_with_waiting(count: int) -> list[bytes]:
+    """Stop a server to which clients have connected whom it could not accept yet; return what they get."""
+    settings = read_settings({})
+    config = server_config(application, settings)
+    config.load()
+    server = Server(config, settings)
+    server.lifespan = config.lifespan_class(config)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        await server.startup(sockets=[listener])
+        clients = [socket.create_connection(listener.getsockname(), 10) for _ in range(count)]
+        for client in clients:
+            client.sendall(REQUESTS["GET"] % b"/whole")
+        await server.shutdown(sockets=[listener])
+    try:
+        return [everything(client) for client in clients]
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_fault_f6_who_waits_to_be_accepted_is_answered() -> None:
+    """Fault F6: connections that the kernel has taken and a stopping server has not are served, not reset."""
+    answers = asyncio.run(_stopped_with_waiting(20))
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+    assert all(b"connection: close" in answer for answer in answers)
 
 
 def conversation(url: str, requests: bytes) -> bytes:

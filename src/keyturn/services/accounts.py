@@ -17,6 +17,7 @@ from keyturn.services.sessions import BrowserSession, digest_session_token, new_
 from keyturn.services.text import canonical_userid, checked_text
 from keyturn.store import Store
 from keyturn.store.logins import KeptSession
+from keyturn.store.owners import CheckPermissions, allow_any
 from keyturn.store.user_search import UserSearch
 from keyturn.store.users import UserToAdd
 from keyturn.system import System
@@ -213,21 +214,44 @@ class Accounts:
         if not self._logins.is_own_password(principal, password, origin):
             raise InvalidInput(field, "This is not your current passphrase. Try again in a moment.")
 
-    def set_password(self, actor: Actor, user: UserRecord, password: str) -> None:
-        """Set anybody's passphrase and end all their sessions."""
+    def set_password(
+        self,
+        actor: Actor,
+        user: UserRecord,
+        password: str,
+        *,
+        check_permissions: CheckPermissions = allow_any,
+    ) -> None:
+        """Set anybody's passphrase and end all their sessions.
+
+        What `check_permissions` raises, of the permissions that they hold then, undoes it.
+        """
         if user.kind is not UserKind.PERSON:
             raise InvalidInput("userid", "A service account has keys and no passphrase.")
-        self._set_password(actor, user, password, kept=None)
+        self._set_password(actor, user, password, kept=None, check_permissions=check_permissions)
 
     def _set_password(
-        self, actor: Actor, user: UserRecord, password: str, *, kept: KeptSession | None
+        self,
+        actor: Actor,
+        user: UserRecord,
+        password: str,
+        *,
+        kept: KeptSession | None,
+        check_permissions: CheckPermissions = allow_any,
     ) -> None:
         self._passwords.check_acceptable(
             password, field="password", personal=(user.userid, user.profile.name)
         )
         now = self._system.now()
         audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, actor, "USER", str(user.user_id))
-        self._store.logins.set_password(user.user_id, self._passwords.hash(password), now, audit, kept=kept)
+        self._store.logins.set_password(
+            user.user_id,
+            self._passwords.hash(password),
+            now,
+            audit,
+            kept=kept,
+            check_permissions=check_permissions,
+        )
 
     def set_disabled(self, actor: Actor, userid: str, *, disabled: bool) -> bool:
         """Stop a user's sessions, keys and tokens, or let the keys work again; False if nothing changed."""

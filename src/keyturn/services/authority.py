@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from keyturn.core.people import UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.principal import Principal
 from keyturn.errors import PermissionMissing
@@ -15,6 +14,10 @@ def check_may_grant(principal: Principal, permissions: Iterable[str]) -> None:
             raise PermissionMissing(permission)
 
 
-def check_may_act_as(principal: Principal, target: UserRecord) -> None:
-    """Raise `PermissionMissing` if a passphrase or key of this user opens more than the caller's own."""
-    check_may_grant(principal, target.permissions)
+def check_may_act_as(principal: Principal, permissions: frozenset[str]) -> None:
+    """Raise `PermissionMissing` if a user with these permissions may do more than the caller.
+
+    To be asked of the permissions that the user holds when a passphrase or key of theirs is written: they may
+    have become an administrator since they were looked at.
+    """
+    check_may_grant(principal, permissions)

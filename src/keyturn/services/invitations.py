@@ -11,6 +11,7 @@ from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.actors import Origin, stranger
 from keyturn.services.passwords import Passwords
 from keyturn.store import Store
+from keyturn.store.owners import CheckPermissions
 from keyturn.system import System
 
 CODE_BYTES = 32
@@ -36,12 +37,17 @@ class Invitations:
         self._public_url = public_url
         self._system = system
 
-    def invite(self, user: UserRecord, actor: Actor) -> Invitation:
-        """Return a new link for this person, an earlier one is void; raise `NotFound` if they are gone."""
+    def invite(self, user: UserRecord, actor: Actor, *, check_permissions: CheckPermissions) -> Invitation:
+        """Return a new link for this person, an earlier one is void; raise `NotFound` if they are gone.
+
+        What `check_permissions` raises, of the permissions that they hold then, undoes it.
+        """
         code = base64url_encode(self._system.random_bytes(CODE_BYTES)).decode("ascii")
         now = self._system.now()
         audit = AuditEntry(now, AuditAction.USER_INVITED, actor, "USER", str(user.user_id))
-        if not self._store.logins.invite(user.user_id, _digest(code), now + LIFE, audit):
+        if not self._store.logins.invite(
+            user.user_id, _digest(code), now + LIFE, audit, check_permissions=check_permissions
+        ):
             raise NotFound
         return Invitation(f"{self._public_url}{PATH}#{code}", now + LIFE)
 

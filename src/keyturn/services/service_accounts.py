@@ -170,7 +170,7 @@ class ServiceAccounts:
         With the `idempotency_key` of an earlier call `Conflict` is raised.
         """
         user = self.get(principal, userid)
-        check_may_act_as(principal, user)
+        check_may_act_as(principal, user.permissions)
         self._resources.check_may_act_as(principal, user.user_id, scopes)
         return self._keys.create(
             principal,

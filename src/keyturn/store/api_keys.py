@@ -33,6 +33,7 @@ from keyturn.core.records import (
 from keyturn.store.credentials import find_key, find_key_by_id
 from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
+from keyturn.store.owners import CheckPermissions, check_permissions_of
 from keyturn.store.rows import insert_on_conflict
 from keyturn.store.schema import (
     api_key,
@@ -81,9 +82,16 @@ class ApiKeys:
         """Return the key that a token names, alive or not, with its owner."""
         return find_key_by_id(self._database.ask, key_id)
 
-    def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
-        """Store a key; raise `Conflict` if its digest or its idempotency key is there already."""
+    def add(
+        self, key: KeyToAdd, audit: AuditEntry, *, check_permissions: CheckPermissions | None = None
+    ) -> ApiKeyRecord:
+        """Store a key; raise `Conflict` if its digest or its idempotency key is there already.
+
+        What `check_permissions` raises, of the permissions that its user holds then, undoes it.
+        """
         with refusing_twins("This key exists already."), self._database.change() as change:
+            if check_permissions is not None:
+                check_permissions_of(change.connection, key.user_id, check_permissions)
             record = insert_key(change.connection, key)
             change.record(audit, target_id=record.key_id)
         return record

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from keyturn.core.people import LoginRecord
 from keyturn.core.records import AuditEntry
 from keyturn.store.database import Database
+from keyturn.store.owners import CheckPermissions, allow_any, check_permissions_of
 from keyturn.store.schema import invitation, user
 from keyturn.store.sessions import SessionToAdd, end_sessions, insert_session, renew_session
 
@@ -99,15 +100,25 @@ class Logins:
             change.record(audit)
 
     def set_password(
-        self, user_id: int, password_hash: str, at: datetime, audit: AuditEntry, *, kept: KeptSession | None
+        self,
+        user_id: int,
+        password_hash: str,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        kept: KeptSession | None,
+        check_permissions: CheckPermissions = allow_any,
     ) -> None:
         """Store a new password and end all sessions but one, with the tokens that stand on them.
+
+        What `check_permissions` raises, of the permissions that the user holds then, undoes it.
 
         A link to set one is void from then on.
 
         The one that is kept gets a new id, since the old one may be known to others (L5).
         """
         with self._database.change() as change:
+            check_permissions_of(change.connection, user_id, check_permissions)
             change.connection.execute(
                 update(user).where(user.c.id == user_id).values(**_new_password(password_hash, at))
             )
@@ -119,13 +130,22 @@ class Logins:
                 change.connection.execute(renew_session(kept.session_id, kept.new_digest))
             change.record(audit)
 
-    def invite(self, user_id: int, digest: bytes, expires_at: datetime, audit: AuditEntry) -> bool:
+    def invite(
+        self,
+        user_id: int,
+        digest: bytes,
+        expires_at: datetime,
+        audit: AuditEntry,
+        *,
+        check_permissions: CheckPermissions = allow_any,
+    ) -> bool:
         """Store the one link with which this user sets a passphrase; False if there is no such user.
 
-        An earlier link is void.
+        An earlier link is void. What `check_permissions` raises, of the permissions that the user holds then,
+        undoes it.
         """
         with self._database.change() as change:
-            if _lock(change.connection, user.c.id == user_id) is None:
+            if not check_permissions_of(change.connection, user_id, check_permissions):
                 return False
             change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
             change.connection.execute(

@@ -1,12 +1,17 @@
 """What decides whether an owner's credentials work, read the same way for keys and for sessions."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import msgspec
+from sqlalchemy import Connection, select
 
 from keyturn.core.records import OwnerRecord
 from keyturn.core.sources import Network, read_network
 from keyturn.store.schema import as_stored, profile, user
+
+CheckPermissions = Callable[[frozenset[str]], None]
+"""Raises if nothing may be made for somebody who holds these permissions."""
 
 REMEMBERED = 4096
 """How many different sets of permissions, scopes and networks are kept parsed, each once."""
@@ -41,6 +46,23 @@ def owner_record(
         is_disabled=disabled_at is not None,
         epoch=epoch,
     )
+
+
+def allow_any(_permissions: frozenset[str]) -> None:
+    """Raise nothing, whatever the user holds."""
+
+
+def check_permissions_of(connection: Connection, user_id: int, check: CheckPermissions) -> bool:
+    """Check what a user holds, their row locked until the change is done; False if there is no such user.
+
+    What else changes an account begins with its row too: else two such changes could wait for each other.
+    """
+    query = select(user.c.permissions).where(user.c.id == user_id).with_for_update()
+    held = connection.execute(query).scalar_one_or_none()
+    if held is None:
+        return False
+    check(frozenset(held))
+    return True
 
 
 @lru_cache(REMEMBERED)

@@ -11,7 +11,7 @@ from keyturn.composition import Services
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import Page
+from keyturn.core.records import AuditAction, Page
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.authority import check_may_grant
 from tests.services.people import (
@@ -23,8 +23,10 @@ from tests.services.people import (
     add_service_account,
     caller,
     holder,
+    key_of_service,
     new_key,
 )
+from tests.store.crowds import before_change
 
 USER_ADMIN = Permission.USER_ADMIN
 BROADER = sorted(set(Permission) - {USER_ADMIN} - DEFAULT_PERMISSIONS)
@@ -48,7 +50,8 @@ def give(services: Services, who: Principal, permission: Permission) -> object:
 
 
 def give_to_self(services: Services, who: Principal, permission: Permission) -> object:
-    return services.users.set_permissions(who, "bim", who.userid, [USER_ADMIN, permission], HERE)
+    wanted = [USER_ADMIN, permission, *DEFAULT_PERMISSIONS]
+    return services.users.set_permissions(who, "bim", who.userid, wanted, HERE)
 
 
 def set_passphrase(services: Services, who: Principal, permission: Permission) -> object:
@@ -336,3 +339,32 @@ def test_what_may_be_granted_is_a_table(admin: Principal) -> None:
         with pytest.raises(PermissionMissing) as refused:
             check_may_grant(who, given)
         assert refused.value.any_of == (missing,)
+
+
+GIVEN_OUT: dict[str, Callable[[Services, Principal], object]] = {
+    "a passphrase": lambda services, who: services.users.set_password(
+        who, "bim", "eve", password=NEW_PASSPHRASE, current=None, origin=HERE
+    ),
+    "a link": lambda services, who: services.users.invite(who, "bim", "eve", HERE),
+    "a key": key_of_service,
+}
+
+
+@pytest.mark.parametrize("given", GIVEN_OUT)
+def test_fault_a10_nothing_is_given_out_of_who_has_just_become_more(
+    services: Services, admin: Principal, given: str
+) -> None:
+    """Whoever may act as an account when they ask, and may not when it is written, gets nothing (A3)."""
+    manager = holder(services, "mel", Permission.USER_ADMIN)
+    eve = add_person(services, "eve")
+    add_service_account(services, admin, ServiceOwner(eve.user_id))
+    target = "robot" if given == "a key" else "eve"
+    before_change(
+        services.store,
+        lambda: services.users.set_permissions(admin, "bim", target, [Permission.APPLICATION_ADMIN], HERE),
+    )
+
+    with pytest.raises(PermissionMissing):
+        GIVEN_OUT[given](services, manager)
+
+    assert actions(services)[-1] == AuditAction.USER_PERMISSIONS_UPDATED

@@ -24,7 +24,7 @@ from tests.fakes import Clock
 from tests.services.apis import new_group, register
 from tests.services.people import HERE, add_person, caller, last_rows, log_in, signed_in
 from tests.statements import statements
-from tests.store.crowds import all_at_once
+from tests.store.crowds import all_at_once, at_the_commit_of
 
 THERE = Origin(address="192.0.2.7", user_agent="device", request_id="request", via="POST /oauth/token")
 NAME = "keyturn on laptop"
@@ -201,6 +201,29 @@ def test_an_approval_dies_with_its_session(services: Services, session: BrowserS
 
     assert refusal(services, begun) is OAuthCode.INVALID_GRANT
     assert services.keys.list_own(principal) == []
+
+
+@pytest.mark.parametrize("end", ["session", "person"])
+def test_fault_a8_an_approval_that_ends_while_the_device_asks_is_void(
+    services: Services, session: BrowserSession, end: str
+) -> None:
+    """A device whose key is being made when the session that approved is ended gets none, now or later."""
+    begun, principal = begin(services), session.principal
+    approve(services, session, begun)
+
+    def end_it() -> object:
+        if end == "person":
+            return services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=True)
+        return services.sessions.end_own(
+            principal, session.session_id, HERE, action=AuditAction.USER_LOGGED_OUT
+        )
+
+    outcome = at_the_commit_of(services.store, end_it, lambda: take(services, begun))
+
+    assert isinstance(outcome, OAuthRefused)
+    assert outcome.code is OAuthCode.INVALID_GRANT
+    assert services.keys.list_own(principal) == []
+    assert refusal(services, begun) is OAuthCode.INVALID_GRANT
 
 
 def test_a_device_code_is_for_its_client(services: Services, session: BrowserSession) -> None:

@@ -18,8 +18,8 @@ from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.fakes import Clock
 from tests.services.conftest import Opener
-from tests.services.people import HERE, actions, add_person, caller, person
-from tests.store.crowds import all_at_once
+from tests.services.people import HERE, actions, add_person, caller, is_accepted, new_key, person
+from tests.store.crowds import all_at_once, before_change
 
 MILLISECOND = timedelta(milliseconds=1)
 NEVER = Lifetime(None)
@@ -29,14 +29,6 @@ FOREIGN = "3f9c2b7e81d04a56b7c9e0f1a2d3c4b5"
 def create(services: Services, who: Principal, **given: object) -> CreatedKey:
     values: dict[str, object] = {"name": "laptop", "lifetime": None}
     return services.keys.create(who, HERE, **(values | given))  # type: ignore[arg-type]
-
-
-def is_accepted(services: Services, credential: str) -> bool:
-    try:
-        caller(services, credential)
-    except CredentialRefused:
-        return False
-    return True
 
 
 def exchanged(services: Services, secret: str) -> str:
@@ -472,3 +464,15 @@ def test_the_last_use_is_shown_at_once(services: Services, bob: Principal, clock
         assert (use.at, use.address, use.agent, use.via) == (clock.now, "10.1.2.3", "curl", "GET /x")
         assert services.keys.list_own(bob)[0].last_use == use
         services.usage.flush(everything=True)
+
+
+def test_fault_a9_a_maker_who_is_revoked_replaces_no_secret(services: Services, bob: Principal) -> None:
+    """A key that was revoked after it asked for the key of an earlier call wins no new secret of it."""
+    maker = new_key(services, bob)
+    made = new_key(services, caller(services, maker.secret), idempotency_key="once")
+    before_change(services.store, lambda: services.keys.revoke_own(bob, maker.record.key_id, HERE), number=2)
+
+    with pytest.raises(CredentialRefused):
+        new_key(services, caller(services, maker.secret), idempotency_key="once")
+
+    assert is_accepted(services, made.secret)

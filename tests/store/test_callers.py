@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import threading
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import event, insert, text
+from sqlalchemy import insert, text
 
 from keyturn.core.access_token import AccessTokenClaims
 from keyturn.core.permissions import ADMINISTRATION
@@ -25,6 +24,7 @@ from keyturn.store.key_rotation import Rotation
 from keyturn.store.logins import KeptSession
 from keyturn.store.resources import ResourceFields
 from keyturn.store.schema import signing_key
+from tests.store.crowds import at_the_commit_of
 from tests.store.rows import HERE, NOW, a_key, a_session, a_user, an_entry, in_session, with_key
 from tests.store.test_database import (
     CHANGES,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
     from keyturn.core.records import Actor
 
-WAIT_SECONDS = 20
 _numbers = itertools.count(1)
 READ = ResourceScope("orders:read", None, is_for_everyone=True, group_ids=frozenset())
 API = ResourceFields("Orders", "https://orders.example.com", None, (READ,))
@@ -329,31 +328,14 @@ def test_fault_a1_a_change_that_waits_for_the_lock_sees_what_it_waited_for(store
     calling, end = ENDS[name]
     callers = add_caller(store)
     actor = calling(callers)
-    outcomes: list[BaseException | None] = []
-    comes, is_first = threading.Event(), True
 
-    def change() -> None:
-        comes.set()
-        try:
-            store.api_keys.add(a_key(callers.user_id), an_entry(actor=actor))
-            outcomes.append(None)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the test must see it
-            outcomes.append(error)
+    outcome = at_the_commit_of(
+        store,
+        lambda: end(callers),
+        lambda: store.api_keys.add(a_key(callers.user_id), an_entry(actor=actor)),
+    )
 
-    changing = threading.Thread(target=change)
-
-    def start_the_other(_connection: object) -> None:
-        nonlocal is_first
-        if is_first:  # The commit that ends the caller, under the lock.
-            is_first = False
-            changing.start()
-            assert comes.wait(WAIT_SECONDS)
-
-    event.listen(store._database._writing, "commit", start_the_other)
-    end(callers)
-    changing.join(WAIT_SECONDS)
-
-    assert [type(outcome) for outcome in outcomes] == [CredentialRefused]
+    assert isinstance(outcome, CredentialRefused)
     assert len(store.api_keys.list_of_user(callers.user_id)) == 1
 
 

@@ -17,6 +17,7 @@ from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import BrowserSession, digest_session_token, new_session_token
 from keyturn.services.text import canonical_userid, checked_text
 from keyturn.store import Store
+from keyturn.store.control import Allow
 from keyturn.store.logins import KeptSession
 from keyturn.store.user_search import UserSearch
 from keyturn.store.users import UserToAdd
@@ -218,21 +219,44 @@ class Accounts:
         if not self._logins.is_own_password(principal, password, origin):
             raise InvalidInput(field, "This is not your current passphrase. Try again in a moment.")
 
-    def set_password(self, actor: Actor, user: UserRecord, password: str) -> None:
-        """Set anybody's passphrase and end all their sessions."""
+    def set_password(
+        self,
+        actor: Actor,
+        user: UserRecord,
+        password: str,
+        *,
+        allow: Allow | None = None,
+    ) -> None:
+        """Set anybody's passphrase and end all their sessions.
+
+        `allow` is asked about the permissions that come with the account.
+        """
         if user.kind is not UserKind.PERSON:
             raise InvalidInput("userid", "A service account has keys and no passphrase.")
-        self._set_password(actor, user, password, kept=None)
+        self._set_password(actor, user, password, kept=None, allow=allow)
 
     def _set_password(
-        self, actor: Actor, user: UserRecord, password: str, *, kept: KeptSession | None
+        self,
+        actor: Actor,
+        user: UserRecord,
+        password: str,
+        *,
+        kept: KeptSession | None,
+        allow: Allow | None = None,
     ) -> None:
         self._passwords.check_acceptable(
             password, field="password", personal=(user.userid, user.profile.name)
         )
         now = self._system.now()
         audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, actor, "USER", str(user.user_id))
-        self._store.logins.set_password(user.user_id, self._passwords.hash(password), now, audit, kept=kept)
+        self._store.logins.set_password(
+            user.user_id,
+            self._passwords.hash(password),
+            now,
+            audit,
+            kept=kept,
+            allow=allow,
+        )
 
     def set_disabled(self, actor: Actor, userid: str, *, disabled: bool) -> bool:
         """Stop a user's sessions, keys and tokens, or let the keys work again; False if nothing changed."""

@@ -11,6 +11,7 @@ from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.actors import Origin, stranger
 from keyturn.services.passwords import Passwords
 from keyturn.store import Store
+from keyturn.store.control import Allow
 from keyturn.system import System
 
 CODE_BYTES = 32
@@ -36,17 +37,18 @@ class Invitations:
         self._public_url = public_url
         self._system = system
 
-    def invite(self, user: UserRecord, actor: Actor) -> Invitation:
+    def invite(self, user: UserRecord, actor: Actor, *, allow: Allow) -> Invitation:
         """Return a new link for this person, an earlier one is void; raise `NotFound` if they are gone.
 
-        It ends no later than the key or token that makes it (A3).
+        It ends no later than the key or token that makes it (A3). `allow` is asked about the permissions that
+        come with the account.
         """
         code = base64url_encode(self._system.random_bytes(CODE_BYTES)).decode("ascii")
         now = self._system.now()
         until = None if actor.principal is None else actor.principal.makes_until
         expires_at = now + LIFE if until is None else min(now + LIFE, until)
         audit = AuditEntry(now, AuditAction.USER_INVITED, actor, "USER", str(user.user_id))
-        if not self._store.logins.invite(user.user_id, _digest(code), expires_at, audit):
+        if not self._store.logins.invite(user.user_id, _digest(code), expires_at, audit, allow=allow):
             raise NotFound
         return Invitation(f"{self._public_url}{PATH}#{code}", expires_at)
 

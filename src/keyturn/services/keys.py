@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from keyturn.core import api_key as core
 from keyturn.core import verification
@@ -15,6 +16,7 @@ from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, i
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.actors import Origin, actor_of
+from keyturn.services.authority import check_may_grant
 from keyturn.services.guessing import check_not_made_up
 from keyturn.services.key_limits import (
     KeyLimits,
@@ -31,6 +33,7 @@ from keyturn.services.text import checked_text
 from keyturn.services.usage import Usage
 from keyturn.store import Store
 from keyturn.store.api_keys import KeyToAdd
+from keyturn.store.control import Allow
 from keyturn.system import System
 
 NAME_MAX_CHARACTERS = 254
@@ -131,7 +134,8 @@ class Keys:
         key = replace(key, at_most=self.quotas.keys_per_owner)
         self.quotas.note_creation(principal)
         try:
-            return self._add(key, secret, actor)
+            may_act_as = None if for_user is None else partial(check_may_grant, principal)
+            return self._add(key, secret, actor, allow=may_act_as)
         except Conflict:
             if idempotency_key is None or not replaces_on_retry:
                 raise
@@ -278,9 +282,16 @@ class Keys:
         new = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
         return self._key_to_add(user_id, new, name, limits, idempotency_key), new.text
 
-    def _add(self, key: KeyToAdd, secret: str, actor: Actor) -> CreatedKey:
+    def _add(
+        self,
+        key: KeyToAdd,
+        secret: str,
+        actor: Actor,
+        *,
+        allow: Allow | None = None,
+    ) -> CreatedKey:
         audit = self._audit(AuditAction.API_KEY_CREATED, actor, key)
-        return CreatedKey(self._store.api_keys.add(key, audit), secret)
+        return CreatedKey(self._store.api_keys.add(key, audit, allow=allow), secret)
 
     def _key_to_add(
         self,

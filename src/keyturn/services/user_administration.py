@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from keyturn.core.people import UserKind, UserRecord
@@ -84,7 +85,10 @@ class UserAdministration:
                 self._about(principal, origin, AuditAction.USER_PROFILE_UPDATED, record.user_id),
             )
             record = self._again(record)
-        return AddedUser(record, None if password is not None else self._invitations.invite(record, actor))
+        if password is not None:
+            return AddedUser(record, None)
+        may_act_as = partial(check_may_grant, principal)
+        return AddedUser(record, self._invitations.invite(record, actor, allow=may_act_as))
 
     def search(
         self, principal: Principal, wanted: UserSearch, *, offset: int = 0, size: int = MAX_PAGE
@@ -222,9 +226,10 @@ class UserAdministration:
             self._accounts.check_own_password(
                 principal, current or "", field="currentPassword", origin=origin
             )
-        else:
-            self._check_may_act_as(principal, user)
-        self._accounts.set_password(actor, user, password)
+            self._accounts.set_password(actor, user, password)
+            return
+        self._check_may_act_as(principal, user)  # Before the passphrase is judged: it is none of theirs.
+        self._accounts.set_password(actor, user, password, allow=partial(check_may_grant, principal))
 
     def invite(self, principal: Principal, iamid: str, userid: str, origin: Origin) -> Invitation:
         """Return a link with which a person sets a passphrase, for a new person or in place of a lost one."""
@@ -232,7 +237,9 @@ class UserAdministration:
         if user.kind is not UserKind.PERSON:
             raise InvalidInput("userid", "A service account has keys and no passphrase.")
         self._check_may_act_as(principal, user)
-        return self._invitations.invite(user, actor_of(principal, origin))
+        return self._invitations.invite(
+            user, actor_of(principal, origin), allow=partial(check_may_grant, principal)
+        )
 
     def change_attribute(
         self,

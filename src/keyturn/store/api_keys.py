@@ -31,6 +31,7 @@ from keyturn.core.records import (
     Page,
 )
 from keyturn.errors import QuotaExceeded
+from keyturn.store.control import Allow, check_may_act_as
 from keyturn.store.credentials import find_key, find_key_by_id
 from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
@@ -84,14 +85,17 @@ class ApiKeys:
         """Return the key that a token names, alive or not, with its owner."""
         return find_key_by_id(self._database.ask, key_id)
 
-    def add(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord:
+    def add(self, key: KeyToAdd, audit: AuditEntry, *, allow: Allow | None = None) -> ApiKeyRecord:
         """Store a key; raise `Conflict` if its digest or its idempotency key is there already.
 
-        Raise `QuotaExceeded` if its user has as many as they may.
+        Raise `QuotaExceeded` if its user has as many as they may. `allow` is asked about the permissions that
+        come with the account of its user.
         """
         with refusing_twins("This key exists already."), self._database.change() as change:
             record = insert_key(change.connection, key)
             change.record(audit, target_id=record.key_id)
+            if allow is not None:
+                check_may_act_as(change.connection, key.user_id, allow)
         return record
 
     def replace_secret(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord | None:

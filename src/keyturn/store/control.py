@@ -65,6 +65,14 @@ def permissions_with(connection: Connection, accounts: Any) -> frozenset[str]:
     return frozenset().union(*held.scalars())
 
 
+def check_may_act_as(connection: Connection, user_id: int, allow: Allow) -> None:
+    """Ask about the permissions that come with an account, for whoever gets the means to act as it.
+
+    To be asked once the change is recorded: from then on no other change comes in between.
+    """
+    allow(permissions_with(connection, user.c.id == user_id))
+
+
 def controllers_of(accounts: Any) -> Select[Any]:
     """Return the ids of the accounts for which a condition on `user` holds, and of all who control them."""
     controllers = select(user.c.id).where(accounts).cte("controllers", recursive=True)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from keyturn.core.people import LoginRecord
 from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.store.control import Allow, check_may_act_as
 from keyturn.store.database import Database
 from keyturn.store.schema import invitation, user
 from keyturn.store.sessions import SessionToAdd, end_crowded_out, end_sessions, insert_session, renew_session
@@ -112,11 +113,18 @@ class Logins:
             change.record(audit)
 
     def set_password(
-        self, user_id: int, password_hash: str, at: datetime, audit: AuditEntry, *, kept: KeptSession | None
+        self,
+        user_id: int,
+        password_hash: str,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        kept: KeptSession | None,
+        allow: Allow | None = None,
     ) -> None:
         """Store a new password and end all sessions but one, with the tokens that stand on them.
 
-        A link to set one is void from then on.
+        `allow` is asked about the permissions that come with the account. A link to set one is void then.
 
         The one that is kept gets a new id, since the old one may be known to others (L5).
         """
@@ -131,11 +139,21 @@ class Logins:
             if kept is not None:
                 change.connection.execute(renew_session(kept.session_id, kept.new_digest, at))
             change.record(audit)
+            if allow is not None:
+                check_may_act_as(change.connection, user_id, allow)
 
-    def invite(self, user_id: int, digest: bytes, expires_at: datetime, audit: AuditEntry) -> bool:
+    def invite(
+        self,
+        user_id: int,
+        digest: bytes,
+        expires_at: datetime,
+        audit: AuditEntry,
+        *,
+        allow: Allow | None = None,
+    ) -> bool:
         """Store the one link with which this user sets a passphrase; False if there is no such user.
 
-        An earlier link is void.
+        An earlier link is void. `allow` is asked about the permissions that come with the account.
         """
         with self._database.change() as change:
             if _lock(change.connection, user.c.id == user_id) is None:
@@ -145,6 +163,8 @@ class Logins:
                 insert(invitation).values(user_id=user_id, digest=digest, expires_at=expires_at)
             )
             change.record(audit)
+            if allow is not None:
+                check_may_act_as(change.connection, user_id, allow)
         return True
 
     def find_invited(self, digest: bytes, now: datetime) -> LoginRecord | None:

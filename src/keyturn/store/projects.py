@@ -1,6 +1,7 @@
 """Projects: some people, and the connections that keys linked to them may see."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -79,14 +80,24 @@ class Projects:
             return _read(reading, project.c.id.in_(memberships))
 
     def update(
-        self, project_id: int, name: str, description: str | None, at: datetime, audit: AuditEntry
+        self,
+        project_id: int,
+        name: str,
+        description: str | None,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        only: Collection[str] | None = None,
     ) -> bool:
-        """Change what is said of a project; False if there is none. Raise `Conflict` if the name is taken."""
+        """Change what is said of a project; False if there is none. Raise `Conflict` if the name is taken.
+
+        With `only`, these fields alone.
+        """
+        fields = {"name": name, "description": description}
+        values = {field: value for field, value in fields.items() if only is None or field in only}
         with _naming(name), self._database.change() as change:
             changed = change.connection.execute(
-                update(project)
-                .where(project.c.id == project_id)
-                .values(name=name, description=description, updated_at=at)
+                update(project).where(project.c.id == project_id).values(**values, updated_at=at)
             ).rowcount
             if changed:
                 change.record(audit)

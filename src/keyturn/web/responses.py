@@ -16,6 +16,7 @@ from keyturn.core.oauth import INSUFFICIENT_SCOPE, INVALID_TOKEN
 from keyturn.errors import (
     HOLDER_IS_TOLD,
     AmbiguousCredential,
+    ChangedMeanwhile,
     Conflict,
     CredentialRefused,
     DpopProofRefused,
@@ -103,6 +104,7 @@ _STATUS: dict[type[KeyturnError], HTTPStatus] = {
     ScopeMissing: FORBIDDEN,
     NotFound: NOT_FOUND,
     Conflict: CONFLICT,
+    ChangedMeanwhile: CONFLICT,
     QuotaExceeded: CONFLICT,
     InvalidInput: INVALID,
     TooBusy: UNAVAILABLE,

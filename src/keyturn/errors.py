@@ -15,6 +15,7 @@ KeyturnError
 ├── LimitExceeded             the request is larger or slower than any well-meant one
 ├── InvalidState              as things are, this cannot be done
 ├── Conflict                  such a thing exists already, or its state forbids this
+│   └── ChangedMeanwhile      somebody else changed it since it was looked at
 ├── QuotaExceeded             there are as many of these as one account may have
 ├── OAuthRefused              the token endpoint and its neighbours say no, in the words of OAuth
 ├── TooManyFailures           this source presented too many wrong credentials: wait
@@ -210,6 +211,10 @@ class LimitExceeded(KeyturnError):
 
 class Conflict(KeyturnError):
     """The thing exists already, or is in a state that forbids this."""
+
+
+class ChangedMeanwhile(Conflict):
+    """Somebody else changed the thing since it was looked at: nothing is done, so that nothing is lost."""
 
 
 class QuotaExceeded(KeyturnError):

@@ -58,7 +58,7 @@ GOOD: dict[str, Any] = {
     "description": None,
     "scopes": [ScopeToRegister("orders:read")],
 }
-CLAIMS, REVOKED, WITHHELD = Reason.CLAIMS.value, Reason.REVOKED.value, Reason.WITHHELD.value
+AUDIENCE, REVOKED, WITHHELD = Reason.AUDIENCE.value, Reason.REVOKED.value, Reason.WITHHELD.value
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_token_is_good_for_one_api_alone(
         assert covered(services, of_orders, orders) == {"orders:read", "orders:write"}
         assert covered(services, own, None) is None
         for token, name in ((of_orders, stock), (of_orders, None), (own, orders), (own, stock)):
-            assert covered(services, token, name) == CLAIMS
+            assert covered(services, token, name) == AUDIENCE
 
 
 def test_a_key_is_good_wherever_it_covers_something(

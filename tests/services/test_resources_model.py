@@ -100,7 +100,7 @@ class Model(RuleBasedStateMachine):
 
     def expected(self, credential: Credential, name: str | None) -> frozenset[str] | str | None:
         if credential.key is not None and credential.audience != name:
-            return Reason.CLAIMS.value
+            return Reason.AUDIENCE.value
         if name is not None and name not in self.apis:
             return UNREGISTERED
         said = [one.scopes for one in (credential, credential.key) if one is not None]

@@ -240,7 +240,8 @@ def test_fault_b9_rights_are_given_with_what_was_ticked(site: Site) -> None:
     """The boxes that were ticked before the passphrase are those that are saved after it."""
     user = site.new_user()
     browser = stale(site, ADMIN)
-    ticked = {"permissions": "1", "permission.AUDIT": "on", "permission.GOVERNANCE": "on"}
+    shown = {"permissions": "1", "was.permission.CREATE_PROJECT": "on"}
+    ticked = {**shown, "permission.AUDIT": "on", "permission.GOVERNANCE": "on"}
     asked = browser.submit(f"/admin/users/{user.user_id}/permissions", **ticked)
     assert confirm(browser, asked).status_code == 303
     held = site.services.accounts.get_by_userid("bim", user.userid).permissions

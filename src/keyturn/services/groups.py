@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from keyturn.core.people import GroupRecord, MemberRecord, ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
@@ -73,18 +75,29 @@ class Groups:
         group_id: int,
         origin: Origin,
         *,
-        name: str | None,
-        email: str | None,
-        description: str | None,
+        name: str | None = None,
+        email: str | UnsetType | None = UNSET,
+        description: str | UnsetType | None = UNSET,
     ) -> GroupRecord:
-        """Change what is said of a group. The name stays if none is given."""
+        """Change what is said of a group; what is not given stays, as somebody else may have changed it."""
         group = self._managed(principal, group_id)
-        fields = _checked(group.name if name is None else name, email, description)
+        fields = _checked(
+            group.name if name is None else name,
+            group.email if email is UNSET else email,
+            group.description if description is UNSET else description,
+        )
+        given = {
+            "name": name is not None,
+            "email": email is not UNSET,
+            "description": description is not UNSET,
+        }
         audit = self._about(
             principal, origin, AuditAction.GROUP_UPDATED, group_id, details={"name": fields.name}
         )
         with unique("name"):
-            self._store.groups.update(group_id, fields, audit.at, audit)
+            self._store.groups.update(
+                group_id, fields, audit.at, audit, only=[one for one in given if given[one]]
+            )
         return self._managed(principal, group_id)
 
     def delete(

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserRecord
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
@@ -80,17 +82,29 @@ class Projects:
         project_id: int,
         origin: Origin,
         *,
-        name: str | None,
-        description: str | None,
+        name: str | None = None,
+        description: str | UnsetType | None = UNSET,
     ) -> ProjectRecord:
-        """Change what is said of a project. The name stays if none is given."""
+        """Change what is said of a project; what is not given stays, as somebody else may have changed it."""
         project = self._changeable(principal, project_id)
-        checked, about = _checked(project.name if name is None else name, description)
+        given = {"name": name is not None, "description": description is not UNSET}
+        checked, about = _checked(
+            project.name if name is None else name,
+            project.description if description is UNSET else description,
+        )
         audit = self._about(
             principal, origin, AuditAction.PROJECT_UPDATED, project_id, details={"name": checked}
         )
         with unique("name"):
-            self._store.projects.update(project_id, checked, about, audit.at, audit, seen_by=_sees(principal))
+            self._store.projects.update(
+                project_id,
+                checked,
+                about,
+                audit.at,
+                audit,
+                only=[one for one in given if given[one]],
+                seen_by=_sees(principal),
+            )
         return self._changeable(principal, project_id)
 
     def delete(self, principal: Principal, project_id: int, origin: Origin) -> ProjectRecord:

@@ -31,6 +31,13 @@ class ScopeToRegister:
     """The groups whose members may hold it; None for everyone."""
 
 
+def as_registered(scope: ResourceScope) -> ScopeToRegister:
+    """Return a scope as an administrator would describe it who leaves it as it is."""
+    return ScopeToRegister(
+        scope.name, scope.description, None if scope.is_for_everyone else sorted(scope.group_ids)
+    )
+
+
 def checked_fields(
     name: str, identifier: str, description: str | None, scopes: Sequence[ScopeToRegister]
 ) -> ResourceFields:

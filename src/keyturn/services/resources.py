@@ -8,15 +8,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from keyturn.core.people import GroupRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, is_id
-from keyturn.core.resources import MAX_SCOPES_CHARACTERS, ResourceRecord
+from keyturn.core.resources import MAX_SCOPES_CHARACTERS, ResourceRecord, ResourceScope
 from keyturn.core.scopes import is_scope
-from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.errors import ChangedMeanwhile, Conflict, InvalidInput, NotFound
 from keyturn.services.actors import Origin, actor_of
-from keyturn.services.resource_fields import ScopeToRegister, checked_fields
+from keyturn.services.resource_fields import ScopeToRegister, as_registered, checked_fields
 from keyturn.store import Store
 from keyturn.store.resources import ResourceFields
 from keyturn.system import System
@@ -102,21 +104,44 @@ class Resources:
         resource_id: int,
         origin: Origin,
         *,
-        name: str,
-        identifier: str,
-        description: str | None,
-        scopes: Sequence[ScopeToRegister],
+        name: str | UnsetType = UNSET,
+        identifier: str | UnsetType = UNSET,
+        description: str | UnsetType | None = UNSET,
+        scopes: Sequence[ScopeToRegister] | UnsetType = UNSET,
+        seen: Sequence[ResourceScope] | None = None,
     ) -> ResourceRecord:
-        """Say all of an API anew. Keys and tokens cover no more what it does not have any more."""
+        """Say something of an API anew; what is not given stays, as somebody else may have changed it.
+
+        Keys and tokens cover no more what it does not have any more. Raise `ChangedMeanwhile` if its scopes
+        are not those that were `seen`, where that is given.
+        """
         principal.check_may(Permission.APPLICATION_ADMIN)
-        fields = checked_fields(name, identifier, description, scopes)
+        given: dict[str, Any] = {
+            "name": name,
+            "identifier": identifier,
+            "description": description,
+            "scopes": scopes,
+        }
+        changes = {field: value for field, value in given.items() if value is not UNSET}
+        fields = checked_fields(**(self._as_it_is(resource_id) | changes))
         audit = self._about(actor_of(principal, origin), AuditAction.RESOURCE_UPDATED, resource_id, fields)
         self._check_free(fields, resource_id)
         with _telling():
-            found = is_id(resource_id) and self._store.resources.update(resource_id, fields, audit.at, audit)
+            found = is_id(resource_id) and self._store.resources.update(
+                resource_id, fields, audit.at, audit, only=changes, seen=seen
+            )
         if not found:
             raise NotFound
         return self.get(principal, resource_id)
+
+    def _as_it_is(self, resource_id: int) -> dict[str, Any]:
+        resource = _one_of(self.list_all(), resource_id)
+        return {
+            "name": resource.name,
+            "identifier": resource.identifier,
+            "description": resource.description,
+            "scopes": [*map(as_registered, resource.scopes)],
+        }
 
     def delete(self, principal: Principal, resource_id: int, origin: Origin) -> ResourceRecord:
         """Forget an API, and return what there was: no token is good for it any more."""
@@ -245,6 +270,8 @@ def _telling() -> Iterator[None]:
     """Say which field is at fault when the database refuses."""
     try:
         yield
+    except ChangedMeanwhile:
+        raise
     except Conflict as error:
         raise InvalidInput("name", str(error), code="unique") from None
     except NotFound:

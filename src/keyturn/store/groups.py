@@ -1,5 +1,6 @@
 """Groups and their members."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,11 +65,23 @@ class Groups:
             )
         return [_group_record(row, attributes.get(row.id, {})) for row in rows]
 
-    def update(self, group_id: int, fields: GroupFields, at: datetime, audit: AuditEntry) -> bool:
-        """Change what is said of a group; False if there is none. Raise `Conflict` if the name is taken."""
+    def update(
+        self,
+        group_id: int,
+        fields: GroupFields,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        only: Collection[str] | None = None,
+    ) -> bool:
+        """Change what is said of a group; False if there is none. Raise `Conflict` if the name is taken.
+
+        With `only`, these fields alone.
+        """
+        values = {name: value for name, value in _values(fields).items() if only is None or name in only}
         with _naming(fields.name), self._database.change() as change:
             changed = change.connection.execute(
-                update(group).where(group.c.id == group_id).values(**_values(fields), updated_at=at)
+                update(group).where(group.c.id == group_id).values(**values, updated_at=at)
             ).rowcount
             if changed:
                 change.record(audit)

@@ -1,6 +1,7 @@
 """Projects: some people, and the connections that keys linked to them may see."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -101,18 +102,23 @@ class Projects:
         at: datetime,
         audit: AuditEntry,
         *,
+        only: Collection[str] | None = None,
         seen_by: int | None = None,
     ) -> bool:
-        """Change what is said of a project; False if there is none. Raise `Conflict` as `add` does."""
+        """Change what is said of a project; False if there is none. Raise `Conflict` as `add` does.
+
+        With `only`, these fields alone.
+        """
+        fields = {"name": name, "description": description}
+        values = {field: value for field, value in fields.items() if only is None or field in only}
         with self._database.change() as change:
             changed = change.connection.execute(
-                update(project)
-                .where(project.c.id == project_id)
-                .values(name=name, description=description, updated_at=at)
+                update(project).where(project.c.id == project_id).values(**values, updated_at=at)
             ).rowcount
             if changed:
                 change.record(audit)
-                _check_name(change.connection, project_id, name, seen_by)
+                if "name" in values:
+                    _check_name(change.connection, project_id, name, seen_by)
         return bool(changed)
 
     def delete(self, project_id: int, at: datetime, audit: AuditEntry) -> bool:

@@ -1,6 +1,6 @@
 """Registered APIs, and who may hold their scopes."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, or_, select, updat
 
 from keyturn.core.records import AuditEntry
 from keyturn.core.resources import ResourceRecord, ResourceScope, Rules
-from keyturn.errors import NotFound
+from keyturn.errors import ChangedMeanwhile, NotFound
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.questions import Question
 from keyturn.store.schema import (
@@ -52,25 +52,44 @@ class Resources:
             change.record(audit, target_id=resource_id)
         return resource_id
 
-    def update(self, resource_id: int, fields: ResourceFields, at: datetime, audit: AuditEntry) -> bool:
-        """Say all of an API anew; False if there is none. Raise `Conflict` as `add` does.
+    def update(
+        self,
+        resource_id: int,
+        fields: ResourceFields,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        only: Collection[str] | None = None,
+        seen: Sequence[ResourceScope] | None = None,
+    ) -> bool:
+        """Say an API anew; False if there is none. Raise `Conflict` as `add` does.
 
-        Scopes that it has no more are retired: nobody may hold them.
+        With `only`, these fields alone. Scopes that it has no more are retired: nobody may hold them. Raise
+        `ChangedMeanwhile` if its scopes are not those that were `seen`, where that is given.
         """
+        values = {name: value for name, value in _values(fields).items() if only is None or name in only}
+        has_scopes = only is None or "scopes" in only
         with _naming(), self._database.change() as change:
-            _lock_groups(change.connection, fields.scopes)
+            if has_scopes:
+                _lock_groups(change.connection, fields.scopes)
             changed = change.connection.execute(
-                update(resource).where(resource.c.id == resource_id).values(**_values(fields), updated_at=at)
+                update(resource).where(resource.c.id == resource_id).values(**values, updated_at=at)
             ).rowcount
-            if changed:
+            if not changed:
+                return False
+            if seen is not None and _scopes_of(change.connection, resource_id) != set(seen):
+                raise ChangedMeanwhile(
+                    "Somebody else changed the scopes of this service just now: look at them again."
+                )
+            if has_scopes:
                 change.connection.execute(
                     update(resource_scope)
                     .where(resource_scope.c.resource_id == resource_id)
                     .values(resource_id=None)
                 )
                 _add_scopes(change.connection, resource_id, fields.scopes)
-                change.record(audit)
-        return bool(changed)
+            change.record(audit)
+        return True
 
     def delete(self, resource_id: int, audit: AuditEntry) -> bool:
         """Forget an API, and retire its scopes; False if there is none."""
@@ -149,6 +168,23 @@ def _lock_groups(connection: Connection, scopes: Sequence[ResourceScope]) -> Non
     query = select(group.c.id).where(group.c.id.in_(sorted(wanted))).order_by(group.c.id)
     if wanted - set(connection.execute(query.with_for_update(read=True)).scalars()):
         raise NotFound("There is no such group.")
+
+
+def _scopes_of(connection: Connection, resource_id: int) -> set[ResourceScope]:
+    """Return the scopes that an API has within this transaction, which has locked it."""
+    rows = connection.execute(
+        select(resource_scope, resource_scope_group.c.group_id)
+        .outerjoin(resource_scope_group, resource_scope_group.c.scope == resource_scope.c.name)
+        .where(resource_scope.c.resource_id == resource_id)
+    ).all()
+    holders: dict[str, set[int]] = {row.name: set() for row in rows}
+    for row in rows:
+        if row.group_id is not None:
+            holders[row.name].add(row.group_id)
+    return {
+        ResourceScope(row.name, row.description, row.is_for_everyone, frozenset(holders[row.name]))
+        for row in rows
+    }
 
 
 def _add_scopes(connection: Connection, resource_id: int, scopes: Sequence[ResourceScope]) -> None:

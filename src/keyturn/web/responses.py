@@ -17,6 +17,7 @@ from keyturn.core.shown import shown
 from keyturn.errors import (
     HOLDER_IS_TOLD,
     AmbiguousCredential,
+    ChangedMeanwhile,
     Conflict,
     CredentialRefused,
     DpopProofRefused,
@@ -104,6 +105,7 @@ _STATUS: dict[type[KeyturnError], HTTPStatus] = {
     ScopeMissing: FORBIDDEN,
     NotFound: NOT_FOUND,
     Conflict: CONFLICT,
+    ChangedMeanwhile: CONFLICT,
     QuotaExceeded: CONFLICT,
     InvalidInput: INVALID,
     TooBusy: UNAVAILABLE,

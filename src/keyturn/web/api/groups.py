@@ -33,8 +33,8 @@ class GroupBody(msgspec.Struct, forbid_unknown_fields=True):
     """What is said of a group."""
 
     name: ShortText | None = None
-    email: ShortText | None = None
-    description: LongText | None = None
+    email: ShortText | msgspec.UnsetType | None = msgspec.UNSET
+    description: LongText | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,7 +93,7 @@ def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
 )
 @in_thread
 def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
-    """Put this in the place of what is said of a group. Only the name stays if it is left out.
+    """Put this in the place of what is said of a group. What is left out stays; null is nothing.
 
     Needs USER_ADMIN.
     """

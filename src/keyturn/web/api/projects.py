@@ -31,7 +31,7 @@ class ProjectBody(msgspec.Struct, forbid_unknown_fields=True):
     """What is said of a project."""
 
     name: ShortText | None = None
-    description: LongText | None = None
+    description: LongText | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ProjectMemberBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -89,7 +89,7 @@ def get_project(projectid: IdInPath, call: InjectedCall) -> ProjectView:
 def update_project(
     projectid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ProjectView:
-    """Put this in the place of what is said of a project. Only the name stays if it is left out.
+    """Put this in the place of what is said of a project. What is left out stays; null is nothing.
 
     Needs PROJECT_MANAGEMENT, or to own the project.
     """

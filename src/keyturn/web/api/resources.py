@@ -34,13 +34,26 @@ class ScopeBody(msgspec.Struct, forbid_unknown_fields=True):
     groups: list[GroupId] | None = None
 
 
+ServiceIdentifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIER_CHARACTERS)]
+Scopes = Annotated[list[ScopeBody], msgspec.Meta(min_length=1, max_length=MAX_SCOPES)]
+
+
 class ServiceBody(msgspec.Struct, forbid_unknown_fields=True):
     """All that is said of a service."""
 
     name: ShortText
-    identifier: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIER_CHARACTERS)]
-    scopes: Annotated[list[ScopeBody], msgspec.Meta(min_length=1, max_length=MAX_SCOPES)]
+    identifier: ServiceIdentifier
+    scopes: Scopes
     description: LongText | None = None
+
+
+class ServiceChangesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be said of a service anew."""
+
+    name: ShortText | msgspec.UnsetType = msgspec.UNSET
+    identifier: ServiceIdentifier | msgspec.UnsetType = msgspec.UNSET
+    scopes: Scopes | msgspec.UnsetType = msgspec.UNSET
+    description: LongText | msgspec.UnsetType | None = msgspec.UNSET
 
 
 @get("/services", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List services")
@@ -98,7 +111,7 @@ def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
 @put(
     _SERVICE,
     responses=_REFUSED,
-    operation_class=with_body(ServiceBody, required=True, description="All that is said of it."),
+    operation_class=with_body(ServiceChangesBody, required=True, description="What is to change."),
     tags=_TAGS,
     summary="Change a service",
 )
@@ -106,11 +119,12 @@ def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
 def update_service(
     serviceid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ServiceView:
-    """Put this in the place of all that is said of a service. Needs APPLICATION_ADMIN.
+    """Put this in the place of what is said of a service. What is left out stays. Needs APPLICATION_ADMIN.
 
-    Keys and tokens cover no more what it does not have any more, from the next request on.
+    `scopes` are all that it has from then on. Keys and tokens cover no more what it does not have any more,
+    from the next request on.
     """
-    asked = get_json(body, request.headers.get("content-type"), ServiceBody, such_as=_SUCH_AS)
+    asked = get_json(body, request.headers.get("content-type"), ServiceChangesBody, such_as=_SUCH_AS)
     resource = call.services.resources.update(
         call.principal,
         asked_id(serviceid),
@@ -118,7 +132,7 @@ def update_service(
         name=asked.name,
         identifier=asked.identifier,
         description=asked.description,
-        scopes=_scopes(asked.scopes),
+        scopes=msgspec.UNSET if asked.scopes is msgspec.UNSET else _scopes(asked.scopes),
     )
     return ServiceView.of(resource, shows_holders=True)
 

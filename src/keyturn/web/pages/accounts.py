@@ -17,7 +17,7 @@ from keyturn.web.pages.key_forms import key_form, project_names, project_of, sho
 from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.places import InjectedPlace, Place, find_account, owners_of, place_of
 from keyturn.web.pages.rendering import see_other
-from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
+from keyturn.web.pages.views import TOLD_ON_THE_PAGE, WAS, InjectedSent, InjectedView, Sent, View
 from keyturn.web.requests import IdInPath, in_thread
 
 BOX = "permission."
@@ -51,18 +51,18 @@ def account_page(
 @post("/{user_id:str}/permissions", include_in_schema=False)
 @in_thread
 def set_permissions(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
-    """Give what is ticked and take what is not, of what the administrator may give."""
+    """Give what was ticked and take what was unticked, of what the administrator may give."""
     user = find_account(sent, place, user_id)
     offered = {name for name in Permission if _may_give(sent.principal, name)}
-    ticked = offered & set(sent.ticked(BOX))
+    ticked, shown = offered & set(sent.ticked(BOX)), offered & set(sent.ticked(WAS + BOX))
     try:
         sent.services.users.give_and_take(
             sent.principal,
             user.iamid,
             user.userid,
             sent.origin,
-            given=ticked,
-            taken=offered - ticked,
+            given=ticked - shown,
+            taken=shown - ticked,
         )
     except TOLD_ON_THE_PAGE as error:
         return show_account(sent, place, user, error=error, values=sent.form)
@@ -163,6 +163,10 @@ def permission_boxes(
             "is_offered": _may_give(principal, name),
             "is_ticked": BOX + name in values
             if values is not None and "permissions" in values and _may_give(principal, name)
+            else name in held,
+            "was": WAS + BOX + name.value,
+            "was_ticked": WAS + BOX + name in values
+            if values is not None and "permissions" in values
             else name in held,
         }
         for name in sorted(Permission, key=lambda name: name not in ALLOWS)

@@ -13,6 +13,7 @@ from keyturn.services.accounts import PROFILE_LIMITS
 from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_cookie, session_form
+from keyturn.web.pages.views import Sent
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
 
 _NOTICES = {
@@ -47,11 +48,12 @@ def save_details(
 ) -> Response[str]:
     """Store the fields that were sent."""
     form = session_form(request, body, services, visitor)
-    fields = {name: form[name] for name in PROFILE_LIMITS if name in form}
+    sent = Sent(services, pages, visitor, origin, form)
+    fields = sent.changed(*(name for name in PROFILE_LIMITS if name in form))
     try:
         services.accounts.update_profile(visitor.session.principal, fields, origin)
     except InvalidInput as error:
-        return _details(services, pages, visitor, error=error, values=fields)
+        return _details(services, pages, visitor, error=error, values=form)
     return see_other("/profile?notice=saved")
 
 

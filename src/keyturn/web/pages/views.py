@@ -40,6 +40,9 @@ TOLD_ON_THE_PAGE = (
 )
 """What a person can mend, or understand, where they are. Everything else gets a page of its own."""
 
+WAS = "was."
+"""What the name of the field begins with that holds what the page had shown in another."""
+
 Guard = Callable[[AnyConnection, BaseRouteHandler], None]
 
 
@@ -83,6 +86,17 @@ class Sent(View):
     def text(self, name: str) -> str | None:
         """Return what a field says, None if nothing."""
         return self.form.get(name, "").strip() or None
+
+    def changed(self, *names: str) -> dict[str, str]:
+        """Return what was typed into these fields, without those that say what the page had shown there.
+
+        What somebody else changed meanwhile stays so.
+        """
+        typed = {name: self.form.get(name, "").strip() for name in names}
+        shown = {name: self.form.get(f"{WAS}{name}") for name in names}
+        return {
+            name: text for name, text in typed.items() if (was := shown[name]) is None or text != was.strip()
+        }
 
     def ticked(self, prefix: str) -> list[str]:
         """Return what follows `prefix` in the names of the boxes that are ticked."""

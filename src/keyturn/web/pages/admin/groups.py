@@ -86,9 +86,7 @@ def update(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
             sent.principal,
             number,
             sent.origin,
-            name=sent.form.get("name", ""),
-            email=sent.text("email"),
-            description=sent.text("description"),
+            **sent.changed("name", "email", "description"),
         )
     except TOLD_ON_THE_PAGE as error:
         return _group(sent, number, error=error, values=sent.form)

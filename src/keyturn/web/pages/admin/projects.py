@@ -88,8 +88,7 @@ def update(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect
             sent.principal,
             number,
             sent.origin,
-            name=sent.form.get("name", ""),
-            description=sent.text("description"),
+            **sent.changed("name", "description"),
         )
     except TOLD_ON_THE_PAGE as error:
         return _project(sent, number, error=error, values=sent.form)

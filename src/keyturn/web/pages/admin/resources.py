@@ -1,15 +1,18 @@
 """Services: the APIs that are registered here, their scopes, and who may hold them."""
 
+import hashlib
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from litestar import Response, get, post
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.resources import ResourceRecord, ResourceScope
-from keyturn.errors import InvalidInput, KeyturnError, NotFound
-from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.errors import ChangedMeanwhile, InvalidInput, KeyturnError, NotFound
+from keyturn.services.resource_fields import ScopeToRegister, as_registered
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
 from keyturn.web.pages.admin.tabs import RESOURCES
 from keyturn.web.pages.endings import DELETION_WORD, check_typed
@@ -20,6 +23,8 @@ from keyturn.web.pages.rendering import see_other
 from keyturn.web.pages.views import TOLD_ON_THE_PAGE, InjectedSent, InjectedView, Sent, View
 from keyturn.web.requests import IdInPath, in_thread, read_id
 
+SEEN = "seen"
+"""The version of the scope that the form was filled with."""
 GROUP = "group."
 """What the name of the box of a group begins with."""
 EVERYONE, CHOSEN = "everyone", "chosen"
@@ -95,10 +100,7 @@ def update(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirec
             sent.principal,
             resource.resource_id,
             sent.origin,
-            name=sent.form.get("name", ""),
-            identifier=sent.form.get("identifier", "").strip(),
-            description=sent.text("description"),
-            scopes=list(map(_as_it_is, resource.scopes)),
+            **_changes(sent),
         )
     except TOLD_ON_THE_PAGE as error:
         return _service(sent, resource, error=error, values=sent.form)
@@ -118,9 +120,9 @@ def scope_page(resource_id: IdInPath, view: InjectedView, name: FromQuery[str] =
 def save_scope(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
     """Add a scope, or put what is sent in the place of one."""
     resource, was = _resource(sent, resource_id), sent.form.get("was", "")
-    if was:
-        _scope_of(resource, was)  # If somebody has removed it meanwhile, this must not bring it back.
     try:
+        if was and sent.form.get(SEEN) != version_of(_scope_of(resource, was)):
+            raise ChangedMeanwhile("Somebody else changed this scope meanwhile: look at it again.")
         _save(sent, resource, [*_others(resource, was), _scope(sent)])
     except TOLD_ON_THE_PAGE as error:
         return _scope_form(sent, resource, was, error=_at_the_scope(error), values=sent.form)
@@ -164,16 +166,19 @@ def _resource(view: View, resource_id: str) -> ResourceRecord:
     return view.services.resources.get(view.principal, read_id(resource_id))
 
 
+def _changes(sent: Sent) -> Any:
+    """Return what is said of the service anew, each under its name."""
+    return sent.changed("name", "identifier", "description")
+
+
 def _save(sent: Sent, resource: ResourceRecord, scopes: list[ScopeToRegister]) -> None:
     """Give the service these scopes; the rest of it stays."""
     sent.services.resources.update(
         sent.principal,
         resource.resource_id,
         sent.origin,
-        name=resource.name,
-        identifier=resource.identifier,
-        description=resource.description,
         scopes=scopes,
+        seen=resource.scopes,
     )
 
 
@@ -189,19 +194,21 @@ def _scope(sent: Sent) -> ScopeToRegister:
     )
 
 
-def _as_it_is(scope: ResourceScope) -> ScopeToRegister:
-    group_ids = None if scope.is_for_everyone else sorted(scope.group_ids)
-    return ScopeToRegister(scope.name, scope.description, group_ids)
-
-
 def _values(scope: ResourceScope) -> dict[str, str]:
     """Return what the form says of a scope as it is."""
     return {
+        SEEN: version_of(scope),
         "scope": scope.name,
         "scope_description": scope.description or "",
         "who": EVERYONE if scope.is_for_everyone else CHOSEN,
         **{f"{GROUP}{group_id}": "on" for group_id in scope.group_ids},
     }
+
+
+def version_of(scope: ResourceScope) -> str:
+    """Return what tells a scope from what it was before somebody changed it."""
+    said = [scope.name, scope.description, scope.is_for_everyone, sorted(scope.group_ids)]
+    return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
 def _scope_of(resource: ResourceRecord, name: str) -> ResourceScope:
@@ -212,7 +219,7 @@ def _scope_of(resource: ResourceRecord, name: str) -> ResourceScope:
 
 
 def _others(resource: ResourceRecord, name: str) -> list[ScopeToRegister]:
-    return [_as_it_is(scope) for scope in resource.scopes if scope.name != name]
+    return [as_registered(scope) for scope in resource.scopes if scope.name != name]
 
 
 def _at_the_scope(error: KeyturnError) -> KeyturnError:

@@ -1,7 +1,7 @@
 """Transactions: the one way in which anything is read or changed."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -53,6 +53,13 @@ class Database:
             return self._questions.ask(question, **parameters)
         with self.reading() as connection:
             return [tuple(row) for row in connection.execute(question.select, parameters)]
+
+    def read(self, question: Question, **parameters: Any) -> Sequence[Any]:
+        """Return the rows that answer a short question, by name and in the types of their columns."""
+        if self._questions is not None:
+            return [question.read(row) for row in self._questions.ask(question, **parameters)]
+        with self.reading() as connection:
+            return connection.execute(question.select, parameters).all()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -7,6 +7,7 @@ the pool's ordinary connections are used.
 """
 
 import threading
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
@@ -21,15 +22,33 @@ from keyturn.errors import StoreUnavailable
 
 Row = tuple[Any, ...]
 
+_SQLITE: Any = sqlite_dialect(paramstyle="qmark")
+
 
 class Question:
     """A SELECT with named parameters, whose columns come back as the driver gives them."""
 
     def __init__(self, select: Select[Any]) -> None:
         self.select = select
-        compiled = select.compile(dialect=sqlite_dialect(paramstyle="qmark"))
+        compiled = select.compile(dialect=_SQLITE)
         self.sql = str(compiled)
         self.names = tuple(compiled.positiontup or ())
+        names = select.selected_columns.keys()
+        self._row: Callable[..., Any] = namedtuple("Row", names, rename=True)  # type: ignore[misc]
+        self._readers = [
+            (at, reader)
+            for at, column in enumerate(select.selected_columns)
+            if (reader := column.type.dialect_impl(_SQLITE).result_processor(_SQLITE, None)) is not None
+        ]
+
+    def read(self, values: Row) -> Any:
+        """Return a row whose values have the types and names of the columns, as SQLAlchemy's has."""
+        if not self._readers:
+            return self._row(*values)
+        typed = list(values)
+        for at, reader in self._readers:
+            typed[at] = reader(typed[at])
+        return self._row(*typed)
 
 
 class _Asking:

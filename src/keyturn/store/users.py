@@ -34,7 +34,14 @@ from keyturn.store.service_accounts import (
     mark_disabled_with_owner,
 )
 from keyturn.store.sessions import end_sessions
-from keyturn.store.user_rows import SELECT_USER, read_users
+from keyturn.store.user_rows import (
+    COUNT_USERS,
+    SELECT_USER,
+    USER_BY_ID,
+    USERS_IN_ORDER,
+    ask_users,
+    read_users,
+)
 from keyturn.store.user_search import UserSearch, conditions_of, visibility_of
 
 
@@ -116,7 +123,10 @@ class Users:
 
     def find_by_id(self, user_id: int, *, visible_to: int | None = None) -> UserRecord | None:
         """Return the user with this numeric id; with `visible_to`, only if that user may see them."""
-        return self._find(user.c.id == user_id, *visibility_of(visible_to))
+        if visible_to is not None:
+            return self._find(user.c.id == user_id, *visibility_of(visible_to))
+        found = ask_users(self._database, USER_BY_ID, user_id=user_id)
+        return found[0] if found else None
 
     def _find(self, *conditions: Any) -> UserRecord | None:
         with self._database.reading() as connection:
@@ -125,6 +135,10 @@ class Users:
 
     def search(self, wanted: UserSearch, *, offset: int = 0, size: int) -> Page[UserRecord]:
         """Return at most `size` of those who are looked for, in the order they were made."""
+        if wanted == _ANYBODY:
+            (counted,) = self._database.read(COUNT_USERS)
+            everybody = ask_users(self._database, USERS_IN_ORDER, size=size, skipped=offset)
+            return Page(counted.number, tuple(everybody))
         conditions = conditions_of(wanted)
         with self._database.reading() as connection:
             count = connection.execute(
@@ -280,6 +294,9 @@ class Users:
                 _touch(change.connection, user_id, at)
                 change.record(audit)
         return removed
+
+
+_ANYBODY = UserSearch()
 
 
 def _check_administered(connection: Connection, *, lost: Collection[str]) -> None:

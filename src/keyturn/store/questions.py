@@ -13,7 +13,7 @@ from typing import Any
 from weakref import WeakSet
 
 import pysqlite3
-from sqlalchemy import Engine, Select
+from sqlalchemy import Boolean, Engine, Select, TypeDecorator
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -23,6 +23,13 @@ from keyturn.errors import StoreUnavailable
 Row = tuple[Any, ...]
 
 _SQLITE: Any = sqlite_dialect(paramstyle="qmark")
+
+
+def _reader_of(type_: Any) -> Callable[[Any, Any], Any] | None:
+    """Return what makes a value of this type of what the driver gives; None if it is that already."""
+    if isinstance(type_, TypeDecorator):
+        return type_.process_result_value
+    return (lambda value, _dialect: bool(value)) if isinstance(type_, Boolean) else None
 
 
 class Question:
@@ -38,16 +45,18 @@ class Question:
         self._readers = [
             (at, reader)
             for at, column in enumerate(select.selected_columns)
-            if (reader := column.type.dialect_impl(_SQLITE).result_processor(_SQLITE, None)) is not None
+            if (reader := _reader_of(column.type)) is not None
         ]
 
     def read(self, values: Row) -> Any:
-        """Return a row whose values have the types and names of the columns, as SQLAlchemy's has."""
-        if not self._readers:
-            return self._row(*values)
+        """Return a row whose values have the types and names of the columns, as SQLAlchemy's has.
+
+        The types of the schema alone: without SQLAlchemy's way to them, which costs more than they do.
+        """
         typed = list(values)
         for at, reader in self._readers:
-            typed[at] = reader(typed[at])
+            if typed[at] is not None:
+                typed[at] = reader(typed[at], _SQLITE)
         return self._row(*typed)
 
 

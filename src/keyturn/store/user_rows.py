@@ -68,6 +68,9 @@ _OF_GROUPS_BETWEEN = Question(
     _OF_GROUPS.where(group_member.c.user_id.between(bindparam("first"), bindparam("last")))
 )
 USER_BY_ID = Question(SELECT_USER.where(user.c.id == bindparam("user_id")))
+USER_BY_NAME = Question(
+    SELECT_USER.where(user.c.iamid == bindparam("iamid"), user.c.canonical_userid == bindparam("name"))
+)
 USERS_IN_ORDER = Question(
     SELECT_USER.order_by(user.c.id).limit(bindparam("size")).offset(bindparam("skipped"))
 )

@@ -23,6 +23,10 @@ CONNECTION_PATH = "/data/connection/123456789"
 """The connection that `keyturn serve --demo` registers."""
 
 
+LISTED = 25
+"""How many of each a list is made of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
     """One database with its root key; several servers may run on it."""
@@ -51,6 +55,11 @@ class Installation:
     def new_key(self) -> str:
         """Make a key of that person and return its text."""
         return self.run("admin", "key", "add", "--user", USERID, "--name", "bench")
+
+    def add_administrator(self) -> None:
+        """Add the person with every permission: they see what lists are made of."""
+        options = ("--permission", "all", "--password-stdin")
+        self.run("admin", "user", "add", USERID, *options, stdin=PASSPHRASE)
 
     @contextmanager
     def serving(self, directory: Path, *arguments: str, port: int | None = None) -> Iterator[Server]:
@@ -81,6 +90,21 @@ def demonstration_key(server: Server) -> str:
     if found is None:
         raise NotMeasured("keyturn serve --demo printed no key")
     return found.group()
+
+
+def fill_lists(port: int, key: str) -> None:
+    """Make as many people, keys, groups and projects as stand in a list; raise `NotMeasured` if one fails."""
+    for number in range(LISTED):
+        for path, body in (
+            ("/bim/iam/bim/user", {"userid": f"person{number}@example.com"}),
+            (KEYS_PATH, {"name": f"key {number}"}),
+            ("/bim/group", {"name": f"group {number}"}),
+            ("/project", {"name": f"project {number}"}),
+        ):
+            headers = {"Authorization": key, "Content-Type": "application/json"}
+            answer = ask_once(port, Request("POST", path, headers, body=json.dumps(body)))
+            if answer.status != 200:
+                raise NotMeasured(f"{path} answered {answer.status}")
 
 
 def exchange(key: str) -> Request:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.environments import NODE_PACKAGES, node, peers_python
-from bench.installations import demonstration_key, new_installation, token_for, unknown_key
+from bench.installations import demonstration_key, fill_lists, new_installation, token_for, unknown_key
 from bench.peers.storage import CREDENTIALS_FILE_NAME, DIRECTORY_VARIABLE
 from bench.postgresql import new_database, running_postgresql
 from bench.servers import answers, free_port, listens, run_command, serving
@@ -48,6 +48,17 @@ def _keyturn_sqlite(directory: Path) -> Iterator[Started]:
     with new_installation(directory).serving(directory, "--demo") as server:
         key = demonstration_key(server)
         yield Started(server.port, {"key": key, "token": token_for(server.port, key)})
+
+
+@contextmanager
+def _keyturn_lists(directory: Path) -> Iterator[Started]:
+    """Start a server with lists to read, for somebody who sees all of them."""
+    installation = new_installation(directory)
+    installation.add_administrator()
+    key = installation.new_key()
+    with installation.serving(directory) as server:
+        fill_lists(server.port, key)
+        yield Started(server.port, {"key": key})
 
 
 @contextmanager
@@ -134,6 +145,7 @@ STARTERS: Mapping[str, Starter] = {
     "bare-asgi-plain": _bare("plain"),
     "keyturn-sqlite": _keyturn_sqlite,
     "keyturn-creating": _keyturn_sqlite,
+    "keyturn-lists": _keyturn_lists,
     "keyturn-refusing": _keyturn_refusing,
     "keyturn-postgresql": _keyturn_postgresql,
     "fastapi-dictionary": _uvicorn("bench.peers.fastapi_dictionary:app"),

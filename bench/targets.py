@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.installations import CONNECTION_PATH, KEYS_PATH, VERIFY_PATH, exchange
+from bench.installations import CONNECTION_PATH, KEYS_PATH, USERID, VERIFY_PATH, exchange
 from bench.wire import Answer, Request
 
 Credentials = Mapping[str, str]
@@ -150,6 +150,23 @@ TARGETS = (
         "keyturn-sqlite",
         _get(CONNECTION_PATH, "", "key"),
         "key",
+    ),
+    *(
+        Target(
+            f"keyturn-read-{name}",
+            f"Keyturn, {title}",
+            Group.OTHER,
+            "keyturn-lists",
+            _get(path, "", "key"),
+            "key",
+        )
+        for name, title, path in (
+            ("user", "read who one is", "/bim/rpc/user/current"),
+            ("users", "list 25 users", "/bim/user?size=25"),
+            ("keys", "list 25 keys", f"/bim/iam/bim/user/{USERID}/apikeys?size=25"),
+            ("projects", "list 25 projects", "/project"),
+            ("groups", "list 25 groups", "/bim/group"),
+        )
     ),
     Target(
         "keyturn-exchange",

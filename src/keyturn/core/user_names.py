@@ -1,8 +1,8 @@
-"""User names that cannot be taken for another, by RFC 8265 for their characters and UTS #39 for their looks.
+"""User names that cannot be taken for another (RFC 8265, UTS #39).
 
-A name is one or more parts, divided by single spaces or `@`: names and e-mail addresses. Each part obeys the
-profile UsernameCaseMapped and is of one script; the scripts that Japanese, Korean and Chinese are written in
-count as one each. Of all names with one skeleton, which are those that look the same, one is given out.
+A name is one or more parts, divided by single spaces or `@`: names and e-mail addresses. Each part obeys
+the profile UsernameCaseMapped and is of one script; the scripts that Japanese, Korean and Chinese are written
+in count as one each. Of all names with one skeleton, which are those that look the same, one is given out.
 """
 
 import hashlib

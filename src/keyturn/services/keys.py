@@ -335,7 +335,8 @@ class Keys:
         )
 
     def _with_latest_use(self, record: ApiKeyRecord) -> ApiKeyRecord:
-        return replace(record, last_use=self._usage.latest(record))
+        latest = self._usage.latest(record)
+        return record if latest is record.last_use else replace(record, last_use=latest)
 
     def checked_name(self, name: str | None) -> str | None:
         """Return the name of a key, None for an empty one; raise `InvalidInput`, also for a key itself."""

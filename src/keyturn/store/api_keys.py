@@ -164,11 +164,7 @@ class ApiKeys:
 
     def list_of_user(self, user_id: int) -> list[ApiKeyRecord]:
         """Return all keys of a user, dead ones too, the newest first."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(*_LISTED).where(api_key.c.user_id == user_id).order_by(api_key.c.id.desc())
-            ).all()
-        return [_record(row) for row in rows]
+        return [_record(row) for row in self._database.read(_OF_USER, user_id=user_id)]
 
     def search(self, wanted: KeySearch, *, now: datetime, offset: int, size: int) -> Page[OwnedKey]:
         """Return at most `size` of the keys that are looked for, the newest first, with their owners."""
@@ -251,6 +247,10 @@ _LISTED = (
     .label("former_secret_ends_at"),
 )
 """What a list says of a key beyond its own row."""
+
+_OF_USER = Question(
+    select(*_LISTED).where(api_key.c.user_id == bindparam("user_id")).order_by(api_key.c.id.desc())
+)
 
 
 _ADD = insert(api_key).returning(*_RECORD)

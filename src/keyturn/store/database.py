@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -93,6 +93,13 @@ class Database:
             return self._questions.ask(question, **parameters)
         with self.reading() as connection:
             return [tuple(row) for row in connection.execute(question.select, parameters)]
+
+    def read(self, question: Question, **parameters: Any) -> Sequence[Any]:
+        """Return the rows that answer a short question, by name and in the types of their columns."""
+        if self._questions is not None:
+            return [question.read(row) for row in self._questions.ask(question, **parameters)]
+        with self.reading() as connection:
+            return connection.execute(question.select, parameters).all()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
 from keyturn.core.records import AuditEntry
 from keyturn.store.control import Allow, Successor, owned, permissions_with, void_links_to
 from keyturn.store.database import Database, refusing_twins
+from keyturn.store.questions import Question
 from keyturn.store.rows import add_row, remove_row
 from keyturn.store.schema import group, group_attribute, group_member, profile, user
 from keyturn.store.service_accounts import end_owned, lock_owners
-from keyturn.store.user_rows import PROFILE_COLUMNS, profile_record, read_attributes_of_groups
+from keyturn.store.user_rows import PROFILE_COLUMNS, gathered_attributes, profile_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,26 @@ class GroupFields:
     name: str
     email: str | None
     description: str | None
+
+
+def _questions(*conditions: Any) -> tuple[Question, Question]:
+    """Return what is asked about groups and their attributes."""
+    within = select(group.c.id).where(*conditions)
+    return (
+        Question(select(group).where(*conditions).order_by(group.c.id)),
+        Question(
+            select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value).where(
+                group_attribute.c.group_id.in_(within)
+            )
+        ),
+    )
+
+
+_ALL = _questions()
+_ONE = _questions(group.c.id == bindparam("group_id"))
+_OF_USER = _questions(
+    group.c.id.in_(select(group_member.c.group_id).where(group_member.c.user_id == bindparam("user_id")))
+)
 
 
 class Groups:
@@ -45,25 +66,21 @@ class Groups:
 
     def find(self, group_id: int) -> GroupRecord | None:
         """Return the group with this id."""
-        found = self._list(group.c.id == group_id)
+        found = self._list(_ONE, group_id=group_id)
         return found[0] if found else None
 
     def list_all(self) -> list[GroupRecord]:
         """Return all groups in the order they were made."""
-        return self._list()
+        return self._list(_ALL)
 
     def list_of_user(self, user_id: int) -> list[GroupRecord]:
         """Return the groups that a user is in."""
-        memberships = select(group_member.c.group_id).where(group_member.c.user_id == user_id)
-        return self._list(group.c.id.in_(memberships))
+        return self._list(_OF_USER, user_id=user_id)
 
-    def _list(self, *conditions: Any) -> list[GroupRecord]:
-        with self._database.reading() as connection:
-            rows = connection.execute(select(group).where(*conditions).order_by(group.c.id)).all()
-            attributes = read_attributes_of_groups(
-                connection, [row.id for row in rows] if conditions else None
-            )
-        return [_group_record(row, attributes.get(row.id, {})) for row in rows]
+    def _list(self, questions: tuple[Question, Question], **parameters: Any) -> list[GroupRecord]:
+        rows, attributes = (self._database.read(question, **parameters) for question in questions)
+        by_id = gathered_attributes(attributes)
+        return [_group_record(row, by_id.get(row.id, {})) for row in rows]
 
     def update(
         self,

@@ -1,18 +1,20 @@
 """Projects: some people, and the connections that keys linked to them may see."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from keyturn.core.people import ProjectMember, ProjectRecord
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import Conflict, InvalidState, QuotaExceeded
 from keyturn.store.api_keys import lock_keys
 from keyturn.store.database import Database
+from keyturn.store.questions import Question
 from keyturn.store.rows import add_row, insert_on_conflict
 from keyturn.store.schema import (
     api_key,
@@ -63,24 +65,24 @@ class Projects:
             )
             change.record(audit, target_id=number)
             _check_name(change.connection, number, name, seen_by)
-            (record,) = _read(change.connection, project.c.id == number)
+            (record,) = _read(
+                lambda question: change.connection.execute(question.select, {"project_id": number}).all(),
+                _ONE,
+            )
         return record
 
     def find(self, project_id: int) -> ProjectRecord | None:
         """Return the project with this id."""
-        with self._database.reading() as reading:
-            found = _read(reading, project.c.id == project_id)
+        found = _read(partial(self._database.read, project_id=project_id), _ONE)
         return found[0] if found else None
 
     def list_all(self) -> list[ProjectRecord]:
         """Return all projects in the order they were made."""
-        with self._database.reading() as reading:
-            return _read(reading)
+        return _read(self._database.read, _ALL)
 
     def list_of_user(self, user_id: int) -> list[ProjectRecord]:
         """Return the projects that a user is in."""
-        with self._database.reading() as reading:
-            return _read(reading, project.c.id.in_(_memberships(user_id)))
+        return _read(partial(self._database.read, user_id=user_id), _OF_USER)
 
     def are_together(self, user_id: int, other_id: int) -> bool:
         """Return whether two users are in one project or group, where each sees the other's name."""
@@ -253,7 +255,7 @@ def _check_name(reading: Connection, project_id: int, name: str, seen_by: int | 
         raise Conflict(f"There is a project {name} already.")
 
 
-def _memberships(user_id: int) -> Any:
+def _memberships(user_id: Any) -> Any:
     return select(project_member.c.project_id).where(project_member.c.user_id == user_id)
 
 
@@ -276,28 +278,50 @@ def _check_quota(connection: Connection, user_id: int, at_most: int) -> None:
         raise QuotaExceeded(f"You made {made} projects, and may make {at_most}: delete some first.")
 
 
-def _read(reading: Connection, *conditions: Any) -> list[ProjectRecord]:
-    """Return the projects for which the conditions hold: three questions, however many they are."""
-    rows = reading.execute(select(project).where(*conditions).order_by(project.c.id)).all()
+_Questions = tuple[Question, Question, Question]
+"""About projects, their members, and their connections."""
+
+
+def _questions(*conditions: Any) -> _Questions:
+    """Return what is asked about the projects for which the conditions hold, however many they are."""
     within = select(project.c.id).where(*conditions)
+    return (
+        Question(select(project).where(*conditions).order_by(project.c.id)),
+        Question(
+            select(
+                project_member.c.project_id,
+                project_member.c.is_owner,
+                user.c.id,
+                user.c.userid,
+                profile.c.name,
+            )
+            .join(user, user.c.id == project_member.c.user_id)
+            .join(profile, profile.c.user_id == user.c.id)
+            .where(project_member.c.project_id.in_(within))
+            .order_by(user.c.id)
+        ),
+        Question(
+            select(project_connection.c.project_id, connection.c.connection_key)
+            .join(connection, connection.c.id == project_connection.c.connection_id)
+            .where(project_connection.c.project_id.in_(within))
+            .order_by(connection.c.connection_key)
+        ),
+    )
+
+
+_ALL = _questions()
+_ONE = _questions(project.c.id == bindparam("project_id"))
+_OF_USER = _questions(project.c.id.in_(_memberships(bindparam("user_id"))))
+
+
+def _read(ask: Callable[[Question], Sequence[Any]], questions: _Questions) -> list[ProjectRecord]:
+    of_projects, of_members, of_connections = questions
+    rows = ask(of_projects)
     members: dict[int, list[ProjectMember]] = defaultdict(list)
-    for row in reading.execute(
-        select(
-            project_member.c.project_id, project_member.c.is_owner, user.c.id, user.c.userid, profile.c.name
-        )
-        .join(user, user.c.id == project_member.c.user_id)
-        .join(profile, profile.c.user_id == user.c.id)
-        .where(project_member.c.project_id.in_(within))
-        .order_by(user.c.id)
-    ):
+    for row in ask(of_members):
         members[row.project_id].append(ProjectMember(row.id, row.userid, row.name, row.is_owner))
     keys: dict[int, list[str]] = defaultdict(list)
-    for linked in reading.execute(
-        select(project_connection.c.project_id, connection.c.connection_key)
-        .join(connection, connection.c.id == project_connection.c.connection_id)
-        .where(project_connection.c.project_id.in_(within))
-        .order_by(connection.c.connection_key)
-    ):
+    for linked in ask(of_connections):
         keys[linked.project_id].append(linked.connection_key)
     return [
         ProjectRecord(

@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from keyturn.core.people import Attributes, ProfileRecord, ServiceOwner, UserKind, UserRecord
+from keyturn.store.database import Database
+from keyturn.store.questions import Question
 from keyturn.store.schema import group_attribute, group_member, profile, service_account, user, user_attribute
 
 PROFILE_TEXTS = ("name", "email", "phone", "about", "location", "organization", "position")
@@ -33,30 +35,46 @@ def read_users(connection: Connection, query: Select[Any]) -> list[UserRecord]:
     if not rows:
         return []
     ids = [row.id for row in rows]
-    own = _attributes(
-        connection.execute(
-            select(user_attribute.c.user_id, user_attribute.c.name, user_attribute.c.value).where(
-                user_attribute.c.user_id.in_(ids)
-            )
-        ).all()
-    )
-    of_groups = _attributes(
-        connection.execute(
-            select(group_member.c.user_id, group_attribute.c.name, group_attribute.c.value)
-            .join(group_attribute, group_attribute.c.group_id == group_member.c.group_id)
-            .where(group_member.c.user_id.in_(ids))
-            .distinct()
-        ).all()
-    )
-    return [_user_record(row, own.get(row.id, {}), of_groups.get(row.id, {})) for row in rows]
+    own = connection.execute(_OWN.where(user_attribute.c.user_id.in_(ids))).all()
+    of_groups = connection.execute(_OF_GROUPS.where(group_member.c.user_id.in_(ids))).all()
+    return user_records(rows, own, of_groups)
 
 
-def read_attributes_of_groups(connection: Connection, ids: Sequence[int] | None) -> dict[int, Attributes]:
-    """Return the attributes of groups by the group's id; of all groups for None."""
-    query = select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value)
-    if ids is not None:
-        query = query.where(group_attribute.c.group_id.in_(ids))
-    return _attributes(connection.execute(query).all())
+def user_records(rows: Sequence[Any], own: Sequence[Any], of_groups: Sequence[Any]) -> list[UserRecord]:
+    """Return users from their rows and those of the attributes of their own and of their groups."""
+    own_by_id, of_groups_by_id = gathered_attributes(own), gathered_attributes(of_groups)
+    return [_user_record(row, own_by_id.get(row.id, {}), of_groups_by_id.get(row.id, {})) for row in rows]
+
+
+def ask_users(database: Database, question: Question, **parameters: Any) -> list[UserRecord]:
+    """Return the users that a prepared, narrowed `SELECT_USER` finds, in the order of their ids."""
+    rows = database.read(question, **parameters)
+    if not rows:
+        return []
+    between = {"first": rows[0].id, "last": rows[-1].id}
+    return user_records(
+        rows, database.read(_OWN_BETWEEN, **between), database.read(_OF_GROUPS_BETWEEN, **between)
+    )
+
+
+_OWN = select(user_attribute.c.user_id, user_attribute.c.name, user_attribute.c.value)
+_OF_GROUPS = (
+    select(group_member.c.user_id, group_attribute.c.name, group_attribute.c.value)
+    .join(group_attribute, group_attribute.c.group_id == group_member.c.group_id)
+    .distinct()
+)
+_OWN_BETWEEN = Question(_OWN.where(user_attribute.c.user_id.between(bindparam("first"), bindparam("last"))))
+_OF_GROUPS_BETWEEN = Question(
+    _OF_GROUPS.where(group_member.c.user_id.between(bindparam("first"), bindparam("last")))
+)
+USER_BY_ID = Question(SELECT_USER.where(user.c.id == bindparam("user_id")))
+USER_BY_NAME = Question(
+    SELECT_USER.where(user.c.iamid == bindparam("iamid"), user.c.canonical_userid == bindparam("name"))
+)
+USERS_IN_ORDER = Question(
+    SELECT_USER.order_by(user.c.id).limit(bindparam("size")).offset(bindparam("skipped"))
+)
+COUNT_USERS = Question(select(func.count().label("number")).select_from(user))
 
 
 def profile_record(row: Row[Any]) -> ProfileRecord:
@@ -72,7 +90,7 @@ def profile_record(row: Row[Any]) -> ProfileRecord:
     )
 
 
-def _attributes(rows: Iterable[Any]) -> dict[int, Attributes]:
+def gathered_attributes(rows: Iterable[Any]) -> dict[int, Attributes]:
     """Gather (id, name, value) by id, in alphabetical order."""
     gathered: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for number, name, value in sorted(map(tuple, rows)):

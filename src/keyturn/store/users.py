@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Text, delete, func, insert, or_, select, type_coerce, update
+from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, select, type_coerce, update
 
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
@@ -13,6 +13,7 @@ from keyturn.core.records import AuditEntry, Page
 from keyturn.errors import Conflict
 from keyturn.store.control import Successor, owned_by, owning, void_links_to
 from keyturn.store.database import Database, refusing_twins
+from keyturn.store.questions import Question
 from keyturn.store.rows import add_row, remove_row
 from keyturn.store.schema import (
     as_json_list,
@@ -34,7 +35,15 @@ from keyturn.store.service_accounts import (
     mark_disabled_with_owner,
 )
 from keyturn.store.sessions import end_sessions
-from keyturn.store.user_rows import SELECT_USER, read_users
+from keyturn.store.user_rows import (
+    COUNT_USERS,
+    SELECT_USER,
+    USER_BY_ID,
+    USER_BY_NAME,
+    USERS_IN_ORDER,
+    ask_users,
+    read_users,
+)
 from keyturn.store.user_search import UserSearch, conditions_of, visibility_of
 
 
@@ -111,20 +120,28 @@ class Users:
         self, iamid: str, canonical_userid: str, *, visible_to: int | None = None
     ) -> UserRecord | None:
         """Return the user with this folded name; with `visible_to`, only if that user may see them."""
-        named = (user.c.iamid == iamid, user.c.canonical_userid == canonical_userid)
-        return self._find(*named, *visibility_of(visible_to))
+        if visible_to is None:
+            found = ask_users(self._database, USER_BY_NAME, iamid=iamid, name=canonical_userid)
+        else:
+            found = ask_users(
+                self._database, _VISIBLE_BY_NAME, iamid=iamid, name=canonical_userid, viewer=visible_to
+            )
+        return found[0] if found else None
 
     def find_by_id(self, user_id: int, *, visible_to: int | None = None) -> UserRecord | None:
         """Return the user with this numeric id; with `visible_to`, only if that user may see them."""
-        return self._find(user.c.id == user_id, *visibility_of(visible_to))
-
-    def _find(self, *conditions: Any) -> UserRecord | None:
-        with self._database.reading() as connection:
-            found = read_users(connection, SELECT_USER.where(*conditions))
+        if visible_to is None:
+            found = ask_users(self._database, USER_BY_ID, user_id=user_id)
+        else:
+            found = ask_users(self._database, _VISIBLE_BY_ID, user_id=user_id, viewer=visible_to)
         return found[0] if found else None
 
     def search(self, wanted: UserSearch, *, offset: int = 0, size: int) -> Page[UserRecord]:
         """Return at most `size` of those who are looked for, in the order they were made."""
+        if wanted == _ANYBODY:
+            (counted,) = self._database.read(COUNT_USERS)
+            everybody = ask_users(self._database, USERS_IN_ORDER, size=size, skipped=offset)
+            return Page(counted.number, tuple(everybody))
         conditions = conditions_of(wanted)
         with self._database.reading() as connection:
             count = connection.execute(
@@ -280,6 +297,12 @@ class Users:
                 _touch(change.connection, user_id, at)
                 change.record(audit)
         return removed
+
+
+_ANYBODY = UserSearch()
+_VISIBLE = visibility_of(bindparam("viewer"))
+_VISIBLE_BY_ID = Question(USER_BY_ID.select.where(*_VISIBLE))
+_VISIBLE_BY_NAME = Question(USER_BY_NAME.select.where(*_VISIBLE))
 
 
 def _check_administered(connection: Connection, *, lost: Collection[str]) -> None:

@@ -19,6 +19,7 @@ from keyturn.web.requests import (
     InjectedCall,
     PageOffset,
     PageSize,
+    brief_read,
     in_thread,
     read_id,
 )
@@ -137,7 +138,7 @@ def rotate_key(
     tags=["API keys"],
     summary="List a user's API keys",
 )
-@in_thread
+@brief_read
 def list_keys(
     iamid: FromPath[str],
     userid: FromPath[str],

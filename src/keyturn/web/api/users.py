@@ -36,6 +36,7 @@ from keyturn.web.requests import (
     InjectedCall,
     PageOffset,
     PageSize,
+    brief_read,
     in_thread,
 )
 from keyturn.web.responses import documented
@@ -88,7 +89,7 @@ def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: Inj
     tags=_TAGS,
     summary="List the users of an identity manager",
 )
-@in_thread
+@brief_read
 def list_users(
     iamid: FromPath[str], call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
 ) -> UserList:
@@ -104,7 +105,7 @@ def list_users(
     tags=_TAGS,
     summary="Search users",
 )
-@in_thread
+@brief_read
 def search_users(
     call: InjectedCall,
     iamid: FromQuery[str | None] = None,
@@ -128,7 +129,7 @@ def search_users(
     tags=_TAGS,
     summary="Read a user",
 )
-@in_thread
+@brief_read
 def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> UserView:
     """Answer the caller, a service account of theirs, or, with USER_ADMIN, anybody."""
     return UserView.of(call.services.users.get(call.principal, iamid, userid))

@@ -3,7 +3,6 @@
 import mimetypes
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 from litestar import Response, get
 from litestar.params import FromPath
@@ -13,8 +12,8 @@ from keyturn.web.pages.rendering import InjectedPages
 from keyturn.web.representation import Representation
 from keyturn.web.requests import AnyRequest, in_thread
 
-_STATIC = Path(str(files("keyturn.web") / "static"))
-_SWAGGER = Path(str(files("swagger_ui") / "static"))
+_OURS = "keyturn.web"
+_SWAGGER = "swagger_ui"
 _SWAGGER_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
 _MAX_AGE_SECONDS = 3600
 
@@ -23,7 +22,7 @@ _MAX_AGE_SECONDS = 3600
 @in_thread
 def static_file(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     """Answer one of our own files."""
-    return _file(_STATIC, name, request)
+    return _file(_OURS, name, request)
 
 
 @get("/docs/api", include_in_schema=False)
@@ -42,19 +41,21 @@ def api_page_asset(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     return _file(_SWAGGER, name, request)
 
 
-def _file(folder: Path, name: str, request: AnyRequest) -> Response[bytes]:
-    if name not in _names(folder):
+def _file(package: str, name: str, request: AnyRequest) -> Response[bytes]:
+    if name not in _names(package):
         raise NotFound
-    return _read(folder, name).answer(request, f"public, max-age={_MAX_AGE_SECONDS}")
+    return _read(package, name).answer(request, f"public, max-age={_MAX_AGE_SECONDS}")
 
 
 @cache
-def _names(folder: Path) -> frozenset[str]:
-    return frozenset(entry.name for entry in folder.iterdir())
+def _names(package: str) -> frozenset[str]:
+    return frozenset(entry.name for entry in (files(package) / "static").iterdir())
 
 
 @cache
-def _read(folder: Path, name: str) -> Representation:
+def _read(package: str, name: str) -> Representation:
     """Return a file of the package, which is read once: there are few, and they never change."""
     media_type, _ = mimetypes.guess_type(name)
-    return Representation.of((folder / name).read_bytes(), media_type or "application/octet-stream")
+    return Representation.of(
+        (files(package) / "static" / name).read_bytes(), media_type or "application/octet-stream"
+    )

@@ -139,7 +139,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         answer = answer_at_once(parser.get_method().decode("ascii"), query, self.headers, self.client)
         if answer is None:
             return False
-        self.transport.write(_begin_of_answer(tuple(self.server_state.default_headers)) + answer)
+        headers = tuple(self.server_state.default_headers)
+        if type(answer) is tuple:
+            status, refusal = answer
+            self.transport.write(STATUS_LINE[status] + _written(headers) + refusal)
+        else:
+            self.transport.write(_begin_of_answer(headers) + answer)
         self.server_state.total_requests += 1
         self._deadline = self.loop.time() + IDLE_TIMEOUT_SECONDS
         return True
@@ -180,9 +185,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
 
 @lru_cache(4)
+def _written(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+
+
+@lru_cache(4)
 def _begin_of_answer(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """Return the status line and the headers that uvicorn adds, which change with the date each second."""
-    return STATUS_LINE[200] + b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return STATUS_LINE[200] + _written(headers)
 
 
 class _InOneWrite:

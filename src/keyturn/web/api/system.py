@@ -1,14 +1,14 @@
 """What operators and verifiers ask: health, the public signing keys, the description of the API."""
 
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from litestar import Response, get
 
 from keyturn.core.oauth import JWKS_PATH
+from keyturn.errors import StoreUnavailable
 from keyturn.services.signing_keys import JWKS_MAX_AGE
-from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
+from keyturn.web.requests import AnyRequest, InjectedCall, Refusal, brief_read, in_thread
 from keyturn.web.responses import documented
 
 
@@ -44,11 +44,7 @@ def ready(call: InjectedCall) -> Response[Health]:
     if why_not is None:
         call.services.store.installation.revision()
         return Response(Health("ok", {"database": "up"}))
-    return Response(
-        Health("unavailable", {"database": why_not}),
-        status_code=HTTPStatus.SERVICE_UNAVAILABLE,
-        headers={"Retry-After": "1"},
-    )
+    return Refusal(Health("unavailable", {"database": why_not}), refused=StoreUnavailable(why_not))
 
 
 @get(

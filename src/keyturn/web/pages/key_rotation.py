@@ -1,7 +1,6 @@
 """Rotating a key on the API Keys tab."""
 
 from datetime import timedelta
-from http import HTTPStatus
 
 from litestar import Response, get, post
 from litestar.params import RawBody
@@ -57,11 +56,11 @@ def rotate_key(
             idempotency_key=idempotency_key_of(form),
             replaces_on_retry=False,
         )
-    except Conflict:
+    except Conflict as error:
         return pages.render(
             "message.html",
             visitor,
-            status=HTTPStatus.CONFLICT,
+            refused=error,
             title="The key was not rotated",
             text="The form was sent a second time, or the key was rotated, revoked or expired meanwhile. A "
             "secret is shown only once: if you did not keep it, rotate the key again.",
@@ -81,10 +80,8 @@ def _ask(
     return pages.render(
         "profile_key_rotate.html",
         visitor,
-        status=HTTPStatus.OK if error is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        refused=error,
         key=shown_key(record, now),
         overlaps=OVERLAPS,
         form_id=new_form_id(services),
-        problem=None if error is None else str(error),
-        field=None if error is None else error.field,
     )

@@ -76,24 +76,13 @@ _ENCODER = json.JSONEncoder(default=repr)
 """Made once: `json.dumps` with options makes one for each line."""
 
 
-class RequestLog:
-    """Writes the line of each request, in the form of all others.
-
-    Without structlog's chain of processors, which takes as long as verifying several credentials.
-    """
-
-    def __init__(self) -> None:
-        self._log = structlog.get_logger()
-
-    def write(self, **fields: Any) -> None:
-        """Write one line, if lines of this level are wanted."""
-        if not self._log.is_enabled_for(logging.INFO):
-            return
-        at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        event = {**fields, "event": "request", "level": "info", "at": at}
-        line = msgspec.json.encode(event)
-        is_plain = line.isascii() and _DELETE not in line
-        write_line(line.decode("ascii") if is_plain else _encode(event))
+def write_event(name: str, fields: dict[str, Any]) -> None:
+    """Write a line at level info, without structlog's processors, in the form of all others."""
+    at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    event = {**fields, "event": name, "level": "info", "at": at}
+    line = msgspec.json.encode(event)
+    is_plain = line.isascii() and _DELETE not in line
+    write_line(line.decode("ascii") if is_plain else _encode(event))
 
 
 _DELETE = b"\x7f"

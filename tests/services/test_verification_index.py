@@ -118,7 +118,7 @@ def test_memory_is_bounded_whatever_happens(steps: list[tuple[str, int, int]], b
                     assert has(index, number)
                 case "negative":
                     index.add_negative(digest_of(number), now=0.0, since=index.generation)
-                    assert index.is_negative(digest_of(number), 0.0)
+                    assert index.find_negative(digest_of(number)) > 0.0
                 case "find":
                     index.find(digest_of(number))
                 case "user ends":
@@ -150,8 +150,8 @@ def test_unknown_credentials_drop_no_entry() -> None:
         index.add_negative(digest_of(number), now=0.0, since=index.generation)
 
     assert len(index._negatives) == MAX_NEGATIVES
-    assert index.is_negative(digest_of(1000 + 100), 0.0), "the newest are kept"
-    assert not index.is_negative(digest_of(1000 + 99), 0.0)
+    assert index.find_negative(digest_of(1000 + 100)) > 0.0, "the newest are kept"
+    assert index.find_negative(digest_of(1000 + 99)) <= 0.0
     assert all(has(index, number) for number in range(100))
 
 
@@ -160,11 +160,11 @@ def test_an_unknown_credential_is_unknown_for_seconds() -> None:
     index = VerificationIndex()
     index.add_negative(digest_of(1), now=10.0, since=index.generation)
 
-    assert index.is_negative(digest_of(1), 10.0 + NEGATIVE_SECONDS - 0.001)
-    assert not index.is_negative(digest_of(1), 10.0 + NEGATIVE_SECONDS)
+    assert index.find_negative(digest_of(1)) > 10.0 + NEGATIVE_SECONDS - 0.001
+    assert index.find_negative(digest_of(1)) <= 10.0 + NEGATIVE_SECONDS
 
     remember(index, 1)
-    assert not index.is_negative(digest_of(1), 10.0)
+    assert index.find_negative(digest_of(1)) <= 10.0
 
 
 def test_what_is_used_stays() -> None:
@@ -335,7 +335,7 @@ def test_everything_can_be_forgotten() -> None:
     index.forget_everything()
 
     assert not index.entries
-    assert not index.is_negative(digest_of(99), 0.0)
+    assert index.find_negative(digest_of(99)) <= 0.0
     assert not any(entry.subject.holds or entry.owner.holds for entry in known)
     assert index.find_ground(Subject.KEY, 1) is None
 
@@ -346,10 +346,10 @@ def test_negatives_end_only_when_asked() -> None:
     index.add_negative(digest_of(1), now=0.0, since=index.generation)
 
     index.forget([(Subject.USER, 1)], negatives=False)
-    assert index.is_negative(digest_of(1), 0.0)
+    assert index.find_negative(digest_of(1)) > 0.0
 
     index.forget([], negatives=True)
-    assert not index.is_negative(digest_of(1), 0.0)
+    assert index.find_negative(digest_of(1)) <= 0.0
 
 
 class Answer:
@@ -424,7 +424,7 @@ def test_it_remembers_exactly_what_is_true(steps: list[tuple[str, int, int]]) ->
                 model.clear()
                 unknown.clear()
         assert {entry for entry in range(41) if has(index, entry)} == set(model)
-        assert {entry for entry in range(41) if index.is_negative(digest_of(entry), 0.0)} == unknown
+        assert {entry for entry in range(41) if index.find_negative(digest_of(entry)) > 0.0} == unknown
 
 
 # A fill that began before a change (R4)

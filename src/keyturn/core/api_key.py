@@ -97,15 +97,21 @@ class ApiKeyFormat:
 
         Says nothing about whether it was ever issued. Costs no look-up: this is where noise ends.
         """
-        if not presented.startswith(self.prefix.encode("ascii") + b"_"):
-            if _FOREIGN.fullmatch(presented) is None:
-                raise CredentialRefused(Reason.MALFORMED)
-            return
-        if _compiled(self.pattern).fullmatch(presented) is None:
-            raise CredentialRefused(Reason.MALFORMED)
+        flaw = self.find_flaw(presented)
+        if flaw is not None:
+            raise CredentialRefused(flaw)
+
+    def find_flaw(self, presented: bytes) -> Reason | None:
+        """Return why `presented` cannot be a key; None if by its form it can."""
+        start, native = _native(self.prefix)
+        if not presented.startswith(start):
+            return Reason.MALFORMED if _FOREIGN.fullmatch(presented) is None else None
+        if native.fullmatch(presented) is None:
+            return Reason.MALFORMED
         text = presented.decode("ascii")
         if crc32_base62(text[:-CHECKSUM_LENGTH]) != text[-CHECKSUM_LENGTH:]:
-            raise CredentialRefused(Reason.CHECKSUM)
+            return Reason.CHECKSUM
+        return None
 
     def import_foreign_key(self, text: str) -> NewApiKey:
         """Take over a key that was made elsewhere; raise `ValueError` saying why if it is unfit."""
@@ -126,8 +132,9 @@ class ApiKeyFormat:
 
 
 @lru_cache
-def _compiled(pattern: str) -> re.Pattern[bytes]:
-    return re.compile(pattern.encode("ascii"))
+def _native(prefix: str) -> tuple[bytes, re.Pattern[bytes]]:
+    """Return what our own keys begin with, and what they match."""
+    return f"{prefix}_".encode("ascii"), re.compile(ApiKeyFormat(prefix).pattern.encode("ascii"))
 
 
 def digest_api_key(presented: bytes) -> bytes:

@@ -41,9 +41,15 @@ def base62_from_random(random: bytes, width: int) -> str:
     return "".join(BASE62_ALPHABET[digit] for digit in usable[:width])
 
 
+_PAIRS = tuple(first + second for first in BASE62_ALPHABET for second in BASE62_ALPHABET)
+"""All numbers of two digits: a checksum is read for each guess, and digit by digit it costs most of that."""
+
+
 def crc32_base62(text: str) -> str:
     """Return the CRC-32 of ASCII `text` as 6 base62 digits (62**6 > 2**32)."""
-    return base62_encode(zlib.crc32(text.encode("ascii")), 6)
+    first, rest = divmod(zlib.crc32(text.encode("ascii")), 62**4)
+    second, third = divmod(rest, 62**2)
+    return _PAIRS[first] + _PAIRS[second] + _PAIRS[third]
 
 
 def base64url_encode(raw: bytes) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
 from hashlib import sha256
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from keyturn.core import verification
 from keyturn.core.api_key import ApiKeyFormat
@@ -12,8 +12,10 @@ from keyturn.core.credentials import (
     AccessTokenCredential,
     ApiKeyCredential,
     Credential,
+    find_flaw,
     read_authorization,
     read_credential,
+    read_presented,
 )
 from keyturn.core.dpop import PresentedProof, Proof
 from keyturn.core.principal import Principal
@@ -55,6 +57,14 @@ class TellsFreshness(Protocol):
 
     def ensure(self) -> None:
         """Return when it may be trusted now; raise `StoreUnavailable` if it may not."""
+
+
+class InstantRefusal(NamedTuple):
+    """Why a credential is refused that is known to be wrong without asking anybody."""
+
+    reason: Reason
+    wait: int
+    """Seconds, if the address has spent its budget: then that is what it is told; else 0."""
 
 
 class Authenticator:
@@ -144,9 +154,29 @@ class Authenticator:
         """Return the time by which credentials are judged, in seconds since 1970."""
         return self._timestamp()
 
-    def note_failure(self, refused: CredentialRefused, origin: Origin) -> None:
+    def find_refusal(self, value: bytes, address: str | None) -> InstantRefusal | None:
+        """Return why one `Authorization` value is refused, and count it, if that needs no look-up.
+
+        That is what has no form of ours, whatever the state; and a key that the store did not know before, as
+        long as what is remembered may be trusted. None says nothing at all. A guess must not cost more than
+        it costs the guesser, so nothing is raised here.
+        """
+        presented = read_presented((value,))
+        if presented is None or presented.is_with_proof:
+            return None
+        freshness, now = self._freshness, self._monotonic()
+        if self._counter.cell[0] == freshness.seen and now < freshness.trusted_until:
+            unknown_until = self._index.find_negative(sha256(presented.value).digest())
+            if unknown_until > now:
+                return InstantRefusal(Reason.UNKNOWN, self._failures.spend_wrong(address))
+            if unknown_until and (wait := self._failures.wait_of_wrong(address)):
+                return InstantRefusal(Reason.UNKNOWN, wait)
+        flaw = find_flaw(presented.value, self._key_format)
+        return None if flaw is None else InstantRefusal(flaw, self._failures.spend_wrong(address))
+
+    def note_failure(self, refused: CredentialRefused, address: str | None) -> None:
         """Count a wrong credential; raise `TooManyFailures` instead if there were too many."""
-        self._failures.note_refused(refused, origin.address)
+        self._failures.note_refused(refused, address)
 
     def authenticate(
         self, authorization: Sequence[bytes], origin: Origin, presented: PresentedProof | None = None
@@ -167,7 +197,7 @@ class Authenticator:
                 proof = self.proofs.check(presented, credential=credential.digest)
             return self._verified(credential, origin, proof).principal
         except CredentialRefused as refused:
-            self.note_failure(refused, origin)
+            self.note_failure(refused, origin.address)
             raise
 
     def authenticate_again(
@@ -206,7 +236,7 @@ class Authenticator:
         try:
             credential = read_credential(presented, self._key_format)
         except CredentialRefused as refused:
-            self.note_failure(refused, origin)
+            self.note_failure(refused, origin.address)
             raise
         return self.verify_credential(credential, origin, proof)
 
@@ -217,7 +247,7 @@ class Authenticator:
         try:
             return self._verified(credential, origin, proof)
         except CredentialRefused as refused:
-            self.note_failure(refused, origin)
+            self.note_failure(refused, origin.address)
             raise
 
     def _verified(

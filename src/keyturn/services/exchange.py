@@ -73,7 +73,7 @@ class Exchange:
         try:
             return self._presented(in_header, in_body)
         except CredentialRefused as refused:
-            self._authenticator.note_failure(refused, origin)
+            self._authenticator.note_failure(refused, origin.address)
             raise
 
     def _presented(self, in_header: list[bytes], in_body: str | None) -> ApiKeyCredential:

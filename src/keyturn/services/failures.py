@@ -8,6 +8,7 @@ counter, a lock and a thread's work for each source, without a bound, and on the
 import threading
 from collections import OrderedDict
 from contextlib import suppress
+from functools import lru_cache
 from ipaddress import IPv6Address
 from math import ceil
 
@@ -37,22 +38,32 @@ class FailureBudget:
 
     def check(self, source: str | None) -> None:
         """Raise `TooManyFailures` if this source has spent its budget. An unknown source has none."""
-        if source is None:
-            return
-        self._check(self._empty_at.get(network_of(source), 0.0), self._system.monotonic())
+        self._refuse(self.wait_of(source))
 
     def note(self, source: str | None) -> None:
         """Count a failure of this source; raise `TooManyFailures` instead if its budget is spent."""
+        self._refuse(self.spend(source))
+
+    def wait_of(self, source: str | None) -> int:
+        """Return for how many seconds the source must wait; 0 if it need not."""
         if source is None:
-            return
+            return 0
+        return self._wait(self._empty_at.get(network_of(source), 0.0), self._system.monotonic())
+
+    def spend(self, source: str | None) -> int:
+        """Count a failure of this source, and return 0; with a spent budget, the seconds to wait."""
+        if source is None:
+            return 0
         name, now = network_of(source), self._system.monotonic()
         with self._lock:
             empty_at = max(self._empty_at.get(name, 0.0), now)
-            self._check(empty_at, now)
+            if wait := self._wait(empty_at, now):
+                return wait
             self._empty_at[name] = empty_at + self._interval
             self._empty_at.move_to_end(name)
             if len(self._empty_at) > MAX_SOURCES:
                 self._empty_at.popitem(last=False)
+        return 0
 
     def give_back(self, source: str | None) -> None:
         """Take back one `note` of what turned out to be no failure."""
@@ -63,11 +74,15 @@ class FailureBudget:
             if name in self._empty_at:
                 self._empty_at[name] -= self._interval
 
-    def _check(self, empty_at: float, now: float) -> None:
+    def _wait(self, empty_at: float, now: float) -> int:
         wait = empty_at + self._interval - self._depth - now
-        if wait > 1e-6:  # Not 0: sums of intervals miss their minute by the last digit.
-            seconds = ceil(wait)
-            raise TooManyFailures(retry_after=seconds, message=self._refusal.format(seconds=seconds))
+        return (
+            ceil(wait) if wait > 1e-6 else 0
+        )  # Not 0: sums of intervals miss their minute by the last digit.
+
+    def _refuse(self, wait: int) -> None:
+        if wait:
+            raise TooManyFailures(retry_after=wait, message=self._refusal.format(seconds=wait))
 
 
 class CredentialFailures:
@@ -95,6 +110,14 @@ class CredentialFailures:
             with suppress(TooManyFailures):  # It was looked up already, by several requests at once.
                 self._unseen.note(source)
 
+    def spend_wrong(self, source: str | None) -> int:
+        """Count what is known to be wrong, as `note_refused` does; return the seconds to wait, or 0."""
+        return self._wrong.spend(source)
+
+    def wait_of_wrong(self, source: str | None) -> int:
+        """Return for how many seconds the source must wait before what was wrong is looked up again, or 0."""
+        return self._wrong.wait_of(source)
+
     def note_refused(self, refused: CredentialRefused, source: str | None) -> None:
         """Count a wrong credential; raise `TooManyFailures` instead if the budget is spent.
 
@@ -104,6 +127,7 @@ class CredentialFailures:
             self._wrong.note(source)
 
 
+@lru_cache(8192)
 def network_of(source: str) -> str:
     """Return what a source is counted under: its address, or its network for IPv6, in one spelling."""
     link = source.partition("%")[2]  # Of an address that is good on one link only.

@@ -107,9 +107,10 @@ class Lookup:
         self, digest: bytes, source: str | None, since: int, audience: str | None
     ) -> KnownCredential:
         now = self._system.monotonic()
-        if self._index.is_negative(digest, now):
+        unknown_until = self._index.find_negative(digest)
+        if unknown_until > now:
             raise CredentialRefused(Reason.UNKNOWN)
-        was_wrong = self._index.was_negative(digest)
+        was_wrong = bool(unknown_until)
         self._failures.check_look_up(source, was_wrong=was_wrong)
         record = self._credentials.find_key(digest)
         if record is None:

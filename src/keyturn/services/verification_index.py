@@ -106,13 +106,9 @@ class VerificationIndex:
         known.used = True
         return known
 
-    def is_negative(self, digest: bytes, now: float) -> bool:
-        """Return whether the store lately knew no such credential; `now` is monotonic."""
-        return self._negatives.get(digest, 0.0) > now
-
-    def was_negative(self, digest: bytes) -> bool:
-        """Return whether the store was asked before and knew no such credential, however long ago."""
-        return digest in self._negatives
+    def find_negative(self, digest: bytes) -> float:
+        """Return until when the store is believed to know no such credential, which may be over; else 0."""
+        return self._negatives.get(digest, 0.0)
 
     def find_ground(self, subject: Subject, number: int) -> Ground | None:
         """Return the ground of this key or session, if an entry stands on it and nothing has changed."""

@@ -35,6 +35,7 @@ from keyturn.store.control import Allow, check_may_act_as
 from keyturn.store.credentials import find_key, find_key_by_id
 from keyturn.store.database import Database, refusing_twins, shortened
 from keyturn.store.key_search import KeySearch, conditions_of
+from keyturn.store.questions import Question
 from keyturn.store.rows import insert_on_conflict
 from keyturn.store.schema import (
     api_key,

@@ -26,7 +26,7 @@ from keyturn import __version__
 from keyturn.composition import Services, open_services
 from keyturn.core.dpop import REPLAY_BOUND
 from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
-from keyturn.logs import configure_logs, flush_logs
+from keyturn.logs import configure_logs
 from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
 from keyturn.web.access import PAGE_PATTERN, login_path, wants_page
@@ -189,7 +189,6 @@ def create_framework_app(services: Services) -> Litestar:
             yield
         finally:
             services.close()
-            flush_logs()  # A worker ends by a signal, without the ending of a program.
 
     open_router = ApiRouter("/", route_handlers=OPEN_API_ROUTES, response_class=JsonResponse)
     protected_router = ApiRouter(
@@ -244,6 +243,7 @@ def _answer_error(request: AnyRequest, error: KeyturnError) -> Response[Any]:
 def _answer_defect(request: AnyRequest, error: Exception) -> Response[Any]:
     """Log what nobody foresaw under the request's id, and answer without it (S7)."""
     structlog.get_logger().error("request_failed", request_id=origin_of(request).request_id, exc_info=error)
+    request.scope["state"]["failure"] = "defect"
     return _answer(request, internal_error())
 
 
@@ -251,16 +251,17 @@ def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Respon
     """Give the framework's own refusals our shape: no such route or method, an unfit parameter."""
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            return _answer(request, response_of(NotFound()))
+            return _answer_error(request, NotFound())
         case HTTPStatus.METHOD_NOT_ALLOWED if request.scope["path"].startswith(tabs.START):
-            return _answer(request, response_of(NotFound()))  # Which pages there are is not for everybody.
+            return _answer_error(request, NotFound())  # Which pages there are is not for everybody.
         case HTTPStatus.BAD_REQUEST:
-            return _answer(request, response_of(InvalidInput(*_parameter_at_fault(error))))
-        case status if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _answer_error(request, InvalidInput(*_parameter_at_fault(error)))
+        case status:
+            request.scope["state"]["failure"] = HTTPStatus(status).phrase
+            if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                return _answer(request, internal_error())
             headers = tuple((error.headers or {}).items())
             return _answer(request, error_response(status, f"{HTTPStatus(status).phrase}.", *headers))
-        case _:
-            return _answer(request, internal_error())
 
 
 def _parameter_at_fault(error: HTTPException) -> tuple[str, str]:
@@ -288,12 +289,12 @@ def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
     page = pages.render(
         "message.html",
         visitor,
-        status=HTTPStatus(response.status),
         title=_TITLES.get(HTTPStatus(response.status), "This did not work"),
         text=response.body.message,
         link_href="/profile",
         link_text="Go to your profile",
     )
+    page.status_code = response.status
     page.headers.update(headers)
     return page
 

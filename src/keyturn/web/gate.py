@@ -22,13 +22,19 @@ from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, check_scopes
 from keyturn.core.sources import Network, client_address
-from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason, StoreUnavailable
-from keyturn.logs import RequestLog
+from keyturn.errors import (
+    CredentialRefused,
+    KeyturnError,
+    NotFound,
+    Reason,
+    StoreUnavailable,
+    TooManyFailures,
+)
+from keyturn.logs import flush_logs
 from keyturn.services.actors import Origin
 from keyturn.services.authentication import Authenticator
 from keyturn.services.redaction import SecretsOut
-from keyturn.services.usage import trace_of
-from keyturn.services.verification_index import KnownCredential
+from keyturn.services.usage import Trace, trace_of
 from keyturn.system import request_id
 from keyturn.web import forward_auth
 from keyturn.web.access import (
@@ -48,15 +54,19 @@ from keyturn.web.messages import Answer, BoundedBody, ClientGone, Receive, Send,
 from keyturn.web.pages.device import wanted_page
 from keyturn.web.pages.sessions import LoginNeeded, Visitor, find_visitor
 from keyturn.web.proven_request import proof_for_asked, proof_for_this
+from keyturn.web.refusals import Refusals
+from keyturn.web.request_log import RequestLog
 from keyturn.web.requests import failure_name
 from keyturn.web.responses import internal_error, response_of
 from keyturn.web.shape import (
+    MISPLACED_HEADERS,
     HostRule,
     Scope,
     check_one_place,
     check_shape,
     declared_length,
     has_body,
+    is_of_other_scheme,
     is_read,
     misplaced_credential,
     tolerant_path,
@@ -75,10 +85,8 @@ credential they are less than a header may be long, and what is remembered of th
 
 _LONGER_WAY = frozenset(
     {
+        *MISPLACED_HEADERS,
         b"cookie",
-        b"x-api-key",
-        b"api-key",
-        b"proxy-authorization",
         b"transfer-encoding",
         forward_auth.SCOPE_HEADER,
     }
@@ -119,27 +127,33 @@ class Gate:
         )
         self._log = structlog.get_logger()
         self._requests = RequestLog()
+        self._refusals = Refusals(headers.for_path(forward_auth.PATH))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on with its `Principal`."""
         if scope["type"] == "http":
             if scope["path"] == forward_auth.PATH:
-                known = self._recognise(
-                    scope["method"], scope["query_string"], scope["headers"], scope["client"]
-                )
+                plain = self._plain(scope["method"], scope["query_string"], scope["headers"], scope["client"])
+                known = None if plain is None else plain[0].recognise(*plain[1:])
                 if known is not None:
                     await send(forward_auth.answer_to(known.principal))
                     await send(forward_auth.EMPTY_BODY)
                     return
             await self._handle(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, partial(self._send_of_lifespan, send))
         else:
             await send({"type": "websocket.close", "code": 1008})
 
     def begin_draining(self) -> None:
         """Be not ready any more, and go on: the server is about to stop."""
         self._app.state.is_draining = True
+
+    async def _send_of_lifespan(self, send: Send, message: Any) -> None:
+        if message["type"].startswith("lifespan.shutdown"):
+            self._requests.flush()
+            flush_logs()  # A worker ends by a signal, without the ending of a program.
+        await send(message)
 
     def end_streams(self) -> None:
         """End what would go on for ever, when the server shuts down."""
@@ -151,26 +165,59 @@ class Gate:
         query: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         client: tuple[str, int] | None,
-    ) -> bytes | None:
-        """Return the header of the answer to a plain `/verify` of a remembered credential, else None.
+    ) -> bytes | tuple[int, bytes] | None:
+        """Return what follows the status line of the answer to a plain `/verify`; None if it takes longer.
+
+        A refusal comes with its status; without one it is 200, since a tuple for each costs the good ones.
 
         For `BoundedHttpProtocol`, which writes it without a task, a scope or a message for the request.
         """
-        known = self._recognise(method, query, headers, client)
-        if known is None:
+        plain = self._plain(method, query, headers, client)
+        if plain is None:
             return None
+        authenticator, value, trace, scopes = plain
+        known = authenticator.recognise(value, trace, scopes)
+        if known is None:
+            return self._judge_at_once(authenticator, value, trace)
         if known.answer is None:
             known.answer = forward_auth.header_block(known.principal)
         return known.answer
 
-    def _recognise(  # noqa: C901, PLR0911, PLR0912 - flat, since each call costs
+    def _judge_at_once(
+        self, authenticator: Authenticator, value: bytes, trace: Trace
+    ) -> tuple[int, bytes] | None:
+        """Return the refusal of a credential that is known to be wrong without asking anybody; else None."""
+        address, method, path, _ = trace
+        if method == "HEAD" or is_of_other_scheme(value):
+            return None
+        refusal = authenticator.find_refusal(value, address)
+        if refusal is None:
+            return None
+        reason, wait = refusal
+        request = request_id()
+        status, answer = self._refusals.written(wait, request)
+        self._requests.write(
+            {
+                "request_id": request,
+                "via": f"{method} {path}",
+                "status": status,
+                "address": address,
+                "user_id": None,
+                "key_id": None,
+                "failure": TooManyFailures.__name__ if wait else reason.value,
+                "milliseconds": 0.0,
+            }
+        )
+        return status, answer
+
+    def _plain(  # noqa: C901, PLR0911, PLR0912 - flat, since each call costs
         self,
         method: str,
         query: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         client: tuple[str, int] | None,
-    ) -> KnownCredential | None:
-        """Return the caller of a plain `/verify` whose credential is remembered, and note the use.
+    ) -> tuple[Authenticator, bytes, Trace, frozenset[str]] | None:
+        """Return who judges a plain `/verify`, of what, with the trace of its use and the scopes to cover.
 
         None for everything else, which is then looked at in full: all that this leaves out of what
         `_handle` does is what cannot change the answer to such a request.
@@ -210,7 +257,7 @@ class Gate:
             scopes = required.scopes
             if required.audience is not None:
                 authenticator = authenticator.at(required.audience)
-        return authenticator.recognise(authorization, (address, method, forward_auth.PATH, agent), scopes)
+        return authenticator, authorization, (address, method, forward_auth.PATH, agent), scopes
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
@@ -251,17 +298,21 @@ class Gate:
             scope["state"]["failure"] = "client_gone"
         except Exception:  # noqa: BLE001 - whatever a defect raises, the caller gets an answer without it
             self._log.exception("request_failed", request_id=origin.request_id)
+            scope["state"]["failure"] = "defect"
             await answer.error(internal_error())
         finally:
+            user = scope.get("user")
             self._requests.write(
-                request_id=origin.request_id,
-                via=origin.via,
-                status=answer.status,
-                address=origin.address,
-                user_id=getattr(scope.get("user"), "user_id", None),
-                key_id=getattr(scope.get("user"), "key_id", None),
-                failure=scope["state"]["failure"],
-                milliseconds=round((time.perf_counter() - started) * 1000, 2),
+                {
+                    "request_id": origin.request_id,
+                    "via": origin.via,
+                    "status": answer.status,
+                    "address": origin.address,
+                    "user_id": getattr(user, "user_id", None),
+                    "key_id": getattr(user, "key_id", None),
+                    "failure": scope["state"]["failure"],
+                    "milliseconds": round((time.perf_counter() - started) * 1000, 2),
+                }
             )
 
     def _origin(self, scope: Scope) -> Origin:

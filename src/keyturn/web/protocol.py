@@ -12,7 +12,7 @@ from keyturn.errors import KeyturnError, Limit, LimitExceeded, MalformedRequest,
 from keyturn.web import forward_auth
 from keyturn.web.feed import TRANSPORT
 from keyturn.web.request_target import check_request_line, check_target
-from keyturn.web.written_answers import InOneWrite, Refusal, begin_of_answer
+from keyturn.web.written_answers import InOneWrite, WrittenRefusal, begin_of_answer
 
 HEADER_TIMEOUT_SECONDS = 5.0
 IDLE_TIMEOUT_SECONDS = 30
@@ -219,7 +219,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         answer = answer_at_once(method.decode("ascii"), query, self.headers, self.client)
         if answer is None:
             return False
-        self.transport.write(begin_of_answer(tuple(self.server_state.default_headers)) + answer)
+        headers = tuple(self.server_state.default_headers)
+        if type(answer) is tuple:
+            status, refusal = answer
+            self.transport.write(begin_of_answer(headers, status) + refusal)
+        else:
+            self.transport.write(begin_of_answer(headers) + answer)
         self.server_state.total_requests += 1
         self._deadline = self.loop.time() + IDLE_TIMEOUT_SECONDS
         return True
@@ -247,7 +252,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif not is_body_at_fault:
             self._answer_in_turn(error)
         elif self.pipeline and self.pipeline[0][0] is cycle:
-            self.pipeline[0] = (cycle, Refusal(error))
+            self.pipeline[0] = (cycle, WrittenRefusal(error))
         else:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -256,7 +261,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _end_with(self, error: KeyturnError | None) -> None:
         """Close the connection, with this answer as the last."""
         if error is not None:
-            self.transport.write(Refusal(error).as_bytes(self.server_state.default_headers))
+            self.transport.write(WrittenRefusal(error).as_bytes(self.server_state.default_headers))
         self.transport.close()
 
     def _answer_in_turn(self, error: KeyturnError) -> None:
@@ -275,7 +280,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             on_response=self.on_response_complete,
         )
         self.flow.pause_reading()
-        self.pipeline.appendleft((self.cycle, Refusal(error)))
+        self.pipeline.appendleft((self.cycle, WrittenRefusal(error)))
 
     def _begin_header(self) -> None:
         self._is_in_header = True

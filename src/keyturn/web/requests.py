@@ -7,15 +7,17 @@ from functools import partial, wraps
 from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from anyio import to_thread
-from litestar import Request
+from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import PathParameter, QueryParameter, SkipValidation
+from litestar.response.base import ASGIResponse
 
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
 from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
 from keyturn.services.actors import Origin
+from keyturn.web.responses import response_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,6 +126,20 @@ def origin_of(request: AnyRequest) -> Origin:
 def note_failure(request: AnyRequest, error: KeyturnError) -> None:
     """Leave for the gate's log why the request was refused, which its client may not be told."""
     request.scope["state"]["failure"] = failure_name(error)
+
+
+class Refusal(Response[T]):
+    """An answer that says no in its own way, as pages do; the log is told why."""
+
+    def __init__(self, content: T, *, refused: KeyturnError, **options: Any) -> None:
+        answer = response_of(refused)
+        super().__init__(content, status_code=answer.status, headers=dict(answer.headers), **options)
+        self._refused = refused
+
+    def to_asgi_response(self, app: Any, request: AnyRequest, **options: Any) -> ASGIResponse:
+        """Return what is sent."""
+        note_failure(request, self._refused)
+        return super().to_asgi_response(app, request, **options)
 
 
 def failure_name(error: KeyturnError) -> str:

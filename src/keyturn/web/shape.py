@@ -19,6 +19,8 @@ CREDENTIAL_PARAMETERS = re.compile(
 HEALTH_PATHS = frozenset({"/health/live", "/health/ready"})
 """What is answered under any single well-formed `Host` (H7)."""
 CREDENTIAL_HEADERS = frozenset({b"x-api-key", b"api-key", b"proxy-authorization"})
+MISPLACED_HEADERS = CREDENTIAL_HEADERS | {b"x-auth-token", b"x-access-token"}
+"""Where other servers read a credential."""
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9a-fA-F:.]+\](:[0-9]{1,5})?")
 _WELL_FORMED_HOST = re.compile(r"(?:[A-Za-z0-9._~-]+|\[[0-9a-fA-F:.]+\])(?::[0-9]{1,5})?")
@@ -102,12 +104,17 @@ def misplaced_credential(scope: Scope) -> str | None:
     Of the form of the request alone: nothing of the credential is said, or known.
     """
     for name, value in scope["headers"]:
-        scheme, space, _ = value.partition(b" ")
-        if name in CREDENTIAL_HEADERS or name in {b"x-auth-token", b"x-access-token"}:
+        if name in MISPLACED_HEADERS:
             return f"A credential in {name.decode().title()} is not read."
-        if name == b"authorization" and space and scheme.lower() in _OTHER_SCHEMES:
-            return f"The scheme {scheme.decode().title()} is not read."
+        if name == b"authorization" and is_of_other_scheme(value):
+            return f"The scheme {value.partition(b' ')[0].decode().title()} is not read."
     return None
+
+
+def is_of_other_scheme(value: bytes) -> bool:
+    """Return whether a value of `Authorization` has a scheme that others read, and this server does not."""
+    scheme, space, _ = value.partition(b" ")
+    return bool(space) and scheme.lower() in _OTHER_SCHEMES
 
 
 def is_read(scope: Scope) -> bool:

@@ -19,7 +19,7 @@ _REFUSAL_HEADERS = (
 )
 
 
-class Refusal:
+class WrittenRefusal:
     """An answer in place of the application's, after which the connection is closed."""
 
     def __init__(self, error: KeyturnError) -> None:
@@ -43,10 +43,10 @@ class Refusal:
         await send({"type": "http.response.body", "body": self._body})
 
 
-@lru_cache(4)
-def begin_of_answer(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+@lru_cache(8)
+def begin_of_answer(headers: tuple[tuple[bytes, bytes], ...], status: int = 200) -> bytes:
     """Return the status line and the headers that uvicorn adds, which change with the date each second."""
-    return STATUS_LINE[200] + b"".join(name + b": " + value + b"\r\n" for name, value in headers)
+    return STATUS_LINE[status] + b"".join(name + b": " + value + b"\r\n" for name, value in headers)
 
 
 class InOneWrite:

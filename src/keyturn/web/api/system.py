@@ -1,6 +1,5 @@
 """What operators and verifiers ask: health, the public signing keys, the description of the API."""
 
-from http import HTTPStatus
 from typing import Annotated, Literal
 
 import msgspec
@@ -8,9 +7,10 @@ from litestar import Response, get
 from litestar.params import QueryParameter
 
 from keyturn.core.oauth import JWKS_PATH
+from keyturn.errors import StoreUnavailable
 from keyturn.services.signing_keys import JWKS_MAX_AGE
 from keyturn.web.representation import Representation
-from keyturn.web.requests import AnyRequest, InjectedCall, brief_read
+from keyturn.web.requests import AnyRequest, InjectedCall, Refusal, brief_read
 from keyturn.web.responses import documented
 
 
@@ -54,10 +54,8 @@ def ready(
     and a write that failed is tried again by itself.
     """
     if request.app.state.is_draining:
-        return Response(
-            Health("stopping", {"server": "stopping"}),
-            status_code=HTTPStatus.SERVICE_UNAVAILABLE,
-            headers={"Retry-After": "1"},
+        return Refusal(
+            Health("stopping", {"server": "stopping"}), refused=StoreUnavailable("the server is stopping")
         )
     why_not = call.services.verification.freshness.why_not()
     failing = call.services.store.writes.failing
@@ -67,11 +65,8 @@ def ready(
     }
     if why_not is None and (failing is None or purpose == "reads"):
         return Response(Health("ok", details))
-    return Response(
-        Health("unavailable", details),
-        status_code=HTTPStatus.SERVICE_UNAVAILABLE,
-        headers={"Retry-After": "1"},
-    )
+    why = why_not or f"writes are failing: {failing}"
+    return Refusal(Health("unavailable", details), refused=StoreUnavailable(why))
 
 
 @get(

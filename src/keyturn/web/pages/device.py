@@ -1,6 +1,5 @@
 """Signing a device in: a person types the code that it shows, sees what asks, and decides (RFC 8628)."""
 
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,7 +22,6 @@ from keyturn.web.pages.sessions import (
 )
 from keyturn.web.pages.views import InjectedSent
 from keyturn.web.requests import AnyRequest, InjectedServices, in_thread
-from keyturn.web.responses import response_of
 
 DECISION_PATH = f"{DEVICE_PAGE_PATH}/decision"
 
@@ -117,18 +115,8 @@ def _say(pages: Pages, visitor: Visitor, title: str, text: str) -> Response[str]
 def _ask(
     pages: Pages, visitor: Visitor, code: str, error: InvalidInput | TooManyFailures | None = None
 ) -> Response[str]:
-    answer = None if error is None else response_of(error)
-    page = pages.render(
-        "device.html",
-        visitor,
-        status=HTTPStatus.OK if answer is None else HTTPStatus(answer.status),
-        values={"user_code": code},
-        problem=None if error is None else str(error),
-        field=None if error is None else "user_code",
-    )
-    if answer is not None:
-        page.headers.update(dict(answer.headers))
-    return page
+    field = None if error is None else "user_code"
+    return pages.render("device.html", visitor, refused=error, values={"user_code": code}, field=field)
 
 
 def _show(
@@ -148,11 +136,9 @@ def _show(
     return pages.render(
         "device_decide.html",
         visitor,
-        status=HTTPStatus.OK if error is None else HTTPStatus(response_of(error).status),
+        refused=error,
         device=shown,
         user_code=read_user_code(form.get("user_code", "")),
         values=form,
-        problem=None if error is None else str(error),
-        field=None if error is None else error.field,
         **key_form(services),
     )

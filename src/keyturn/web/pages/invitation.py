@@ -1,7 +1,5 @@
 """The page behind an invitation's link: a person sets their passphrase, once."""
 
-from http import HTTPStatus
-
 from litestar import Response, get, post
 from litestar.params import RawBody
 
@@ -10,7 +8,6 @@ from keyturn.web.pages.login import check_repeated, end_session
 from keyturn.web.pages.rendering import InjectedPages, see_other
 from keyturn.web.pages.sessions import expired_cookie, open_form
 from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
-from keyturn.web.responses import response_of
 
 
 @get("/invitation", include_in_schema=False, sync_to_thread=False)
@@ -37,15 +34,6 @@ def accept(
         check_repeated(form)
         services.invitations.accept(form.get("code", ""), form.get("password", ""), origin)
     except (InvalidInput, TooBusy) as error:
-        answer = response_of(error)
-        page = pages.render(
-            "invitation.html",
-            status=HTTPStatus(answer.status),
-            problem=answer.body.message,
-            field=error.field if isinstance(error, InvalidInput) else None,
-            values={"code": form.get("code", "")},
-        )
-        page.headers.update(dict(answer.headers))
-        return page
+        return pages.render("invitation.html", refused=error, values={"code": form.get("code", "")})
     end_session(request, services, origin)
     return see_other("/login?notice=passphrase-set", expired_cookie(services))

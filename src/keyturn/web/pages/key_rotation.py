@@ -1,7 +1,6 @@
 """Rotating a key on the API Keys tab."""
 
 from datetime import timedelta
-from http import HTTPStatus
 
 from litestar import Response, get, post
 
@@ -13,7 +12,6 @@ from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor
 from keyturn.web.pages.views import InjectedSent
 from keyturn.web.requests import IdInPath, InjectedServices, in_thread, read_id
-from keyturn.web.responses import response_of
 
 OVERLAPS = (
     ("0", "None: it ends at once, and every token made from it ends too"),
@@ -52,11 +50,11 @@ def rotate_key(key_id: IdInPath, sent: InjectedSent) -> Response[str]:
         )
     except TooManyFailures as error:
         return _ask(services, pages, visitor, number, error)
-    except Conflict:
+    except Conflict as error:
         return pages.render(
             "message.html",
             visitor,
-            status=HTTPStatus.CONFLICT,
+            refused=error,
             title="The key was not rotated",
             text="The form was sent a second time, or the key was rotated, revoked or expired meanwhile. A "
             "secret is shown only once: if you did not keep it, rotate the key again.",
@@ -77,17 +75,11 @@ def _ask(
     now = services.system.now()
     if record.state(now) is not KeyState.ACTIVE:
         raise NotFound
-    answer = None if error is None else response_of(error)
-    page = pages.render(
+    return pages.render(
         "profile_key_rotate.html",
         visitor,
-        status=HTTPStatus.OK if answer is None else HTTPStatus(answer.status),
+        refused=error,
         key=shown_key(record, now),
         overlaps=OVERLAPS,
         form_id=new_form_id(services),
-        problem=None if error is None else str(error),
-        field=error.field if isinstance(error, InvalidInput) else None,
     )
-    if answer is not None:
-        page.headers.update(dict(answer.headers))
-    return page

@@ -1,7 +1,5 @@
 """The API Keys tab."""
 
-from http import HTTPStatus
-
 from litestar import Response, get, post
 from litestar.params import FromQuery, RawBody
 from litestar.response import Redirect
@@ -39,7 +37,6 @@ from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.sessions import InjectedVisitor, Visitor, session_form
 from keyturn.web.pages.views import InjectedSent
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
-from keyturn.web.responses import response_of
 
 KEYS_PER_PAGE = 25
 """So that a page of them stays under 60 KB."""
@@ -81,17 +78,17 @@ def create_key(sent: InjectedSent) -> Response[str]:
         )
     except (InvalidInput, InvalidState, QuotaExceeded, TooManyFailures) as error:
         return _keys(services, pages, visitor, origin, error=error, values=form)
-    except Conflict:
-        return show_it_was_shown(pages, visitor, back="/profile/keys")
+    except Conflict as error:
+        return show_it_was_shown(pages, visitor, error, back="/profile/keys")
     return show_created(services, pages, visitor, created, back="/profile/keys")
 
 
-def show_it_was_shown(pages: Pages, visitor: Visitor, *, back: str) -> Response[str]:
+def show_it_was_shown(pages: Pages, visitor: Visitor, error: Conflict, *, back: str) -> Response[str]:
     """Say that a form for a new key was sent a second time."""
     return pages.render(
         "message.html",
         visitor,
-        status=HTTPStatus.CONFLICT,
+        refused=error,
         title="This key was shown already",
         text="The form was sent a second time, so no second key was made. A key is shown only once: "
         "if you did not keep it, revoke it and generate another.",
@@ -153,11 +150,10 @@ def _keys(
     at = paging(len(records), page, "/profile/keys", size=KEYS_PER_PAGE)
     projects = _own_projects(services, visitor)
     names = project_names(projects)
-    answer = None if error is None else response_of(error)
-    shown = pages.render(
+    return pages.render(
         "profile_keys.html",
         visitor,
-        status=HTTPStatus.OK if answer is None else HTTPStatus(answer.status),
+        refused=error,
         keys=[
             shown_key(
                 record,
@@ -175,14 +171,9 @@ def _keys(
         project_choices=[(one.project_id, f"{one.name} (project {one.project_id})") for one in projects],
         **key_form(services, services.resources.list_grantable(visitor.session.principal.user_id)),
         notice=notice,
-        problem=None if error is None else str(error),
-        field=error.field if isinstance(error, InvalidInput) else None,
         problems=problems_of(values, services) if values else {},
         values=values or {},
     )
-    if answer is not None:
-        shown.headers.update(dict(answer.headers))
-    return shown
 
 
 def _own_projects(services: Services, visitor: Visitor) -> list[ProjectRecord]:

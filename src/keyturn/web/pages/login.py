@@ -1,7 +1,6 @@
 """Signing in and out, and the very first set-up."""
 
 import re
-from http import HTTPStatus
 
 from litestar import Response, get, post
 from litestar.params import FromQuery, RawBody
@@ -22,7 +21,6 @@ from keyturn.web.pages.sessions import (
     session_form,
 )
 from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
-from keyturn.web.responses import response_of
 
 START = "/profile"
 _LOCAL_TARGET = re.compile(r"/(profile|admin)(/[a-z0-9/-]*)?|/device(\?user_code=[A-Z]{4}-[A-Z]{4})?")
@@ -72,15 +70,7 @@ def log_in(
     try:
         started = services.logins.log_in_browser(userid, form.get("password", ""), origin)
     except (CredentialRefused, TooBusy, TooManyFailures) as error:
-        answer = response_of(error)
-        page = pages.render(
-            "login.html",
-            status=HTTPStatus(answer.status),
-            problem=answer.body.message,
-            values={"next": target, "userid": userid},
-        )
-        page.headers.update(dict(answer.headers))
-        return page
+        return pages.render("login.html", refused=error, values={"next": target, "userid": userid})
     end_session(request, services, origin)
     return see_other(target, session_cookie(services, started.cookie))
 
@@ -129,13 +119,7 @@ def set_up(
             raise InvalidInput("code", "This is not the code that the server printed at its last start.")
     except InvalidInput as error:
         kept = {name: form.get(name, "") for name in ("code", "userid", "name")}
-        return pages.render(
-            "setup.html",
-            status=HTTPStatus.UNPROCESSABLE_ENTITY,
-            problem=str(error),
-            field=error.field,
-            values=kept,
-        )
+        return pages.render("setup.html", refused=error, values=kept)
     return see_other("/login?notice=set-up")
 
 

@@ -1,7 +1,5 @@
 """The profile: details, sessions, security."""
 
-from http import HTTPStatus
-
 from litestar import Response, get, post
 from litestar.params import FromQuery, RawBody
 from litestar.response import Redirect
@@ -154,10 +152,8 @@ def change_password(
             new=form.get("password", ""),
             origin=origin,
         )
-    except InvalidInput as error:
-        return _security(services, pages, visitor, problem=str(error), field=error.field)
-    except TooBusy as error:
-        return _security(services, pages, visitor, problem=str(error))
+    except (InvalidInput, TooBusy) as error:
+        return _security(services, pages, visitor, error=error)
     return see_other("/profile/security?notice=passphrase-changed", session_cookie(services, renewed.cookie))
 
 
@@ -181,13 +177,11 @@ def _details(
     return pages.render(
         "profile_details.html",
         visitor,
-        status=HTTPStatus.OK if error is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        refused=error,
         tab="details",
         profile=record.profile,
         user=user,
         notice=notice,
-        problem=None if error is None else str(error),
-        field=None if error is None else error.field,
         values=values or {},
     )
 
@@ -198,16 +192,13 @@ def _security(
     visitor: Visitor,
     *,
     notice: str | None = None,
-    problem: str | None = None,
-    field: str | None = None,
+    error: InvalidInput | TooBusy | None = None,
 ) -> Response[str]:
     return pages.render(
         "profile_security.html",
         visitor,
-        status=HTTPStatus.OK if problem is None else HTTPStatus.UNPROCESSABLE_ENTITY,
+        refused=error,
         tab="security",
         password_changed_at=services.accounts.get(visitor.session.principal).password_changed_at,
         notice=notice,
-        problem=problem,
-        field=field,
     )

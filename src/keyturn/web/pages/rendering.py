@@ -1,7 +1,6 @@
 """Templates to answers."""
 
 from datetime import datetime
-from http import HTTPStatus
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,9 +12,12 @@ from litestar.response import Redirect
 
 from keyturn.core.shown import shown
 from keyturn.core.times import readable_time, wire_time
+from keyturn.errors import InvalidInput, KeyturnError
 from keyturn.system import System
 from keyturn.web.pages.admin.tabs import visible_tabs
 from keyturn.web.pages.sessions import Visitor
+from keyturn.web.requests import Refusal
+from keyturn.web.responses import response_of
 
 PRODUCT = "Keyturn"
 
@@ -51,10 +53,12 @@ class Pages:
         template: str,
         visitor: Visitor | None = None,
         *,
-        status: HTTPStatus = HTTPStatus.OK,
+        refused: KeyturnError | None = None,
         **context: Any,
     ) -> Response[str]:
         """Return the page. `context` adds to, and wins over, what every page has.
+
+        `refused` is what the page tells of: it decides the status, and the log has its name.
 
         `problem` is what is wrong with the form, at `field` if it is one input's; `problems` are those of
         other inputs, by their names.
@@ -71,11 +75,16 @@ class Pages:
             "problems": {},
             "values": {},
         }
+        if refused is not None:
+            common["problem"] = response_of(refused).body.message
+            common["field"] = refused.field if isinstance(refused, InvalidInput) else None
         shown = common | context
         if shown["field"] is not None:
             shown["problems"] = {shown["field"]: shown["problem"], **shown["problems"]}
         html = self._environment.get_template(template).render(shown)
-        return Response(html, status_code=status, media_type=MediaType.HTML)
+        if refused is not None:
+            return Refusal(html, refused=refused, media_type=MediaType.HTML)
+        return Response(html, media_type=MediaType.HTML)
 
     def _ago(self, moment: datetime | None) -> str:
         """Say how long ago in the largest whole unit; "never" for None."""

@@ -107,8 +107,8 @@ def create_key(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> R
             sources=networks_of(sent.form),
             dpop_jkt=key_pair_of(sent.form),
         )
-    except Conflict:
-        return show_it_was_shown(sent.pages, sent.visitor, back=back)
+    except Conflict as error:
+        return show_it_was_shown(sent.pages, sent.visitor, error, back=back)
     except TOLD_ON_THE_PAGE as error:
         problems = problems_of(sent.form, sent.services)
         return show_account(sent, place, user, error=error, problems=problems, values=sent.form)

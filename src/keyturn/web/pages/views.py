@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 from litestar import Response
@@ -28,7 +27,6 @@ from keyturn.web.pages.passphrase import proven
 from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import AnyConnection, Visitor, require_visitor, session_form
 from keyturn.web.requests import AnyRequest, InjectedServices, origin_of
-from keyturn.web.responses import response_of
 
 TOLD_ON_THE_PAGE = (
     Conflict,
@@ -62,19 +60,7 @@ class View:
 
     def render(self, template: str, *, error: KeyturnError | None = None, **context: Any) -> Response[str]:
         """Return the page, with what went wrong on it."""
-        if error is None:
-            return self.pages.render(template, self.visitor, **context)
-        answer = response_of(error)
-        page = self.pages.render(
-            template,
-            self.visitor,
-            status=HTTPStatus(answer.status),
-            problem=answer.body.message,
-            field=error.field if isinstance(error, InvalidInput) else None,
-            **context,
-        )
-        page.headers.update(dict(answer.headers))
-        return page
+        return self.pages.render(template, self.visitor, refused=error, **context)
 
 
 @dataclass(frozen=True, slots=True)

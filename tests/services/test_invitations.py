@@ -23,6 +23,7 @@ from tests.services.people import (
     holder,
     last_rows,
     log_in,
+    person,
     set_password,
     signed_in,
 )
@@ -109,11 +110,12 @@ def test_a_link_is_used_once_among_many(services: Services, admin: Principal) ->
         check_void(services, code)
 
 
-def test_a_link_ends_at_its_instant(services: Services, admin: Principal, clock: Clock) -> None:
+@pytest.mark.usefixtures("admin")
+def test_a_link_ends_at_its_instant(services: Services, clock: Clock) -> None:
     """A link works until a millisecond before its end, and is void at exactly its end."""
     for userid, late_by, works in (("one", -MILLISECOND, True), ("two", timedelta(0), False)):
         add_person(services, userid, password=None)
-        code = invite(services, admin, userid)
+        code = invite(services, person(services, "ada"), userid)
         clock.advance(LIFE + late_by)
         if works:
             accept(services, code)

@@ -126,13 +126,16 @@ class PlainPeople:
         if not account.is_disabled:
             self._check_spared(account, account.permissions)
         account.is_disabled, account.is_stopped_with_owner = True, False
+        account.link = None
         self.end_sessions(account)
+        self.end_tokens(account)
         self.tell(AuditAction.USER_DISABLED, account)
         for owned in self.owned_by(account):
             if heir is not None:
                 self._give(owned, heir)
             elif not owned.is_disabled:
                 owned.is_disabled = owned.is_stopped_with_owner = True
+                self.end_tokens(owned)
                 self.tell(AuditAction.USER_DISABLED, owned)
 
     def enable(self, account: Account) -> None:

@@ -24,6 +24,7 @@ from tests.services.people import (
     is_accepted,
     key_of_service,
     new_key,
+    person,
 )
 
 DAY = timedelta(days=1)
@@ -36,6 +37,7 @@ def ids(services: Services, admin: Principal, clock: Clock) -> dict[str, int]:
     bob = holder(services, "Bob_Ö%")
     made = {"old": new_key(services, bob, name="old", lifetime=Lifetime(clock.now + 10 * DAY))}
     clock.advance(DAY)
+    admin, bob = person(services, "ada"), person(services, "Bob_Ö%")
     made["ended"] = new_key(services, bob, lifetime=Lifetime(clock.now + DAY))
     made["endless"] = new_key(services, bob, lifetime=Lifetime(None))
     made["revoked"] = new_key(services, admin)
@@ -59,7 +61,7 @@ def test_every_filter_finds_exactly_its_keys(
     """Each condition, and several together, find those keys and no others; limits count to the instant."""
     used = clock.now
     second_day = used - DAY
-    caller(services, new_key(services, admin).secret)
+    caller(services, new_key(services, person(services, "ada")).secret)
     ids["used"] = max(owned.key.key_id for owned in services.all_keys.search(admin, KeySearch()).items)
     services.usage.flush(everything=True)
     everything = set(ids)
@@ -101,8 +103,9 @@ def test_a_page_is_of_all_and_the_newest_first(
     assert seen == sorted(ids.values(), reverse=True)
 
 
-def test_a_key_is_shown_with_its_owner(services: Services, admin: Principal, ids: dict[str, int]) -> None:
+def test_a_key_is_shown_with_its_owner(services: Services, ids: dict[str, int]) -> None:
     """What an administrator sees of a key says whose it is, of which kind, and its latest use."""
+    admin = person(services, "ada")
     robot = services.all_keys.get(admin, ids["robot"])
     assert (robot.userid, robot.kind, robot.owner_is_disabled) == ("robot", UserKind.SERVICE, False)
     services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=True)
@@ -112,8 +115,10 @@ def test_a_key_is_shown_with_its_owner(services: Services, admin: Principal, ids
             services.all_keys.get(admin, number)
 
 
-def test_the_latest_use_is_seen_at_once(services: Services, admin: Principal, ids: dict[str, int]) -> None:
+@pytest.mark.usefixtures("ids")
+def test_the_latest_use_is_seen_at_once(services: Services) -> None:
     """A use that was not yet written is seen in the list all the same."""
+    admin = person(services, "ada")
     made = new_key(services, admin)
     caller(services, made.secret)
     use = services.all_keys.get(admin, made.record.key_id).key.last_use

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import tempfile
 from collections import defaultdict
@@ -22,11 +23,21 @@ from keyturn.composition import Services, open_services
 from keyturn.core.people import Attributes, ServiceOwner, UserKind
 from keyturn.core.permissions import ADMINISTRATION, DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
-from keyturn.core.records import AuditAction
-from keyturn.errors import Conflict, CredentialRefused, InvalidInput, InvalidState, KeyturnError, NotFound
+from keyturn.core.records import AuditAction, SessionKind
+from keyturn.errors import (
+    Conflict,
+    CredentialRefused,
+    InvalidInput,
+    InvalidState,
+    KeyturnError,
+    NotFound,
+    PermissionMissing,
+)
 from keyturn.services.actors import COMMAND_LINE
+from keyturn.services.keys import Lifetime
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from keyturn.store.sessions import SessionToAdd, insert_session
 from keyturn.store.user_search import UserSearch
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
@@ -44,21 +55,21 @@ from tests.services.plain_people import (
 EXAMPLES, STEPS = 200, 50
 PEOPLE, PROGRAMS, GROUPS, PROJECTS = ("ann", "ben", "cid"), ("p1", "p2"), ("g1", "g2"), ("w1", "w2")
 ADMIN = Principal(
-    0,
+    1,
     "root",
     "bim",
     None,
     frozenset(Permission),
     None,
-    AuthMethod.SESSION,
-    None,
+    AuthMethod.API_KEY,
+    1,
     project_id=None,
     withheld=frozenset(),
     jkt=None,
-    credential=PresentedCredential(None),
+    credential=PresentedCredential(None, secret_number=0),
 )
-"""Who does all this: nobody in the database, so that every person in it can go."""
-REFUSALS = (Conflict, CredentialRefused, InvalidInput, InvalidState, NotFound)
+"""Who does all this, with a key: the installation's own account, so that every person can go."""
+REFUSALS = (Conflict, CredentialRefused, InvalidInput, InvalidState, NotFound, PermissionMissing)
 
 some = st.integers(0, 999)
 """Which of those that there are; now and then one that is not."""
@@ -94,6 +105,10 @@ def beginning() -> Beginning:
     folder = new_folder()
     services = open_in(folder, Clock())
     services.connections.register(COMMAND_LINE, 0, "one", {"technology": "Trino"})
+    root = services.accounts.add(
+        COMMAND_LINE, userid="root", name=None, permissions=Permission, kind=UserKind.SYSTEM
+    )
+    services.keys.create_for(root.user_id, COMMAND_LINE, name=None, lifetime=Lifetime(None))
     before = services.store.installation.revision()
     services.close()
     machine = People(Beginning(folder, Clock().now, before, PlainPeople()))
@@ -385,7 +400,8 @@ class People(RuleBasedStateMachine):
             with self.as_the_model_says(lambda: self.plain.delete_project(project)):
                 self.services.projects.delete(ADMIN, project.number, HERE)
         elif account is not None:
-            with self.happening():
+            may_add = Permission.CREATE_PROJECT in account.permissions and not account.is_disabled
+            with self.happening(is_possible=may_add):
                 maker = self.calling_as(account)
                 made = self.services.projects.add(maker, HERE, name=name, description=None)
                 self.services.projects.add_connection(ADMIN, made.project_id, "one", HERE)
@@ -394,19 +410,26 @@ class People(RuleBasedStateMachine):
                 self.plain.tell(AuditAction.PROJECT_UPDATED, made.project_id)
 
     def calling_as(self, account: Account) -> Principal:
+        """Return this person or program in a session that nothing but this call is made in."""
+        now = self.clock.now
+        new = SessionToAdd(
+            account.number, os.urandom(32), SessionKind.BROWSER, now, now + timedelta(hours=1), None, None
+        )
+        with self.services.store._database.writing() as connection:
+            session_id = connection.execute(insert_session(new)).scalar_one()
         return Principal(
             account.number,
             account.userid,
             "bim",
             None,
-            account.permissions | DEFAULT_PERMISSIONS,
+            account.permissions,
             None,
             AuthMethod.SESSION,
             None,
             project_id=None,
             withheld=frozenset(),
             jkt=None,
-            credential=PresentedCredential(None),
+            credential=PresentedCredential(None, session_id=session_id, secret_number=0),
         )
 
     @rule(name=projects, which=some)
@@ -435,7 +458,8 @@ class People(RuleBasedStateMachine):
         account, project = self.account(userid), self.plain.projects.get(name or "")
         if account is None or (name is not None and project is None):
             return
-        with self.happening(is_possible=project is None or account in project.owners | project.members):
+        is_in = project is None or account in project.owners | project.members
+        with self.happening(is_possible=is_in and not account.is_disabled):
             made = self.services.keys.create(
                 self.calling_as(account),
                 HERE,
@@ -574,6 +598,7 @@ class People(RuleBasedStateMachine):
                 user.owner,
             )
             for user in self.services.users.search(ADMIN, UserSearch()).items
+            if user.user_id != ADMIN.user_id
         }
         assert read == {
             account.userid: (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from keyturn.core.permissions import Permission
 from keyturn.services.actors import COMMAND_LINE
@@ -178,3 +179,39 @@ def test_fault_a1_a_session_that_ends_before_the_last_byte_changes_nothing(site:
 
 def changing_routes(site: Site) -> list[tuple[str, str]]:
     return [(method, path) for method, path in site.routes() if method in CHANGING]
+
+
+STORELESS = {
+    "/", "/health/live", "/health/ready", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server",
+    "/.well-known/openid-configuration", "/.well-known/oauth-protected-resource", "/openapi.json",
+    "/docs/api", "/docs/api/assets/{name:str}", "/static/{name:str}",
+}  # fmt: skip
+"""What anybody may GET, and what tells nobody apart."""
+
+
+def test_fault_a5_nothing_is_answered_from_an_older_database(site: Site) -> None:
+    """Every route that goes to the database answers 503 when that is older than what was read from it (D7).
+
+    Pages, the sign-in, links and devices too, whoever asks.
+    """
+    services, gate = site.services, create_app(site.services)
+    cookie, key = log_in(services, "admin@example.com"), site.key("admin@example.com").secret
+    values = plausible(site)
+    services.verification.freshness.ensure()
+    newest = services.store.audit_log.newest().revision
+    with services.store._database.writing() as connection, services.store.counter.committing():
+        connection.execute(text("DELETE FROM audit WHERE revision = :newest"), {"newest": newest})
+        connection.execute(text("UPDATE installation SET revision = revision - 1"))
+
+    wrong = {}
+    for method, path in site.routes():
+        if path in STORELESS or method in {"OPTIONS", "HEAD"} or path.startswith("/docs/schema"):
+            continue
+        target = filled(path, **values)
+        headers = {"authorization": key}
+        if PAGE_PATTERN.fullmatch(target):
+            headers = {"cookie": f"{LOOPBACK_SESSION_COOKIE}={cookie}", "content-type": FORM}
+        answer = asyncio.run(answered(gate, (method, target), headers, b"{}", lambda: None))
+        if answer.status != 503:
+            wrong[method, target] = answer.status
+    assert wrong == {}

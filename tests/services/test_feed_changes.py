@@ -94,7 +94,7 @@ def test_what_is_told_of_any_change_is_all_that_changed(reopen: Opener) -> None:
         if before != after:
             changing.add(path.action)
         differing = {key for key in told.keys() | after.keys() if told.get(key) != after.get(key)}
-        # That a token need not be known to be revoked any more, as its signing key is gone, is told to nobody.
+        # A revocation that is dropped, since the signing key is gone, is told to nobody.
         if differing := {key for key in differing if key[0] != feed.TOKENS or key in after}:
             wrong[name] = [(key, told.get(key), after.get(key)) for key in differing]
     assert wrong == {}

@@ -174,6 +174,22 @@ class Authenticator:
         flaw = find_flaw(presented.value, self._key_format)
         return None if flaw is None else InstantRefusal(flaw, self._failures.spend_wrong(address))
 
+    def learn(self, value: bytes, address: str | None) -> None:
+        """Look up the key in one `Authorization` value, so that `recognise` knows it if it is plainly good.
+
+        Whatever is wrong is left to `authenticate`, which finds it again: nothing is counted or raised here.
+        """
+        try:
+            self._freshness.ensure()
+            credential = read_authorization((value,), self._key_format)
+            if not isinstance(credential, ApiKeyCredential) or credential.is_with_proof:
+                return
+            if self._index.find(credential.digest + self._entry_suffix) is None:
+                since = self._index.generation
+                self._lookup.find_key(credential.digest, address, since, self._audience)
+        except Exception:  # noqa: BLE001 - a defect too is met again, where it gets an answer
+            return
+
     def note_failure(self, refused: CredentialRefused, address: str | None) -> None:
         """Count a wrong credential; raise `TooManyFailures` instead if there were too many."""
         self._failures.note_refused(refused, address)

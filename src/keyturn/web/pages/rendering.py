@@ -1,6 +1,7 @@
 """Templates to answers."""
 
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -84,7 +85,7 @@ class Pages:
         html = self._environment.get_template(template).render(shown)
         if refused is not None:
             return Refusal(html, refused=refused, media_type=MediaType.HTML)
-        return Response(html, media_type=MediaType.HTML)
+        return Response(html, status_code=HTTPStatus.OK, media_type=MediaType.HTML)
 
     def _ago(self, moment: datetime | None) -> str:
         """Say how long ago in the largest whole unit; "never" for None."""

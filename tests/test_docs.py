@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "docs" / "reference"
+HEADLINES = frozenset(
+    {"Nothing fails open.", "Revoked is dead.", "Secrets are seen once.", "Strangers learn nothing."}
+)
+"""Of the promises of README: what follows says what each means."""
 HOWTO = (ROOT / "docs" / "howto" / "protect-an-api.md").read_text()
 
 
@@ -190,6 +194,23 @@ def test_what_it_works_with_is_what_the_tests_run() -> None:
     for name, said in libraries.items():
         assert metadata.version(name).startswith(f"{said}."), name
     assert set(gateways) == set(KINDS)
+
+
+def test_every_promise_of_the_readme_names_the_tests_that_show_it() -> None:
+    """Each sentence of "What you can rely on" is in the reference, with tests that are there."""
+    section = (ROOT / "README.md").read_text().partition("## What you can rely on\n")[2].partition("\n## ")[0]
+    promises = re.findall(r"^- \*\*(.*?)(?=\n- |\n\n)", section, re.MULTILINE | re.DOTALL)
+    text = " ".join(" ".join(promise.split()) for promise in promises).replace("**", "")
+    sentences = [one for one in re.split(r"(?<=[.])\s+", text) if one not in HEADLINES]
+    rows = dict(
+        re.findall(
+            r"^\| (.+?) \| (`tests/.+`) \|$", (REFERENCE / "requirements.md").read_text(), re.MULTILINE
+        )
+    )
+    assert sorted(sentences) == sorted(rows)
+    for named in re.findall(r"`([^`]+)`", " ".join(rows.values())):
+        path, _, name = named.partition("::")
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(), re.MULTILINE), named
 
 
 def test_the_links_of_all_documents_lead_somewhere() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from keyturn.cli import profiles
 from keyturn.errors import CannotStart
 from keyturn.settings import ENVIRONMENT_PREFIX, Settings, read_settings
 
@@ -131,6 +132,8 @@ def test_fault_c6_what_kubernetes_and_our_clients_set_is_passed_over() -> None:
     )
     read_by_clients = set(re.findall(r'environ\["(KEYTURN_[A-Z_]+)"\]', text))
     assert read_by_clients >= {"KEYTURN_URL", "KEYTURN_KEY"}
+    read_by_clients |= {value for value in vars(profiles).values() if str(value).startswith("KEYTURN_")}
+    assert read_by_clients >= {"KEYTURN_PROFILE", "KEYTURN_CA_FILE"}
     settings = read_settings(kubernetes | dict.fromkeys(read_by_clients, "x"))
     assert settings == read_settings({})
 

@@ -21,7 +21,7 @@ ENVIRONMENT_PREFIX = "KEYTURN_"
 MAX_PORT = 65_535
 DEFAULT_DRAIN_SECONDS = 5
 """Long enough for most balancers to ask twice whether a server is ready."""
-CLIENT_VARIABLES = frozenset({"KEYTURN_URL", "KEYTURN_KEY", "KEYTURN_PROFILE"})
+CLIENT_VARIABLES = frozenset({"KEYTURN_URL", "KEYTURN_KEY", "KEYTURN_PROFILE", "KEYTURN_CA_FILE"})
 """What programs that call a server are told by: no settings of the server."""
 
 _KUBERNETES = re.compile(

@@ -89,7 +89,7 @@ def test_a_new_follower_is_told_everything(edge: Edge) -> None:
         feed.ALIVE,
     ]
     hello = msgspec.json.decode(told[0][1], type=feed.Hello)
-    assert (hello.nonce, hello.format, hello.resumed) == (NONCE, 1, False)
+    assert (hello.nonce, hello.format, hello.resumed) == (NONCE, feed.FORMAT, False)
     assert key.secret.encode() not in b"".join(data for _, data in told)
     alive = msgspec.json.decode(told[-1][1], type=feed.Alive)
     assert alive.revision == edge.services.store.installation.revision()

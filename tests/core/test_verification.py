@@ -386,6 +386,8 @@ def test_a_principal_says_which_credential_was_presented(
 ) -> None:
     """What a caller came in with is known with them: its end is the earliest of all that end it."""
     assert principal.credential == credential
+    assert principal.credential.secret_number == credential.secret_number
+    assert principal.credential.epoch == credential.epoch
 
 
 def test_a_principal_says_what_its_credential_is_bound_to() -> None:

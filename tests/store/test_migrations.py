@@ -394,3 +394,24 @@ def test_waiting_too_long_for_another_migration_is_one_sentence(
 
         with pytest.raises(CannotStart):
             open_services(settings)
+
+
+def test_0008_ends_what_a_time_had_ended_and_nothing_else(empty: Engine) -> None:
+    """Where tokens were dead before some time there is an epoch, and no row is lost, of children neither."""
+    fill_as_0002(empty)
+    upgrade(empty, "0007")
+    with empty.begin() as connection:
+        for table in ("user_account", "api_key"):
+            connection.execute(text(f"UPDATE {table} SET tokens_not_before = 5 WHERE id = 2"))
+    before = rows_of(empty)
+
+    upgrade(empty, "0008")
+
+    after = rows_of(empty)
+    for table in ("user_account", "api_key"):
+        assert [(row["id"], row.pop("epoch")) for row in after[table]] == [
+            (row["id"], int(row.pop("tokens_not_before") is not None)) for row in before[table]
+        ]
+    for table in ("api_key", "session"):
+        assert all(row.pop("secret_number") == 0 for row in after[table])
+    assert after == before

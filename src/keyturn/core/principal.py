@@ -1,6 +1,6 @@
 """Who is calling, and what they may do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -37,12 +37,12 @@ class PresentedCredential:
     """The id of a token; None for a key, a session, and a token of which the server tells none."""
     issued_at: datetime | None = None
     """When a token says that it was issued; None as for `jti`."""
-    epoch: int | None = None
-    """The epoch that a token of a key carries; None as for `jti`, and for one of a session."""
-    secret_number: int | None = None
-    """How many secrets the key, or cookies the session, had before the presented one; None for a token, and
-    where the server does not tell.
+    epoch: int | None = field(default=None, compare=False)
+    """The epoch that a token of a key carries; None as for `jti`, and for one of a session. This and the next
+    one are for the server itself: a verifier elsewhere may not be told, and they make no difference there.
     """
+    secret_number: int | None = field(default=None, compare=False)
+    """How many secrets the key, or cookies the session, had before the presented one; None for a token."""
 
 
 @dataclass(frozen=True, slots=True)

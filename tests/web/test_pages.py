@@ -464,7 +464,6 @@ def test_no_form_id_makes_the_server_fail(any_site: Site, form_id: str) -> None:
         "' onmouseover='alert(1)",
         "a" * 254,
         "&lt;b&gt;",
-        "\u202eexe.txt",
         "名前 😀",
     ],
 )

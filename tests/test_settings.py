@@ -47,6 +47,8 @@ GIVEN: dict[str, tuple[str, object]] = {
     "sign_in_failures_per_minute": ("20", 20),
     "keys_per_owner": ("25", 25),
     "creations_per_minute": ("10", 10),
+    "connections_per_address": ("50", 50),
+    "drain_seconds": ("20", 20),
     "max_staleness_seconds": ("2", 2),
     "session_idle_minutes": ("5", 5),
     "session_absolute_hours": ("8", 8),

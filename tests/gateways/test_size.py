@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.resources import MAX_SCOPE_CHARACTERS, MAX_SCOPES_CHARACTERS
 from keyturn.services.accounts import USERID_MAX_CHARACTERS
 from keyturn.services.actors import COMMAND_LINE
@@ -77,6 +77,7 @@ def test_fault_c7_the_largest_identity_is_bounded() -> None:
             project_id=None,
             withheld=frozenset(),
             jkt=None,
+            credential=PresentedCredential(None),
         )
         assert len(header_block(largest)) <= MAX_IDENTITY_BYTES
 

@@ -527,7 +527,7 @@ class World:
             known = self.index.find(digest)
             if known is not None and known.principal != _principal_of(self._read(fact)):
                 wrong.append(fact)
-        if self.is_imported and self.index.is_negative(FOREIGN_DIGEST, 0.0):
+        if self.is_imported and self.index.find_negative(FOREIGN_DIGEST) > 0.0:
             wrong.append("negative")
         ground = self.index.find_ground(Subject.KEY, KEY_ID)
         if ground is not None and ground.key != self._read("key"):

@@ -65,6 +65,13 @@ HOLDER_IS_TOLD = {
 """What somebody reads who holds the whole secret; of every other reason nobody is told."""
 
 
+NOT_AUTHENTICATED = (
+    "Not authenticated. Send a key or token in Authorization: alone, after Bearer, or after DPoP "
+    "with a proof."
+)
+"""What every stranger reads."""
+
+
 class KeyturnError(Exception):
     """The root of everything Keyturn raises on purpose."""
 

@@ -14,6 +14,7 @@ from keyturn.core.dpop import ALGORITHMS
 from keyturn.core.oauth import BEARER, DPOP, INSUFFICIENT_SCOPE, INVALID_TOKEN
 from keyturn.errors import (
     HOLDER_IS_TOLD,
+    NOT_AUTHENTICATED,
     AmbiguousCredential,
     CredentialRefused,
     DpopProofRefused,
@@ -45,7 +46,6 @@ REFUSALS: tuple[type[KeyturnError], ...] = (
 )
 """What is answered. Any other error is a mistake of the program: it is raised, and nobody passes."""
 
-_NOT_AUTHENTICATED = "Not authenticated."
 _DPOP_ALGORITHMS = " ".join(ALGORITHMS)
 _UNREGISTERED = "This service is not registered with its Keyturn any more, so nothing was decided."
 _UNAVAILABLE = "Nothing can be decided just now: try again in a moment."
@@ -116,14 +116,14 @@ def refusal_of(error: Exception) -> Refusal:  # noqa: PLR0911 - one row of a tab
 
 def _unauthenticated(error: CredentialRefused) -> Refusal:
     if error.reason is Reason.MISSING:
-        return Refusal(HTTPStatus.UNAUTHORIZED, _NOT_AUTHENTICATED, _challenge(BEARER))
-    told = HOLDER_IS_TOLD.get(error.reason, _NOT_AUTHENTICATED) if error.secret_matched else None
+        return Refusal(HTTPStatus.UNAUTHORIZED, NOT_AUTHENTICATED, _challenge(BEARER))
+    told = HOLDER_IS_TOLD.get(error.reason, NOT_AUTHENTICATED) if error.secret_matched else None
     challenge = _challenge(BEARER, error=INVALID_TOKEN)
     if error.reason is Reason.AUDIENCE and told is not None:
         challenge = _challenge(BEARER, error=INVALID_TOKEN, error_description=told)
     if error.reason is Reason.SENDER and error.secret_matched:
         challenge = _challenge(DPOP, error=INVALID_TOKEN, algs=_DPOP_ALGORITHMS)
-    return Refusal(HTTPStatus.UNAUTHORIZED, told or _NOT_AUTHENTICATED, challenge)
+    return Refusal(HTTPStatus.UNAUTHORIZED, told or NOT_AUTHENTICATED, challenge)
 
 
 def _challenge(scheme: str, **attributes: str) -> str:

@@ -16,6 +16,7 @@ from keyturn.core.oauth import INSUFFICIENT_SCOPE, INVALID_TOKEN
 from keyturn.core.shown import shown
 from keyturn.errors import (
     HOLDER_IS_TOLD,
+    NOT_AUTHENTICATED,
     AmbiguousCredential,
     ChangedMeanwhile,
     Conflict,
@@ -122,8 +123,6 @@ _LIMIT_STATUS = {
 _ERROR_NAMES = {INVALID: "Unprocessable entity"}
 """Where the Immuta API spells a name otherwise than the RFC."""
 
-_FORMS = "Send a key or token in Authorization: alone, after Bearer, or after DPoP with a proof."
-_NOT_AUTHENTICATED = f"Not authenticated. {_FORMS}"
 _DPOP_ALGORITHMS = f'algs="{" ".join(ALGORITHMS)}"'
 _LOGIN_FAILED = "Wrong user name or passphrase, or too many attempts: wait a little before the next one."
 
@@ -184,7 +183,7 @@ def _oauth_refused(error: OAuthRefused) -> ErrorResponse:
 
 def _unauthenticated(error: CredentialRefused, hint: str | None) -> ErrorResponse:
     """Tell a holder why, and anybody else one and the same thing (RFC 6750, section 3)."""
-    message = _NOT_AUTHENTICATED if hint is None else f"{_NOT_AUTHENTICATED} {hint}"
+    message = NOT_AUTHENTICATED if hint is None else f"{NOT_AUTHENTICATED} {hint}"
     if error.reason is Reason.MISSING:
         return error_response(UNAUTHENTICATED, message, ("WWW-Authenticate", f'Bearer realm="{REALM}"'))
     if error.reason is Reason.LOGIN_FAILED:

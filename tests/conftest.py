@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
+from keyturn import logs
 from keyturn.composition import Services, open_services
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
@@ -62,8 +64,10 @@ def no_authorities(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def default_logs() -> None:
-    """Log to standard output again, after a test that ran the command line in this process."""
+    """Log as at the start again, after a test that ran the command line in this process."""
     structlog.reset_defaults()
+    logs._OUTPUT.writer = None
+    logging.getLogger("keyturn").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

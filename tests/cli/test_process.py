@@ -78,7 +78,9 @@ def _stop_when_announced(tmp_path: Path, workers: str, *, after: float) -> None:
         [KEYTURN, "serve", "--port", str(free_port()), "--workers", workers],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=clean_environment(KEYTURN_DATABASE=address(tmp_path), PYTHONUNBUFFERED="1"),
+        env=clean_environment(
+            KEYTURN_DATABASE=address(tmp_path), KEYTURN_NEW_INSTALLATION="true", PYTHONUNBUFFERED="1"
+        ),
     )
     try:
         assert process.stdout is not None

@@ -30,7 +30,7 @@ from keyturn.replica.follower import LAG_SECONDS, STREAM_SECONDS, Follower
 from keyturn.replica.trust import Trust
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.authentication import Authenticator
-from keyturn.services.failures import FailureBudget
+from keyturn.services.failures import CredentialFailures
 from keyturn.services.lookup import Lookup
 from keyturn.services.redaction import SecretsOut
 from keyturn.services.resource_fields import ScopeToRegister
@@ -84,7 +84,7 @@ class Told:
         system = self.clock.system()
         self.trust, self.index, self.copy = Trust(system), VerificationIndex(), Overtaken(system)
         self.format = AccessTokenFormat(ISSUER, ISSUER, timedelta(hours=1))
-        failures = FailureBudget(1000, system)
+        failures = CredentialFailures(1000, system)
         self.lookup = Lookup(
             self.copy,
             token_format=self.format,
@@ -146,8 +146,8 @@ def told(clock: Clock) -> Told:
 
 FOREIGN = b"0123456789abcdef" * 2
 DIGEST = sha256(FOREIGN).digest()
-OWNER = [1, "bob", "bim", None, ["AUDIT"], False, None, []]
-KEY = [7, 1, DIGEST, None, None, None, None, None, None, None, None, None]
+OWNER = [1, "bob", "bim", None, ["AUDIT"], False, 0, []]
+KEY = [7, 1, DIGEST, None, None, 0, None, None, None, None, None, None]
 API = "https://orders.example.com"
 
 

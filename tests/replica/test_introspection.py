@@ -27,13 +27,14 @@ from keyturn import (
 )
 from keyturn.core.feed import PATH
 from keyturn.core.oauth import INTROSPECTION_PATH, JWKS_PATH
+from keyturn.core.permissions import Permission
 from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import FETCH_SECONDS, PublishedKeys
 from keyturn.services.actors import COMMAND_LINE
 from tests.fakes import Clock
 from tests.replica.edges import accepts, answer_of
 from tests.replica.proxy import between
-from tests.services.people import HERE, change_behind, unknown_key
+from tests.services.people import HERE, change_behind, holder, unknown_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -264,7 +265,7 @@ def test_fault_b13_a_permission_that_is_withdrawn_is_no_verdict(edge: Edge, aske
     key = edge.key()
     with asking(edge.server.url, asker, max_staleness_seconds=BOUND) as verifier:
         verifier._authenticator._may_ask_until = 0.0  # type: ignore[attr-defined]  # as after the bound
-        admin = replace(edge.bob, permissions=frozenset({"USER_ADMIN"}))
+        admin = holder(edge.services, "ada", Permission.USER_ADMIN)
         edge.services.users.set_permissions(admin, "bim", "edge", [], HERE)
         with pytest.raises(StoreUnavailable, match="VERIFY_CREDENTIALS"):
             verifier.verify(key.secret)

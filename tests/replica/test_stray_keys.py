@@ -41,8 +41,8 @@ def test_fault_d1_a_verifier_takes_the_key_of_a_file(edge: Edge, caplog: pytest.
 
 def test_fault_d1_a_verifier_that_asks_tells_nothing(edge: Edge, caplog: pytest.LogCaptureFixture) -> None:
     """Where it may not follow and asks for each credential, what it is asked about is told nowhere."""
-    asking = edge.key().secret
-    with caplog.at_level("DEBUG"), Verifier(edge.server.url, asking + "\n") as verifier:
+    asking = edge.follower.secret
+    with caplog.at_level("DEBUG"), Verifier(edge.server.url, asking + "\n", follow=False) as verifier:
         for what, stray in PRESENTED.items():
             with pytest.raises(CredentialRefused) as refused:
                 verifier.verify(stray)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -268,7 +269,7 @@ def new_world(
         key,
         services.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token,
         services.logins.log_in_api("bim", userid, PASSPHRASE, HERE).token,
-        f"fOreign-0123456789-{userid}-ABCDEFGHIJKLM",
+        f"f0re1gn-{sha256(userid.encode()).hexdigest()}",
     )
 
 
@@ -502,6 +503,10 @@ PATHS: dict[str, Change] = {
         lambda w: w.services.sessions.end_own(
             w.principal, w.browser.session_id, HERE, action=AuditAction.USER_LOGGED_OUT
         ),
+    ),
+    "prove the passphrase": Change(
+        AuditAction.SESSION_PROVED,
+        lambda w: w.services.reauthentication.prove(w.browser, PASSPHRASE, field="passphrase", origin=HERE),
     ),
     "end_others": Change(
         AuditAction.SESSION_ENDED,

@@ -358,11 +358,12 @@ def test_a_deleted_member_leaves_the_project(services: Services, admin: Principa
 
 @pytest.mark.parametrize("has_left", [False, True], ids=["member", "left"])
 def test_fault_a11_a_key_of_a_project_covers_no_scope(
-    services: Services, carol: Principal, project: int, *, has_left: bool
+    services: Services, admin: Principal, carol: Principal, project: int, *, has_left: bool
 ) -> None:
     """A key of a project, or a token of it, covers no scope anywhere, also when its owner has left."""
     dave = holder(services, "dave", Permission.CREATE_DATA_SOURCE)
     register(services, "orders")
+    put_together(services, admin, "carol", "dave")
     services.projects.set_member(carol, project, "dave", HERE, is_owner=False)
     linked = key_of(services, dave, project)
     if has_left:

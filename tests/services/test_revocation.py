@@ -124,7 +124,9 @@ def test_fault_a12_a_wrong_clock_forgets_no_rotation(
     key_id = made.record.key_id
 
     def rotate(name: str) -> None:
-        services.key_rotation.rotate_own(bob, key_id, HERE, overlap=timedelta(hours=1), idempotency_key=name)
+        services.key_rotation.rotate_own(
+            person(services), key_id, HERE, overlap=timedelta(hours=1), idempotency_key=name
+        )
 
     rotate("first")
     clock.advance(timedelta(hours=36))

@@ -66,7 +66,7 @@ def at_the_commit_of(store: Store, first: Callable[[], object], second: Callable
         if threading.current_thread() is acting and statement.startswith("UPDATE installation"):
             has_come.set()
 
-    engine = store._database._writing
+    engine = store._database.writes._engine
     event.listen(engine, "commit", before_commit)
     event.listen(engine, "before_cursor_execute", before_statement)
     first()

@@ -55,7 +55,7 @@ MORE_CHANGES: dict[str, Attempt] = {
     "key_rotation.rotate": lambda w, e: w.store.key_rotation.rotate(
         Rotation(w.key_id, w.user_id, b"n" * 32, "new", "kt_x_…abcd", NOW, LATER), e, retried=None
     ),
-    "tokens.revoke": lambda w, e: w.store.tokens.revoke("other", LATER, LATER, e),
+    "tokens.revoke": lambda w, e: w.store.tokens.revoke("other", LATER, "a-kid", e),
     "device_logins.approve": lambda w, e: w.store.device_logins.approve(b"typed", w.session_id, None, NOW, e),
     "device_logins.deny": lambda w, e: w.store.device_logins.deny(b"typed", NOW, e),
     "device_logins.take": lambda w, e: w.store.device_logins.take(b"approved", a_key(w.user_id), NOW, e),
@@ -67,7 +67,8 @@ MORE_CHANGES: dict[str, Attempt] = {
     "signing_keys.add_next": lambda w, e: w.store.signing_keys.add_next(
         new_signing_key("next"), e, others_verify_until=LATER
     ),
-    "signing_keys.forget_private_halves": lambda w, e: w.store.signing_keys.forget_private_halves(LATER, e),
+    "signing_keys.retire": lambda w, e: w.store.signing_keys.retire(LATER, e),
+    "sessions.prove": lambda w, e: w.store.sessions.prove(w.session_id, b"proved", NOW, e),
 }
 """The changes that other tests try, so that with those of `test_database` all are here."""
 
@@ -103,6 +104,7 @@ def test_every_change_of_the_store_is_tried_here(store: Store) -> None:
         for name, method in inspect.getmembers(questions, inspect.ismethod)
         if not name.startswith("_") and AuditEntry.__name__ in str(inspect.signature(method))
     }
+    changing.remove("failed_sign_ins.count")  # Of strangers, who present nothing that could end.
     assert changing == {name.partition(",")[0] for name in CHANGES | WITH_CONSEQUENCES | MORE_CHANGES}
 
 

@@ -100,7 +100,7 @@ def test_fault_b3_no_page_or_export_shows_what_is_not_seen(open_site: SiteOpener
 
 def spoil_everything(site: Site) -> None:
     """Put an override behind each text that people chose, as a program from before could have."""
-    engine = site.services.store._database._writing
+    engine = site.services.store._database.writes._engine
     with engine.connect() as connection, connection.begin():
         for table in metadata.sorted_tables:
             for column in table.columns:

@@ -42,6 +42,10 @@ _LETTERS = re.compile(rf"[a-z]{{{_SHORTEST_LETTERS},}}")
 _LANGUAGE_BITS = 2.0
 """What a guesser needs for a letter of an unknown word; written language holds less (Shannon, 1951)."""
 _WORD_BITS = 12.0
+_BETWEEN_WORDS = r"[-_. ]"
+_WORD = r"(?:[A-Za-z][a-z]{0,11}|[A-Z]{1,12})"
+_PHRASE = re.compile(rf"{_WORD}(?:{_BETWEEN_WORDS}{_WORD}){{2,}}")
+"""Words with something between them. A short word costs no less to tell than its characters do."""
 _FILLER = 8
 _FILLER_BITS = 2.0
 _LEET = str.maketrans("013457", "oleast")
@@ -66,6 +70,8 @@ def check_not_made_up(text: str) -> None:
 
     A prefix of words, such as `sk_live_`, takes nothing from a random part that is long enough by itself.
     """
+    if _PHRASE.fullmatch(text) and len(re.split(_BETWEEN_WORDS, text)) * _WORD_BITS < FOREIGN_KEY_MIN_BITS:
+        raise InvalidInput("apikey", MADE_UP)
     longest = max(re.split("[_-]", text), key=len)
     if character_bits(longest) >= FOREIGN_KEY_MIN_BITS and not _is_made_up(longest, _shortest(longest)):
         return

@@ -142,9 +142,10 @@ def test_a_child_of_a_fork_writes_its_own_lines_alone(pipe: Pipe) -> None:
 
 _PROGRAM = """
 import logging, sys, threading, warnings
-from keyturn.logs import configure_logs
+from keyturn.logs import configure_logs, log_uncaught
 import structlog
 configure_logs("info")
+log_uncaught()
 structlog.get_logger().info("first")
 logging.getLogger("uvicorn.error").error("second", extra={"port": 8400})
 warnings.warn("third")

@@ -81,7 +81,7 @@ def verifier(
         case "feed":
             opened = Verifier(running.url, new_follower(running.services).secret)
         case _:
-            opened = Verifier(running.url, new_key(running.services, person(running.services)).secret)
+            opened = Verifier(running.url, new_follower(running.services).secret, follow=False)
     with opened:
         yield opened
 

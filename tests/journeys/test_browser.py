@@ -884,7 +884,9 @@ def test_pictures(tmp_path: Path, chromium: Browser) -> None:
     chance = random.Random(20261125)  # so that the pictures change only when the pages do
     system = replace(clock.system(), random_bytes=chance.randbytes)
     database = f"sqlite:///{tmp_path / 'keyturn.db'}"
-    with running_server(database, system, public_url="http://127.0.0.1:8400") as server:
+    with running_server(
+        database, system, public_url="http://127.0.0.1:8400", new_installation=True
+    ) as server:
         site = Site(server, clock)
         person = site.add_person("ada", permissions=frozenset({"CREATE_DATA_SOURCE"}))
         key_id = add_believable_keys(person)

@@ -118,7 +118,7 @@ def test_a_gateway_may_ask_with_the_method_of_its_client(site: Site, method: str
 
 def test_a_name_cannot_break_out_of_its_header(site: Site) -> None:
     """A user name of any characters arrives as one header line, from which it can be read again."""
-    strange = "Zoë %41 “x” 名前 <b>"
+    strange = 'Zoë %41 "x" 名前 <b>'
     site.add_user(strange)
     key = site.key(strange).secret
 

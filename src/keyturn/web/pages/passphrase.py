@@ -16,8 +16,7 @@ from keyturn.composition import Services
 from keyturn.errors import InvalidInput, KeyturnError, TooBusy
 from keyturn.web.pages.rendering import Pages
 from keyturn.web.pages.sessions import AnyConnection, Visitor, session_cookie
-from keyturn.web.requests import AnyRequest, note_failure, origin_of
-from keyturn.web.responses import response_of
+from keyturn.web.requests import AnyRequest, origin_of
 
 FIELD = "passphrase_again"
 """The input of the passphrase, beside those of the form that was sent."""
@@ -87,23 +86,17 @@ def proven(
 def ask(request: AnyRequest, needed: PassphraseNeeded) -> Response[str]:
     """Ask for the passphrase, with everything that the form said."""
     pages: Pages = request.app.state.pages
-    if needed.error is None:
-        request.scope["state"]["failure"] = PassphraseNeeded.__name__
-    else:
-        note_failure(request, needed.error)
-    answer = None if needed.error is None else response_of(needed.error)
     page = pages.render(
         "passphrase_again.html",
         needed.visitor,
-        status=HTTPStatus.FORBIDDEN if answer is None else HTTPStatus(answer.status),
+        refused=needed.error,
         action=request.scope["path"],
         sent={name: value for name, value in needed.form.items() if name != "csrf"},
         name=FIELD,
-        problem=None if answer is None else answer.body.message,
-        field=needed.error.field if isinstance(needed.error, InvalidInput) else None,
     )
-    if answer is not None:
-        page.headers.update(dict(answer.headers))
+    if needed.error is None:
+        request.scope["state"]["failure"] = PassphraseNeeded.__name__
+        page.status_code = HTTPStatus.FORBIDDEN
     return page
 
 

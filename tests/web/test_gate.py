@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import socket
 from datetime import timedelta
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -467,6 +469,16 @@ CANARIES = {
 }
 
 
+def of_many_addresses(url: str) -> httpx.Client:
+    """Return a client each of whose requests comes from an address of its own, and has a line of its own."""
+    numbers = itertools.count()
+
+    def name_address(request: httpx.Request) -> None:
+        request.headers["X-Forwarded-For"] = str(IPv4Address("10.0.0.1") + next(numbers))
+
+    return httpx.Client(base_url=url, event_hooks={"request": [name_address]})
+
+
 @pytest.mark.parametrize("level", ["debug"])
 def test_the_log_is_lines_of_json_without_secrets(
     tmp_path_factory: pytest.TempPathFactory, level: str
@@ -483,8 +495,8 @@ def test_the_log_is_lines_of_json_without_secrets(
     services.close()
     secrets = {"a key": key, "an unknown key": unknown_key, "its secret part": key[16:], **CANARIES}
     with (
-        server_process(folder, KEYTURN_LOG_LEVEL=level) as server,
-        httpx.Client(base_url=server.url) as client,
+        server_process(folder, KEYTURN_LOG_LEVEL=level, KEYTURN_TRUSTED_PROXIES="127.0.0.1") as server,
+        of_many_addresses(server.url) as client,
     ):
         token = client.post("/apikey/authenticate", json={"apikey": key}).json()["token"]
         cookie = client.post("/login", data={"userid": "a", "password": PASSPHRASE}).cookies["keyturn"]
@@ -538,7 +550,10 @@ def test_nothing_that_is_sent_makes_a_line_of_the_log(tmp_path_factory: pytest.T
     """Line breaks and control characters in path, agent, name and body make no line of their own (S6)."""
     folder = tmp_path_factory.mktemp("log")
     forged = '\r\n{"event":"login_ok"}\n\x1b[2J\x00\x7f\u2028\x85'
-    with server_process(folder) as server, httpx.Client(base_url=server.url) as client:
+    with (
+        server_process(folder, KEYTURN_TRUSTED_PROXIES="127.0.0.1") as server,
+        of_many_addresses(server.url) as client,
+    ):
         client.get("/%0d%0a%7B%22event%22:%22login_ok%22%7D%0a%1b[2J%00%7f%c2%85%e2%80%a8")
         client.get("/health/live", headers={"User-Agent": b"a\x80\x85\x9b\xff"})
         client.post("/login", data={"userid": forged, "password": forged})

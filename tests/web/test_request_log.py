@@ -227,7 +227,7 @@ def test_fault_h5_a_guess_is_refused_at_once_with_the_bytes_of_the_longer_way(op
         site.add_people()
         good = site.key(BOB).secret
         mistyped, unknown = good[:-1] + ("A" if good[-1] != "A" else "B"), unknown_key()
-        for wrong in ("nothing", mistyped, unknown, f"Bearer {unknown}", "Basic x", "\xff", "x" * 5000):
+        for wrong in ("nothing", mistyped, unknown, f"Bearer {unknown}", "Mac x", "\xff", "x" * 5000):
             for longer_way in ([], [b"Cookie: a=b"]):
                 site.clock.advance(timedelta(minutes=1))
                 line = b"Authorization: " + wrong.encode("latin-1")

@@ -113,6 +113,7 @@ def test_fault_a2_commands_use_what_the_server_announced(
     of_server, of_shell = other_values(name)
     with announced(tmp_path, **{name: of_server}):
         pass
+    monkeypatch.delenv("KEYTURN_NO_SKIPS", raising=False)
     monkeypatch.setenv(f"KEYTURN_{name.upper()}", of_shell)
 
     with opened_services(f"sqlite:///{tmp_path / 'keyturn.db'}") as services:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyturn.errors import NOT_AUTHENTICATED
 from tests.integrations.issuer import NOWHERE_NEAR
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[Any, Any]]
 
-STRANGER = "Not authenticated."
+STRANGER = NOT_AUTHENTICATED
 REVOKED = "This credential has been revoked."
 ONE = "Send one Authorization header, not several."
 NO_CREDENTIAL = 'Bearer realm="keyturn"'

@@ -370,7 +370,7 @@ def test_fault_a11_a_key_of_a_project_covers_no_scope(
         services.projects.remove_member(carol, project, "dave", HERE)
     for credential in (linked, services.exchange.exchange(in_header=[], in_body=linked, origin=HERE).token):
         for _ in range(2):  # Looked up, and remembered.
-            assert covered(services, credential, "orders") in {NOTHING_THERE, "claims"}
+            assert covered(services, credential, "orders") in {NOTHING_THERE, "audience"}
             with pytest.raises(ScopeMissing):
                 check_scopes(caller(services, credential), {"orders:read"})
             wanted = frozenset({"orders:read"})

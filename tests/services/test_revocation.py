@@ -123,17 +123,15 @@ def test_fault_a12_a_wrong_clock_forgets_no_rotation(
     made = services.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=Lifetime(None))
     key_id = made.record.key_id
 
-    def rotate(name: str) -> None:
-        services.key_rotation.rotate_own(
-            person(services), key_id, HERE, overlap=timedelta(hours=1), idempotency_key=name
-        )
+    def rotate(who: Principal, name: str) -> None:
+        services.key_rotation.rotate_own(who, key_id, HERE, overlap=timedelta(hours=1), idempotency_key=name)
 
-    rotate("first")
+    rotate(bob, "first")
     clock.advance(timedelta(hours=36))
-    rotate("second")
+    rotate(person(services), "second")
     clock.advance(timedelta(hours=-36))
     with pytest.raises(Conflict):
-        rotate("first")
+        rotate(bob, "first")
 
 
 NOON = Clock().now

@@ -85,7 +85,7 @@ def test_fault_f9_health_is_said_while_every_thread_waits(
 ) -> None:
     """Fault F9: while more requests wait for the database than there are threads, `ready` is answered."""
     client, services, key = served
-    monkeypatch.setattr(writes, "WRITE_SECONDS", 1.0)
+    monkeypatch.setattr(writes, "WRITE_SECONDS", 4.0)
     begun = threading.Semaphore(0)
     acquire = services.store.writes._turn.acquire
 

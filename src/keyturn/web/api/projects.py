@@ -51,7 +51,9 @@ def list_projects(call: InjectedCall) -> ProjectList:
 @post(
     "/project",
     status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    responses=documented(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+    ),
     operation_class=with_body(NewProjectBody, required=True, description="Its name."),
     tags=_TAGS,
     summary="Make a project",

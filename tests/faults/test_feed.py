@@ -144,11 +144,18 @@ def test_cuts_and_a_restart_open_nothing_and_refuse_nobody(
     On PostgreSQL the keys change on another node, which shares no file with the server.
     """
     database = f"sqlite:///{tmp_path / 'keyturn.db'}"
-    environment = {"KEYTURN_LOG_LEVEL": "error", "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
+    environment = {
+        "KEYTURN_LOG_LEVEL": "error",
+        "KEYTURN_ROOT_KEY_FILE": str(root_key_file),
+        "KEYTURN_CREATIONS_PER_MINUTE": "1000000",
+        "KEYTURN_KEYS_PER_OWNER": "1000000",
+    }
     if kind == "postgresql":
         database = new_postgresql_database(request.getfixturevalue("postgresql_server"))
         environment["XDG_DATA_HOME"] = str(tmp_path / "elsewhere")
-    settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)
+    settings = read_settings(
+        {"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"}, root_key_file=root_key_file
+    )
     services = open_services(settings, hashing=CHEAPEST)
     follower = new_follower(services).secret
     user_id = add_person(services).user_id
@@ -176,7 +183,11 @@ def _of_the_same_issuer(services: Services, server: ServerProcess, root_key_file
     """Open the services anew, with the server's address as the issuer of tokens."""
     database = services.settings.database
     services.close()
-    settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file, port=server.port)
+    settings = read_settings(
+        {"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"},
+        root_key_file=root_key_file,
+        port=server.port,
+    )
     return open_services(settings, hashing=CHEAPEST)
 
 

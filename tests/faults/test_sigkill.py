@@ -50,7 +50,12 @@ def test_no_kill_loses_an_acknowledged_change_or_revives_a_key(tmp_path: Path) -
     server = ServerProcess(
         environment["KEYTURN_DATABASE"],
         tmp_path,
-        environment={"KEYTURN_LOG_LEVEL": "error", "KEYTURN_FAILURES_PER_MINUTE": "1000000"},
+        environment={
+            "KEYTURN_LOG_LEVEL": "error",
+            "KEYTURN_FAILURES_PER_MINUTE": "1000000",
+            "KEYTURN_CREATIONS_PER_MINUTE": "1000000",
+            "KEYTURN_KEYS_PER_OWNER": "1000000",
+        },
     )
     try:
         for number in range(ROUNDS):

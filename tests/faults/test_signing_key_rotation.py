@@ -144,13 +144,21 @@ def test_no_rotation_refuses_a_living_token(
     if kind == "postgresql":
         database = new_postgresql_database(request.getfixturevalue("postgresql_server"))
     services = open_services(
-        read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file), hashing=CHEAPEST
+        read_settings(
+            {"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"}, root_key_file=root_key_file
+        ),
+        hashing=CHEAPEST,
     )
     key = services.keys.create_for(
         add_person(services).user_id, COMMAND_LINE, name=None, lifetime=None
     ).secret
     follower = new_follower(services).secret
-    environment = {"KEYTURN_LOG_LEVEL": "error", "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
+    environment = {
+        "KEYTURN_LOG_LEVEL": "error",
+        "KEYTURN_ROOT_KEY_FILE": str(root_key_file),
+        "KEYTURN_CREATIONS_PER_MINUTE": "1000000",
+        "KEYTURN_KEYS_PER_OWNER": "1000000",
+    }
     tokens, end = Tokens(), threading.Event()
     wires: list[Wire] = []
     with (

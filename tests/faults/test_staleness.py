@@ -166,6 +166,8 @@ def hunt(database: str, folder: Path, root_key_file: Path, *, workers: int, roun
     environment = {
         "KEYTURN_LOG_LEVEL": "error",
         "KEYTURN_FAILURES_PER_MINUTE": UNBOUNDED_FAILURES,
+        "KEYTURN_CREATIONS_PER_MINUTE": "1000000",
+        "KEYTURN_KEYS_PER_OWNER": "1000000",
         "KEYTURN_ROOT_KEY_FILE": str(root_key_file),
     }
     wires: list[Wire] = []

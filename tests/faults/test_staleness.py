@@ -161,7 +161,9 @@ def make_keys(services: Services, user_id: int, number: int) -> list[tuple[int, 
 
 def hunt(database: str, folder: Path, root_key_file: Path, *, workers: int, rounds: int) -> None:
     """Revoke and verify `rounds` keys on a server with several workers; none may be accepted afterwards."""
-    settings = read_settings({"KEYTURN_DATABASE": database}, root_key_file=root_key_file)
+    settings = read_settings(
+        {"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"}, root_key_file=root_key_file
+    )
     services = open_services(settings, hashing=CHEAPEST)
     environment = {
         "KEYTURN_LOG_LEVEL": "error",

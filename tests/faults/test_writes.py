@@ -35,7 +35,11 @@ DISK_BYTES = 2 * 1024 * 1024
 
 @pytest.fixture
 def environment(root_key_file: Path, tmp_path: Path) -> dict[str, str]:
-    return {"KEYTURN_ROOT_KEY_FILE": str(root_key_file), "XDG_DATA_HOME": str(tmp_path / "data")}
+    return {
+        "KEYTURN_ROOT_KEY_FILE": str(root_key_file),
+        "KEYTURN_CREATIONS_PER_MINUTE": "1000000",
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+    }
 
 
 def key_of(database: str, environment: dict[str, str]) -> str:

@@ -36,7 +36,7 @@ def fault_of_user_name(name: str) -> str | None:
 
 
 def _is_of_one_script(part: str) -> bool:
-    from confusable_homoglyphs.categories import unique_aliases  # noqa: PLC0415
+    from confusable_homoglyphs.categories import unique_aliases  # noqa: PLC0415 - as above
 
     scripts = unique_aliases(part) - _OF_ANY_SCRIPT
     return len(scripts) <= 1 or any(scripts <= together for together in _WRITTEN_TOGETHER)
@@ -52,7 +52,7 @@ def skeleton_of(name: str) -> str:
 @cache
 def _look_alikes() -> dict[str, str]:
     """Return for each character the one text that stands for all that look like it."""
-    from confusable_homoglyphs.confusables import confusables_data  # noqa: PLC0415
+    from confusable_homoglyphs.confusables import confusables_data  # noqa: PLC0415 - as above
 
     alike: dict[str, set[str]] = {}
     for text, others in confusables_data.items():

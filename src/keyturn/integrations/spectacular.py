@@ -10,7 +10,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from keyturn.integrations.refusals import BEARER_FORMAT, DESCRIPTION
 
 
-class KeyturnScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+class KeyturnScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # it has no types
     """Describes the scheme. drf-spectacular finds it by its base class."""
 
     target_class = "keyturn.integrations.rest_framework.KeyturnAuthentication"

@@ -41,7 +41,7 @@ class Question:
         self.sql = str(compiled)
         self.names = tuple(compiled.positiontup or ())
         names = select.selected_columns.keys()
-        self._row: Callable[..., Any] = namedtuple("Row", names, rename=True)  # type: ignore[misc]
+        self._row: Callable[..., Any] = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # not literal
         self._readers = [
             (at, reader)
             for at, column in enumerate(select.selected_columns)

@@ -1,8 +1,7 @@
 """The permissions: one table, which says of each whether it allows anything here."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from keyturn.core.permissions import (
     ADMINISTRATION,

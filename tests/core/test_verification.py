@@ -1,6 +1,5 @@
 """The decision: each rule at exactly its instant, and no way for the dead to pass."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +7,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from keyturn.core.access_token import AccessTokenClaims, Confirmation
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal

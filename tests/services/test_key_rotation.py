@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec import structs
 from sqlalchemy import select
 
 from keyturn.composition import Services
@@ -347,7 +348,7 @@ def test_a_key_rotates_itself_whatever_is_withheld(
 def narrowed_key(services: Services, who: Principal, *scopes: str) -> CreatedKey:
     """Make a key for these scopes alone, as a token for them does."""
     wide = new_key(services, who)
-    narrow = replace(caller(services, wide.secret), scopes=frozenset(scopes))
+    narrow = structs.replace(caller(services, wide.secret), scopes=frozenset(scopes))
     return new_key(services, narrow)
 
 

@@ -89,18 +89,23 @@ def read_presented(values: Sequence[bytes]) -> Presented | None:
     return Presented(value)
 
 
+def is_token(presented: bytes) -> bool:
+    """Return whether this has the form of a token."""
+    return _TOKEN.fullmatch(presented) is not None
+
+
 def find_flaw(presented: bytes, key_format: ApiKeyFormat) -> Reason | None:
     """Return why this can be neither a key nor a token; None if by its form it can be one of them."""
     if len(presented) > MAX_TOKEN_BYTES:
         return Reason.MALFORMED
-    return None if _TOKEN.fullmatch(presented) is not None else key_format.find_flaw(presented)
+    return None if is_token(presented) else key_format.find_flaw(presented)
 
 
 def read_credential(presented: bytes, key_format: ApiKeyFormat) -> Credential:
     """Tell a token from a key by its form; raise `CredentialRefused` if it has neither."""
     if len(presented) > MAX_TOKEN_BYTES:
         raise CredentialRefused(Reason.MALFORMED)
-    if _TOKEN.fullmatch(presented) is not None:
+    if is_token(presented):
         return AccessTokenCredential(presented)
     return read_api_key(presented, key_format)
 

@@ -1,8 +1,9 @@
 """Who is calling, and what they may do."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+import msgspec
 
 from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.errors import PermissionMissing
@@ -19,8 +20,8 @@ class AuthMethod(StrEnum):
     SESSION = "session"
 
 
-@dataclass(frozen=True, slots=True)
-class PresentedCredential:
+# These two are made for each new credential: a frozen dataclass takes three times as long to make.
+class PresentedCredential(msgspec.Struct, frozen=True, gc=False, eq=False):
     """Which credential a caller presented, as far as that can be told without its secret."""
 
     ends_at: datetime | None
@@ -37,16 +38,24 @@ class PresentedCredential:
     """The id of a token; None for a key, a session, and a token of which the server tells none."""
     issued_at: datetime | None = None
     """When a token says that it was issued; None as for `jti`."""
-    epoch: int | None = field(default=None, compare=False)
+    epoch: int | None = None
     """The epoch that a token of a key carries; None as for `jti`, and for one of a session. This and the next
     one are for the server itself: a verifier elsewhere may not be told, and they make no difference there.
     """
-    secret_number: int | None = field(default=None, compare=False)
+    secret_number: int | None = None
     """How many secrets the key, or cookies the session, had before the presented one; None for a token."""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, PresentedCredential) and self._compared() == other._compared()
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+    def _compared(self) -> tuple[object, ...]:
+        return (self.ends_at, self.is_former_secret, self.session_id, self.jti, self.issued_at)
+
+
+class Principal(msgspec.Struct, frozen=True, gc=False):
     """An authenticated caller. There is no anonymous one: without a credential there is no principal."""
 
     user_id: int

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from keyturn.core.people import UserKind
 from keyturn.core.principal import Principal
 from keyturn.core.sources import Network
@@ -21,8 +23,7 @@ def is_id(number: int) -> bool:
     return 0 < number <= MAX_ID
 
 
-@dataclass(frozen=True, slots=True)
-class OwnerRecord:
+class OwnerRecord(msgspec.Struct, frozen=True, gc=False):
     """The part of a user that decides whether their credentials work."""
 
     user_id: int
@@ -35,20 +36,18 @@ class OwnerRecord:
     """Grows with every change that ends all tokens of this user."""
     withheld: frozenset[str] = frozenset()
     """The scopes of registered APIs that this user may not hold."""
-    audiences: Mapping[str, frozenset[str]] = field(default_factory=dict, repr=False)
+    audiences: Mapping[str, frozenset[str]] = msgspec.field(default_factory=dict)
     """The scopes of each registered API by its identifier, read together with what is withheld."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredOwner(OwnerRecord):
+class StoredOwner(OwnerRecord, frozen=True, gc=False):
     """An owner as one statement read them: the rules of that revision say what is withheld from them."""
 
     group_ids: frozenset[int] = frozenset()
     revision: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class KeyForVerification:
+class KeyForVerification(msgspec.Struct, frozen=True, gc=False):
     """An API key with its owner: all that a verdict needs."""
 
     key_id: int
@@ -88,8 +87,7 @@ class SessionKind(StrEnum):
     """A bearer token that was given for a password over the API."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionForVerification:
+class SessionForVerification(msgspec.Struct, frozen=True, gc=False):
     """A session with its owner."""
 
     session_id: int

@@ -183,9 +183,11 @@ def powerless(
 
 def presented_key(record: KeyForVerification) -> PresentedCredential:
     """Return what is known of a key, or of its former secret, that was presented."""
-    ends = [end for end in (record.expires_at, record.secret_ends_at) if end is not None]
+    ends_at, secret_ends_at = record.expires_at, record.secret_ends_at
+    if secret_ends_at is not None:
+        ends_at = secret_ends_at if ends_at is None else min(ends_at, secret_ends_at)
     return PresentedCredential(
-        min(ends, default=None),
+        ends_at,
         is_former_secret=record.secret_ends_at is not None,
         secret_number=record.secret_number,
     )

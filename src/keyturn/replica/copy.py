@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from weakref import WeakValueDictionary
@@ -302,7 +302,11 @@ class Replica:
 
     def _owner(self, user_id: int) -> OwnerRecord | None:
         owner = self._users.get(user_id)
-        return owner if owner is None or not self._resources else replace(owner, audiences=self._resources)
+        return (
+            owner
+            if owner is None or not self._resources
+            else msgspec.structs.replace(owner, audiences=self._resources)
+        )
 
     def _shared(self, words: list[str]) -> frozenset[str]:
         """Return the set that all users share who have the same words; it goes with the last of them."""

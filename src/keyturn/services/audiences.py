@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from msgspec import structs
+
 from keyturn.core.records import KeyForVerification, SessionForVerification, StoredOwner
 from keyturn.core.resources import ResourceRecord, Rules
 from keyturn.store import Store
@@ -129,9 +131,9 @@ class StoredCredentials:
             if rules is not None:
                 if rules.is_empty:
                     return found
-                return replace(
+                return structs.replace(
                     found,
-                    owner=replace(
+                    owner=structs.replace(
                         owner, withheld=rules.withheld_from(owner.group_ids), audiences=rules.audiences
                     ),
                 )

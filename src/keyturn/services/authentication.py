@@ -13,6 +13,7 @@ from keyturn.core.credentials import (
     ApiKeyCredential,
     Credential,
     find_flaw,
+    is_token,
     read_authorization,
     read_credential,
     read_presented,
@@ -154,39 +155,38 @@ class Authenticator:
         """Return the time by which credentials are judged, in seconds since 1970."""
         return self._timestamp()
 
-    def find_refusal(self, value: bytes, address: str | None) -> InstantRefusal | None:
-        """Return why one `Authorization` value is refused, and count it, if that needs no look-up.
+    def find_refusal(self, value: bytes, address: str | None, *, may_ask: bool) -> InstantRefusal | None:
+        """Return why one `Authorization` value is refused, and count it, if that is known without asking.
 
         That is what has no form of ours, whatever the state; and a key that the store did not know before, as
-        long as what is remembered may be trusted. None says nothing at all. A guess must not cost more than
-        it costs the guesser, so nothing is raised here.
+        long as what is remembered may be trusted. A guess must not cost more than it costs the guesser, so
+        nothing is raised here. None says nothing at all; but with `may_ask` a key was looked up then, so that
+        `recognise` knows it if it is plainly good.
         """
         presented = read_presented((value,))
         if presented is None or presented.is_with_proof:
             return None
+        digest = sha256(presented.value).digest()
         freshness, now = self._freshness, self._monotonic()
         if self._counter.cell[0] == freshness.seen and now < freshness.trusted_until:
-            unknown_until = self._index.find_negative(sha256(presented.value).digest())
+            unknown_until = self._index.find_negative(digest)
             if unknown_until > now:
                 return InstantRefusal(Reason.UNKNOWN, self._failures.spend_wrong(address))
             if unknown_until and (wait := self._failures.wait_of_wrong(address)):
                 return InstantRefusal(Reason.UNKNOWN, wait)
         flaw = find_flaw(presented.value, self._key_format)
-        return None if flaw is None else InstantRefusal(flaw, self._failures.spend_wrong(address))
+        if flaw is not None:
+            return InstantRefusal(flaw, self._failures.spend_wrong(address))
+        if may_ask and not is_token(presented.value):
+            self._learn(digest, address)
+        return None
 
-    def learn(self, value: bytes, address: str | None) -> None:
-        """Look up the key in one `Authorization` value, so that `recognise` knows it if it is plainly good.
-
-        Whatever is wrong is left to `authenticate`, which finds it again: nothing is counted or raised here.
-        """
+    def _learn(self, digest: bytes, address: str | None) -> None:
+        """Look up a key. Whatever is wrong is found again by `authenticate`: nothing is counted or raised."""
         try:
             self._freshness.ensure()
-            credential = read_authorization((value,), self._key_format)
-            if not isinstance(credential, ApiKeyCredential) or credential.is_with_proof:
-                return
-            if self._index.find(credential.digest + self._entry_suffix) is None:
-                since = self._index.generation
-                self._lookup.find_key(credential.digest, address, since, self._audience)
+            if self._index.find(digest + self._entry_suffix) is None:
+                self._lookup.find_key(digest, address, self._index.generation, self._audience)
         except Exception:  # noqa: BLE001 - a defect too is met again, where it gets an answer
             return
 

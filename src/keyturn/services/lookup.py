@@ -1,10 +1,12 @@
 """What a credential is, asked once and remembered."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from keyturn.core import verification
 from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, VerifyingRing
@@ -112,20 +114,17 @@ class Lookup:
             raise CredentialRefused(Reason.UNKNOWN)
         was_wrong = bool(unknown_until)
         self._failures.check_look_up(source, was_wrong=was_wrong)
-        record = self._credentials.find_key(digest)
-        if record is None:
+        found = self._credentials.find_key(digest)
+        if found is None:
             self._failures.note_unknown(source, was_wrong=was_wrong)
             self._index.add_negative(digest, now=now, since=since)
             raise CredentialRefused(Reason.UNKNOWN)
+        record = found
         scopes = _scopes_of(record.owner, audience)
         verdict = _verdict(
             partial(verification.principal_of_key, record, audience_scopes=scopes),
-            partial(
-                verification.powerless,
-                record,
-                AuthMethod.API_KEY,
-                jkt=record.jkt,
-                credential=verification.presented_key(record),
+            lambda: verification.powerless(
+                record, AuthMethod.API_KEY, jkt=record.jkt, credential=verification.presented_key(record)
             ),
         )
         ends_at = _end_of(record)
@@ -172,8 +171,7 @@ class Lookup:
         scopes = _scopes_of(record.owner, asked.audience)
         verdict = _verdict(
             partial(verification.principal_of_key_token, claims, record, audience_scopes=scopes),
-            partial(
-                verification.powerless,
+            lambda: verification.powerless(
                 record,
                 AuthMethod.ACCESS_TOKEN,
                 jkt=claims.jkt,

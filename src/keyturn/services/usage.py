@@ -23,8 +23,10 @@ WAKE_INTERVAL_SECONDS = 2.0
 """How soon the first use of a key is written."""
 MAX_NOTED = 100_000
 """Above this many keys with an unwritten use, older notes are dropped rather than memory."""
-WRITTEN_AT_ONCE = 500
+WRITTEN_AT_ONCE = 100
 """How many keys' uses are written in one transaction."""
+PAUSES = 9
+"""After each transaction the thread rests so many times as long as it took: less, the more notes wait."""
 KEPT_HOURS = 24 * 90
 """How long it is kept how often a key was used in an hour."""
 
@@ -135,10 +137,15 @@ class Usage:
                 due.append((use, KeyUsage(self._readable(use), uses - written), uses))
             elif may_write and uses <= written:
                 self._forget_settled(use)
-        # In many short transactions, so that no change of rights waits long for a turn.
+        # In many short transactions with pauses, so that no change of rights waits long for a turn, and no
+        # verification for the interpreter.
         for first in range(0, len(due), WRITTEN_AT_ONCE):
             batch = due[first : first + WRITTEN_AT_ONCE]
+            began_at = self._system.monotonic()
             self._keys.record_use({use.key_id: usage for use, usage, _ in batch})
+            if not everything:
+                room = 1 - len(self._noted) / MAX_NOTED
+                self._stopping.wait((self._system.monotonic() - began_at) * PAUSES * max(room, 0.0))
             with self._lock:
                 for use, _, uses in batch:
                     use.written_at = now

@@ -181,7 +181,6 @@ class Gate:
             refused = self._refuse_at_once(authenticator, value, trace)
             if refused is not None or self._lookups is not None:
                 return refused
-            authenticator.learn(value, trace[0])  # Of a database that answers in microseconds.
             known = authenticator.recognise(value, trace, scopes)
             if known is None:
                 return None
@@ -192,11 +191,14 @@ class Gate:
     def _refuse_at_once(
         self, authenticator: Authenticator, value: bytes, trace: Trace
     ) -> tuple[int, bytes] | None:
-        """Return the refusal of a credential that is known to be wrong without asking anybody; else None."""
+        """Return the refusal of a credential that is known to be wrong without asking anybody; else None.
+
+        A key that may be good is looked up, in a database that answers in microseconds.
+        """
         address, method, path, _ = trace
         if method == "HEAD" or is_of_other_scheme(value):
             return None
-        refusal = authenticator.find_refusal(value, address)
+        refusal = authenticator.find_refusal(value, address, may_ask=self._lookups is None)
         if refusal is None:
             return None
         reason, wait = refusal

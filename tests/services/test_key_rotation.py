@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -50,7 +49,7 @@ def test_a_rotated_key_is_the_same_key(services: Services, bob: Principal, clock
     rotated = rotate(services, bob, made)
 
     changed = {"masked": rotated.record.masked, "former_secret_ends_at": clock.now}
-    assert rotated.record == replace(made.record, **changed)
+    assert rotated.record == structs.replace(made.record, **changed)
     assert rotated.record.masked != made.record.masked
     assert rotated.record == services.keys.get_own(bob, made.record.key_id)
     assert caller(services, rotated.secret).key_id == made.record.key_id

@@ -128,8 +128,7 @@ class KeyUsage:
     uses: int
 
 
-@dataclass(frozen=True, slots=True)
-class ApiKeyRecord:
+class ApiKeyRecord(msgspec.Struct, frozen=True, gc=False):
     """A key as its owner sees it."""
 
     key_id: int

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
+from msgspec import structs
+
 from keyturn.core import api_key as core
 from keyturn.core import verification
 from keyturn.core.former_secrets import FORMER_SECRET
@@ -336,7 +338,7 @@ class Keys:
 
     def _with_latest_use(self, record: ApiKeyRecord) -> ApiKeyRecord:
         latest = self._usage.latest(record)
-        return record if latest is record.last_use else replace(record, last_use=latest)
+        return record if latest is record.last_use else structs.replace(record, last_use=latest)
 
     def checked_name(self, name: str | None) -> str | None:
         """Return the name of a key, None for an empty one; raise `InvalidInput`, also for a key itself."""

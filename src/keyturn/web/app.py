@@ -56,7 +56,7 @@ from keyturn.web.pages.passphrase import ask as ask_for_passphrase
 from keyturn.web.pages.rendering import Pages, see_other
 from keyturn.web.pages.routes import page_routers
 from keyturn.web.pages.sessions import LoginNeeded, find_visitor
-from keyturn.web.requests import AnyRequest, call_of, note_failure, origin_of
+from keyturn.web.requests import MAX_ANSWERS, Answers, AnyRequest, call_of, note_failure, origin_of
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
 from keyturn.web.routers import ApiRouter
 from keyturn.web.server import put_requests_first
@@ -215,7 +215,14 @@ def create_framework_app(services: Services) -> Litestar:
         before_send=[send_renewed_session],
         logging_config=None,
         request_max_body_size=None,  # The gate bounds every body.
-        state=State({"services": services, "pages": pages, "is_draining": False}),
+        state=State(
+            {
+                "services": services,
+                "pages": pages,
+                "answers": Answers(services.verification.freshness, max_entries=MAX_ANSWERS),
+                "is_draining": False,
+            }
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
+import msgspec
 from anyio import to_thread
 from litestar import Request, Response
 from litestar.di import NamedDependency
@@ -17,6 +18,7 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
 from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
 from keyturn.services.actors import Origin
+from keyturn.services.remembered import Remembered
 from keyturn.web.responses import response_of
 
 P = ParamSpec("P")
@@ -32,6 +34,7 @@ class Call:
     services: Services
     origin: Origin
     found: Principal | None
+    answers: "Answers"
 
     @property
     def principal(self) -> Principal:
@@ -40,6 +43,11 @@ class Call:
             raise CredentialRefused(Reason.MISSING)
         return self.found
 
+
+MAX_ANSWERS = 200
+"""About 25 MB if each is the longest page of a list."""
+Answers = Remembered[msgspec.Raw]
+"""JSON that was answered, by who asked for what: true until anything is changed."""
 
 # What handlers are given. They are ours already, so the framework need not check them.
 InjectedCall = NamedDependency[SkipValidation[Call]]
@@ -112,9 +120,34 @@ def brief_read(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     return run
 
 
+def recorded_read(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Run a `brief_read` whose answer depends on nothing but the caller, its parameters and recorded changes.
+
+    Where the database is asked at once, the answer is remembered as JSON until anything is changed: making it
+    costs several times what the request does. On PostgreSQL, where another node may have written just now,
+    each answer is read.
+    """
+    read = brief_read(handler)
+
+    @wraps(handler)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        call = cast(Call, kwargs["call"])
+        if not call.services.store.blocks_briefly:
+            return await read(*args, **kwargs)
+        asked = tuple((name, value) for name, value in kwargs.items() if name != "call")
+        answer = call.answers.find(
+            (handler, call.principal, asked),
+            lambda: msgspec.Raw(msgspec.json.encode(handler(*args, **kwargs))),
+        )
+        return cast(T, answer)
+
+    return run
+
+
 def call_of(request: AnyRequest) -> Call:
     """Return what the gate found out of this request, with the services."""
-    return Call(request.app.state.services, origin_of(request), request.scope["user"])
+    state = request.app.state
+    return Call(state.services, origin_of(request), request.scope["user"], state.answers)
 
 
 def origin_of(request: AnyRequest) -> Origin:

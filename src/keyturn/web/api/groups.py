@@ -11,7 +11,7 @@ from keyturn.web.api.bodies import LongText, ShortText, get_json, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.group_views import GroupList, GroupView, MemberList, MemberView, NewMemberView
 from keyturn.web.api.views import DeletedThing
-from keyturn.web.requests import AnyRequest, Heir, IdInPath, InjectedCall, asked_id, brief_read, in_thread
+from keyturn.web.requests import AnyRequest, Heir, IdInPath, InjectedCall, asked_id, in_thread, recorded_read
 from keyturn.web.responses import documented
 
 _GROUP = "/bim/group/{groupid:str}"
@@ -45,7 +45,7 @@ class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @get("/bim/group", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List groups")
-@brief_read
+@recorded_read
 def list_groups(call: InjectedCall) -> GroupList:
     """Answer all groups with USER_ADMIN, else those that the caller is in, in the order they were made."""
     groups = call.services.groups.list_visible(call.principal)
@@ -78,7 +78,7 @@ def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupVi
 
 
 @get(_GROUP, responses=_HIDDEN, tags=_TAGS, summary="Read a group")
-@brief_read
+@recorded_read
 def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
     """Answer a group that the caller is in, or, with USER_ADMIN, any."""
     return GroupView.of(call.services.groups.get(call.principal, asked_id(groupid)))
@@ -123,7 +123,7 @@ def delete_group(groupid: IdInPath, call: InjectedCall, heir: Heir = None) -> De
 
 
 @get(_GROUP + "/user", responses=_HIDDEN, tags=_TAGS, summary="List the members of a group")
-@brief_read
+@recorded_read
 def list_members(groupid: IdInPath, call: InjectedCall) -> MemberList:
     """Answer who is in a group that the caller is in, or, with USER_ADMIN, in any."""
     members = call.services.groups.list_members(call.principal, asked_id(groupid))

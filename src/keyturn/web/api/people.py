@@ -6,7 +6,7 @@ from litestar import get
 
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.web.api.user_views import IdentityManagerView, UserView
-from keyturn.web.requests import InjectedCall, brief_read
+from keyturn.web.requests import InjectedCall, recorded_read
 from keyturn.web.responses import documented
 
 _BUILT_IN = IdentityManagerView(
@@ -20,7 +20,7 @@ _BUILT_IN = IdentityManagerView(
     tags=["Users"],
     summary="Who am I",
 )
-@brief_read
+@recorded_read
 def current_user(call: InjectedCall) -> UserView:
     """Answer the user that the credential belongs to."""
     return UserView.of(call.services.accounts.get(call.principal))

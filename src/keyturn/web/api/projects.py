@@ -10,7 +10,7 @@ from keyturn.web.api.bodies import LongText, ShortText, get_json, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.project_views import ProjectList, ProjectView
 from keyturn.web.api.views import DeletedThing
-from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, brief_read, in_thread
+from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, in_thread, recorded_read
 from keyturn.web.responses import documented
 
 _PROJECT = "/project/{projectid:str}"
@@ -41,7 +41,7 @@ class ProjectMemberBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @get("/project", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List projects")
-@brief_read
+@recorded_read
 def list_projects(call: InjectedCall) -> ProjectList:
     """Answer the projects that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, all."""
     projects = call.services.projects.list_visible(call.principal)
@@ -74,7 +74,7 @@ def add_project(request: AnyRequest, body: RawBody, call: InjectedCall) -> Proje
     tags=_TAGS,
     summary="Read a project",
 )
-@brief_read
+@recorded_read
 def get_project(projectid: IdInPath, call: InjectedCall) -> ProjectView:
     """Answer a project that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, any."""
     return ProjectView.of(call.services.projects.get(call.principal, asked_id(projectid)))

@@ -36,8 +36,8 @@ from keyturn.web.requests import (
     InjectedCall,
     PageOffset,
     PageSize,
-    brief_read,
     in_thread,
+    recorded_read,
 )
 from keyturn.web.responses import documented
 
@@ -89,7 +89,7 @@ def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: Inj
     tags=_TAGS,
     summary="List the users of an identity manager",
 )
-@brief_read
+@recorded_read
 def list_users(
     iamid: FromPath[str], call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
 ) -> UserList:
@@ -105,7 +105,7 @@ def list_users(
     tags=_TAGS,
     summary="Search users",
 )
-@brief_read
+@recorded_read
 def search_users(
     call: InjectedCall,
     iamid: FromQuery[str | None] = None,
@@ -129,7 +129,7 @@ def search_users(
     tags=_TAGS,
     summary="Read a user",
 )
-@brief_read
+@recorded_read
 def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> UserView:
     """Answer the caller, a service account of theirs, or, with USER_ADMIN, anybody."""
     return UserView.of(call.services.users.get(call.principal, iamid, userid))

@@ -304,6 +304,17 @@ def test_a_rotation_from_before_0007_is_done_once(empty: Engine) -> None:
     assert store.api_keys.find_for_verification(b"third") is not None
 
 
+def test_no_installation_begins_among_the_tables_of_another_program(empty: Engine) -> None:
+    """Of a mistyped address nothing is touched, and the refusal names what is there."""
+    with empty.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE shop (id INTEGER PRIMARY KEY)")
+
+    with pytest.raises(CannotStart, match=r"tables of another program \(shop\)"):
+        migrate(empty)
+
+    assert inspect(empty).get_table_names() == ["shop"]
+
+
 def test_migrating_again_changes_nothing(empty: Engine) -> None:
     """A database of the newest version is not written to."""
     migrate(empty)

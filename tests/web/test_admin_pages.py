@@ -21,7 +21,7 @@ from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.settings import Settings, read_settings
 from keyturn.web.pages.admin.audit_words import ACTIONS, detail_lines
-from keyturn.web.pages.admin.settings import shown_settings
+from keyturn.web.pages.admin.settings import KEPT_BACK, OPEN, shown_settings
 from tests.conftest import PASSPHRASE
 from tests.web.sites import Browser, filled, secret_on
 
@@ -826,6 +826,11 @@ def _entry(site: Site, userid: str) -> AuditEntry:
 
 
 # Settings
+
+
+def test_every_setting_is_shown_or_kept_back_on_purpose() -> None:
+    """A new setting is neither forgotten on the page nor shown unthought of."""
+    assert {setting.name for setting in fields(Settings)} == {"database", *OPEN, *KEPT_BACK}
 
 
 def test_the_settings_show_what_is_in_force(site: Site) -> None:

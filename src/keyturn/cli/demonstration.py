@@ -1,6 +1,7 @@
 """`keyturn serve --demo`: something to look at within a minute."""
 
 import shlex
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -138,7 +139,7 @@ Everything about it is at {url}/docs/api
 
 def _new_passphrase(settings: Settings) -> str:
     """Return the command that gives the administrator another passphrase."""
-    command = f"keyturn admin user password {USERID}"
+    command = f"{shlex.quote(sys.argv[0])} admin user password {USERID}"
     if sqlite_path(settings.database) is None:  # Its address may hold a password, and was given by hand.
         return command
     return f"{command} --database {shlex.quote(settings.database)}"

@@ -13,6 +13,7 @@ from keyturn.cli.tables import Column, never_without, print_list
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.records import ApiKeyRecord
+from keyturn.core.shown import shown
 from keyturn.core.sources import Network
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import USES_DAYS
@@ -54,6 +55,8 @@ def add(
             sources=sources,
             dpop_jkt=dpop_jkt,
         )
+    if user.is_disabled:
+        click.echo(f"{shown(user.userid)} is disabled: the key opens nothing until that ends.", err=True)
     print_secret(
         created.secret,
         otherwise="The key could not be printed, and lives: `keyturn admin key revoke "

@@ -27,9 +27,12 @@ def migrate_command(database: str | None) -> None:
     migrate(engine)
     after = current_version(engine)
     engine.dispose()
-    click.echo(
-        f"The schema is at {after}." if before == after else f"The schema went from {before} to {after}."
-    )
+    if before is None:
+        click.echo(f"A new installation is begun, with the schema {after}.")
+    elif before == after:
+        click.echo(f"The schema is at {after}.")
+    else:
+        click.echo(f"The schema went from {before} to {after}.")
 
 
 @click.command()

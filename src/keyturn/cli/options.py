@@ -1,6 +1,7 @@
 """Options that several commands share, and the services they work on."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -9,6 +10,7 @@ import click
 
 from keyturn.cli.standard_input import read_stdin
 from keyturn.composition import Services, open_services
+from keyturn.errors import InvalidInput
 from keyturn.logs import configure_logs
 from keyturn.settings import read_settings
 from keyturn.store.engine import holds_a_password
@@ -69,6 +71,11 @@ def opened_services(database: str | None, *, may_begin: bool = False) -> Iterato
 def read_passphrase(*, from_stdin: bool) -> str:
     """Return a passphrase from standard input, or ask for it twice."""
     if from_stdin:
-        return read_stdin("password").removesuffix("\n").removesuffix("\r")
+        given = read_stdin("password").removesuffix("\n").removesuffix("\r")
+        if not given:
+            raise InvalidInput("password", "The passphrase on standard input is empty.")
+        return given
+    if not sys.stdin.isatty():
+        raise InvalidInput("password", "There is no terminal to ask on: pipe it in, with --password-stdin.")
     passphrase: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt="Once more")
     return passphrase

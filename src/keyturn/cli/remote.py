@@ -109,6 +109,8 @@ def configure(
 ) -> None:
     """Keep the address of a server and a key for it, once the server has accepted the key."""
     name = name_to_keep(profile)
+    if not key_stdin and not sys.stdin.isatty():
+        raise InvalidInput("key", "There is no terminal to ask on: pipe the key in, with --key-stdin.")
     key = read_key(read_stdin("key") if key_stdin else click.prompt("Key", hide_input=True))
     check_url(url)
     kept = Profile(

@@ -165,7 +165,7 @@ def _why_not_bound(error: OSError, settings: Settings) -> str:
         case errno.EADDRINUSE:
             return (
                 f"Port {settings.port} on {settings.host} is in use: stop what uses it, or choose another "
-                "with --port."
+                "with --port or KEYTURN_PORT."
             )
         case errno.EACCES:
             return f"This user may not listen on port {settings.port}: choose one above 1023 with --port."

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _NO_ADDRESS = "give the server's address as https://host, with a port and path if it has any"
+_NO_SCHEME = "the server's address lacks its scheme: write https://host, or http:// for this machine alone"
 _NO_PROXIES: dict[str, None] = {"http": None, "https": None, "all": None}
 
 
@@ -33,6 +34,8 @@ def check_address(url: str) -> None:
         _ = parts.port  # Which is read only when it is asked for.
     except ValueError:
         raise ValueError(_NO_ADDRESS) from None
+    if "://" not in url:
+        raise ValueError(_NO_SCHEME)
     if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
         raise ValueError("give the server's address with https: a key must not travel in clear")
     if not is_plain:

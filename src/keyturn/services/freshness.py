@@ -123,7 +123,8 @@ class Freshness:
             try:
                 self._look(is_asked=False)
             except StoreUnavailable as error:
-                _log.warning("database_away", extra={"error": str(error)})
+                # In the text too: other programs' logs leave out what comes beside it.
+                _log.warning("database_away: %s", error, extra={"error": str(error)})
                 self._stopping.wait(RETRY_SECONDS)
             except Exception:  # noqa: BLE001 - whatever it is, the thread goes on: nobody else follows
                 _log.exception("changes_not_followed")

@@ -30,8 +30,8 @@ from keyturn.store.sqlite import (
 )
 
 HOW_TO_BEGIN = (
-    "a new installation begins with `keyturn serve --new-installation` (KEYTURN_NEW_INSTALLATION=true), with "
-    "`keyturn admin migrate`, or, in your data directory, where neither a database nor a root key lies"
+    "to begin a new installation there, run `keyturn serve --new-installation` "
+    "(KEYTURN_NEW_INSTALLATION=true) or `keyturn admin migrate`"
 )
 
 _SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
@@ -53,7 +53,7 @@ def open_engine(database: str, *, must_exist: bool = False, limits: TransactionL
     except DBAPIError as error:
         engine.dispose()
         if error.orig is not None and (sentence := why_refused(error.orig)) is not None:
-            raise CannotStart(sentence) from None
+            raise CannotStart(f"The database {describe(engine.url)} cannot be opened. {sentence}") from None
         # The driver's text may hold the address and the password: its class and SQL state say enough.
         detail = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
         raise CannotStart(
@@ -87,7 +87,10 @@ def describe(url: URL) -> str:
     """Name a database without its password."""
     if url.get_backend_name() == "sqlite":
         return url.database or "in memory"
-    return f"{url.host or 'localhost'}/{url.database}" if url.database else (url.host or "localhost")
+    host = url.host or "localhost"
+    if url.port is not None:
+        host += f":{url.port}"
+    return f"{host}/{url.database}" if url.database else host
 
 
 def holds_a_password(database: str) -> bool:

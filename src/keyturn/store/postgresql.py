@@ -176,20 +176,33 @@ _SETTINGS = text(
 
 
 def why_refused(error: BaseException) -> str | None:
-    """Return the sentence for a refusal of a connection pooler, None for any other failure."""
+    """Return the sentence for a refusal that says what to do about it, None for any other failure."""
     said = str(error)
+    for sign, sentence in _REFUSALS.items():
+        if sign in said:
+            return sentence
     if (refused := re.search(r"unsupported startup parameter(?: in options)?: (\w+)", said)) is not None:
         return (
             f"The connection pooler refuses the parameter {refused[1]} of the database's address or of "
             "libpq's environment: leave it out, and set what it sets for the user or database, with "
             "ALTER ROLE … SET or ALTER DATABASE … SET."
         )
-    if "statement pooling" in said:
-        return (
-            "The connection pooler lends its connections for one statement at a time, and a change needs a "
-            "transaction: set its pool_mode to transaction or session."
-        )
     return None
+
+
+_REFUSALS = {
+    "statement pooling": (
+        "The connection pooler lends its connections for one statement at a time, and a change needs a "
+        "transaction: set its pool_mode to transaction or session."
+    ),
+    "Connection refused": ("Nothing listens there: check host and port, and that PostgreSQL runs."),
+    "could not translate host name": "The host of the database's address is not known: check its spelling.",
+    "password authentication failed": (
+        "PostgreSQL refuses the password of the database's user: check it in PGPASSWORD or PGPASSFILE."
+    ),
+    "no password supplied": "PostgreSQL asks for a password: give it in PGPASSWORD or PGPASSFILE.",
+}
+"""By a part of what libpq says in English. Its whole text may hold the password."""
 
 
 def wait_as_long_as_it_takes(connection: Connection) -> None:

@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart
@@ -58,8 +58,11 @@ def check_current(engine: Engine) -> None:
 def migrate(engine: Engine) -> None:
     """Bring the schema to the newest version; nodes that start together take turns."""
     check_not_newer(engine)
-    if current_version(engine) == newest_version():
+    version = current_version(engine)
+    if version == newest_version():
         return
+    if version is None:
+        _check_empty(engine)
     try:
         with engine.execution_options(**{WRITES: True}).begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -72,6 +75,16 @@ def migrate(engine: Engine) -> None:
             f"The schema could not be brought up to date ({detail}), and was left as it was: "
             "see that no other program holds the database, and try again."
         ) from None
+
+
+def _check_empty(engine: Engine) -> None:
+    """Raise `CannotStart` where another program keeps its tables: a mistyped address must not mix the two."""
+    tables = sorted(inspect(engine).get_table_names())
+    if tables:
+        raise CannotStart(
+            f"The database {describe(engine.url)} holds tables of another program ({', '.join(tables[:3])}"
+            f"{', …' if len(tables) > 3 else ''}): check its address, or give Keyturn a database of its own."
+        )
 
 
 @cache

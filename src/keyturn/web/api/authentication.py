@@ -173,7 +173,10 @@ def _key_in_body(body: bytes, content_type: str | None) -> str | None:
         if not fields:
             return None
         if set(fields) != {"apikey"}:
-            raise InvalidInput("apikey", "The form must hold the field apikey and no other.")
+            raise InvalidInput(
+                "apikey",
+                ("A form holds the field apikey and no other. For JSON send Content-Type: application/json."),
+            )
         return fields["apikey"]
     try:
         read = read_json(body, content_type, ExchangeBody)

@@ -30,7 +30,10 @@ FILTERS = ("number", "owner", "status", "older", "unused", "endless")
 STATUSES = ("active", "expired", "revoked", "all")
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
-_NOTICES = {"revoked": "They are revoked. They and every token made from them are refused from now on."}
+_NOTICES = {
+    "revoked": "Revoked. What was chosen, and every token made from it, is refused from now on.",
+    "none": "Choose at least one key.",
+}
 
 
 @get("/", include_in_schema=False)
@@ -65,7 +68,7 @@ def keys_page(
 def revoke_page(view: InjectedView, key: FromQuery[list[str] | None] = None) -> Response[str] | Redirect:
     """Ask before revoking, listing the keys that were ticked and are alive."""
     if not key:
-        return see_other(KEYS.path)
+        return see_other(f"{KEYS.path}?notice=none")
     found = [owned for number in named_ids(key)[:KEYS_PER_PAGE] if (owned := _find(view, number)) is not None]
     living = [owned for owned in found if owned.key.revoked_at is None]
     if not living:

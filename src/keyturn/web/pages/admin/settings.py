@@ -12,6 +12,8 @@ from keyturn.web.requests import in_thread
 GIVEN = "given, and not shown"
 NONE = "none"
 OPEN = (
+    "new_installation",
+    "migrate",
     "host",
     "port",
     "unix_socket",
@@ -29,6 +31,8 @@ OPEN = (
     "sign_in_failures_per_minute",
     "keys_per_owner",
     "creations_per_minute",
+    "connections_per_address",
+    "drain_seconds",
     "max_staleness_seconds",
     "session_idle_minutes",
     "session_absolute_hours",
@@ -36,6 +40,8 @@ OPEN = (
     "log_level",
 )
 """The settings whose values may be shown. Of any other the page says no more than whether it is given."""
+KEPT_BACK = ("root_key_file", "root_key_command", "tls_key_file")
+"""Where secrets are. The address of the database is shown without its password."""
 
 
 @dataclass(frozen=True, slots=True)

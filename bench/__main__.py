@@ -6,11 +6,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.commands import measure_commands
 from bench.environments import CORES_NEEDED, missing_tools, peers_python
 from bench.errors import NotMeasured, reason_of
 from bench.feed import measure_feed
@@ -29,7 +30,7 @@ from bench.throughput import Plan, measure_throughput
 RESULTS = ROOT / "bench" / "results"
 SHORT_RESULTS = ROOT / "build" / "bench"
 """Where a run goes whose figures must not take the place of a whole run's."""
-SECTIONS = ("in-process", "sizes", "revocation", "gateways", "people", "feed")
+SECTIONS = ("in-process", "sizes", "revocation", "gateways", "people", "feed", "commands")
 SIZES = (10_000, 1_000_000, 10_000_000)
 SHORT_SIZES = SIZES[:2]
 REVOKES, SHORT_REVOKES = 1_000, 100
@@ -74,7 +75,9 @@ def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
         results["throughput"] = measure_throughput(targets, plan, places["throughput"])
     if not only or "in-process" in only:
         seconds = REPEAT_SECONDS / 10 if options.quick else REPEAT_SECONDS
-        results["in_process"] = _in_process(places["in-process"], seconds)
+        results["in_process"] = _or_why_not(
+            lambda: measure_in_process(places["in-process"], repeats=REPEATS, seconds=seconds)
+        )
     if not only or "sizes" in only:
         seconds = 1 if options.quick else SIZE_SECONDS
         results["sizes"] = measure_sizes(places["sizes"], options.sizes, seconds=seconds)
@@ -91,6 +94,8 @@ def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
         keys = SHORT_COPIED_KEYS if options.quick else COPIED_KEYS
         revokes = SHORT_FOLLOWED_REVOKES if options.quick else FOLLOWED_REVOKES
         results["feed"] = measure_feed(places["feed"], keys, revokes)
+    if not only or "commands" in only:
+        results["commands"] = _or_why_not(measure_commands)
     return results
 
 
@@ -100,9 +105,9 @@ def _chosen_targets(only: Sequence[str]) -> list[Target]:
     return [target for target in TARGETS if target in named or (named and target.name == BASELINE)]
 
 
-def _in_process(directory: Path, seconds: float) -> dict[str, Any]:
+def _or_why_not(measure: Callable[[], Any]) -> Any:
     try:
-        return measure_in_process(directory, repeats=REPEATS, seconds=seconds)
+        return measure()
     except NotMeasured as error:
         return {"not_measured": reason_of(error)}
 

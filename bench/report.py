@@ -31,6 +31,8 @@ def as_markdown(results: Results) -> str:
         parts += _people(results["people"])
     if "feed" in results:
         parts += _feed(results["feed"])
+    if "commands" in results:
+        parts += _commands(results["commands"])
     return "\n\n".join(parts) + "\n"
 
 
@@ -223,6 +225,14 @@ def _people(figures: Sequence[dict[str, Any]]) -> list[str]:
     text = "10,000 users and 1,000 groups of 20; one question at a time, on one connection."
     header = ("Database", "Question", "Answer, kB", "p50, ms", "p99, ms")
     return ["## What an administrator waits for", text, _table(header, rows)]
+
+
+def _commands(figures: Any) -> list[str]:
+    title = "## Commands that need no server"
+    if "not_measured" in figures:
+        return [title, f"Not measured: {_cell(figures['not_measured'])}"]
+    rows = [(one["command"], f"{one['median']:.3f}", f"{one['longest']:.3f}") for one in figures]
+    return [title, _table(("Command", "Median, s", "Longest, s"), rows)]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -67,7 +67,7 @@ def _keyturn_refusing(directory: Path) -> Iterator[Started]:
     installation = new_installation(directory)
     installation.add_person()
     with installation.serving(directory) as server:
-        yield Started(server.port, {"unknown": unknown_key()})
+        yield Started(server.port, {"unknown": unknown_key(), "malformed": "kt_no-key"})
 
 
 @contextmanager

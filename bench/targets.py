@@ -143,6 +143,23 @@ TARGETS = (
         "unknown",
         is_refused=True,
     ),
+    _verify(
+        "keyturn-verify-malformed-sqlite",
+        "Keyturn, malformed key refused, SQLite",
+        "keyturn-refusing",
+        "",
+        "malformed",
+        is_refused=True,
+    ),
+    Target(
+        "keyturn-openapi",
+        "Keyturn, the description of the API",
+        Group.OTHER,
+        "keyturn-sqlite",
+        lambda _known: Request("GET", "/openapi.json"),
+        credential="",
+        verdict=Verdict.NONE,
+    ),
     Target(
         "keyturn-connection",
         "Keyturn, read a connection",

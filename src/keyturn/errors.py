@@ -11,6 +11,7 @@ KeyturnError
 ├── NotFound                  no such thing, or not the caller's: the two are never told apart
 ├── InvalidInput              a named field holds something it may not
 ├── MalformedRequest          the request could not be read at all
+├── UnknownTransferCoding     its body is coded in a way that is not understood here
 ├── UnknownAudience           it is asked about for an API that is not registered
 ├── LimitExceeded             the request is larger or slower than any well-meant one
 ├── InvalidState              as things are, this cannot be done
@@ -190,6 +191,10 @@ class InvalidInput(KeyturnError):
 
 class MalformedRequest(KeyturnError):
     """The request could not be read."""
+
+
+class UnknownTransferCoding(KeyturnError):
+    """The body is coded in a way that is not understood here (RFC 9112, section 6.1)."""
 
 
 class UnknownAudience(KeyturnError):

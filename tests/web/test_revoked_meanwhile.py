@@ -11,11 +11,13 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from keyturn.core.feed import PATH as FEED
 from keyturn.core.permissions import Permission
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.sessions import LOOPBACK_SESSION_COOKIE, csrf_token
-from keyturn.web.access import PAGE_PATTERN
+from keyturn.web.access import OPEN_PAGES, PAGE_PATTERN, is_open
 from keyturn.web.app import create_app
+from keyturn.web.forward_auth import PATH as VERIFY
 from tests.conftest import PASSPHRASE
 from tests.services.people import log_in
 from tests.web.people_routes import CALLS, Call, add_things, with_values
@@ -57,7 +59,13 @@ class Answer:
 
 
 async def answered(
-    gate: Gate, line: tuple[str, str], headers: Mapping[str, str], body: bytes, meanwhile: Callable[[], None]
+    gate: Gate,
+    line: tuple[str, str],
+    headers: Mapping[str, str],
+    body: bytes,
+    meanwhile: Callable[[], None],
+    *,
+    is_chunked: bool = False,
 ) -> Answer:
     """Send a request but for its last byte, let `meanwhile` happen, and send that byte; return the answer."""
     method, (path, _, query) = line[0], line[1].partition("?")
@@ -90,7 +98,7 @@ async def answered(
         "root_path": "",
         "headers": [
             (b"host", b"localhost"),
-            (b"content-length", b"%d" % len(body)),
+            (b"transfer-encoding", b"chunked") if is_chunked else (b"content-length", b"%d" % len(body)),
             *((name.lower().encode(), value.encode()) for name, value in headers.items()),
         ],
         "client": ("127.0.0.1", 5000),
@@ -175,6 +183,59 @@ def test_fault_a1_a_session_that_ends_before_the_last_byte_changes_nothing(site:
             wrong[method, target] = (answer.status, answer.location, changes)
     assert seen > 40
     assert wrong == {}
+
+
+def test_fault_a14_a_key_that_is_revoked_before_the_last_byte_reads_nothing(site: Site) -> None:
+    """Fault A14: each route of the API that reads, and the feed, answers 401 if it had to wait for a body."""
+    services, gate = site.services, create_app(site.services)
+    things = add_things(site, password=PASSPHRASE)
+    wrong, seen = {}, 0
+    for method, path in [*reading_routes(site), ("GET", f"{FEED}?nonce=0123456789abcdef")]:
+        if PAGE_PATTERN.fullmatch(path) or is_open(method, path) or path == VERIFY:
+            continue  # `/verify` waits for no body.
+        for call in call_of(method, path):
+            seen += 1
+            userid = new_caller(site)
+            key = site.key(userid)
+
+            def meanwhile(userid: str = userid, key_id: int = key.record.key_id) -> None:
+                services.keys.revoke_of(site.users[userid].user_id, key_id, COMMAND_LINE)
+
+            target = filled(call.path + call.query, **things.of(call))
+            line, headers = (method, target), {"authorization": key.secret}
+            framing = {"is_chunked": seen % 2 == 0}
+            answer = asyncio.run(answered(gate, line, headers, b"{}", meanwhile, **framing))
+            if answer.status != 401:
+                wrong[method, target] = answer.status
+    assert seen > 30
+    assert wrong == {}
+
+
+def test_fault_a14_a_session_that_ends_before_the_last_byte_reads_nothing(site: Site) -> None:
+    """Fault A14: each page leads to the sign-in, if it had to wait for a body."""
+    services, gate = site.services, create_app(site.services)
+    values = plausible(site)
+    wrong, seen = {}, 0
+    for method, path in reading_routes(site):
+        target = filled(path, **values)
+        if not PAGE_PATTERN.fullmatch(target) or target in OPEN_PAGES or is_open(method, target):
+            continue
+        seen += 1
+        userid = new_caller(site)
+        headers = {"cookie": f"{LOOPBACK_SESSION_COOKIE}={log_in(services, userid)}", "accept": "text/html"}
+
+        def meanwhile(userid: str = userid) -> None:
+            services.accounts.sign_out(COMMAND_LINE, userid)
+
+        answer = asyncio.run(answered(gate, (method, target), headers, b"{}", meanwhile))
+        if answer.status != 303 or not answer.location.startswith("/login"):
+            wrong[method, target] = (answer.status, answer.location)
+    assert seen > 20
+    assert wrong == {}
+
+
+def reading_routes(site: Site) -> list[tuple[str, str]]:
+    return [(method, path) for method, path in site.routes() if method in {"GET", "HEAD"}]
 
 
 def changing_routes(site: Site) -> list[tuple[str, str]]:

@@ -280,13 +280,12 @@ class Gate:
                 await self._verify(scope, origin, answer)
                 return
             scope["user"] = await self._authenticate(scope, origin)
+            body = await self._whole_body(scope, receive, origin)
             if scope["path"] == feed.PATH and scope["method"] == "GET":
                 await self._feed.answer(
                     scope, receive, answer, partial(self._principal, self._authenticator, scope, origin)
                 )
-                return
-            body = await self._whole_body(scope, receive, origin)
-            if scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
+            elif scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
                 proof = proof_for_this(scope, self._public_url)
                 await answer.json(
                     await self._look_up(
@@ -375,16 +374,17 @@ class Gate:
     async def _whole_body(self, scope: Scope, receive: Receive, origin: Origin) -> bytes:
         """Return the body of a request, which is good now that it is whole.
 
-        Whoever was revoked while the body came must change nothing. Pages, and routes that prove by
-        themselves who asks, go to the database from here on, which must be no older than what was read from
-        it (D7). What is wrong with the request of a page is for the application to say, on a page.
+        Whoever was revoked while the body came must change nothing and learn nothing. Pages, and routes that
+        prove by themselves who asks, go to the database from here on, which must be no older than what was
+        read from it (D7). What is wrong with the request of a page is for the application to say, on a page.
         """
         is_page = PAGE_PATTERN.fullmatch(scope["path"]) is not None
         try:
             body = await BoundedBody(receive, declared_length(scope)).whole()
-            if scope["user"] is None and (is_page or not is_read(scope)):
-                await self._look_up(self._freshness.ensure)
-            elif not is_read(scope):
+            if scope["user"] is None:
+                if is_page or not is_read(scope):
+                    await self._look_up(self._freshness.ensure)
+            elif not is_read(scope) or has_body(scope):
                 scope["user"] = await self._principal_again(scope, origin)
         except KeyturnError as error:
             if not is_page:

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Any
 
 import httptools
@@ -10,8 +11,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from keyturn.core.sources import UNIX_PEER
 from keyturn.errors import KeyturnError, Limit, LimitExceeded, MalformedRequest, TooBusy
 from keyturn.web import forward_auth
+from keyturn.web.body_bounds import UNREAD_TIMEOUT_SECONDS, BodyBounds, check_trailers
 from keyturn.web.feed import TRANSPORT
-from keyturn.web.request_target import check_request_line, check_target
+from keyturn.web.request_target import check_request_line, check_target, check_transfer_coding
 from keyturn.web.written_answers import InOneWrite, WrittenRefusal, begin_of_answer
 
 HEADER_TIMEOUT_SECONDS = 5.0
@@ -35,7 +37,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _source: str | None = None
     """What this connection is counted under."""
     _deadline: float | None = None
-    """When the connection ends unless a header does before, in the time of the loop; None while we work."""
+    """When the connection ends, in the time of the loop, unless what is awaited comes before: a header, a
+    request, or the rest of a body that nobody reads. None while we work."""
     _timer: asyncio.TimerHandle | None = None
     _is_in_header = True
     """Whether a header is awaited or has begun, and not ended."""
@@ -46,7 +49,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _is_head_past = False
     """Whether that header has ended, and something else may follow it."""
     _body_bytes = 0
-    """How much of a body stands before the header in `_head`."""
+    """How much of what was fed to the parser last is of a body: it stands before the header in `_head`."""
+    _is_in_body = False
+    """Whether a request that the application answers has begun to be read, and has not ended."""
+    _bounds: BodyBounds | None = None
+    """What is counted of that request behind its header; None before anything is."""
+    _waiting: tuple[bytes, int] | None = None
+    """What arrived behind a request that waits for its turn, and from where on it is still to be read."""
     _is_answered = False
     """Whether the request that is being read was answered at its header already."""
     _is_upgrade = False
@@ -89,19 +98,24 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """Feed the parser; answer and close when it cannot go on, or when a header does not end."""
         if self._is_refused:
             return
-        self._unset_keepalive_if_required()
         self._begun_in_this_read = False
         try:
-            if self._is_in_header or data.find(_HEADER_END) + len(_HEADER_END) != len(data):
+            if self._is_in_header or self.pipeline or data.find(_HEADER_END) + len(_HEADER_END) != len(data):
                 self._feed(data)
             else:  # One whole header, which is most of what arrives.
                 self._head, self._is_head_past, self._body_bytes = data, False, 0
-                try:
+                try:  # noqa: SIM105 - which takes longer
                     self.parser.feed_data(data)
                 except httptools.HttpParserUpgrade:
+                    pass
+                if self._is_upgrade:  # Not above: an error would lose why it was raised.
                     self._go_on_without_upgrade()
+                if self._is_in_body:
+                    self._count_body(len(data))
         except httptools.HttpParserError as error:
             self._refuse_to_read(error)
+        except LimitExceeded as error:
+            self._refuse(error)
         # What arrived together with the start of a header may be whole requests before it: not counted.
         if self._is_in_header and not self._begun_in_this_read:
             self._header_bytes += len(data)
@@ -109,18 +123,38 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 self._refuse(LimitExceeded(Limit.HEADER, "The header is too large."))
 
     def _feed(self, data: bytes) -> None:
-        """Let the parser read up to the end of a header at a time: then it is known where the next begins."""
+        """Let the parser read up to the end of a header at a time: then it is known where the next begins.
+
+        Nothing is read behind a request that waits for its turn: thousands of them come in one read, and each
+        takes a hundred times the memory of its bytes.
+        """
         begin = 0
+        if self._waiting is not None:
+            before, begin = self._waiting
+            data, self._waiting = before + data, None
         while begin < len(data):
+            if self.pipeline:
+                self._waiting = data, begin
+                return
             end = data.find(_HEADER_END, begin) + len(_HEADER_END)
             part = data[begin : end if end >= len(_HEADER_END) else len(data)]
             begin += len(part)
             self._head = self._head + part if self._is_in_header else part
             self._is_head_past, self._body_bytes = False, 0
-            try:
+            with suppress(httptools.HttpParserUpgrade):
                 self.parser.feed_data(part)
-            except httptools.HttpParserUpgrade:
+            if self._is_upgrade:
                 self._go_on_without_upgrade()
+            if self._is_in_body:
+                self._count_body(len(part))
+
+    def _count_body(self, arrived: int) -> None:
+        """Count what arrived behind a header; raise `LimitExceeded`."""
+        if self._is_head_past:
+            return  # It was the header.
+        if self._bounds is None:
+            self._bounds = BodyBounds()
+        self._bounds.take(arrived, self._body_bytes, is_answered=self.cycle.response_complete)
 
     def _go_on_without_upgrade(self) -> None:
         """Read a request that asks for an upgrade as if it did not (RFC 9110, section 7.8).
@@ -140,7 +174,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
-        self._unset_keepalive_if_required()  # Set by an answer that was given in the middle of what arrived.
         if self._is_head_past or self._body_bytes:
             # What ended with the first bytes of this read, a header or a body, is of the request before.
             end = self._head.find(_HEADER_END) + len(_HEADER_END) if self._is_head_past else 0
@@ -150,7 +183,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._begin_header()
 
     def on_headers_complete(self) -> None:
-        """Stop waiting; answer, or let the gate take over. Raise `MalformedRequest` for an odd target."""
+        """Stop waiting; answer, or let the gate take over.
+
+        Raises `MalformedRequest` for an odd target or framing, `UnknownTransferCoding`.
+        """
         method, url = self.parser.get_method(), self.url
         is_plain = self._head.startswith(method + b" " + url + b" HTTP/1.1\r\n")
         if not is_plain:
@@ -164,6 +200,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_answered = path == VERIFY_TARGET and is_plain and self._answer_at_once(method, query)
         if not self._is_answered:
             check_target(url, [value for name, value in self.headers if name == b"host"])
+            check_transfer_coding(self.headers, self.parser.get_http_version())
             self._deadline = None
             self._hand_over()
         self._is_in_header, self._is_head_past = False, True
@@ -175,6 +212,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = url, headers, is_expecting
         self.scope["headers"] = headers
         super().on_headers_complete()
+        # uvicorn writes down trailers where it wrote the header: they must not be in that of the scope.
+        self.headers = []
+        self._is_in_body, self._bounds = True, None
         if self.server_state.is_closing:
             self.cycle.keep_alive = False
 
@@ -194,9 +234,32 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Take the end of a request."""
+        """Take the end of a request; raise `LimitExceeded` for its trailers."""
         if not self._is_answered and not self._is_upgrade:
+            self._is_in_body = False
+            if self.headers:
+                check_trailers(self.headers)
             super().on_message_complete()
+            if self.cycle.response_complete and not self.server_state.is_closing:
+                self._end_in(IDLE_TIMEOUT_SECONDS)
+
+    def on_response_complete(self) -> None:
+        """Go on with the request that waits, or wait for one; bound what still comes of the one answered.
+
+        In place of uvicorn's, whose timer for idle connections any byte unsets.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif not self._is_in_header:  # That has a deadline.
+            self._end_in(UNREAD_TIMEOUT_SECONDS if self._is_in_body else IDLE_TIMEOUT_SECONDS)
+        if self._waiting is not None:
+            self.data_received(b"")  # Up to the next request that has to wait.
+        if not self.pipeline:
+            self.flow.resume_reading()
 
     def _answer_at_once(self, method: bytes, query: bytes) -> bool:
         """Answer a plain `/verify` here, if nothing about it is special, and say whether that was done.
@@ -232,7 +295,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _refuse_to_read(self, error: httptools.HttpParserError) -> None:
         """Refuse what the parser, or a check of what it read, does not take."""
         cause = error.__context__
-        if isinstance(cause, MalformedRequest):
+        if isinstance(cause, KeyturnError):
             self._refuse(cause)
             return
         if cause is not None and not isinstance(cause, httptools.HttpParserError):
@@ -251,8 +314,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._end_with(None if is_body_at_fault else error)
         elif not is_body_at_fault:
             self._answer_in_turn(error)
-        elif self.pipeline and self.pipeline[0][0] is cycle:
-            self.pipeline[0] = (cycle, WrittenRefusal(error))
         else:
             cycle.disconnected = True
             cycle.message_event.set()
@@ -291,9 +352,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._timer is None:
             self._timer = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._end_if_overdue)
 
+    def _end_in(self, seconds: float) -> None:
+        """Close the connection so many seconds from now, unless it has another deadline by then."""
+        self._deadline = self.loop.time() + seconds
+        if self._timer is None:
+            self._timer = self.loop.call_later(min(seconds, HEADER_TIMEOUT_SECONDS), self._end_if_overdue)
+
     def _wait_until(self, deadline: float) -> None:
         """Close the connection at this time of the loop unless a request comes before."""
-        self._unset_keepalive_if_required()
         if self._timer is not None:
             self._timer.cancel()
         self._deadline = deadline

@@ -1,12 +1,13 @@
-"""What the parser of the server takes and RFC 9112 does not: odd request lines and foreign targets.
+"""What the parser of the server takes and RFC 9112 does not: odd request lines, foreign targets, odd framing.
 
 llhttp reads `HTTP/2.0` and `HTTP/0.9` as text, a line without a version, two spaces for one, and RTSP or ICE
 for HTTP. It says what it understood, so a line is held against the only spelling that says the same.
 """
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from keyturn.errors import MalformedRequest
+from keyturn.errors import MalformedRequest, UnknownTransferCoding
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -38,6 +39,25 @@ def check_target(target: bytes, hosts: list[bytes]) -> None:
     named = [plain_host(host.decode("latin-1"), url.scheme) for host in hosts]
     if named != [plain_host(url.netloc, url.scheme)]:
         raise MalformedRequest("The request target names another host than Host does.")
+
+
+def check_transfer_coding(headers: Sequence[tuple[bytes, bytes]], version: str) -> None:
+    """Raise `UnknownTransferCoding` for any coding but `chunked`, once (RFC 9112, sections 6.1 and 7).
+
+    llhttp reads the chunks, and leaves coded what is in them. It also takes chunks from HTTP/1.0, which has
+    none: raises `MalformedRequest`, since somebody on the way may have read another body, and where `chunked`
+    is not the last (section 6.3).
+    """
+    lines = [value for name, value in headers if name == b"transfer-encoding"]
+    if not lines:
+        return
+    codings = [coding.strip().lower() for coding in b",".join(lines).split(b",")]
+    if version != "1.1":
+        raise MalformedRequest("HTTP/1.0 has no Transfer-Encoding: send Content-Length, or HTTP/1.1.")
+    if codings[-1] != b"chunked":
+        raise MalformedRequest("Where the body ends is not known: chunked must be the last coding of it.")
+    if codings != [b"chunked"]:
+        raise UnknownTransferCoding("The only Transfer-Encoding that is understood here is chunked, once.")
 
 
 def plain_host(host: str, scheme: str) -> str:

@@ -40,6 +40,7 @@ from keyturn.errors import (
     TooBusy,
     TooManyFailures,
     UnknownAudience,
+    UnknownTransferCoding,
 )
 
 REALM = "keyturn"
@@ -98,6 +99,7 @@ _STATUS: dict[type[KeyturnError], HTTPStatus] = {
     AmbiguousCredential: MALFORMED,
     MalformedRequest: MALFORMED,
     UnknownAudience: MALFORMED,
+    UnknownTransferCoding: HTTPStatus.NOT_IMPLEMENTED,
     InvalidState: MALFORMED,
     CredentialRefused: UNAUTHENTICATED,
     DpopProofRefused: UNAUTHENTICATED,

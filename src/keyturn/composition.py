@@ -307,6 +307,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         creations_per_minute=settings.creations_per_minute,
         system=system,
     )
+    store.limit_changes(quotas)
     projects = Projects(store, accounts, quotas, system)
     resources = Resources(store, own_identifier=told.audience, system=system)
     keys = Keys(

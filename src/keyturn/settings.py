@@ -98,7 +98,7 @@ class Settings:
     keys_per_owner: int = 1000
     """How many living keys an account may have that were made over pages and API."""
     creations_per_minute: int = 60
-    """How many keys, new secrets and projects a user may make in one process before they must wait."""
+    """How many things a user may make and change in one process before they must wait."""
     connections_per_address: int = 1000
     """How many connections one address may hold to one process; half of the open files at most."""
     drain_seconds: int | None = None

@@ -14,7 +14,7 @@ from keyturn.errors import Conflict
 from keyturn.store.control import Successor, owned_by, owning, void_links_to
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.questions import Question
-from keyturn.store.rows import add_row, remove_row
+from keyturn.store.rows import add_row, changed_values, remove_row
 from keyturn.store.schema import (
     as_json_list,
     installation,
@@ -272,13 +272,16 @@ class Users:
     def update_profile(
         self, user_id: int, fields: Mapping[str, Any], at: datetime, audit: AuditEntry
     ) -> None:
-        """Change what is said of a person."""
-        with self._database.change() as change:
+        """Change what is said of a person; nothing is written where that is said already."""
+        with self._database.change(audit) as change:
+            changed = changed_values(change.connection, profile, fields, user_id=user_id)
+            if not changed:
+                return
             change.connection.execute(
-                update(profile).where(profile.c.user_id == user_id).values({**fields, "updated_at": at})
+                update(profile).where(profile.c.user_id == user_id).values({**changed, "updated_at": at})
             )
-            change.connection.execute(update(user).where(user.c.id == user_id).values(updated_at=at))
-            change.record(audit)
+            _touch(change.connection, user_id, at)
+            change.record(replace(audit, details={**audit.details, "fields": sorted(changed)}))
 
     def add_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Give a user an attribute; False if they have it."""

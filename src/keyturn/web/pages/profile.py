@@ -50,7 +50,7 @@ def save_details(
     fields = sent.changed(*(name for name in PROFILE_LIMITS if name in form))
     try:
         services.accounts.update_profile(visitor.session.principal, fields, origin)
-    except InvalidInput as error:
+    except (InvalidInput, TooManyFailures) as error:
         return _details(services, pages, visitor, error=error, values=form)
     return see_other("/profile?notice=saved")
 
@@ -163,7 +163,7 @@ def _details(
     visitor: Visitor,
     *,
     notice: str | None = None,
-    error: InvalidInput | None = None,
+    error: InvalidInput | TooManyFailures | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     record = services.accounts.get(visitor.session.principal)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, s
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import AuditEntry, Page
+from keyturn.core.user_names import look_alike, skeletons_to_ask_for
 from keyturn.errors import Conflict
 from keyturn.store.control import Successor, owned_by, owning, void_links_to
 from keyturn.store.database import Database, refusing_twins
@@ -336,8 +337,14 @@ def _check_administered(connection: Connection, *, lost: Collection[str]) -> Non
 
 def _check_looks(connection: Connection, new: UserToAdd) -> None:
     """Raise `Conflict` if a name looks like another one. To be called after the audit row too."""
-    alike = select(func.count()).where(user.c.iamid == new.iamid, user.c.skeleton == new.skeleton)
-    if connection.execute(alike).scalar_one() > 1:
+    names = connection.execute(
+        select(user.c.userid).where(
+            user.c.iamid == new.iamid,
+            user.c.canonical_userid != new.canonical_userid,
+            user.c.skeleton.in_(skeletons_to_ask_for(new.userid)),
+        )
+    ).scalars()
+    if any(look_alike(new.userid, name) for name in names):
         raise Conflict("There is a user whose name looks the same: choose another one.")
 
 

@@ -45,6 +45,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "trusted_proxies": ("10.0.0.0/8, 2001:db8::1", (ip_network("10.0.0.0/8"), ip_network("2001:db8::1"))),
     "failures_per_minute": ("30", 30),
     "sign_in_failures_per_minute": ("20", 20),
+    "passphrases_per_minute": ("12", 12),
     "keys_per_owner": ("25", 25),
     "creations_per_minute": ("10", 10),
     "connections_per_address": ("50", 50),

@@ -298,6 +298,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         session_limits=limits,
         token_life=settings.token_life,
         failures_per_minute=settings.sign_in_failures_per_minute,
+        passphrases_per_minute=settings.passphrases_per_minute,
         system=system,
     )
     accounts = Accounts(store, passwords=passwords, logins=logins, system=system)
@@ -306,6 +307,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         creations_per_minute=settings.creations_per_minute,
         system=system,
     )
+    store.limit_changes(quotas)
     projects = Projects(store, accounts, quotas, system)
     resources = Resources(store, own_identifier=told.audience, system=system)
     keys = Keys(

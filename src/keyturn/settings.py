@@ -93,10 +93,12 @@ class Settings:
     """How many wrong credentials one address may present to one process before it must wait."""
     sign_in_failures_per_minute: int = 30
     """How many sign-ins from one address may fail in one process before all from there must wait."""
+    passphrases_per_minute: int = 60
+    """How often a person may give their passphrase in one process before they must wait."""
     keys_per_owner: int = 1000
     """How many living keys an account may have that were made over pages and API."""
     creations_per_minute: int = 60
-    """How many keys, new secrets and projects a user may make in one process before they must wait."""
+    """How many things a user may make and change in one process before they must wait."""
     connections_per_address: int = 1000
     """How many connections one address may hold to one process; half of the open files at most."""
     drain_seconds: int | None = None
@@ -294,6 +296,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
     "failures_per_minute": _whole_number(1, 1_000_000),
     "sign_in_failures_per_minute": _whole_number(1, 1_000_000),
+    "passphrases_per_minute": _whole_number(1, 1_000_000),
     "keys_per_owner": _whole_number(1, 1_000_000),
     "creations_per_minute": _whole_number(1, 1_000_000),
     "connections_per_address": _whole_number(1, 1_000_000),

@@ -86,6 +86,7 @@ def node_on(postgresql: OwnPostgresql, folder: Path, root_key_file: Path) -> Ite
         "KEYTURN_LOG_LEVEL": "error",
         "KEYTURN_FAILURES_PER_MINUTE": "1000000",
         "KEYTURN_CREATIONS_PER_MINUTE": "1000000",
+        "KEYTURN_PASSPHRASES_PER_MINUTE": "1000000",
         "KEYTURN_KEYS_PER_OWNER": "1000000",
         "KEYTURN_MAX_STALENESS_SECONDS": str(MAX_STALENESS_SECONDS),
         "KEYTURN_ROOT_KEY_FILE": str(root_key_file),

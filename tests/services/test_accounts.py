@@ -29,9 +29,10 @@ from keyturn.errors import (
 from keyturn.services.accounts import USERID_MAX_CHARACTERS
 from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.logins import FREE_FAILURES, MAX_DELAY, MAX_FAILURES, Logins
-from keyturn.services.passwords import ARGON2ID, CHEAPEST, MAX_AT_ONCE, MAX_WAITING, Passwords
+from keyturn.services.passwords import ARGON2ID, CHEAPEST, Passwords
 from keyturn.services.text import canonical_userid
 from keyturn.services.tokens import TokenIssuer
+from keyturn.services.turns import Asker, Turns
 from keyturn.store import failed_sign_ins
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
@@ -71,6 +72,7 @@ def logins_with(services: Services, passwords: Passwords) -> Logins:
         session_limits=SessionLimits(timedelta(minutes=30), timedelta(hours=12)),
         token_life=settings.token_life,
         failures_per_minute=settings.sign_in_failures_per_minute,
+        passphrases_per_minute=settings.passphrases_per_minute,
         system=services.system,
     )
 
@@ -417,14 +419,19 @@ def test_a_sign_in_that_nobody_judged_is_no_failure(reopen: Opener) -> None:
     """Where too many sign in at once, who is turned away has not failed."""
     services = reopen(sign_in_failures_per_minute=3)
     add_person(services)
-    waiting = services.logins._passwords._waiting
-    while waiting.acquire(blocking=False):
-        pass
+    passwords, begun, let_go = services.logins._passwords, threading.Event(), threading.Event()
+    passwords._turns = Turns("one", at_once=1, waiting=0)
+    other = threading.Thread(
+        target=lambda: passwords._turns.take(Asker("", ""), lambda: (begun.set(), let_go.wait(10)))
+    )
+    other.start()
+    assert begun.wait(10)
     for _ in range(10):
         with pytest.raises(TooBusy):
             services.logins.log_in_browser("bob", PASSPHRASE, HERE)
-    for _ in range(MAX_AT_ONCE + MAX_WAITING):
-        waiting.release()
+    let_go.set()
+    other.join()
+    passwords._turns = Turns("two", at_once=2, waiting=0)
     assert services.logins.log_in_browser("bob", PASSPHRASE, HERE).userid == "bob"
 
 

@@ -19,8 +19,10 @@ from keyturn.services.passwords import (
     MIN_CHARACTERS,
     Passwords,
 )
+from keyturn.services.turns import Asker
 from tests.conftest import PASSPHRASE
 
+SOMEBODY = Asker("192.0.2.1", "user 1")
 LONG_WORDS = sorted(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_CHARACTERS)
 
 
@@ -118,18 +120,20 @@ def test_text_that_is_no_text_is_refused(passwords: Passwords) -> None:
 
 def test_text_that_is_no_text_is_not_right(passwords: Passwords) -> None:
     """A lone surrogate in what was typed is a wrong passphrase and no failure."""
-    assert not passwords.is_right("seven green \ud800 lanterns", passwords.hash(PASSPHRASE))
+    assert not passwords.is_right(
+        "seven green \ud800 lanterns", passwords.hash(PASSPHRASE, SOMEBODY), SOMEBODY
+    )
 
 
 def test_a_passphrase_is_right_only_whole(passwords: Passwords) -> None:
     """Two long passphrases that differ in the last character alone are different: nothing is cut (L1, K5)."""
     long = ("seven green lanterns drift over " * 7)[:199]
-    hashed = passwords.hash(long + "a")
+    hashed = passwords.hash(long + "a", SOMEBODY)
 
-    assert passwords.is_right(long + "a", hashed)
-    assert not passwords.is_right(long + "b", hashed)
-    assert not passwords.is_right(long, hashed)
-    assert not passwords.is_right(long + "aa", hashed)
+    assert passwords.is_right(long + "a", hashed, SOMEBODY)
+    assert not passwords.is_right(long + "b", hashed, SOMEBODY)
+    assert not passwords.is_right(long, hashed, SOMEBODY)
+    assert not passwords.is_right(long + "aa", hashed, SOMEBODY)
 
 
 @pytest.mark.parametrize(
@@ -142,21 +146,21 @@ def test_a_passphrase_is_right_only_whole(passwords: Passwords) -> None:
 )
 def test_one_text_from_two_keyboards_is_the_same(passwords: Passwords, typed: str, same: str) -> None:
     """The same text in another composition is the same passphrase; another case is not."""
-    hashed = passwords.hash(typed)
+    hashed = passwords.hash(typed, SOMEBODY)
 
-    assert passwords.is_right(same, hashed)
-    assert not passwords.is_right(same.swapcase(), hashed)
+    assert passwords.is_right(same, hashed, SOMEBODY)
+    assert not passwords.is_right(same.swapcase(), hashed, SOMEBODY)
 
 
 @pytest.mark.parametrize("hashed", [None, "", "not a hash", "$argon2id$v=19$broken"])
 def test_without_a_readable_hash_nothing_is_right(passwords: Passwords, hashed: str | None) -> None:
     """No passphrase is right where there is none, not even the one that stands in for nobody's."""
-    assert not passwords.is_right("nobody has this passphrase", hashed)
+    assert not passwords.is_right("nobody has this passphrase", hashed, SOMEBODY)
 
 
 def test_two_hashes_of_one_passphrase_differ(passwords: Passwords) -> None:
     """Each hash has a salt of its own and says how it was made (L2)."""
-    first, second = (Passwords(ARGON2ID).hash(PASSPHRASE) for _ in "ab")
+    first, second = (Passwords(ARGON2ID).hash(PASSPHRASE, SOMEBODY) for _ in "ab")
 
     assert first != second
     assert first.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -167,9 +171,9 @@ def test_only_a_weaker_hash_is_outdated() -> None:
     """A hash with weaker parameters than today's is outdated; the same or a stronger one is not (L2)."""
     weak, strong = Passwords(CHEAPEST), Passwords(ARGON2ID)
 
-    assert strong.is_outdated(weak.hash(PASSPHRASE))
-    assert not strong.is_outdated(strong.hash(PASSPHRASE))
-    assert not weak.is_outdated(strong.hash(PASSPHRASE))
+    assert strong.is_outdated(weak.hash(PASSPHRASE, SOMEBODY))
+    assert not strong.is_outdated(strong.hash(PASSPHRASE, SOMEBODY))
+    assert not weak.is_outdated(strong.hash(PASSPHRASE, SOMEBODY))
 
 
 class SlowHasher(PasswordHasher):
@@ -197,12 +201,12 @@ class SlowHasher(PasswordHasher):
 def test_few_hash_at_once_and_few_wait() -> None:
     """Two hash at once, twenty wait, and the next is told to come back (Q4); after that all goes on."""
     passwords = Passwords(CHEAPEST)
-    hashed = passwords.hash(PASSPHRASE)
+    hashed = passwords.hash(PASSPHRASE, SOMEBODY)
     slow = SlowHasher()
     passwords._hasher = slow
     answers: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(passwords.is_right(PASSPHRASE, hashed)))
+        threading.Thread(target=lambda: answers.append(passwords.is_right(PASSPHRASE, hashed, SOMEBODY)))
         for _ in range(MAX_AT_ONCE + MAX_WAITING)
     ]
     for thread in threads:
@@ -210,10 +214,13 @@ def test_few_hash_at_once_and_few_wait() -> None:
     for _ in range(MAX_AT_ONCE):
         assert slow.at_work.acquire(timeout=10)
     # A waiting thread holds a place already; when the last is taken, one more is one too many.
-    while passwords._waiting._value:  # type: ignore[attr-defined]
+    while passwords._turns.waiting < MAX_WAITING:
         assert slow.most <= MAX_AT_ONCE
 
-    for refused in (lambda: passwords.is_right(PASSPHRASE, hashed), lambda: passwords.hash(PASSPHRASE)):
+    for refused in (
+        lambda: passwords.is_right(PASSPHRASE, hashed, SOMEBODY),
+        lambda: passwords.hash(PASSPHRASE, SOMEBODY),
+    ):
         with pytest.raises(TooBusy) as busy:
             refused()
         assert busy.value.retry_after >= 1
@@ -223,13 +230,13 @@ def test_few_hash_at_once_and_few_wait() -> None:
         thread.join()
     assert answers == [True] * (MAX_AT_ONCE + MAX_WAITING)
     assert slow.most == MAX_AT_ONCE
-    assert passwords.is_right(PASSPHRASE, hashed)
+    assert passwords.is_right(PASSPHRASE, hashed, SOMEBODY)
 
 
 def test_fault_f2_as_many_threads_hash_as_hash_at_once() -> None:
     """However many threads ask, the same two hash for all: each other one would keep the memory of a hash."""
     passwords = Passwords(CHEAPEST)
-    hashed = passwords.hash(PASSPHRASE)
+    hashed = passwords.hash(PASSPHRASE, SOMEBODY)
     hashing: set[int] = set()
 
     class Watched(PasswordHasher):
@@ -241,7 +248,7 @@ def test_fault_f2_as_many_threads_hash_as_hash_at_once() -> None:
     all_done = threading.Barrier(MAX_WAITING)
 
     def ask() -> None:
-        passwords.is_right(PASSPHRASE, hashed)
+        passwords.is_right(PASSPHRASE, hashed, SOMEBODY)
         all_done.wait(10)  # Nobody ends before: the system would give their number to the next thread.
 
     asking = [threading.Thread(target=ask) for _ in range(MAX_WAITING)]
@@ -254,6 +261,6 @@ def test_fault_f2_as_many_threads_hash_as_hash_at_once() -> None:
 
 def test_a_want_of_memory_is_nobodys_wrong_guess(passwords: Passwords) -> None:
     """Where argon2 gets no memory the caller is told to come back, and not that the passphrase is wrong."""
-    greedy = passwords.hash(PASSPHRASE).replace("m=8,", f"m={2**32 - 1},")  # Four TiB.
+    greedy = passwords.hash(PASSPHRASE, SOMEBODY).replace("m=8,", f"m={2**32 - 1},")  # Four TiB.
     with pytest.raises(TooBusy):
-        passwords.is_right(PASSPHRASE, greedy)
+        passwords.is_right(PASSPHRASE, greedy, SOMEBODY)

@@ -307,9 +307,13 @@ def test_an_owner_makes_no_key_that_covers_what_they_may_not_hold(
     account = add_service_account(services, admin, ServiceOwner(bob.user_id))
     services.groups.add_member(admin, group, HERE, iamid="bim", userid=account.userid)
     accounts = services.service_accounts
-    for scopes in (None, ["orders:write"]):
-        with pytest.raises(InvalidInput, match="may not hold orders:write yourself"):
+    told = []
+    for scopes in (None, ["orders:write"], ["orders:never"]):
+        with pytest.raises(InvalidInput, match="yourself") as refused:
             accounts.create_key(bob, "robot", HERE, name=None, lifetime=None, scopes=scopes)
+        told.append(str(refused.value))
+    assert "orders:write" not in told[0], "it is hidden from him"
+    assert told[1].replace("write", "never") == told[2], "as if there were none"
     made = accounts.create_key(bob, "robot", HERE, name=None, lifetime=None, scopes=["orders:read"])
     assert covered(services, made.secret, "orders") == {"orders:read"}
     offered = services.resources.list_givable(bob, account.user_id)

@@ -20,7 +20,7 @@ def add(services: Services, admin: Principal, userid: str) -> object:
     return services.users.add(admin, HERE, userid=userid, profile={}, password=None, permissions=())
 
 
-@pytest.mark.parametrize("userid", ["аda@example.com", "a\u202eb", "a\u200bb"])
+@pytest.mark.parametrize("userid", ["аda@example.com", "a\u202eb", "a\u200bb", "ali\u0307ce", "j\u0307ill"])
 def test_fault_b3_a_name_that_deceives_is_refused(services: Services, admin: Principal, userid: str) -> None:
     """Of two scripts, or with what nobody sees: for people and service accounts alike."""
     with pytest.raises(InvalidInput) as refused:
@@ -38,6 +38,18 @@ def test_fault_b3_a_name_that_looks_like_another_is_refused(services: Services, 
     names = ("scope", "ѕсоре")
     outcomes = all_at_once(2, lambda number: add(services, admin, names[number]))
     assert [type(outcome) for outcome in outcomes if isinstance(outcome, Exception)] == [InvalidInput]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("alice", "аӏісе"), ("lisa", "ӏіѕа"), ("mike", "МІКЕ"), ("ВОВ", "bob")]
+)
+def test_fault_b3_a_name_of_another_script_is_no_disguise(
+    services: Services, admin: Principal, first: str, second: str
+) -> None:
+    """All letters of one other script that look like a name, in small letters or capitals, are refused."""
+    add_person(services, first)
+    with pytest.raises(InvalidInput, match="looks the same"):
+        add(services, admin, second)
 
 
 def test_fault_b3_names_from_before_go_on(services: Services) -> None:

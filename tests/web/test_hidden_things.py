@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyturn.core.oauth import API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.services.resource_fields import ScopeToRegister
@@ -258,6 +260,46 @@ def test_fault_b7_a_taken_name_that_one_cannot_see_is_free(site: Site, things: T
             )
         assert (taken.status_code, free.status_code) == (200, 200)
         assert taken.json().keys() == free.json().keys()
+
+
+# OAuth
+
+
+def test_what_oauth_tells_of_a_hidden_service_is_what_it_tells_of_none(
+    site: Site, callers: list[Caller], things: Things
+) -> None:
+    """The token endpoint answers alike, by resource and audience; introspection names no hidden scope."""
+    admin, scope = principal(site, ADMIN), fresh_name()
+    group = int(str(things.values["groupid"]))
+    hidden = add_service(site, admin, fresh_name(), [ScopeToRegister(scope, None, [group])])
+    for caller in callers:
+        whole = site.key(caller.userid).secret
+        linked = site.services.keys.create(
+            principal(site, caller.userid),
+            HERE,
+            name=None,
+            lifetime=None,
+            project_id=int(str(caller.own["projectid"])),
+        ).secret
+        for key, parameter, more in itertools.product(
+            (whole, linked), ("resource", "audience"), ({}, {"scope": scope}, {"scope": "no-such"})
+        ):
+            for form in (
+                {"grant_type": CLIENT_CREDENTIALS, "client_id": key.split("_")[1], "client_secret": key},
+                {"grant_type": TOKEN_EXCHANGE, "subject_token": key, "subject_token_type": API_KEY_TYPE},
+            ):
+                with site.client() as client:
+                    told = [
+                        comparable(client.post("/oauth/token", data={**form, **more, parameter: name}))
+                        for name in (hidden.identifier, "https://no-such.example.com")
+                    ]
+                assert told[0][0] == 400
+                if Permission.APPLICATION_ADMIN not in caller.held or key == linked:
+                    assert told[0] == told[1], (parameter, more, caller.held)
+        with site.client(headers={"Authorization": whole}) as client:
+            told_of_own = client.post("/oauth/introspect", data={"token": whole}).json()
+        verifies = Permission.VERIFY_CREDENTIALS in caller.held
+        assert (scope in told_of_own.get("withheld", ())) == verifies, caller.held
 
 
 # Pages

@@ -16,6 +16,7 @@ from keyturn.services.logins import Logins, StartedSession
 from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import BrowserSession, digest_session_token, new_session_token
 from keyturn.services.text import canonical_userid, checked_text
+from keyturn.services.turns import Asker, asker_of
 from keyturn.store import Store
 from keyturn.store.control import Allow
 from keyturn.store.logins import KeptSession
@@ -80,7 +81,7 @@ class Accounts:
         held = checked_permissions(permissions)
         if kind is UserKind.PERSON:
             held |= DEFAULT_PERMISSIONS
-        new = self._user_to_add(userid, name, email, password, held)
+        new = self._user_to_add(userid, name, email, password, held, asker_of(actor))
         if canonical_userid(userid) == SYSTEM_USERID and kind is not UserKind.SYSTEM:
             raise InvalidInput("userid", "This user name is Keyturn's own.")
         new = replace(new, kind=kind, owner=owner)
@@ -90,10 +91,9 @@ class Accounts:
         self, *, code: str, userid: str, name: str | None, password: str, origin: Origin
     ) -> UserRecord | None:
         """Make the first administrator with the printed code; None if the code is wrong or used (L13)."""
-        new = self._user_to_add(userid, name, None, password, frozenset(Permission))
-        return self._store.users.add_first(
-            new, digest_setup_code(code), self._creation(stranger(origin), new)
-        )
+        actor = stranger(origin)
+        new = self._user_to_add(userid, name, None, password, frozenset(Permission), asker_of(actor))
+        return self._store.users.add_first(new, digest_setup_code(code), self._creation(actor, new))
 
     def _creation(self, actor: Actor, new: UserToAdd) -> AuditEntry:
         details: dict[str, Any] = {"userid": new.userid, "permissions": sorted(new.permissions)}
@@ -110,6 +110,7 @@ class Accounts:
         email: str | None,
         password: str | None,
         permissions: frozenset[str],
+        asker: Asker,
     ) -> UserToAdd:
         checked = checked_text("userid", userid, max_characters=USERID_MAX_CHARACTERS)
         if checked is None:
@@ -133,7 +134,7 @@ class Accounts:
             permissions=permissions,
             name=checked_name,
             email=checked_text("email", email, max_characters=PROFILE_LIMITS["email"]),
-            password_hash=None if password is None else self._passwords.hash(password),
+            password_hash=None if password is None else self._passwords.hash(password, asker),
             created_at=self._system.now(),
         )
 
@@ -205,7 +206,8 @@ class Accounts:
     ) -> StartedSession:
         """Change the caller's own passphrase; every other session of theirs ends, and this one's id changes.
 
-        Raise `InvalidInput` when the old one is wrong: whoever found an open browser does not get in.
+        Raise `InvalidInput` when the old one is wrong: whoever found an open browser does not get in; and
+        `TooManyFailures` if they gave one too often.
         """
         principal = current.principal
         self.check_own_password(principal, old, field="current_password", origin=origin)
@@ -215,7 +217,10 @@ class Accounts:
         return StartedSession(cookie, principal.userid)
 
     def check_own_password(self, principal: Principal, password: str, *, field: str, origin: Origin) -> None:
-        """Raise `InvalidInput` unless this is the caller's passphrase; a wrong one counts as a guess."""
+        """Raise `InvalidInput` unless this is the caller's passphrase; a wrong one counts as a guess.
+
+        Raise `TooManyFailures`, before anything is hashed, if they gave theirs too often (Q1).
+        """
         if not self._logins.is_own_password(principal, password, origin):
             raise InvalidInput(field, "This is not your current passphrase. Try again in a moment.")
 
@@ -251,7 +256,7 @@ class Accounts:
         audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, actor, "USER", str(user.user_id))
         self._store.logins.set_password(
             user.user_id,
-            self._passwords.hash(password),
+            self._passwords.hash(password, asker_of(actor)),
             now,
             audit,
             kept=kept,

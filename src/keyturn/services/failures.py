@@ -59,11 +59,14 @@ class FailureBudget:
             empty_at = max(self._empty_at.get(name, 0.0), now)
             if wait := self._wait(empty_at, now):
                 return wait
-            self._empty_at[name] = empty_at + self._interval
-            self._empty_at.move_to_end(name)
-            if len(self._empty_at) > MAX_SOURCES:
-                self._empty_at.popitem(last=False)
+            self._put(name, empty_at + self._interval)
         return 0
+
+    def charge(self, source: str) -> None:
+        """Count what was done already, also above the budget: what follows waits longer."""
+        name, now = network_of(source), self._system.monotonic()
+        with self._lock:
+            self._put(name, max(self._empty_at.get(name, 0.0), now) + self._interval)
 
     def give_back(self, source: str | None) -> None:
         """Take back one `note` of what turned out to be no failure."""
@@ -73,6 +76,13 @@ class FailureBudget:
         with self._lock:
             if name in self._empty_at:
                 self._empty_at[name] -= self._interval
+
+    def _put(self, name: str, empty_at: float) -> None:
+        """Remember when this bucket will be empty. The lock is held."""
+        self._empty_at[name] = empty_at
+        self._empty_at.move_to_end(name)
+        if len(self._empty_at) > MAX_SOURCES:
+            self._empty_at.popitem(last=False)
 
     def _wait(self, empty_at: float, now: float) -> int:
         wait = empty_at + self._interval - self._depth - now

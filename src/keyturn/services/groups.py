@@ -1,6 +1,7 @@
 """Groups of users. What a group is given, its members have."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -114,9 +115,12 @@ class Groups:
         return group
 
     def list_members(self, principal: Principal, group_id: int) -> list[MemberRecord]:
-        """Return who is in a group."""
+        """Return who is in a group; a member sees of the others' profiles no more than who they are."""
         self.get(principal, group_id)
-        return self._store.groups.list_members(group_id)
+        members = self._store.groups.list_members(group_id)
+        if principal.may(Permission.USER_ADMIN):
+            return members
+        return [_to_fellow(member) if member.user_id != principal.user_id else member for member in members]
 
     def add_member(
         self, principal: Principal, group_id: int, origin: Origin, *, iamid: str, userid: str
@@ -207,6 +211,21 @@ class Groups:
         return AuditEntry(
             self._system.now(), action, actor_of(principal, origin), "GROUP", target, details=details
         )
+
+
+def _to_fellow(member: MemberRecord) -> MemberRecord:
+    """Return what other members of a group may see of one: of the profile number, name and address."""
+    profile = replace(
+        member.profile,
+        phone=None,
+        about=None,
+        location=None,
+        organization=None,
+        position=None,
+        preferences=None,
+        external_user_ids={},
+    )
+    return replace(member, profile=profile)
 
 
 def _checked(name: str, email: str | None, description: str | None) -> GroupFields:

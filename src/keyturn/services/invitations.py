@@ -10,6 +10,7 @@ from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.actors import Origin, stranger
 from keyturn.services.passwords import Passwords
+from keyturn.services.turns import account_of, asker_at
 from keyturn.store import Store
 from keyturn.store.control import Allow
 from keyturn.system import System
@@ -64,8 +65,9 @@ class Invitations:
             raise void
         self._passwords.check_acceptable(password, field="password", personal=(invited.userid, None))
         audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, stranger(origin), "USER", None)
+        asker = asker_at(origin.address, account_of(invited.user_id))
         if not self._store.logins.accept_invitation(
-            _digest(code), self._passwords.hash(password), now, audit
+            _digest(code), self._passwords.hash(password, asker), now, audit
         ):
             raise void
         return invited.userid

@@ -13,11 +13,15 @@ from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import digest_session_token, new_session_token
 from keyturn.services.text import canonical_userid
 from keyturn.services.tokens import IssuedToken, TokenIssuer
+from keyturn.services.turns import account_of, asker_at
 from keyturn.store import Store
 from keyturn.store.sessions import SessionToAdd
 from keyturn.system import System
 
 SIGN_INS_FAILED = "Too many sign-ins failed from this address: wait {seconds} seconds before the next one."
+PASSPHRASE_GIVEN = (
+    "You gave your passphrase many times just now: wait {seconds} seconds before the next time."
+)
 FREE_FAILURES = 5
 """Failed logins in a row before the delay begins."""
 MAX_DELAY = timedelta(minutes=15)
@@ -48,6 +52,7 @@ class Logins:
         session_limits: SessionLimits,
         token_life: timedelta,
         failures_per_minute: int,
+        passphrases_per_minute: int,
         system: System,
     ) -> None:
         self._store = store
@@ -57,11 +62,13 @@ class Logins:
         self._token_life = token_life
         self._system = system
         self._failures = FailureBudget(failures_per_minute, system, refusal=SIGN_INS_FAILED)
+        self._given = FailureBudget(passphrases_per_minute, system, refusal=PASSPHRASE_GIVEN)
 
     def log_in_browser(self, userid: str, password: str, origin: Origin) -> StartedSession:
         """Start a session for a person; raise `CredentialRefused` for a wrong name or passphrase alike.
 
-        Raise `TooManyFailures`, before anything is hashed, if too many failed from this address (Q1).
+        Raise `TooManyFailures`, before anything is hashed, if too many failed from this address, or the
+        person has signed in too often (Q1).
         """
         login = self._check_password(BUILT_IN_IAM, userid, password, origin)
         cookie = new_session_token(self._system)
@@ -101,11 +108,21 @@ class Logins:
         found = None
         if iamid == BUILT_IN_IAM:
             found = self._store.logins.find_for_login(BUILT_IN_IAM, canonical_userid(userid))
+        account = f"name {canonical_userid(userid)}"
+        if found is not None:
+            account = account_of(found.user_id)
+            self._given.check(account)
         now = self._system.now()
         is_locked = found is not None and found.locked_until is not None and found.locked_until > now
         may_try = found is not None and not found.is_disabled and not is_locked
-        is_right = self._passwords.is_right(password, found.password_hash if found and may_try else None)
+        is_right = self._passwords.is_right(
+            password,
+            found.password_hash if found and may_try else None,
+            asker_at(origin.address, account),
+        )
         if found is not None and is_right:
+            # Only now: with what turns out to be wrong, a stranger could spend it for the account's holder.
+            self._given.charge(account)
             return found
         audit = AuditEntry(
             now,
@@ -134,7 +151,7 @@ class Logins:
         now = self._system.now()
         rehashed = None
         if login.password_hash is not None and self._passwords.is_outdated(login.password_hash):
-            rehashed = self._passwords.hash(password)
+            rehashed = self._passwords.hash(password, asker_at(origin.address, account_of(login.user_id)))
         session = SessionToAdd(
             user_id=login.user_id,
             digest=digest,
@@ -156,12 +173,17 @@ class Logins:
         return now, session_id
 
     def is_own_password(self, principal: Principal, password: str, origin: Origin) -> bool:
-        """Return whether somebody who is signed in knows their passphrase; a wrong one counts as a guess."""
+        """Return whether somebody who is signed in knows their passphrase; a wrong one counts as a guess.
+
+        Raise `TooManyFailures` if they gave one, right or wrong, too often.
+        """
         found = self._store.logins.find_for_password_change(principal.user_id)
         now = self._system.now()
         if found is None or (found.locked_until is not None and found.locked_until > now):
             return False
-        if self._passwords.is_right(password, found.password_hash):
+        account = account_of(found.user_id)
+        self._given.note(account)
+        if self._passwords.is_right(password, found.password_hash, asker_at(origin.address, account)):
             return True
         audit = AuditEntry(
             now,

@@ -71,6 +71,9 @@ class Introspection:
     """None for an API key."""
     ends_at: float | None
     """Seconds since 1970; None for a key that never ends."""
+    withheld: frozenset[str]
+    """The scopes of services that the user may not hold, for a caller who verifies for others: they name what
+    is hidden from the user."""
 
 
 class OAuth:
@@ -134,12 +137,15 @@ class OAuth:
             )
         except (CredentialRefused, ScopeMissing, UnknownAudience):
             return None
-        if known.principal.user_id != caller.user_id and not caller.may(Permission.VERIFY_CREDENTIALS):
+        verifies = caller.may(Permission.VERIFY_CREDENTIALS)
+        if known.principal.user_id != caller.user_id and not verifies:
             return None
         claims = None
         if known.principal.method is AuthMethod.ACCESS_TOKEN:
             claims = self._claims_of(token)
-        return Introspection(known.principal, claims, None if known.ends_at == NEVER_ENDS else known.ends_at)
+        ends_at = None if known.ends_at == NEVER_ENDS else known.ends_at
+        withheld = known.principal.withheld if verifies else frozenset()
+        return Introspection(known.principal, claims, ends_at, withheld)
 
     def revoke(
         self,
@@ -259,7 +265,8 @@ class OAuth:
     def _narrowed(self, form: Form, known: KnownCredential, audience: str | None) -> frozenset[str] | None:
         """Return the scopes that are asked for, or all that are held there; raise `OAuthRefused` for more.
 
-        By the rules that were read with the key's owner: which scopes there are, and which are withheld.
+        By the rules that were read with the key's owner: which scopes there are, and which are withheld. A
+        service of which the owner may hold nothing is hidden from them: it is answered as none.
         """
         owner = _key_of(known).owner
         withheld = owner.withheld | known.principal.withheld
@@ -268,7 +275,8 @@ class OAuth:
         if not all(map(is_scope, wanted)):
             raise OAuthRefused(OAuthCode.INVALID_SCOPE, "A scope is printable ASCII without quotes.")
         audience_scopes = None if audience is None else owner.audiences.get(audience)
-        if audience is not None and audience_scopes is None:
+        sees_all = known.principal.may(Permission.APPLICATION_ADMIN)
+        if audience is not None and (audience_scopes is None or not (sees_all or audience_scopes - withheld)):
             raise OAuthRefused(OAuthCode.INVALID_TARGET, _NO_SUCH_SERVICE)
         try:
             held = verification.scopes_at(

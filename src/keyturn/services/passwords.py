@@ -5,10 +5,8 @@ composition rules, no truncation, no periodic change; refused when it is among t
 repetition, or little more than the user's or product's name.
 """
 
-import threading
 import unicodedata
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
 
@@ -18,6 +16,7 @@ from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from keyturn.errors import InvalidInput, TooBusy
 from keyturn.services.text import is_storable
+from keyturn.services.turns import Asker, QueueFull, Turns
 
 MIN_CHARACTERS = 15
 MAX_CHARACTERS = 256
@@ -45,8 +44,7 @@ class Passwords:
 
     def __init__(self, parameters: Parameters = ARGON2ID) -> None:
         self._hasher = PasswordHasher.from_parameters(parameters)
-        self._threads = ThreadPoolExecutor(MAX_AT_ONCE, "keyturn-argon2")
-        self._waiting = threading.BoundedSemaphore(MAX_AT_ONCE + MAX_WAITING)
+        self._turns = Turns("keyturn-argon2", at_once=MAX_AT_ONCE, waiting=MAX_WAITING)
         self._hash_of_nobody = self._hasher.hash("nobody has this passphrase")
 
     def check_acceptable(self, password: str, *, field: str, personal: tuple[str | None, ...] = ()) -> None:
@@ -79,15 +77,14 @@ class Passwords:
         if folded in _common_passwords() or rest.strip(" 0123456789!") in _common_passwords():
             raise InvalidInput(field, "This is among the most used passwords: choose another.")
 
-    def hash(self, password: str) -> str:
+    def hash(self, password: str, asker: Asker) -> str:
         """Return the argon2id hash with its parameters and salt; raise `TooBusy` when too many wait."""
-        return self._in_turn(lambda: self._hasher.hash(_normalised(password)))
+        return self._in_turn(asker, lambda: self._hasher.hash(_normalised(password)))
 
-    def is_right(self, password: str, password_hash: str | None) -> bool:
+    def is_right(self, password: str, password_hash: str | None, asker: Asker) -> bool:
         """Compare; without a hash, take the same time and say no (L3). Raise `TooBusy` when too many wait."""
-        return self._in_turn(lambda: self._verify(password_hash or self._hash_of_nobody, password)) and bool(
-            password_hash
-        )
+        is_equal = self._in_turn(asker, lambda: self._verify(password_hash or self._hash_of_nobody, password))
+        return is_equal and bool(password_hash)
 
     def _verify(self, password_hash: str, password: str) -> bool:
         try:
@@ -102,19 +99,19 @@ class Passwords:
         old, new = extract_parameters(password_hash), extract_parameters(self._hash_of_nobody)
         return old.memory_cost * old.time_cost < new.memory_cost * new.time_cost
 
-    def _in_turn(self, work: Callable[[], T]) -> T:
+    def _in_turn(self, asker: Asker, work: Callable[[], T]) -> T:
         """Work in one of few threads, so that a storm of logins does not take all memory and cores (Q4)."""
-        if not self._waiting.acquire(blocking=False):
-            raise TooBusy("Too many people are signing in at once: try again in a moment.", retry_after=2)
         try:
-            return self._threads.submit(work).result()
+            return self._turns.take(asker, work)
+        except QueueFull:
+            raise TooBusy(
+                "Too many people are signing in at once: try again in a moment.", retry_after=2
+            ) from None
         except (
             HashingError,
             VerificationError,
         ) as error:  # No passphrase was compared: nobody guessed wrong.
             raise TooBusy("The server is short of memory: try again in a moment.", retry_after=2) from error
-        finally:
-            self._waiting.release()
 
 
 CHEAPEST = profiles.CHEAPEST

@@ -1,15 +1,53 @@
-"""How much one user may make over pages and API; `keyturn admin` is not bound by it."""
+"""How much one user may make and change over pages and API; `keyturn admin` is not bound by it."""
 
+from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
+from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.services.failures import FailureBudget
 from keyturn.system import System
 
 PROJECTS_PER_PERSON = 1000
 """How many projects that they made a person may leave standing."""
 
+COUNTED_BEFORE = frozenset(
+    {
+        AuditAction.API_KEY_CREATED,
+        AuditAction.API_KEY_REPLACED,
+        AuditAction.API_KEY_ROTATED,
+        AuditAction.PROJECT_CREATED,
+    }
+)
+"""What `note_creation` counts: each try, since one that fails costs as much."""
+BOUNDED_BY_PASSPHRASES = frozenset(
+    {
+        AuditAction.SESSION_PROVED,
+        AuditAction.USER_LOGGED_IN,
+        AuditAction.USER_LOGIN_FAILED,
+        AuditAction.USER_PASSWORD_UPDATED,
+    }
+)
+"""What takes the passphrase, which is given only so often (`Logins`). A wrong one must be counted always."""
+ENDS_WHAT_WAS_MADE = frozenset(
+    {
+        AuditAction.API_KEY_DELETED,
+        AuditAction.PROJECT_DELETED,
+        AuditAction.SESSION_ENDED,
+        AuditAction.USER_DELETED,
+        AuditAction.USER_DISABLED,
+        AuditAction.USER_LOGGED_OUT,
+        AuditAction.USER_SIGNED_OUT,
+    }
+)
+"""What can be done once to each thing that was made at a rate, and must not wait: whoever has stolen a key
+could use the rate up, and so keep its owner from revoking it."""
+FREE_CHANGES = COUNTED_BEFORE | BOUNDED_BY_PASSPHRASES | ENDS_WHAT_WAS_MADE
+
+PROVISIONING = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN, Permission.PROJECT_MANAGEMENT)
+"""Whoever holds one of these changes things for many, by scripts too."""
+
 
 class Quotas:
-    """Bounds the living keys of an account, and how fast a user makes things.
+    """Bounds the living keys of an account, and how fast a user makes and changes things.
 
     The rate is counted in this process, in bounded memory: several processes allow as many times more.
     """
@@ -19,9 +57,31 @@ class Quotas:
         self._creations = FailureBudget(
             creations_per_minute,
             system,
-            refusal="You made many keys or projects just now: wait {seconds} seconds before the next one.",
+            refusal="You made or changed many things just now: wait {seconds} seconds before the next one.",
         )
 
     def note_creation(self, principal: Principal) -> None:
         """Count something that is about to be made; raise `TooManyFailures` if this user made too much."""
-        self._creations.note(f"user {principal.user_id}")
+        self._creations.note(_name(principal))
+
+    def check_change(self, entry: AuditEntry) -> None:
+        """Raise `TooManyFailures` if who acts changed too much to make this change."""
+        if (caller := _counted(entry)) is not None:
+            self._creations.check(_name(caller))
+
+    def note_change(self, entry: AuditEntry) -> None:
+        """Count a change that is about to be recorded; raise as `check_change` does."""
+        if (caller := _counted(entry)) is not None:
+            self._creations.note(_name(caller))
+
+
+def _name(principal: Principal) -> str:
+    return f"user {principal.user_id}"
+
+
+def _counted(entry: AuditEntry) -> Principal | None:
+    """Return the caller for whom a change counts; None if it is free, or nobody's who presents something."""
+    caller = entry.actor.principal
+    if caller is None or entry.action in FREE_CHANGES or caller.may(*PROVISIONING):
+        return None
+    return caller

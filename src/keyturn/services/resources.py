@@ -202,8 +202,7 @@ class Resources:
         known = self._names_grantable(user_id)
         for scope in scopes:
             if scope not in known:
-                shown = scope if is_scope(scope) and len(scope) <= SHOWN_CHARACTERS else "of this name"
-                raise InvalidInput("scopes", f"There is no scope {shown} that this user may hold.")
+                raise InvalidInput("scopes", f"There is no scope {_named(scope)} that this user may hold.")
         if not scopes:
             raise InvalidInput("scopes", "Choose at least one scope, or leave the key as wide as its owner.")
         chosen = tuple(sorted(set(scopes)))
@@ -215,18 +214,22 @@ class Resources:
         """Raise `InvalidInput` if a key of this user would cover what the caller may not hold (A3).
 
         `scopes` is None for all that the user may hold. Who may put anybody into any group may hold anything.
+        What the caller may not hold is hidden from them: it is not named, and answered as what is not there.
         """
         if principal.may(Permission.USER_ADMIN):
             return
         with self._store.snapshot():
             covered, own = self._names_grantable(user_id), self._names_grantable(principal.user_id)
-        if scopes is not None:
-            covered &= frozenset(scopes)
-        beyond = covered - own
-        if beyond:
+        if scopes is None and covered - own:
             raise InvalidInput(
-                "scopes", f"You may not hold {min(beyond)} yourself: choose scopes that you may hold."
+                "scopes",
+                "This user may hold scopes that you may not hold yourself: choose some that you may.",
             )
+        for scope in scopes or ():
+            if scope not in covered & own:
+                raise InvalidInput(
+                    "scopes", f"There is no scope {_named(scope)} that this user and you yourself may hold."
+                )
 
     def _names_grantable(self, user_id: int) -> frozenset[str]:
         return frozenset().union(*(resource.scope_names for resource in self.list_grantable(user_id)))
@@ -276,6 +279,10 @@ def _telling() -> Iterator[None]:
         raise InvalidInput("name", str(error), code="unique") from None
     except NotFound:
         raise InvalidInput("scopes", "There is no such group.") from None
+
+
+def _named(scope: str) -> str:
+    return scope if is_scope(scope) and len(scope) <= SHOWN_CHARACTERS else "of this name"
 
 
 def _one_of(resources: Sequence[ResourceRecord], resource_id: int) -> ResourceRecord:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -29,6 +29,16 @@ _UNIQUE_VIOLATION, _FOREIGN_KEY_VIOLATION = "23505", "23503"
 """PostgreSQL's SQLSTATEs (SQL:2016, class 23)."""
 
 
+class ChangeLimit(Protocol):
+    """Bounds how many changes somebody makes."""
+
+    def check_change(self, entry: AuditEntry) -> None:
+        """Raise if whoever acts may make no further change now."""
+
+    def note_change(self, entry: AuditEntry) -> None:
+        """Count a change that is recorded now; raise as `check_change` does."""
+
+
 class Database:
     """An engine with Keyturn's two kinds of transaction."""
 
@@ -39,6 +49,8 @@ class Database:
         self._questions = SqliteQuestions(engine) if engine.dialect.name == "sqlite" else None
         self._beside = pool_beside(engine)
         self._newest_read = 0
+        self.limit: ChangeLimit | None = None
+        """What each change is asked of and counted by; None for no limit, as on the command line."""
         self._snapshot = threading.local()
         self.counter = counter_of(engine)
         self.hints = hints_of(engine)
@@ -111,12 +123,17 @@ class Database:
             yield connection
 
     @contextmanager
-    def change(self) -> Iterator["Change"]:
+    def change(self, audit: AuditEntry | None = None) -> Iterator["Change"]:
         """Open the transaction of a security change: state, audit row and revision, or none of them.
+
+        With the `audit` entry that is to tell of it, who makes too many is refused before it is opened; each
+        is counted when it is recorded.
 
         When this returns, every process on this host knows that there was one: they ask before they next
         trust what they remember. Other nodes are sent a hint.
         """
+        if audit is not None and self.limit is not None:
+            self.limit.check_change(audit)
         with _translated_errors(), self.writes.connection() as connection, connection.begin() as transaction:
             change = Change(connection, self)
             yield change
@@ -183,10 +200,12 @@ class Change:
         to the commit: a change that ended them before is committed and seen, and one that would end them
         now waits. This change itself, which may be their signing out, is not committed yet, and not seen.
 
-        Raise `CredentialRefused` or `Conflict` as `Database.check_caller_lives` does, and `StoreUnavailable`
-        if the database is older than what was read from it before (D7).
+        Raise `CredentialRefused` or `Conflict` as `Database.check_caller_lives` does, `StoreUnavailable` if
+        the database is older than what was read from it before (D7), and what the limit of changes raises.
         """
         check_may_record(entry)
+        if not self.is_recorded and self._database.limit is not None:
+            self._database.limit.note_change(entry)
         if entry.target_id is None and target_id is not None:
             entry = replace(entry, target_id=str(target_id))
         revision = self.connection.execute(_NEXT_REVISION).scalar_one()

@@ -142,7 +142,7 @@ class DeviceLogins:
     def _decide(
         self, user_code_digest: bytes, values: dict[str, Any], at: datetime, audit: AuditEntry
     ) -> bool:
-        with self._database.change() as change:
+        with self._database.change(audit) as change:
             decided = change.connection.execute(
                 update(device_login).where(*_is_waiting(user_code_digest, at)).values(values)
             ).rowcount

@@ -12,7 +12,7 @@ from keyturn.core.records import AuditEntry
 from keyturn.store.control import Allow, Successor, owned, permissions_with, void_links_to
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.questions import Question
-from keyturn.store.rows import add_row, remove_row
+from keyturn.store.rows import add_row, changed_values, remove_row
 from keyturn.store.schema import group, group_attribute, group_member, profile, user
 from keyturn.store.service_accounts import end_owned, lock_owners
 from keyturn.store.user_rows import PROFILE_COLUMNS, gathered_attributes, profile_record
@@ -93,16 +93,17 @@ class Groups:
     ) -> bool:
         """Change what is said of a group; False if there is none. Raise `Conflict` if the name is taken.
 
-        With `only`, these fields alone.
+        With `only`, these fields alone. Nothing is written where that is said already.
         """
         values = {name: value for name, value in _values(fields).items() if only is None or name in only}
         with _naming(fields.name), self._database.change() as change:
-            changed = change.connection.execute(
-                update(group).where(group.c.id == group_id).values(**values, updated_at=at)
-            ).rowcount
+            changed = changed_values(change.connection, group, values, id=group_id)
             if changed:
+                change.connection.execute(
+                    update(group).where(group.c.id == group_id).values(**changed, updated_at=at)
+                )
                 change.record(audit)
-        return bool(changed)
+        return changed is not None
 
     def delete(
         self, group_id: int, at: datetime, audit: AuditEntry, *, heir: Successor | None = None

@@ -15,7 +15,7 @@ from keyturn.errors import Conflict, InvalidState, QuotaExceeded
 from keyturn.store.api_keys import lock_keys
 from keyturn.store.database import Database
 from keyturn.store.questions import Question
-from keyturn.store.rows import add_row, insert_on_conflict
+from keyturn.store.rows import add_row, changed_values, insert_on_conflict
 from keyturn.store.schema import (
     api_key,
     connection,
@@ -109,19 +109,20 @@ class Projects:
     ) -> bool:
         """Change what is said of a project; False if there is none. Raise `Conflict` as `add` does.
 
-        With `only`, these fields alone.
+        With `only`, these fields alone. Nothing is written where that is said already.
         """
         fields = {"name": name, "description": description}
         values = {field: value for field, value in fields.items() if only is None or field in only}
-        with self._database.change() as change:
-            changed = change.connection.execute(
-                update(project).where(project.c.id == project_id).values(**values, updated_at=at)
-            ).rowcount
+        with self._database.change(audit) as change:
+            changed = changed_values(change.connection, project, values, id=project_id)
             if changed:
+                change.connection.execute(
+                    update(project).where(project.c.id == project_id).values(**changed, updated_at=at)
+                )
                 change.record(audit)
-                if "name" in values:
+                if "name" in changed:
                     _check_name(change.connection, project_id, name, seen_by)
-        return bool(changed)
+        return changed is not None
 
     def delete(self, project_id: int, at: datetime, audit: AuditEntry) -> bool:
         """Delete a project and revoke the keys that are linked to it; False if there is none.
@@ -165,7 +166,7 @@ class Projects:
 
         Raise `InvalidState` if nobody would be left who does.
         """
-        with self._database.change() as change:
+        with self._database.change(audit) as change:
             was_owner = change.connection.execute(
                 select(project_member.c.is_owner)
                 .where(project_member.c.project_id == project_id, project_member.c.user_id == user_id)
@@ -191,7 +192,7 @@ class Projects:
 
         Raise `InvalidState` if nobody would be left who owns it.
         """
-        with self._database.change() as change:
+        with self._database.change(audit) as change:
             was_owner = change.connection.execute(
                 delete(project_member)
                 .where(project_member.c.project_id == project_id, project_member.c.user_id == user_id)
@@ -206,7 +207,7 @@ class Projects:
 
     def add_connection(self, project_id: int, connection_key: str, audit: AuditEntry) -> bool:
         """Add a connection to a project; False if there is no such connection."""
-        with self._database.change() as change:
+        with self._database.change(audit) as change:
             number = change.connection.execute(_connection_id(connection_key)).scalar_one_or_none()
             if number is None:
                 return False
@@ -216,7 +217,7 @@ class Projects:
 
     def remove_connection(self, project_id: int, connection_key: str, audit: AuditEntry) -> bool:
         """Take a connection out of a project; False if it is not in it."""
-        with self._database.change() as change:
+        with self._database.change(audit) as change:
             removed = change.connection.execute(
                 delete(project_connection).where(
                     project_connection.c.project_id == project_id,

@@ -12,6 +12,7 @@ from keyturn.core.resources import ResourceRecord, ResourceScope, Rules
 from keyturn.errors import ChangedMeanwhile, NotFound
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.questions import Question
+from keyturn.store.rows import changed_values
 from keyturn.store.schema import (
     api_key,
     group,
@@ -64,23 +65,29 @@ class Resources:
     ) -> bool:
         """Say an API anew; False if there is none. Raise `Conflict` as `add` does.
 
-        With `only`, these fields alone. Scopes that it has no more are retired: nobody may hold them. Raise
-        `ChangedMeanwhile` if its scopes are not those that were `seen`, where that is given.
+        With `only`, these fields alone. Scopes that it has no more are retired: nobody may hold them. Nothing
+        is written where all is said already. Raise `ChangedMeanwhile` if its scopes are not those that were
+        `seen`, where that is given.
         """
         values = {name: value for name, value in _values(fields).items() if only is None or name in only}
         has_scopes = only is None or "scopes" in only
         with _naming(), self._database.change() as change:
             if has_scopes:
                 _lock_groups(change.connection, fields.scopes)
-            changed = change.connection.execute(
-                update(resource).where(resource.c.id == resource_id).values(**values, updated_at=at)
-            ).rowcount
-            if not changed:
+            changed = changed_values(change.connection, resource, values, id=resource_id)
+            if changed is None:
                 return False
-            if seen is not None and _scopes_of(change.connection, resource_id) != set(seen):
+            present = _scopes_of(change.connection, resource_id)
+            if seen is not None and present != set(seen):
                 raise ChangedMeanwhile(
                     "Somebody else changed the scopes of this service just now: look at them again."
                 )
+            has_scopes = has_scopes and present != set(fields.scopes)
+            if not changed and not has_scopes:
+                return True
+            change.connection.execute(
+                update(resource).where(resource.c.id == resource_id).values(**changed, updated_at=at)
+            )
             if has_scopes:
                 change.connection.execute(
                     update(resource_scope)

@@ -1,6 +1,9 @@
 """Rows that are there or not: what SQLite and PostgreSQL say each in its own way, for any table."""
 
-from sqlalchemy import Connection, Table, delete
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -20,3 +23,18 @@ def remove_row(connection: Connection, table: Table, **values: object) -> bool:
     """Remove the row that has these values; return False if there is none."""
     is_it = (table.c[column] == value for column, value in values.items())
     return bool(connection.execute(delete(table).where(*is_it)).rowcount)
+
+
+def changed_values(
+    connection: Connection, table: Table, values: Mapping[str, Any], **where: object
+) -> dict[str, Any] | None:
+    """Return those of `values` that differ from what the row holds, which is locked; None without such a row.
+
+    What is said already is no change: it is not written, and the audit log is not told of it.
+    """
+    is_it = (table.c[column] == value for column, value in where.items())
+    query = select(table).where(*is_it).with_for_update(key_share=True)
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    return {name: value for name, value in values.items() if row[name] != value}

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 from keyturn.store.api_keys import ApiKeys
 from keyturn.store.audit_log import AuditLog
 from keyturn.store.connections import Connections
-from keyturn.store.database import Database
+from keyturn.store.database import ChangeLimit, Database
 from keyturn.store.device_logins import DeviceLogins
 from keyturn.store.engine import describe
 from keyturn.store.failed_sign_ins import FailedSignIns
@@ -54,6 +54,10 @@ class Store:
         self.system_keys = SystemKeys(database)
         self.tokens = Tokens(database)
         self.users = Users(database)
+
+    def limit_changes(self, limit: ChangeLimit) -> None:
+        """Ask `limit` about each change from now on, and let it count them."""
+        self._database.limit = limit
 
     @property
     def blocks_briefly(self) -> bool:

@@ -28,7 +28,7 @@ class Tokens:
         ended would be to believe one reading of a clock, which may be ahead.
         """
         try:
-            with self._database.change() as change:
+            with self._database.change(audit) as change:
                 change.connection.execute(
                     insert(revoked_token), {"jti": jti, "expires_at": expires_at, "kid": kid}
                 )

@@ -10,11 +10,12 @@ from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, s
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import AuditEntry, Page
+from keyturn.core.user_names import look_alike, skeletons_to_ask_for
 from keyturn.errors import Conflict
 from keyturn.store.control import Successor, owned_by, owning, void_links_to
 from keyturn.store.database import Database, refusing_twins
 from keyturn.store.questions import Question
-from keyturn.store.rows import add_row, remove_row
+from keyturn.store.rows import add_row, changed_values, remove_row
 from keyturn.store.schema import (
     as_json_list,
     installation,
@@ -272,13 +273,16 @@ class Users:
     def update_profile(
         self, user_id: int, fields: Mapping[str, Any], at: datetime, audit: AuditEntry
     ) -> None:
-        """Change what is said of a person."""
-        with self._database.change() as change:
+        """Change what is said of a person; nothing is written where that is said already."""
+        with self._database.change(audit) as change:
+            changed = changed_values(change.connection, profile, fields, user_id=user_id)
+            if not changed:
+                return
             change.connection.execute(
-                update(profile).where(profile.c.user_id == user_id).values({**fields, "updated_at": at})
+                update(profile).where(profile.c.user_id == user_id).values({**changed, "updated_at": at})
             )
-            change.connection.execute(update(user).where(user.c.id == user_id).values(updated_at=at))
-            change.record(audit)
+            _touch(change.connection, user_id, at)
+            change.record(replace(audit, details={**audit.details, "fields": sorted(changed)}))
 
     def add_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Give a user an attribute; False if they have it."""
@@ -333,8 +337,14 @@ def _check_administered(connection: Connection, *, lost: Collection[str]) -> Non
 
 def _check_looks(connection: Connection, new: UserToAdd) -> None:
     """Raise `Conflict` if a name looks like another one. To be called after the audit row too."""
-    alike = select(func.count()).where(user.c.iamid == new.iamid, user.c.skeleton == new.skeleton)
-    if connection.execute(alike).scalar_one() > 1:
+    names = connection.execute(
+        select(user.c.userid).where(
+            user.c.iamid == new.iamid,
+            user.c.canonical_userid != new.canonical_userid,
+            user.c.skeleton.in_(skeletons_to_ask_for(new.userid)),
+        )
+    ).scalars()
+    if any(look_alike(new.userid, name) for name in names):
         raise Conflict("There is a user whose name looks the same: choose another one.")
 
 

@@ -316,6 +316,6 @@ def _introspection_view(found: Introspection) -> IntrospectionView:
         permissions=sorted(principal.carried_permissions),
         iamid=principal.iamid,
         project_id=principal.project_id,
-        withheld=sorted(principal.withheld) or None,
+        withheld=sorted(found.withheld) or None,
         **told,
     )

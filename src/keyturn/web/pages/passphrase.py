@@ -13,7 +13,7 @@ from litestar import Response
 from litestar.types import Message, Scope
 
 from keyturn.composition import Services
-from keyturn.errors import InvalidInput, KeyturnError, TooBusy
+from keyturn.errors import InvalidInput, KeyturnError, TooBusy, TooManyFailures
 from keyturn.web.pages.rendering import Pages
 from keyturn.web.pages.sessions import AnyConnection, Visitor, session_cookie
 from keyturn.web.requests import AnyRequest, origin_of
@@ -76,7 +76,7 @@ def proven(
         cookie = services.reauthentication.prove(
             visitor.session, typed, field=FIELD, origin=origin_of(request)
         )
-    except (InvalidInput, TooBusy) as error:
+    except (InvalidInput, TooBusy, TooManyFailures) as error:
         raise PassphraseNeeded(visitor, form, error) from None
     request.scope["state"][_COOKIE] = session_cookie(services, cookie).to_encoded_header()
     session = services.sessions.find(cookie)

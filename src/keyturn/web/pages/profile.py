@@ -6,7 +6,7 @@ from litestar.response import Redirect
 
 from keyturn.composition import Services
 from keyturn.core.records import AuditAction
-from keyturn.errors import InvalidInput, TooBusy
+from keyturn.errors import InvalidInput, TooBusy, TooManyFailures
 from keyturn.services.accounts import PROFILE_LIMITS
 from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import InjectedPages, Pages, see_other
@@ -50,7 +50,7 @@ def save_details(
     fields = sent.changed(*(name for name in PROFILE_LIMITS if name in form))
     try:
         services.accounts.update_profile(visitor.session.principal, fields, origin)
-    except InvalidInput as error:
+    except (InvalidInput, TooManyFailures) as error:
         return _details(services, pages, visitor, error=error, values=form)
     return see_other("/profile?notice=saved")
 
@@ -152,7 +152,7 @@ def change_password(
             new=form.get("password", ""),
             origin=origin,
         )
-    except (InvalidInput, TooBusy) as error:
+    except (InvalidInput, TooBusy, TooManyFailures) as error:
         return _security(services, pages, visitor, error=error)
     return see_other("/profile/security?notice=passphrase-changed", session_cookie(services, renewed.cookie))
 
@@ -163,7 +163,7 @@ def _details(
     visitor: Visitor,
     *,
     notice: str | None = None,
-    error: InvalidInput | None = None,
+    error: InvalidInput | TooManyFailures | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     record = services.accounts.get(visitor.session.principal)
@@ -192,7 +192,7 @@ def _security(
     visitor: Visitor,
     *,
     notice: str | None = None,
-    error: InvalidInput | TooBusy | None = None,
+    error: InvalidInput | TooBusy | TooManyFailures | None = None,
 ) -> Response[str]:
     return pages.render(
         "profile_security.html",

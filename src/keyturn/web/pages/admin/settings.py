@@ -29,6 +29,7 @@ OPEN = (
     "trusted_proxies",
     "failures_per_minute",
     "sign_in_failures_per_minute",
+    "passphrases_per_minute",
     "keys_per_owner",
     "creations_per_minute",
     "connections_per_address",

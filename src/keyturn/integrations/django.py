@@ -4,7 +4,7 @@ KEYTURN_DATABASE             sqlite:///path or postgresql://…, of the server; 
 KEYTURN_URL                  its https://…, and
 KEYTURN_KEY                  a key for it, whose owner holds VERIFY_CREDENTIALS
 KEYTURN_TRUSTED_PROXIES      networks whose X-Forwarded-For counts; none by default
-KEYTURN_OPEN_PATHS           paths that the middleware opens to anybody
+KEYTURN_OPEN_PATHS           paths that the middleware opens to anybody, as the URLconf has them
 KEYTURN_OPEN_PREFIXES        and prefixes of paths, like /static/
 KEYTURN_FAILURES_PER_MINUTE  wrong credentials for each address
 KEYTURN_AUDIENCE             the identifier of this service, if it is registered: only tokens for it are good
@@ -101,13 +101,13 @@ def protect(get_response: View) -> View:
 
     async def answer_async(request: HttpRequest) -> HttpResponse:
         request.principal = None
-        if request.path not in open_paths and (refused := await _refuse_async(request, ())) is not None:
+        if request.path_info not in open_paths and (refused := await _refuse_async(request, ())) is not None:
             return refused
         return await get_response(request)
 
     def answer(request: HttpRequest) -> HttpResponse:
         request.principal = None
-        if request.path not in open_paths and (refused := _refuse(request, ())) is not None:
+        if request.path_info not in open_paths and (refused := _refuse(request, ())) is not None:
             return refused
         return get_response(request)
 

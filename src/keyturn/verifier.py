@@ -5,11 +5,8 @@ and the same bounds on staleness as the server itself. It needs no root key: it 
 """
 
 import asyncio
-import logging
 import os
 import ssl
-import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +18,7 @@ from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes
 from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
+from keyturn.opening import Opening
 
 if TYPE_CHECKING:
     from keyturn.services.actors import Origin
@@ -34,8 +32,6 @@ ANSWER_SECONDS = 4.5
 LOOKUP_THREADS = 8
 """As many as ask the database at once for coroutines; none of the application's."""
 DEFAULT_TIMEOUT_SECONDS = 60.0
-TRIED_AGAIN_SECONDS = 1.0
-"""How long a child of a fork waits before it tries again to open what could not be opened."""
 
 
 class _KnowsAudiences(Protocol):
@@ -285,8 +281,7 @@ class _OpensInChild:
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._opening = threading.Lock()
-        self._next_try = 0.0
+        self._opening = Opening(verifier._open)  # noqa: SLF001 - the class's other half
 
     @property
     def at(self) -> "Callable[[str], _Authenticator]":
@@ -298,22 +293,11 @@ class _OpensInChild:
     def authenticate(
         self, authorization: Sequence[bytes], origin: "Origin", presented: PresentedProof | None, /
     ) -> Principal | None:
-        """Open the verifier, unless somebody has, and ask it; raise `StoreUnavailable` if that fails."""
-        verifier = self._verifier
-        with self._opening:
-            if verifier._authenticator is self:  # noqa: SLF001 - the class's other half
-                self._open()
-        return verifier._authenticator.authenticate(authorization, origin, presented)  # noqa: SLF001
-
-    def _open(self) -> None:
-        if time.monotonic() < self._next_try:
-            raise StoreUnavailable("the verifier could not be opened in this process just now")
-        try:
-            self._verifier._open()  # noqa: SLF001 - as above
-        except CannotStart as error:
-            self._next_try = time.monotonic() + TRIED_AGAIN_SECONDS
-            logging.getLogger(__name__).warning("not opened after a fork: %s", error)
-            raise StoreUnavailable("the verifier could not be opened in this process") from error
+        """Ask the verifier, once it is open; raise `StoreUnavailable` while it is not."""
+        self._opening.get()
+        return self._verifier._authenticator.authenticate(  # noqa: SLF001 - as above
+            authorization, origin, presented
+        )
 
 
 def _leave_to_parent(verifier: Verifier | None) -> None:

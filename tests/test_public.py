@@ -83,3 +83,20 @@ def test_fault_g4_what_examples_import_is_public(page: Path) -> None:
             for name in node.names:
                 exported = getattr(module, "__all__", dir(module))
                 assert name.name in exported, (node.module, name.name)
+
+
+OURS = [*(ROOT / "src" / "keyturn" / "integrations").glob("*.py"), *PAGES]
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda file: file.stem)
+def test_nothing_of_ours_decides_by_the_permissions_of_the_owner(file: Path) -> None:
+    """No integration and no example reads `permissions` of a caller: a narrowed key carries none of them."""
+    text = file.read_text()
+    programs = [text] if file.suffix == ".py" else re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    read = [
+        node.lineno
+        for program in programs
+        for node in ast.walk(ast.parse(program))
+        if isinstance(node, ast.Attribute) and node.attr == "permissions"
+    ]
+    assert read == []

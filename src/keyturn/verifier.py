@@ -5,22 +5,21 @@ and the same bounds on staleness as the server itself. It needs no root key: it 
 """
 
 import asyncio
-import logging
 import os
 import ssl
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes
-from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
+from keyturn.errors import CannotStart, CredentialRefused, KeyturnError, Reason, StoreUnavailable
+from keyturn.opening import Opening
 
 if TYPE_CHECKING:
     from keyturn.services.actors import Origin
@@ -34,8 +33,6 @@ ANSWER_SECONDS = 4.5
 LOOKUP_THREADS = 8
 """As many as ask the database at once for coroutines; none of the application's."""
 DEFAULT_TIMEOUT_SECONDS = 60.0
-TRIED_AGAIN_SECONDS = 1.0
-"""How long a child of a fork waits before it tries again to open what could not be opened."""
 
 
 class _KnowsAudiences(Protocol):
@@ -126,6 +123,8 @@ class Verifier:
             self._open_verification = lambda: _open_here(address, max_staleness_seconds, failures_per_minute)
         self._audience = audience
         self._of_parents: tuple[object, ...] = ()
+        self._is_closed = False
+        self._closing = threading.Lock()
         self._verification: _Verification | None = None
         self._authenticator: _Authenticator
         self._recognise: Callable[[bytes, Trace], _Known | None]
@@ -143,8 +142,13 @@ class Verifier:
             verification.close()
             raise
         verification.start()
-        self._verification, self._authenticator = verification, authenticator
-        self._recognise = authenticator.recognise
+        with self._closing:
+            if not self._is_closed:
+                self._verification, self._authenticator = verification, authenticator
+                self._recognise = authenticator.recognise
+                return
+        verification.close()
+        raise StoreUnavailable(_IS_CLOSED)
 
     def verify(
         self,
@@ -172,7 +176,7 @@ class Verifier:
             ScopeMissing: the credential is good, and too narrow.
             TooManyFailures: wait `retry_after` seconds.
             UnknownAudience: the API that this was opened for is registered no more.
-            StoreUnavailable: nothing can be known now.
+            StoreUnavailable: nothing can be known now; and always once this is closed.
         """
         value = authorization if type(authorization) is bytes else _as_bytes(authorization)
         known = self._recognise(value, (source, None, None, None))
@@ -180,7 +184,12 @@ class Verifier:
             if scopes:
                 check_scopes(known.principal, scopes)
             return known.principal
-        principal = self._authenticator.authenticate([value], self._origin_of(address=source), dpop)
+        try:
+            principal = self._authenticator.authenticate([value], self._origin_of(address=source), dpop)
+        except Exception as error:
+            if self._is_closed and not isinstance(error, KeyturnError):  # Its connections were taken from it.
+                raise StoreUnavailable(_IS_CLOSED) from error
+            raise
         if principal is None:
             raise CredentialRefused(Reason.MISSING)
         check_scopes(principal, scopes)
@@ -205,17 +214,27 @@ class Verifier:
                 check_scopes(known.principal, scopes)
             return known.principal
         verify = partial(self.verify, value, source=source, scopes=scopes, dpop=dpop)
-        asked = asyncio.wrap_future(self._threads.submit(verify))
+        try:
+            asked = asyncio.wrap_future(self._threads.submit(verify))
+        except RuntimeError:  # Closed since, or the program ends.
+            raise StoreUnavailable(_IS_CLOSED) from None
         try:
             return await asyncio.wait_for(asked, ANSWER_SECONDS)
         except TimeoutError:
             raise StoreUnavailable("the database does not answer") from None
 
     def close(self) -> None:
-        """Write the uses that are only noted yet, and close the database."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._verification is not None:  # None in a child that has not asked anything.
-            self._verification.close()
+        """Write the uses that are only noted yet, and close the database: nobody passes from now on.
+
+        Once is enough, and more does no harm.
+        """
+        with self._closing:
+            self._is_closed = True
+            self._authenticator, self._recognise = _CLOSED, _CLOSED.recognise
+            verification, self._verification = self._verification, None
+        self._threads.shutdown(wait=False)  # What waits for its turn finds it closed.
+        if verification is not None:  # None in a child that has not asked anything.
+            verification.close()
 
     def __enter__(self) -> Self:
         """Return the verifier itself."""
@@ -280,13 +299,34 @@ def _open_elsewhere(
     )
 
 
+class _Closed:
+    """Stands for the authenticator once the verifier is closed: nothing that was remembered is good."""
+
+    @property
+    def at(self) -> "Callable[[str], _Authenticator]":
+        raise AssertionError("nobody asks this of one that is closed")
+
+    def recognise(self, _value: bytes, _trace: "Trace", /) -> NoReturn:
+        """Raise `StoreUnavailable`."""
+        raise StoreUnavailable(_IS_CLOSED)
+
+    def authenticate(
+        self, _authorization: Sequence[bytes], _origin: "Origin", _presented: PresentedProof | None, /
+    ) -> NoReturn:
+        """Raise `StoreUnavailable`, for who was on the way when it closed."""
+        raise StoreUnavailable(_IS_CLOSED)
+
+
+_IS_CLOSED = "the verifier is closed"
+_CLOSED = _Closed()
+
+
 class _OpensInChild:
     """Stands for the authenticator in a child that a fork made, until somebody asks."""
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
-        self._opening = threading.Lock()
-        self._next_try = 0.0
+        self._opening = Opening(verifier._open)  # noqa: SLF001 - the class's other half
 
     @property
     def at(self) -> "Callable[[str], _Authenticator]":
@@ -298,22 +338,11 @@ class _OpensInChild:
     def authenticate(
         self, authorization: Sequence[bytes], origin: "Origin", presented: PresentedProof | None, /
     ) -> Principal | None:
-        """Open the verifier, unless somebody has, and ask it; raise `StoreUnavailable` if that fails."""
-        verifier = self._verifier
-        with self._opening:
-            if verifier._authenticator is self:  # noqa: SLF001 - the class's other half
-                self._open()
-        return verifier._authenticator.authenticate(authorization, origin, presented)  # noqa: SLF001
-
-    def _open(self) -> None:
-        if time.monotonic() < self._next_try:
-            raise StoreUnavailable("the verifier could not be opened in this process just now")
-        try:
-            self._verifier._open()  # noqa: SLF001 - as above
-        except CannotStart as error:
-            self._next_try = time.monotonic() + TRIED_AGAIN_SECONDS
-            logging.getLogger(__name__).warning("not opened after a fork: %s", error)
-            raise StoreUnavailable("the verifier could not be opened in this process") from error
+        """Ask the verifier, once it is open; raise `StoreUnavailable` while it is not."""
+        self._opening.get()
+        return self._verifier._authenticator.authenticate(  # noqa: SLF001 - as above
+            authorization, origin, presented
+        )
 
 
 def _leave_to_parent(verifier: Verifier | None) -> None:
@@ -322,15 +351,18 @@ def _leave_to_parent(verifier: Verifier | None) -> None:
     They are kept and never touched. A lock among them may have been held by a thread that the child does not
     have, and what ends a connection would end the parent's.
     """
-    if verifier is not None:
-        verifier._of_parents += (  # noqa: SLF001 - as above
-            verifier._verification,  # noqa: SLF001
-            verifier._authenticator,  # noqa: SLF001
-            verifier._threads,  # noqa: SLF001
-        )
-        verifier._threads = _new_threads()  # noqa: SLF001
-        verifier._authenticator = unopened = _OpensInChild(verifier)  # noqa: SLF001
-        verifier._recognise, verifier._verification = unopened.recognise, None  # noqa: SLF001
+    if verifier is None:
+        return
+    verifier._of_parents += (  # noqa: SLF001 - as above
+        verifier._verification,  # noqa: SLF001
+        verifier._authenticator,  # noqa: SLF001
+        verifier._threads,  # noqa: SLF001
+        verifier._closing,  # noqa: SLF001
+    )
+    verifier._threads, verifier._closing = _new_threads(), threading.Lock()  # noqa: SLF001
+    stands_in = _CLOSED if verifier._is_closed else _OpensInChild(verifier)  # noqa: SLF001
+    verifier._authenticator, verifier._recognise = stands_in, stands_in.recognise  # noqa: SLF001
+    verifier._verification = None  # noqa: SLF001
 
 
 def _as_bytes(authorization: str | bytes | None) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import django
@@ -14,6 +14,7 @@ from django.http import JsonResponse
 from django.test.utils import override_settings
 from django.urls import path
 
+from keyturn import StoreUnavailable
 from keyturn.integrations import django as for_django
 from tests.integrations.plain_apps import living
 
@@ -87,10 +88,11 @@ _PROJECTS: dict[str, tuple[list[str], tuple[Any, ...], bool]] = {
 
 def close_verifiers() -> None:
     """Close what the integration keeps for the life of a process."""
-    while for_django._opened:
-        verifier = for_django._opened.popitem()[1]._opened()
-        atexit.unregister(verifier.close)
-        verifier.close()
+    while for_django._openings:
+        with suppress(StoreUnavailable):  # It was never opened.
+            verifier = for_django._openings.popitem()[1].get()._opened()
+            atexit.unregister(verifier.close)
+            verifier.close()
 
 
 @contextmanager

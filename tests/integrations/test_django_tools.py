@@ -279,6 +279,6 @@ def test_fault_g3_django_asks_a_server_elsewhere(remote: tuple[str, str, str]) -
             client = Client()
             assert client.get("/orders", headers={"Authorization": caller}).json() == {"for": "bob"}
             assert client.get("/orders").status_code == 401
-            assert follower not in repr(django._opened)
+            assert follower not in repr(django._openings)
         finally:
             django_views.close_verifiers()

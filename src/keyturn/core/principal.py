@@ -63,7 +63,9 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     iamid: str
     name: str | None
     permissions: frozenset[str]
-    """The owner's. What of them the credential carries is `carried_permissions`."""
+    """The owner's, and so nothing to decide by: what of them the credential carries is `carried_permissions`.
+    A verifier that asks the server of each credential is told no others than those.
+    """
     scopes: frozenset[str] | None
     """None when the credential is not narrowed: it may do whatever its owner may."""
     method: AuthMethod

@@ -29,7 +29,8 @@ class KeyturnMiddleware:
     """Lets through who may pass, with `scope["user"]`, and answers everybody else.
 
     `verifier` is one, or a function that returns the one which the application opened at its start.
-    `open_paths` and `open_prefixes` (like `/static/`) ask for no credential; there is no caller there.
+    `open_paths` and `open_prefixes` (like `/static/`) ask for no credential; there is no caller there. They
+    are named as `app` routes them: by the path below `root_path`.
     `scopes` are needed for every other path. `trusted_proxies` are networks whose `X-Forwarded-For` counts.
     `public_url`, like `https://api.example.com`, is what clients put before a path: with it, credentials that
     are bound to a key pair are good here (RFC 9449).
@@ -54,7 +55,7 @@ class KeyturnMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection, or hand it on."""
         if scope["type"] in {"http", "websocket"}:
-            if scope["path"] in self._open:
+            if _routed_path(scope) in self._open:
                 if isinstance(scope.get(CALLER), Principal):
                     del scope[CALLER]  # Of another verifier, in front of this application.
             else:
@@ -80,6 +81,20 @@ def presented_in(scope: Scope) -> Presented:
         method=scope.get("method", "GET"),  # A WebSocket begins with a GET (RFC 6455, section 4.1).
         path=quote(scope.get("path", "")) if raw_path is None else raw_path.decode("latin-1"),
     )
+
+
+def _routed_path(scope: Scope) -> str:
+    """Return the path by which the application behind routes: the one below `root_path`, in every framework.
+
+    The mount may be the client's choice (`Mount("/{tenant}", …)`), so it never counts. A path that does not
+    begin with it is the routed path itself, as of a proxy that cut the mount off. Where frameworks disagree,
+    since the mount stands elsewhere in the path or ends within a segment, the answer is no path at all.
+    """
+    path: str = scope["path"]
+    mount: str = scope.get("root_path") or ""
+    if path.startswith(f"{mount}/"):
+        return path[len(mount) :]
+    return path if mount == "/" or mount not in path else ""
 
 
 async def refuse(scope: Scope, send: Send, refusal: Refusal) -> None:

@@ -4,19 +4,16 @@ KEYTURN_DATABASE             sqlite:///path or postgresql://…, of the server; 
 KEYTURN_URL                  its https://…, and
 KEYTURN_KEY                  a key for it, whose owner holds VERIFY_CREDENTIALS
 KEYTURN_TRUSTED_PROXIES      networks whose X-Forwarded-For counts; none by default
-KEYTURN_OPEN_PATHS           paths that the middleware opens to anybody
+KEYTURN_OPEN_PATHS           paths that the middleware opens to anybody, as the URLconf has them
 KEYTURN_OPEN_PREFIXES        and prefixes of paths, like /static/
 KEYTURN_FAILURES_PER_MINUTE  wrong credentials for each address
 KEYTURN_AUDIENCE             the identifier of this service, if it is registered: only tokens for it are good
 KEYTURN_PUBLIC_URL           what clients put before a path, for credentials that are bound to a key pair
 """
 
-import asyncio
 import atexit
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import wraps
@@ -37,6 +34,7 @@ from keyturn.integrations.open_paths import OpenPaths
 from keyturn.integrations.protection import Presented, Protection, VerifierSource, checked_scopes
 from keyturn.integrations.refusals import REFUSALS, refusal_of
 from keyturn.integrations.wsgi import UNQUOTED, presented_in
+from keyturn.opening import Opening
 from keyturn.verifier import DEFAULT_FAILURES_PER_MINUTE, Verifier
 
 View = Callable[..., Any]
@@ -70,6 +68,7 @@ class _Chosen:
 
     def open(self) -> Protection:
         """Open the verifier, until this process ends."""
+        self.around(_never_asked)  # A bad setting opens nothing.
         verifier = Verifier(
             self.address,
             self.key,
@@ -85,8 +84,7 @@ class _Chosen:
 
 
 # Django makes middleware and views by their names alone: what they share can only be found from the settings.
-_opened: dict[_Chosen, Protection] = {}
-_opening = threading.Lock()
+_openings: dict[_Chosen, Opening[Protection]] = {}
 
 
 @sync_and_async_middleware
@@ -101,13 +99,13 @@ def protect(get_response: View) -> View:
 
     async def answer_async(request: HttpRequest) -> HttpResponse:
         request.principal = None
-        if request.path not in open_paths and (refused := await _refuse_async(request, ())) is not None:
+        if request.path_info not in open_paths and (refused := await _refuse_async(request, ())) is not None:
             return refused
         return await get_response(request)
 
     def answer(request: HttpRequest) -> HttpResponse:
         request.principal = None
-        if request.path not in open_paths and (refused := _refuse(request, ())) is not None:
+        if request.path_info not in open_paths and (refused := _refuse(request, ())) is not None:
             return refused
         return get_response(request)
 
@@ -143,12 +141,18 @@ def require(*scopes: str) -> Callable[[View], View]:
 
 
 def protection() -> Protection:
-    """Return what the settings ask for, opened at the first request of this process: after any fork."""
+    """Return what the settings ask for, opened at the first request of this process: after any fork.
+
+    Raise `StoreUnavailable` while it cannot be opened, as without the database or the server elsewhere.
+    """
+    return _opening().get()
+
+
+def _opening() -> Opening[Protection]:
+    """Return what opens what the settings ask for; no lock is held that a fork might copy."""
     chosen = _chosen()
-    with _opening:
-        if chosen not in _opened:
-            _opened[chosen] = chosen.open()
-        return _opened[chosen]
+    found = _openings.get(chosen)
+    return _openings.setdefault(chosen, Opening(chosen.open)) if found is None else found
 
 
 def presented_to(request: HttpRequest) -> Presented:
@@ -169,12 +173,7 @@ def _refuse(request: HttpRequest, scopes: tuple[str, ...]) -> HttpResponse | Non
 async def _refuse_async(request: HttpRequest, scopes: tuple[str, ...]) -> HttpResponse | None:
     """Do what `_refuse` does, with any look into the database in a thread."""
     try:
-        opened = _opened.get(_chosen())
-        if opened is None:
-            starting = ThreadPoolExecutor(1, "keyturn-start")  # None of the application's threads.
-            opening = asyncio.get_running_loop().run_in_executor(starting, protection)
-            starting.shutdown(wait=False)
-            opened = await opening
+        opened = await _opening().get_async()
         request.principal = await opened.check_async(presented_to(request), scopes)
     except REFUSALS as error:
         return _answer(error)

@@ -22,7 +22,8 @@ class KeyturnMiddleware:
     """Lets through who may pass, with `environ["keyturn.principal"]`, and answers everybody else.
 
     `verifier` is one, or a function that returns one, to be called for each request.
-    `open_paths` and `open_prefixes` (like `/static/`) ask for no credential; there is no caller there.
+    `open_paths` and `open_prefixes` (like `/static/`) ask for no credential; there is no caller there. They
+    are named as `app` routes them: by `PATH_INFO`, without the mount.
     `scopes` are needed for every other path. `trusted_proxies` are networks whose `X-Forwarded-For` counts.
     `public_url`, like `https://api.example.com`, is what clients put before a path: with it, credentials that
     are bound to a key pair are good here (RFC 9449).
@@ -46,7 +47,7 @@ class KeyturnMiddleware:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Answer one request, or hand it on."""
-        if _path(environ) in self._open:
+        if _decoded(environ.get("PATH_INFO", "")) in self._open:
             environ.pop(CALLER, None)  # Of another verifier, in front of this application.
         else:
             try:
@@ -73,13 +74,21 @@ def presented_in(environ: MutableMapping[str, Any]) -> Presented:
         request=environ,
         proofs=[] if proofs is None else proofs.encode("latin-1", "replace").split(b","),
         method=environ.get("REQUEST_METHOD", ""),
-        path=quote(_path(environ), safe=UNQUOTED),
+        path=quote(_whole_path(environ), safe=UNQUOTED),
     )
 
 
-def _path(environ: Mapping[str, Any]) -> str:
-    """Return the whole path, decoded once (PEP 3333 shows its bytes as Latin-1)."""
-    path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+def _whole_path(environ: Mapping[str, Any]) -> str:
+    """Return what clients ask for, mount and all; what is open is never judged by it.
+
+    The mount may be the client's choice: gunicorn takes it from a header, and so does what reads
+    `X-Forwarded-Prefix`.
+    """
+    return _decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+
+
+def _decoded(path: str) -> str:
+    """Return a path as text (PEP 3333 shows its bytes as Latin-1, with escapes decoded once)."""
     return path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 

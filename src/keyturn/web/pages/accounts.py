@@ -174,7 +174,7 @@ def permission_boxes(
 
 
 def _may_give(principal: Principal, name: Permission) -> bool:
-    return name in principal.permissions or name in DEFAULT_PERMISSIONS
+    return name in principal.carried_permissions or name in DEFAULT_PERMISSIONS
 
 
 HANDLERS = (account_page,)

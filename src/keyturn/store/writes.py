@@ -28,7 +28,7 @@ IMPATIENT_SECONDS = 0.1
 """The same while the database is known to be locked; then only one tries, since requests must not queue."""
 PROBE_SECONDS = 0.5
 
-LOCKED, UNREACHABLE, REPLACED = "locked", "unreachable", "the database file is gone"
+LOCKED, UNREACHABLE, REPLACED = "locked", "unreachable", "a file of the database is gone"
 
 _SQLITE_CAUSES = {5: LOCKED, 6: LOCKED, 8: "read-only", 10: "EIO", 11: "corrupt", 13: "ENOSPC", 14: "EIO"}
 """By SQLite's primary result codes."""
@@ -87,7 +87,7 @@ class Writes:
                     driver: Any = connection.connection.driver_connection
                     driver.execute(f"PRAGMA busy_timeout = {left}")
                     yield connection
-                self._file.check()
+                self._file.check_written()
                 if self.failing == LOCKED:
                     self.failing = None
             finally:
@@ -102,7 +102,7 @@ class Writes:
                 self._note(cause)
             raise
         except StoreUnavailable:
-            if self._file is not None and not self._file.is_there():
+            if self._file is not None and not self._file.is_whole():
                 self._note(REPLACED)
             raise
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pysqlite3
@@ -212,6 +214,50 @@ def test_fault_f3_what_is_wrong_with_one_change_says_nothing_of_writing(store: S
     with pytest.raises(Exception, match=r"."):
         write(store)
     assert store.writes.failing is None
+
+
+@contextmanager
+def nearly_full(folder: Path) -> Iterator[None]:
+    """Leave room for the smallest change and for no other, by a limit on files."""
+    present = (folder / "keyturn.db-wal").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (present + 20 * 4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_fault_f3_a_disk_with_room_for_a_probe_alone_is_no_good_one(
+    sqlite: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault F3: writing is not up again while only the smallest change fits, and is as soon as all do."""
+    caplog.set_level(logging.INFO, "keyturn")
+    with sqlite._database.writing() as connection:
+        connection.exec_driver_sql("CREATE TABLE filler (content BLOB)")
+    probed = threading.Event()
+    with nearly_full(tmp_path):
+        with (
+            pytest.raises(StoreUnavailable, match=r"disk fails, or a quota.*\(EIO\)"),
+            sqlite._database.writing() as c,
+        ):
+            c.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(100000))")
+        write(sqlite)
+        with pytest.raises(StoreUnavailable, match="EIO"):
+            sqlite.check_writes()
+        assert not probed.wait(10 * writes.PROBE_SECONDS)
+        assert sqlite.writes.failing is not None
+    until(lambda: sqlite.writes.failing is None)
+    sqlite.check_writes()
+    assert [line.message for line in caplog.records].count("writes_succeed_again") == 1
+
+
+def test_fault_f3_a_probe_is_a_write_on_both_databases(store: Store) -> None:
+    """Fault F3: a failure that is over is over, on PostgreSQL too, where taking room is a statement."""
+    store.check_writes()
+    store.writes._note("ENOSPC")
+    assert store.writes.failing == "ENOSPC"
+    until(lambda: store.writes.failing is None)
 
 
 # A file that is gone

@@ -11,6 +11,7 @@ last two anew whenever they are missing, so that nothing fails.
 import os
 import threading
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from weakref import WeakSet
 
@@ -96,6 +97,12 @@ class DatabaseFile:
     def is_whole(self) -> bool:
         """Return whether all files are where they were, and the log can be read."""
         return self._fault() is None and self._has_log()
+
+    def check_room(self, size: int) -> None:
+        """Raise `OSError` unless the log could grow by this many bytes."""
+        log = os.stat(self._paths_beside[0]).st_size  # noqa: PTH116 - as above
+        with TemporaryFile(dir=Path(self._paths_beside[0]).parent) as room:
+            os.posix_fallocate(room.fileno(), log, size)
 
     def _fault(self) -> str | None:
         try:

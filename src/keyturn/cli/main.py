@@ -114,6 +114,8 @@ def _tell(error: Exception) -> int:
             text, code = str(error), EXIT_REFUSED
         case httpx.TransportError():
             text, code = _without_answer(error), EXIT_NO_ANSWER
+        case httpx.InvalidURL():
+            text, code = f"The address cannot be used: {str(error).rstrip('.')}.", EXIT_REFUSED
         case OSError() if is_of_output(error):
             return end_without_output(error)
         case OSError(filename=str(name)):

@@ -152,10 +152,11 @@ def test_fault_e9_a_demonstration_begins_its_own_alone(run: Command, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_fault_e9_a_file_that_is_deleted_under_the_server_ends_it(tmp_path: Path) -> None:
-    """Fault E9: a server whose file was deleted is unready, and acknowledges nothing more."""
+@pytest.mark.parametrize("name", ["keyturn.db", "keyturn.db-wal"])
+def test_fault_e9_a_file_that_is_deleted_under_the_server_ends_it(tmp_path: Path, name: str) -> None:
+    """Fault E9: a server whose file, or log of changes, was deleted is unready, and acknowledges nothing."""
     with serving(new_sqlite_database(tmp_path), tmp_path) as server:
-        (tmp_path / "keyturn.db").unlink()
+        (tmp_path / name).unlink()
         for _ in range(500):
             answer = httpx.get(f"{server.url}/health/ready")
             if answer.status_code != 200:

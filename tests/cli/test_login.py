@@ -399,7 +399,7 @@ def test_without_a_keyring_it_is_said(
     keyring.set_keyring(backend())
     done = call("configure", "--url", server.url, "--key-stdin", "--keyring", stdin=key)
     assert "--keyring" in refused(done)
-    assert not (tmp_path / "config").exists()
+    assert not (tmp_path / "config" / "keyturn" / "profiles.json").exists()
 
 
 def test_a_key_that_left_the_keyring_is_missed(

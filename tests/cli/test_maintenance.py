@@ -10,7 +10,7 @@ import pysqlite3
 import pytest
 
 from keyturn import __version__
-from keyturn.store import open_engine
+from keyturn.store import open_engine, writes
 from keyturn.store.migrations import current_version, newest_version
 from tests.cli.conftest import Command, refused
 from tests.conftest import PASSPHRASE
@@ -88,6 +88,33 @@ def test_a_damaged_database_fails_its_check(run: Command, tmp_path: Path, person
     assert done.code == 1
     assert done.err
     assert "All is well" not in done.out
+
+
+def test_fault_f3_a_database_that_takes_no_writes_is_told_in_a_sentence(
+    run: Command, tmp_path: Path, person: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault F3: `check` tries to write, and every command that does says in words why it could not."""
+    monkeypatch.setattr(writes, "WRITE_SECONDS", 0.1)
+    locking = pysqlite3.connect(tmp_path / "keyturn.db", isolation_level=None)
+    locking.execute("BEGIN IMMEDIATE")
+    try:
+        for command in (
+            ("admin", "key", "add", "--user", person),
+            ("admin", "user", "add", "carol", "--password-stdin"),
+            ("admin", "user", "disable", person),
+        ):
+            done = run(*command, stdin=PASSPHRASE)
+            assert (done.code, done.out) == (1, ""), command
+            assert done.err == "keyturn: The database cannot be used: another process holds its lock.\n", (
+                command
+            )
+        done = run("admin", "check")
+        assert done.code == 1
+        assert "another process holds its lock" in done.err
+        assert "All is well" not in done.out
+    finally:
+        locking.close()
+    assert run("admin", "check").code == 0
 
 
 def test_a_new_root_key_is_printed(run: Command, tmp_path: Path) -> None:

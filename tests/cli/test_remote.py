@@ -26,7 +26,10 @@ def test_a_key_is_kept_where_nobody_else_reads_it(configured: Command, tmp_path:
     file = tmp_path / "config" / "keyturn" / "profiles.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert json.loads(file.read_text())["default"]["key"] == key
-    assert [name.name for name in file.parent.iterdir()] == ["profiles.json"]
+    assert {name.name: name.stat().st_size > 0 for name in file.parent.iterdir()} == {
+        "profiles.json": True,
+        ".profiles.json.lock": False,
+    }
     assert configured("whoami").out == "bob, with CREATE_PROJECT\n"
 
 

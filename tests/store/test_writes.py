@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
+import resource
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pysqlite3
@@ -210,6 +216,50 @@ def test_fault_f3_what_is_wrong_with_one_change_says_nothing_of_writing(store: S
     assert store.writes.failing is None
 
 
+@contextmanager
+def nearly_full(folder: Path) -> Iterator[None]:
+    """Leave room for the smallest change and for no other, by a limit on files."""
+    present = (folder / "keyturn.db-wal").stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (present + 20 * 4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_fault_f3_a_disk_with_room_for_a_probe_alone_is_no_good_one(
+    sqlite: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fault F3: writing is not up again while only the smallest change fits, and is as soon as all do."""
+    caplog.set_level(logging.INFO, "keyturn")
+    with sqlite._database.writing() as connection:
+        connection.exec_driver_sql("CREATE TABLE filler (content BLOB)")
+    probed = threading.Event()
+    with nearly_full(tmp_path):
+        with (
+            pytest.raises(StoreUnavailable, match=r"disk fails, or a quota.*\(EIO\)"),
+            sqlite._database.writing() as c,
+        ):
+            c.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(100000))")
+        write(sqlite)
+        with pytest.raises(StoreUnavailable, match="EIO"):
+            sqlite.check_writes()
+        assert not probed.wait(10 * writes.PROBE_SECONDS)
+        assert sqlite.writes.failing is not None
+    until(lambda: sqlite.writes.failing is None)
+    sqlite.check_writes()
+    assert [line.message for line in caplog.records].count("writes_succeed_again") == 1
+
+
+def test_fault_f3_a_probe_is_a_write_on_both_databases(store: Store) -> None:
+    """Fault F3: a failure that is over is over, on PostgreSQL too, where taking room is a statement."""
+    store.check_writes()
+    store.writes._note("ENOSPC")
+    assert store.writes.failing == "ENOSPC"
+    until(lambda: store.writes.failing is None)
+
+
 # A file that is gone
 
 
@@ -252,3 +302,93 @@ def test_fault_e9_a_file_that_goes_during_a_change_takes_no_acknowledgement(
     (tmp_path / "keyturn.db").unlink()
     with pytest.raises(StoreUnavailable):
         change.__exit__(None, None, None)
+
+
+# The log of changes beside it, which SQLite makes anew without a word
+
+
+READ_BESIDE = "import pysqlite3, sys; pysqlite3.connect(sys.argv[1]).execute('SELECT * FROM sqlite_schema')"
+LOGS = [("wal",), ("shm",), ("wal", "shm")]
+
+
+def logs(tmp_path: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return [tmp_path / f"keyturn.db-{suffix}" for suffix in suffixes]
+
+
+@pytest.mark.parametrize("suffixes", LOGS, ids="+".join)
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced", "made anew"])
+def test_nothing_is_acknowledged_into_a_log_that_is_gone(
+    sqlite: Store, tmp_path: Path, how: str, suffixes: tuple[str, ...]
+) -> None:
+    """A log of changes that is not the one in its place takes no write, until it is back."""
+    write(sqlite)
+    for path in logs(tmp_path, suffixes):
+        path.rename(tmp_path / f"elsewhere-{path.name}")
+        if how == "replaced":
+            path.touch()
+        elif how != "moved":
+            (tmp_path / f"elsewhere-{path.name}").unlink()
+    if how == "made anew":  # As a command beside the server does.
+        beside = [sys.executable, "-c", READ_BESIDE, tmp_path / "keyturn.db"]
+        subprocess.run(beside, capture_output=True, check=False)
+
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        write(sqlite, "carol")
+    assert sqlite.writes.failing == writes.REPLACED
+    with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        sqlite.check_file()
+    engine = sqlite._database.engine
+    with engine.connect(), pytest.raises(StoreUnavailable, match="deleted or replaced"):
+        engine.connect()  # A new one, since the pool's is in use.
+
+    if how == "moved":
+        for path in logs(tmp_path, suffixes):
+            (tmp_path / f"elsewhere-{path.name}").replace(path)
+        until(lambda: sqlite.writes.failing is None)
+        write(sqlite, "dave")
+        sqlite.check_file()
+
+
+@pytest.mark.parametrize("suffixes", LOGS, ids="+".join)
+def test_a_log_that_goes_during_a_change_takes_no_acknowledgement(
+    sqlite: Store, tmp_path: Path, suffixes: tuple[str, ...]
+) -> None:
+    """A change in whose midst the log is deleted is not acknowledged."""
+    change = sqlite._database.change()
+    change.__enter__().record(an_entry())
+    for path in logs(tmp_path, suffixes):
+        path.unlink()
+    with pytest.raises(StoreUnavailable):
+        change.__exit__(None, None, None)
+
+
+def test_nothing_is_acknowledged_into_a_log_without_its_beginning(sqlite: Store, tmp_path: Path) -> None:
+    """A log that was truncated takes no write: SQLite takes it for empty when it is opened next."""
+    write(sqlite)
+    os.truncate(tmp_path / "keyturn.db-wal", 0)
+    with pytest.raises(StoreUnavailable):
+        write(sqlite, "carol")
+    assert sqlite.writes.failing is not None
+
+
+def test_no_log_is_missed_that_went_as_it_should(sqlite: Store, tmp_path: Path) -> None:
+    """Other processes, checkpoints, threads that end, and closing all connections raise no alarm."""
+    path = tmp_path / "keyturn.db"
+    program = "import pysqlite3, sys; pysqlite3.connect(sys.argv[1]).executescript(sys.argv[2])"
+    for number, statement in enumerate(
+        ["PRAGMA wal_checkpoint(TRUNCATE)", "VACUUM", "SELECT * FROM sqlite_schema"]
+    ):
+        write(sqlite, f"before{number}")
+        subprocess.run([sys.executable, "-c", program, path, statement], check=True)
+        sqlite.check_file()
+        write(sqlite, f"after{number}")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: write(sqlite, f"thread{number}"), range(8)))
+    sqlite._database._questions.close()  # type: ignore[union-attr]
+    sqlite._database.engine.dispose()
+    sqlite.writes._engine.dispose()
+    assert not path.with_name("keyturn.db-wal").exists(), "SQLite deletes it with the last connection"
+    sqlite.check_file()
+    write(sqlite, "at last")
+    sqlite.check_file()
+    assert sqlite.writes.failing is None

@@ -14,6 +14,7 @@ from keyturn.cli.output import json_option, print_json
 from keyturn.cli.profiles import (
     DEFAULT_PROFILE,
     Profile,
+    check_url,
     find_url,
     is_for_keyring,
     name_to_keep,
@@ -26,7 +27,6 @@ from keyturn.cli.progress import working
 from keyturn.cli.remote import (
     TIMEOUT_SECONDS,
     ca_file_option,
-    check_url,
     chosen_ca_file,
     client_of,
     keyring_option,

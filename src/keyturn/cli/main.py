@@ -11,7 +11,7 @@ from keyturn import __version__
 from keyturn.cli.lazy import LazyCommand, LazyGroup
 from keyturn.cli.output import accept_any_text, end_without_output, is_of_output
 from keyturn.cli.profiles import CA_FILE_VARIABLE
-from keyturn.errors import KeyturnError
+from keyturn.errors import KeyturnError, StoreUnavailable
 
 EXIT_REFUSED = 1
 EXIT_INTERRUPTED = 130
@@ -108,10 +108,14 @@ def _run() -> int:
 def _tell(error: Exception) -> int:
     """Say in one sentence on standard error what went wrong; return the exit code."""
     match error:
+        case StoreUnavailable():
+            text, code = f"{str(error)[0].upper()}{str(error)[1:]}.", EXIT_REFUSED
         case KeyturnError():
             text, code = str(error), EXIT_REFUSED
         case httpx.TransportError():
             text, code = _without_answer(error), EXIT_NO_ANSWER
+        case httpx.InvalidURL():
+            text, code = f"The address cannot be used: {str(error).rstrip('.')}.", EXIT_REFUSED
         case OSError() if is_of_output(error):
             return end_without_output(error)
         case OSError(filename=str(name)):

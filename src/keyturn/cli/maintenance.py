@@ -6,6 +6,7 @@ import click
 
 from keyturn.cli.options import LOG_LEVEL, database_option, opened_services
 from keyturn.cli.progress import working
+from keyturn.errors import StoreUnavailable
 from keyturn.logs import configure_logs
 from keyturn.services.vault import new_root_key
 from keyturn.settings import read_settings
@@ -42,6 +43,10 @@ def check(database: str | None) -> None:
     with opened_services(database) as services:
         with working("Reading the whole database…"):
             problems = services.store.integrity_problems()
+        try:
+            services.store.check_writes()
+        except StoreUnavailable as error:
+            problems.append(str(error))
         click.echo(
             f"{len(services.signing_keys.list_all())} signing key, "
             f"revision {services.store.installation.revision()}."

@@ -15,8 +15,8 @@ from keyturn.logs import configure_logs
 from keyturn.settings import read_settings
 from keyturn.store.engine import holds_a_password
 
-LOG_LEVEL = "warning"
-"""What a command that ends soon says in the log: its output tells the rest."""
+LOG_LEVEL = "critical"
+"""What a command that ends soon says in the log: its one sentence tells of every failure."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

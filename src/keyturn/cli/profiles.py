@@ -1,9 +1,12 @@
 """Where a caller's servers and keys are kept: one file that nobody else may read, or the system's keyring."""
 
+import fcntl
 import os
 import ssl
 import stat
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +14,15 @@ import msgspec
 import platformdirs
 
 from keyturn.cli import keyrings
+from keyturn.core.loopback import check_address
 from keyturn.core.own_credential import is_credential
 from keyturn.errors import CannotStart, InvalidInput
 
 DEFAULT_PROFILE = "default"
 FILE_NAME = "profiles.json"
+LOCK_SECONDS = 10.0
+"""How long a command waits for another one, which may be asking a keyring."""
+LOCK_PAUSE_SECONDS = 0.01
 URL_VARIABLE, KEY_VARIABLE = "KEYTURN_URL", "KEYTURN_KEY"
 """Both set, they are the server and the key where no profile is named: for CI, which has no file."""
 PROFILE_VARIABLE = "KEYTURN_PROFILE"
@@ -74,6 +81,7 @@ def read_profile(name: str | None) -> Profile:
         return found
     name = name or DEFAULT_PROFILE
     stored = _one_of(_read(profiles_file()), name)
+    check_url(stored.url, f"{profiles_file()}, profile {name}")
     ca_file = stored.ca_file or os.environ.get(CA_FILE_VARIABLE) or None
     key = keyrings.find_key(name) if stored.key is None else stored.key
     if key is None:
@@ -115,7 +123,25 @@ def _environment_profile() -> Profile | None:
         raise InvalidInput("url", f"{KEY_VARIABLE} is set and {URL_VARIABLE} is not: set both, or neither.")
     if not is_credential(key):
         raise InvalidInput("key", f"{KEY_VARIABLE} holds no key: set it to a whole key and nothing else.")
+    check_url(url, URL_VARIABLE)
     return Profile(url.rstrip("/"), key, ca_file=os.environ.get(CA_FILE_VARIABLE) or None)
+
+
+def check_url(url: str, where: str | None = None) -> None:
+    """Raise `InvalidInput` for what is no server's address, or would send a key in clear over a network.
+
+    Its sentence says `where` the address stands, if that is told.
+    """
+    try:
+        check_address(url)
+    except ValueError as error:
+        sentence = sentence_of(error)
+        raise InvalidInput("url", sentence if where is None else f"{where}: {sentence}") from None
+
+
+def sentence_of(error: ValueError) -> str:
+    """Return what was raised to be put into a sentence, as one of its own."""
+    return f"{str(error)[0].upper()}{str(error)[1:]}."
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext | None:
@@ -157,12 +183,14 @@ def write_profile(name: str, profile: Profile) -> None:
     Until it is, the one before stays as it was.
     """
     file = profiles_file()
-    profiles = _read(file)
-    before = profiles.get(name)
-    if profile.is_in_keyring:
-        keyrings.keep_key(name, profile.key)
-    profiles[name] = _Stored(profile.url, None if profile.is_in_keyring else profile.key, profile.ca_file)
-    _write(file, profiles)
+    with _alone(file):
+        profiles = _read(file)
+        before = profiles.get(name)
+        if profile.is_in_keyring:
+            keyrings.keep_key(name, profile.key)
+        key = None if profile.is_in_keyring else profile.key
+        profiles[name] = _Stored(profile.url, key, profile.ca_file)
+        _write(file, profiles)
     if not profile.is_in_keyring and before is not None and before.key is None:
         with suppress(CannotStart):  # What is not there any more, or cannot be reached, is not kept there.
             keyrings.forget_key(name)
@@ -171,11 +199,13 @@ def write_profile(name: str, profile: Profile) -> None:
 def remove_profile(name: str) -> None:
     """Forget a profile and its key; raise `InvalidInput` if there is none of this name."""
     file = profiles_file()
-    profiles = _read(file)
-    if _one_of(profiles, name).key is None:
-        keyrings.forget_key(name)
-    del profiles[name]
-    _write(file, profiles)
+    _one_of(_read(file), name)  # Before a folder is made for nothing.
+    with _alone(file):
+        profiles = _read(file)
+        if _one_of(profiles, name).key is None:
+            keyrings.forget_key(name)
+        del profiles[name]
+        _write(file, profiles)
 
 
 def _one_of(profiles: dict[str, _Stored], name: str) -> _Stored:
@@ -189,6 +219,37 @@ def _one_of(profiles: dict[str, _Stored], name: str) -> _Stored:
     return found
 
 
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Let no other process change the profiles in this block: each writes what all of them have kept.
+
+    Raise `CannotStart` if another one does not come to its end.
+    """
+    lock = file.with_name(f".{file.name}.lock")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        opened = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(f"{lock} cannot be made: {error.strerror}.") from None
+    try:
+        until = time.monotonic() + LOCK_SECONDS
+        while not _has_locked(opened):
+            if time.monotonic() >= until:
+                raise CannotStart(f"Another keyturn is changing {file} and does not end: try again.")
+            time.sleep(LOCK_PAUSE_SECONDS)
+        yield
+    finally:
+        os.close(opened)
+
+
+def _has_locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def _write(file: Path, profiles: dict[str, _Stored]) -> None:
     try:
         _replace(file, msgspec.json.format(msgspec.json.encode(profiles)))
@@ -200,12 +261,16 @@ def _replace(file: Path, content: bytes) -> None:
     """Write a file that only its owner can read: all of it, or the one that was there."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(content)
-        opened.flush()
-        os.fsync(descriptor)
-    draft.replace(file)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(descriptor)
+        draft.replace(file)
+    except BaseException:
+        draft.unlink(missing_ok=True)  # It holds keys, or none of anything.
+        raise
 
 
 def _read(file: Path) -> dict[str, _Stored]:

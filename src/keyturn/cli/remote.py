@@ -1,5 +1,6 @@
 """The commands of those who call a server: `configure`, `whoami`, `token`, `api`."""
 
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,23 +19,27 @@ from keyturn.cli.profiles import (
     PROFILE_VARIABLE,
     URL_VARIABLE,
     Profile,
+    check_url,
     find_ca_file,
     is_for_keyring,
     name_to_keep,
     read_profile,
+    sentence_of,
     write_profile,
 )
 from keyturn.cli.standard_input import read_stdin
 from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
 from keyturn.client.tokens import TokenKeeper
-from keyturn.core.loopback import check_address, httpx_options
+from keyturn.core.loopback import httpx_options
 from keyturn.core.own_credential import read_own_credential
 from keyturn.core.shown import shown_json
 from keyturn.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024
 TIMEOUT_SECONDS = 10.0
+_METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.6.2."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -68,24 +73,12 @@ def keyring_option(command: F) -> F:
     )(command)
 
 
-def check_url(url: str) -> None:
-    """Raise `InvalidInput` for an address that would send a key in clear over a network."""
-    try:
-        check_address(url)
-    except ValueError as error:
-        raise InvalidInput("url", _sentence(error)) from None
-
-
 def read_key(given: str) -> str:
     """Return the key that a person gave, without blanks around it; raise `InvalidInput` for what is none."""
     try:
         return read_own_credential(given.strip(" \t\r\n"))
     except ValueError as error:
-        raise InvalidInput("key", _sentence(error)) from None
-
-
-def _sentence(error: ValueError) -> str:
-    return f"{str(error)[0].upper()}{str(error)[1:]}."
+        raise InvalidInput("key", sentence_of(error)) from None
 
 
 def client_of(profile: Profile) -> ApiClient:
@@ -189,8 +182,12 @@ def _only_service(profile: Profile) -> str | None:
 @profile_option
 def api(*, method: str, path: str, data: str | None, profile: str | None) -> None:
     """Ask anything of the API, like `keyturn api GET /bim/user`, and print the answer."""
+    if not _METHOD.fullmatch(method):
+        raise InvalidInput("method", "Give a method of HTTP, like GET.")
     if not path.startswith("/") or path.startswith("//"):
         raise InvalidInput("path", "Give a path that begins with one slash, like /bim/user.")
+    if not path.isprintable():
+        raise InvalidInput("path", "Give a path without line breaks and other characters that nobody sees.")
     body = None if data is None else _read_body(data)
     with client_of(read_profile(profile)) as client:
         answer = client.request(method.upper(), path, json=body)

@@ -28,6 +28,8 @@ def check_address(url: str) -> None:
 
     Its message has no capital and no stop: who raises it on puts it into a sentence.
     """
+    if not url.isprintable() or " " in url:  # Which `urlsplit` leaves out, and others do not.
+        raise ValueError(_NO_ADDRESS)
     try:
         parts = urlsplit(url)
         is_plain = bool(parts.hostname) and parts.username is None and not parts.query and not parts.fragment

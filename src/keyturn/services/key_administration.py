@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
+from msgspec import structs
+
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import OwnedKey, Page, is_id
@@ -36,7 +38,7 @@ class KeyAdministration:
             return Page(0, ())
         found = self._store.api_keys.search(wanted, now=self._system.now(), offset=offset, size=size)
         items = (
-            replace(owned, key=replace(owned.key, last_use=self._usage.latest(owned.key)))
+            replace(owned, key=structs.replace(owned.key, last_use=self._usage.latest(owned.key)))
             for owned in found.items
         )
         return Page(found.count, tuple(items))

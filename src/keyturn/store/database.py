@@ -16,6 +16,7 @@ from keyturn.core.former_secrets import check_may_record
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditEntry
 from keyturn.errors import Conflict, InvalidState, StoreUnavailable
+from keyturn.store.causes import why
 from keyturn.store.credentials import check_caller_lives
 from keyturn.store.engine import pool_beside
 from keyturn.store.hints import hints_of
@@ -143,6 +144,11 @@ class Database:
         if change.is_recorded:
             self.note_read(change.revision)
             self.hints.send()
+
+    def check_writes(self) -> None:
+        """Raise `StoreUnavailable` if the database takes no writes, or has no room for them."""
+        with _translated_errors():
+            self.writes.check()
 
     def note_read(self, revision: int) -> None:
         """Remember that the database had come so far: an older one is not believed from then on (D7)."""
@@ -276,6 +282,6 @@ def _translated_errors() -> Iterator[None]:
             raise  # The one driver error that a question of the store knows how to answer.
         if _is_violation(error.orig, _FOREIGN_KEY_VIOLATION, "FOREIGN KEY"):
             raise InvalidState("Something that this needs was deleted just now.") from None
-        raise StoreUnavailable(type(error.orig).__name__) from None
+        raise StoreUnavailable(why(error)) from None
     except (DBAPIError, PoolTimeout) as error:
-        raise StoreUnavailable(type(getattr(error, "orig", error)).__name__) from None
+        raise StoreUnavailable(why(error)) from None

@@ -9,6 +9,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart
+from keyturn.store.causes import cause_of, described
 from keyturn.store.postgresql import (
     LIMITS,
     WRITES,
@@ -54,8 +55,8 @@ def open_engine(database: str, *, must_exist: bool = False, limits: TransactionL
         engine.dispose()
         if error.orig is not None and (sentence := why_refused(error.orig)) is not None:
             raise CannotStart(f"The database {describe(engine.url)} cannot be opened. {sentence}") from None
-        # The driver's text may hold the address and the password: its class and SQL state say enough.
-        detail = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
+        # The driver's text may hold the address and the password: its cause or SQL state says enough.
+        detail = getattr(error.orig, "sqlstate", None) or described(cause_of(error))
         raise CannotStart(
             f"The database {describe(engine.url)} cannot be opened ({detail}): "
             "check that it exists, that this user may write to it, and that it is reachable."

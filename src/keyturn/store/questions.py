@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.errors import StoreUnavailable
+from keyturn.store.causes import why
 
 Row = tuple[Any, ...]
 
@@ -90,7 +91,7 @@ class SqliteQuestions:
                     question.sql, [parameters[name] for name in question.names]
                 ).fetchall()
         except (pysqlite3.Error, DBAPIError, PoolTimeout) as error:
-            raise StoreUnavailable(type(error).__name__) from None
+            raise StoreUnavailable(why(error)) from None
         return rows
 
     def _open(self) -> "_Asking":

@@ -36,6 +36,7 @@ class Store:
         self.hints = database.hints
         self.writes = database.writes
         self.check_file = database.check_file
+        self.check_writes = database.check_writes
         self.api_keys = ApiKeys(database)
         self.audit_log = AuditLog(database)
         self.connections = Connections(database)

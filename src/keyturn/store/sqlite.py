@@ -4,7 +4,6 @@ SQLite 3.7.0 to 3.51.2 can corrupt a WAL database when two connections write and
 (sqlite.org/wal.html, "The WAL-reset bug").
 """
 
-import os
 import time
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
-from keyturn.errors import CannotStart, StoreUnavailable
+from keyturn.errors import CannotStart
+from keyturn.store.database_file import DatabaseFile, HoldingConnection, connect
 from keyturn.store.postgresql import WRITES
 
 MIN_VERSION = (3, 51, 3)
@@ -29,35 +29,6 @@ WAL_PAUSE_SECONDS = 0.05
 PREFIX = "sqlite:///"
 
 _FILE = "keyturn_file"
-
-
-class DatabaseFile:
-    """The file that was opened: SQLite goes on in it after it was deleted, where nobody ever finds it."""
-
-    def __init__(self, path: Path) -> None:
-        """Remember which file is there; raise `OSError` if none is."""
-        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - the path is not to be resolved
-        self._opened = self._found()
-
-    def check(self) -> None:
-        """Raise `StoreUnavailable` if the file was deleted, moved or replaced.
-
-        Nothing may be acknowledged then, nor read.
-        """
-        if not self.is_there():
-            raise StoreUnavailable("the database file was deleted or replaced: put it back, or restart")
-
-    def is_there(self) -> bool:
-        """Return whether the file is where it was."""
-        try:
-            return self._found() == self._opened
-        except OSError:
-            return False
-
-    def _found(self) -> tuple[int, int]:
-        # Never by opening it: to close it again would drop SQLite's locks on it in this process (POSIX).
-        found = os.stat(self.path)  # noqa: PTH116 - half the time of a Path's, for each write
-        return found.st_dev, found.st_ino
 
 
 def sqlite_path(database: str) -> Path | None:
@@ -116,7 +87,7 @@ def _engine(file: DatabaseFile, *, connections: int) -> Engine:
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(file.path)),
         module=pysqlite3.dbapi2,
-        creator=partial(_connect, file),
+        creator=partial(_open_connection, file),
         hide_parameters=True,
         poolclass=QueuePool,
         pool_size=connections,
@@ -124,28 +95,29 @@ def _engine(file: DatabaseFile, *, connections: int) -> Engine:
         pool_timeout=POOL_TIMEOUT_SECONDS,
         execution_options={_FILE: file},
     )
-    event.listen(engine, "connect", _set_up_connection)
     event.listen(engine, "begin", _begin)
     return engine
 
 
-def _connect(file: DatabaseFile) -> Any:
-    """Open the file that was there at the start, and no other."""
-    file.check()
-    connection = pysqlite3.connect(
-        str(file.path), check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000, uri=False
+def _open_connection(file: DatabaseFile) -> HoldingConnection:
+    connection = connect(
+        file,
+        check_same_thread=False,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        uri=False,
+        # The driver then starts no transactions of its own, and `_begin` decides which kind.
+        isolation_level=None,
     )
     try:
-        file.check()
-    except StoreUnavailable:
+        _set_up(connection)
+        file.hold(connection)
+    except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _set_up_connection(connection: Any, _record: object) -> None:
-    # None: the driver then starts no transactions of its own, and `_begin` decides which kind.
-    connection.isolation_level = None
+def _set_up(connection: HoldingConnection) -> None:
     _enter_wal_mode(connection)
     # SQLite's own leaves letters outside of ASCII as they are; PostgreSQL's does not.
     connection.create_function("lower", 1, _lower, deterministic=True)
@@ -157,6 +129,8 @@ def _set_up_connection(connection: Any, _record: object) -> None:
         "trusted_schema = OFF",
     ):
         connection.execute(f"PRAGMA {pragma}")
+    # To turn WAL on opens no log yet: the first read does.
+    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
 
 def _lower(text: str | None) -> str | None:

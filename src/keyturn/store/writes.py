@@ -4,6 +4,7 @@ A disk that is full, or a lock that another process holds, stops writing and not
 remembered, said by the health check and logged once; a thread tries again until a write succeeds.
 """
 
+import errno
 import logging
 import threading
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from sqlalchemy import Connection, Engine, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import Connection, Engine, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from keyturn.errors import StoreUnavailable
+from keyturn.store.causes import LOCKED, cause_of, described
 from keyturn.store.engine import WRITES, writer_of
 from keyturn.store.schema import installation
 from keyturn.store.sqlite import file_of
@@ -28,20 +30,12 @@ IMPATIENT_SECONDS = 0.1
 """The same while the database is known to be locked; then only one tries, since requests must not queue."""
 PROBE_SECONDS = 0.5
 
-LOCKED, UNREACHABLE, REPLACED = "locked", "unreachable", "the database file is gone"
+ROOM_BYTES = 256 * 1024
+"""More than the largest ordinary change takes: a disk without so much room takes no change for long."""
+REPLACED = "a file of the database is gone"
 
-_SQLITE_CAUSES = {5: LOCKED, 6: LOCKED, 8: "read-only", 10: "EIO", 11: "corrupt", 13: "ENOSPC", 14: "EIO"}
-"""By SQLite's primary result codes."""
-_POSTGRESQL_CAUSES = {
-    "53100": "ENOSPC",
-    "58030": "EIO",
-    "25006": "read-only",
-    "55P03": LOCKED,
-    "57014": "slow",
-}
-"""By SQLSTATE."""
-_TRANSIENT_CLASSES = frozenset({"21", "22", "23", "40", "42"})
-"""Of SQLSTATE: a fault of one statement, which says nothing of the next one."""
+
+_ROOM_CAUSES = {errno.ENOSPC: "ENOSPC", errno.EROFS: "read-only", errno.EACCES: "read-only"}
 
 
 class Writes:
@@ -87,7 +81,7 @@ class Writes:
                     driver: Any = connection.connection.driver_connection
                     driver.execute(f"PRAGMA busy_timeout = {left}")
                     yield connection
-                self._file.check()
+                self._file.check_written()
                 if self.failing == LOCKED:
                     self.failing = None
             finally:
@@ -102,7 +96,7 @@ class Writes:
                 self._note(cause)
             raise
         except StoreUnavailable:
-            if self._file is not None and not self._file.is_there():
+            if self._file is not None and not self._file.is_whole():
                 self._note(REPLACED)
             raise
 
@@ -119,8 +113,7 @@ class Writes:
         """Write until that succeeds."""
         while not self._closed.wait(PROBE_SECONDS):
             try:
-                with self.connection() as connection, connection.begin():
-                    connection.execute(_CHANGE_NOTHING)
+                self.check()
             except StoreUnavailable:
                 continue
             except (DBAPIError, PoolTimeout) as error:
@@ -131,18 +124,26 @@ class Writes:
             _log.info("writes_succeed_again")
             return
 
+    def check(self) -> None:
+        """Write, and take the room of a large change for a moment; raise if that fails.
+
+        A write that needs no new room still fits on a disk that is full for every other one.
+        """
+        with self.connection() as connection, connection.begin():
+            connection.execute(_CHANGE_NOTHING)
+            if self._file is None:
+                connection.execute(_TAKE_ROOM)
+        if self._file is not None:
+            try:
+                self._file.check_room(ROOM_BYTES)
+            except OSError as error:
+                cause = _ROOM_CAUSES.get(error.errno or 0, "EIO")
+                self._note(cause)
+                raise StoreUnavailable(f"the database takes no writes: {described(cause)}") from None
+
 
 _CHANGE_NOTHING = update(installation).values(revision=installation.c.revision)
-
-
-def cause_of(error: DBAPIError | PoolTimeout) -> str | None:
-    """Return what keeps the database from writing, None if the error is of this one statement alone."""
-    driver_error = getattr(error, "orig", None)
-    if isinstance(error, IntegrityError) or driver_error is None:
-        return None if isinstance(error, IntegrityError) else UNREACHABLE
-    if (code := getattr(driver_error, "sqlite_errorcode", None)) is not None:
-        return _SQLITE_CAUSES.get(code & 0xFF)
-    sqlstate = getattr(driver_error, "sqlstate", None)
-    if sqlstate is None:
-        return UNREACHABLE
-    return _POSTGRESQL_CAUSES.get(sqlstate, None if sqlstate[:2] in _TRANSIENT_CLASSES else UNREACHABLE)
+_TAKE_ROOM = text(
+    "CREATE TEMPORARY TABLE keyturn_room ON COMMIT DROP AS SELECT generate_series(1, 8000) AS number"
+)
+"""Some 300 kB, on the disk of the database unless PostgreSQL's `temp_tablespaces` says otherwise."""

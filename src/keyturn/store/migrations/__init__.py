@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart
+from keyturn.store.causes import cause_of, described
 from keyturn.store.engine import HOW_TO_BEGIN, WRITES, describe
 from keyturn.store.postgresql import wait_as_long_as_it_takes
 
@@ -70,7 +71,7 @@ def migrate(engine: Engine) -> None:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_LOCK})
             command.upgrade(_config(connection), "head")
     except DBAPIError as error:
-        detail = getattr(error.orig, "sqlstate", None) or type(error.orig).__name__
+        detail = getattr(error.orig, "sqlstate", None) or described(cause_of(error))
         raise CannotStart(
             f"The schema could not be brought up to date ({detail}), and was left as it was: "
             "see that no other program holds the database, and try again."

@@ -252,7 +252,7 @@ api_key = Table(
 `sources` lists the networks that the key may be used from (RFC 4632); null for anywhere. `project_id` is no
 foreign key: a key of a project that is gone must see nothing, and not become one of no project. `jkt` is the
 thumbprint of the key pair that alone may present the key (RFC 9449). `epoch` is as a user's. `secret_number`
-grows with every new secret, so the former secret's number is one less.
+grows with every new secret: a token carries that of the secret which it was made with.
 """
 
 former_secret = Table(
@@ -263,8 +263,13 @@ former_secret = Table(
     Column("replaced_at", UtcTime, nullable=False),
     Column("ends_at", UtcTime, nullable=False),
     Column("idempotency_key", String(64)),
+    Column("secret_number", BigInteger, nullable=False, server_default="0"),
 )
-"""The secret that a key had before its last rotation, which works until `ends_at`. A key has one at most."""
+"""The secret that a key had before its last rotation, which works until `ends_at`. A key has one at most.
+
+`secret_number` is the one that the key had then: where the answer with the next secret was lost, that one's
+number lies in between.
+"""
 
 past_rotation = Table(
     "past_rotation",

@@ -48,7 +48,7 @@ class TokenIssuer:
         """Issue a token that is no wider than the key, and does not outlive it (T15).
 
         It carries the epoch of the key as it was looked up, and is dead when that has grown since.
-        `made_with` is the secret of the key, or its token, that asks: it ends with that secret (ADR 54).
+        `made_with` is the secret of the key, or its token, that asks: it ends with that secret.
         `at` is the time that it says. `scopes`, which the key must cover, and `not_after` narrow it further.
         `audience` is the registered API that it is for, where `scopes` are said; None for the installation
         itself.

@@ -108,6 +108,7 @@ user = Table(
     Column("permissions", Json, nullable=False),
     Column("password_hash", String(255)),
     Column("password_changed_at", UtcTime),
+    Column("password_number", BigInteger, nullable=False, server_default="0"),
     Column("failed_logins", Integer, nullable=False, default=0),
     Column("locked_until", UtcTime),
     Column("disabled_at", UtcTime),
@@ -121,6 +122,7 @@ user = Table(
 """`canonical_userid` is the user name folded, so that `Bob` and ` bob` are one account (L4).
 
 `epoch` grows with every change that ends all tokens of the user: a token carries the one that it was made in.
+`password_number` grows with every new passphrase.
 """
 
 profile = Table(
@@ -153,8 +155,16 @@ invitation = Table(
     Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("expires_at", UtcTime, nullable=False),
+    Column("maker_user_id", BigInteger),
+    Column("maker_key_id", BigInteger),
+    Column("maker_epoch", BigInteger),
+    Column("maker_password_number", BigInteger),
 )
-"""The link with which a person sets a passphrase, once; a new one takes the place of the old one."""
+"""The link with which a person sets a passphrase, once; a new one takes the place of the old one.
+
+`maker_…` says who made it, as they were then; all null for the command line. `maker_epoch` is the sum of the
+epochs of user and key. No foreign keys: a maker who is gone must not become none.
+"""
 
 group = Table(
     "user_group",

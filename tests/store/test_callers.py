@@ -297,7 +297,7 @@ def test_fault_a1_whoever_may_less_tries_again(store: Store, engine: Engine) -> 
 def test_fault_a1_a_former_secret_that_works_makes_changes(store: Store, engine: Engine) -> None:
     """A request that came with a secret which was rotated with an overlap meanwhile goes on.
 
-    It may do what a former secret may: it is judged by what it is when the change is committed (B10).
+    It may do what a former secret may: it is judged by what it is when the change is committed (fault B10).
     """
     for calling in (lambda c: with_key(c.store, c.key_id), Callers.with_token):
         callers = add_caller(store)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keyturn.core import feed
 
-ROW = feed.KeyRow(7, 1, b"d" * 32, None, 5, 0, None, ["a"], None, None, None, None)
+ROW = feed.KeyRow(7, 1, b"d" * 32, None, 5, 0, None, ["a"], None, None, None, None, 1, None)
 STREAM = (
     feed.encode_event(feed.RESET, {})
     + feed.COMMENT

@@ -339,6 +339,17 @@ def test_a_principal_is_the_owner_whole(
 
 
 TOKEN_END = NOW + timedelta(seconds=600)
+ROTATED = replace(
+    KEY,
+    secret_number=3,
+    former_number=1,
+    former_ends_at=NOW + timedelta(seconds=5),
+)
+"""Secret 2 was in an answer that was lost."""
+
+
+def of_secret(number: int) -> AccessTokenClaims:
+    return msgspec.structs.replace(CLAIMS, kt_secret=number)
 
 
 @pytest.mark.parametrize(
@@ -350,20 +361,36 @@ TOKEN_END = NOW + timedelta(seconds=600)
             PresentedCredential(TOKEN_END, secret_number=0),
         ),
         (
-            principal_of_key(replace(KEY, expires_at=TOKEN_END, secret_ends_at=NOW + timedelta(seconds=5))),
-            PresentedCredential(NOW + timedelta(seconds=5), is_former_secret=True, secret_number=0),
+            principal_of_key(replace(ROTATED, expires_at=TOKEN_END, is_by_former_secret=True)),
+            PresentedCredential(NOW + timedelta(seconds=5), is_former_secret=True, secret_number=1),
         ),
         (
-            principal_of_key(replace(KEY, expires_at=NOW, secret_ends_at=TOKEN_END)),
-            PresentedCredential(NOW, is_former_secret=True, secret_number=0),
+            principal_of_key(replace(ROTATED, expires_at=NOW, is_by_former_secret=True)),
+            PresentedCredential(NOW, is_former_secret=True, secret_number=1),
         ),
+        (principal_of_key(ROTATED), PresentedCredential(None, secret_number=3)),
         (
             principal_of_key_token(CLAIMS, KEY),
-            PresentedCredential(TOKEN_END, jti="j", issued_at=NOW, epoch=0),
+            PresentedCredential(TOKEN_END, jti="j", issued_at=NOW, epoch=0, secret_number=0),
         ),
         (
             principal_of_key_token(CLAIMS, replace(KEY, expires_at=NOW + timedelta(seconds=9))),
-            PresentedCredential(NOW + timedelta(seconds=9), jti="j", issued_at=NOW, epoch=0),
+            PresentedCredential(NOW + timedelta(seconds=9), jti="j", issued_at=NOW, epoch=0, secret_number=0),
+        ),
+        (
+            principal_of_key_token(of_secret(3), ROTATED),
+            PresentedCredential(TOKEN_END, jti="j", issued_at=NOW, epoch=0, secret_number=3),
+        ),
+        (
+            principal_of_key_token(of_secret(1), ROTATED),
+            PresentedCredential(
+                NOW + timedelta(seconds=5),
+                is_former_secret=True,
+                jti="j",
+                issued_at=NOW,
+                epoch=0,
+                secret_number=1,
+            ),
         ),
         (
             principal_of_session_token(SESSION_CLAIMS, SESSION),
@@ -607,6 +634,15 @@ def test_fault_a6_a_token_of_an_earlier_epoch_is_dead(of_key: int, of_owner: int
         return
     with pytest.raises(CredentialRefused) as refused:
         principal_of_key_token(claims, record)
+    assert (refused.value.reason, refused.value.secret_matched) == (Reason.REVOKED, True)
+
+
+@pytest.mark.parametrize("number", [0, 2, 4])
+@pytest.mark.parametrize("record", [ROTATED, replace(KEY, secret_number=3)], ids=["rotated", "replaced"])
+def test_a_token_of_any_other_secret_is_dead(record: KeyForVerification, number: int) -> None:
+    """A token lives by the secret that the key has, or by the one that it had last (fault B10)."""
+    with pytest.raises(CredentialRefused) as refused:
+        principal_of_key_token(of_secret(number), record)
     assert (refused.value.reason, refused.value.secret_matched) == (Reason.REVOKED, True)
 
 

@@ -33,7 +33,8 @@ def key(number: int, *, former: int | None = None, user_id: int = 1, place: int 
     ends_at = None if former is None else 2_000_000_000_000
     former_digest = None if former is None else digest(former)
     found = digest(number if place is None else place)
-    return [number, user_id, found, None, None, 0, None, None, None, None, former_digest, ends_at]
+    secrets = (1, None) if former is None else (3, 1)
+    return [number, user_id, found, None, None, 0, None, None, None, None, former_digest, ends_at, *secrets]
 
 
 def tell(told: Callable[[bytes], Any], *rows: Any) -> Any:
@@ -108,9 +109,12 @@ def test_a_former_secret_is_known_until_another_takes_its_place(copy: Replica) -
     present, former = copy.find_key(digest(5)), copy.find_key(digest(1))
     assert present is not None
     assert former is not None
-    assert (present.key_id, present.secret_ends_at) == (1, None)
-    assert former.key_id == 1
-    assert former.secret_ends_at is not None
+    by_token = copy.find_key_by_id(1)
+    assert by_token == present
+    assert (present.key_id, present.secret_number, present.former_number) == (1, 3, 1)
+    assert present.former_ends_at is not None
+    assert not present.is_by_former_secret
+    assert former == msgspec.structs.replace(present, is_by_former_secret=True)
     tell(copy.apply_keys, key(1, place=6, former=5))
     assert copy.find_key(digest(1)) is None
     tell(copy.apply_keys, key(1, place=6))

@@ -86,15 +86,26 @@ def test_a_rotated_key_has_two_secrets_for_a_while(edge: Edge) -> None:
     """After a rotation both secrets are good; the former one ends at its time, or at the next rotation."""
     key = edge.key()
     with edge.verifier() as verifier:
+        tokens = [edge.token(key)]
         rotated = edge.services.key_rotation.rotate_own(
-            edge.bob, key.record.key_id, HERE, overlap=timedelta(seconds=1)
+            edge.bob, key.record.key_id, HERE, overlap=timedelta(seconds=3)
         )
+        tokens += [edge.token(key), edge.token(rotated)]
         wait_until(lambda: accepts(verifier, rotated.secret))
-        assert answer_of(verifier, rotated.secret) == said_by_server(edge, rotated.secret)
+        for credential in (key.secret, rotated.secret, *tokens):
+            assert answer_of(verifier, credential) == said_by_server(edge, credential)
         wait_until(lambda: refused_as(verifier, key.secret, Reason.EXPIRED))
+        assert [accepts(verifier, token) for token in tokens] == [False, False, True]
+        last = edge.services.key_rotation.rotate_own(
+            edge.bob, key.record.key_id, HERE, overlap=timedelta(hours=1)
+        )
+        wait_until(lambda: accepts(verifier, last.secret))
+        assert refused_as(verifier, tokens[0], Reason.REVOKED)
+        assert accepts(verifier, tokens[2])
         again = edge.services.key_rotation.rotate_own(edge.bob, key.record.key_id, HERE, overlap=timedelta(0))
         wait_until(lambda: accepts(verifier, again.secret))
         wait_until(lambda: not accepts(verifier, rotated.secret))
+        assert not accepts(verifier, tokens[2])
         assert answer_of(verifier, key.secret) == said_by_server(edge, key.secret)
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
+from keyturn.core.records import AuditAction
 from keyturn.errors import Conflict, KeyturnError
 from keyturn.services.actors import actor_of
+from keyturn.store.audit_log import AuditSearch
 from tests.conftest import PASSPHRASE
 from tests.services.apis import register
 from tests.services.people import (
@@ -131,6 +133,32 @@ def test_fault_a7_a_passphrase_sets_no_such_bound(
     if by != "browser":
         who = caller(services, services.logins.log_in_api("bim", "ada", PASSPHRASE, HERE).token)
     assert MAKERS[made](services, who, Lifetime(None)) is None
+
+
+def test_what_a_key_made_goes_on_and_is_found_by_its_number(services: Services, furnished: Principal) -> None:
+    """Who revokes a key finds what it made, and what its tokens made, in the audit log: that lives on."""
+    maker = new_key(services, furnished)
+    number = maker.record.key_id
+    made = []
+    for credential in (maker.secret, exchanged(services, maker.secret)):
+        who = caller(services, credential)
+        made += [
+            new_key(services, who).record.key_id,
+            services.service_accounts.create_key(who, "robot", HERE, name=None, lifetime=None).record.key_id,
+            ask_for(services, who, regenerate=True).record.key_id,
+        ]
+    add_person(services, "newcomer", None)
+    services.users.invite(caller(services, maker.secret), "bim", "newcomer", HERE)
+    services.keys.revoke_any(number, actor_of(furnished, HERE))
+
+    rows = services.store.audit_log.search(AuditSearch(actor_key_id=number), after=0, size=99)
+
+    created = [int(row.target_id or 0) for row in rows if row.action == AuditAction.API_KEY_CREATED]
+    assert created == made
+    assert [row.action for row in rows].count(AuditAction.USER_INVITED) == 1
+    assert all(row.actor_key_id == number for row in rows)
+    living = {key.key_id for key in services.keys.list_own(furnished) if key.revoked_at is None}
+    assert {made[0], made[3]} <= living
 
 
 def test_fault_a7_a_narrowed_token_makes_a_key_that_ends_with_it(

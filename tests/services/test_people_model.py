@@ -303,6 +303,8 @@ class People(RuleBasedStateMachine):
                 raise Refused
             if disabled:
                 self.plain.disable(account, inherits)
+            elif account.is_disabled and isinstance(account.owner, Account) and account.owner.is_disabled:
+                raise Refused
             else:
                 self.plain.enable(account)
 

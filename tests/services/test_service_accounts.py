@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -13,8 +14,16 @@ from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
-from keyturn.errors import CredentialRefused, InvalidInput, InvalidState, NotFound, PermissionMissing
+from keyturn.errors import (
+    Conflict,
+    CredentialRefused,
+    InvalidInput,
+    InvalidState,
+    NotFound,
+    PermissionMissing,
+)
 from keyturn.services.actors import COMMAND_LINE
+from keyturn.store.user_search import UserSearch
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.people import (
@@ -238,6 +247,63 @@ def test_handing_over_revives_what_stood_still_with_its_owner(
     carol = services.service_accounts.find_owner(admin, userid="carol")
     services.service_accounts.hand_over(admin, "robot", carol, HERE)
     assert not is_accepted(services, key.secret)
+
+
+def enable_robot(services: Services, admin: Principal, _: ServiceOwner) -> None:
+    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+
+
+def leave_to(services: Services, admin: Principal, owner: ServiceOwner, *, for_ever: bool) -> None:
+    carol = holder(services, "carol")
+    add_service_account(services, admin, ServiceOwner(carol.user_id), userid="second")
+    if for_ever:
+        services.departures.delete(admin, "bim", "carol", HERE, heir=owner)
+    else:
+        services.departures.set_disabled(admin, "bim", "carol", HERE, disabled=True, heir=owner)
+
+
+def hand_over_second(services: Services, admin: Principal, owner: ServiceOwner) -> None:
+    add_service_account(services, admin, ServiceOwner(admin.user_id), userid="second")
+    services.service_accounts.hand_over(admin, "second", owner, HERE)
+
+
+WAYS_TO_LIFE: dict[str, Callable[[Services, Principal, ServiceOwner], object]] = {
+    "enable": enable_robot,
+    "enable on the command line": lambda s, _a, _o: s.accounts.set_disabled(
+        COMMAND_LINE, "robot", disabled=False
+    ),
+    "create": lambda s, admin, owner: add_service_account(s, admin, owner, userid="second"),
+    "hand over": hand_over_second,
+    "disable with an heir": lambda s, admin, owner: leave_to(s, admin, owner, for_ever=False),
+    "delete with an heir": lambda s, admin, owner: leave_to(s, admin, owner, for_ever=True),
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_LIFE)
+@pytest.mark.parametrize("stopped", ["with its owner", "by itself"])
+def test_nothing_of_a_disabled_owner_comes_to_life(
+    services: Services, admin: Principal, bob: Principal, way: str, stopped: str
+) -> None:
+    """A service account of somebody who is disabled stands still until they are enabled."""
+    owner = ServiceOwner(bob.user_id)
+    add_service_account(services, admin, owner)
+    key = key_of_service(services, bob)
+    if stopped == "by itself":
+        services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=True)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+
+    with pytest.raises((Conflict, InvalidState), match="owner") as refused:
+        WAYS_TO_LIFE[way](services, admin, owner)
+
+    if "enable" in way:
+        assert str(refused.value).endswith("bob, is disabled: enable the owner, or hand it over.")
+    owned = services.store.users.search(UserSearch(owners=frozenset({owner})), size=9).items
+    assert all(account.is_disabled for account in owned)
+    assert not is_accepted(services, key.secret)
+    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+    if stopped == "by itself":
+        services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+    assert is_accepted(services, key.secret)
 
 
 def test_an_owner_who_is_gone_meanwhile_is_no_owner(services: Services, admin: Principal) -> None:

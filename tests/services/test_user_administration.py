@@ -14,7 +14,14 @@ from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction
-from keyturn.errors import CredentialRefused, InvalidInput, InvalidState, NotFound, PermissionMissing
+from keyturn.errors import (
+    Conflict,
+    CredentialRefused,
+    InvalidInput,
+    InvalidState,
+    NotFound,
+    PermissionMissing,
+)
 from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.user_administration import ATTRIBUTE_MAX_CHARACTERS
 from keyturn.store.user_search import UserSearch
@@ -377,22 +384,6 @@ def test_what_was_disabled_by_hand_stays_disabled(
     assert is_accepted(services, key.secret)
 
 
-def test_what_was_enabled_by_hand_is_disabled_anew(
-    services: Services, admin: Principal, bob: Principal
-) -> None:
-    """A service account that was enabled while its owner was not goes its own way until the next time."""
-    add_service_account(services, admin, ServiceOwner(bob.user_id))
-    key = key_of_service(services, admin)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
-    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
-    assert is_accepted(services, key.secret)
-
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
-    assert is_accepted(services, key.secret)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
-    assert not is_accepted(services, key.secret)
-
-
 def test_an_heir_keeps_service_accounts_going(services: Services, admin: Principal, bob: Principal) -> None:
     """With an heir the service accounts of a disabled person go on, and belong to the heir from then on."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
@@ -572,7 +563,7 @@ def everything_done_to(
 
 def is_failure(outcome: object) -> bool:
     """Return whether this is an error that no caller brought about."""
-    refusals = (NotFound, InvalidState, InvalidInput, CredentialRefused)
+    refusals = (NotFound, InvalidState, InvalidInput, CredentialRefused, Conflict)
     return isinstance(outcome, BaseException) and not isinstance(outcome, refusals)
 
 

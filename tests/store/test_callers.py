@@ -120,7 +120,7 @@ class Callers:
     def with_token(self) -> Actor:
         key = self.store.api_keys.find_for_token(self.key_id)
         assert key is not None
-        claims = self._claims(kt_key=self.key_id, kt_epoch=key.token_epoch)
+        claims = self._claims(kt_key=self.key_id, kt_epoch=key.token_epoch, kt_secret=key.secret_number)
         return actor_of(principal_of_key_token(claims, key), HERE)
 
     def with_password_token(self) -> Actor:
@@ -131,6 +131,12 @@ class Callers:
     def with_former_secret(self) -> Actor:
         """Rotate the key with an overlap; return who acts with the secret that it had."""
         actor = with_key(self.store, self.key_id)
+        self.rotate(former_ends_at=LATER)
+        return actor
+
+    def with_former_token(self) -> Actor:
+        """Do the same with a token that was made before."""
+        actor = self.with_token()
         self.rotate(former_ends_at=LATER)
         return actor
 
@@ -207,6 +213,11 @@ ENDS: dict[str, tuple[Callable[[Callers], Actor], Callable[[Callers], None]]] = 
         lambda c: c.rotate(former_ends_at=LATER + timedelta(days=1)),
     ),
     "former secret, of a key that is revoked": (Callers.with_former_secret, revoke_key),
+    "token of a former secret, rotated once more": (
+        Callers.with_former_token,
+        lambda c: c.rotate(former_ends_at=LATER + timedelta(days=1)),
+    ),
+    "token of a former secret, of a key that is revoked": (Callers.with_former_token, revoke_key),
     "token, revoked by itself": (Callers.with_token, revoke_token),
     "token, of who signs out everywhere": (Callers.with_token, sign_out),
     "token, of who is disabled": (Callers.with_token, disable),
@@ -229,11 +240,12 @@ def test_fault_a1_every_end_of_a_caller_is_seen(store: Store) -> None:
     for name, (calling, end) in ENDS.items():
         callers = add_caller(store)
         actor = calling(callers)
-        store.audit_log.record(an_entry(actor=actor))
+        entry = an_entry(actor=actor, target_type="PROJECT")  # Which a former secret may change.
+        store.audit_log.record(entry)
         end(callers)
         revision = store.installation.revision()
         try:
-            store.audit_log.record(an_entry(actor=actor))
+            store.audit_log.record(entry)
         except CredentialRefused:
             assert store.installation.revision() == revision
             continue
@@ -282,16 +294,24 @@ def test_fault_a1_whoever_may_less_tries_again(store: Store, engine: Engine) -> 
     assert contents(engine) == before
 
 
-def test_fault_a1_a_former_secret_that_works_makes_changes(store: Store) -> None:
-    """A request that came with a secret which was rotated with an overlap meanwhile is none the worse."""
-    callers = add_caller(store)
-    actor = with_key(store, callers.key_id)
-    callers.rotate(former_ends_at=LATER)
+def test_fault_a1_a_former_secret_that_works_makes_changes(store: Store, engine: Engine) -> None:
+    """A request that came with a secret which was rotated with an overlap meanwhile goes on.
 
-    store.users.sign_out(callers.user_id, NOW, an_entry(actor=actor))
+    It may do what a former secret may: it is judged by what it is when the change is committed (fault B10).
+    """
+    for calling in (lambda c: with_key(c.store, c.key_id), Callers.with_token):
+        callers = add_caller(store)
+        actor = calling(callers)
+        callers.rotate(former_ends_at=LATER)
+        entry = an_entry(actor=actor, target_type="PROJECT")
+        store.audit_log.record(entry)
+        before = contents(engine)
 
-    with pytest.raises(CredentialRefused):
-        store.users.sign_out(callers.user_id, NOW, an_entry(at=LATER, actor=actor))
+        with pytest.raises(Conflict, match="rotated away"):
+            store.users.sign_out(callers.user_id, NOW, an_entry(actor=actor))
+        with pytest.raises(CredentialRefused):
+            store.audit_log.record(replace(entry, at=LATER))
+        assert contents(engine) == before
 
 
 @pytest.mark.parametrize(

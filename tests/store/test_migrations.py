@@ -315,6 +315,47 @@ def test_no_installation_begins_among_the_tables_of_another_program(empty: Engin
     assert inspect(empty).get_table_names() == ["shop"]
 
 
+def test_0013_numbers_former_secrets_apart_from_present_ones(empty: Engine) -> None:
+    """A token from before says no number: it is never taken for one of a secret that came after another."""
+    fill_as_0002(empty)
+    upgrade(empty, "0012")
+    former = {"replaced_at": 1, "ends_at": 2}
+    tables_of_0012 = MetaData()
+    tables_of_0012.reflect(empty)
+    with empty.begin() as connection:
+        for number in (1, 2):
+            row = former | {"key_id": number, "digest": bytes([number])}
+            connection.execute(tables_of_0012.tables["former_secret"].insert(), row)
+        connection.execute(text("UPDATE api_key SET secret_number = 5 WHERE id = 2"))
+
+    upgrade(empty, "0013")
+
+    after = rows_of(empty)
+    numbers = {row["id"]: row["secret_number"] for row in after["api_key"]}
+    assert (numbers.pop(1), numbers.pop(2)) == (1, 5)
+    assert set(numbers.values()) <= {0}
+    assert [row["secret_number"] for row in after["former_secret"]] == [0, 4]
+
+
+def test_0014_ends_links_that_do_not_say_who_made_them(empty: Engine) -> None:
+    """Nothing would end such a link: it ends with the upgrade, and nothing else does."""
+    fill_as_0002(empty)
+    upgrade(empty, "0013")
+    with empty.begin() as connection:
+        connection.execute(
+            text("INSERT INTO invitation (user_id, digest, expires_at) VALUES (1, :digest, 9000000000000)"),
+            {"digest": b"link"},
+        )
+    before = rows_of(empty)
+
+    upgrade(empty, "0014")
+
+    after = rows_of(empty)
+    assert (len(before.pop("invitation")), after.pop("invitation")) == (1, [])
+    assert all(row.pop("password_number") == 0 for row in after["user_account"])
+    assert after == before
+
+
 def test_migrating_again_changes_nothing(empty: Engine) -> None:
     """A database of the newest version is not written to."""
     migrate(empty)

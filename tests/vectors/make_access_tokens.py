@@ -175,6 +175,8 @@ def accepted() -> Iterator[Vector]:
     yield vector("T6", "ES256, made from a session", token(compact(SESSION_CLAIMS)), "accepted")
     yield vector("T6", "the least epoch that is written", with_claims(kt_epoch=1), "accepted")
     yield vector("T6", "the greatest epoch", with_claims(kt_epoch=2**63 - 1), "accepted")
+    yield vector("T6", "the first secret after another", with_claims(kt_secret=1), "accepted")
+    yield vector("T6", "the last secret", with_claims(kt_epoch=1, kt_secret=2**63 - 1), "accepted")
     yield vector("T6", "no scopes of its own", with_claims(scope=""), "accepted")
     yield vector("T7", "exp one second after now", with_claims(exp=NOW + 1), "accepted")
     yield vector("T7", "a life of exactly the maximum", with_claims(iat=NOW, exp=NOW + MAX_LIFE), "accepted")
@@ -342,6 +344,16 @@ def refused_claims() -> Iterator[Vector]:
         "claims",
     )
     yield vector("T15", "an epoch of a session", token(compact(SESSION_CLAIMS | {"kt_epoch": 1})), "claims")
+    for wrong in wrong_epochs:
+        yield vector("T6", f"kt_secret {str(wrong)[:30]!r}", with_claims(kt_secret=wrong), "malformed")
+    yield vector("T8", "kt_secret 0, which is written by leaving it out", with_claims(kt_secret=0), "claims")
+    yield vector(
+        "T8",
+        "kt_secret before kt_epoch",
+        with_payload(b'"kt_key":42', b'"kt_key":42,"kt_secret":1,"kt_epoch":1'),
+        "claims",
+    )
+    yield vector("T15", "a secret of a session", token(compact(SESSION_CLAIMS | {"kt_secret": 1})), "claims")
     yield vector("T6", "aud as a list", with_claims(aud=[AUDIENCE]), "malformed")
     yield vector("T15", "kt_key and kt_session", with_claims(kt_session=5), "claims")
     yield vector("T15", "neither kt_key nor kt_session", without("kt_key"), "claims")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import json
 import re
 from dataclasses import fields, replace
 from datetime import timedelta
@@ -720,6 +721,19 @@ def test_filtering_the_audit_log(open_site: SiteOpener) -> None:
             assert (answer.status_code, "Give a day like" in answer.text) == (422, True), day
             assert 'value="kept"' in answer.text
             assert browser.get("/admin/audit/export.csv", params={"until": day}).status_code == 422
+        maker = site.key(BOB)
+        with site.client(headers={"Authorization": maker.secret}) as client:
+            made = client.post("/bim/apikey", json={"name": "made with a key"}).json()
+        number = maker.record.key_id
+        assert rows(f"key={number}") == ["ApiKeyCreated"]
+        found = browser.get(f"/admin/audit?key={number}").text
+        assert f">Key {made['keyid']}<" in found
+        assert f"key {number}</span>" in found
+        exported = browser.get(f"/admin/audit/export.jsonl?key={number}").text.splitlines()
+        assert [json.loads(line)["actorKeyId"] for line in exported] == [number]
+        for wrong in ("0", "kt", "9999999999999999999"):
+            answer = browser.get("/admin/audit", params={"key": wrong})
+            assert (answer.status_code, "Give the number of a key" in answer.text) == (422, True), wrong
         page, seen = "/admin/audit?target_type=APIKEY", []
         while page:
             text = browser.get(page).text
@@ -727,7 +741,7 @@ def test_filtering_the_audit_log(open_site: SiteOpener) -> None:
             older = re.search(r'href="([^"]+)" rel="next"', text)
             page = older[1].replace("&amp;", "&") if older else ""
         assert [int(number) for number in seen] == sorted(map(int, seen), reverse=True)
-        assert len(set(seen)) == 60
+        assert len(set(seen)) == 62
 
 
 def test_the_audit_log_is_in_words(any_site: Site) -> None:

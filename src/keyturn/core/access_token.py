@@ -93,6 +93,10 @@ class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """The epoch of the key and its owner when a token of a key was made; it is dead once that has grown.
     Absent for 0, and in tokens of sessions.
     """
+    kt_secret: Annotated[int, msgspec.Meta(ge=0, le=MAX_ID)] = 0
+    """How many secrets the key had before the one that a token of a key was made with: the token is what that
+    secret is, and ends with it. Absent for 0, and in tokens of sessions.
+    """
     cnf: Confirmation | None = None
     """None for a token that whoever has it may present."""
 
@@ -273,7 +277,7 @@ class AccessTokenFormat:
             raise CredentialRefused(Reason.CLAIMS)
         if (claims.kt_key is None) == (claims.kt_session is None):
             raise CredentialRefused(Reason.CLAIMS)
-        if claims.kt_key is None and claims.kt_epoch:
+        if claims.kt_key is None and (claims.kt_epoch or claims.kt_secret):
             raise CredentialRefused(Reason.CLAIMS)
         if not 0 < claims.exp - claims.iat <= self.max_life.total_seconds():
             raise CredentialRefused(Reason.CLAIMS)

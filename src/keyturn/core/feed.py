@@ -1,6 +1,6 @@
 """The feed: all that a verifier elsewhere must know, and what changes of it, as server-sent events.
 
-    event: hello      {"nonce":…,"format":1,"issuer":…,…,"resumed":false}    once, first
+    event: hello      {"nonce":…,"format":2,"issuer":…,…,"resumed":false}    once, first
     event: reset      {}                   what follows until `whole` takes the place of all that is known
     event: users      [[…],…]              the present state of some users; likewise keys, sessions, tokens
     event: resources  [[…],…]              all registered APIs; likewise signing-keys
@@ -33,6 +33,7 @@ MAX_USE_CHARACTERS = 64
 """Of each text in a report of uses."""
 
 _Digest = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+_Count = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 _Text = Annotated[str, msgspec.Meta(max_length=MAX_USE_CHARACTERS)]
 
 HELLO: Final = "hello"
@@ -94,6 +95,10 @@ class KeyRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     former_digest: _Digest | None
     """Of the secret that was rotated away last, if there is one."""
     former_ends_at: int | None
+    secret_number: _Count
+    """How many secrets the key had before its present one: a token says the number of its secret."""
+    former_number: _Count | None
+    """The same of the one that was rotated away last."""
 
 
 class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):

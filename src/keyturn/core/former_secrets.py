@@ -1,31 +1,26 @@
-"""What a secret of a key may not do any more once it was rotated away, while its overlap lasts.
+"""What a secret of a key may not do any more once it was rotated away, nor any token of it.
 
-It goes on for programs that do not have the new one yet. Whoever else has it must not outlast it, nor shut
-out the holder of the new one.
+While its overlap lasts it goes on for programs that do not have the new one yet. Whoever else has it must not
+outlast it, nor shut out the holder of the new one. So it touches nothing by which anybody gets in: no key and
+no account, its own or another's. One check where every change is written down: no route can be forgotten.
 """
 
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import Conflict
 
 FORMER_SECRET = (
-    "This secret was rotated away: it makes, rotates and ends no keys and does not change its account."
+    "This secret, or the one that this token was made with, was rotated away: it makes, rotates and ends no "
+    "keys and changes no accounts."
 )
 
-_OF_KEYS = "APIKEY"
-_OF_ACCOUNTS = frozenset({"USER", "SESSION"})
-_OF_ANY_OTHER_KEY = frozenset({AuditAction.API_KEY_DELETED})
-_IN_ANY_CASE = frozenset({AuditAction.API_KEY_REPLACED})
-"""The retry of the rotation itself, for which its service has a bound of its own."""
+_MAY_NOT_TOUCH = frozenset({"APIKEY", "USER", "SESSION"})
 
 
 def check_may_record(entry: AuditEntry) -> None:
-    """Raise `Conflict` for a change that a former secret may not make."""
+    """Raise `Conflict` for a change that a former secret may not make, for whoever makes it with one."""
     principal = entry.actor.principal
-    if principal is None or not principal.credential.is_former_secret or entry.action in _IN_ANY_CASE:
-        return
-    if entry.target_type == _OF_KEYS:
-        may = entry.action in _OF_ANY_OTHER_KEY and entry.target_id != str(principal.key_id)
-    else:
-        may = entry.target_type not in _OF_ACCOUNTS or entry.target_id not in {None, str(principal.user_id)}
-    if not may:
+    is_retry = entry.action is AuditAction.API_KEY_REPLACED and (
+        principal is not None and entry.target_id == str(principal.key_id)
+    )
+    if entry.target_type in _MAY_NOT_TOUCH and not is_retry:  # A rotation's service bounds its retries.
         raise Conflict(f"{FORMER_SECRET} Use the new one.")

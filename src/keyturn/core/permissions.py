@@ -3,7 +3,7 @@
 Which route asks for which is a table too, beside the other facts of the wire: `web.access`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 
@@ -44,6 +44,15 @@ ALLOWS: Mapping[Permission, str] = {
 
 DEFAULT_PERMISSIONS = frozenset({Permission.CREATE_PROJECT.value})
 """What every new person holds, whatever else is said (http-api.md, "Users"); a service account does not."""
+
+
+def not_held(held: frozenset[str], given: Iterable[str]) -> list[str]:
+    """Return what somebody who holds `held` may not give away: nobody makes anything broader than they are.
+
+    The default permissions are anybody's to give (A3).
+    """
+    return sorted(frozenset(given) - held - DEFAULT_PERMISSIONS)
+
 
 ADMINISTRATION = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN)
 """Of these there is always a person left who holds them: nobody else could give them again (A5)."""

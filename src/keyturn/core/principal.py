@@ -26,11 +26,11 @@ class PresentedCredential(msgspec.Struct, frozen=True, gc=False, eq=False):
 
     ends_at: datetime | None
     """When it ends by itself: a key at its expiry, a former secret with its overlap, a token at its `exp` or
-    with its key or session, a session at its limit. None for a key that never expires.
+    with its key, secret or session, a session at its limit. None for a key that never expires.
     """
     is_former_secret: bool = False
-    """Whether it is a secret of its key that was rotated away, and works until the overlap ends. A verifier
-    that asks the server of each credential is not told, and its ends are whole seconds.
+    """Whether it is a secret of its key that was rotated away, or a token of one, and works until the overlap
+    ends. A verifier that asks the server of each credential is not told, and its ends are whole seconds.
     """
     session_id: int | None = None
     """The session of a browser, or the one that a token from a passphrase stands on; None with a key."""
@@ -43,7 +43,9 @@ class PresentedCredential(msgspec.Struct, frozen=True, gc=False, eq=False):
     one are for the server itself: a verifier elsewhere may not be told, and they make no difference there.
     """
     secret_number: int | None = None
-    """How many secrets the key, or cookies the session, had before the presented one; None for a token."""
+    """How many secrets the key had before the presented one, or that of a token, or cookies the session had;
+    None for a token of a session.
+    """
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PresentedCredential) and self._compared() == other._compared()

@@ -65,10 +65,14 @@ class KeyForVerification(msgspec.Struct, frozen=True, gc=False):
     """The project that the key is linked to; it may be gone."""
     jkt: str | None = None
     """The thumbprint of the key pair that alone may present the key (RFC 9449); None for anybody."""
-    secret_ends_at: datetime | None = None
-    """When the secret ends by which the key was found, if it was rotated away; None for the key's own."""
     secret_number: int = 0
-    """How many secrets the key had before the one by which it was found. A verifier elsewhere is not told."""
+    """How many secrets the key had before its present one."""
+    former_number: int | None = None
+    """The same of the secret that was rotated away last; None if there was none."""
+    former_ends_at: datetime | None = None
+    """When that secret ends, or ended, and every token of it."""
+    is_by_former_secret: bool = False
+    """Whether it was by that secret that the key was found."""
 
     @property
     def token_epoch(self) -> int:

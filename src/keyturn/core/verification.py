@@ -65,40 +65,48 @@ def check_session(
 
 def check_still_lives(
     caller: Principal, record: KeyForVerification | SessionForVerification | None, *, now: datetime
-) -> None:
-    """Raise `CredentialRefused` unless what a caller presented, and was good then, still lives.
+) -> bool:
+    """Return whether what a caller presented, and was good then, is a former secret now, or a token of one.
 
-    `record` is what the key or session is now, found by its id. Its `secret_ends_at` is the end of the key's
-    former secret. Raise `Conflict` if the owner may do less than when the caller was judged.
+    `record` is what the key or session is now, found by its id. Raise `CredentialRefused` if it is dead, and
+    `Conflict` if the owner may do less than when the caller was judged.
     """
     credential, key_id = caller.credential, caller.key_id
     if record is None:
         raise CredentialRefused(Reason.UNKNOWN, key_id=key_id)
     if record.owner.is_disabled:
         raise CredentialRefused(Reason.OWNER_DISABLED, key_id=key_id, secret_matched=True)
-    if _is_ended(credential, record, now):
+    is_former = False
+    if isinstance(record, SessionForVerification):
+        is_replaced = credential.secret_number not in {None, record.secret_number}
+        is_ended = record.ended_at is not None or is_replaced
+    else:
+        is_ended = record.revoked_at is not None or (
+            credential.epoch is not None and credential.epoch < record.token_epoch
+        )
+        secret_ends_at = end_of_secret(record, credential.secret_number)
+        is_former = secret_ends_at is not None
+        is_ended = is_ended or (secret_ends_at is not None and secret_ends_at <= now)
+    if is_ended:
         raise CredentialRefused(Reason.REVOKED, key_id=key_id, secret_matched=True)
     if any(end is not None and end <= now for end in (credential.ends_at, record.expires_at)):
         raise CredentialRefused(Reason.EXPIRED, key_id=key_id, secret_matched=True)
     if not caller.permissions <= record.owner.permissions:
         raise Conflict("What you may do was changed just now: try again.")
+    return is_former
 
 
-def _is_ended(
-    credential: PresentedCredential, record: KeyForVerification | SessionForVerification, now: datetime
-) -> bool:
-    """Return whether somebody ended the key, session or token, or replaced the secret that was presented."""
-    if isinstance(record, SessionForVerification):
-        is_replaced = credential.secret_number not in {None, record.secret_number}
-        return record.ended_at is not None or is_replaced
-    if record.revoked_at is not None:
-        return True
-    if credential.epoch is not None:
-        return credential.epoch < record.token_epoch
-    if credential.secret_number == record.secret_number:
-        return False
-    is_former = credential.secret_number == record.secret_number - 1
-    return not (is_former and record.secret_ends_at is not None and record.secret_ends_at > now)
+def end_of_secret(record: KeyForVerification, number: int | None) -> datetime | None:
+    """Return when the secret of this number ends, and every token of it; None for the key's present one.
+
+    Keys and tokens are judged by this one rule. Raise `CredentialRefused` for any but the present secret and
+    the one that was rotated away last.
+    """
+    if number == record.secret_number:
+        return None
+    if number is None or number != record.former_number or record.former_ends_at is None:
+        raise CredentialRefused(Reason.REVOKED, key_id=record.key_id, secret_matched=True)
+    return record.former_ends_at
 
 
 def principal_of_key(
@@ -138,7 +146,7 @@ def principal_of_key_token(
         audience_scopes=audience_scopes,
         key=record,
         jkt=claims.jkt,
-        credential=presented_token(claims, record.expires_at),
+        credential=presented_key_token(claims, record),
     )
 
 
@@ -156,7 +164,12 @@ def principal_of_session_token(
         scopes=_scopes_of(claims),
         audience_scopes=audience_scopes,
         jkt=claims.jkt,
-        credential=presented_token(claims, record.expires_at),
+        credential=PresentedCredential(
+            min(claims.expires_at, record.expires_at),
+            session_id=claims.kt_session,
+            jti=claims.jti,
+            issued_at=datetime.fromtimestamp(claims.iat, UTC),
+        ),
     )
 
 
@@ -183,26 +196,37 @@ def powerless(
 
 def presented_key(record: KeyForVerification) -> PresentedCredential:
     """Return what is known of a key, or of its former secret, that was presented."""
-    ends_at, secret_ends_at = record.expires_at, record.secret_ends_at
-    if secret_ends_at is not None:
-        ends_at = secret_ends_at if ends_at is None else min(ends_at, secret_ends_at)
+    if not record.is_by_former_secret:
+        return PresentedCredential(record.expires_at, secret_number=record.secret_number)
+    secret_ends_at = end_of_secret(record, record.former_number)
     return PresentedCredential(
-        ends_at,
-        is_former_secret=record.secret_ends_at is not None,
-        secret_number=record.secret_number,
+        _sooner(record.expires_at, secret_ends_at),
+        is_former_secret=True,
+        secret_number=record.former_number,
     )
 
 
-def presented_token(claims: AccessTokenClaims, parent_ends_at: datetime | None) -> PresentedCredential:
-    """Return what is known of a token; `parent_ends_at` is when the key or session ends that it stands on."""
-    ends_at = claims.expires_at if parent_ends_at is None else min(claims.expires_at, parent_ends_at)
+def presented_key_token(claims: AccessTokenClaims, record: KeyForVerification) -> PresentedCredential:
+    """Return what is known of a token of a key; raise `CredentialRefused` if the secret that made it is dead.
+
+    A token of a former secret is a former one too.
+    """
+    secret_ends_at = end_of_secret(record, claims.kt_secret)
     return PresentedCredential(
-        ends_at,
-        session_id=claims.kt_session,
+        _sooner(claims.expires_at, _sooner(record.expires_at, secret_ends_at)),
+        is_former_secret=secret_ends_at is not None,
         jti=claims.jti,
         issued_at=datetime.fromtimestamp(claims.iat, UTC),
-        epoch=None if claims.kt_key is None else claims.kt_epoch,
+        epoch=claims.kt_epoch,
+        secret_number=claims.kt_secret,
     )
+
+
+def _sooner(one: datetime | None, other: datetime | None) -> datetime | None:
+    """Return the sooner of two ends, of which None is never."""
+    if one is None or other is None:
+        return one or other
+    return min(one, other)
 
 
 def check_sender(principal: Principal, jkt: str | None) -> None:

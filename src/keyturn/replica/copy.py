@@ -55,8 +55,8 @@ class Replica:
         """Held for as long as a change is taken in: each question finds all of it or nothing."""
         self._changes = 0
         self._is_torn = True
-        self._keys = PackedTable("qqqqqIIII")
-        self._former = PackedTable("q")
+        self._keys = PackedTable("qqqqqIIIII")
+        self._former = PackedTable("qI")
         self._values = KeyValues()
         self._words: WeakValueDictionary[tuple[str, ...], frozenset[str]] = WeakValueDictionary()
         self._names: dict[str, str] = {}
@@ -89,16 +89,16 @@ class Replica:
         with self._lock:
             row = self._keys.find_digest(digest)
             if row is not None:
-                return self._key(row, None)
+                return self._key(row)
             former = self._former.find_digest(digest)
             row = None if former is None else self._keys.find_number(former[1])
-            return None if former is None or row is None else self._key(row, former[2])
+            return None if row is None else self._key(row, is_by_former_secret=True)
 
     def find_key_by_id(self, key_id: int) -> KeyForVerification | None:
         """Return the key that a token names, alive or not."""
         with self._lock:
             row = self._keys.find_number(key_id)
-            return None if row is None else self._key(row, None)
+            return None if row is None else self._key(row)
 
     def find_session(self, session_id: int) -> SessionForVerification | None:
         """Return the session that a token names, ended or not."""
@@ -268,11 +268,13 @@ class Replica:
             packed(row.revoked_at),
             row.epoch,
             packed(row.project_id),
+            row.secret_number,
             *self._values.numbers(row.scopes, row.sources, row.jkt),
             self._turn,
         )
-        if row.former_digest is not None and row.former_ends_at is not None:
-            self._former.put(row.former_digest, row.key_id, row.former_ends_at)
+        digest, ends_at, number = row.former_digest, row.former_ends_at, row.former_number
+        if digest is not None and ends_at is not None and number is not None:
+            self._former.put(digest, row.key_id, ends_at, number)
         elif len(self._former):
             self._former.remove(row.key_id)
 
@@ -280,9 +282,10 @@ class Replica:
         self._keys.remove(key_id)
         self._former.remove(key_id)
 
-    def _key(self, row: Sequence[Any], secret_ends_at: int | None) -> KeyForVerification | None:
+    def _key(self, row: Sequence[Any], *, is_by_former_secret: bool = False) -> KeyForVerification | None:
         """Return a key; None if its owner is gone, and so it is too."""
-        _digest, key_id, user_id, expires_at, revoked_at, epoch, project_id, *numbers = row
+        _digest, key_id, user_id, expires_at, revoked_at, epoch, project_id, secret_number, *numbers = row
+        former = self._former.find_number(key_id) if len(self._former) else None
         owner = self._owner(user_id)
         if owner is None:
             return None
@@ -297,7 +300,10 @@ class Replica:
             epoch=epoch,
             project_id=None if project_id == NONE else project_id,
             jkt=jkt,
-            secret_ends_at=read_time(secret_ends_at),
+            secret_number=secret_number,
+            former_number=None if former is None else former[3],
+            former_ends_at=None if former is None else time_at(former[2]),
+            is_by_former_secret=is_by_former_secret,
         )
 
     def _owner(self, user_id: int) -> OwnerRecord | None:

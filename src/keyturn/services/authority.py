@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from keyturn.core.people import ServiceOwner
-from keyturn.core.permissions import DEFAULT_PERMISSIONS
+from keyturn.core.permissions import not_held
 from keyturn.core.principal import Principal
 from keyturn.errors import PermissionMissing
 from keyturn.store.control import Successor
@@ -12,9 +12,8 @@ from keyturn.store.control import Successor
 
 def check_may_grant(principal: Principal, permissions: Iterable[str]) -> None:
     """Raise `PermissionMissing` if the caller would give away what they do not hold."""
-    for permission in sorted(permissions):
-        if permission not in principal.carried_permissions and permission not in DEFAULT_PERMISSIONS:
-            raise PermissionMissing(permission)
+    for permission in not_held(principal.carried_permissions, permissions):
+        raise PermissionMissing(permission)
 
 
 def successor(principal: Principal, owner: ServiceOwner) -> Successor:

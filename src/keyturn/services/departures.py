@@ -66,7 +66,8 @@ class Departures:
         """Stop a user's sessions, keys and tokens, and the service accounts they own, or let them go on.
 
         What was revoked by itself stays revoked. With `heir`, their service accounts go on under that owner.
-        The owner of a service account may stop it; letting it go on is for administrators.
+        The owner of a service account may stop it; letting it go on is for administrators. Raise `Conflict`
+        for letting one go on whose owner is disabled.
         """
         user = self._users.get_controlled(principal, iamid, userid)
         if not disabled:

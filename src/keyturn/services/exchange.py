@@ -46,7 +46,11 @@ class Exchange:
         assert known.subject.key is not None, "an API key stands on a key"  # noqa: S101 - for the type checker
         try:
             return self._issuer.for_key(
-                known.subject.key, at=at, not_after=known.end, jkt=None if proof is None else proof.jkt
+                known.subject.key,
+                at=at,
+                made_with=known.principal.credential,
+                not_after=known.end,
+                jkt=None if proof is None else proof.jkt,
             )
         except ValueError:
             raise InvalidState(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.people import UserRecord
 from keyturn.core.records import Actor, AuditAction, AuditEntry
-from keyturn.errors import InvalidInput, NotFound
+from keyturn.errors import InvalidInput, InvalidState, NotFound
 from keyturn.services.actors import Origin, stranger
 from keyturn.services.passwords import Passwords
 from keyturn.services.turns import account_of, asker_at
@@ -41,8 +41,8 @@ class Invitations:
     def invite(self, user: UserRecord, actor: Actor, *, allow: Allow) -> Invitation:
         """Return a new link for this person, an earlier one is void; raise `NotFound` if they are gone.
 
-        It ends no later than the key or token that makes it (A3). `allow` is asked about the permissions that
-        come with the account.
+        It ends no later than the key or token that makes it (A3), and dies with its maker. `allow` is asked
+        about the permissions that come with the account.
         """
         code = base64url_encode(self._system.random_bytes(CODE_BYTES)).decode("ascii")
         now = self._system.now()
@@ -56,7 +56,8 @@ class Invitations:
     def accept(self, code: str, password: str, origin: Origin) -> str:
         """Set the passphrase of whoever holds the link; return their user name.
 
-        All their sessions end. Raise `InvalidInput` for a link that is wrong, used or over.
+        All their sessions end. Raise `InvalidInput` for a link that is wrong, used or over, or whose maker
+        was ended.
         """
         void = InvalidInput("code", "This link is not valid, or no longer: ask for a new one.", code="void")
         now = self._system.now()
@@ -65,10 +66,12 @@ class Invitations:
             raise void
         self._passwords.check_acceptable(password, field="password", personal=(invited.userid, None))
         audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, stranger(origin), "USER", None)
-        asker = asker_at(origin.address, account_of(invited.user_id))
-        if not self._store.logins.accept_invitation(
-            _digest(code), self._passwords.hash(password, asker), now, audit
-        ):
+        hashed = self._passwords.hash(password, asker_at(origin.address, account_of(invited.user_id)))
+        try:
+            is_set = self._store.logins.accept_invitation(_digest(code), hashed, now, audit)
+        except InvalidState:  # Its maker was ended meanwhile.
+            is_set = False
+        if not is_set:
             raise void
         return invited.userid
 

@@ -13,7 +13,7 @@ from keyturn.core import api_key as core
 from keyturn.core import verification
 from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.lifetimes import KeyLife, Lifetime
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
@@ -147,24 +147,11 @@ class Keys:
             raise Conflict("This Idempotency-Key was used for another key: use a new one.")
         return CreatedKey(replaced, secret)
 
-    def check_may_make(self, principal: Principal) -> None:
-        """Raise `Conflict` for a secret that was rotated away, and for a token that may come from one.
-
-        A token of a former secret ends with it, and nothing else tells it from those of the new one.
-        """
+    @staticmethod
+    def check_may_make(principal: Principal) -> None:
+        """Raise `Conflict` for a secret that was rotated away, and for a token of it."""
         if principal.credential.is_former_secret:
             raise Conflict(f"{FORMER_SECRET} Use the new one.")
-        if principal.method is not AuthMethod.ACCESS_TOKEN or principal.key_id is None:
-            return
-        key = self._store.api_keys.find_of_user(principal.key_id, principal.user_id)
-        former_ends_at = None if key is None else key.former_secret_ends_at
-        token_ends_at = principal.credential.ends_at
-        if former_ends_at is None or former_ends_at <= self._system.now():
-            return
-        if token_ends_at is None or token_ends_at <= former_ends_at:
-            raise Conflict(
-                "The key of this token was rotated, and its former secret may have made it: use the key."
-            )
 
     def create_for(
         self,

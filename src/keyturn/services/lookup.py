@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from keyturn.core import verification
 from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, VerifyingRing
-from keyturn.core.principal import AuthMethod, Principal
+from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import (
     KeyForVerification,
     OwnerRecord,
@@ -127,11 +127,10 @@ class Lookup:
                 record, AuthMethod.API_KEY, jkt=record.jkt, credential=verification.presented_key(record)
             ),
         )
-        ends_at = _end_of(record)
-        if record.secret_ends_at is not None:
-            # The key's own secret, and its tokens, stand on the same ground and do not end with this one.
-            ends_at = min(ends_at, record.secret_ends_at.timestamp())
-            record = replace(record, secret_ends_at=None)
+        ends_at = _end_of(record, verdict.principal.credential)
+        if record.is_by_former_secret:
+            # The key's own secret, and its tokens, stand on the same ground.
+            record = replace(record, is_by_former_secret=False)
         return self._remember_key(entry_of(digest, audience), verdict, record, ends_at, since)
 
     def find_token(
@@ -175,10 +174,10 @@ class Lookup:
                 record,
                 AuthMethod.ACCESS_TOKEN,
                 jkt=claims.jkt,
-                credential=verification.presented_token(claims, record.expires_at),
+                credential=verification.presented_key_token(claims, record),
             ),
         )
-        ends_at = min(_end_of(record), float(claims.exp))
+        ends_at = _end_of(record, verdict.principal.credential)
         return self._remember_key(asked.entry, verdict, record, ends_at, asked.since, claims.jti)
 
     def _find_session_token(self, asked: "_AskedToken", session_id: int) -> KnownCredential:
@@ -290,8 +289,8 @@ def entry_of(digest: bytes, audience: str | None) -> bytes:
     return digest if audience is None else digest + audience.encode()
 
 
-def _end_of(record: KeyForVerification) -> float:
-    """Return when a key ends, in seconds since 1970; `ENDED` if it is dead already."""
+def _end_of(record: KeyForVerification, credential: PresentedCredential) -> float:
+    """Return when a key or a token of it ends, in seconds since 1970; `ENDED` if it is dead already."""
     if record.revoked_at is not None or record.owner.is_disabled:
         return ENDED
-    return NEVER_ENDS if record.expires_at is None else record.expires_at.timestamp()
+    return NEVER_ENDS if credential.ends_at is None else credential.ends_at.timestamp()

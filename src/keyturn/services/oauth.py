@@ -214,7 +214,13 @@ class OAuth:
         self._clients.use_proof(proof)
         try:
             return self._issuer.for_key(
-                key, at=at, scopes=scopes, audience=audience, not_after=known.end, jkt=jkt
+                key,
+                at=at,
+                made_with=known.principal.credential,
+                scopes=scopes,
+                audience=audience,
+                not_after=known.end,
+                jkt=jkt,
             )
         except CredentialRefused:
             raise OAuthRefused(OAuthCode.INVALID_REQUEST, "The subject token ends this second.") from None

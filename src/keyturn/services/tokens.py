@@ -5,6 +5,7 @@ from datetime import datetime
 
 from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, Confirmation
 from keyturn.core.encoding import base64url_encode
+from keyturn.core.principal import PresentedCredential
 from keyturn.core.records import Actor, AuditAction, AuditEntry, KeyForVerification
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.signing_keys import SigningKeys, VerifyingKeys
@@ -38,6 +39,7 @@ class TokenIssuer:
         key: KeyForVerification,
         *,
         at: float,
+        made_with: PresentedCredential,
         scopes: frozenset[str] | None = None,
         audience: str | None = None,
         not_after: datetime | None = None,
@@ -46,6 +48,7 @@ class TokenIssuer:
         """Issue a token that is no wider than the key, and does not outlive it (T15).
 
         It carries the epoch of the key as it was looked up, and is dead when that has grown since.
+        `made_with` is the secret of the key, or its token, that asks: it ends with that secret.
         `at` is the time that it says. `scopes`, which the key must cover, and `not_after` narrow it further.
         `audience` is the registered API that it is for, where `scopes` are said; None for the installation
         itself.
@@ -61,6 +64,7 @@ class TokenIssuer:
             jkt=jkt,
             kt_key=key.key_id,
             kt_epoch=key.token_epoch,
+            kt_secret=made_with.secret_number or 0,  # Of a key it is always known here.
             issued_at=int(at),
         )
 
@@ -86,6 +90,7 @@ class TokenIssuer:
         kt_key: int | None = None,
         kt_session: int | None = None,
         kt_epoch: int = 0,
+        kt_secret: int = 0,
         issued_at: int | None = None,
     ) -> IssuedToken:
         issued_at = int(self._system.timestamp()) if issued_at is None else issued_at
@@ -107,6 +112,7 @@ class TokenIssuer:
             kt_key=kt_key,
             kt_session=kt_session,
             kt_epoch=kt_epoch,
+            kt_secret=kt_secret,
             cnf=None if jkt is None else Confirmation(jkt),
         )
         return IssuedToken(self._format.sign(claims, self._keys.ring), claims.expires_at, kt_key, jkt)

@@ -78,7 +78,7 @@ class ApiKeys:
     def find_for_verification(self, digest: bytes) -> KeyForVerification | None:
         """Return the key with this digest, alive or not, with its owner; None if there never was one.
 
-        A secret that was rotated away finds its key too, with `secret_ends_at`, until the next rotation.
+        A secret that was rotated away finds its key too, and is told, until the next rotation.
         """
         return find_key(self._database.ask, digest)
 

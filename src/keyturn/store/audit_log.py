@@ -49,6 +49,8 @@ class AuditSearch:
     action: str | None = None
     actor: str | None = None
     """Part of the user name of whoever did it."""
+    actor_key_id: int | None = None
+    """The key with which, or with a token of which, it was done."""
     target_type: str | None = None
     target_id: str | None = None
     succeeded: bool | None = None
@@ -176,6 +178,7 @@ class _About(msgspec.Struct):
 def _conditions(wanted: AuditSearch) -> list[Any]:
     equal = (
         (audit.c.action, wanted.action),
+        (audit.c.actor_key_id, wanted.actor_key_id),
         (audit.c.target_type, wanted.target_type),
         (audit.c.target_id, wanted.target_id),
         (audit.c.succeeded, wanted.succeeded),

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, bindparam, case, func, null, select
+from sqlalchemy import Select, bindparam, func, literal_column, select
 
 from keyturn.core import verification
 from keyturn.core.principal import Principal
@@ -44,27 +44,24 @@ def is_revoked(ask: Ask, jti: str) -> bool:
     return bool(ask(_IS_REVOKED, jti=jti))
 
 
-def check_caller_lives(ask: Ask, caller: Principal, now: datetime) -> None:
-    """Raise as `verification.check_still_lives` does, of what the database says now of a caller."""
+def check_caller_lives(ask: Ask, caller: Principal, now: datetime) -> bool:
+    """Judge as `verification.check_still_lives` does, by what the database says now of a caller."""
     jti = caller.credential.jti
     if jti is not None and is_revoked(ask, jti):
         raise CredentialRefused(Reason.REVOKED, key_id=caller.key_id, secret_matched=True)
     record: KeyForVerification | SessionForVerification | None = None
     if caller.key_id is not None:
-        record = _key(ask(_KEY_WITH_FORMER_SECRET, key_id=caller.key_id), is_former=False)
+        record = find_key_by_id(ask, caller.key_id)
     elif caller.credential.session_id is not None:
         record = find_session_by_id(ask, caller.credential.session_id)
-    verification.check_still_lives(caller, record, now=now)
+    return verification.check_still_lives(caller, record, now=now)
 
 
-def _key(rows: list[Row], *, is_former: bool | None = None) -> KeyForVerification | None:
-    """Read a key; `is_former` says whether it was found by its former secret, None for if that has an end."""
+def _key(rows: list[Row]) -> KeyForVerification | None:
     if not rows:
         return None
-    secret_ends_at, key_id, expires_at, revoked_at, scopes, sources, *more = rows[0]
-    epoch, secret_number, project_id, jkt, *owner = more
-    if is_former is None:
-        is_former = secret_ends_at is not None
+    is_by_former_secret, key_id, expires_at, revoked_at, scopes, sources, *more = rows[0]
+    epoch, secret_number, former_number, former_ends_at, project_id, jkt, *owner = more
     return KeyForVerification(
         key_id=key_id,
         owner=owner_record(*owner),
@@ -75,8 +72,10 @@ def _key(rows: list[Row], *, is_former: bool | None = None) -> KeyForVerificatio
         epoch=epoch,
         project_id=project_id,
         jkt=jkt,
-        secret_ends_at=read_time(secret_ends_at),
-        secret_number=secret_number - int(is_former),
+        secret_number=secret_number,
+        former_number=former_number,
+        former_ends_at=read_time(former_ends_at),
+        is_by_former_secret=bool(is_by_former_secret),
     )
 
 
@@ -96,10 +95,10 @@ def _session(rows: list[Row]) -> SessionForVerification | None:
     )
 
 
-def _select_key(secret_ends_at: Any) -> Select[Any]:
-    """Ask for a key with its owner; `secret_ends_at` is when the secret ends by which it is found."""
+def _select_key(is_by_former_secret: Any) -> Select[Any]:
+    """Ask for a key with its owner."""
     columns = (
-        secret_ends_at,
+        is_by_former_secret,
         api_key.c.id,
         as_stored(api_key.c.expires_at),
         as_stored(api_key.c.revoked_at),
@@ -107,6 +106,8 @@ def _select_key(secret_ends_at: Any) -> Select[Any]:
         as_stored(api_key.c.sources),
         api_key.c.epoch,
         api_key.c.secret_number,
+        former_secret.c.secret_number,
+        as_stored(former_secret.c.ends_at),
         api_key.c.project_id,
         api_key.c.jkt,
         *OWNER_COLUMNS,
@@ -116,39 +117,26 @@ def _select_key(secret_ends_at: Any) -> Select[Any]:
         .select_from(api_key)
         .join(user, user.c.id == api_key.c.user_id)
         .join(profile, profile.c.user_id == user.c.id)
+        .outerjoin(former_secret, former_secret.c.key_id == api_key.c.id)
     )
 
 
 _DIGEST: Any = bindparam("digest")
-
-
-def _of_former_secret(column: Any) -> Any:
-    return select(column).where(former_secret.c.digest == _DIGEST).scalar_subquery()
+_former = former_secret.alias()
 
 
 # What is found by its own secret is not looked for among the former ones: both databases stop at the first
 # that is no null.
 _KEY_BY_DIGEST = Question(
-    _select_key(
-        case(
-            (api_key.c.digest == _DIGEST, null()), else_=_of_former_secret(as_stored(former_secret.c.ends_at))
-        )
-    ).where(
+    _select_key(api_key.c.digest != _DIGEST).where(
         api_key.c.id
         == func.coalesce(
             select(api_key.c.id).where(api_key.c.digest == _DIGEST).scalar_subquery(),
-            _of_former_secret(former_secret.c.key_id),
+            select(_former.c.key_id).where(_former.c.digest == _DIGEST).scalar_subquery(),
         )
     )
 )
-_KEY_BY_ID = Question(_select_key(null()).where(api_key.c.id == bindparam("key_id")))
-_KEY_WITH_FORMER_SECRET = Question(
-    _select_key(
-        select(as_stored(former_secret.c.ends_at))
-        .where(former_secret.c.key_id == api_key.c.id)
-        .scalar_subquery()
-    ).where(api_key.c.id == bindparam("key_id"))
-)
+_KEY_BY_ID = Question(_select_key(literal_column("0")).where(api_key.c.id == bindparam("key_id")))
 
 _SELECT_SESSION = (
     select(

@@ -168,9 +168,12 @@ class Database:
         connection.execute(_LOCK_CHANGES)
         self.check_still_lives(caller, at)
 
-    def check_still_lives(self, caller: Principal, at: datetime) -> None:
-        """Check the same within a transaction that holds the lock of changes already."""
-        check_caller_lives(self._ask_beside, caller, at)
+    def check_still_lives(self, caller: Principal, at: datetime) -> bool:
+        """Check the same within a transaction that holds the lock of changes already.
+
+        Return whether the caller acts with a former secret.
+        """
+        return check_caller_lives(self._ask_beside, caller, at)
 
     def _ask_beside(self, question: Question, **parameters: Any) -> list[Row]:
         """Ask what is committed, while this thread holds a transaction of its own.
@@ -192,6 +195,7 @@ class Change:
         """The last one that this change has drawn; 0 for none."""
         self._database = database
         self._checked: Principal | None = None
+        self._is_by_former_secret = False
 
     @property
     def is_recorded(self) -> bool:
@@ -209,7 +213,6 @@ class Change:
         Raise `CredentialRefused` or `Conflict` as `Database.check_caller_lives` does, `StoreUnavailable` if
         the database is older than what was read from it before (D7), and what the limit of changes raises.
         """
-        check_may_record(entry)
         if not self.is_recorded and self._database.limit is not None:
             self._database.limit.note_change(entry)
         if entry.target_id is None and target_id is not None:
@@ -237,11 +240,18 @@ class Change:
         self.connection.execute(_ADD_TO_AUDIT, row)
 
     def _check_actor(self, entry: AuditEntry) -> None:
-        """Check once who acts. The command line, and who proved only now who they are, present nothing."""
+        """Check once who acts, and each change of one who acts with a secret that is a former one by now.
+
+        The command line, and who proved only now who they are, present nothing.
+        """
         caller = entry.actor.principal
-        if caller is not None and caller is not self._checked:
-            self._database.check_still_lives(caller, entry.at)
+        if caller is None:
+            return
+        if caller is not self._checked:
+            self._is_by_former_secret = self._database.check_still_lives(caller, entry.at)
             self._checked = caller
+        if self._is_by_former_secret:
+            check_may_record(entry)
 
 
 # Made once, with the values given apart: SQLAlchemy takes longer to build a statement than to run it.

@@ -149,6 +149,8 @@ _KEYS: Select[Any] = (
         api_key.c.jkt,
         former_secret.c.digest,
         as_stored(former_secret.c.ends_at),
+        api_key.c.secret_number,
+        former_secret.c.secret_number,
     )
     .select_from(api_key)
     .outerjoin(former_secret, former_secret.c.key_id == api_key.c.id)

@@ -81,6 +81,7 @@ class KeyRotation:
                     replaced_at=new.at,
                     ends_at=new.former_ends_at,
                     idempotency_key=new.idempotency_key,
+                    secret_number=old.secret_number,
                 )
             )
             return _replace(change, new, audit, ends_tokens=new.former_ends_at <= new.at)
@@ -89,7 +90,7 @@ class KeyRotation:
 def _lock(connection: Connection, new: Rotation) -> Any:
     """Return the living key as it is, locked; None if there is none."""
     return connection.execute(
-        select(api_key.c.digest, api_key.c.masked)
+        select(api_key.c.digest, api_key.c.masked, api_key.c.secret_number)
         .where(
             api_key.c.id == new.key_id,
             api_key.c.user_id == new.user_id,

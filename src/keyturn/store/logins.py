@@ -9,8 +9,10 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from keyturn.core.people import LoginRecord
 from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.errors import InvalidState
 from keyturn.store.control import Allow, check_may_act_as
 from keyturn.store.database import Database
+from keyturn.store.link_makers import MAKER, could_be_made, maker_of
 from keyturn.store.schema import invitation, user
 from keyturn.store.sessions import SessionToAdd, end_crowded_out, end_sessions, insert_session, renew_session
 
@@ -160,7 +162,9 @@ class Logins:
                 return False
             change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
             change.connection.execute(
-                insert(invitation).values(user_id=user_id, digest=digest, expires_at=expires_at)
+                insert(invitation).values(
+                    user_id=user_id, digest=digest, expires_at=expires_at, **maker_of(audit.actor)
+                )
             )
             change.record(audit)
             if allow is not None:
@@ -168,32 +172,39 @@ class Logins:
         return True
 
     def find_invited(self, digest: bytes, now: datetime) -> LoginRecord | None:
-        """Return whom this link invites; None for a link that is wrong, used or over."""
-        is_invited = select(invitation.c.user_id).where(
-            invitation.c.digest == digest, invitation.c.expires_at > now
-        )
-        return self._find_login(user.c.id.in_(is_invited), user.c.disabled_at.is_(None))
+        """Return whom this link invites; None for a link that is wrong, used or over, or whose maker is."""
+        query = select(*MAKER).where(invitation.c.digest == digest, invitation.c.expires_at > now)
+        with self._database.reading() as connection:
+            link = connection.execute(query).one_or_none()
+            if link is None or not could_be_made(connection, link, now):
+                return None
+        return self._find_login(user.c.id == link.user_id, user.c.disabled_at.is_(None))
 
     def accept_invitation(self, digest: bytes, password_hash: str, at: datetime, audit: AuditEntry) -> bool:
         """Use up a link and store the passphrase it brings, ending all sessions; False if it is void.
 
-        The link is used up by the same statement that checks it: of two at once, one wins (R10).
+        The link is used up by the same statement that checks it: of two at once, one wins (R10). Raise
+        `InvalidState` if its maker was ended, or could not make it any more.
         """
         with self._database.change() as change:
             invited = select(invitation.c.user_id).where(invitation.c.digest == digest)
             user_id = _lock(change.connection, user.c.id.in_(invited), user.c.disabled_at.is_(None))
             if user_id is None:
                 return False
-            used_up = change.connection.execute(
-                delete(invitation).where(invitation.c.digest == digest, invitation.c.expires_at > at)
-            ).rowcount
-            if not used_up:
+            link = change.connection.execute(
+                delete(invitation)
+                .where(invitation.c.digest == digest, invitation.c.expires_at > at)
+                .returning(*MAKER)
+            ).one_or_none()
+            if link is None:
                 return False
             change.connection.execute(
                 update(user).where(user.c.id == user_id).values(**_new_password(password_hash, at))
             )
             change.connection.execute(end_sessions(user_id, at))
             change.record(audit, target_id=user_id)
+            if not could_be_made(change.connection, link, at):
+                raise InvalidState("Whoever made this link could not make it any more.")
         return True
 
 
@@ -210,6 +221,7 @@ def _new_password(password_hash: str, at: datetime) -> dict[str, Any]:
     return {
         "password_hash": password_hash,
         "password_changed_at": at,
+        "password_number": user.c.password_number + 1,
         "failed_logins": 0,
         "locked_until": None,
         "updated_at": at,

@@ -108,6 +108,7 @@ user = Table(
     Column("permissions", Json, nullable=False),
     Column("password_hash", String(255)),
     Column("password_changed_at", UtcTime),
+    Column("password_number", BigInteger, nullable=False, server_default="0"),
     Column("failed_logins", Integer, nullable=False, default=0),
     Column("locked_until", UtcTime),
     Column("disabled_at", UtcTime),
@@ -121,6 +122,7 @@ user = Table(
 """`canonical_userid` is the user name folded, so that `Bob` and ` bob` are one account (L4).
 
 `epoch` grows with every change that ends all tokens of the user: a token carries the one that it was made in.
+`password_number` grows with every new passphrase.
 """
 
 profile = Table(
@@ -153,8 +155,16 @@ invitation = Table(
     Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), primary_key=True),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("expires_at", UtcTime, nullable=False),
+    Column("maker_user_id", BigInteger),
+    Column("maker_key_id", BigInteger),
+    Column("maker_epoch", BigInteger),
+    Column("maker_password_number", BigInteger),
 )
-"""The link with which a person sets a passphrase, once; a new one takes the place of the old one."""
+"""The link with which a person sets a passphrase, once; a new one takes the place of the old one.
+
+`maker_…` says who made it, as they were then; all null for the command line. `maker_epoch` is the sum of the
+epochs of user and key. No foreign keys: a maker who is gone must not become none.
+"""
 
 group = Table(
     "user_group",
@@ -252,7 +262,7 @@ api_key = Table(
 `sources` lists the networks that the key may be used from (RFC 4632); null for anywhere. `project_id` is no
 foreign key: a key of a project that is gone must see nothing, and not become one of no project. `jkt` is the
 thumbprint of the key pair that alone may present the key (RFC 9449). `epoch` is as a user's. `secret_number`
-grows with every new secret, so the former secret's number is one less.
+grows with every new secret: a token carries that of the secret which it was made with.
 """
 
 former_secret = Table(
@@ -263,8 +273,13 @@ former_secret = Table(
     Column("replaced_at", UtcTime, nullable=False),
     Column("ends_at", UtcTime, nullable=False),
     Column("idempotency_key", String(64)),
+    Column("secret_number", BigInteger, nullable=False, server_default="0"),
 )
-"""The secret that a key had before its last rotation, which works until `ends_at`. A key has one at most."""
+"""The secret that a key had before its last rotation, which works until `ends_at`. A key has one at most.
+
+`secret_number` is the one that the key had then: where the answer with the next secret was lost, that one's
+number lies in between.
+"""
 
 past_rotation = Table(
     "past_rotation",

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.records import AuditAction, AuditEntry
-from keyturn.errors import InvalidState
+from keyturn.errors import Conflict, InvalidState
 from keyturn.store.api_keys import lock_keys
 from keyturn.store.control import (
     Successor,
@@ -88,6 +88,20 @@ def check_owner_lives(connection: Connection, owner: ServiceOwner) -> None:
     )
     if connection.execute(living).first() is None:
         raise InvalidState("The new owner is gone or disabled.")
+
+
+def check_own_owner_lives(connection: Connection, user_id: int) -> None:
+    """Raise `Conflict` if this is a service account of somebody who is disabled, whose row is locked."""
+    disabled_owner = (
+        select(user.c.userid)
+        .join(service_account, service_account.c.owner_user_id == user.c.id)
+        .where(service_account.c.user_id == user_id, user.c.disabled_at.is_not(None))
+    )
+    owner = connection.execute(disabled_owner).scalar_one_or_none()
+    if owner is not None:
+        raise Conflict(
+            f"The owner of this service account, {owner}, is disabled: enable the owner, or hand it over."
+        )
 
 
 def end_owned(

@@ -26,6 +26,7 @@ from keyturn.store.schema import (
     user_attribute,
 )
 from keyturn.store.service_accounts import (
+    check_own_owner_lives,
     check_owner_lives,
     delete_user,
     disable_owned,
@@ -203,7 +204,7 @@ class Users:
 
         The service accounts they own are handed to `heir`, or are disabled and enabled with them. One that
         is disabled with its owner can be disabled by itself besides, and then stays so. Raise `Conflict` if
-        nobody would be left to administer (A5).
+        nobody would be left to administer (A5), and for enabling one whose owner is disabled.
         """
         with_owner = select(service_account.c.user_id).where(service_account.c.disabled_with_owner)
         was = (
@@ -224,6 +225,7 @@ class Users:
             owner = ServiceOwner(user_id)
             mark_disabled_with_owner(change.connection, user_id, is_so=False)
             if disabled_at is None:
+                check_own_owner_lives(change.connection, user_id)
                 entries = enable_owned(change.connection, owner, at, audit)
             else:
                 # What was given out before must not work again when the account does.

@@ -305,7 +305,7 @@ def _introspection_view(found: Introspection) -> IntrospectionView:
         "exp": None if found.ends_at is None else int(found.ends_at),
     }
     if claims is not None:
-        told |= {name: getattr(claims, name) for name in ("client_id", "exp", "iat", "aud", "iss", "jti")}
+        told |= {name: getattr(claims, name) for name in ("client_id", "iat", "aud", "iss", "jti")}
     return IntrospectionView(
         active=True,
         scope=None if principal.scopes is None else " ".join(sorted(principal.scopes)),

@@ -11,7 +11,7 @@ from litestar.params import FromQuery
 from litestar.response import Stream
 
 from keyturn.core.permissions import Permission
-from keyturn.core.records import AuditAction
+from keyturn.core.records import AuditAction, is_id
 from keyturn.errors import InvalidInput
 from keyturn.services.audit_trail import PAGE
 from keyturn.services.text import checked_text
@@ -24,7 +24,7 @@ from keyturn.web.pages.key_forms import read_day
 from keyturn.web.pages.views import InjectedView, View
 from keyturn.web.requests import AnyRequest, asked_id, in_thread
 
-FILTERS = ("action", "actor", "target_type", "target", "since", "until", "result")
+FILTERS = ("action", "actor", "key", "target_type", "target", "since", "until", "result")
 RESULTS = {"success": True, "failure": False}
 MAX_CHARACTERS = 254
 LINES_AT_ONCE = 200
@@ -74,6 +74,7 @@ def _search(asked: dict[str, str]) -> AuditSearch:
         until=None if until is None else until + timedelta(days=1),
         action=_text("action", asked["action"]),
         actor=_text("actor", asked["actor"]),
+        actor_key_id=_key_id(asked["key"]),
         target_type=_text("target_type", asked["target_type"]),
         target_id=_text("target", asked["target"]),
         succeeded=RESULTS.get(asked["result"]),
@@ -82,6 +83,15 @@ def _search(asked: dict[str, str]) -> AuditSearch:
 
 def _text(field: str, text: str) -> str | None:
     return checked_text(field, text, max_characters=MAX_CHARACTERS)
+
+
+def _key_id(text: str) -> int | None:
+    if not text:
+        return None
+    number = asked_id(text)
+    if not is_id(number):
+        raise InvalidInput("key", "Give the number of a key, as it stands in the lists of keys.")
+    return number
 
 
 def _day(field: str, text: str) -> datetime | None:
@@ -139,6 +149,7 @@ def _shown(view: View, rows: list[AuditRow]) -> list[dict[str, Any]]:
             "action": ACTIONS.get(row.action, row.action),
             "succeeded": row.succeeded,
             "actor": row.actor_userid,
+            "actor_key_id": row.actor_key_id,
             "address": row.address,
             "target": " ".join(filter(None, (TARGETS.get(row.target_type, row.target_type), row.target_id))),
             "target_name": userids.get(_user_of(row)),

@@ -1,7 +1,6 @@
 """The principal: whole, frozen, and allowed only what it holds."""
 
 import inspect
-from dataclasses import MISSING, FrozenInstanceError, fields
 
 import pytest
 from hypothesis import given
@@ -33,7 +32,7 @@ def holder_of(permissions: frozenset[str]) -> Principal:
 
 def test_a_principal_has_no_empty_form() -> None:
     """T19: every field must be given, so that no half-known caller can be made by leaving one out."""
-    assert all(field.default is field.default_factory is MISSING for field in fields(Principal))
+    assert Principal.__struct_defaults__ == ()
     with pytest.raises(TypeError):
         Principal()  # type: ignore[call-arg]
 
@@ -44,7 +43,7 @@ def test_a_principal_holds_no_secret() -> None:
         *("user_id", "userid", "iamid", "name", "permissions", "scopes", "method", "key_id", "project_id"),
         *("withheld", "jkt", "credential"),
     }
-    assert {field.name for field in fields(PresentedCredential)} == {
+    assert set(PresentedCredential.__struct_fields__) == {
         *("ends_at", "is_former_secret", "session_id", "jti", "issued_at", "epoch", "secret_number"),
     }
 
@@ -53,7 +52,7 @@ def test_a_principal_holds_no_secret() -> None:
 def test_a_principal_does_not_change(name: str) -> None:
     """Who is calling, and what they may, cannot be altered while the request is served."""
     principal = holder_of(frozenset())
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         setattr(principal, name, None)
     with pytest.raises((AttributeError, TypeError)):
         object.__setattr__(principal, "is_admin", True)

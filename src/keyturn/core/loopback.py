@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _NO_ADDRESS = "give the server's address as https://host, with a port and path if it has any"
-_NO_SCHEME = "the server's address lacks its scheme: write https://host, or http:// for this machine alone"
+_NO_SCHEME = "give the server's address with its scheme: https://host, or http:// for this machine alone"
 _NO_PROXIES: dict[str, None] = {"http": None, "https": None, "all": None}
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 OLDER = "0006"
-BEGINS = ("--new-installation", "KEYTURN_NEW_INSTALLATION=true", "keyturn admin migrate", "data directory")
+BEGINS = ("--new-installation", "KEYTURN_NEW_INSTALLATION=true", "keyturn admin migrate")
 
 
 @contextmanager

@@ -98,7 +98,7 @@ class Orders:
         """Begin to commit, and stay at that; return the number."""
         counter = self._counter(path)
         self._held.enter_context(counter.committing())
-        return counter.number
+        return counter.cell[0]
 
     def release(self) -> None:
         self._held.close()

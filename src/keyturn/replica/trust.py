@@ -1,7 +1,6 @@
 """For how long what is remembered may be trusted: the face of `Freshness`, moved by what the server says."""
 
 import threading
-from collections.abc import Callable
 
 from keyturn.errors import StoreUnavailable
 from keyturn.system import System
@@ -11,8 +10,11 @@ class StillCounter:
     """A counter that never moves: nothing here changes behind the back of whoever follows the feed."""
 
     def __init__(self) -> None:
-        self.read: Callable[[], bytes] = bytes
-        """Return what it shows: nothing."""
+        self.cell = memoryview(bytearray(8)).cast("Q")
+
+    def settled(self) -> int:
+        """Return what it shows."""
+        return 0
 
 
 class Trust:
@@ -21,7 +23,7 @@ class Trust:
     def __init__(self, system: System) -> None:
         self._system = system
         self.counter = StillCounter()
-        self.seen = b""
+        self.seen = 0
         """The counter that was looked up for: always the present one."""
         self.trusted_until = 0.0
         """The monotonic time after which nothing remembered is trusted."""
@@ -46,10 +48,6 @@ class Trust:
         with self._lock:
             if not self._is_over:
                 self._why = why
-
-    def is_trusted(self, now: float) -> bool:
-        """Return whether what is remembered may be trusted at this monotonic time."""
-        return now < self.trusted_until
 
     def ensure(self) -> None:
         """Return when what is remembered may be trusted now; raise `StoreUnavailable` if it may not."""

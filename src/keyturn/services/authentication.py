@@ -1,6 +1,6 @@
 """Who is calling: header, what is remembered, one question to the store at most, the decision."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from functools import lru_cache
 from hashlib import sha256
@@ -41,8 +41,7 @@ _BEARER = frozenset({b"Bearer ", b"bearer "})
 class Counter(Protocol):
     """A number that moves with every change."""
 
-    read: Callable[[], bytes]
-    """Return it as it stands; raise `OSError`, or return less than all of it, if it cannot be read."""
+    cell: memoryview
 
 
 class TellsFreshness(Protocol):
@@ -52,13 +51,10 @@ class TellsFreshness(Protocol):
     def counter(self) -> Counter:
         """What moves with every change."""
 
-    seen: bytes
+    seen: int
     """The counter that was looked up for."""
     trusted_until: float
     """Monotonic."""
-
-    def is_trusted(self, now: float) -> bool:
-        """Return whether it may be trusted at this monotonic time, without asking anybody."""
 
     def ensure(self) -> None:
         """Return when it may be trusted now; raise `StoreUnavailable` if it may not."""
@@ -116,7 +112,7 @@ class Authenticator:
         there._audience, there._entry_suffix = audience, entry_of(b"", audience)  # noqa: SLF001 - of its own kind
         return there
 
-    def recognise(  # noqa: C901, PLR0911 - flat, since each call costs
+    def recognise(  # noqa: C901 - flat, since each call costs
         self, value: bytes, trace: Trace, scopes: frozenset[str] = NO_SCOPES
     ) -> KnownCredential | None:
         """Return what is remembered to be good of one `Authorization` value, and note its use.
@@ -128,10 +124,7 @@ class Authenticator:
         and is written out flat.
         """
         freshness = self._freshness
-        try:
-            if self._counter.read() != freshness.seen or self._monotonic() >= freshness.trusted_until:
-                return None
-        except OSError:
+        if self._counter.cell[0] != freshness.seen or self._monotonic() >= freshness.trusted_until:
             return None
         if value[6:7] == b" " and value[:7] in _BEARER:
             value = value[7:]
@@ -175,7 +168,7 @@ class Authenticator:
             return None
         digest = sha256(presented.value).digest()
         freshness, now = self._freshness, self._monotonic()
-        if freshness.is_trusted(now):
+        if self._counter.cell[0] == freshness.seen and now < freshness.trusted_until:
             unknown_until = self._index.find_negative(digest)
             if unknown_until > now:
                 return InstantRefusal(Reason.UNKNOWN, self._failures.spend_wrong(address))

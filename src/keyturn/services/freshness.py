@@ -30,8 +30,8 @@ LOOK_SECONDS = 2.0
 RETRY_SECONDS = 0.2
 """After the database failed, nobody asks it again for this long: requests must not queue for it."""
 
-NEVER = b"it never shows this"
-"""Longer than what the counter shows."""
+NEVER = -1
+"""What the counter never shows."""
 
 _SUBJECTS = {
     "USER": Subject.USER,
@@ -94,15 +94,8 @@ class Freshness:
 
     def ensure(self) -> None:
         """Return when what is remembered may be trusted now; raise `StoreUnavailable` if it may not."""
-        if self.counter.read_settled() != self.seen or self._system.monotonic() >= self.trusted_until:
+        if self.counter.settled() != self.seen or self._system.monotonic() >= self.trusted_until:
             self._look(is_asked=True)
-
-    def is_trusted(self, now: float) -> bool:
-        """Return whether what is remembered may be trusted at this monotonic time, without looking."""
-        try:
-            return self.counter.read() == self.seen and now < self.trusted_until
-        except OSError:
-            return False
 
     def why_not(self) -> str | None:
         """Say why nothing remembered may be trusted, None while it may, by the last look: without waiting."""
@@ -144,7 +137,7 @@ class Freshness:
         if not self._lock.acquire(timeout=patience):
             raise StoreUnavailable("the database does not answer")
         try:
-            number, now = self.counter.read_settled(), self._system.monotonic()
+            number, now = self.counter.settled(), self._system.monotonic()
             if is_asked:
                 if number == self.seen and now < self.trusted_until:
                     return
@@ -152,9 +145,7 @@ class Freshness:
                     raise StoreUnavailable("the database did not answer just now")
             try:
                 self._check_files()
-                number = self.counter.read_settled()
-                if number is None:
-                    raise StoreUnavailable("the file that tells of changes cannot be read")
+                number = self.counter.settled()
                 self._read_changes()
             except StoreUnavailable as error:
                 self._failed_at, self._failure = self._system.monotonic(), str(error)

@@ -1,17 +1,14 @@
 """Has anything changed since I looked? One number that every process on this host shares.
 
-    keyturn.db-changes     number: 8 bytes, native order | mark: 8 bytes, random, of the last change
-                           open in every process that has the database open
+    keyturn.db-changes     8 bytes, native order, mapped into every process that has the database open
 
     even   every change is complete: 2 for each that was made
     odd    a process is committing one, or was killed while it did
 
-Reading the number takes a fifth of a microsecond, so every verification can ask. It is read and never
-mapped: a file that somebody truncates would end every program that has it mapped (SIGBUS). It must be right
-whenever a writer dies. A writer makes it odd before its commit and even after, and holds a lock on the file
-meanwhile, which the kernel lets go if the writer is killed. So whoever reads an odd number and finds the
-lock free knows that a commit may have happened that nobody told of, and counts it (`settled`). The mark keeps
-a file into which a backup was copied from showing, a few changes later, what somebody has seen before.
+Reading the number costs about 40 ns, so every verification can ask. It must be right whenever a writer
+dies. A writer makes it odd before its commit and even after, and holds a lock on the file meanwhile,
+which the kernel lets go if the writer is killed. So whoever reads an odd number and finds the lock free
+knows that a commit may have happened that nobody told of, and counts it (`settled`).
 
 On PostgreSQL many commit at once, and the number only tells the other processes of this host at once what
 they would hear from the database within the second: after each commit it becomes another one, by chance, so
@@ -19,15 +16,16 @@ that nobody needs a lock, which a process that is frozen could keep.
 """
 
 import fcntl
+import mmap
 import os
 import secrets
 import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from weakref import WeakSet
 
@@ -37,10 +35,7 @@ from sqlalchemy.exc import DBAPIError
 from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.settings import data_directory
 
-NUMBER_BYTES = MARK_BYTES = 8
-FILE_BYTES = NUMBER_BYTES + MARK_BYTES
-LOST = -1
-"""What stands for a number that cannot be read: the file was truncated, or its disk fails."""
+NUMBER_BYTES = 8
 LOCK_SECONDS = 1.0
 """How long a writer waits for another one, which may be frozen inside its commit."""
 LOCK_PAUSE_SECONDS = 0.005
@@ -52,7 +47,7 @@ class ChangeCounter:
     """The shared number of one database."""
 
     def __init__(self, path: Path, *, one_writer: bool, like: Path | None = None) -> None:
-        """Open the file, making it if it is missing; raise `CannotStart` if that fails.
+        """Map the file, making it if it is missing; raise `CannotStart` if that fails.
 
         `one_writer` says that the database lets one transaction write at a time. `like` is the file whose
         owner and mode a new file gets, since whoever may write the one must be able to write the other.
@@ -62,25 +57,26 @@ class ChangeCounter:
         self._like = like
         self._guard = threading.Lock()
         self._probe_guard = threading.Lock()
-        self._file, self._probe = self._opened()
-        """Two open files, since a lock that is held through one is refused through the other, even to us."""
-        self.read: Callable[[], bytes] = partial(os.pread, self._file, FILE_BYTES, 0)
-        """Return the number as the file has it, for whoever cannot afford a call: fewer bytes than it has,
-        or `OSError`, if it cannot be read."""
+        self._file, self._probe, self.cell = self._opened()
+        """Two open files, since a lock that is held through one is refused through the other, even to us;
+        and the number itself, in `cell[0]`, for whoever cannot afford a call."""
         _let_go_in_children()
         _OPEN.add(self)
 
-    def _opened(self) -> tuple[int, int]:
+    def _opened(self) -> tuple[int, int, memoryview]:
         opened: list[int] = []
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             is_new = not self._path.exists()
-            opened.extend(self._open_file() for _ in range(2))
-            if not is_new and os.fstat(opened[0]).st_size < FILE_BYTES:
+            opened.extend(self._open_file() for _ in range(3))
+            if not is_new and os.fstat(opened[0]).st_size < NUMBER_BYTES:
                 # Truncated. Not from zero again, which might soon show what somebody has seen.
-                os.pwrite(opened[0], _bytes_of(_by_chance(), _new_mark()), 0)
-            # Room on the disk, now: a change must not fail for it later.
-            os.posix_fallocate(opened[0], 0, FILE_BYTES)
+                os.pwrite(opened[0], _by_chance().to_bytes(NUMBER_BYTES, sys.byteorder), 0)
+            # Room on the disk, now: a hole in a mapped file that the disk has no room for ends the process.
+            os.posix_fallocate(opened[0], 0, NUMBER_BYTES)
+            # Of an open file that is never locked: the map keeps it open, in children too.
+            cell = memoryview(mmap.mmap(opened[2], NUMBER_BYTES)).cast("Q")
+            os.close(opened.pop())
         except OSError as error:
             for file in opened:
                 os.close(file)
@@ -88,7 +84,7 @@ class ChangeCounter:
                 f"The file {self._path}, which tells other processes of changes, cannot be used "
                 f"({error.strerror}): let this user read and write it."
             ) from error
-        return opened[0], opened[1]
+        return opened[0], opened[1], cell
 
     def _open_file(self) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -105,33 +101,10 @@ class ChangeCounter:
 
     def close(self) -> None:
         """Let go of the file, which stays for others. Closing again does nothing."""
-        self.read = bytes  # No number.
         for file in (self._file, self._probe):
             if file >= 0:
                 os.close(file)
         self._file = self._probe = -1
-
-    @property
-    def number(self) -> int:
-        """The number as it stands, or `LOST`."""
-        return self._shown()[0]
-
-    def _shown(self) -> tuple[int, bytes]:
-        """Return the number as it stands, or `LOST`, and the mark beside it."""
-        try:
-            shown = self.read()
-        except OSError:
-            return LOST, b""
-        if len(shown) < FILE_BYTES:
-            return LOST, b""
-        return int.from_bytes(shown[:NUMBER_BYTES], sys.byteorder), shown[NUMBER_BYTES:]
-
-    def _write(self, number: int, mark: bytes) -> None:
-        """Show another number; raise `StoreUnavailable` if the disk fails."""
-        try:
-            os.pwrite(self._file, _bytes_of(number, mark), 0)
-        except OSError as error:
-            raise StoreUnavailable("the file that tells of changes cannot be written") from error
 
     @contextmanager
     def committing(self) -> Iterator[None]:
@@ -143,19 +116,16 @@ class ChangeCounter:
             try:
                 yield
             finally:
-                self._write(_by_chance(), _new_mark())
+                self.cell[0] = _by_chance()
             return
         with self._locked():
             # Odd already: a writer died here. A number of our own makes readers look up what it did.
-            before, mark = self._shown()
-            if before == LOST:
-                before, mark = _by_chance(), _new_mark()
-            number = before + (2 if before & 1 else 1)
-            self._write(number, mark)
+            number = self.cell[0] + (2 if self.cell[0] & 1 else 1)
+            self.cell[0] = number
             try:
                 yield
             finally:
-                self._write(number + 1, _new_mark())
+                self.cell[0] = number + 1
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -186,59 +156,40 @@ class ChangeCounter:
         """Return the even number of the last complete change, counting one whose writer was killed.
 
         While a living writer commits this is the number from before: nobody was told yet that it is done.
-        `LOST` if there is no number: then nothing remembered is true.
         """
-        return self._settled()[0]
-
-    def read_settled(self) -> bytes | None:
-        """Return the same as `read` does when no change is under way; None for `LOST`."""
-        number, mark = self._settled()
-        return None if number == LOST else _bytes_of(number, mark)
-
-    def _settled(self) -> tuple[int, bytes]:
-        number, mark = self._shown()
-        if number == LOST or number & 1 == 0:
-            return number, mark
+        number = self.cell[0]
+        if number & 1 == 0:
+            return number
         with self._probe_guard:
             try:
                 fcntl.flock(self._probe, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                number, mark = self._shown()
-                return (number if number == LOST else number // 2 * 2), mark
+                return self.cell[0] // 2 * 2
             try:
-                number, mark = self._shown()
-                if number != LOST and number & 1:
-                    number += 1
-                    self._write(number, mark)
-                return number, mark
+                if self.cell[0] & 1:
+                    self.cell[0] += 1
+                return self.cell[0]
             finally:
                 fcntl.flock(self._probe, fcntl.LOCK_UN)
 
     def is_replaced(self) -> bool:
-        """Return whether the file was deleted, replaced or truncated, so that it tells of nothing."""
+        """Return whether the file was deleted, replaced or truncated, so that others count elsewhere."""
         ours = os.fstat(self._file)
         try:
             theirs = self._path.stat()
         except FileNotFoundError:
             return True
         is_other = (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino)
-        return is_other or ours.st_size < FILE_BYTES
+        return is_other or ours.st_size < NUMBER_BYTES
 
     def reopen(self) -> None:
-        """Count in the file that is there now; raise `CannotStart` if it cannot be opened."""
+        """Count in the file that is there now."""
         with self._guard, self._probe_guard:
-            file, probe = self._opened()
-            # In the place of the old ones, in which others may be reading.
-            for new, old in ((file, self._file), (probe, self._probe)):
-                os.dup2(new, old, inheritable=False)
-                os.close(new)
-
-    def leave_to_parent(self) -> None:
-        """Let go of the parent's files, in a child, which may use this no more.
-
-        A lock on them lasts as long as anybody has them open: the parent's would outlive the parent.
-        """
-        self.close()
+            old = (self._file, self._probe)
+            # The old map goes when its last reader has let go of it.
+            self._file, self._probe, self.cell = self._opened()
+            for file in old:
+                os.close(file)
 
 
 _OPEN: WeakSet[ChangeCounter] = WeakSet()
@@ -251,13 +202,13 @@ def _let_go_in_children() -> None:
 
 
 def _let_go() -> None:
+    """Close the files that a child has from its parent, which may use their numbers no more.
+
+    A lock on them lasts as long as anybody has them open: that of a writer that is killed would last.
+    """
     for counter in list(_OPEN):
-        counter.leave_to_parent()
+        counter.close()
     _OPEN.clear()
-
-
-def _bytes_of(number: int, mark: bytes) -> bytes:
-    return number.to_bytes(NUMBER_BYTES, sys.byteorder) + mark
 
 
 def _by_chance() -> int:
@@ -313,7 +264,3 @@ _POSTGRESQL_DATABASE = text(
     "SELECT system_identifier, (SELECT oid FROM pg_database WHERE datname = current_database())"
     " FROM pg_control_system()"
 )
-
-
-def _new_mark() -> bytes:
-    return secrets.token_bytes(MARK_BYTES)

@@ -148,7 +148,7 @@ def told(clock: Clock) -> Told:
 FOREIGN = b"0123456789abcdef" * 2
 DIGEST = sha256(FOREIGN).digest()
 OWNER = [1, "bob", "bim", None, ["AUDIT"], False, 0, []]
-KEY = [7, 1, DIGEST, None, None, 0, None, None, None, None, None, None]
+KEY = [7, 1, DIGEST, None, None, 0, None, None, None, None, None, None, 0, None]
 API = "https://orders.example.com"
 
 

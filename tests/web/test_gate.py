@@ -6,6 +6,8 @@ import itertools
 import json
 import re
 import socket
+import threading
+import time
 from datetime import timedelta
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
 from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.passwords import CHEAPEST, MAX_AT_ONCE, MAX_WAITING
+from keyturn.services.turns import Asker
 from keyturn.settings import read_settings
 from keyturn.web import messages
 from tests.conftest import PASSPHRASE
@@ -696,17 +699,23 @@ def test_too_many_logins_at_once_are_turned_away(open_site: SiteOpener) -> None:
     """When all places for hashing are taken, a login is 503 with Retry-After, on the page too (Q4)."""
     with open_site() as busy:
         busy.add_people()
-        waiting = busy.services.logins._passwords._waiting
-        for _ in range(MAX_AT_ONCE + MAX_WAITING):
-            assert waiting.acquire(blocking=False)
+        turns, may_end = busy.services.logins._passwords._turns, threading.Event()
+        # Of as many networks: none of them has more than the newcomer, to make room.
+        others = [Asker(f"198.51.100.{number}", "") for number in range(MAX_AT_ONCE + MAX_WAITING)]
+        threads = [threading.Thread(target=turns.take, args=(other, may_end.wait)) for other in others]
+        for thread in threads:
+            thread.start()
+        while turns.waiting < MAX_WAITING:
+            time.sleep(0.01)
         with busy.client() as client:
             api = client.post(
                 "/bim/iam/bim/user/authenticate", json={"username": BOB, "password": PASSPHRASE}
             )
             page = client.post("/login", data={"userid": BOB, "password": PASSPHRASE})
             assert client.get(WHO, headers={"Authorization": busy.key(BOB).secret}).status_code == 200
-            for _ in range(MAX_AT_ONCE + MAX_WAITING):
-                waiting.release()
+            may_end.set()
+            for thread in threads:
+                thread.join()
             assert client.post("/login", data={"userid": BOB, "password": PASSPHRASE}).status_code == 303
         assert api.status_code == page.status_code == 503
         assert "set-cookie" not in page.headers

@@ -3,9 +3,9 @@
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.environments import KEYTURN
@@ -33,6 +33,8 @@ class Installation:
 
     database: str
     root_key_file: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What is not as anybody has it."""
 
     def environment(self, port: int) -> dict[str, str]:
         """Return the settings of a node that listens on this port, all others at their defaults."""
@@ -41,6 +43,7 @@ class Installation:
             "KEYTURN_NEW_INSTALLATION": "true",
             "KEYTURN_ROOT_KEY_FILE": str(self.root_key_file),
             "KEYTURN_PORT": str(port),
+            **self.settings,
         }
 
     def run(self, *arguments: str, stdin: str = "") -> str:

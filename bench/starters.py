@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.environments import NODE_PACKAGES, node, peers_python
@@ -48,6 +48,14 @@ def _keyturn_sqlite(directory: Path) -> Iterator[Started]:
     with new_installation(directory).serving(directory, "--demo") as server:
         key = demonstration_key(server)
         yield Started(server.port, {"key": key, "token": token_for(server.port, key)})
+
+
+@contextmanager
+def _keyturn_creating(directory: Path) -> Iterator[Started]:
+    """Start a server on which one person may make as many keys as the load asks for."""
+    no_limit = {"KEYTURN_CREATIONS_PER_MINUTE": "1000000", "KEYTURN_KEYS_PER_OWNER": "1000000"}
+    with replace(new_installation(directory), settings=no_limit).serving(directory, "--demo") as server:
+        yield Started(server.port, {"key": demonstration_key(server)})
 
 
 @contextmanager
@@ -144,7 +152,7 @@ STARTERS: Mapping[str, Starter] = {
     "bare-asgi": _bare(),
     "bare-asgi-plain": _bare("plain"),
     "keyturn-sqlite": _keyturn_sqlite,
-    "keyturn-creating": _keyturn_sqlite,
+    "keyturn-creating": _keyturn_creating,
     "keyturn-lists": _keyturn_lists,
     "keyturn-refusing": _keyturn_refusing,
     "keyturn-postgresql": _keyturn_postgresql,

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,7 +19,7 @@ import psutil
 
 from bench.errors import NotMeasured, reason_of
 from bench.filling import fill
-from bench.installations import KEYS_PATH, Installation, new_installation
+from bench.installations import KEYS_PATH, NO_LIMITS, Installation, new_installation
 from bench.percentiles import percentile
 from bench.processors import CLIENT_CORE, pinned
 from bench.servers import Server, run_command
@@ -41,7 +42,7 @@ def measure_feed(directory: Path, keys: int, revokes: int) -> dict[str, Any]:
 
 
 def _measure(directory: Path, keys: int, revokes: int) -> dict[str, Any]:
-    installation = new_installation(directory)
+    installation = replace(new_installation(directory), settings=NO_LIMITS)
     installation.add_person()
     follower = _new_follower(installation)
     fill(installation, directory / "keyturn.db", keys, 1)

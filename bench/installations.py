@@ -23,6 +23,9 @@ CONNECTION_PATH = "/data/connection/123456789"
 """The connection that `keyturn serve --demo` registers."""
 
 
+NO_LIMITS = {"KEYTURN_CREATIONS_PER_MINUTE": "1000000", "KEYTURN_KEYS_PER_OWNER": "1000000"}
+"""Settings with which one person may make as many keys as a load asks for."""
+
 LISTED = 25
 """How many of each a list is made of."""
 

@@ -8,12 +8,12 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import NotMeasured, reason_of
-from bench.installations import KEYS_PATH, VERIFY_PATH, Installation, new_installation
+from bench.installations import KEYS_PATH, NO_LIMITS, VERIFY_PATH, Installation, new_installation
 from bench.percentiles import percentile
 from bench.postgresql import new_database, running_postgresql
 from bench.servers import Server
@@ -57,7 +57,7 @@ def measure_revocation(directory: Path, revokes: int) -> list[dict[str, Any]]:
 def _measure(directory: Path, revokes: int, *, on_postgresql: bool, nodes: int) -> dict[str, Any]:
     with ExitStack() as stack:
         database = new_database(stack.enter_context(running_postgresql(directory))) if on_postgresql else None
-        installation = new_installation(directory, database)
+        installation = replace(new_installation(directory, database), settings=NO_LIMITS)
         installation.add_person()
         servers = [stack.enter_context(installation.serving(directory)) for _ in range(nodes)]
         return _summary(list(_revoke_all(installation, servers, revokes)))

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.environments import NODE_PACKAGES, node, peers_python
-from bench.installations import demonstration_key, fill_lists, new_installation, token_for, unknown_key
+from bench.installations import (
+    NO_LIMITS,
+    demonstration_key,
+    fill_lists,
+    new_installation,
+    token_for,
+    unknown_key,
+)
 from bench.peers.storage import CREDENTIALS_FILE_NAME, DIRECTORY_VARIABLE
 from bench.postgresql import new_database, running_postgresql
 from bench.servers import answers, free_port, listens, run_command, serving
@@ -53,8 +60,7 @@ def _keyturn_sqlite(directory: Path) -> Iterator[Started]:
 @contextmanager
 def _keyturn_creating(directory: Path) -> Iterator[Started]:
     """Start a server on which one person may make as many keys as the load asks for."""
-    no_limit = {"KEYTURN_CREATIONS_PER_MINUTE": "1000000", "KEYTURN_KEYS_PER_OWNER": "1000000"}
-    with replace(new_installation(directory), settings=no_limit).serving(directory, "--demo") as server:
+    with replace(new_installation(directory), settings=NO_LIMITS).serving(directory, "--demo") as server:
         yield Started(server.port, {"key": demonstration_key(server)})
 
 

@@ -362,6 +362,21 @@ def test_a_deleted_or_replaced_file_is_noticed(counter: ChangeCounter, path: Pat
     other.close()
 
 
+@pytest.mark.parametrize("size", [0, 5])
+def test_a_file_that_is_found_truncated_begins_by_chance(
+    counter: ChangeCounter, path: Path, size: int
+) -> None:
+    """It does not begin from zero, from which a few changes would lead to a number that was seen before."""
+    counter.close()
+    os.truncate(path, size)
+
+    found = ChangeCounter(path, one_writer=True)
+
+    assert found.settled() > 1000
+    assert found.settled() % 2 == 0
+    found.close()
+
+
 def test_a_child_of_a_dead_writer_holds_nobody_up(counter: ChangeCounter, path: Path) -> None:
     """A child that a writer forked inside its change, and left behind, does not keep its lock."""
     reading, writing = os.pipe()

@@ -119,7 +119,7 @@ class Lookup:
             self._failures.note_unknown(source, was_wrong=was_wrong)
             self._index.add_negative(digest, now=now, since=since)
             raise CredentialRefused(Reason.UNKNOWN)
-        record = found
+        record = found  # A name that is never None, for the functions below.
         scopes = _scopes_of(record.owner, audience)
         verdict = _verdict(
             partial(verification.principal_of_key, record, audience_scopes=scopes),

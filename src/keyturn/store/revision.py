@@ -173,14 +173,13 @@ class ChangeCounter:
                 fcntl.flock(self._probe, fcntl.LOCK_UN)
 
     def is_replaced(self) -> bool:
-        """Return whether the file was deleted, replaced or truncated, so that others count elsewhere."""
+        """Return whether the file was deleted or replaced, so that others count elsewhere."""
         ours = os.fstat(self._file)
         try:
             theirs = self._path.stat()
         except FileNotFoundError:
             return True
-        is_other = (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino)
-        return is_other or ours.st_size < NUMBER_BYTES
+        return (ours.st_dev, ours.st_ino) != (theirs.st_dev, theirs.st_ino)
 
     def reopen(self) -> None:
         """Count in the file that is there now."""

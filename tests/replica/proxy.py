@@ -26,6 +26,8 @@ class Proxy:
     """Seconds by which all that the server says comes later. It flows on meanwhile."""
     recorded: bytearray = field(default_factory=bytearray)
     """All that the server said on the last connection with the feed; uses are reported on others."""
+    cuts: int = 0
+    """How often an answer was cut where `cut_before` says."""
     replay: bytes | None = None
     """What every connection from now on is answered with, in the place of the server."""
     connections: int = 0
@@ -109,6 +111,7 @@ class Proxy:
                 if data:
                     line.put((time.monotonic() + self.delay, data))
                 if end >= 0:
+                    self.cuts += 1
                     break
         line.put((0.0, b""))
 

@@ -122,7 +122,7 @@ def test_half_a_copy_is_no_copy(edge: Edge, cut_before: bytes) -> None:
         with pytest.raises(CannotStart, match=r"no copy of the keys: .*(cannot be reached|ended the feed)"):
             follow(edge, proxy.url, timeout=1.0)
         assert proxy.connections > 1
-        assert cut_before in proxy.recorded
+        assert proxy.cuts > 0  # The last try may have been given up before it came so far.
         proxy.cut_before = None
         with follow(edge, proxy.url):
             assert cut_before in proxy.recorded

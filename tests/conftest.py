@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from keyturn import logs
 from keyturn.composition import Services, open_services
+from keyturn.core.permissions import Permission
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.databases import (
@@ -22,10 +24,12 @@ from tests.databases import (
     new_sqlite_database,
 )
 from tests.fakes import Clock
+from tests.services.people import PASSPHRASE, add_person, holder, person
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    from keyturn.core.principal import Principal
 
 # One run is like the other, in CI and at a desk; what chance finds becomes a vector.
 settings.register_profile(
@@ -33,13 +37,15 @@ settings.register_profile(
 )
 settings.load_profile("keyturn")
 
+__all__ = ["NO_WAITS", "PASSPHRASE", "Opener"]
+
 NO_WAITS: dict[str, object] = {
     "creations_per_minute": 1_000_000,
     "passphrases_per_minute": 1_000_000,
     "sign_in_failures_per_minute": 1_000_000,
 }
 """For services whose clock stands still: a minute never ends there."""
-PASSPHRASE = "seven green lanterns drift"
+Opener = Callable[..., Services]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -132,3 +138,33 @@ def services(database: str, clock: Clock, root_key_file: Path) -> Iterator[Servi
         yield opened
     finally:
         opened.close()
+
+
+@pytest.fixture
+def reopen(database: str, clock: Clock, root_key_file: Path) -> Iterator[Opener]:
+    """Open the services over the same database again, as after a restart or on another node."""
+    opened: list[Services] = []
+
+    def open_again(**settings: object) -> Services:
+        chosen = read_settings(
+            {"KEYTURN_DATABASE": database}, **{"root_key_file": root_key_file, **NO_WAITS, **settings}
+        )
+        opened.append(open_services(chosen, clock.system(), hashing=CHEAPEST))
+        return opened[-1]
+
+    yield open_again
+    for services in opened:
+        services.close()
+
+
+@pytest.fixture
+def admin(services: Services) -> Principal:
+    """Ada, who holds every permission, signed in with a browser."""
+    return holder(services, "ada", *Permission)
+
+
+@pytest.fixture
+def bob(services: Services) -> Principal:
+    """Bob, signed in with a browser."""
+    add_person(services)
+    return person(services)

@@ -8,7 +8,7 @@ import pytest
 
 from keyturn import PermissionMissing
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import change_behind
 from tests.test_closing import KINDS, edge
 

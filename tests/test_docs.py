@@ -21,8 +21,8 @@ from keyturn.composition import open_services
 from keyturn.core.dpop import GOOD_FOR, REPLAY_BOUND
 from keyturn.core.permissions import ALLOWS, Permission
 from keyturn.errors import ProofFault, Reason
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.settings import Settings, read_settings
+from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.access import ROUTE_PERMISSIONS
 from keyturn.web.app import create_framework_app
 from tests.databases import new_sqlite_database

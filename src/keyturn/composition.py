@@ -15,12 +15,10 @@ from keyturn.services.accounts import Accounts
 from keyturn.services.audiences import TARGETS as AUDIENCE_TARGETS
 from keyturn.services.audiences import Audiences, StoredCredentials
 from keyturn.services.audit_trail import AuditTrail
-from keyturn.services.authentication import Authenticator
 from keyturn.services.connections import Connections
 from keyturn.services.departures import Departures
 from keyturn.services.device_logins import DeviceLogins
 from keyturn.services.exchange import Exchange
-from keyturn.services.failures import CredentialFailures
 from keyturn.services.feed import Feed
 from keyturn.services.freshness import Freshness
 from keyturn.services.groups import Groups
@@ -30,13 +28,11 @@ from keyturn.services.key_administration import KeyAdministration
 from keyturn.services.key_rotation import KeyRotation
 from keyturn.services.keys import Keys
 from keyturn.services.logins import Logins
-from keyturn.services.lookup import Lookup
 from keyturn.services.oauth import OAuth
 from keyturn.services.passwords import ARGON2ID, Passwords
 from keyturn.services.projects import Projects
 from keyturn.services.quotas import Quotas
 from keyturn.services.reauthentication import Reauthentication
-from keyturn.services.redaction import SecretsOut
 from keyturn.services.remote_uses import RemoteUses
 from keyturn.services.resources import Resources
 from keyturn.services.service_accounts import ServiceAccounts
@@ -44,15 +40,19 @@ from keyturn.services.sessions import Sessions
 from keyturn.services.signing_keys import TARGET, SigningKeys, VerifyingKeys
 from keyturn.services.system_keys import SystemKeys
 from keyturn.services.tokens import TokenIssuer, TokenRevocation
-from keyturn.services.usage import Usage
 from keyturn.services.user_administration import UserAdministration
 from keyturn.services.vault import Vault, read_root_key
-from keyturn.services.verification_index import VerificationIndex
 from keyturn.settings import Settings, default_database
 from keyturn.store import Store, open_engine
 from keyturn.store.engine import sqlite_path
 from keyturn.store.migrations import check_current, current_version, migrate
 from keyturn.system import System
+from keyturn.verifying.authenticator import Authenticator
+from keyturn.verifying.index import VerificationIndex
+from keyturn.verifying.lookup import Lookup
+from keyturn.verifying.rate_limit import CredentialFailures
+from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.uses import Usage
 
 ROOT_KEY_FILE_NAME = "root.key"
 

@@ -22,8 +22,8 @@ from keyturn.errors import CannotStart, CredentialRefused, KeyturnError, Reason,
 from keyturn.opening import Opening
 
 if TYPE_CHECKING:
-    from keyturn.services.actors import Origin
-    from keyturn.services.usage import Trace
+    from keyturn.verifying.origin import Origin
+    from keyturn.verifying.uses import Trace
 
 DEFAULT_MAX_STALENESS_SECONDS = 5.0
 DEFAULT_FAILURES_PER_MINUTE = 120
@@ -112,7 +112,7 @@ class Verifier:
         if failures_per_minute < 1:
             raise CannotStart("failures_per_minute is at least 1.")
         # Here, since importing Keyturn is quick for whoever only calls.
-        from keyturn.services.actors import Origin  # noqa: PLC0415
+        from keyturn.verifying.origin import Origin  # noqa: PLC0415
 
         self._origin_of = Origin
         if address.startswith(("https:", "http:")):

@@ -16,8 +16,8 @@ import structlog
 
 from keyturn.cli import main
 from keyturn.composition import Services, open_services
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import new_sqlite_database
 from tests.servers import RunningServer, running_server

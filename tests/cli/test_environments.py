@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.certificates import make_certificate
 from tests.cli.conftest import Command, refused
 from tests.conftest import PASSPHRASE

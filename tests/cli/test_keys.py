@@ -11,7 +11,7 @@ import pytest
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.records import ApiKeyRecord, KeyState
 from keyturn.errors import CredentialRefused
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from tests.cli.conftest import Command, opened, refused
 
 if TYPE_CHECKING:

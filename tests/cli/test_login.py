@@ -19,7 +19,7 @@ from keyring.backends import fail, null
 from keyring.errors import PasswordSetError
 
 from keyturn.core.lifetimes import Lifetime
-from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.cli.conftest import Command, Outcome, refused
 from tests.services.people import add_person, is_accepted, log_in, signed_in
 

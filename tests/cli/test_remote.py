@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.cli.conftest import Command, refused
 from tests.proxies import environment_with_proxy
 from tests.servers import RunningServer

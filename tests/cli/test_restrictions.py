@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey, OKPKey
 
 from keyturn.client import DpopKeyPair
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from tests.cli.conftest import Command, opened, refused
 from tests.services.apis import register
 from tests.services.people import holder

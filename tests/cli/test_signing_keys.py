@@ -11,9 +11,9 @@ import pytest
 from keyturn.cli.options import opened_services
 from keyturn.composition import ANNOUNCED, open_services
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import Settings, read_settings
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.cli.conftest import Command, opened, refused
 from tests.conftest import PASSPHRASE
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from tests.cli.conftest import Command, opened, refused
 from tests.conftest import PASSPHRASE
 

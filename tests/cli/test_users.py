@@ -8,7 +8,7 @@ import pytest
 
 from keyturn.core.permissions import Permission
 from keyturn.errors import CredentialRefused
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from tests.cli.conftest import Command, opened, refused
 from tests.conftest import PASSPHRASE
 

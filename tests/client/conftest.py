@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_sqlite_database
 from tests.servers import RunningServer, running_server
 from tests.services.people import add_person

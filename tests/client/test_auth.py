@@ -16,7 +16,7 @@ import trio
 from keyturn.client import KeyturnAuth
 from keyturn.client.requests import KeyturnAuth as RequestsAuth
 from keyturn.client.tokens import ExchangeFailed, TokenKeeper
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.client.conftest import WHO, Keyed
 from tests.servers import running_app
 

@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from keyturn.client import ApiClient, DeviceCodes, DeviceLogin, LoginRefused
 from keyturn.core.lifetimes import Lifetime
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.servers import RunningServer, running_app, running_server

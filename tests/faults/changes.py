@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyturn.composition import open_services
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.journeys.processes import clean_environment
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pytest
 
 from keyturn import CredentialRefused, StoreUnavailable, Verifier
 from keyturn.composition import Services, open_services
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.databases import new_postgresql_database
 from tests.journeys.processes import ServerProcess, serving
 from tests.replica.edges import accepts, new_follower, wait_until

@@ -16,9 +16,9 @@ import psycopg
 import pytest
 
 from keyturn.composition import open_services
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import new_postgresql_database
 from tests.faults.load import new_client, verify

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from keyturn.composition import Services, open_services
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_postgresql_database
 from tests.faults.changes import changing
 from tests.faults.forwarder import Forwarder, forwarding

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.actors import Origin
 from keyturn.services.sessions import SESSION_COOKIES
+from keyturn.verifying.origin import Origin
 from tests.gateways.conftest import BOB, request
 from tests.web.test_forward_auth import IDENTITY
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from keyturn.core.sources import read_network
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.gateways.conftest import BOB, Scene

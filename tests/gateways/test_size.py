@@ -12,8 +12,8 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.resources import MAX_SCOPE_CHARACTERS, MAX_SCOPES_CHARACTERS
 from keyturn.services.accounts import USERID_MAX_CHARACTERS
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.forward_auth import MAX_IDENTITY_BYTES, header_block
 from tests.gateways.test_identity import THERE, identity
 from tests.services.people import change_behind

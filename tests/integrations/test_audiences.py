@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn import CannotStart, Verifier
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.integrations.sites import Options, running
 from tests.services.apis import identifier_of, register, token_for
 

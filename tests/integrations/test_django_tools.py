@@ -22,7 +22,7 @@ from keyturn.core.permissions import Permission
 from keyturn.errors import AmbiguousCredential, KeyturnError
 from keyturn.integrations import django, rest_framework
 from keyturn.integrations.refusals import refusal_of
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.integrations import django_views
 from tests.integrations.sites import Options, application
 from tests.servers import running_server

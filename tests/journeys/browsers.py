@@ -12,7 +12,7 @@ import pytest
 
 from keyturn.core.permissions import Permission
 from keyturn.core.sources import read_network
-from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pytest
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.pages.keys import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock

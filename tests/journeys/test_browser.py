@@ -15,8 +15,8 @@ import httpx
 import pytest
 
 from keyturn.core.lifetimes import Lifetime
-from keyturn.services.actors import Origin
 from keyturn.services.key_limits import MAX_NETWORKS
+from keyturn.verifying.origin import Origin
 from keyturn.web.pages.keys import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock

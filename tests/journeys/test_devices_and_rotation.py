@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from keyturn.services.actors import Origin
 from keyturn.services.device_logins import BegunLogin, DeviceLogins
+from keyturn.verifying.origin import Origin
 from tests.conftest import PASSPHRASE
 from tests.journeys.browsers import CONNECTION, Person, Site, row_of, sign_in, tab_to, window
 

@@ -12,9 +12,9 @@ import pytest
 from keyturn import CredentialRefused, Verifier
 from keyturn.errors import CannotStart
 from keyturn.services import freshness
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.store import Store, open_engine
 from keyturn.store.engine import WRITES
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import empty_postgresql_database
 from tests.journeys.processes import run_command

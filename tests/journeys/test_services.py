@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.journeys.browsers import Person, Site, row_of, sign_in, tab_to, window
 
 pytest.importorskip("playwright", reason="no browser driver: install playwright to run these tests")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from keyturn import CredentialRefused, KeyturnError, Principal, Verifier
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.services.people import HERE, add_person, person
 

@@ -19,9 +19,9 @@ from keyturn.replica import answers as answers_module
 from keyturn.replica import published_keys
 from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import PublishedKeys
-from keyturn.services.actors import Origin
-from keyturn.services.failures import CredentialFailures
 from keyturn.system import System
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.rate_limit import CredentialFailures
 from tests.replica.edges import wait_until
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from keyturn.core.access_token import generate_signing_key
 from keyturn.replica import copy as copy_module
 from keyturn.replica.copy import Replica
 from keyturn.replica.signing_keys import FollowedKeys
-from keyturn.services.verification_index import Subject
+from keyturn.verifying.index import Subject
 from tests.replica.edges import wait_until
 
 if TYPE_CHECKING:

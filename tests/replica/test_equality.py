@@ -13,8 +13,8 @@ import pytest
 from keyturn import KeyturnError, Principal, Verifier
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE, actor_of
 from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.verifying.origin import COMMAND_LINE, actor_of
 from tests.replica.edges import PATIENCE_SECONDS, answer_of
 from tests.services.people import HERE, add_person, change_behind, holder, person
 

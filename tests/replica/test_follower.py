@@ -29,14 +29,14 @@ from keyturn.replica import follower as follower_module
 from keyturn.replica.copy import Replica
 from keyturn.replica.follower import LAG_SECONDS, STREAM_SECONDS, Follower
 from keyturn.replica.trust import Trust
-from keyturn.services.actors import COMMAND_LINE
-from keyturn.services.authentication import Authenticator
-from keyturn.services.failures import CredentialFailures
-from keyturn.services.lookup import Lookup
-from keyturn.services.redaction import SecretsOut
 from keyturn.services.resource_fields import ScopeToRegister
-from keyturn.services.usage import Usage
-from keyturn.services.verification_index import VerificationIndex
+from keyturn.verifying.authenticator import Authenticator
+from keyturn.verifying.index import VerificationIndex
+from keyturn.verifying.lookup import Lookup
+from keyturn.verifying.origin import COMMAND_LINE
+from keyturn.verifying.rate_limit import CredentialFailures
+from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.uses import Usage
 from tests.fakes import Clock
 from tests.services.apis import register, say_anew, scopes_of
 from tests.services.people import HERE, add_person, holder

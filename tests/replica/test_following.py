@@ -12,7 +12,7 @@ from keyturn import CannotStart, CredentialRefused, Principal, Reason, StoreUnav
 from keyturn.core.permissions import Permission
 from keyturn.core.sources import read_network
 from keyturn.services import feed as feed_service
-from keyturn.services.actors import COMMAND_LINE, actor_of
+from keyturn.verifying.origin import COMMAND_LINE, actor_of
 from tests.replica.edges import accepts, answer_of, wait_until
 from tests.replica.proxy import between
 from tests.services.people import HERE, change_behind, holder

@@ -30,7 +30,7 @@ from keyturn.core.oauth import INTROSPECTION_PATH, JWKS_PATH
 from keyturn.core.permissions import Permission
 from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import FETCH_SECONDS, PublishedKeys
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.fakes import Clock
 from tests.replica.edges import accepts, answer_of
 from tests.replica.proxy import between

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from keyturn.core.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, TOKEN_EXCHANGE
 from keyturn.errors import CredentialRefused, OAuthRefused, ScopeMissing, UnknownAudience
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import HERE
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from sqlalchemy import text
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import CredentialRefused
-from keyturn.services.actors import COMMAND_LINE, Origin
-from tests.conftest import PASSPHRASE
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from keyturn.services.sessions import BrowserSession
     from keyturn.store import AuditRow
 
+PASSPHRASE = "seven green lanterns drift"
 HERE = Origin(address="127.0.0.1", user_agent="tests", request_id="request", via="GET /")
 NOWHERE = (None, None, None, None)
 """The trace of a use that says nothing."""

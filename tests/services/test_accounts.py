@@ -27,16 +27,15 @@ from keyturn.errors import (
     TooManyFailures,
 )
 from keyturn.services.accounts import USERID_MAX_CHARACTERS
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.logins import FREE_FAILURES, MAX_DELAY, MAX_FAILURES, Logins
 from keyturn.services.passwords import ARGON2ID, CHEAPEST, Passwords
 from keyturn.services.text import canonical_userid
 from keyturn.services.tokens import TokenIssuer
 from keyturn.services.turns import Asker, Turns
 from keyturn.store import failed_sign_ins
-from tests.conftest import PASSPHRASE
+from keyturn.verifying.origin import COMMAND_LINE, Origin
+from tests.conftest import PASSPHRASE, Opener
 from tests.fakes import Clock
-from tests.services.conftest import Opener
 from tests.services.people import (
     HERE,
     NEW_PASSPHRASE,

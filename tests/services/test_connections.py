@@ -9,7 +9,7 @@ from keyturn.composition import Services
 from keyturn.core.permissions import SEE_CONNECTION
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, NotFound, PermissionMissing
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import actions
 
 

@@ -23,8 +23,8 @@ from keyturn.errors import (
     OAuthRefused,
     PermissionMissing,
 )
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.services.people import HERE, add_person, caller, holder, person, put_together
 

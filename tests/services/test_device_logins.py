@@ -16,10 +16,10 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput, OAuthCode, OAuthRefused, TooBusy, TooManyFailures
 from keyturn.services import device_logins
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.device_logins import DECISIONS_PER_MINUTE, LIFE, BegunLogin
 from keyturn.services.keys import CreatedKey
 from keyturn.services.sessions import BrowserSession
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.fakes import Clock
 from tests.services.apis import new_group, register
 from tests.services.people import HERE, add_person, caller, last_rows, log_in, signed_in

@@ -12,11 +12,10 @@ from keyturn.core.encoding import base64url_decode, base64url_encode
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.tokens import IssuedToken
-from tests.conftest import PASSPHRASE
+from keyturn.verifying.origin import COMMAND_LINE
+from tests.conftest import PASSPHRASE, Opener
 from tests.fakes import Clock
-from tests.services.conftest import Opener
 from tests.services.people import HERE, caller, change_behind
 
 HOUR = timedelta(hours=1)

@@ -18,10 +18,10 @@ from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import InvalidState, KeyturnError, PermissionMissing, StoreUnavailable, TooBusy
 from keyturn.services import feed
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.feed import FellBehind, Part, Subscription
 from keyturn.store import Mark
 from keyturn.store.schema import api_key
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.replica.edges import wait_until
 from tests.services.apis import new_group, register
 from tests.services.people import HERE, add_person, change_behind, person

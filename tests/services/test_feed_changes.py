@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from keyturn.composition import Services
     from keyturn.core.principal import Principal
     from keyturn.store import Mark
-    from tests.services.conftest import Opener
+    from tests.conftest import Opener
 
 State = dict[tuple[str, Any], Any]
 """The row of each thing, by its kind and its number."""

@@ -24,16 +24,15 @@ from keyturn.core.records import AuditAction, AuditEntry, SessionKind
 from keyturn.core.resources import ResourceRecord
 from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services import freshness as module
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
 from keyturn.services.keys import CreatedKey
 from keyturn.services.sessions import BrowserSession
 from keyturn.store import audit_log
 from keyturn.store.hints import NoHints, PostgresqlHints
-from tests.conftest import PASSPHRASE
+from keyturn.verifying.origin import COMMAND_LINE
+from tests.conftest import PASSPHRASE, Opener
 from tests.fakes import Clock
 from tests.services.apis import leave, register, say_anew, scopes_of
-from tests.services.conftest import Opener
 from tests.services.people import (
     HERE,
     NEW_PASSPHRASE,

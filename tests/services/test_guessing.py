@@ -14,8 +14,8 @@ import pytest
 
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.errors import InvalidInput
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.guessing import check_not_made_up
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import add_person, caller
 
 if TYPE_CHECKING:

@@ -14,10 +14,9 @@ from keyturn.core.permissions import Permission
 from keyturn.errors import CannotStart, CredentialRefused, InvalidInput
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSPHRASE, Opener
 from tests.databases import new_postgresql_database
 from tests.fakes import Clock
-from tests.services.conftest import Opener
 from tests.services.people import HERE, actions, add_person, caller, log_in, signed_in
 from tests.store.crowds import all_at_once
 

@@ -11,8 +11,8 @@ import pytest
 from keyturn.core.people import ServiceOwner
 from keyturn.core.sources import Network, read_network
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, Reason
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.key_limits import MAX_NETWORKS, checked_sources
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import HERE, add_service_account, caller, is_accepted, last_rows, new_key, person
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from keyturn.errors import Conflict, CredentialRefused, InvalidInput, NotFound, 
 from keyturn.services.key_rotation import MAX_OVERLAP
 from keyturn.services.keys import CreatedKey
 from keyturn.store.schema import past_rotation
+from tests.conftest import Opener
 from tests.fakes import Clock
 from tests.services.apis import leave, new_group, register
-from tests.services.conftest import Opener
 from tests.services.people import HERE, add_person, caller, is_accepted, last_rows, new_key, person
 from tests.store.crowds import all_at_once
 

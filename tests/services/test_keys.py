@@ -12,12 +12,12 @@ from keyturn.composition import Services, open_services
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.keys import CreatedKey
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE, Origin
+from tests.conftest import Opener
 from tests.fakes import Clock
-from tests.services.conftest import Opener
 from tests.services.people import HERE, actions, add_person, caller, is_accepted, new_key, person
 from tests.store.crowds import all_at_once, before_change
 

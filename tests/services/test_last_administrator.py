@@ -13,8 +13,8 @@ from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION, Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.store.user_search import UserSearch
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import (
     HERE,
     actions,

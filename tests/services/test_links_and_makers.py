@@ -11,8 +11,8 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
 from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput, OAuthRefused
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.store.schema import metadata
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import (
     HERE,
     NEW_PASSPHRASE,

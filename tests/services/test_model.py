@@ -15,9 +15,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from keyturn.composition import Services, open_services
 from keyturn.core.lifetimes import Lifetime
 from keyturn.errors import CredentialRefused, NotFound
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from keyturn.composition import Services
     from keyturn.core.principal import Principal
-    from tests.services.conftest import Opener
+    from tests.conftest import Opener
 
 MAX_STATEMENTS = 60
 

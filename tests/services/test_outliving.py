@@ -12,8 +12,8 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.records import AuditAction
 from keyturn.errors import Conflict, KeyturnError
-from keyturn.services.actors import actor_of
 from keyturn.store.audit_log import AuditSearch
+from keyturn.verifying.origin import actor_of
 from tests.conftest import PASSPHRASE
 from tests.services.apis import register
 from tests.services.people import (

@@ -33,12 +33,12 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
 )
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import Lifetime
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store.sessions import SessionToAdd, insert_session
 from keyturn.store.user_search import UserSearch
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.people import HERE, caller, is_accepted

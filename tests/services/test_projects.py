@@ -11,7 +11,7 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
 from keyturn.core.scopes import check_scopes, covers
 from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing, ScopeMissing
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.apis import NOTHING_THERE, covered, register, why_no_token
 from tests.services.people import (
     HERE,

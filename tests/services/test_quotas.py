@@ -12,9 +12,9 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.errors import OAuthCode, OAuthRefused, QuotaExceeded, TooManyFailures
 from keyturn.services import projects
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import CreatedKey
 from keyturn.store import sessions
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import (
     HERE,
     add_person,
@@ -32,8 +32,8 @@ from tests.store.crowds import all_at_once
 if TYPE_CHECKING:
     from keyturn.composition import Services
     from keyturn.core.principal import Principal
+    from tests.conftest import Opener
     from tests.fakes import Clock
-    from tests.services.conftest import Opener
 
 NONE = timedelta(0)
 FOREIGN = "3f9c2b7e81d04a56b7c9e0f1a2d3c4b5"

@@ -19,8 +19,8 @@ from keyturn.errors import (
     Reason,
     ScopeMissing,
 )
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import MAX_SCOPES, ScopeToRegister
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.apis import (
     NOTHING_THERE,
     UNREGISTERED,
@@ -50,7 +50,7 @@ from tests.statements import statements
 if TYPE_CHECKING:
     from keyturn.composition import Services
     from keyturn.core.principal import Principal
-    from tests.services.conftest import Opener
+    from tests.conftest import Opener
 
 GOOD: dict[str, Any] = {
     "name": "Orders",

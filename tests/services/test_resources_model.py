@@ -15,10 +15,10 @@ from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, OAuthRefused, Reason
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.services.resource_fields import ScopeToRegister
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.services.apis import (

@@ -22,8 +22,8 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
 )
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.store.user_search import UserSearch
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.people import (

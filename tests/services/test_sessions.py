@@ -11,9 +11,8 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction, SessionKind
 from keyturn.errors import CredentialRefused, NotFound
 from keyturn.services.sessions import MAX_TOUCH_INTERVAL, csrf_token, is_csrf_token
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSPHRASE, Opener
 from tests.fakes import Clock
-from tests.services.conftest import Opener
 from tests.services.people import HERE, actions, add_person, caller, log_in, person, signed_in
 
 MILLISECOND = timedelta(milliseconds=1)

@@ -9,15 +9,15 @@ import pytest
 
 from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart, CredentialRefused, Reason
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
 from keyturn.store.signing_keys import LONG_AGO
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.people import HERE, actions, add_person, caller, change_behind
 
 if TYPE_CHECKING:
     from keyturn.composition import Services
+    from tests.conftest import Opener
     from tests.fakes import Clock
-    from tests.services.conftest import Opener
 
 MOMENT = timedelta(milliseconds=1)
 

@@ -13,10 +13,10 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
 from keyturn.errors import Conflict, InvalidState, NotFound, PermissionMissing
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.system_keys import RevealedSystemKey
 from keyturn.store.key_search import KeySearch
-from tests.services.conftest import Opener
+from keyturn.verifying.origin import COMMAND_LINE
+from tests.conftest import Opener
 from tests.services.people import HERE, actions, caller, holder, is_accepted, last_rows
 from tests.store.crowds import all_at_once
 

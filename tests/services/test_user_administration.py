@@ -22,9 +22,9 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
 )
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.user_administration import ATTRIBUTE_MAX_CHARACTERS
 from keyturn.store.user_search import UserSearch
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.services.people import (
     HERE,

@@ -10,11 +10,11 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind
 from keyturn.core.user_names import skeleton_of
 from keyturn.core.verification import principal_of_key, principal_of_session
-from keyturn.services.actors import Origin, actor_of
 from keyturn.store.api_keys import KeyToAdd
 from keyturn.store.control import Successor
 from keyturn.store.sessions import SessionToAdd
 from keyturn.store.users import UserToAdd
+from keyturn.verifying.origin import Origin, actor_of
 
 if TYPE_CHECKING:
     from keyturn.store import Store

@@ -17,13 +17,13 @@ from keyturn.core.records import AuditEntry, KeyUsage, LastUse, SessionKind
 from keyturn.core.resources import ResourceScope
 from keyturn.core.verification import principal_of_key_token, principal_of_session_token
 from keyturn.errors import Conflict, CredentialRefused, StoreUnavailable
-from keyturn.services.actors import actor_of
 from keyturn.store import Store
 from keyturn.store.device_logins import DeviceLoginToAdd
 from keyturn.store.key_rotation import Rotation
 from keyturn.store.logins import KeptSession
 from keyturn.store.resources import ResourceFields
 from keyturn.store.schema import signing_key
+from keyturn.verifying.origin import actor_of
 from tests.store.crowds import at_the_commit_of
 from tests.store.rows import HERE, NOW, a_key, a_session, a_user, an_entry, in_session, with_key
 from tests.store.test_database import (

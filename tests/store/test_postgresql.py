@@ -16,12 +16,12 @@ from sqlalchemy import text
 from keyturn import Verifier
 from keyturn.composition import open_services
 from keyturn.errors import CannotStart
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
 from keyturn.store.engine import holds_a_password
 from keyturn.store.migrations import migrate
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import empty_postgresql_database, new_postgresql_database
 from tests.faults.forwarder import socket_of
 from tests.services.people import add_person

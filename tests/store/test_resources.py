@@ -12,8 +12,8 @@ from keyturn.core.permissions import Permission
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.core.resources import ResourceScope
 from keyturn.errors import Conflict, NotFound
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.store.resources import ResourceFields
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.services.apis import leave, new_group
 from tests.services.people import HERE, add_person, holder
 

@@ -14,12 +14,12 @@ import pytest
 
 from keyturn.composition import Services, open_services
 from keyturn.errors import CannotStart, CredentialRefused, Reason
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
 from keyturn.store.revision import ChangeCounter
 from keyturn.system import System
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_postgresql_database, new_sqlite_database
 from tests.services.people import NOWHERE, add_person, caller
 from tests.store.peers import POINTS, Peer, count_at_once, revoke

@@ -13,8 +13,8 @@ import httpx
 
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import CreatedKey
+from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.app import create_framework_app
 from tests.conftest import PASSPHRASE
 from tests.services.people import HERE, person

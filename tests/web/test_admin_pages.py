@@ -19,8 +19,8 @@ import pytest
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.records import Actor, AuditAction, AuditEntry
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.settings import Settings, read_settings
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.pages.admin.audit_words import ACTIONS, detail_lines
 from keyturn.web.pages.admin.settings import KEPT_BACK, OPEN, shown_settings
 from tests.conftest import PASSPHRASE

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.core.encoding import crc32_base62
-from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.access import PAGE_PATTERN, is_open
 from tests.statements import statements
 from tests.web.sites import filled, status_of, statuses_of

@@ -16,7 +16,7 @@ import pytest
 
 import keyturn.web
 from keyturn.core.sources import read_network
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web import forward_auth, gate, proven_request, shape
 from keyturn.web import protocol as web_protocol
 from keyturn.web.body_bounds import MAX_UNREAD_BYTES

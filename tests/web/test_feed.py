@@ -17,10 +17,10 @@ import pytest
 
 from keyturn.composition import open_services
 from keyturn.core import feed
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.feed_pages import FeedPages
 from keyturn.services.passwords import CHEAPEST
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web import feed as streams
 from tests.databases import new_sqlite_database
 from tests.journeys.processes import STOP_TIMEOUT_SECONDS, serving

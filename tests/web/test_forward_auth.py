@@ -13,7 +13,7 @@ import pytest
 
 from keyturn.core.permissions import Permission
 from keyturn.core.sources import read_network
-from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 from tests.services.people import change_behind, unknown_key
 from tests.statements import statements

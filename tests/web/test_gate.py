@@ -19,10 +19,10 @@ from sqlalchemy import text
 
 from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.passwords import CHEAPEST, MAX_AT_ONCE, MAX_WAITING
 from keyturn.services.turns import Asker
 from keyturn.settings import read_settings
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web import messages
 from tests.conftest import PASSPHRASE
 from tests.databases import new_postgresql_database, new_sqlite_database

@@ -12,8 +12,8 @@ import pytest
 from keyturn.client import DpopKeyPair
 from keyturn.core.people import ServiceOwner
 from keyturn.core.sources import read_network
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.key_limits import MAX_NETWORKS
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.proofs import Prover
 from tests.web.sites import secret_on

@@ -18,8 +18,8 @@ from keyturn.core.oauth import (
     TOKEN_EXCHANGE,
 )
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE, Origin
 from keyturn.services.oauth import JWT_TYPE
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 from tests.services.people import HERE, person
 from tests.web.people_callers import comparable

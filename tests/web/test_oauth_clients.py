@@ -15,8 +15,8 @@ from oauthlib.oauth2 import BackendApplicationClient
 from requests.auth import HTTPBasicAuth
 from requests_oauthlib import OAuth2Session as RequestsSession
 
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.system import utc_now
+from keyturn.verifying.origin import COMMAND_LINE
 
 if TYPE_CHECKING:
     from keyturn.services.keys import CreatedKey

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from keyturn.core.records import AuditAction
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.web.sites import ACCEPT, FORM, TIMEOUT_SECONDS, Browser, form_body, secret_on
 

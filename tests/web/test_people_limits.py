@@ -8,7 +8,7 @@ import pytest
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.access import ROUTE_PERMISSIONS
 from tests.conftest import PASSPHRASE
 from tests.services.people import HERE

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.actors import Origin
-from keyturn.services.verification_index import NEGATIVE_SECONDS
+from keyturn.verifying.index import NEGATIVE_SECONDS
+from keyturn.verifying.origin import Origin
 from keyturn.web import request_log
 from keyturn.web.app import create_app
 from keyturn.web.request_log import RequestLog

@@ -13,8 +13,8 @@ from sqlalchemy import text
 
 from keyturn.core.feed import PATH as FEED
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.sessions import LOOPBACK_SESSION_COOKIE, csrf_token
+from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.access import OPEN_PAGES, PAGE_PATTERN, is_open
 from keyturn.web.app import create_app
 from keyturn.web.forward_auth import PATH as VERIFY

@@ -14,7 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from keyturn.core.permissions import Permission
-from keyturn.services.actors import COMMAND_LINE, Origin
+from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 from tests.web.sites import CONNECTION, FORM, TIMEOUT_SECONDS, read_all, status_of
 

@@ -15,9 +15,9 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.errors import CannotStart, Conflict, NotFound
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.settings import Settings, data_directory
 from keyturn.store.engine import sqlite_path
+from keyturn.verifying.origin import COMMAND_LINE
 
 USERID = "admin"
 CONNECTION_KEY = "123456789"

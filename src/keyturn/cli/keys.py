@@ -15,8 +15,8 @@ from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.records import ApiKeyRecord
 from keyturn.core.shown import shown
 from keyturn.core.sources import Network
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.keys import USES_DAYS
+from keyturn.verifying.origin import COMMAND_LINE
 
 
 @click.group()

@@ -10,8 +10,8 @@ from keyturn.cli.tables import Column, print_list
 from keyturn.composition import Services
 from keyturn.core.resources import ResourceRecord, ResourceScope
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.verifying.origin import COMMAND_LINE
 
 
 @click.group()

@@ -9,8 +9,8 @@ from keyturn.cli.output import json_option
 from keyturn.cli.tables import Column, print_list
 from keyturn.core.records import SigningKeyRecord
 from keyturn.core.times import readable_time
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.signing_keys import LEAD
+from keyturn.verifying.origin import COMMAND_LINE
 
 MAX_LEAD_SECONDS = 7 * 24 * 3600
 

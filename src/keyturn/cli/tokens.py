@@ -5,7 +5,7 @@ import click
 from keyturn.cli.options import database_option, opened_services
 from keyturn.cli.standard_input import read_stdin
 from keyturn.errors import CredentialRefused, NotFound
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 
 
 @click.group()

@@ -8,7 +8,7 @@ from keyturn.cli.tables import Column, never_without, print_list
 from keyturn.core.people import UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM
-from keyturn.services.actors import COMMAND_LINE
+from keyturn.verifying.origin import COMMAND_LINE
 
 ALL = "all"
 """Instead of a permission: every one."""

@@ -24,8 +24,8 @@ from keyturn.replica.values import (
     slices,
     unpacked_time,
 )
-from keyturn.services.verification_index import Subject
 from keyturn.system import System
+from keyturn.verifying.index import Subject
 
 Touched = list[tuple[Subject, int | str]]
 

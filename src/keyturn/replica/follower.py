@@ -27,8 +27,8 @@ from keyturn.core import feed
 from keyturn.errors import CannotStart, KeyturnError
 from keyturn.replica.copy import Replica, Touched
 from keyturn.replica.trust import Trust
-from keyturn.services.verification_index import VerificationIndex
 from keyturn.system import System
+from keyturn.verifying.index import VerificationIndex
 
 T = TypeVar("T")
 

@@ -29,12 +29,17 @@ from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
 from keyturn.replica.answers import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.replica.published_keys import PublishedKeys
-from keyturn.services.actors import Origin
-from keyturn.services.dpop import Proofs
-from keyturn.services.failures import CredentialFailures
-from keyturn.services.usage import Trace
-from keyturn.services.verification_index import MAX_ENTRIES, MAX_NEGATIVES, NEGATIVE_SECONDS, NEVER_ENDS
 from keyturn.system import System
+from keyturn.verifying.index import (
+    MAX_ENTRIES,
+    MAX_NEGATIVES,
+    NEGATIVE_SECONDS,
+    NEVER_ENDS,
+)
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.proofs import Proofs
+from keyturn.verifying.rate_limit import CredentialFailures
+from keyturn.verifying.uses import Trace
 
 LONGEST_TOKEN_LIFE = timedelta(days=366)
 """What the server says of a token decides: this only keeps out what it never issued."""

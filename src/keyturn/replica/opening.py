@@ -21,13 +21,13 @@ from keyturn.replica.follower import CONNECT_SECONDS, SILENCE_SECONDS, FeedRefus
 from keyturn.replica.introspection import IntrospectingAuthenticator, NoAudiences, check_may_ask
 from keyturn.replica.trust import Trust
 from keyturn.replica.uses import SendsUses
-from keyturn.services.authentication import Authenticator
-from keyturn.services.failures import CredentialFailures
-from keyturn.services.lookup import Lookup
-from keyturn.services.redaction import SecretsOut
-from keyturn.services.usage import Usage
-from keyturn.services.verification_index import VerificationIndex
 from keyturn.system import System
+from keyturn.verifying.authenticator import Authenticator
+from keyturn.verifying.index import VerificationIndex
+from keyturn.verifying.lookup import Lookup
+from keyturn.verifying.rate_limit import CredentialFailures
+from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.uses import Usage
 
 LEAST_STALENESS_SECONDS = 2.0
 """The server says once in a second how far it has told everything: with less there would be gaps."""

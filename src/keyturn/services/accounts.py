@@ -11,7 +11,6 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.core.user_names import fault_of_user_name, skeleton_of
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.actors import Origin, actor_of, stranger
 from keyturn.services.logins import Logins, StartedSession
 from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import BrowserSession, digest_session_token, new_session_token
@@ -23,6 +22,7 @@ from keyturn.store.logins import KeptSession
 from keyturn.store.user_search import UserSearch
 from keyturn.store.users import UserToAdd
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of, stranger
 
 USERID_MAX_CHARACTERS = 254
 PROFILE_LIMITS: Mapping[str, int] = {

@@ -7,7 +7,6 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, KeyState
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.authority import successor
 from keyturn.services.keys import Keys
 from keyturn.services.sessions import Sessions
@@ -16,6 +15,7 @@ from keyturn.store import Store
 from keyturn.store.control import Successor
 from keyturn.store.user_search import UserSearch
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,14 @@ from keyturn.errors import (
     Reason,
     TooBusy,
 )
-from keyturn.services.actors import Origin, actor_of
-from keyturn.services.failures import FailureBudget
 from keyturn.services.keys import CreatedKey, Keys
 from keyturn.services.resources import Resources
 from keyturn.services.sessions import BrowserSession
 from keyturn.store import Store
 from keyturn.store.device_logins import DeviceLogin, DeviceLoginToAdd
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
+from keyturn.verifying.rate_limit import FailureBudget
 
 DEVICE_CODE_BYTES = 32
 LIFE = timedelta(minutes=10)

@@ -5,11 +5,11 @@ from keyturn.core.credentials import ApiKeyCredential, read_api_key, read_author
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.principal import AuthMethod
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
-from keyturn.services.actors import Origin
-from keyturn.services.authentication import Authenticator
 from keyturn.services.tokens import IssuedToken, TokenIssuer
-from keyturn.services.usage import trace_of
-from keyturn.services.verification_index import KnownCredential
+from keyturn.verifying.authenticator import Authenticator
+from keyturn.verifying.index import KnownCredential
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.uses import trace_of
 
 
 class Exchange:

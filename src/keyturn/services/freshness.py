@@ -17,9 +17,9 @@ from contextlib import suppress
 
 from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart, StoreUnavailable
-from keyturn.services.verification_index import Subject, VerificationIndex
 from keyturn.store import AuditedChange, Mark, Store
 from keyturn.system import System
+from keyturn.verifying.index import Subject, VerificationIndex
 
 _log = logging.getLogger(__name__)  # Verifiers in other programs have only the standard library's log.
 

@@ -13,13 +13,13 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.accounts import Accounts
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.authority import check_may_grant, successor
 from keyturn.services.text import checked_text, unique
 from keyturn.services.user_administration import checked_attribute
 from keyturn.store import Store
 from keyturn.store.groups import GroupFields
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 NAME_MAX_CHARACTERS = 254
 DESCRIPTION_MAX_CHARACTERS = 2000

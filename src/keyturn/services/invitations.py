@@ -8,12 +8,12 @@ from keyturn.core.encoding import base64url_encode
 from keyturn.core.people import UserRecord
 from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.errors import InvalidInput, InvalidState, NotFound
-from keyturn.services.actors import Origin, stranger
 from keyturn.services.passwords import Passwords
 from keyturn.services.turns import account_of, asker_at
 from keyturn.store import Store
 from keyturn.store.control import Allow
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, stranger
 
 CODE_BYTES = 32
 LIFE = timedelta(days=7)

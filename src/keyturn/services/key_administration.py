@@ -9,13 +9,13 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import OwnedKey, Page, is_id
 from keyturn.errors import NotFound
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.keys import Keys
 from keyturn.services.text import is_storable
-from keyturn.services.usage import Usage
 from keyturn.store import Store
 from keyturn.store.key_search import KeySearch
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
+from keyturn.verifying.uses import Usage
 
 MAX_PAGE = 200
 

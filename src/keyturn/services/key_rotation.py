@@ -12,11 +12,11 @@ from keyturn.core.records import (
     KeyState,
 )
 from keyturn.errors import Conflict, InvalidInput, NotFound
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.keys import CreatedKey, Keys, digest_idempotency_key
 from keyturn.store import Store
 from keyturn.store.key_rotation import Rotation
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 MAX_OVERLAP = timedelta(hours=24)
 """How long a former secret may go on at most (K10)."""

@@ -17,7 +17,6 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
 from keyturn.core.sources import Network
 from keyturn.errors import Conflict, InvalidInput, NotFound
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.authority import check_may_grant
 from keyturn.services.guessing import check_not_made_up
 from keyturn.services.key_limits import (
@@ -32,11 +31,12 @@ from keyturn.services.projects import Projects
 from keyturn.services.quotas import Quotas
 from keyturn.services.resources import Resources
 from keyturn.services.text import checked_text
-from keyturn.services.usage import Usage
 from keyturn.store import Store
 from keyturn.store.api_keys import KeyToAdd
 from keyturn.store.control import Allow
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
+from keyturn.verifying.uses import Usage
 
 NAME_MAX_CHARACTERS = 254
 IDEMPOTENCY_KEY_MAX_CHARACTERS = 200

@@ -7,8 +7,6 @@ from keyturn.core.people import LoginRecord
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.actors import Origin, actor_of, stranger
-from keyturn.services.failures import FailureBudget, network_of
 from keyturn.services.passwords import Passwords
 from keyturn.services.sessions import digest_session_token, new_session_token
 from keyturn.services.text import canonical_userid
@@ -17,6 +15,8 @@ from keyturn.services.turns import account_of, asker_at
 from keyturn.store import Store
 from keyturn.store.sessions import SessionToAdd
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of, stranger
+from keyturn.verifying.rate_limit import FailureBudget, network_of
 
 SIGN_INS_FAILED = "Too many sign-ins failed from this address: wait {seconds} seconds before the next one."
 PASSPHRASE_GIVEN = (

@@ -38,13 +38,13 @@ from keyturn.errors import (
     ScopeMissing,
     UnknownAudience,
 )
-from keyturn.services.actors import Origin, actor_of
-from keyturn.services.authentication import Authenticator
 from keyturn.services.keys import Keys
 from keyturn.services.oauth_clients import Form, OAuthClients, check_is_no_sender, parameter
 from keyturn.services.signing_keys import VerifyingKeys
 from keyturn.services.tokens import IssuedToken, TokenIssuer, TokenRevocation
-from keyturn.services.verification_index import NEVER_ENDS, KnownCredential
+from keyturn.verifying.authenticator import Authenticator
+from keyturn.verifying.index import NEVER_ENDS, KnownCredential
+from keyturn.verifying.origin import Origin, actor_of
 
 JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
 SUBJECT_TOKEN_TYPES = (API_KEY_TYPE, ACCESS_TOKEN_TYPE, JWT_TYPE)

@@ -21,9 +21,9 @@ from keyturn.errors import (
     OAuthRefused,
     Reason,
 )
-from keyturn.services.actors import Origin
-from keyturn.services.authentication import Authenticator
-from keyturn.services.verification_index import KnownCredential
+from keyturn.verifying.authenticator import Authenticator
+from keyturn.verifying.index import KnownCredential
+from keyturn.verifying.origin import Origin
 
 Form = Mapping[str, str]
 

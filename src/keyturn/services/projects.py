@@ -11,11 +11,11 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, is_id
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.quotas import PROJECTS_PER_PERSON, Quotas
 from keyturn.services.text import canonical_userid, checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 NAME_MAX_CHARACTERS = 254
 DESCRIPTION_MAX_CHARACTERS = 2000

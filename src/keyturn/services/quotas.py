@@ -3,8 +3,8 @@
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction, AuditEntry
-from keyturn.services.failures import FailureBudget
 from keyturn.system import System
+from keyturn.verifying.rate_limit import FailureBudget
 
 PROJECTS_PER_PERSON = 1000
 """How many projects that they made a person may leave standing."""

@@ -8,10 +8,10 @@ from datetime import timedelta
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.accounts import Accounts
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.sessions import BrowserSession, digest_session_token, new_session_token
 from keyturn.store import Store
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 
 class Reauthentication:

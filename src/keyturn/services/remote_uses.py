@@ -8,8 +8,8 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyUsage, LastUse
 from keyturn.core.sources import read_address
-from keyturn.services.redaction import SecretsOut
 from keyturn.system import System
+from keyturn.verifying.redaction import SecretsOut
 
 OLDEST = timedelta(days=1)
 """A report of an older use counts as of then: it was held back, and must not rewrite history."""

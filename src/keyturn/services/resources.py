@@ -17,11 +17,11 @@ from keyturn.core.records import Actor, AuditAction, AuditEntry, is_id
 from keyturn.core.resources import MAX_SCOPES_CHARACTERS, ResourceRecord, ResourceScope
 from keyturn.core.scopes import is_scope
 from keyturn.errors import ChangedMeanwhile, Conflict, InvalidInput, NotFound
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.resource_fields import ScopeToRegister, as_registered, checked_fields
 from keyturn.store import Store
 from keyturn.store.resources import ResourceFields
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 SHOWN_CHARACTERS = 18
 """What of a foreign name is repeated: never something that could be a key."""

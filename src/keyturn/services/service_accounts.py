@@ -12,7 +12,6 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, Page, is_id
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.accounts import Accounts, checked_permissions
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.authority import check_may_grant, successor
 from keyturn.services.keys import CreatedKey, Keys
 from keyturn.services.resources import Resources
@@ -21,6 +20,7 @@ from keyturn.services.user_administration import MAX_PAGE, UserAdministration
 from keyturn.store import Store
 from keyturn.store.user_search import UserSearch
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 SERVICE_ACCOUNTS = frozenset({UserKind.SERVICE})
 

@@ -10,9 +10,9 @@ from keyturn.core.encoding import base64url_encode
 from keyturn.core.principal import Principal
 from keyturn.core.records import AuditAction, AuditEntry, SessionLimits, SessionRecord, is_id
 from keyturn.errors import CredentialRefused, NotFound
-from keyturn.services.actors import Origin, actor_of
 from keyturn.store import Store
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 SESSION_TOKEN_BYTES = 32
 SESSION_COOKIE = "__Host-keyturn"

@@ -29,11 +29,11 @@ from keyturn.core.access_token import (
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SigningKeyRecord
 from keyturn.errors import CannotStart
-from keyturn.services.actors import COMMAND_LINE
 from keyturn.services.vault import SealBroken, Vault
 from keyturn.store import Store
 from keyturn.store.signing_keys import LONG_AGO
 from keyturn.system import System
+from keyturn.verifying.origin import COMMAND_LINE
 
 KID_BYTES = 12
 JWKS_MAX_AGE = timedelta(minutes=5)

@@ -16,7 +16,6 @@ from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, S
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.accounts import SYSTEM_USERID, Accounts
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.key_limits import end_within
 from keyturn.services.keys import Keys
 from keyturn.services.text import checked_text, is_storable
@@ -24,6 +23,7 @@ from keyturn.services.vault import Vault
 from keyturn.store import Store
 from keyturn.store.system_keys import SystemKeyToAdd
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 SCOPES = frozenset({"plugin:trino"})
 """The scopes that a system key can have (http-api.md, "System keys")."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from keyturn.core.records import Actor
-from keyturn.services.failures import network_of
+from keyturn.verifying.rate_limit import network_of
 
 T = TypeVar("T")
 

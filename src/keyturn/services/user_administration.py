@@ -12,13 +12,13 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import AuditAction, AuditEntry, Page
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.accounts import Accounts, checked_permissions
-from keyturn.services.actors import Origin, actor_of
 from keyturn.services.authority import check_may_grant
 from keyturn.services.invitations import Invitation, Invitations
 from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.store.user_search import UserSearch
 from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
 
 ATTRIBUTE_MAX_CHARACTERS = 254
 MAX_PAGE = 200

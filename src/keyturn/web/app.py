@@ -27,8 +27,8 @@ from keyturn.composition import Services, open_services
 from keyturn.core.dpop import REPLAY_BOUND
 from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.logs import configure_logs
-from keyturn.services.redaction import SecretsOut
 from keyturn.settings import Settings, read_settings
+from keyturn.verifying.redaction import SecretsOut
 from keyturn.web.access import PAGE_PATTERN, login_path, wants_page
 from keyturn.web.api import (
     attributes,

@@ -31,11 +31,11 @@ from keyturn.errors import (
     TooManyFailures,
 )
 from keyturn.logs import flush_logs
-from keyturn.services.actors import Origin
-from keyturn.services.authentication import Authenticator
-from keyturn.services.redaction import SecretsOut
-from keyturn.services.usage import Trace, trace_of
 from keyturn.system import request_id
+from keyturn.verifying.authenticator import Authenticator
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.uses import Trace, trace_of
 from keyturn.web import forward_auth
 from keyturn.web.access import (
     EXCHANGE_PATHS,

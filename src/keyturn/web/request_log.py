@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 from keyturn.logs import write_event
-from keyturn.services.failures import network_of
+from keyturn.verifying.rate_limit import network_of
 
 SECOND = 1.0
 MAX_ADDRESSES = 10_000

@@ -15,9 +15,9 @@ from keyturn.core.resources import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.scopes import check_scopes
 from keyturn.core.times import wire_time
 from keyturn.errors import CredentialRefused, InvalidInput, Reason
-from keyturn.services.actors import Origin
 from keyturn.services.exchange import Exchange
 from keyturn.services.tokens import IssuedToken
+from keyturn.verifying.origin import Origin
 from keyturn.web import forward_auth
 from keyturn.web.api.bodies import FORM, Unshown, get_json, media_type, read_form, read_json
 from keyturn.web.api.documentation import with_body

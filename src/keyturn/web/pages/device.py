@@ -9,8 +9,8 @@ from litestar.params import FromQuery, RawBody
 from keyturn.composition import Services
 from keyturn.core.device_codes import read_user_code
 from keyturn.errors import InvalidInput, TooManyFailures
-from keyturn.services.actors import Origin
 from keyturn.store.device_logins import DeviceLogin
+from keyturn.verifying.origin import Origin
 from keyturn.web.access import DEVICE_PAGE_PATH
 from keyturn.web.pages.key_forms import key_form, lifetime_of
 from keyturn.web.pages.passphrase import NEVER_ASKS, asks_if

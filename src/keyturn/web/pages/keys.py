@@ -17,7 +17,7 @@ from keyturn.errors import (
     QuotaExceeded,
     TooManyFailures,
 )
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from keyturn.web.pages.key_forms import (
     idempotency_key_of,
     key_form,

@@ -9,7 +9,7 @@ from litestar.response import Redirect
 from keyturn.composition import Services
 from keyturn.core.records import AuditAction
 from keyturn.errors import CredentialRefused, InvalidInput, NotFound, TooBusy, TooManyFailures
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from keyturn.web.pages.passphrase import NEVER_ASKS
 from keyturn.web.pages.rendering import InjectedPages, see_other
 from keyturn.web.pages.sessions import (

@@ -22,7 +22,7 @@ from keyturn.errors import (
     QuotaExceeded,
     TooManyFailures,
 )
-from keyturn.services.actors import Origin
+from keyturn.verifying.origin import Origin
 from keyturn.web.pages.passphrase import proven
 from keyturn.web.pages.rendering import InjectedPages, Pages
 from keyturn.web.pages.sessions import AnyConnection, Visitor, require_visitor, session_form

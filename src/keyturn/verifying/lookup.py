@@ -19,9 +19,8 @@ from keyturn.core.records import (
     SessionLimits,
 )
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, ScopeMissing, UnknownAudience
-from keyturn.services.failures import CredentialFailures
-from keyturn.services.usage import Usage
-from keyturn.services.verification_index import (
+from keyturn.system import System
+from keyturn.verifying.index import (
     ENDED,
     NEVER_ENDS,
     Ground,
@@ -29,7 +28,8 @@ from keyturn.services.verification_index import (
     Subject,
     VerificationIndex,
 )
-from keyturn.system import System
+from keyturn.verifying.rate_limit import CredentialFailures
+from keyturn.verifying.uses import Usage
 
 
 class Credentials(Protocol):

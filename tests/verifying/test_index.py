@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import KeyForVerification, OwnerRecord
-from keyturn.services import verification_index as module
-from keyturn.services.verification_index import (
+from keyturn.verifying import index as module
+from keyturn.verifying.index import (
     MAX_ENTRIES,
     MAX_NEGATIVES,
     MAX_SPARED,

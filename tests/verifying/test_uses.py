@@ -15,10 +15,15 @@ from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import CredentialRefused, StoreUnavailable
-from keyturn.services import usage as module
-from keyturn.services.actors import Origin
-from keyturn.services.redaction import SecretsOut
-from keyturn.services.usage import KEPT_HOURS, MAX_NOTED, WRITE_INTERVAL_SECONDS, Usage
+from keyturn.verifying import uses as module
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.uses import (
+    KEPT_HOURS,
+    MAX_NOTED,
+    WRITE_INTERVAL_SECONDS,
+    Usage,
+)
 from tests.fakes import Clock
 from tests.services.people import HERE, caller
 from tests.store.crowds import all_at_once

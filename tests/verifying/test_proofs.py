@@ -11,7 +11,7 @@ import pytest
 
 from keyturn.core.dpop import GOOD_FOR, LEEWAY, PresentedProof, Proof
 from keyturn.errors import DpopProofRefused, ProofFault, TooBusy
-from keyturn.services.dpop import MAX_REMEMBERED, Proofs
+from keyturn.verifying.proofs import MAX_REMEMBERED, Proofs
 from tests.fakes import Clock
 from tests.proofs import Prover
 from tests.services.people import HERE
@@ -20,7 +20,7 @@ from tests.threads import switching_every
 if TYPE_CHECKING:
     from keyturn.composition import Services
     from keyturn.core.principal import Principal
-    from tests.services.conftest import Opener
+    from tests.conftest import Opener
 
 SECOND = timedelta(seconds=1)
 MAX_BYTES = 40_000_000

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyForVerification
 from keyturn.errors import KeyturnError
-from keyturn.services.usage import KeyUse
+from keyturn.verifying.uses import KeyUse
 
 MAX_ENTRIES = 100_000
 MAX_NEGATIVES = 20_000

@@ -22,13 +22,13 @@ from keyturn.core.dpop import PresentedProof, Proof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, covers
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.actors import Origin
-from keyturn.services.dpop import Proofs
-from keyturn.services.failures import CredentialFailures
-from keyturn.services.lookup import Lookup, entry_of
-from keyturn.services.usage import Trace, trace_of
-from keyturn.services.verification_index import ENDED, KnownCredential, VerificationIndex
 from keyturn.system import System
+from keyturn.verifying.index import ENDED, KnownCredential, VerificationIndex
+from keyturn.verifying.lookup import Lookup, entry_of
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.proofs import Proofs
+from keyturn.verifying.rate_limit import CredentialFailures
+from keyturn.verifying.uses import Trace, trace_of
 
 MAX_PLAIN_BYTES = 1024
 """Nothing longer is looked for among the remembered: hashing what strangers send is bounded work."""

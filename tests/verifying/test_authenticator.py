@@ -16,9 +16,10 @@ from keyturn.composition import Services
 from keyturn.core.api_key import CHECKSUM_LENGTH, RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, StoreUnavailable, TooManyFailures
-from keyturn.services import failures, verification_index
-from keyturn.services.actors import Origin
-from keyturn.services.verification_index import NEGATIVE_SECONDS
+from keyturn.verifying import index as verification_index
+from keyturn.verifying import rate_limit as failures
+from keyturn.verifying.index import NEGATIVE_SECONDS
+from keyturn.verifying.origin import Origin
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.services.people import HERE, actions, add_person, caller, change_behind, new_key

@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 
 from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import StoreUnavailable
-from keyturn.services.actors import Origin
-from keyturn.services.redaction import SecretsOut
 from keyturn.system import System
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.redaction import SecretsOut
 
 WRITE_INTERVAL_SECONDS = 60.0
 """How long after one write of a key the next one may follow."""

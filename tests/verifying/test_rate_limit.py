@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.errors import CredentialRefused, StoreUnavailable, TooManyFailures
-from keyturn.services import failures as module
-from keyturn.services.actors import Origin
-from keyturn.services.failures import MAX_SOURCES, FailureBudget
-from tests.conftest import PASSPHRASE
+from keyturn.verifying import rate_limit as module
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.rate_limit import MAX_SOURCES, FailureBudget
+from tests.conftest import PASSPHRASE, Opener
 from tests.fakes import Clock
-from tests.services.conftest import Opener
 from tests.services.people import HERE, NOWHERE, add_person, person, unknown_key
 from tests.statements import statements
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from keyturn.settings import read_settings
-from keyturn.web.server import Server, bind, server_config
+from keyturn.web.edge.server import Server, bind, server_config
 
 Scope = dict[str, Any]
 Message = dict[str, Any]

@@ -22,9 +22,9 @@ from bench.postgresql import new_database, running_postgresql
 from bench.servers import Server
 from bench.wire import KeptConnection, Request
 from keyturn.core.records import SessionKind
-from keyturn.services.sessions import LOOPBACK_SESSION_COOKIE, digest_session_token
+from keyturn.services.people.sessions import LOOPBACK_SESSION_COOKIE, digest_session_token
 from keyturn.store import open_engine
-from keyturn.store.schema import (
+from keyturn.store.database.schema import (
     group,
     group_attribute,
     group_member,

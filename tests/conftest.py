@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from keyturn import logs
 from keyturn.composition import Services, open_services
 from keyturn.core.permissions import Permission
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.databases import (
     empty_postgresql_database,
@@ -24,7 +24,7 @@ from tests.databases import (
     new_sqlite_database,
 )
 from tests.fakes import Clock
-from tests.services.people import PASSPHRASE, add_person, holder, person
+from tests.people import PASSPHRASE, add_person, holder, person
 
 if TYPE_CHECKING:
     from pathlib import Path

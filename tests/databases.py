@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from keyturn.store import open_engine
-from keyturn.store.migrations import migrate
+from keyturn.store.database.migrations import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from keyturn.composition import Services, open_services
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import Settings, read_settings
 from keyturn.web.app import create_app
-from keyturn.web.server import Server, server_config
+from keyturn.web.edge.server import Server, server_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ import pytest
 from keyturn import PermissionMissing
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.services.people import change_behind
+from tests.people import change_behind
 from tests.test_closing import KINDS, edge
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from werkzeug.test import Client as WsgiClient
 
 from keyturn import StoreUnavailable, Verifier
 from keyturn.integrations import django as for_django
+from tests.apis import identifier_of, register, token_for
 from tests.integrations import sites
 from tests.integrations.sites import INTEGRATIONS, Options
 from tests.integrations.test_frameworks import ask as ask_asgi
+from tests.people import unknown_key
 from tests.replica.edges import Edge
 from tests.servers import running_server
-from tests.services.apis import identifier_of, register, token_for
-from tests.services.people import unknown_key
 from tests.test_forks import in_child
 
 if TYPE_CHECKING:

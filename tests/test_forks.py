@@ -15,9 +15,9 @@ import pytest
 
 from keyturn import CredentialRefused, StoreUnavailable, Verifier
 from tests.journeys.processes import free_port
+from tests.people import change_behind
 from tests.replica.edges import Edge
 from tests.servers import running_server
-from tests.services.people import change_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -196,8 +196,8 @@ def test_importing_the_verifier_starts_no_thread() -> None:
     """Fault F1: who imports the package, or logs in its name, gets no thread that they did not ask for."""
     program = """
 import logging, threading
-import keyturn, keyturn.services.freshness, keyturn.services.feed, keyturn.store.hints
-logging.getLogger("keyturn.services.freshness").warning("database_away")
+import keyturn, keyturn.services.changes.freshness, keyturn.services.feed.stream, keyturn.store.database.hints
+logging.getLogger("keyturn.services.changes.freshness").warning("database_away")
 assert threading.active_count() == 1
 """
     done = run_program(program, capture_output=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keyturn.cli import profiles
+from keyturn.cli.remote import profiles
 from keyturn.errors import CannotStart
 from keyturn.settings import ENVIRONMENT_PREFIX, Settings, read_settings
 

@@ -24,16 +24,16 @@ from keyturn import (
 )
 from keyturn import verifier as verifier_module
 from keyturn.composition import Services, open_services
-from keyturn.core.sources import read_network
-from keyturn.services.keys import CreatedKey
-from keyturn.services.passwords import CHEAPEST
+from keyturn.core.networks import read_network
+from keyturn.services.keys.keys import CreatedKey
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import open_engine
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import new_postgresql_database
 from tests.faults.forwarder import forwarding
-from tests.services.people import HERE, add_person, change_behind, person
+from tests.people import HERE, add_person, change_behind, person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,10 +17,10 @@ from keyturn import (
     Reason,
     Verifier,
 )
+from tests.people import HERE, add_person, new_key, person
 from tests.proofs import Prover
 from tests.replica.edges import new_follower
 from tests.servers import RunningServer, running_server
-from tests.services.people import HERE, add_person, new_key, person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

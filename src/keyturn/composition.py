@@ -11,41 +11,41 @@ from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.lifetimes import KeyLife
 from keyturn.core.records import Announcement, SessionLimits
 from keyturn.errors import CannotStart
-from keyturn.services.accounts import Accounts
-from keyturn.services.audiences import TARGETS as AUDIENCE_TARGETS
-from keyturn.services.audiences import Audiences, StoredCredentials
-from keyturn.services.audit_trail import AuditTrail
+from keyturn.services.apis.audiences import TARGETS as AUDIENCE_TARGETS
+from keyturn.services.apis.audiences import Audiences, StoredCredentials
+from keyturn.services.apis.registry import Resources
+from keyturn.services.changes.audit_trail import AuditTrail
+from keyturn.services.changes.freshness import Freshness
 from keyturn.services.connections import Connections
-from keyturn.services.departures import Departures
-from keyturn.services.device_logins import DeviceLogins
-from keyturn.services.exchange import Exchange
-from keyturn.services.feed import Feed
-from keyturn.services.freshness import Freshness
-from keyturn.services.groups import Groups
-from keyturn.services.installation import Installation
-from keyturn.services.invitations import Invitations
-from keyturn.services.key_administration import KeyAdministration
-from keyturn.services.key_rotation import KeyRotation
-from keyturn.services.keys import Keys
-from keyturn.services.logins import Logins
-from keyturn.services.oauth import OAuth
-from keyturn.services.passwords import ARGON2ID, Passwords
-from keyturn.services.projects import Projects
-from keyturn.services.quotas import Quotas
-from keyturn.services.reauthentication import Reauthentication
-from keyturn.services.remote_uses import RemoteUses
-from keyturn.services.resources import Resources
-from keyturn.services.service_accounts import ServiceAccounts
-from keyturn.services.sessions import Sessions
-from keyturn.services.signing_keys import TARGET, SigningKeys, VerifyingKeys
-from keyturn.services.system_keys import SystemKeys
-from keyturn.services.tokens import TokenIssuer, TokenRevocation
-from keyturn.services.user_administration import UserAdministration
-from keyturn.services.vault import Vault, read_root_key
+from keyturn.services.feed.remote_uses import RemoteUses
+from keyturn.services.feed.stream import Feed
+from keyturn.services.installation.setup import Installation
+from keyturn.services.installation.vault import Vault, read_root_key
+from keyturn.services.keys.administration import KeyAdministration
+from keyturn.services.keys.keys import Keys
+from keyturn.services.keys.rotation import KeyRotation
+from keyturn.services.keys.system_keys import SystemKeys
+from keyturn.services.oauth.device_logins import DeviceLogins
+from keyturn.services.oauth.endpoints import OAuth
+from keyturn.services.ownership.offboarding import Departures
+from keyturn.services.ownership.service_accounts import ServiceAccounts
+from keyturn.services.people.accounts import Accounts
+from keyturn.services.people.administration import UserAdministration
+from keyturn.services.people.groups import Groups
+from keyturn.services.people.invitations import Invitations
+from keyturn.services.people.logins import Logins
+from keyturn.services.people.passwords import ARGON2ID, Passwords
+from keyturn.services.people.projects import Projects
+from keyturn.services.people.quotas import Quotas
+from keyturn.services.people.reauthentication import Reauthentication
+from keyturn.services.people.sessions import Sessions
+from keyturn.services.tokens.exchange import Exchange
+from keyturn.services.tokens.issuer import TokenIssuer, TokenRevocation
+from keyturn.services.tokens.signing_keys import TARGET, SigningKeys, VerifyingKeys
 from keyturn.settings import Settings, default_database
 from keyturn.store import Store, open_engine
-from keyturn.store.engine import sqlite_path
-from keyturn.store.migrations import check_current, current_version, migrate
+from keyturn.store.database.engine import sqlite_path
+from keyturn.store.database.migrations import check_current, current_version, migrate
 from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.index import VerificationIndex

@@ -14,7 +14,7 @@ import platformdirs
 from keyturn.core.access_token import Algorithm
 from keyturn.core.api_key import DEFAULT_PREFIX, ApiKeyFormat
 from keyturn.core.loopback import is_loopback
-from keyturn.core.sources import Network, read_network
+from keyturn.core.networks import Network, read_network
 from keyturn.errors import CannotStart
 
 ENVIRONMENT_PREFIX = "KEYTURN_"

@@ -286,7 +286,7 @@ def _open_elsewhere(
 ) -> _Verification:
     if not key:
         raise CannotStart("A Verifier of a server elsewhere is given a key of that server too.")
-    from keyturn.replica.opening import open_elsewhere  # noqa: PLC0415
+    from keyturn.replica.compose import open_elsewhere  # noqa: PLC0415
 
     return open_elsewhere(
         url,

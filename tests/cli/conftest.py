@@ -20,8 +20,8 @@ from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import new_sqlite_database
+from tests.people import add_person
 from tests.servers import RunningServer, running_server
-from tests.services.people import add_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.certificates import make_certificate
 from tests.cli.conftest import Command, refused
 from tests.conftest import PASSPHRASE
 from tests.databases import new_sqlite_database
+from tests.people import add_person
 from tests.servers import RunningServer, running_server
-from tests.services.people import add_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,10 +10,10 @@ import httpx
 import pytest
 from alembic import command as alembic
 
-from keyturn.cli.admin import admin
+from keyturn.cli.admin.commands import admin
 from keyturn.store import open_engine
-from keyturn.store.engine import WRITES
-from keyturn.store.migrations import _config, current_version, newest_version
+from keyturn.store.database.engine import WRITES
+from keyturn.store.database.migrations import _config, current_version, newest_version
 from tests.cli.conftest import Command, refused
 from tests.conftest import PASSPHRASE
 from tests.databases import new_sqlite_database

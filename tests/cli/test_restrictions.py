@@ -21,9 +21,9 @@ from joserfc.jwk import ECKey, OKPKey
 from keyturn.client import DpopKeyPair
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import Origin
+from tests.apis import register
 from tests.cli.conftest import Command, opened, refused
-from tests.services.apis import register
-from tests.services.people import holder
+from tests.people import holder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 from keyturn.cli.main import cli
 from tests.cli.conftest import USERID, Command, opened, refused
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE
+from tests.people import HERE
 from tests.strays import CANARY, KEY, LINE_ENDS, STRAYS, everything_said, tells
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import pytest
 
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_sqlite_database
+from tests.people import add_person
 from tests.servers import RunningServer, running_server
-from tests.services.people import add_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from keyturn.services.keys import CreatedKey
+    from keyturn.services.keys.keys import CreatedKey
 
 WHO = "/bim/rpc/user/current"
 EXCHANGE = "POST /bim/apikey/authenticate"

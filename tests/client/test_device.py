@@ -15,11 +15,11 @@ from starlette.routing import Route
 from keyturn.client import ApiClient, DeviceCodes, DeviceLogin, LoginRefused
 from keyturn.core.lifetimes import Lifetime
 from keyturn.verifying.origin import Origin
+from tests.apis import register
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
+from tests.people import add_person, is_accepted, log_in, signed_in
 from tests.servers import RunningServer, running_app, running_server
-from tests.services.apis import register
-from tests.services.people import add_person, is_accepted, log_in, signed_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

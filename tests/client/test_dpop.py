@@ -16,8 +16,8 @@ from keyturn.client.requests import KeyturnAuth as RequestsAuth
 from keyturn.client.tokens import ExchangeFailed
 from tests.client.conftest import WHO, Keyed
 from tests.client.test_auth import asking_by_httpx, asking_by_requests, asking_by_tasks
+from tests.people import HERE, person
 from tests.proofs import digest_text
-from tests.services.people import HERE, person
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.services.apis import register
+from tests.apis import register
 
 if TYPE_CHECKING:
     from tests.client.conftest import Keyed

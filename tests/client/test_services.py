@@ -10,9 +10,9 @@ import pytest
 from keyturn.client import ApiClient, KeyturnAuth, ServerRefused
 from keyturn.client.requests import KeyturnAuth as RequestsAuth
 from keyturn.client.tokens import ExchangeFailed
+from tests.apis import identifier_of, register
 from tests.client.conftest import WHO
 from tests.client.test_auth import asking_by_httpx, asking_by_requests, asking_by_tasks
-from tests.services.apis import identifier_of, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from keyturn.core.access_token import AccessTokenClaims, Confirmation
+from keyturn.core.networks import read_network
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import (
     KeyForVerification,
@@ -18,7 +19,6 @@ from keyturn.core.records import (
     SessionKind,
     SessionLimits,
 )
-from keyturn.core.sources import read_network
 from keyturn.core.verification import (
     check_api_key,
     check_sender,

@@ -13,14 +13,14 @@ import pytest
 
 from keyturn import CredentialRefused, StoreUnavailable, Verifier
 from keyturn.composition import Services, open_services
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.databases import new_postgresql_database
 from tests.journeys.processes import ServerProcess, serving
+from tests.people import add_person
 from tests.replica.edges import accepts, new_follower, wait_until
 from tests.replica.proxy import Proxy, between
-from tests.services.people import add_person
 
 if TYPE_CHECKING:
     from pathlib import Path

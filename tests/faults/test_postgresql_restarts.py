@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from keyturn.composition import open_services
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
@@ -25,7 +25,7 @@ from tests.faults.load import new_client, verify
 from tests.faults.oracle import Fate, Oracle, StoredKey, StoredState
 from tests.faults.postgresql import OwnPostgresql, own_postgresql
 from tests.journeys.processes import ServerProcess, serving
-from tests.services.people import add_person
+from tests.people import add_person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,14 +20,14 @@ from joserfc.jwk import KeySet
 
 from keyturn import KeyturnError, Verifier
 from keyturn.composition import open_services
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_postgresql_database
 from tests.faults.wire import Wire, wires_to_workers
 from tests.journeys.processes import serving
+from tests.people import add_person
 from tests.replica.edges import new_follower
-from tests.services.people import add_person
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,15 +16,15 @@ from sqlalchemy import insert, select
 
 from keyturn.composition import Services, open_services
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from keyturn.store.schema import api_key
+from keyturn.store.database.schema import api_key
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_postgresql_database
 from tests.faults.changes import changing
 from tests.faults.wire import Wire, wires_to_workers
 from tests.journeys.processes import serving
-from tests.services.people import add_person
+from tests.people import add_person
 from tests.store.rows import a_key
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from keyturn.composition import Services, open_services
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_postgresql_database
@@ -22,7 +22,7 @@ from tests.faults.changes import changing
 from tests.faults.forwarder import Forwarder, forwarding
 from tests.faults.wire import Wire
 from tests.journeys.processes import ServerProcess, serving
-from tests.services.people import add_person
+from tests.people import add_person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.core.sources import read_network
+from keyturn.core.networks import read_network
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.gateways.gateways import HOST, KINDS, Kind, running_gateway
 from tests.gateways.upstreams import Api, Got, StandIn, running_api
+from tests.people import change_behind
 from tests.servers import running_app, running_server
-from tests.services.people import change_behind
 from tests.web.sites import TIMEOUT_SECONDS, Site
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keyturn.core.sources import read_network
+from keyturn.core.networks import read_network
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.gateways.conftest import BOB
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.apis import identifier_of, register, token_for
 from tests.gateways.conftest import BOB, Scene, narrowed_key
 from tests.gateways.gateways import KINDS, running_gateway
 from tests.gateways.test_identity import identity
 from tests.gateways.upstreams import running_api
-from tests.services.apis import identifier_of, register, token_for
 
 if TYPE_CHECKING:
     from pathlib import Path

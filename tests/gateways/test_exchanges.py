@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from keyturn.core.sources import read_network
+from keyturn.core.networks import read_network
 from keyturn.verifying.origin import Origin
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.gateways.conftest import BOB, HOST, narrowed_key
 from tests.servers import running_server
+from tests.web.edge.test_forward_auth import identity
 from tests.web.sites import Site, status_of
-from tests.web.test_forward_auth import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

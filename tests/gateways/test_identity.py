@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.sessions import SESSION_COOKIES
+from keyturn.services.people.sessions import SESSION_COOKIES
 from keyturn.verifying.origin import Origin
 from tests.gateways.conftest import BOB, request
-from tests.web.test_forward_auth import IDENTITY
+from tests.web.edge.test_forward_auth import IDENTITY
 
 if TYPE_CHECKING:
     from tests.gateways.conftest import Scene, StandInScene

@@ -8,8 +8,8 @@ import pytest
 
 from keyturn.core.principal import AuthMethod
 from tests.gateways.conftest import BOB, HOST
+from tests.people import HERE, person
 from tests.proofs import Prover
-from tests.services.people import HERE, person
 
 if TYPE_CHECKING:
     from tests.gateways.conftest import Answer, Scene

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from keyturn.core.sources import read_network
+from keyturn.core.networks import read_network
 from keyturn.verifying.origin import Origin
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock

@@ -8,15 +8,15 @@ from urllib.parse import quote
 
 import pytest
 
+from keyturn.core.apis import MAX_SCOPE_CHARACTERS, MAX_SCOPES_CHARACTERS
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
-from keyturn.core.resources import MAX_SCOPE_CHARACTERS, MAX_SCOPES_CHARACTERS
-from keyturn.services.accounts import USERID_MAX_CHARACTERS
-from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.people.accounts import USERID_MAX_CHARACTERS
 from keyturn.verifying.origin import COMMAND_LINE
-from keyturn.web.forward_auth import MAX_IDENTITY_BYTES, header_block
+from keyturn.web.edge.forward_auth import MAX_IDENTITY_BYTES, header_block
 from tests.gateways.test_identity import THERE, identity
-from tests.services.people import change_behind
+from tests.people import change_behind
 
 if TYPE_CHECKING:
     from tests.gateways.conftest import Scene

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.composition import open_services
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.databases import new_sqlite_database
 from tests.integrations.issuer import Issuer
 from tests.integrations.sites import INTEGRATIONS, Options, Site, running
-from tests.services.people import add_person
+from tests.people import add_person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,15 +6,15 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keyturn.core.sources import read_network
+from keyturn.core.networks import read_network
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.services.people import HERE, add_person, change_behind
+from tests.people import HERE, add_person, change_behind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from keyturn.composition import Services
-    from keyturn.services.keys import CreatedKey
+    from keyturn.services.keys.keys import CreatedKey
 
 NOWHERE_NEAR = "192.0.2.0/24"
 """A network that no test calls from."""

@@ -8,8 +8,8 @@ import pytest
 
 from keyturn import CannotStart, Verifier
 from keyturn.verifying.origin import COMMAND_LINE
+from tests.apis import identifier_of, register, token_for
 from tests.integrations.sites import Options, running
-from tests.services.apis import identifier_of, register, token_for
 
 if TYPE_CHECKING:
     from tests.integrations.issuer import Issuer

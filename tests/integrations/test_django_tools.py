@@ -250,7 +250,7 @@ def test_fault_g3_manage_check_finds_a_mistyped_setting(tmp_path: Path) -> None:
 def remote(tmp_path: Path) -> Iterator[tuple[str, str, str]]:
     """A server elsewhere: its address, a key that may follow it, and a key of a caller."""
     from tests.databases import new_sqlite_database  # noqa: PLC0415
-    from tests.services.people import add_person  # noqa: PLC0415
+    from tests.people import add_person  # noqa: PLC0415
 
     with running_server(new_sqlite_database(tmp_path)) as server:
         add_person(server.services)

@@ -14,7 +14,7 @@ from tests.databases import new_postgresql_database
 from tests.integrations.conftest import issuing
 from tests.integrations.issuer import NOWHERE_NEAR
 from tests.integrations.sites import ASGI, Options, application, running
-from tests.services.people import unknown_key
+from tests.people import unknown_key
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,17 +24,17 @@ from werkzeug.wrappers import Response as WsgiResponse
 from keyturn import Principal, Verifier
 from keyturn.integrations import asgi, django, fastapi, flask, starlette, wsgi
 from keyturn.integrations import litestar as for_litestar
+from tests.apis import identifier_of, register, token_for
 from tests.integrations import plain_apps
 from tests.integrations.framework_apps import starlette_app
 from tests.integrations.sites import ASGI, WITH_SOCKETS, WSGI, Options, application
 from tests.integrations.test_frameworks import ask
 from tests.integrations.test_sockets import DENIAL, handshake
-from tests.services.apis import identifier_of, register, token_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from keyturn.services.keys import CreatedKey
+    from keyturn.services.keys.keys import CreatedKey
     from tests.integrations.issuer import Issuer
 
 ORDERS, BILLING = identifier_of("orders"), identifier_of("billing")

@@ -9,8 +9,8 @@ import pytest
 
 from keyturn.integrations.protection import Protection
 from tests.integrations.sites import INTEGRATIONS, Options, Site, running
+from tests.people import HERE, person
 from tests.proofs import Prover
-from tests.services.people import HERE, person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyturn.core.networks import read_network
 from keyturn.core.permissions import Permission
-from keyturn.core.sources import read_network
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from keyturn.core.lifetimes import Lifetime
     from keyturn.core.people import UserRecord
-    from keyturn.services.keys import CreatedKey
+    from keyturn.services.keys.keys import CreatedKey
     from tests.fakes import Clock
     from tests.servers import RunningServer
 

@@ -17,7 +17,7 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import COMMAND_LINE, Origin
-from keyturn.web.pages.keys import KEYS_PER_PAGE
+from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.journeys.browsers import CONNECTION, NARROW, Person, Site, row_of, sign_in, tab_to, window

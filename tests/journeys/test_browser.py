@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from keyturn.core.lifetimes import Lifetime
-from keyturn.services.key_limits import MAX_NETWORKS
+from keyturn.services.keys.limits import MAX_NETWORKS
 from keyturn.verifying.origin import Origin
-from keyturn.web.pages.keys import KEYS_PER_PAGE
+from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.journeys.browsers import (

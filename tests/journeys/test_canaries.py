@@ -19,7 +19,7 @@ import pytest
 
 from keyturn.composition import ROOT_KEY_FILE_NAME, open_services
 from keyturn.core.encoding import base64url_decode
-from keyturn.services.vault import Vault
+from keyturn.services.installation.vault import Vault
 from keyturn.settings import read_settings
 from keyturn.system import System
 from tests.journeys.processes import ServerProcess, free_port, run_command, serving

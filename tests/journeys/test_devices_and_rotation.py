@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from keyturn.services.device_logins import BegunLogin, DeviceLogins
+from keyturn.services.oauth.device_logins import BegunLogin, DeviceLogins
 from keyturn.verifying.origin import Origin
 from tests.conftest import PASSPHRASE
 from tests.journeys.browsers import CONNECTION, Person, Site, row_of, sign_in, tab_to, window

@@ -11,16 +11,16 @@ import pytest
 
 from keyturn import CredentialRefused, Verifier
 from keyturn.errors import CannotStart
-from keyturn.services import freshness
+from keyturn.services.changes import freshness
 from keyturn.store import Store, open_engine
-from keyturn.store.engine import WRITES
+from keyturn.store.database.engine import WRITES
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import empty_postgresql_database
 from tests.journeys.processes import run_command
+from tests.people import add_person
 from tests.poolers import SERVER_CONNECTIONS, Pooler, running_pgbouncer
 from tests.servers import RunningServer, running_server
-from tests.services.people import add_person
 from tests.store.crowds import all_at_once
 from tests.store.peers import Peer
 

@@ -212,7 +212,7 @@ def fuzz(server: ServerProcess, token: str, seed: int, how: dict[str, Any]) -> t
                     "checks": {"positive_data_acceptance": {"enabled": False}},
                 },
                 {
-                    # It never ends. Its tests are in tests/web/test_feed.py.
+                    # It never ends. Its tests are in tests/web/edge/test_feed.py.
                     "include-path-regex": "^/feed$",
                     "enabled": False,
                 },

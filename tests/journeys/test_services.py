@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from keyturn.core.permissions import Permission
-from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.journeys.browsers import Person, Site, row_of, sign_in, tab_to, window
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from keyturn.core.resources import ResourceRecord
+    from keyturn.core.apis import ResourceRecord
 
 MAX_PAGE_BYTES = 60_000
 EVERYTHING = frozenset(Permission)

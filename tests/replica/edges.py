@@ -10,13 +10,13 @@ from keyturn import CredentialRefused, KeyturnError, Principal, Verifier
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE, add_person, person
+from tests.people import HERE, add_person, person
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keyturn.composition import Services
-    from keyturn.services.keys import CreatedKey
+    from keyturn.services.keys.keys import CreatedKey
     from tests.servers import RunningServer
 
 PATIENCE_SECONDS = 10.0

@@ -15,7 +15,7 @@ from keyturn import CredentialRefused, StoreUnavailable
 from keyturn.core.access_token import VerifyingKey, VerifyingRing, generate_signing_key
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.oauth import JWKS_PATH as KEY_SET
-from keyturn.replica import answers as answers_module
+from keyturn.replica import bounded_http as answers_module
 from keyturn.replica import published_keys
 from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import PublishedKeys

@@ -9,14 +9,14 @@ import pytest
 
 from keyturn import CannotStart, Reason, StoreUnavailable, Verifier
 from keyturn.replica import follower
-from keyturn.replica.opening import FollowingVerification, open_elsewhere
+from keyturn.replica.compose import FollowingVerification, open_elsewhere
 from keyturn.system import System, monotonic
+from tests.people import HERE, change_behind
 from tests.replica.edges import accepts, answer_of, wait_until
 from tests.replica.proxy import between
-from tests.services.people import HERE, change_behind
 
 if TYPE_CHECKING:
-    from keyturn.services.keys import CreatedKey
+    from keyturn.services.keys.keys import CreatedKey
     from tests.replica.edges import Edge
 
 BOUND = 2.0

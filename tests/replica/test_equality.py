@@ -13,16 +13,16 @@ import pytest
 from keyturn import KeyturnError, Principal, Verifier
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
-from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.verifying.origin import COMMAND_LINE, actor_of
+from tests.people import HERE, add_person, change_behind, holder, person
 from tests.replica.edges import PATIENCE_SECONDS, answer_of
-from tests.services.people import HERE, add_person, change_behind, holder, person
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keyturn.core.resources import ResourceRecord
-    from keyturn.services.keys import CreatedKey
+    from keyturn.core.apis import ResourceRecord
+    from keyturn.services.keys.keys import CreatedKey
     from tests.replica.edges import Edge
 
 STEPS = 300

@@ -26,10 +26,10 @@ from keyturn.core.permissions import Permission
 from keyturn.core.records import SessionLimits
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, StoreUnavailable
 from keyturn.replica import follower as follower_module
-from keyturn.replica.copy import Replica
 from keyturn.replica.follower import LAG_SECONDS, STREAM_SECONDS, Follower
-from keyturn.replica.trust import Trust
-from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.replica.freshness import Trust
+from keyturn.replica.state import Replica
+from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.index import VerificationIndex
 from keyturn.verifying.lookup import Lookup
@@ -37,9 +37,9 @@ from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.verifying.rate_limit import CredentialFailures
 from keyturn.verifying.redaction import SecretsOut
 from keyturn.verifying.uses import Usage
+from tests.apis import register, say_anew, scopes_of
 from tests.fakes import Clock
-from tests.services.apis import register, say_anew, scopes_of
-from tests.services.people import HERE, add_person, holder
+from tests.people import HERE, add_person, holder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

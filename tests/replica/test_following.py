@@ -9,13 +9,13 @@ import httpx
 import pytest
 
 from keyturn import CannotStart, CredentialRefused, Principal, Reason, StoreUnavailable, Verifier
+from keyturn.core.networks import read_network
 from keyturn.core.permissions import Permission
-from keyturn.core.sources import read_network
-from keyturn.services import feed as feed_service
+from keyturn.services.feed import stream as feed_service
 from keyturn.verifying.origin import COMMAND_LINE, actor_of
+from tests.people import HERE, change_behind, holder
 from tests.replica.edges import accepts, answer_of, wait_until
 from tests.replica.proxy import between
-from tests.services.people import HERE, change_behind, holder
 
 if TYPE_CHECKING:
     from tests.replica.edges import Edge

@@ -32,9 +32,9 @@ from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import FETCH_SECONDS, PublishedKeys
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.fakes import Clock
+from tests.people import HERE, change_behind, holder, unknown_key
 from tests.replica.edges import accepts, answer_of
 from tests.replica.proxy import between
-from tests.services.people import HERE, change_behind, holder, unknown_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from keyturn.core.permissions import SEE_CONNECTION
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, NotFound, PermissionMissing
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.services.people import actions
+from tests.people import actions
 
 
 def test_a_connection_is_for_those_who_may_see_it(services: Services, bob: Principal) -> None:

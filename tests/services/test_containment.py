@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.core.networks import read_network
 from keyturn.core.oauth import CLIENT_CREDENTIALS
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
-from keyturn.core.sources import read_network
 from keyturn.errors import (
     Conflict,
     CredentialRefused,
@@ -23,10 +23,10 @@ from keyturn.errors import (
     OAuthRefused,
     PermissionMissing,
 )
-from keyturn.services.signing_keys import LEAD
+from keyturn.services.tokens.signing_keys import LEAD
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE, add_person, caller, holder, person, put_together
+from tests.people import HERE, add_person, caller, holder, person, put_together
 
 if TYPE_CHECKING:
     from keyturn.composition import Services

@@ -13,9 +13,9 @@ from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION, Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict
-from keyturn.store.user_search import UserSearch
+from keyturn.store.people.search import UserSearch
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.services.people import (
+from tests.people import (
     HERE,
     actions,
     add_holder,

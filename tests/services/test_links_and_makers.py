@@ -11,9 +11,9 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
 from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput, OAuthRefused
-from keyturn.store.schema import metadata
+from keyturn.store.database.schema import metadata
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.services.people import (
+from tests.people import (
     HERE,
     NEW_PASSPHRASE,
     add_holder,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from keyturn.composition import Services
     from keyturn.core.principal import Principal
-    from keyturn.services.keys import CreatedKey
+    from keyturn.services.keys.keys import CreatedKey
 
 HOUR = timedelta(hours=1)
 

@@ -15,13 +15,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from keyturn.composition import Services, open_services
 from keyturn.core.lifetimes import Lifetime
 from keyturn.errors import CredentialRefused, NotFound
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
-from tests.services.people import HERE, NEW_PASSPHRASE, add_person, caller, set_password
+from tests.people import HERE, NEW_PASSPHRASE, add_person, caller, set_password
 
 PEOPLE = ("alice", "bob")
 

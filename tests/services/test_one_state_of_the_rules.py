@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.errors import OAuthRefused
-from keyturn.services.resource_fields import ScopeToRegister
-from tests.services.apis import covered, new_group, register, say_anew, scopes_of, token_for
+from keyturn.services.apis.fields import ScopeToRegister
+from tests.apis import covered, new_group, register, say_anew, scopes_of, token_for
+from tests.people import HERE, add_person, person
 from tests.services.interruptions import interrupted
-from tests.services.people import HERE, add_person, person
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,9 +14,9 @@ from keyturn.core.records import AuditAction
 from keyturn.errors import Conflict, KeyturnError
 from keyturn.store.audit_log import AuditSearch
 from keyturn.verifying.origin import actor_of
+from tests.apis import register
 from tests.conftest import PASSPHRASE
-from tests.services.apis import register
-from tests.services.people import (
+from tests.people import (
     HERE,
     add_person,
     add_service_account,
@@ -28,8 +28,8 @@ from tests.services.people import (
 if TYPE_CHECKING:
     from keyturn.composition import Services
     from keyturn.core.principal import Principal
-    from keyturn.services.keys import CreatedKey
-    from keyturn.services.system_keys import RevealedSystemKey
+    from keyturn.services.keys.keys import CreatedKey
+    from keyturn.services.keys.system_keys import RevealedSystemKey
     from tests.fakes import Clock
 
 HOUR = timedelta(hours=1)

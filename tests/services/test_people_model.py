@@ -33,15 +33,15 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
 )
-from keyturn.services.keys import Lifetime
-from keyturn.services.passwords import CHEAPEST
+from keyturn.services.keys.keys import Lifetime
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from keyturn.store.sessions import SessionToAdd, insert_session
-from keyturn.store.user_search import UserSearch
+from keyturn.store.people.search import UserSearch
+from keyturn.store.people.sessions import SessionToAdd, insert_session
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
-from tests.services.people import HERE, caller, is_accepted
+from tests.people import HERE, caller, is_accepted
 from tests.services.plain_people import (
     Account,
     Attribute,

@@ -15,13 +15,11 @@ from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, OAuthRefused, Reason
-from keyturn.services.passwords import CHEAPEST
-from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.databases import new_sqlite_database
-from tests.fakes import Clock
-from tests.services.apis import (
+from tests.apis import (
     NOTHING_THERE,
     UNREGISTERED,
     covered,
@@ -31,7 +29,9 @@ from tests.services.apis import (
     say_anew,
     token_for,
 )
-from tests.services.people import HERE, add_person, holder, new_key
+from tests.databases import new_sqlite_database
+from tests.fakes import Clock
+from tests.people import HERE, add_person, holder, new_key
 
 PEOPLE = ("alice", "bob")
 GROUPS = ("writers", "readers")

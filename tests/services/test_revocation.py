@@ -11,11 +11,11 @@ from keyturn.composition import Services
 from keyturn.core.people import ServiceOwner
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput
-from keyturn.services.keys import Lifetime
+from keyturn.services.keys.keys import Lifetime
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import Opener
 from tests.fakes import Clock
-from tests.services.people import (
+from tests.people import (
     HERE,
     NEW_PASSPHRASE,
     add_person,

@@ -8,7 +8,7 @@ import pytest
 
 from keyturn.errors import InvalidInput
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE, add_person, change_behind, log_in
+from tests.people import HERE, add_person, change_behind, log_in
 from tests.store.crowds import all_at_once
 
 if TYPE_CHECKING:

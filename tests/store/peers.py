@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from keyturn.core.records import AuditAction
 from keyturn.errors import CannotStart
 from keyturn.store import Store, open_engine
-from keyturn.store.postgresql import TransactionLimits
-from keyturn.store.revision import ChangeCounter
+from keyturn.store.database.counter import ChangeCounter
+from keyturn.store.database.postgresql import TransactionLimits
 from tests.store.rows import NOW, an_entry
 
 if TYPE_CHECKING:

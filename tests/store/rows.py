@@ -10,10 +10,10 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind
 from keyturn.core.user_names import skeleton_of
 from keyturn.core.verification import principal_of_key, principal_of_session
-from keyturn.store.api_keys import KeyToAdd
-from keyturn.store.control import Successor
-from keyturn.store.sessions import SessionToAdd
-from keyturn.store.users import UserToAdd
+from keyturn.store.keys.api_keys import KeyToAdd
+from keyturn.store.ownership.control import Successor
+from keyturn.store.people.sessions import SessionToAdd
+from keyturn.store.people.users import UserToAdd
 from keyturn.verifying.origin import Origin, actor_of
 
 if TYPE_CHECKING:

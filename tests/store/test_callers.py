@@ -12,21 +12,20 @@ import pytest
 from sqlalchemy import insert, text
 
 from keyturn.core.access_token import AccessTokenClaims
+from keyturn.core.apis import ResourceScope
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import AuditEntry, KeyUsage, LastUse, SessionKind
-from keyturn.core.resources import ResourceScope
 from keyturn.core.verification import principal_of_key_token, principal_of_session_token
 from keyturn.errors import Conflict, CredentialRefused, StoreUnavailable
 from keyturn.store import Store
-from keyturn.store.device_logins import DeviceLoginToAdd
-from keyturn.store.key_rotation import Rotation
-from keyturn.store.logins import KeptSession
-from keyturn.store.resources import ResourceFields
-from keyturn.store.schema import signing_key
+from keyturn.store.apis import ResourceFields
+from keyturn.store.database.schema import signing_key
+from keyturn.store.keys.rotation import Rotation
+from keyturn.store.oauth.device_logins import DeviceLoginToAdd
+from keyturn.store.people.logins import KeptSession
 from keyturn.verifying.origin import actor_of
 from tests.store.crowds import at_the_commit_of
-from tests.store.rows import HERE, NOW, a_key, a_session, a_user, an_entry, in_session, with_key
-from tests.store.test_database import (
+from tests.store.database.test_transactions import (
     CHANGES,
     LATER,
     WITH_CONSEQUENCES,
@@ -36,6 +35,7 @@ from tests.store.test_database import (
     new_signing_key,
     new_world,
 )
+from tests.store.rows import HERE, NOW, a_key, a_session, a_user, an_entry, in_session, with_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ import pytest
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.records import ApiKeyRecord, AuditEntry
 from keyturn.errors import CredentialRefused, InvalidState
-from keyturn.store.control import Successor
-from keyturn.store.groups import GroupFields
+from keyturn.store.ownership.control import Successor
+from keyturn.store.people.groups import GroupFields
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_key, a_user, an_entry, grant_all, with_key
 

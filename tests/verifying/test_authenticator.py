@@ -22,7 +22,7 @@ from keyturn.verifying.index import NEGATIVE_SECONDS
 from keyturn.verifying.origin import Origin
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
-from tests.services.people import HERE, actions, add_person, caller, change_behind, new_key
+from tests.people import HERE, actions, add_person, caller, change_behind, new_key
 from tests.statements import statements
 
 

@@ -13,8 +13,8 @@ from keyturn.core.dpop import GOOD_FOR, LEEWAY, PresentedProof, Proof
 from keyturn.errors import DpopProofRefused, ProofFault, TooBusy
 from keyturn.verifying.proofs import MAX_REMEMBERED, Proofs
 from tests.fakes import Clock
+from tests.people import HERE
 from tests.proofs import Prover
-from tests.services.people import HERE
 from tests.threads import switching_every
 
 if TYPE_CHECKING:

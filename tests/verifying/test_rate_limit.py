@@ -20,7 +20,7 @@ from keyturn.verifying.origin import Origin
 from keyturn.verifying.rate_limit import MAX_SOURCES, FailureBudget
 from tests.conftest import PASSPHRASE, Opener
 from tests.fakes import Clock
-from tests.services.people import HERE, NOWHERE, add_person, person, unknown_key
+from tests.people import HERE, NOWHERE, add_person, person, unknown_key
 from tests.statements import statements
 
 MINUTE = timedelta(minutes=1)

@@ -25,7 +25,7 @@ from keyturn.verifying.uses import (
     Usage,
 )
 from tests.fakes import Clock
-from tests.services.people import HERE, caller
+from tests.people import HERE, caller
 from tests.store.crowds import all_at_once
 from tests.threads import switching_every
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NOBODY: frozenset[str] = frozenset()
 PROTECTED = tuple(call for call in CALLS if not call.path.endswith("/authenticate"))
 ENDLESS = ("GET", "/feed")
-"""Its answer has no end: tests/web/test_feed.py."""
+"""Its answer has no end: tests/web/edge/test_feed.py."""
 ASKING = tuple(route for route in ROUTE_PERMISSIONS if route != ENDLESS)
 CLOSED = tuple(route for route in ASKING if ROUTE_PERMISSIONS[route].without is None)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
-from keyturn.services.resource_fields import ScopeToRegister
-from tests.services.people import HERE, caller
+from keyturn.services.apis.fields import ScopeToRegister
+from tests.people import HERE, caller
 from tests.web.sites import CONNECTION, FORM, filled
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from keyturn.core.apis import ResourceRecord
     from keyturn.core.people import UserRecord
     from keyturn.core.principal import Principal
-    from keyturn.core.resources import ResourceRecord
     from tests.web.sites import Site
 
 ADMIN = "admin@example.com"

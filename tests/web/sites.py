@@ -13,11 +13,11 @@ import httpx
 
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
-from keyturn.services.keys import CreatedKey
+from keyturn.services.keys.keys import CreatedKey
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.app import create_framework_app
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE, person
+from tests.people import HERE, person
 
 if TYPE_CHECKING:
     from datetime import datetime

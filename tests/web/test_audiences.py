@@ -15,10 +15,10 @@ from keyturn.client import DpopKeyPair
 from keyturn.core.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.core.principal import Principal
 from keyturn.errors import HOLDER_IS_TOLD, Reason
-from keyturn.services.resource_fields import ScopeToRegister
-from tests.services.people import HERE
+from keyturn.services.apis.fields import ScopeToRegister
+from tests.people import HERE
+from tests.web.edge.test_forward_auth import identity
 from tests.web.people_routes import ADMIN, add_service, fresh_name, principal
-from tests.web.test_forward_auth import identity
 
 if TYPE_CHECKING:
     import httpx

@@ -12,10 +12,10 @@ import pytest
 from keyturn.core.permissions import Permission
 from keyturn.core.records import AuditAction
 from keyturn.errors import TooManyFailures
-from keyturn.services.quotas import ENDS_WHAT_WAS_MADE, FREE_CHANGES
+from keyturn.services.people.quotas import ENDS_WHAT_WAS_MADE, FREE_CHANGES
 from keyturn.web.access import PAGE_PATTERN
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE
+from tests.people import HERE
 from tests.web.people_routes import ADMIN, CALLS, Call, add_things, fresh_name, principal
 from tests.web.sites import CONNECTION, Site, filled
 from tests.web.test_hidden_things import Caller, new_caller

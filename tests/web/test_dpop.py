@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import jwt
 import pytest
 
+from keyturn.core.networks import read_network
 from keyturn.core.oauth import API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
-from keyturn.core.sources import read_network
-from keyturn.services.oauth import JWT_TYPE
+from keyturn.services.oauth.endpoints import JWT_TYPE
 from tests.conftest import PASSPHRASE
 from tests.proofs import Prover
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.core.permissions import Permission
-from keyturn.services.resource_fields import ScopeToRegister
-from tests.services.people import HERE
+from keyturn.services.apis.fields import ScopeToRegister
+from tests.people import HERE
 from tests.web.people_routes import ADMIN, PROFILE, add_service, differences, fresh_name, principal
 from tests.web.sites import filled
 from tests.web.test_route_table import plausible

@@ -11,16 +11,23 @@ from sqlalchemy import select
 
 from keyturn.core.permissions import Permission
 from keyturn.errors import Conflict
-from keyturn.services.key_rotation import MAX_OVERLAP
-from keyturn.store.key_rotation import FORMER_RETRY_LIFE
-from keyturn.store.schema import api_key, invitation, profile, service_account, session, user
+from keyturn.services.keys.rotation import MAX_OVERLAP
+from keyturn.store.database.schema import (
+    api_key,
+    invitation,
+    profile,
+    service_account,
+    session,
+    user,
+)
+from keyturn.store.keys.rotation import FORMER_RETRY_LIFE
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE, caller, is_accepted, person
+from tests.people import HERE, caller, is_accepted, person
 from tests.web.people_callers import PROTECTED
 from tests.web.people_routes import Call, add_things, fresh_name
 
 if TYPE_CHECKING:
-    from keyturn.services.keys import CreatedKey
+    from keyturn.services.keys.keys import CreatedKey
     from tests.web.sites import Site
 
 EVERY_PERMISSION = frozenset(permission.value for permission in Permission)

@@ -15,11 +15,11 @@ import pytest
 from keyturn.core.oauth import API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
-from keyturn.services.resource_fields import ScopeToRegister
+from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.web.access import ROUTE_PERMISSIONS
-from keyturn.web.pages.admin.tabs import TABS
+from keyturn.web.pages.frame.tabs import TABS
 from tests.conftest import PASSPHRASE
-from tests.services.people import HERE
+from tests.people import HERE
 from tests.web.people_callers import PROTECTED, comparable
 from tests.web.people_routes import ADMIN, Call, Things, add_service, add_things, fresh_name, principal
 from tests.web.sites import Browser, filled
@@ -163,7 +163,7 @@ def hidden_from(caller: Caller) -> Iterator[tuple[Call, str]]:
     for call in PROTECTED:
         asked = ROUTE_PERMISSIONS.get(call.route)
         if asked is not None and asked.without is None and caller.held.isdisjoint(asked.any_of):
-            continue  # 403 whatever the target: tests/web/test_people_access.py.
+            continue  # 403 whatever the target: tests/web/api/test_people_access.py.
         for kind in kinds_in(call):
             named, permission = NAMES_ALL.get(call.route, ("", None))
             if not caller.sees(kind) and not (named == kind and permission in caller.held):

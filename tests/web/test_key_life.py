@@ -12,7 +12,7 @@ from keyturn.cli.main import cli
 from keyturn.core.lifetimes import MAX_LIFE
 from keyturn.core.people import ServiceOwner
 from keyturn.core.times import wire_time
-from tests.services.people import HERE, person
+from tests.people import HERE, person
 from tests.web.sites import CONNECTION, filled
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.client import DpopKeyPair
+from keyturn.core.networks import read_network
 from keyturn.core.people import ServiceOwner
-from keyturn.core.sources import read_network
-from keyturn.services.key_limits import MAX_NETWORKS
+from keyturn.services.keys.limits import MAX_NETWORKS
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.proofs import Prover

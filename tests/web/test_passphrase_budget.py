@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from argon2 import PasswordHasher
 
-from keyturn.services.passwords import MAX_AT_ONCE, MAX_WAITING
+from keyturn.services.people.passwords import MAX_AT_ONCE, MAX_WAITING
 from tests.conftest import PASSPHRASE
-from tests.services.people import NEW_PASSPHRASE
+from tests.people import NEW_PASSPHRASE
 from tests.web.sites import Browser, Site
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from sqlalchemy import text
 
 from keyturn.core.feed import PATH as FEED
 from keyturn.core.permissions import Permission
-from keyturn.services.sessions import LOOPBACK_SESSION_COOKIE, csrf_token
+from keyturn.services.people.sessions import LOOPBACK_SESSION_COOKIE, csrf_token
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.access import OPEN_PAGES, PAGE_PATTERN, is_open
 from keyturn.web.app import create_app
-from keyturn.web.forward_auth import PATH as VERIFY
+from keyturn.web.edge.forward_auth import PATH as VERIFY
 from tests.conftest import PASSPHRASE
-from tests.services.people import log_in
+from tests.people import log_in
 from tests.web.people_routes import CALLS, Call, add_things, with_values
 from tests.web.sites import FORM, Site, filled
 from tests.web.test_route_table import OPEN_POSTS, plausible
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from keyturn.composition import Services
-    from keyturn.web.gate import Gate
+    from keyturn.web.edge.gate import Gate
     from tests.fakes import Clock
 
 CHANGING = {"POST", "PUT", "PATCH", "DELETE"}

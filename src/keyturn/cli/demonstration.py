@@ -16,7 +16,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.errors import CannotStart, Conflict, NotFound
 from keyturn.settings import Settings, data_directory
-from keyturn.store.engine import sqlite_path
+from keyturn.store.database.engine import sqlite_path
 from keyturn.verifying.origin import COMMAND_LINE
 
 USERID = "admin"

@@ -10,7 +10,7 @@ import httpx
 from keyturn import __version__
 from keyturn.cli.lazy import LazyCommand, LazyGroup
 from keyturn.cli.output import accept_any_text, end_without_output, is_of_output
-from keyturn.cli.profiles import CA_FILE_VARIABLE
+from keyturn.cli.remote.profiles import CA_FILE_VARIABLE
 from keyturn.errors import KeyturnError, StoreUnavailable
 
 EXIT_REFUSED = 1
@@ -22,21 +22,29 @@ EXIT_DEFECT = 70
 """EX_SOFTWARE of sysexits.h."""
 
 _COMMANDS = {
-    "admin": LazyCommand("keyturn.cli.admin:admin", "Work on the database of this server directly."),
-    "api": LazyCommand("keyturn.cli.remote:api", "Ask anything of the API, and print the answer."),
+    "admin": LazyCommand("keyturn.cli.admin.commands:admin", "Work on the database of this server directly."),
+    "api": LazyCommand("keyturn.cli.remote.commands:api", "Ask anything of the API, and print the answer."),
     "completion": LazyCommand(
         "keyturn.cli.completion:completion", "Print what makes a shell complete the commands."
     ),
     "configure": LazyCommand(
-        "keyturn.cli.remote:configure", "Keep the address of a server and a key for it."
+        "keyturn.cli.remote.commands:configure", "Keep the address of a server and a key for it."
     ),
-    "key": LazyCommand("keyturn.cli.remote_keys:key", "Make, list, rotate and revoke your own keys."),
-    "login": LazyCommand("keyturn.cli.login:login", "Sign this machine in by way of a page in the browser."),
-    "logout": LazyCommand("keyturn.cli.login:logout", "Revoke the key of the profile, and forget it here."),
+    "key": LazyCommand("keyturn.cli.remote.keys:key", "Make, list, rotate and revoke your own keys."),
+    "login": LazyCommand(
+        "keyturn.cli.remote.login:login", "Sign this machine in by way of a page in the browser."
+    ),
+    "logout": LazyCommand(
+        "keyturn.cli.remote.login:logout", "Revoke the key of the profile, and forget it here."
+    ),
     "serve": LazyCommand("keyturn.cli.serve:serve", "Run the server."),
-    "thumbprint": LazyCommand("keyturn.cli.thumbprint:thumbprint", "Print the thumbprint of a key pair."),
-    "token": LazyCommand("keyturn.cli.remote:token", "Exchange the key, and print the bearer token."),
-    "whoami": LazyCommand("keyturn.cli.remote:whoami", "Say whose key this is."),
+    "thumbprint": LazyCommand(
+        "keyturn.cli.remote.thumbprint:thumbprint", "Print the thumbprint of a key pair."
+    ),
+    "token": LazyCommand(
+        "keyturn.cli.remote.commands:token", "Exchange the key, and print the bearer token."
+    ),
+    "whoami": LazyCommand("keyturn.cli.remote.commands:whoami", "Say whose key this is."),
 }
 _OF_THE_SERVER = frozenset({"admin", "serve"})
 

@@ -11,7 +11,7 @@ import click
 
 from keyturn.core.dpop import is_thumbprint
 from keyturn.core.lifetimes import Lifetime
-from keyturn.core.sources import Network, read_network, readable_network
+from keyturn.core.networks import Network, read_network, readable_network
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -13,16 +13,23 @@ from typing import Any
 
 import click
 
+from keyturn.cli.admin.options import database_option
 from keyturn.cli.demonstration import demonstration_database, set_up_demonstration
-from keyturn.cli.options import database_option
 from keyturn.composition import Services, open_services
 from keyturn.core.dpop import REPLAY_BOUND
 from keyturn.errors import CannotStart
 from keyturn.logs import configure_logs, log_uncaught
 from keyturn.settings import Settings, read_settings
 from keyturn.web.app import create_app
-from keyturn.web.server import APPLICATION, Server, bind, bind_unix, put_requests_first, server_config
-from keyturn.web.workers import Supervisor
+from keyturn.web.edge.server import (
+    APPLICATION,
+    Server,
+    bind,
+    bind_unix,
+    put_requests_first,
+    server_config,
+)
+from keyturn.web.edge.workers import Supervisor
 
 MAX_WORKERS = 64
 

@@ -8,9 +8,9 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from keyturn.core.networks import Network
 from keyturn.core.people import UserKind
 from keyturn.core.principal import Principal
-from keyturn.core.sources import Network
 
 T = TypeVar("T")
 

@@ -7,6 +7,7 @@ pure function, so that each rule can be tried at exactly its instant.
 from datetime import UTC, datetime
 
 from keyturn.core.access_token import AccessTokenClaims
+from keyturn.core.networks import is_within, read_address
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import (
     KeyForVerification,
@@ -16,7 +17,6 @@ from keyturn.core.records import (
     SessionLimits,
 )
 from keyturn.core.scopes import is_scope
-from keyturn.core.sources import is_within, read_address
 from keyturn.errors import Conflict, CredentialRefused, Reason, ScopeMissing
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from keyturn.core.dpop import PresentedProof, normal_url
+from keyturn.core.networks import client_address, read_network
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes, is_scope
-from keyturn.core.sources import client_address, read_network
 from keyturn.errors import AmbiguousCredential, CredentialRefused, KeyturnError
 from keyturn.verifier import Verifier
 

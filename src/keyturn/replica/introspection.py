@@ -27,7 +27,7 @@ from keyturn.core.oauth import API_KEY, BEARER, DPOP, INTROSPECTION_PATH
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
-from keyturn.replica.answers import ANSWER_SECONDS, ask, start_in_thread
+from keyturn.replica.bounded_http import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.replica.published_keys import PublishedKeys
 from keyturn.system import System
 from keyturn.verifying.index import (

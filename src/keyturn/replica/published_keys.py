@@ -12,7 +12,7 @@ import msgspec
 from keyturn.core.access_token import VerifyingKey, VerifyingRing
 from keyturn.core.oauth import JWKS_PATH
 from keyturn.errors import StoreUnavailable
-from keyturn.replica.answers import ANSWER_SECONDS, ask, start_in_thread
+from keyturn.replica.bounded_http import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.system import System
 
 FETCH_SECONDS = 30.0

@@ -9,7 +9,7 @@ from keyturn.core import feed
 from keyturn.core.records import KeyUsage
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import StoreUnavailable
-from keyturn.replica.values import slices
+from keyturn.replica.packing import slices
 
 
 class SendsUses:

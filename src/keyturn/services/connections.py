@@ -6,8 +6,8 @@ from typing import Any
 from keyturn.core.principal import Principal
 from keyturn.core.records import Actor, AuditAction, AuditEntry, ConnectionRecord
 from keyturn.errors import NotFound
-from keyturn.services.freshness import Freshness
-from keyturn.services.remembered import Remembered
+from keyturn.services.changes.cache import Remembered
+from keyturn.services.changes.freshness import Freshness
 from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.system import System

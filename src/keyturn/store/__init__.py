@@ -6,7 +6,7 @@ is no way to change something without a trace, nor to leave a trace of something
 """
 
 from keyturn.store.audit_log import AuditedChange, ChangesSince, Mark
-from keyturn.store.engine import open_engine
-from keyturn.store.sql import Store
+from keyturn.store.database.engine import open_engine
+from keyturn.store.store import Store
 
 __all__ = ["AuditedChange", "ChangesSince", "Mark", "Store", "open_engine"]

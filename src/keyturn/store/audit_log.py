@@ -10,9 +10,9 @@ from sqlalchemy import Row, bindparam, func, literal_column, select
 
 from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import StoreUnavailable
-from keyturn.store.database import Database
-from keyturn.store.questions import Question
-from keyturn.store.schema import as_stored, audit, installation
+from keyturn.store.database.schema import as_stored, audit, installation
+from keyturn.store.database.statements import Question
+from keyturn.store.database.transactions import Database
 
 MAX_CHANGES_AT_ONCE = 1000
 """More changes than this are not told one by one: forgetting everything is cheaper."""

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import insert, select
 
 from keyturn.core.records import AuditEntry, ConnectionRecord, PersonReference
-from keyturn.store.database import Database, refusing_twins
-from keyturn.store.schema import connection as table
-from keyturn.store.schema import profile
+from keyturn.store.database.schema import connection as table
+from keyturn.store.database.schema import profile
+from keyturn.store.database.transactions import Database, refusing_twins
 
 
 class Connections:

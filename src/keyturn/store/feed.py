@@ -11,9 +11,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Select, bindparam, literal_column, select
 
 from keyturn.core.records import SessionKind
-from keyturn.store.database import Database
-from keyturn.store.questions import Question, Row
-from keyturn.store.schema import (
+from keyturn.store.database.schema import (
     UtcTime,
     api_key,
     as_stored,
@@ -24,6 +22,8 @@ from keyturn.store.schema import (
     session,
     user,
 )
+from keyturn.store.database.statements import Question, Row
+from keyturn.store.database.transactions import Database
 
 PAGE = 2000
 """How many rows are read at once: some milliseconds of work, some hundred kilobytes of JSON."""

@@ -7,9 +7,9 @@ from typing import Any
 from sqlalchemy import select, update
 
 from keyturn.core.records import Announcement
-from keyturn.store.database import Database
-from keyturn.store.rows import add_row
-from keyturn.store.schema import installation
+from keyturn.store.database.rows import add_row
+from keyturn.store.database.schema import installation
+from keyturn.store.database.transactions import Database
 
 
 class Installation:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv6Address
 from math import ceil
 
-from keyturn.core.sources import read_address
+from keyturn.core.networks import read_address
 from keyturn.errors import WRONG_CREDENTIALS, CredentialRefused, Reason, TooManyFailures
 from keyturn.system import System
 

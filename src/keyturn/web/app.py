@@ -30,37 +30,38 @@ from keyturn.logs import configure_logs
 from keyturn.settings import Settings, read_settings
 from keyturn.verifying.redaction import SecretsOut
 from keyturn.web.access import PAGE_PATTERN, login_path, wants_page
-from keyturn.web.api import (
+from keyturn.web.api import connections as data
+from keyturn.web.api import feed, system
+from keyturn.web.api.apis import routes as resources
+from keyturn.web.api.keys import routes as keys
+from keyturn.web.api.keys import system_keys
+from keyturn.web.api.oauth import devices
+from keyturn.web.api.oauth import routes as oauth
+from keyturn.web.api.ownership import service_accounts
+from keyturn.web.api.people import (
     attributes,
-    authentication,
-    data,
-    devices,
-    feed,
     groups,
-    keys,
-    oauth,
-    people,
     projects,
-    resources,
-    service_accounts,
-    system,
-    system_keys,
     users,
 )
-from keyturn.web.gate import Gate
-from keyturn.web.headers import SecurityHeaders
+from keyturn.web.api.people import (
+    me as people,
+)
+from keyturn.web.api.tokens import routes as authentication
+from keyturn.web.edge.gate import Gate
+from keyturn.web.edge.headers import SecurityHeaders
+from keyturn.web.edge.request_limits import HostRule
+from keyturn.web.edge.server import put_requests_first
 from keyturn.web.json_response import JsonResponse
-from keyturn.web.pages.admin import tabs
-from keyturn.web.pages.passphrase import PassphraseNeeded, send_renewed_session
-from keyturn.web.pages.passphrase import ask as ask_for_passphrase
-from keyturn.web.pages.rendering import Pages, see_other
+from keyturn.web.pages.frame import tabs
+from keyturn.web.pages.frame.reauthentication import PassphraseNeeded, send_renewed_session
+from keyturn.web.pages.frame.reauthentication import ask as ask_for_passphrase
+from keyturn.web.pages.frame.rendering import Pages, see_other
+from keyturn.web.pages.frame.visitors import LoginNeeded, find_visitor
 from keyturn.web.pages.routes import page_routers
-from keyturn.web.pages.sessions import LoginNeeded, find_visitor
 from keyturn.web.requests import MAX_ANSWERS, Answers, AnyRequest, call_of, note_failure, origin_of
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
 from keyturn.web.routers import ApiRouter
-from keyturn.web.server import put_requests_first
-from keyturn.web.shape import HostRule
 
 OPEN_API_ROUTES = (
     authentication.exchange,
@@ -294,7 +295,7 @@ def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
     except KeyturnError:
         visitor = None  # What failed for the page fails for its head too.
     page = pages.render(
-        "message.html",
+        "frame/message.html",
         visitor,
         title=_TITLES.get(HTTPStatus(response.status), "This did not work"),
         text=response.body.message,

@@ -17,7 +17,7 @@ from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
 from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
-from keyturn.services.remembered import Remembered
+from keyturn.services.changes.cache import Remembered
 from keyturn.verifying.origin import Origin
 from keyturn.web.responses import response_of
 

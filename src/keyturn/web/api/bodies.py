@@ -14,11 +14,11 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from keyturn.core.apis import MAX_SCOPE_CHARACTERS
 from keyturn.core.lifetimes import Lifetime
-from keyturn.core.resources import MAX_SCOPE_CHARACTERS
 from keyturn.errors import InvalidInput, MalformedRequest
-from keyturn.services.key_limits import MAX_NETWORKS
-from keyturn.services.resource_fields import MAX_SCOPES
+from keyturn.services.apis.fields import MAX_SCOPES
+from keyturn.services.keys.limits import MAX_NETWORKS
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"

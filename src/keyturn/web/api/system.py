@@ -8,7 +8,7 @@ from litestar.params import QueryParameter
 
 from keyturn.core.oauth import JWKS_PATH
 from keyturn.errors import StoreUnavailable
-from keyturn.services.signing_keys import JWKS_MAX_AGE
+from keyturn.services.tokens.signing_keys import JWKS_MAX_AGE
 from keyturn.web.representation import Representation
 from keyturn.web.requests import AnyRequest, InjectedCall, Refusal, brief_read
 from keyturn.web.responses import documented

@@ -8,7 +8,7 @@ import msgspec
 
 from keyturn.core.records import ApiKeyRecord, ConnectionRecord, PersonReference
 from keyturn.core.times import wire_time
-from keyturn.services.system_keys import RevealedSystemKey
+from keyturn.services.keys.system_keys import RevealedSystemKey
 from keyturn.web.api.bodies import Unshown
 
 KEY_CONTEXT = "Current Project"

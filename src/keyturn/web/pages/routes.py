@@ -7,23 +7,26 @@ from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 
 from keyturn.core.permissions import Permission
-from keyturn.web.pages import (
-    accounts,
-    assets,
-    device,
-    endings,
-    invitation,
-    key_rotation,
-    keys,
-    login,
-    profile,
-    service_accounts,
+from keyturn.web.pages.apis import registry as resources
+from keyturn.web.pages.audit import log as audit
+from keyturn.web.pages.frame import assets, tabs
+from keyturn.web.pages.frame.places import (
+    OWN_SERVICE_ACCOUNTS,
+    PEOPLE,
+    SERVICE_ACCOUNTS,
+    Place,
 )
-from keyturn.web.pages.admin import audit, groups, projects, resources, settings, start, tabs, users
-from keyturn.web.pages.admin import keys as all_keys
-from keyturn.web.pages.places import OWN_SERVICE_ACCOUNTS, PEOPLE, SERVICE_ACCOUNTS, Place
-from keyturn.web.pages.sessions import visitor_of
-from keyturn.web.pages.views import admits, sent_of, view_of
+from keyturn.web.pages.frame.views import admits, sent_of, view_of
+from keyturn.web.pages.frame.visitors import visitor_of
+from keyturn.web.pages.installation import settings, start
+from keyturn.web.pages.keys import administration as all_keys
+from keyturn.web.pages.keys import rotation as key_rotation
+from keyturn.web.pages.keys import tab as keys
+from keyturn.web.pages.oauth import device
+from keyturn.web.pages.ownership import offboarding as endings
+from keyturn.web.pages.ownership import service_accounts
+from keyturn.web.pages.people import accounts, groups, profile, projects, users
+from keyturn.web.pages.sign_in import invitation, login
 
 OPEN_PAGES = (
     login.home,

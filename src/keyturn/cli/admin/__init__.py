@@ -1,0 +1,1 @@
+"""`keyturn admin …`: commands on the database of this server."""

@@ -1,0 +1,1 @@
+"""The APIs that are registered here, their scopes, and who may hold them."""

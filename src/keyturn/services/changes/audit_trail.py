@@ -1,0 +1,125 @@
+"""Reading the audit log, on a page or as a whole."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import Principal
+from keyturn.core.shown import shown, shown_json
+from keyturn.core.times import wire_time
+from keyturn.services.text import is_storable
+from keyturn.store import Store
+from keyturn.store.audit_log import AuditRow, AuditSearch
+from keyturn.store.people.failed_sign_ins import CountedSignIns
+
+PAGE = 50
+COUNTED = 20
+EXPORTED_AT_ONCE = 500
+COLUMNS = (
+    "id",
+    "at",
+    "action",
+    "result",
+    "actorId",
+    "actor",
+    "actorKeyId",
+    "targetType",
+    "targetId",
+    "address",
+    "userAgent",
+    "requestId",
+    "details",
+)
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
+
+
+class AuditTrail:
+    """Shows the audit log to holders of AUDIT."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def newest(
+        self, principal: Principal, wanted: AuditSearch, *, before: int | None = None
+    ) -> list[AuditRow]:
+        """Return the newest rows, or those before the row with this id: at most `PAGE`, the newest first."""
+        principal.check_may(Permission.AUDIT)
+        if not _can_be_found(wanted):
+            return []
+        return self._store.audit_log.search(wanted, before=before, size=PAGE)
+
+    def counted_sign_ins(self, principal: Principal) -> list[CountedSignIns]:
+        """Return failed sign-ins that are only counted: at most `COUNTED`, the newest first."""
+        principal.check_may(Permission.AUDIT)
+        return self._store.failed_sign_ins.newest(COUNTED)
+
+    def json_lines(self, principal: Principal, wanted: AuditSearch) -> Iterator[bytes]:
+        """Yield the rows that are looked for, the oldest first, each as a line of JSON that hides nothing."""
+        return (shown_json(msgspec.json.encode(event)) + b"\n" for event in self._events(principal, wanted))
+
+    def csv_lines(self, principal: Principal, wanted: AuditSearch) -> Iterator[bytes]:
+        """Yield a heading and the rows that are looked for as lines of CSV (RFC 4180).
+
+        A cell that a spreadsheet would take for a formula begins with an apostrophe; what nobody would see
+        stands as its code.
+        """
+        events = self._events(principal, wanted)
+        return (_csv_line(cells) for cells in self._cells(events))
+
+    def _cells(self, events: Iterator[Mapping[str, Any]]) -> Iterator[list[str]]:
+        yield list(COLUMNS)
+        for event in events:
+            yield [shown(_cell(event[column])) for column in COLUMNS]
+
+    def _events(self, principal: Principal, wanted: AuditSearch) -> Iterator[Mapping[str, Any]]:
+        principal.check_may(Permission.AUDIT)
+        return self._all(wanted)
+
+    def _all(self, wanted: AuditSearch) -> Iterator[Mapping[str, Any]]:
+        if not _can_be_found(wanted):
+            return
+        after = 0
+        while rows := self._store.audit_log.search(wanted, after=after, size=EXPORTED_AT_ONCE):
+            yield from map(_event, rows)
+            after = rows[-1].audit_id
+
+
+def _can_be_found(wanted: AuditSearch) -> bool:
+    return is_storable(wanted.action, wanted.actor, wanted.target_type, wanted.target_id)
+
+
+def _event(row: AuditRow) -> Mapping[str, Any]:
+    return {
+        "id": row.event_id,
+        "at": wire_time(row.at),
+        "action": row.action,
+        "result": "success" if row.succeeded else "failure",
+        "actorId": row.actor_user_id,
+        "actor": row.actor_userid,
+        "actorKeyId": row.actor_key_id,
+        "targetType": row.target_type,
+        "targetId": row.target_id,
+        "address": row.address,
+        "userAgent": row.user_agent,
+        "requestId": row.request_id,
+        "details": row.details,
+    }
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _csv_line(cells: list[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(cells)
+    return line.getvalue().encode()

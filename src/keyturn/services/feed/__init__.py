@@ -1,0 +1,1 @@
+"""The feed: every change, for verifiers in other programs."""

@@ -1,0 +1,57 @@
+"""When keys were used elsewhere, as the verifiers there report it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from keyturn.core.networks import read_address
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import Principal
+from keyturn.core.records import KeyUsage, LastUse
+from keyturn.system import System
+from keyturn.verifying.redaction import SecretsOut
+
+OLDEST = timedelta(days=1)
+"""A report of an older use counts as of then: it was held back, and must not rewrite history."""
+MAX_USES = 1_000_000_000
+"""What one report can say of one key: more than a process verifies in a minute."""
+
+
+class RecordsReports(Protocol):
+    """Where reports are written."""
+
+    def record_use(
+        self, uses: Mapping[int, KeyUsage], *, reported: tuple[Principal, datetime] | None
+    ) -> None:
+        """Write these uses; raise `CredentialRefused` if whoever reports them was revoked meanwhile."""
+
+
+class RemoteUses:
+    """Writes what is reported as uses here are written: nobody's rights depend on it."""
+
+    def __init__(self, keys: RecordsReports, without_secrets: SecretsOut, system: System) -> None:
+        self._keys = keys
+        self._without_secrets = without_secrets
+        self._system = system
+
+    def record(self, principal: Principal, uses: Sequence[tuple[int, KeyUsage]]) -> None:
+        """Write when keys were last used, and how often; raise `PermissionMissing`, or `CredentialRefused`.
+
+        Of one key the last report counts. A use in the future was now; what is no address is left out; a key
+        that is gone is passed over.
+        """
+        principal.check_may(Permission.VERIFY_CREDENTIALS)
+        bounded = {key_id: self._bounded(usage) for key_id, usage in uses}
+        self._keys.record_use(bounded, reported=(principal, self._system.now()))
+
+    def _bounded(self, usage: KeyUsage) -> KeyUsage:
+        now, last = self._system.now(), usage.last
+        at = max(min(last.at, now), now - OLDEST)
+        address = None if last.address is None else read_address(last.address)
+        via, agent = (
+            None if text is None else self._without_secrets(text) for text in (last.via, last.agent)
+        )
+        return KeyUsage(
+            LastUse(at, None if address is None else str(address), via, agent),
+            min(max(usage.uses, 0), MAX_USES),
+        )

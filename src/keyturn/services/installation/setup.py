@@ -1,0 +1,48 @@
+"""The installation: is the root key the right one, is set-up open."""
+
+from keyturn.core.encoding import base64url_encode
+from keyturn.errors import CannotStart
+from keyturn.services.installation.vault import SealBroken, Vault
+from keyturn.services.people.accounts import digest_setup_code
+from keyturn.store import Store
+from keyturn.system import System
+
+SETUP_CODE_BYTES = 24
+
+_ROOT_KEY_CHECK_PLACE = "installation/1/root_key_check"
+_ROOT_KEY_CHECK = b"keyturn"
+
+
+class Installation:
+    """What is checked and made when the server starts."""
+
+    def __init__(self, store: Store, vault: Vault, system: System) -> None:
+        self._store = store
+        self._vault = vault
+        self._system = system
+
+    def check_root_key(self) -> None:
+        """Raise `CannotStart` unless the root key is the one that the database was begun with (S2)."""
+        if self._store.installation.find_root_key_check() is None:
+            sealed = self._vault.seal(_ROOT_KEY_CHECK, place=_ROOT_KEY_CHECK_PLACE)
+            self._store.installation.begin(sealed, self._system.now())
+        check = self._store.installation.find_root_key_check()
+        try:
+            self._vault.open(check or b"", place=_ROOT_KEY_CHECK_PLACE)
+        except SealBroken:
+            raise CannotStart(
+                "The root key does not belong to this database: give the one that it was begun with, "
+                "since nothing that is encrypted in it opens with another."
+            ) from None
+
+    def new_setup_code(self) -> str | None:
+        """Return a fresh code for the set-up page, which voids an earlier one; None once there is a user."""
+        if not self._store.installation.is_setup_open():
+            return None
+        code = base64url_encode(self._system.random_bytes(SETUP_CODE_BYTES)).decode("ascii")
+        self._store.installation.set_setup_code(digest_setup_code(code))
+        return code
+
+    def is_setup_open(self) -> bool:
+        """Return whether the set-up page still exists."""
+        return self._store.installation.is_setup_open()

@@ -1,0 +1,1 @@
+"""Keys: make, list, rotate, revoke and import them."""

@@ -1,0 +1,348 @@
+"""A person's own keys: make, list, revoke."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from msgspec import structs
+
+from keyturn.core import api_key as core
+from keyturn.core import verification
+from keyturn.core.former_secrets import FORMER_SECRET
+from keyturn.core.lifetimes import KeyLife, Lifetime
+from keyturn.core.networks import Network
+from keyturn.core.principal import Principal
+from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
+from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.services.apis.registry import Resources
+from keyturn.services.keys.guessing import check_not_made_up
+from keyturn.services.keys.limits import (
+    KeyLimits,
+    checked_jkt,
+    checked_networks,
+    checked_sources,
+    end_within,
+    within_maker,
+)
+from keyturn.services.people.authority import check_may_grant
+from keyturn.services.people.projects import Projects
+from keyturn.services.people.quotas import Quotas
+from keyturn.services.text import checked_text
+from keyturn.store import Store
+from keyturn.store.keys.api_keys import KeyToAdd
+from keyturn.store.ownership.control import Allow
+from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
+from keyturn.verifying.uses import Usage
+
+NAME_MAX_CHARACTERS = 254
+IDEMPOTENCY_KEY_MAX_CHARACTERS = 200
+USES_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A new key with its secret, in the one answer that carries it."""
+
+    record: ApiKeyRecord
+    secret: str = field(repr=False)
+
+
+class Keys:
+    """What people do with their own keys."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        key_format: core.ApiKeyFormat,
+        life: KeyLife,
+        usage: Usage,
+        projects: Projects,
+        resources: Resources,
+        quotas: Quotas,
+        system: System,
+    ) -> None:
+        self._store = store
+        self._format = key_format
+        self.life = life
+        self._usage = usage
+        self._projects = projects
+        self._resources = resources
+        self.quotas = quotas
+        self._system = system
+
+    def create(  # noqa: PLR0913 - each bounds the key in a way of its own
+        self,
+        principal: Principal,
+        origin: Origin,
+        *,
+        name: str | None,
+        lifetime: Lifetime | None,
+        idempotency_key: str | None = None,
+        replaces_on_retry: bool = True,
+        project_id: int | None = None,
+        scopes: Sequence[str] | None = None,
+        sources: Sequence[str] | None = None,
+        dpop_jkt: str | None = None,
+        for_user: int | None = None,
+    ) -> CreatedKey:
+        """Make a key for the caller, or for the service account `for_user` that they manage.
+
+        Without `lifetime` it lives for the installation's default. With `project_id`, of a project that its
+        user is in, it sees that project's connections alone. With `scopes`, of registered APIs and such that
+        its user may hold, it covers these alone.
+
+        With `sources`, addresses and networks, it is refused from anywhere else. With `dpop_jkt`, the
+        thumbprint of a key pair, it opens nothing without a proof of that (RFC 9449).
+
+        A key that is made with another key, or with a token of it, ends no later, does no more, sees no
+        more, works from nowhere else, and is bound to the same key pair as that one (A3).
+
+        Raise `Conflict` if `lifetime` asks for a later end, and for a former secret; `QuotaExceeded` or
+        `TooManyFailures` for too many keys, or for too many within a minute.
+
+        With the `idempotency_key` of an earlier call the same key gets a new secret, in place of the one
+        whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.
+        """
+        self.check_may_make(principal)
+        user_id = principal.user_id if for_user is None else for_user
+        granted = None if scopes is None else self._resources.check_grantable(user_id, scopes)
+        limits = self._limits(lifetime)
+        limits = replace(
+            limits,
+            expires_at=end_within(principal, lifetime, limits.expires_at),
+            project_id=project_id,
+            scopes=granted,
+            sources=checked_sources(sources),
+            jkt=checked_jkt(dpop_jkt),
+        )
+        if principal.key_id is not None:
+            maker = verification.check_api_key(
+                self._store.api_keys.find_for_token(principal.key_id),
+                now=limits.created_at,
+                source=origin.address,
+            )
+            limits = within_maker(limits, principal, maker)
+        actor = actor_of(principal, origin)
+        if limits.project_id is not None and limits.scopes is not None:
+            raise InvalidInput("scopes", "A key of a project covers no scopes: choose one of both.")
+        if limits.project_id is not None:
+            self._projects.check_linkable(user_id, limits.project_id)
+        key, secret = self._new_key(user_id, name, limits, idempotency_key)
+        key = replace(key, at_most=self.quotas.keys_per_owner)
+        self.quotas.note_creation(principal)
+        try:
+            may_act_as = None if for_user is None else partial(check_may_grant, principal)
+            return self._add(key, secret, actor, allow=may_act_as)
+        except Conflict:
+            if idempotency_key is None or not replaces_on_retry:
+                raise
+        audit = self._audit(AuditAction.API_KEY_REPLACED, actor, key)
+        replaced = self._store.api_keys.replace_secret(key, audit)
+        if replaced is None:
+            raise Conflict("This Idempotency-Key was used for another key: use a new one.")
+        return CreatedKey(replaced, secret)
+
+    @staticmethod
+    def check_may_make(principal: Principal) -> None:
+        """Raise `Conflict` for a secret that was rotated away, and for a token of it."""
+        if principal.credential.is_former_secret:
+            raise Conflict(f"{FORMER_SECRET} Use the new one.")
+
+    def create_for(
+        self,
+        user_id: int,
+        actor: Actor,
+        *,
+        name: str | None,
+        lifetime: Lifetime | None,
+        sources: Sequence[Network] = (),
+        dpop_jkt: str | None = None,
+    ) -> CreatedKey:
+        """Make a key for any user, perhaps for some networks or one key pair alone: for the command line."""
+        limits = replace(
+            self._limits(lifetime), sources=checked_networks(sources) or None, jkt=checked_jkt(dpop_jkt)
+        )
+        return self._add(*self._new_key(user_id, name, limits, None), actor)
+
+    def prepare(
+        self,
+        user_id: int,
+        actor: Actor,
+        name: str,
+        *,
+        scopes: tuple[str, ...] | None,
+        expires_at: datetime | None,
+    ) -> tuple[KeyToAdd, str, AuditEntry]:
+        """Draw a key that another service stores with more; return it with its secret and audit entry.
+
+        That service has checked the scopes, None for not narrowed, and the expiry, None for never.
+        """
+        limits = KeyLimits(self._system.now(), expires_at, scopes=scopes)
+        key, secret = self._new_key(user_id, name, limits, None)
+        key = replace(key, at_most=self.quotas.keys_per_owner)
+        return key, secret, self._audit(AuditAction.API_KEY_CREATED, actor, key)
+
+    def import_foreign(
+        self, user_id: int, actor: Actor, *, text: str, name: str | None, lifetime: Lifetime | None
+    ) -> ApiKeyRecord:
+        """Take over a key that was made elsewhere; raise `InvalidInput` if it is unfit or known already."""
+        try:
+            new = self._format.import_foreign_key(text)
+        except ValueError as error:
+            raise InvalidInput("apikey", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
+        check_not_made_up(text)
+        key = self._key_to_add(user_id, new, name, self._limits(lifetime), None)
+        audit = self._audit(AuditAction.API_KEY_IMPORTED, actor, key)
+        try:
+            return self._store.api_keys.add(key, audit)
+        except Conflict:
+            raise InvalidInput("apikey", "This key was imported already.") from None
+
+    def count_uses(self, user_id: int) -> dict[int, int]:
+        """Return how often each of a user's keys was used in the last `USES_DAYS` days, as written so far."""
+        since = self._system.now() - timedelta(days=USES_DAYS)
+        return self._store.api_keys.count_uses(user_id, since_hour=int(since.timestamp()) // 3600)
+
+    def list_own(self, principal: Principal) -> list[ApiKeyRecord]:
+        """Return the caller's keys, the newest first, with their last use up to this moment."""
+        return self.list_of(principal.user_id)
+
+    def list_of(self, user_id: int) -> list[ApiKeyRecord]:
+        """Return any user's keys: for administrators and the command line."""
+        return [self._with_latest_use(record) for record in self._store.api_keys.list_of_user(user_id)]
+
+    def get_own(self, principal: Principal, key_id: int) -> ApiKeyRecord:
+        """Return one of the caller's keys; raise `NotFound` for any other."""
+        return self.get_of(principal.user_id, key_id)
+
+    def get_of(self, user_id: int, key_id: int) -> ApiKeyRecord:
+        """Return one of any user's keys; raise `NotFound` if it is another's."""
+        record = self._store.api_keys.find_of_user(key_id, user_id) if is_id(key_id) else None
+        if record is None:
+            raise NotFound
+        return self._with_latest_use(record)
+
+    def revoke_own(self, principal: Principal, key_id: int, origin: Origin) -> None:
+        """End one of the caller's keys, and every token made from it; raise `NotFound` for any other.
+
+        A key that is revoked already is not found either: there is nothing left to end. A credential that is
+        narrowed finds only the key that it comes from.
+        """
+        if not principal.is_unbound and principal.key_id != key_id:
+            raise NotFound
+        self.revoke_of(principal.user_id, key_id, actor_of(principal, origin))
+
+    def revoke_of(self, user_id: int, key_id: int, actor: Actor) -> None:
+        """End one of any user's keys; raise `NotFound` if it is another's, or dead."""
+        if not is_id(key_id) or not self._revoke(key_id, user_id, actor):
+            raise NotFound
+
+    def revoke_presented(self, user_id: int, digest: bytes, actor: Actor) -> None:
+        """End the key with this digest; raise `NotFound` if it is another user's, dead, or was never made."""
+        found = self._store.api_keys.find_for_verification(digest)
+        if found is None or found.owner.user_id != user_id:
+            raise NotFound
+        self.revoke_of(user_id, found.key_id, actor)
+
+    def revoke_any(self, key_id: int, actor: Actor) -> None:
+        """End anybody's key: for administrators."""
+        owner = self._store.api_keys.find_owner(key_id) if is_id(key_id) else None
+        if owner is None or not self._revoke(key_id, owner, actor):
+            raise NotFound(f"There is no living key {key_id}.")
+
+    def _revoke(self, key_id: int, user_id: int, actor: Actor) -> bool:
+        now = self._system.now()
+        audit = AuditEntry(now, AuditAction.API_KEY_DELETED, actor, "APIKEY", str(key_id))
+        return self._store.api_keys.revoke(key_id, user_id, now, audit)
+
+    def _limits(self, lifetime: Lifetime | None) -> KeyLimits:
+        now = self._system.now()
+        return KeyLimits(now, self.life.end_of(lifetime, now))
+
+    def _new_key(
+        self, user_id: int, name: str | None, limits: KeyLimits, idempotency_key: str | None
+    ) -> tuple[KeyToAdd, str]:
+        """Draw a key; return what is stored of it, and its secret."""
+        new = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
+        return self._key_to_add(user_id, new, name, limits, idempotency_key), new.text
+
+    def _add(
+        self,
+        key: KeyToAdd,
+        secret: str,
+        actor: Actor,
+        *,
+        allow: Allow | None = None,
+    ) -> CreatedKey:
+        audit = self._audit(AuditAction.API_KEY_CREATED, actor, key)
+        return CreatedKey(self._store.api_keys.add(key, audit, allow=allow), secret)
+
+    def _key_to_add(
+        self,
+        user_id: int,
+        new: core.NewApiKey,
+        name: str | None,
+        limits: KeyLimits,
+        idempotency_key: str | None,
+    ) -> KeyToAdd:
+        return KeyToAdd(
+            user_id=user_id,
+            digest=new.digest,
+            masked=core.mask(self._format.prefix, new.public_id, new.last_characters),
+            name=self.checked_name(name),
+            created_at=limits.created_at,
+            expires_at=limits.expires_at,
+            scopes=limits.scopes,
+            sources=None if limits.sources is None else tuple(map(str, limits.sources)),
+            project_id=limits.project_id,
+            jkt=limits.jkt,
+            idempotency_key=digest_idempotency_key(idempotency_key),
+        )
+
+    def _audit(self, action: AuditAction, actor: Actor, key: KeyToAdd) -> AuditEntry:
+        expires = key.expires_at.isoformat() if key.expires_at is not None else "never"
+        return AuditEntry(
+            key.created_at,
+            action,
+            actor,
+            "APIKEY",
+            None,
+            details={
+                "name": key.name,
+                "userId": key.user_id,
+                "expires": expires,
+                **({} if key.scopes is None else {"scopes": key.scopes}),
+                **({} if key.sources is None else {"sources": key.sources}),
+                **({} if key.project_id is None else {"projectId": key.project_id}),
+                **({} if key.jkt is None else {"dpopJkt": key.jkt}),
+            },
+        )
+
+    def _with_latest_use(self, record: ApiKeyRecord) -> ApiKeyRecord:
+        latest = self._usage.latest(record)
+        return record if latest is record.last_use else structs.replace(record, last_use=latest)
+
+    def checked_name(self, name: str | None) -> str | None:
+        """Return the name of a key, None for an empty one; raise `InvalidInput`, also for a key itself."""
+        if name is not None and re.search(self._format.pattern, name):
+            raise InvalidInput("name", "This is a key, not a name: a name is shown to people.")
+        return checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
+
+
+def digest_idempotency_key(text: str | None) -> str | None:
+    """Return what is stored of an idempotency key: its digest, since what is sent by mistake could be a key.
+
+    Raise `InvalidInput` for one that is too long.
+    """
+    if text is None:
+        return None
+    if not 0 < len(text) <= IDEMPOTENCY_KEY_MAX_CHARACTERS:
+        raise InvalidInput(
+            "Idempotency-Key", f"An Idempotency-Key has 1 to {IDEMPOTENCY_KEY_MAX_CHARACTERS} characters."
+        )
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

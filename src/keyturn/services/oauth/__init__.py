@@ -1,0 +1,1 @@
+"""OAuth 2.0: the endpoints for clients, and device logins."""

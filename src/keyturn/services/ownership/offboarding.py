@@ -1,0 +1,128 @@
+"""Users who leave: disabled for a while or deleted for ever, and what ends or goes on without them."""
+
+from dataclasses import dataclass
+
+from keyturn.core.people import ServiceOwner, UserRecord
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import Principal
+from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, KeyState
+from keyturn.errors import InvalidInput, NotFound
+from keyturn.services.keys.keys import Keys
+from keyturn.services.people.administration import MAX_PAGE, UserAdministration
+from keyturn.services.people.authority import successor
+from keyturn.services.people.sessions import Sessions
+from keyturn.store import Store
+from keyturn.store.ownership.control import Successor
+from keyturn.store.people.search import UserSearch
+from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
+
+
+@dataclass(frozen=True, slots=True)
+class WhatStops:
+    """What ends when a user is disabled or deleted."""
+
+    keys: tuple[ApiKeyRecord, ...]
+    """Their living keys."""
+    sessions: int
+    service_accounts: tuple[UserRecord, ...]
+
+
+class Departures:
+    """Stops users and lets them go on, for holders of USER_ADMIN, and service accounts for their owners."""
+
+    def __init__(
+        self, store: Store, *, users: UserAdministration, keys: Keys, sessions: Sessions, system: System
+    ) -> None:
+        self._store = store
+        self._users = users
+        self._keys = keys
+        self._sessions = sessions
+        self._system = system
+
+    def what_stops(self, principal: Principal, user: UserRecord) -> WhatStops:
+        """Return what ends when this user is disabled or deleted."""
+        if not self._users.controls(principal, user):
+            raise NotFound
+        now = self._system.now()
+        keys = tuple(key for key in self._keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE)
+        owned = UserSearch(owners=frozenset({ServiceOwner(user.user_id)}))
+        return WhatStops(
+            keys=keys,
+            sessions=len(self._sessions.list_of(user.user_id)),
+            service_accounts=self._store.users.search(owned, size=MAX_PAGE).items,
+        )
+
+    def set_disabled(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        *,
+        disabled: bool,
+        heir: ServiceOwner | None = None,
+    ) -> UserRecord:
+        """Stop a user's sessions, keys and tokens, and the service accounts they own, or let them go on.
+
+        What was revoked by itself stays revoked. With `heir`, their service accounts go on under that owner.
+        The owner of a service account may stop it; letting it go on is for administrators. Raise `Conflict`
+        for letting one go on whose owner is disabled.
+        """
+        user = self._users.get_controlled(principal, iamid, userid)
+        if not disabled:
+            principal.check_may(Permission.USER_ADMIN)
+        action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
+        audit = self._about(principal, origin, action, user)
+        self._store.users.set_disabled(
+            user.user_id,
+            audit.at if disabled else None,
+            audit.at,
+            audit,
+            heir=_checked_heir(principal, user, heir),
+        )
+        found = self._store.users.find_by_id(user.user_id)
+        if found is None:
+            raise NotFound
+        return found
+
+    def delete(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        *,
+        heir: ServiceOwner | None = None,
+    ) -> UserRecord:
+        """Delete a user, their keys and sessions, and the service accounts they own, for ever.
+
+        With `heir`, their service accounts go on under that owner. Returns what there was.
+        """
+        user = self._users.get_controlled(principal, iamid, userid)
+        audit = self._about(principal, origin, AuditAction.USER_DELETED, user)
+        taking = _checked_heir(principal, user, heir)
+        if not self._store.users.delete(user.user_id, audit.at, audit, heir=taking):
+            raise NotFound
+        return user
+
+    def _about(
+        self, principal: Principal, origin: Origin, action: AuditAction, user: UserRecord
+    ) -> AuditEntry:
+        details = {"userid": user.userid} if action is AuditAction.USER_DELETED else {}
+        return AuditEntry(
+            self._system.now(),
+            action,
+            actor_of(principal, origin),
+            "USER",
+            str(user.user_id),
+            details=details,
+        )
+
+
+def _checked_heir(principal: Principal, user: UserRecord, heir: ServiceOwner | None) -> Successor | None:
+    if heir is None:
+        return None
+    if heir.user_id == user.user_id:
+        raise InvalidInput("handOverTo", "Hand the service accounts to somebody who stays.")
+    return successor(principal, heir)

@@ -1,0 +1,1 @@
+"""Users, their groups and projects, and how they sign in."""

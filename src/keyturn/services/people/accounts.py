@@ -1,0 +1,293 @@
+"""Users: their accounts, profiles and passphrases."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import Actor, AuditAction, AuditEntry
+from keyturn.core.user_names import fault_of_user_name, skeleton_of
+from keyturn.errors import InvalidInput, NotFound
+from keyturn.services.people.logins import Logins, StartedSession
+from keyturn.services.people.passwords import Passwords
+from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
+from keyturn.services.people.turns import Asker, asker_of
+from keyturn.services.text import canonical_userid, checked_text
+from keyturn.store import Store
+from keyturn.store.ownership.control import Allow
+from keyturn.store.people.logins import KeptSession
+from keyturn.store.people.search import UserSearch
+from keyturn.store.people.users import UserToAdd
+from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of, stranger
+
+USERID_MAX_CHARACTERS = 254
+PROFILE_LIMITS: Mapping[str, int] = {
+    "name": 254,
+    "email": 254,
+    "phone": 64,
+    "about": 2000,
+    "location": 254,
+    "organization": 254,
+    "position": 254,
+}
+"""The texts of a profile, with their length in characters."""
+
+FREE_PROFILE_FIELDS = frozenset({"preferences", "external_user_ids"})
+"""The fields that hold JSON, whose form is for the caller to check."""
+
+LISTED_AT_ONCE = 200
+SYSTEM_USERID = "keyturn system"
+"""The account that holds the system keys."""
+
+
+class Accounts:
+    """What can be done to an account."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        passwords: Passwords,
+        logins: Logins,
+        system: System,
+    ) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._logins = logins
+        self._system = system
+
+    def add(
+        self,
+        actor: Actor,
+        *,
+        userid: str,
+        name: str | None,
+        email: str | None = None,
+        password: str | None = None,
+        permissions: Iterable[str] = (),
+        kind: UserKind = UserKind.PERSON,
+        owner: ServiceOwner | None = None,
+    ) -> UserRecord:
+        """Make a user; with an `owner`, a service account.
+
+        Without a passphrase they cannot sign in. A person holds the default permissions besides.
+        """
+        if owner is not None:
+            kind = UserKind.SERVICE
+        held = checked_permissions(permissions)
+        if kind is UserKind.PERSON:
+            held |= DEFAULT_PERMISSIONS
+        new = self._user_to_add(userid, name, email, password, held, asker_of(actor))
+        if canonical_userid(userid) == SYSTEM_USERID and kind is not UserKind.SYSTEM:
+            raise InvalidInput("userid", "This user name is Keyturn's own.")
+        new = replace(new, kind=kind, owner=owner)
+        return self._store.users.add(new, self._creation(actor, new))
+
+    def add_first(
+        self, *, code: str, userid: str, name: str | None, password: str, origin: Origin
+    ) -> UserRecord | None:
+        """Make the first administrator with the printed code; None if the code is wrong or used (L13)."""
+        actor = stranger(origin)
+        new = self._user_to_add(userid, name, None, password, frozenset(Permission), asker_of(actor))
+        return self._store.users.add_first(new, digest_setup_code(code), self._creation(actor, new))
+
+    def _creation(self, actor: Actor, new: UserToAdd) -> AuditEntry:
+        details: dict[str, Any] = {"userid": new.userid, "permissions": sorted(new.permissions)}
+        action = AuditAction.USER_CREATED
+        if new.owner is not None:
+            action = AuditAction.SERVICE_ACCOUNT_CREATED
+            details |= {"ownerUser": new.owner.user_id, "ownerGroup": new.owner.group_id}
+        return AuditEntry(new.created_at, action, actor, "USER", None, details=details)
+
+    def _user_to_add(
+        self,
+        userid: str,
+        name: str | None,
+        email: str | None,
+        password: str | None,
+        permissions: frozenset[str],
+        asker: Asker,
+    ) -> UserToAdd:
+        checked = checked_text("userid", userid, max_characters=USERID_MAX_CHARACTERS)
+        if checked is None:
+            raise InvalidInput("userid", "Give a user name.")
+        canonical = canonical_userid(checked)
+        if canonical.isdigit():
+            raise InvalidInput("userid", "A user name of digits alone would be taken for somebody's number.")
+        fault = fault_of_user_name(checked)
+        if fault is not None:
+            raise InvalidInput("userid", fault)
+        if len(canonical) > USERID_MAX_CHARACTERS:
+            raise InvalidInput("userid", f"Give a user name of at most {USERID_MAX_CHARACTERS} characters.")
+        checked_name = checked_text("name", name, max_characters=PROFILE_LIMITS["name"])
+        if password is not None:
+            self._passwords.check_acceptable(password, field="password", personal=(checked, checked_name))
+        return UserToAdd(
+            iamid=BUILT_IN_IAM,
+            userid=checked,
+            canonical_userid=canonical,
+            skeleton=skeleton_of(checked),
+            permissions=permissions,
+            name=checked_name,
+            email=checked_text("email", email, max_characters=PROFILE_LIMITS["email"]),
+            password_hash=None if password is None else self._passwords.hash(password, asker),
+            created_at=self._system.now(),
+        )
+
+    def get(self, principal: Principal) -> UserRecord:
+        """Return the caller's own account."""
+        record = self._store.users.find_by_id(principal.user_id)
+        if record is None:
+            raise NotFound
+        return record
+
+    def get_by_userid(self, iamid: str, userid: str, *, visible_to: int | None = None) -> UserRecord:
+        """Return the user with this name, or, for digits, with this numeric id; raise `NotFound`.
+
+        With `visible_to`, only if it is that user, or a service account of theirs.
+        """
+        if iamid != BUILT_IN_IAM:
+            raise NotFound(f"There is no user {userid}.")
+        found = self._store.users.find_by_name(iamid, canonical_userid(userid), visible_to=visible_to)
+        if found is None and userid.isascii() and userid.isdigit() and len(userid) <= 18:
+            found = self._store.users.find_by_id(int(userid), visible_to=visible_to)
+        if found is None:
+            raise NotFound(f"There is no user {userid}.")
+        return found
+
+    def get_by_name(self, iamid: str, userid: str) -> UserRecord:
+        """Return the user with this name alone; raise `NotFound`."""
+        found = None
+        if iamid == BUILT_IN_IAM:
+            found = self._store.users.find_by_name(iamid, canonical_userid(userid))
+        if found is None:
+            raise NotFound(f"There is no user {userid}.")
+        return found
+
+    def list_all(self) -> Iterator[UserRecord]:
+        """Return all users in the order they were made."""
+        offset = 0
+        while items := self._store.users.search(UserSearch(), offset=offset, size=LISTED_AT_ONCE).items:
+            yield from items
+            offset += len(items)
+
+    def checked_profile(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the fields of a profile as they are stored; raise `InvalidInput` for any others."""
+        for name in fields:
+            if name not in PROFILE_LIMITS and name not in FREE_PROFILE_FIELDS:
+                raise InvalidInput(name, f"There is no field {name} in a profile.")
+        return {
+            name: checked_text(name, value, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
+            if name in PROFILE_LIMITS
+            else value
+            for name, value in fields.items()
+        }
+
+    def update_profile(self, principal: Principal, fields: Mapping[str, str | None], origin: Origin) -> None:
+        """Change what the caller says of themselves; fields that are not given stay."""
+        checked = self.checked_profile(fields)
+        now = self._system.now()
+        audit = AuditEntry(
+            now,
+            AuditAction.USER_PROFILE_UPDATED,
+            actor_of(principal, origin),
+            "USER",
+            str(principal.user_id),
+            details={"fields": sorted(checked)},
+        )
+        self._store.users.update_profile(principal.user_id, checked, now, audit)
+
+    def change_password(
+        self, current: BrowserSession, *, old: str, new: str, origin: Origin
+    ) -> StartedSession:
+        """Change the caller's own passphrase; every other session of theirs ends, and this one's id changes.
+
+        Raise `InvalidInput` when the old one is wrong: whoever found an open browser does not get in; and
+        `TooManyFailures` if they gave one too often.
+        """
+        principal = current.principal
+        self.check_own_password(principal, old, field="current_password", origin=origin)
+        cookie = new_session_token(self._system)
+        kept = KeptSession(current.session_id, digest_session_token(cookie))
+        self._set_password(actor_of(principal, origin), self.get(principal), new, kept=kept)
+        return StartedSession(cookie, principal.userid)
+
+    def check_own_password(self, principal: Principal, password: str, *, field: str, origin: Origin) -> None:
+        """Raise `InvalidInput` unless this is the caller's passphrase; a wrong one counts as a guess.
+
+        Raise `TooManyFailures`, before anything is hashed, if they gave theirs too often (Q1).
+        """
+        if not self._logins.is_own_password(principal, password, origin):
+            raise InvalidInput(field, "This is not your current passphrase. Try again in a moment.")
+
+    def set_password(
+        self,
+        actor: Actor,
+        user: UserRecord,
+        password: str,
+        *,
+        allow: Allow | None = None,
+    ) -> None:
+        """Set anybody's passphrase and end all their sessions.
+
+        `allow` is asked about the permissions that come with the account.
+        """
+        if user.kind is not UserKind.PERSON:
+            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        self._set_password(actor, user, password, kept=None, allow=allow)
+
+    def _set_password(
+        self,
+        actor: Actor,
+        user: UserRecord,
+        password: str,
+        *,
+        kept: KeptSession | None,
+        allow: Allow | None = None,
+    ) -> None:
+        self._passwords.check_acceptable(
+            password, field="password", personal=(user.userid, user.profile.name)
+        )
+        now = self._system.now()
+        audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, actor, "USER", str(user.user_id))
+        self._store.logins.set_password(
+            user.user_id,
+            self._passwords.hash(password, asker_of(actor)),
+            now,
+            audit,
+            kept=kept,
+            allow=allow,
+        )
+
+    def set_disabled(self, actor: Actor, userid: str, *, disabled: bool) -> bool:
+        """Stop a user's sessions, keys and tokens, or let the keys work again; False if nothing changed."""
+        user = self.get_by_userid(BUILT_IN_IAM, userid)
+        now = self._system.now()
+        action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
+        audit = AuditEntry(now, action, actor, "USER", str(user.user_id))
+        return self._store.users.set_disabled(user.user_id, now if disabled else None, now, audit)
+
+    def sign_out(self, actor: Actor, userid: str) -> None:
+        """End all sessions and tokens of a user, wherever they are. Their keys go on working."""
+        user = self.get_by_userid(BUILT_IN_IAM, userid)
+        now = self._system.now()
+        audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, "USER", str(user.user_id))
+        self._store.users.sign_out(user.user_id, now, audit)
+
+
+def digest_setup_code(code: str) -> bytes:
+    """Return what a set-up code is stored as."""
+    return hashlib.sha256(b"setup " + code.strip().encode("utf-8", "surrogatepass")).digest()
+
+
+def checked_permissions(permissions: Iterable[str]) -> frozenset[str]:
+    """Return a set of permissions; raise `InvalidInput` if one does not exist."""
+    checked = frozenset(permissions)
+    for permission in sorted(checked):
+        if permission not in set(Permission):
+            raise InvalidInput("permissions", f"There is no permission {permission}.")
+    return checked

@@ -1,0 +1,322 @@
+"""What administrators do to other people's accounts."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from keyturn.core.people import UserKind, UserRecord
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import AuditAction, AuditEntry, Page
+from keyturn.errors import InvalidInput, NotFound, PermissionMissing
+from keyturn.services.people.accounts import Accounts, checked_permissions
+from keyturn.services.people.authority import check_may_grant
+from keyturn.services.people.invitations import Invitation, Invitations
+from keyturn.services.text import checked_text, is_storable, unique
+from keyturn.store import Store
+from keyturn.store.people.search import UserSearch
+from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
+
+ATTRIBUTE_MAX_CHARACTERS = 254
+MAX_PAGE = 200
+PEOPLE = frozenset({UserKind.PERSON})
+
+
+@dataclass(frozen=True, slots=True)
+class AddedUser:
+    """A new user, and how they come to a passphrase if none was given."""
+
+    record: UserRecord
+    invitation: Invitation | None
+
+
+class UserAdministration:
+    """Manages users, for holders of USER_ADMIN. A few things people may do to themselves too."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        accounts: Accounts,
+        invitations: Invitations,
+        system: System,
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._invitations = invitations
+        self._system = system
+
+    def add(
+        self,
+        principal: Principal,
+        origin: Origin,
+        *,
+        iamid: str = BUILT_IN_IAM,
+        userid: str,
+        profile: Mapping[str, Any],
+        password: str | None,
+        permissions: Iterable[str],
+    ) -> AddedUser:
+        """Make a user, who holds the default permissions besides. Without a passphrase they are invited."""
+        principal.check_may(Permission.USER_ADMIN)
+        if iamid != BUILT_IN_IAM:
+            raise NotFound
+        granted = checked_permissions(permissions)
+        check_may_grant(principal, granted)
+        fields = self._accounts.checked_profile(profile)
+        actor = actor_of(principal, origin)
+        with unique("userid"):
+            record = self._accounts.add(
+                actor,
+                userid=userid,
+                name=fields.pop("name", None),
+                email=fields.pop("email", None),
+                password=password,
+                permissions=granted,
+            )
+        if fields:
+            self._store.users.update_profile(
+                record.user_id,
+                fields,
+                record.created_at,
+                self._about(principal, origin, AuditAction.USER_PROFILE_UPDATED, record.user_id),
+            )
+            record = self._again(record)
+        if password is not None:
+            return AddedUser(record, None)
+        may_act_as = partial(check_may_grant, principal)
+        return AddedUser(record, self._invitations.invite(record, actor, allow=may_act_as))
+
+    def search(
+        self, principal: Principal, wanted: UserSearch, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[UserRecord]:
+        """Return the users that are looked for, as far as the caller may see them."""
+        if not is_storable(wanted.iamid, wanted.userid, wanted.email, wanted.name, wanted.text):
+            return Page(0, ())
+        if principal.may(Permission.USER_ADMIN):
+            return self._store.users.search(wanted, offset=offset, size=size)
+        return self._store.users.search(
+            replace(wanted, ids=frozenset({principal.user_id})), offset=offset, size=size
+        )
+
+    def get(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
+        """Return a user that the caller may see; raise `NotFound` for a hidden and an absent one alike.
+
+        That is themselves, a service account of theirs, or, with USER_ADMIN, anybody.
+        """
+        visible_to = None if principal.may(Permission.USER_ADMIN) else principal.user_id
+        user = self._found(iamid, userid, visible_to=visible_to)
+        if not self.controls(principal, user) and user.user_id != principal.user_id:
+            raise NotFound
+        return user
+
+    def get_controlled(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
+        """Return a user for a holder of USER_ADMIN, or a service account for its owner.
+
+        Raise `PermissionMissing` before `NotFound`: who may manage nobody learns nothing of who is there.
+        """
+        try:
+            user = self._found(iamid, userid)
+        except NotFound:
+            principal.check_may(Permission.USER_ADMIN)
+            raise
+        if not self.controls(principal, user):
+            raise PermissionMissing(Permission.USER_ADMIN)
+        return _changeable(user)
+
+    def controls(self, principal: Principal, user: UserRecord) -> bool:
+        """Return whether the caller may manage this account, with USER_ADMIN or as the owner of it."""
+        if principal.may(Permission.USER_ADMIN):
+            return True
+        if user.owner is None or not principal.is_unbound:
+            return False
+        if user.owner.group_id is not None:
+            return self._store.groups.is_member(user.owner.group_id, principal.user_id)
+        return user.owner.user_id == principal.user_id
+
+    def update_profile(
+        self, principal: Principal, iamid: str, userid: str, fields: Mapping[str, Any], origin: Origin
+    ) -> UserRecord:
+        """Change what is said of a person; the names they have on platforms are for administrators to set."""
+        user = _changeable(self.get(principal, iamid, userid))
+        _check_unbound(principal)
+        if "external_user_ids" in fields and not principal.may(Permission.USER_ADMIN):
+            raise PermissionMissing(Permission.USER_ADMIN)
+        checked = self._accounts.checked_profile(fields)
+        if not checked:
+            return user
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.USER_PROFILE_UPDATED,
+            user.user_id,
+            details={"fields": sorted(checked)},
+        )
+        self._store.users.update_profile(user.user_id, checked, audit.at, audit)
+        return self._again(user)
+
+    def set_permissions(
+        self, principal: Principal, iamid: str, userid: str, permissions: Iterable[str], origin: Origin
+    ) -> UserRecord:
+        """Put these permissions in the place of a user's own."""
+        wanted = checked_permissions(permissions)
+        return self._change_permissions(principal, iamid, userid, origin, lambda _held: wanted)
+
+    def remove_permission(
+        self, principal: Principal, iamid: str, userid: str, permission: str, origin: Origin
+    ) -> UserRecord:
+        """Take a permission from a user; nothing happens if they do not hold it."""
+        taken = checked_permissions([permission])
+        return self._change_permissions(principal, iamid, userid, origin, lambda held: held - taken)
+
+    def give_and_take(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        *,
+        given: Iterable[str],
+        taken: Iterable[str],
+    ) -> UserRecord:
+        """Give a user permissions and take others, whatever else they hold by then."""
+        more, less = checked_permissions(given), checked_permissions(taken)
+        return self._change_permissions(principal, iamid, userid, origin, lambda held: (held | more) - less)
+
+    def _change_permissions(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        change_to: Callable[[frozenset[str]], frozenset[str]],
+    ) -> UserRecord:
+        user = self._managed(principal, iamid, userid)
+
+        def changed(held: frozenset[str]) -> frozenset[str]:
+            after = change_to(held)
+            check_may_grant(principal, after - held)
+            return after
+
+        audit = self._about(principal, origin, AuditAction.USER_PERMISSIONS_UPDATED, user.user_id)
+        if not self._store.users.change_permissions(user.user_id, changed, audit.at, audit):
+            raise NotFound
+        return self._again(user)
+
+    def set_password(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        *,
+        password: str,
+        current: str | None,
+        origin: Origin,
+    ) -> None:
+        """Set a user's passphrase and end all their sessions; for one's own the current one is needed."""
+        user = self.get(principal, iamid, userid)
+        if user.kind is not UserKind.PERSON:
+            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        _check_unbound(principal)
+        actor = actor_of(principal, origin)
+        if user.user_id == principal.user_id:
+            self._accounts.check_own_password(
+                principal, current or "", field="currentPassword", origin=origin
+            )
+            self._accounts.set_password(actor, user, password)
+            return
+        self._check_may_act_as(principal, user)  # Before the passphrase is judged: it is none of theirs.
+        self._accounts.set_password(actor, user, password, allow=partial(check_may_grant, principal))
+
+    def invite(self, principal: Principal, iamid: str, userid: str, origin: Origin) -> Invitation:
+        """Return a link with which a person sets a passphrase, for a new person or in place of a lost one."""
+        user = self._managed(principal, iamid, userid)
+        if user.kind is not UserKind.PERSON:
+            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        self._check_may_act_as(principal, user)
+        return self._invitations.invite(
+            user, actor_of(principal, origin), allow=partial(check_may_grant, principal)
+        )
+
+    def change_attribute(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        attribute: tuple[str, str],
+        origin: Origin,
+        *,
+        is_given: bool,
+    ) -> UserRecord:
+        """Give a user an attribute, a name and a value, or take it; nothing happens if that is so already."""
+        user = self._managed(principal, iamid, userid)
+        name, value = checked_attribute(*attribute)
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.USER_ATTRIBUTES_UPDATED,
+            user.user_id,
+            details={"added" if is_given else "removed": {name: value}},
+        )
+        change = self._store.users.add_attribute if is_given else self._store.users.remove_attribute
+        change(user.user_id, name, value, audit.at, audit)
+        return self._again(user)
+
+    def _found(self, iamid: str, userid: str, *, visible_to: int | None = None) -> UserRecord:
+        try:
+            return self._accounts.get_by_userid(iamid, userid, visible_to=visible_to)
+        except NotFound:
+            raise NotFound from None
+
+    def _check_may_act_as(self, principal: Principal, user: UserRecord) -> None:
+        """Raise `PermissionMissing` if a passphrase of this user opens more than the caller's own."""
+        check_may_grant(principal, self._store.service_accounts.permissions_with(user.user_id))
+
+    def _managed(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
+        """Return a user for a holder of USER_ADMIN; raise `PermissionMissing` before `NotFound`."""
+        principal.check_may(Permission.USER_ADMIN)
+        return _changeable(self._found(iamid, userid))
+
+    def _again(self, user: UserRecord) -> UserRecord:
+        found = self._store.users.find_by_id(user.user_id)
+        if found is None:
+            raise NotFound
+        return found
+
+    def _about(
+        self,
+        principal: Principal,
+        origin: Origin,
+        action: AuditAction,
+        user_id: int,
+        *,
+        details: Mapping[str, Any] | None = None,
+    ) -> AuditEntry:
+        now: datetime = self._system.now()
+        return AuditEntry(
+            now, action, actor_of(principal, origin), "USER", str(user_id), details=details or {}
+        )
+
+
+def _changeable(user: UserRecord) -> UserRecord:
+    if user.kind is UserKind.SYSTEM:
+        raise NotFound  # It is Keyturn itself.
+    return user
+
+
+def _check_unbound(principal: Principal) -> None:
+    """Raise `PermissionMissing` for a credential that is narrowed: it changes no account."""
+    if not principal.is_unbound:
+        raise PermissionMissing(Permission.USER_ADMIN)
+
+
+def checked_attribute(name: str, value: str) -> tuple[str, str]:
+    """Return an attribute as it is stored: names in lower case, values as they are."""
+    checked_name = checked_text("key", name.lower(), max_characters=ATTRIBUTE_MAX_CHARACTERS)
+    checked_value = checked_text("value", value, max_characters=ATTRIBUTE_MAX_CHARACTERS)
+    if checked_name is None or checked_value is None:
+        raise InvalidInput("key", "An attribute has a name and a value.")
+    return checked_name, checked_value

@@ -1,0 +1,21 @@
+"""How far the rights of an administrator reach: nobody makes anything broader than themselves (A3)."""
+
+from collections.abc import Iterable
+from functools import partial
+
+from keyturn.core.people import ServiceOwner
+from keyturn.core.permissions import not_held
+from keyturn.core.principal import Principal
+from keyturn.errors import PermissionMissing
+from keyturn.store.ownership.control import Successor
+
+
+def check_may_grant(principal: Principal, permissions: Iterable[str]) -> None:
+    """Raise `PermissionMissing` if the caller would give away what they do not hold."""
+    for permission in not_held(principal.carried_permissions, permissions):
+        raise PermissionMissing(permission)
+
+
+def successor(principal: Principal, owner: ServiceOwner) -> Successor:
+    """Return the new owner of service accounts, of which the caller gives no more than they hold."""
+    return Successor(owner, partial(check_may_grant, principal))

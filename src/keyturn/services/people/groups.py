@@ -1,0 +1,241 @@
+"""Groups of users. What a group is given, its members have."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from keyturn.core.people import GroupRecord, MemberRecord, ServiceOwner, UserKind
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import AuditAction, AuditEntry, is_id
+from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.services.people.accounts import Accounts
+from keyturn.services.people.administration import checked_attribute
+from keyturn.services.people.authority import check_may_grant, successor
+from keyturn.services.text import checked_text, unique
+from keyturn.store import Store
+from keyturn.store.people.groups import GroupFields
+from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
+
+NAME_MAX_CHARACTERS = 254
+DESCRIPTION_MAX_CHARACTERS = 2000
+
+
+class Groups:
+    """Manages groups, for holders of USER_ADMIN. Others see those that they are in."""
+
+    def __init__(self, store: Store, accounts: Accounts, system: System) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._system = system
+
+    def list_visible(self, principal: Principal) -> list[GroupRecord]:
+        """Return the groups that the caller may see, in the order they were made."""
+        if principal.may(Permission.USER_ADMIN):
+            return self._store.groups.list_all()
+        return self._store.groups.list_of_user(principal.user_id)
+
+    def list_of(self, principal: Principal, user_id: int) -> list[GroupRecord]:
+        """Return the groups that a user is in, for a holder of USER_ADMIN."""
+        principal.check_may(Permission.USER_ADMIN)
+        return self._store.groups.list_of_user(user_id)
+
+    def get(self, principal: Principal, group_id: int) -> GroupRecord:
+        """Return a group that the caller may see; raise `NotFound` for a hidden and an absent one alike."""
+        group = self._store.groups.find(group_id) if is_id(group_id) else None
+        if group is None or not self._is_visible(principal, group_id):
+            raise NotFound
+        return group
+
+    def add(
+        self,
+        principal: Principal,
+        origin: Origin,
+        *,
+        iamid: str,
+        name: str,
+        email: str | None = None,
+        description: str | None = None,
+    ) -> GroupRecord:
+        """Make a group."""
+        principal.check_may(Permission.USER_ADMIN)
+        if iamid != BUILT_IN_IAM:
+            raise InvalidInput("iamid", f"There is no identity manager but {BUILT_IN_IAM}.")
+        fields = _checked(name, email, description)
+        audit = self._about(principal, origin, AuditAction.GROUP_CREATED, None, details={"name": fields.name})
+        with unique("name"):
+            return self._store.groups.add(iamid, fields, audit.at, audit)
+
+    def update(
+        self,
+        principal: Principal,
+        group_id: int,
+        origin: Origin,
+        *,
+        name: str | None = None,
+        email: str | UnsetType | None = UNSET,
+        description: str | UnsetType | None = UNSET,
+    ) -> GroupRecord:
+        """Change what is said of a group; what is not given stays, as somebody else may have changed it."""
+        group = self._managed(principal, group_id)
+        fields = _checked(
+            group.name if name is None else name,
+            group.email if email is UNSET else email,
+            group.description if description is UNSET else description,
+        )
+        given = {
+            "name": name is not None,
+            "email": email is not UNSET,
+            "description": description is not UNSET,
+        }
+        audit = self._about(
+            principal, origin, AuditAction.GROUP_UPDATED, group_id, details={"name": fields.name}
+        )
+        with unique("name"):
+            self._store.groups.update(
+                group_id, fields, audit.at, audit, only=[one for one in given if given[one]]
+            )
+        return self._managed(principal, group_id)
+
+    def delete(
+        self, principal: Principal, group_id: int, origin: Origin, *, heir: ServiceOwner | None = None
+    ) -> GroupRecord:
+        """Delete a group, and its service accounts unless there is an `heir`; return what there was."""
+        group = self._managed(principal, group_id)
+        audit = self._about(
+            principal, origin, AuditAction.GROUP_DELETED, group_id, details={"name": group.name}
+        )
+        taking = None if heir is None else successor(principal, heir)
+        if not self._store.groups.delete(group_id, audit.at, audit, heir=taking):
+            raise NotFound
+        return group
+
+    def list_members(self, principal: Principal, group_id: int) -> list[MemberRecord]:
+        """Return who is in a group; a member sees of the others' profiles no more than who they are."""
+        self.get(principal, group_id)
+        members = self._store.groups.list_members(group_id)
+        if principal.may(Permission.USER_ADMIN):
+            return members
+        return [_to_fellow(member) if member.user_id != principal.user_id else member for member in members]
+
+    def add_member(
+        self, principal: Principal, group_id: int, origin: Origin, *, iamid: str, userid: str
+    ) -> MemberRecord:
+        """Put a user into a group, by user name or number; raise `InvalidInput` if they cannot be.
+
+        They control its service accounts from then on: the caller must hold what these hold.
+        """
+        self._managed(principal, group_id)
+        try:
+            user = self._accounts.get_by_userid(iamid, userid)
+        except NotFound:
+            raise InvalidInput("userid", "There is no such user.") from None
+        if user.kind is UserKind.SYSTEM:
+            raise InvalidInput("userid", "There is no such user.")
+        audit = self._about(
+            principal, origin, AuditAction.GROUP_MEMBER_ADDED, group_id, details={"userId": user.user_id}
+        )
+        try:
+            return self._store.groups.add_member(
+                group_id, user.user_id, audit.at, audit, allow=partial(check_may_grant, principal)
+            )
+        except Conflict as error:
+            raise InvalidInput("userid", str(error), code="unique") from None
+
+    def remove_member(
+        self, principal: Principal, group_id: int, membership_id: int, origin: Origin
+    ) -> MemberRecord:
+        """End a membership; return what there was."""
+        self._managed(principal, group_id)
+        member = self._store.groups.find_member(group_id, membership_id) if is_id(membership_id) else None
+        if member is None:
+            raise NotFound
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.GROUP_MEMBER_REMOVED,
+            group_id,
+            details={"userId": member.user_id},
+        )
+        if not self._store.groups.remove_member(group_id, membership_id, audit):
+            raise NotFound
+        return member
+
+    def change_attribute(
+        self,
+        principal: Principal,
+        group_id: int,
+        attribute: tuple[str, str],
+        origin: Origin,
+        *,
+        is_given: bool,
+    ) -> GroupRecord:
+        """Give a group an attribute, which is a name and a value, or take it."""
+        self._managed(principal, group_id)
+        name, value = checked_attribute(*attribute)
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.GROUP_ATTRIBUTES_UPDATED,
+            group_id,
+            details={"added" if is_given else "removed": {name: value}},
+        )
+        change = self._store.groups.add_attribute if is_given else self._store.groups.remove_attribute
+        change(group_id, name, value, audit.at, audit)
+        return self._managed(principal, group_id)
+
+    def _managed(self, principal: Principal, group_id: int) -> GroupRecord:
+        """Return a group for a holder of USER_ADMIN; raise `PermissionMissing` before `NotFound`."""
+        principal.check_may(Permission.USER_ADMIN)
+        return self.get(principal, group_id)
+
+    def _is_visible(self, principal: Principal, group_id: int) -> bool:
+        return principal.may(Permission.USER_ADMIN) or self._store.groups.is_member(
+            group_id, principal.user_id
+        )
+
+    def _about(
+        self,
+        principal: Principal,
+        origin: Origin,
+        action: AuditAction,
+        group_id: int | None,
+        *,
+        details: Mapping[str, Any],
+    ) -> AuditEntry:
+        target = None if group_id is None else str(group_id)
+        return AuditEntry(
+            self._system.now(), action, actor_of(principal, origin), "GROUP", target, details=details
+        )
+
+
+def _to_fellow(member: MemberRecord) -> MemberRecord:
+    """Return what other members of a group may see of one: of the profile number, name and address."""
+    profile = replace(
+        member.profile,
+        phone=None,
+        about=None,
+        location=None,
+        organization=None,
+        position=None,
+        preferences=None,
+        external_user_ids={},
+    )
+    return replace(member, profile=profile)
+
+
+def _checked(name: str, email: str | None, description: str | None) -> GroupFields:
+    checked = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
+    if checked is None:
+        raise InvalidInput("name", "Give the group a name.")
+    return GroupFields(
+        checked,
+        checked_text("email", email, max_characters=NAME_MAX_CHARACTERS),
+        checked_text(
+            "description", description, max_characters=DESCRIPTION_MAX_CHARACTERS, allows_lines=True
+        ),
+    )

@@ -1,0 +1,80 @@
+"""Invitations: a link with which a person sets a passphrase, once. Nobody else ever knows it."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from keyturn.core.encoding import base64url_encode
+from keyturn.core.people import UserRecord
+from keyturn.core.records import Actor, AuditAction, AuditEntry
+from keyturn.errors import InvalidInput, InvalidState, NotFound
+from keyturn.services.people.passwords import Passwords
+from keyturn.services.people.turns import account_of, asker_at
+from keyturn.store import Store
+from keyturn.store.ownership.control import Allow
+from keyturn.system import System
+from keyturn.verifying.origin import Origin, stranger
+
+CODE_BYTES = 32
+LIFE = timedelta(days=7)
+PATH = "/invitation"
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """A link in the one answer that carries it."""
+
+    link: str = field(repr=False)
+    """The code stands behind the #, which no browser sends and no server logs."""
+    expires_at: datetime
+
+
+class Invitations:
+    """Makes and accepts invitations."""
+
+    def __init__(self, store: Store, *, passwords: Passwords, public_url: str, system: System) -> None:
+        self._store = store
+        self._passwords = passwords
+        self._public_url = public_url
+        self._system = system
+
+    def invite(self, user: UserRecord, actor: Actor, *, allow: Allow) -> Invitation:
+        """Return a new link for this person, an earlier one is void; raise `NotFound` if they are gone.
+
+        It ends no later than the key or token that makes it (A3), and dies with its maker. `allow` is asked
+        about the permissions that come with the account.
+        """
+        code = base64url_encode(self._system.random_bytes(CODE_BYTES)).decode("ascii")
+        now = self._system.now()
+        until = None if actor.principal is None else actor.principal.makes_until
+        expires_at = now + LIFE if until is None else min(now + LIFE, until)
+        audit = AuditEntry(now, AuditAction.USER_INVITED, actor, "USER", str(user.user_id))
+        if not self._store.logins.invite(user.user_id, _digest(code), expires_at, audit, allow=allow):
+            raise NotFound
+        return Invitation(f"{self._public_url}{PATH}#{code}", expires_at)
+
+    def accept(self, code: str, password: str, origin: Origin) -> str:
+        """Set the passphrase of whoever holds the link; return their user name.
+
+        All their sessions end. Raise `InvalidInput` for a link that is wrong, used or over, or whose maker
+        was ended.
+        """
+        void = InvalidInput("code", "This link is not valid, or no longer: ask for a new one.", code="void")
+        now = self._system.now()
+        invited = self._store.logins.find_invited(_digest(code), now)
+        if invited is None:
+            raise void
+        self._passwords.check_acceptable(password, field="password", personal=(invited.userid, None))
+        audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, stranger(origin), "USER", None)
+        hashed = self._passwords.hash(password, asker_at(origin.address, account_of(invited.user_id)))
+        try:
+            is_set = self._store.logins.accept_invitation(_digest(code), hashed, now, audit)
+        except InvalidState:  # Its maker was ended meanwhile.
+            is_set = False
+        if not is_set:
+            raise void
+        return invited.userid
+
+
+def _digest(code: str) -> bytes:
+    return hashlib.sha256(b"invitation " + code.strip().encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,263 @@
+"""Projects: some people, and the connections that keys linked to the project may see."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserRecord
+from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
+from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.records import AuditAction, AuditEntry, is_id
+from keyturn.errors import InvalidInput, NotFound, PermissionMissing
+from keyturn.services.people.accounts import Accounts
+from keyturn.services.people.quotas import PROJECTS_PER_PERSON, Quotas
+from keyturn.services.text import canonical_userid, checked_text, is_storable, unique
+from keyturn.store import Store
+from keyturn.system import System
+from keyturn.verifying.origin import Origin, actor_of
+
+NAME_MAX_CHARACTERS = 254
+DESCRIPTION_MAX_CHARACTERS = 2000
+_NOT_TOGETHER = (
+    "You see no such user: name somebody who is in a group or project with you, or ask an administrator."
+)
+
+
+class Projects:
+    """What people do with projects. Members see them, owners change them."""
+
+    def __init__(self, store: Store, accounts: Accounts, quotas: Quotas, system: System) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._quotas = quotas
+        self._system = system
+
+    def list_visible(self, principal: Principal) -> list[ProjectRecord]:
+        """Return the projects that the caller may see, in the order they were made."""
+        if principal.may(*SEE_PROJECTS):
+            return self._store.projects.list_all()
+        own = self._store.projects.list_of_user(principal.user_id)
+        return [one for one in own if principal.project_id in {None, one.project_id}]
+
+    def get(self, principal: Principal, project_id: int) -> ProjectRecord:
+        """Return a project that the caller may see; raise `NotFound` for a hidden and an absent one alike."""
+        sees_all = principal.may(*SEE_PROJECTS)
+        if not sees_all and principal.project_id not in {None, project_id}:
+            raise NotFound  # The key is linked to another one.
+        project = self._store.projects.find(project_id) if is_id(project_id) else None
+        if project is None or not (sees_all or _is_in(project, principal.user_id)):
+            raise NotFound
+        return project
+
+    def may_change(self, principal: Principal, project: ProjectRecord) -> bool:
+        """Return whether the caller may change this project and its members."""
+        return principal.may(Permission.PROJECT_MANAGEMENT) or (
+            principal.is_unbound
+            and any(member.is_owner and member.user_id == principal.user_id for member in project.members)
+        )
+
+    def add(
+        self, principal: Principal, origin: Origin, *, name: str, description: str | None
+    ) -> ProjectRecord:
+        """Make a project that the caller owns; raise `QuotaExceeded` or `TooManyFailures` for too many."""
+        principal.check_may(Permission.CREATE_PROJECT)
+        checked, about = _checked(name, description)
+        audit = self._about(principal, origin, AuditAction.PROJECT_CREATED, None, details={"name": checked})
+        self._quotas.note_creation(principal)
+        with unique("name"):
+            return self._store.projects.add(
+                checked,
+                about,
+                principal.user_id,
+                audit.at,
+                audit,
+                seen_by=_sees(principal),
+                at_most=PROJECTS_PER_PERSON,
+            )
+
+    def update(
+        self,
+        principal: Principal,
+        project_id: int,
+        origin: Origin,
+        *,
+        name: str | None = None,
+        description: str | UnsetType | None = UNSET,
+    ) -> ProjectRecord:
+        """Change what is said of a project; what is not given stays, as somebody else may have changed it."""
+        project = self._changeable(principal, project_id)
+        given = {"name": name is not None, "description": description is not UNSET}
+        checked, about = _checked(
+            project.name if name is None else name,
+            project.description if description is UNSET else description,
+        )
+        audit = self._about(
+            principal, origin, AuditAction.PROJECT_UPDATED, project_id, details={"name": checked}
+        )
+        with unique("name"):
+            self._store.projects.update(
+                project_id,
+                checked,
+                about,
+                audit.at,
+                audit,
+                only=[one for one in given if given[one]],
+                seen_by=_sees(principal),
+            )
+        return self._changeable(principal, project_id)
+
+    def delete(self, principal: Principal, project_id: int, origin: Origin) -> ProjectRecord:
+        """Delete a project and revoke the keys that are linked to it; return what there was."""
+        project = self._changeable(principal, project_id)
+        audit = self._about(
+            principal, origin, AuditAction.PROJECT_DELETED, project_id, details={"name": project.name}
+        )
+        if not self._store.projects.delete(project_id, audit.at, audit):
+            raise NotFound
+        return project
+
+    def set_member(
+        self, principal: Principal, project_id: int, userid: str, origin: Origin, *, is_owner: bool
+    ) -> ProjectRecord:
+        """Put a user into a project, or change whether they own it; somebody always does."""
+        self._changeable(principal, project_id)
+        user = self._user(principal, userid)
+        details = {"member": user.user_id, "isOwner": is_owner}
+        audit = self._about(principal, origin, AuditAction.PROJECT_UPDATED, project_id, details=details)
+        self._store.projects.set_member(project_id, user.user_id, audit.at, audit, is_owner=is_owner)
+        return self.get(principal, project_id)
+
+    def remove_member(
+        self, principal: Principal, project_id: int, userid: str, origin: Origin
+    ) -> ProjectRecord:
+        """Take a user out of a project: their keys that are linked to it see nothing from then on."""
+        project = self._changeable(principal, project_id)
+        member = _find_member(project, userid)
+        if member is None:
+            raise InvalidInput("userid", "This user is not in the project.")
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.PROJECT_UPDATED,
+            project_id,
+            details={"memberRemoved": member.user_id},
+        )
+        if not self._store.projects.remove_member(project_id, member.user_id, audit):
+            raise InvalidInput("userid", "This user is not in the project.")
+        return self._store.projects.find(project_id) or project
+
+    def add_connection(
+        self, principal: Principal, project_id: int, connection_key: str, origin: Origin
+    ) -> ProjectRecord:
+        """Add a connection that the caller may see to a project."""
+        self._changeable(principal, project_id)
+        principal.check_may(*SEE_CONNECTION, Permission.PROJECT_MANAGEMENT)
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.PROJECT_UPDATED,
+            project_id,
+            details={"connection": connection_key},
+        )
+        is_known = is_storable(connection_key) and self._store.projects.add_connection(
+            project_id, connection_key, audit
+        )
+        if not is_known:
+            raise InvalidInput("connectionKey", "There is no such connection.")
+        return self.get(principal, project_id)
+
+    def remove_connection(
+        self, principal: Principal, project_id: int, connection_key: str, origin: Origin
+    ) -> ProjectRecord:
+        """Take a connection out of a project."""
+        self._changeable(principal, project_id)
+        audit = self._about(
+            principal,
+            origin,
+            AuditAction.PROJECT_UPDATED,
+            project_id,
+            details={"connectionRemoved": connection_key},
+        )
+        is_known = is_storable(connection_key) and self._store.projects.remove_connection(
+            project_id, connection_key, audit
+        )
+        if not is_known:
+            raise InvalidInput("connectionKey", "This connection is not in the project.")
+        return self.get(principal, project_id)
+
+    def check_linkable(self, user_id: int, project_id: int) -> None:
+        """Raise `NotFound` unless this user is in the project, to which a key of theirs is to be linked."""
+        project = self._store.projects.find(project_id) if is_id(project_id) else None
+        if project is None or not _is_in(project, user_id):
+            raise NotFound("You are in no such project.")
+
+    def _changeable(self, principal: Principal, project_id: int) -> ProjectRecord:
+        project = self.get(principal, project_id)
+        if not self.may_change(principal, project):
+            raise PermissionMissing(Permission.PROJECT_MANAGEMENT)
+        return project
+
+    def _user(self, principal: Principal, userid: str) -> UserRecord:
+        """Return who is to come into a project; raise `InvalidInput` if there is no such user.
+
+        Anybody can make a project, and shall not find out with it who is there: without a permission for
+        it, one names those whom one sees in a group or project (rule A2).
+        """
+        try:
+            user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
+        except NotFound:
+            user = None
+        if principal.may(Permission.USER_ADMIN, Permission.PROJECT_MANAGEMENT):
+            if user is None or user.kind is UserKind.SYSTEM:
+                raise InvalidInput("userid", "There is no such user.")
+            return user
+        if user is None or not self._store.projects.are_together(principal.user_id, user.user_id):
+            raise InvalidInput("userid", _NOT_TOGETHER)
+        return user
+
+    def _about(
+        self,
+        principal: Principal,
+        origin: Origin,
+        action: AuditAction,
+        project_id: int | None,
+        *,
+        details: Mapping[str, Any],
+    ) -> AuditEntry:
+        target = None if project_id is None else str(project_id)
+        return AuditEntry(
+            self._system.now(), action, actor_of(principal, origin), "PROJECT", target, details=details
+        )
+
+
+def _sees(principal: Principal) -> int | None:
+    """Return in whose projects a name is taken; None for those of all."""
+    return None if principal.may(*SEE_PROJECTS) else principal.user_id
+
+
+def _is_in(project: ProjectRecord, user_id: int) -> bool:
+    return any(member.user_id == user_id for member in project.members)
+
+
+def _checked(name: str, description: str | None) -> tuple[str, str | None]:
+    checked = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
+    if checked is None:
+        raise InvalidInput("name", "Give the project a name.")
+    about = checked_text(
+        "description", description, max_characters=DESCRIPTION_MAX_CHARACTERS, allows_lines=True
+    )
+    return checked, about
+
+
+def _find_member(project: ProjectRecord, userid: str) -> ProjectMember | None:
+    """Return the member with this user name, or this number."""
+    canonical = canonical_userid(userid)
+    return next(
+        (
+            member
+            for member in project.members
+            if canonical_userid(member.userid) == canonical or str(member.user_id) == userid
+        ),
+        None,
+    )

@@ -1,0 +1,1 @@
+"""Bearer tokens: the exchange, the issuer, and the keys that sign."""

@@ -1,0 +1,370 @@
+"""API keys."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    update,
+)
+
+from keyturn.core.people import UserKind
+from keyturn.core.principal import Principal
+from keyturn.core.records import (
+    ApiKeyRecord,
+    AuditEntry,
+    KeyForVerification,
+    KeyUsage,
+    LastUse,
+    OwnedKey,
+    Page,
+)
+from keyturn.errors import QuotaExceeded
+from keyturn.store.database.credentials import find_key, find_key_by_id
+from keyturn.store.database.rows import insert_on_conflict
+from keyturn.store.database.schema import (
+    api_key,
+    api_key_use,
+    former_secret,
+    user,
+)
+from keyturn.store.database.statements import Question
+from keyturn.store.database.transactions import Database, refusing_twins, shortened
+from keyturn.store.keys.search import KeySearch, conditions_of
+from keyturn.store.ownership.control import Allow, check_may_act_as
+
+
+@dataclass(frozen=True, slots=True)
+class KeyToAdd:
+    """A key about to be stored."""
+
+    user_id: int
+    digest: bytes = field(repr=False)
+    masked: str
+    name: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    idempotency_key: str | None = None
+    """Given by the caller so that a retry finds the key that the first try made; one per user."""
+    scopes: tuple[str, ...] | None = None
+    """None for a key that may do whatever its owner may."""
+    sources: tuple[str, ...] | None = None
+    """The networks that the key may be used from; None for anywhere."""
+    project_id: int | None = None
+    """The project whose connections alone the key may see; None for no such bound."""
+    jkt: str | None = None
+    """The thumbprint of the key pair that alone may present the key; None for anybody."""
+    at_most: int | None = None
+    """How many living keys its user may have, this one too; None for any number."""
+
+
+class ApiKeys:
+    """Questions about API keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_for_verification(self, digest: bytes) -> KeyForVerification | None:
+        """Return the key with this digest, alive or not, with its owner; None if there never was one.
+
+        A secret that was rotated away finds its key too, and is told, until the next rotation.
+        """
+        return find_key(self._database.ask, digest)
+
+    def find_for_token(self, key_id: int) -> KeyForVerification | None:
+        """Return the key that a token names, alive or not, with its owner."""
+        return find_key_by_id(self._database.ask, key_id)
+
+    def add(self, key: KeyToAdd, audit: AuditEntry, *, allow: Allow | None = None) -> ApiKeyRecord:
+        """Store a key; raise `Conflict` if its digest or its idempotency key is there already.
+
+        Raise `QuotaExceeded` if its user has as many as they may. `allow` is asked about the permissions that
+        come with the account of its user.
+        """
+        with refusing_twins("This key exists already."), self._database.change() as change:
+            record = insert_key(change.connection, key)
+            change.record(audit, target_id=record.key_id)
+            if allow is not None:
+                check_may_act_as(change.connection, key.user_id, allow)
+        return record
+
+    def replace_secret(self, key: KeyToAdd, audit: AuditEntry) -> ApiKeyRecord | None:
+        """Give the living key that has `key.idempotency_key` a new secret; None if there is none.
+
+        Tokens that were made with the old secret end with it.
+
+        Only if that key ends no later than `key` would: a retry must not win more than a first try.
+        """
+        not_later = api_key.c.expires_at <= key.expires_at if key.expires_at is not None else true()
+        if key.idempotency_key is None:
+            return None
+        with self._database.change() as change:
+            row = change.connection.execute(
+                update(api_key)
+                .where(
+                    api_key.c.user_id == key.user_id,
+                    api_key.c.idempotency_key == key.idempotency_key,
+                    api_key.c.name.is_not_distinct_from(key.name),
+                    api_key.c.project_id.is_not_distinct_from(key.project_id),
+                    # Whoever is narrowed must not win what is not.
+                    api_key.c.scopes.is_not_distinct_from(key.scopes),
+                    api_key.c.sources.is_not_distinct_from(key.sources),
+                    api_key.c.jkt.is_not_distinct_from(key.jkt),
+                    api_key.c.revoked_at.is_(None),
+                    or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > key.created_at),
+                    not_later,
+                )
+                .values(
+                    digest=key.digest,
+                    masked=key.masked,
+                    epoch=api_key.c.epoch + 1,
+                    secret_number=api_key.c.secret_number + 1,
+                )
+                .returning(*_RECORD)
+            ).one_or_none()
+            if row is not None:
+                # A secret from before a rotation was to go on beside the one that ends now.
+                change.connection.execute(delete(former_secret).where(former_secret.c.key_id == row.id))
+                change.record(audit, target_id=row.id)
+        return None if row is None else _record(row)
+
+    def revoke(self, key_id: int, user_id: int, at: datetime, audit: AuditEntry) -> bool:
+        """End a key of this user; return False, and change nothing, if there is no such living key."""
+        with self._database.change() as change:
+            changed = change.connection.execute(
+                update(api_key)
+                .where(api_key.c.id == key_id, api_key.c.user_id == user_id, api_key.c.revoked_at.is_(None))
+                .values(revoked_at=at)
+            ).rowcount
+            if changed:
+                change.record(audit)
+        return bool(changed)
+
+    def find_of_user(self, key_id: int, user_id: int) -> ApiKeyRecord | None:
+        """Return a key if it is this user's."""
+        with self._database.reading() as connection:
+            return find_listed_key(connection, key_id, user_id)
+
+    def find_owner(self, key_id: int) -> int | None:
+        """Return the id of the user who owns a key: for administrators, who may ask for any."""
+        with self._database.reading() as connection:
+            return connection.execute(
+                select(api_key.c.user_id).where(api_key.c.id == key_id)
+            ).scalar_one_or_none()
+
+    def list_of_user(self, user_id: int) -> list[ApiKeyRecord]:
+        """Return all keys of a user, dead ones too, the newest first."""
+        return [_record(row) for row in self._database.read(_OF_USER, user_id=user_id)]
+
+    def search(self, wanted: KeySearch, *, now: datetime, offset: int, size: int) -> Page[OwnedKey]:
+        """Return at most `size` of the keys that are looked for, the newest first, with their owners."""
+        conditions = conditions_of(wanted, now)
+        keys = api_key.join(user, user.c.id == api_key.c.user_id)
+        with self._database.reading() as connection:
+            count = connection.execute(select(func.count()).select_from(keys).where(*conditions)).scalar_one()
+            rows = connection.execute(
+                select(*_RECORD, user.c.userid, user.c.kind, user.c.disabled_at)
+                .select_from(keys)
+                .where(*conditions)
+                .order_by(api_key.c.id.desc())
+                .offset(offset)
+                .limit(size)
+            ).all()
+        items = map(_owned_key, rows)
+        return Page(count, tuple(items))
+
+    def record_use(
+        self, uses: Mapping[int, KeyUsage], *, reported: tuple[Principal, datetime] | None = None
+    ) -> None:
+        """Write when keys were last used, and add how often; an older use never overwrites a newer one.
+
+        `reported` is who tells of them, and when; None for this process itself. Raise `CredentialRefused` if
+        their credential has ended meanwhile.
+        """
+        if not uses:
+            return
+        rows = [_use_row(key_id, use) for key_id, use in sorted(uses.items())]
+        with self._database.writing() as connection:
+            # All of them: the statements below pass over a key whose last use is known to be newer.
+            lock_keys(connection, api_key.c.id.in_(sorted(uses)))
+            if reported is not None:
+                self._database.check_caller_lives(connection, *reported)
+            connection.execute(_LAST_USE, rows)
+            connection.execute(_uses_of_hour(connection.dialect.name), rows)
+
+    def count_uses(self, user_id: int, *, since_hour: int) -> dict[int, int]:
+        """Return how often each of a user's keys was used since that hour; unused ones are left out."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                select(api_key_use.c.key_id, func.sum(api_key_use.c.uses))
+                .join(api_key, api_key.c.id == api_key_use.c.key_id)
+                .where(api_key.c.user_id == user_id, api_key_use.c.hour >= since_hour)
+                .group_by(api_key_use.c.key_id)
+            ).all()
+        return {key_id: int(uses) for key_id, uses in rows}
+
+    def forget_uses_before(self, hour: int) -> None:
+        """Drop the counts of hours before this one, in whole hours since 1970."""
+        with self._database.writing() as connection:
+            connection.execute(delete(api_key_use).where(api_key_use.c.hour < hour))
+
+
+_RECORD = tuple(
+    api_key.c[name]
+    for name in (
+        "id",
+        "user_id",
+        "name",
+        "masked",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+        "last_used_address",
+        "last_used_via",
+        "last_used_agent",
+        "project_id",
+        "scopes",
+        "sources",
+        "jkt",
+    )
+)
+_LISTED = (
+    *_RECORD,
+    select(former_secret.c.ends_at)
+    .where(former_secret.c.key_id == api_key.c.id)
+    .scalar_subquery()
+    .label("former_secret_ends_at"),
+)
+"""What a list says of a key beyond its own row."""
+
+_OF_USER = Question(
+    select(*_LISTED).where(api_key.c.user_id == bindparam("user_id")).order_by(api_key.c.id.desc())
+)
+
+
+_ADD = insert(api_key).returning(*_RECORD)
+
+
+def insert_key(connection: Connection, key: KeyToAdd) -> ApiKeyRecord:
+    """Store a key within the change that makes it; raise `QuotaExceeded` if its user has too many."""
+    if key.at_most is not None:
+        _check_quota(connection, key, key.at_most)
+    values = {name: getattr(key, name) for name in KeyToAdd.__slots__ if name != "at_most"}
+    return _record(connection.execute(_ADD, values).one())
+
+
+def _check_quota(connection: Connection, key: KeyToAdd, at_most: int) -> None:
+    # Locked first: of two who make the last key at the same instant one is refused.
+    connection.execute(_OWNER_ALONE, {"owner": key.user_id})
+    living = connection.execute(_LIVING, {"owner": key.user_id, "now": key.created_at}).scalar_one()
+    if living >= at_most:
+        raise QuotaExceeded(
+            f"This account has {living} living keys, and may have {at_most}: revoke some that are not used."
+        )
+
+
+def lock_keys(connection: Connection, *conditions: Any) -> list[int]:
+    """Return the ids of these keys in order, their rows locked until the change is done.
+
+    Whatever changes or deletes several keys begins with this, once the account is locked that they belong to:
+    two that went through them in different orders could wait for each other for ever.
+    """
+    query = select(api_key.c.id).where(*conditions).order_by(api_key.c.id).with_for_update()
+    return list(connection.execute(query).scalars())
+
+
+def find_listed_key(connection: Connection, key_id: int, user_id: int) -> ApiKeyRecord | None:
+    """Return a key if it is this user's, within a transaction."""
+    query = select(*_LISTED).where(api_key.c.id == key_id, api_key.c.user_id == user_id)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[Any]) -> ApiKeyRecord:
+    last_use = None
+    if row.last_used_at is not None:
+        last_use = LastUse(row.last_used_at, row.last_used_address, row.last_used_via, row.last_used_agent)
+    return ApiKeyRecord(
+        key_id=row.id,
+        user_id=row.user_id,
+        name=row.name,
+        masked=row.masked,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_use=last_use,
+        project_id=row.project_id,
+        scopes=None if row.scopes is None else frozenset(row.scopes),
+        sources=None if row.sources is None else tuple(row.sources),
+        jkt=row.jkt,
+        former_secret_ends_at=getattr(row, "former_secret_ends_at", None),
+    )
+
+
+_OWNER_ALONE = select(user.c.id).where(user.c.id == bindparam("owner")).with_for_update(key_share=True)
+_LIVING = select(func.count()).where(
+    api_key.c.user_id == bindparam("owner"),
+    api_key.c.revoked_at.is_(None),
+    or_(
+        api_key.c.expires_at.is_(None),
+        api_key.c.expires_at > bindparam("now", type_=api_key.c.expires_at.type),
+    ),
+)
+
+
+def _owned_key(row: Any) -> OwnedKey:
+    return OwnedKey(
+        _record(row), row.userid, UserKind(row.kind), owner_is_disabled=row.disabled_at is not None
+    )
+
+
+def _use_row(key_id: int, use: KeyUsage) -> dict[str, Any]:
+    return {
+        "used_key": key_id,
+        "used_at": use.last.at,
+        "used_from": shortened(use.last.address, 64),
+        "used_via": shortened(use.last.via, 255),
+        "used_by": shortened(use.last.agent, 255),
+        "used_hour": int(use.last.at.timestamp()) // 3600,
+        "used_times": use.uses,
+    }
+
+
+_LAST_USE = (
+    update(api_key)
+    .where(
+        api_key.c.id == bindparam("used_key"),
+        or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < bindparam("used_at")),
+    )
+    .values(
+        last_used_at=bindparam("used_at"),
+        last_used_address=bindparam("used_from"),
+        last_used_via=bindparam("used_via"),
+        last_used_agent=bindparam("used_by"),
+    )
+)
+
+
+def _uses_of_hour(dialect: str) -> Any:
+    """Build the statement that adds uses to those of an hour, of keys that are there still."""
+    statement = insert_on_conflict(api_key_use, dialect).from_select(
+        ["key_id", "hour", "uses"],
+        select(
+            api_key.c.id, bindparam("used_hour", type_=BigInteger), bindparam("used_times", type_=BigInteger)
+        ).where(api_key.c.id == bindparam("used_key")),
+    )
+    return statement.on_conflict_do_update(
+        index_elements=["key_id", "hour"], set_={"uses": api_key_use.c.uses + statement.excluded.uses}
+    )

@@ -1,0 +1,273 @@
+"""Groups and their members."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+
+from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
+from keyturn.core.records import AuditEntry
+from keyturn.store.database.rows import add_row, changed_values, remove_row
+from keyturn.store.database.schema import (
+    group,
+    group_attribute,
+    group_member,
+    profile,
+    user,
+)
+from keyturn.store.database.statements import Question
+from keyturn.store.database.transactions import Database, refusing_twins
+from keyturn.store.ownership.control import (
+    Allow,
+    Successor,
+    owned,
+    permissions_with,
+    void_links_to,
+)
+from keyturn.store.people.rows import PROFILE_COLUMNS, gathered_attributes, profile_record
+from keyturn.store.people.service_accounts import end_owned, lock_owners
+
+
+@dataclass(frozen=True, slots=True)
+class GroupFields:
+    """What is said of a group."""
+
+    name: str
+    email: str | None
+    description: str | None
+
+
+def _questions(*conditions: Any) -> tuple[Question, Question]:
+    """Return what is asked about groups and their attributes."""
+    within = select(group.c.id).where(*conditions)
+    return (
+        Question(select(group).where(*conditions).order_by(group.c.id)),
+        Question(
+            select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value).where(
+                group_attribute.c.group_id.in_(within)
+            )
+        ),
+    )
+
+
+_ALL = _questions()
+_ONE = _questions(group.c.id == bindparam("group_id"))
+_OF_USER = _questions(
+    group.c.id.in_(select(group_member.c.group_id).where(group_member.c.user_id == bindparam("user_id")))
+)
+
+
+class Groups:
+    """Questions about groups."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, iamid: str, fields: GroupFields, at: datetime, audit: AuditEntry) -> GroupRecord:
+        """Store a group; raise `Conflict` if the name is taken."""
+        with _naming(fields.name), self._database.change() as change:
+            row = change.connection.execute(
+                insert(group)
+                .values(iamid=iamid, **_values(fields), created_at=at, updated_at=at)
+                .returning(*group.c)
+            ).one()
+            change.record(audit, target_id=row.id)
+        return _group_record(row, {})
+
+    def find(self, group_id: int) -> GroupRecord | None:
+        """Return the group with this id."""
+        found = self._list(_ONE, group_id=group_id)
+        return found[0] if found else None
+
+    def list_all(self) -> list[GroupRecord]:
+        """Return all groups in the order they were made."""
+        return self._list(_ALL)
+
+    def list_of_user(self, user_id: int) -> list[GroupRecord]:
+        """Return the groups that a user is in."""
+        return self._list(_OF_USER, user_id=user_id)
+
+    def _list(self, questions: tuple[Question, Question], **parameters: Any) -> list[GroupRecord]:
+        rows, attributes = (self._database.read(question, **parameters) for question in questions)
+        by_id = gathered_attributes(attributes)
+        return [_group_record(row, by_id.get(row.id, {})) for row in rows]
+
+    def update(
+        self,
+        group_id: int,
+        fields: GroupFields,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        only: Collection[str] | None = None,
+    ) -> bool:
+        """Change what is said of a group; False if there is none. Raise `Conflict` if the name is taken.
+
+        With `only`, these fields alone. Nothing is written where that is said already.
+        """
+        values = {name: value for name, value in _values(fields).items() if only is None or name in only}
+        with _naming(fields.name), self._database.change() as change:
+            changed = changed_values(change.connection, group, values, id=group_id)
+            if changed:
+                change.connection.execute(
+                    update(group).where(group.c.id == group_id).values(**changed, updated_at=at)
+                )
+                change.record(audit)
+        return changed is not None
+
+    def delete(
+        self, group_id: int, at: datetime, audit: AuditEntry, *, heir: Successor | None = None
+    ) -> bool:
+        """Delete a group for ever; False if there is none.
+
+        The service accounts it owns are handed to `heir`, or deleted with it.
+        """
+        with self._database.change() as change:
+            # Nobody makes it the owner of anything meanwhile.
+            lock_owners(
+                change.connection, ServiceOwner(group_id=group_id), None if heir is None else heir.owner
+            )
+            if not _exists(change.connection, group_id):
+                return False
+            entries = end_owned(change.connection, ServiceOwner(group_id=group_id), heir, at, audit)
+            change.connection.execute(delete(group).where(group.c.id == group_id))
+            for entry in (audit, *entries):
+                change.record(entry)
+        return True
+
+    def list_members(self, group_id: int) -> list[MemberRecord]:
+        """Return who is in a group, in the order they came."""
+        with self._database.reading() as connection:
+            rows = connection.execute(_MEMBER.where(group_member.c.group_id == group_id)).all()
+        return [_member_record(row) for row in rows]
+
+    def is_member(self, group_id: int, user_id: int) -> bool:
+        """Return whether a user is in a group."""
+        with self._database.reading() as connection:
+            found = connection.execute(
+                select(group_member.c.id).where(
+                    group_member.c.group_id == group_id, group_member.c.user_id == user_id
+                )
+            ).first()
+        return found is not None
+
+    def add_member(
+        self, group_id: int, user_id: int, at: datetime, audit: AuditEntry, *, allow: Allow
+    ) -> MemberRecord:
+        """Put a user into a group; raise `Conflict` if they are in it.
+
+        `allow` is asked about the permissions that come with the service accounts of the group.
+        """
+        with refusing_twins("This user is in the group already."), self._database.change() as change:
+            owner = ServiceOwner(group_id=group_id)
+            lock_owners(change.connection, owner, ServiceOwner(user_id))
+            if gained := permissions_with(change.connection, owned(owner)):
+                allow(gained)
+                void_links_to(change.connection, user.c.id == user_id)
+            number = change.connection.execute(
+                insert(group_member)
+                .values(group_id=group_id, user_id=user_id, created_at=at, updated_at=at)
+                .returning(group_member.c.id)
+            ).scalar_one()
+            change.record(audit)
+            row = change.connection.execute(_MEMBER.where(group_member.c.id == number)).one()
+        return _member_record(row)
+
+    def find_member(self, group_id: int, membership_id: int) -> MemberRecord | None:
+        """Return a membership if it is one in this group."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                _MEMBER.where(group_member.c.group_id == group_id, group_member.c.id == membership_id)
+            ).one_or_none()
+        return None if row is None else _member_record(row)
+
+    def remove_member(self, group_id: int, membership_id: int, audit: AuditEntry) -> bool:
+        """End a membership; False if there is no such one in this group."""
+        with self._database.change() as change:
+            removed = remove_row(change.connection, group_member, id=membership_id, group_id=group_id)
+            if removed:
+                change.record(audit)
+        return removed
+
+    def add_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
+        """Give a group, and with it all its members, an attribute; False if it has it."""
+        with self._database.change() as change:
+            added = add_row(change.connection, group_attribute, group_id=group_id, name=name, value=value)
+            if added:
+                _touch(change.connection, group_id, at)
+                change.record(audit)
+        return added
+
+    def remove_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
+        """Take an attribute from a group; False if it does not have it."""
+        with self._database.change() as change:
+            removed = remove_row(
+                change.connection, group_attribute, group_id=group_id, name=name, value=value
+            )
+            if removed:
+                _touch(change.connection, group_id, at)
+                change.record(audit)
+        return removed
+
+
+_MEMBER = (
+    select(
+        group_member.c.id.label("membership_id"),
+        group_member.c.group_id,
+        group_member.c.user_id,
+        group_member.c.created_at.label("member_created_at"),
+        group_member.c.updated_at.label("member_updated_at"),
+        user.c.userid,
+        user.c.iamid,
+        user.c.disabled_at,
+        *PROFILE_COLUMNS,
+    )
+    .join(user, user.c.id == group_member.c.user_id)
+    .join(profile, profile.c.user_id == user.c.id)
+    .order_by(group_member.c.id)
+)
+
+
+def _naming(name: str) -> Any:
+    return refusing_twins(f"There is a group {name} already.")
+
+
+def _values(fields: GroupFields) -> dict[str, str | None]:
+    return {"name": fields.name, "email": fields.email, "description": fields.description}
+
+
+def _exists(connection: Connection, group_id: int) -> bool:
+    return connection.execute(select(group.c.id).where(group.c.id == group_id)).first() is not None
+
+
+def _touch(connection: Connection, group_id: int, at: datetime) -> None:
+    connection.execute(update(group).where(group.c.id == group_id).values(updated_at=at))
+
+
+def _group_record(row: Row[Any], attributes: Attributes) -> GroupRecord:
+    return GroupRecord(
+        group_id=row.id,
+        iamid=row.iamid,
+        name=row.name,
+        email=row.email,
+        description=row.description,
+        attributes=attributes,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def _member_record(row: Row[Any]) -> MemberRecord:
+    return MemberRecord(
+        membership_id=row.membership_id,
+        group_id=row.group_id,
+        user_id=row.user_id,
+        userid=row.userid,
+        iamid=row.iamid,
+        is_disabled=row.disabled_at is not None,
+        profile=profile_record(row),
+        created_at=row.member_created_at,
+        updated_at=row.member_updated_at,
+    )

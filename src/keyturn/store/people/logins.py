@@ -1,0 +1,244 @@
+"""What a login needs, and the two ways in which a passphrase comes to be."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from keyturn.core.people import LoginRecord
+from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.errors import InvalidState
+from keyturn.store.database.schema import invitation, user
+from keyturn.store.database.transactions import Database
+from keyturn.store.ownership.control import Allow, check_may_act_as
+from keyturn.store.ownership.link_makers import MAKER, could_be_made, maker_of
+from keyturn.store.people.sessions import (
+    SessionToAdd,
+    end_crowded_out,
+    end_sessions,
+    insert_session,
+    renew_session,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSession:
+    """The session that outlives a change of password."""
+
+    session_id: int
+    new_digest: bytes = field(repr=False)
+
+
+class Logins:
+    """Questions about passphrases and invitations."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find_for_login(self, iamid: str, canonical_userid: str) -> LoginRecord | None:
+        """Return what a login needs to know of the account with this folded name."""
+        return self._find_login(user.c.iamid == iamid, user.c.canonical_userid == canonical_userid)
+
+    def find_for_password_change(self, user_id: int) -> LoginRecord | None:
+        """Return what re-authentication needs to know of the account."""
+        return self._find_login(user.c.id == user_id)
+
+    def _find_login(self, *conditions: Any) -> LoginRecord | None:
+        with self._database.reading() as connection:
+            row = connection.execute(select(*_LOGIN).where(*conditions)).one_or_none()
+        if row is None:
+            return None
+        return LoginRecord(
+            user_id=row.id,
+            userid=row.userid,
+            password_hash=row.password_hash,
+            failed_logins=row.failed_logins,
+            locked_until=row.locked_until,
+            is_disabled=row.disabled_at is not None,
+        )
+
+    def record_login(
+        self, new: SessionToAdd, audit: AuditEntry, *, checked: str | None, rehashed: str | None
+    ) -> int | None:
+        """Start a session, forget failed logins, and store a stronger hash if one was made.
+
+        The oldest sessions end where a person has more than `MAX_LIVING`.
+
+        Return the session's id, which the audit row says too, or None if the account was disabled, or its
+        password hash is no longer the `checked` one: then what was proved is not true any more.
+        """
+        with self._database.change() as change:
+            values: dict[str, Any] = {
+                "failed_logins": 0,
+                "locked_until": None,
+                "last_login_at": new.created_at,
+            }
+            if rehashed is not None:
+                values["password_hash"] = rehashed
+            changed = change.connection.execute(
+                update(user)
+                .where(
+                    user.c.id == new.user_id,
+                    user.c.disabled_at.is_(None),
+                    user.c.password_hash == checked,
+                )
+                .values(values)
+            ).rowcount
+            if not changed:
+                return None
+            session_id: int = change.connection.execute(insert_session(new)).scalar_one()
+            crowded_out = change.connection.execute(end_crowded_out(new)).scalars().all()
+            change.record(replace(audit, details={**audit.details, "sessionId": session_id}))
+            for ended in crowded_out:
+                change.record(
+                    replace(
+                        audit,
+                        action=AuditAction.SESSION_ENDED,
+                        target_type="SESSION",
+                        target_id=str(ended),
+                        details={"crowdedOutBy": session_id},
+                    )
+                )
+        return session_id
+
+    def record_failed_login(
+        self, user_id: int, lock: Callable[[int], datetime | None], audit: AuditEntry
+    ) -> None:
+        """Count a failed login, by the account and not by what was typed (L4)."""
+        with self._database.change() as change:
+            failures = change.connection.execute(
+                update(user)
+                .where(user.c.id == user_id)
+                .values(failed_logins=user.c.failed_logins + 1)
+                .returning(user.c.failed_logins)
+            ).scalar_one_or_none()
+            if failures is not None:  # The account may just have been deleted.
+                change.connection.execute(
+                    update(user).where(user.c.id == user_id).values(locked_until=lock(failures))
+                )
+            change.record(audit)
+
+    def set_password(
+        self,
+        user_id: int,
+        password_hash: str,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        kept: KeptSession | None,
+        allow: Allow | None = None,
+    ) -> None:
+        """Store a new password and end all sessions but one, with the tokens that stand on them.
+
+        `allow` is asked about the permissions that come with the account. A link to set one is void then.
+
+        The one that is kept gets a new id, since the old one may be known to others (L5).
+        """
+        with self._database.change() as change:
+            change.connection.execute(
+                update(user).where(user.c.id == user_id).values(**_new_password(password_hash, at))
+            )
+            change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
+            change.connection.execute(
+                end_sessions(user_id, at, keep=None if kept is None else kept.session_id)
+            )
+            if kept is not None:
+                change.connection.execute(renew_session(kept.session_id, kept.new_digest, at))
+            change.record(audit)
+            if allow is not None:
+                check_may_act_as(change.connection, user_id, allow)
+
+    def invite(
+        self,
+        user_id: int,
+        digest: bytes,
+        expires_at: datetime,
+        audit: AuditEntry,
+        *,
+        allow: Allow | None = None,
+    ) -> bool:
+        """Store the one link with which this user sets a passphrase; False if there is no such user.
+
+        An earlier link is void. `allow` is asked about the permissions that come with the account.
+        """
+        with self._database.change() as change:
+            if _lock(change.connection, user.c.id == user_id) is None:
+                return False
+            change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
+            change.connection.execute(
+                insert(invitation).values(
+                    user_id=user_id, digest=digest, expires_at=expires_at, **maker_of(audit.actor)
+                )
+            )
+            change.record(audit)
+            if allow is not None:
+                check_may_act_as(change.connection, user_id, allow)
+        return True
+
+    def find_invited(self, digest: bytes, now: datetime) -> LoginRecord | None:
+        """Return whom this link invites; None for a link that is wrong, used or over, or whose maker is."""
+        query = select(*MAKER).where(invitation.c.digest == digest, invitation.c.expires_at > now)
+        with self._database.reading() as connection:
+            link = connection.execute(query).one_or_none()
+            if link is None or not could_be_made(connection, link, now):
+                return None
+        return self._find_login(user.c.id == link.user_id, user.c.disabled_at.is_(None))
+
+    def accept_invitation(self, digest: bytes, password_hash: str, at: datetime, audit: AuditEntry) -> bool:
+        """Use up a link and store the passphrase it brings, ending all sessions; False if it is void.
+
+        The link is used up by the same statement that checks it: of two at once, one wins (R10). Raise
+        `InvalidState` if its maker was ended, or could not make it any more.
+        """
+        with self._database.change() as change:
+            invited = select(invitation.c.user_id).where(invitation.c.digest == digest)
+            user_id = _lock(change.connection, user.c.id.in_(invited), user.c.disabled_at.is_(None))
+            if user_id is None:
+                return False
+            link = change.connection.execute(
+                delete(invitation)
+                .where(invitation.c.digest == digest, invitation.c.expires_at > at)
+                .returning(*MAKER)
+            ).one_or_none()
+            if link is None:
+                return False
+            change.connection.execute(
+                update(user).where(user.c.id == user_id).values(**_new_password(password_hash, at))
+            )
+            change.connection.execute(end_sessions(user_id, at))
+            change.record(audit, target_id=user_id)
+            if not could_be_made(change.connection, link, at):
+                raise InvalidState("Whoever made this link could not make it any more.")
+        return True
+
+
+def _lock(connection: Connection, *conditions: Any) -> int | None:
+    """Return the id of the user for whom this is so, their row locked; None if there is none.
+
+    What else changes an account begins with that row too: else two such changes could wait for each other.
+    """
+    query = select(user.c.id).where(*conditions).with_for_update()
+    return connection.execute(query).scalar_one_or_none()
+
+
+def _new_password(password_hash: str, at: datetime) -> dict[str, Any]:
+    return {
+        "password_hash": password_hash,
+        "password_changed_at": at,
+        "password_number": user.c.password_number + 1,
+        "failed_logins": 0,
+        "locked_until": None,
+        "updated_at": at,
+    }
+
+
+_LOGIN = (
+    user.c.id,
+    user.c.userid,
+    user.c.password_hash,
+    user.c.failed_logins,
+    user.c.locked_until,
+    user.c.disabled_at,
+)

@@ -1,0 +1,87 @@
+"""Searching among users."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, or_, select
+
+from keyturn.core.people import ServiceOwner, UserKind
+from keyturn.store.database.schema import (
+    group_member,
+    profile,
+    service_account,
+    user,
+)
+from keyturn.store.ownership.control import owned_by
+
+
+@dataclass(frozen=True, slots=True)
+class UserSearch:
+    """Which users are looked for. Every text is part of what it is compared with; case does not matter."""
+
+    iamid: str | None = None
+    userid: str | None = None
+    email: str | None = None
+    name: str | None = None
+    text: str | None = None
+    """In the user name, the name or the e-mail address."""
+    is_disabled: bool | None = None
+    kinds: frozenset[UserKind] | None = None
+    owners: frozenset[ServiceOwner] | None = None
+    """Service accounts of these alone."""
+    in_group: int | None = None
+    ids: frozenset[int] | None = None
+    """These alone."""
+
+
+def visibility_of(viewer: Any) -> list[Any]:
+    """Return what must be true of a user whom `viewer` sees: themselves, or a service account of theirs.
+
+    In the question itself, so that asking for a hidden user takes no longer than for an absent one (A2).
+    """
+    groups = select(group_member.c.group_id).where(group_member.c.user_id == viewer)
+    owned = select(service_account.c.user_id).where(
+        or_(service_account.c.owner_user_id == viewer, service_account.c.owner_group_id.in_(groups))
+    )
+    return [or_(user.c.id == viewer, user.c.id.in_(owned))]
+
+
+def conditions_of(wanted: UserSearch) -> list[Any]:
+    """Return what must be true of a user joined with their profile."""
+    conditions: list[Any] = []
+    for column, text in (
+        (user.c.iamid, wanted.iamid),
+        (user.c.userid, wanted.userid),
+        (profile.c.email, wanted.email),
+        (profile.c.name, wanted.name),
+    ):
+        if text is not None:
+            conditions.append(_contains(column, text))
+    if wanted.text is not None:
+        conditions.append(
+            or_(
+                *(
+                    _contains(column, wanted.text)
+                    for column in (user.c.userid, profile.c.email, profile.c.name)
+                )
+            )
+        )
+    if wanted.is_disabled is not None:
+        conditions.append(
+            user.c.disabled_at.is_not(None) if wanted.is_disabled else user.c.disabled_at.is_(None)
+        )
+    if wanted.kinds is not None:
+        conditions.append(user.c.kind.in_([kind.value for kind in wanted.kinds]))
+    if wanted.owners is not None:
+        owned = or_(False, *map(owned_by, wanted.owners))
+        conditions.append(user.c.id.in_(select(service_account.c.user_id).where(owned)))
+    if wanted.in_group is not None:
+        members = select(group_member.c.user_id).where(group_member.c.group_id == wanted.in_group)
+        conditions.append(user.c.id.in_(members))
+    if wanted.ids is not None:
+        conditions.append(user.c.id.in_(wanted.ids))
+    return conditions
+
+
+def _contains(column: Any, text: str) -> Any:
+    return func.lower(column).contains(text.lower(), autoescape=True)

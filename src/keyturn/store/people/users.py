@@ -1,0 +1,403 @@
+"""Users: their accounts, profiles, permissions and attributes."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, select, type_coerce, update
+
+from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.permissions import ADMINISTRATION
+from keyturn.core.records import AuditEntry, Page
+from keyturn.core.user_names import look_alike, skeletons_to_ask_for
+from keyturn.errors import Conflict
+from keyturn.store.database.rows import add_row, changed_values, remove_row
+from keyturn.store.database.schema import (
+    as_json_list,
+    installation,
+    invitation,
+    profile,
+    service_account,
+    user,
+    user_attribute,
+)
+from keyturn.store.database.statements import Question
+from keyturn.store.database.transactions import Database, refusing_twins
+from keyturn.store.ownership.control import (
+    Successor,
+    owned_by,
+    owning,
+    void_links_to,
+)
+from keyturn.store.people.rows import (
+    COUNT_USERS,
+    SELECT_USER,
+    USER_BY_ID,
+    USER_BY_NAME,
+    USERS_IN_ORDER,
+    ask_users,
+    read_users,
+)
+from keyturn.store.people.search import UserSearch, conditions_of, visibility_of
+from keyturn.store.people.service_accounts import (
+    check_own_owner_lives,
+    check_owner_lives,
+    delete_user,
+    disable_owned,
+    enable_owned,
+    end_owned,
+    hand_over_owned,
+    lock_owners,
+    mark_disabled_with_owner,
+)
+from keyturn.store.people.sessions import end_sessions
+
+
+@dataclass(frozen=True, slots=True)
+class UserToAdd:
+    """A user about to be stored."""
+
+    iamid: str
+    userid: str
+    canonical_userid: str
+    """The folded user name: one per identity manager."""
+    skeleton: str
+    """What all names share that look like this one."""
+    permissions: frozenset[str]
+    name: str | None
+    email: str | None
+    password_hash: str | None = field(repr=False)
+    created_at: datetime
+    kind: UserKind = UserKind.PERSON
+    owner: ServiceOwner | None = None
+    """Of a service account."""
+
+
+class Users:
+    """Questions about users."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(self, new: UserToAdd, audit: AuditEntry) -> UserRecord:
+        """Store a user; raise `Conflict` if the user name is taken.
+
+        The first person closes the set-up page for ever.
+        """
+        with (
+            refusing_twins(f"There is a user {new.userid} already."),
+            self._database.change() as change,
+        ):
+            user_id = _insert_user(change.connection, new)
+            if new.kind is UserKind.PERSON:
+                change.connection.execute(
+                    update(installation)
+                    .where(installation.c.setup_completed_at.is_(None))
+                    .values(setup_completed_at=new.created_at, setup_code_digest=None)
+                )
+            change.record(audit, target_id=user_id)
+            _check_looks(change.connection, new)
+            (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
+        return record
+
+    def add_first(self, new: UserToAdd, setup_code_digest: bytes, audit: AuditEntry) -> UserRecord | None:
+        """Store the first user if the code is the one that was printed; None if not, or no longer.
+
+        The code is used up by the same statement that checks it: of two at once, one wins (R10).
+        """
+        with self._database.change() as change:
+            consumed = change.connection.execute(
+                update(installation)
+                .where(
+                    installation.c.setup_completed_at.is_(None),
+                    installation.c.setup_code_digest == setup_code_digest,
+                )
+                .values(setup_completed_at=new.created_at, setup_code_digest=None)
+            ).rowcount
+            if not consumed:
+                return None
+            user_id = _insert_user(change.connection, new)
+            change.record(audit, target_id=user_id)
+            _check_looks(change.connection, new)
+            (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
+        return record
+
+    def find_by_name(
+        self, iamid: str, canonical_userid: str, *, visible_to: int | None = None
+    ) -> UserRecord | None:
+        """Return the user with this folded name; with `visible_to`, only if that user may see them."""
+        if visible_to is None:
+            found = ask_users(self._database, USER_BY_NAME, iamid=iamid, name=canonical_userid)
+        else:
+            found = ask_users(
+                self._database, _VISIBLE_BY_NAME, iamid=iamid, name=canonical_userid, viewer=visible_to
+            )
+        return found[0] if found else None
+
+    def find_by_id(self, user_id: int, *, visible_to: int | None = None) -> UserRecord | None:
+        """Return the user with this numeric id; with `visible_to`, only if that user may see them."""
+        if visible_to is None:
+            found = ask_users(self._database, USER_BY_ID, user_id=user_id)
+        else:
+            found = ask_users(self._database, _VISIBLE_BY_ID, user_id=user_id, viewer=visible_to)
+        return found[0] if found else None
+
+    def search(self, wanted: UserSearch, *, offset: int = 0, size: int) -> Page[UserRecord]:
+        """Return at most `size` of those who are looked for, in the order they were made."""
+        if wanted == _ANYBODY:
+            (counted,) = self._database.read(COUNT_USERS)
+            everybody = ask_users(self._database, USERS_IN_ORDER, size=size, skipped=offset)
+            return Page(counted.number, tuple(everybody))
+        conditions = conditions_of(wanted)
+        with self._database.reading() as connection:
+            count = connection.execute(
+                select(func.count())
+                .select_from(user.join(profile, profile.c.user_id == user.c.id))
+                .where(*conditions)
+            ).scalar_one()
+            query = SELECT_USER.where(*conditions).order_by(user.c.id).offset(offset).limit(size)
+            found = read_users(connection, query)
+        return Page(count, tuple(found))
+
+    def change_permissions(
+        self,
+        user_id: int,
+        change_to: Callable[[frozenset[str]], frozenset[str]],
+        at: datetime,
+        audit: AuditEntry,
+    ) -> bool:
+        """Give a user the permissions that `change_to` makes of theirs; False if there is no such user.
+
+        Nothing is written if that changes nothing. What `change_to` raises undoes it. Raise `Conflict` if
+        nobody would be left to administer (A5).
+        """
+        with self._database.change() as change:
+            # Changes of one user queue here: what is decided is still so when it is written.
+            lock_owners(change.connection, ServiceOwner(user_id))
+            held = change.connection.execute(
+                select(user.c.permissions).where(user.c.id == user_id)
+            ).scalar_one_or_none()
+            if held is None:
+                return False
+            before = frozenset(held)
+            after = change_to(before)
+            if after == before:
+                return True
+            change.connection.execute(
+                update(user)
+                .where(user.c.id == user_id)
+                .values(permissions=as_json_list(after), updated_at=at)
+            )
+            if after - before:
+                void_links_to(change.connection, user.c.id == user_id)
+            details = {"added": sorted(after - before), "removed": sorted(before - after)}
+            change.record(replace(audit, details=details))
+            _check_administered(change.connection, lost=before - after)
+        return True
+
+    def set_disabled(
+        self,
+        user_id: int,
+        disabled_at: datetime | None,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        heir: Successor | None = None,
+    ) -> bool:
+        """Disable a user, ending their sessions, or enable them with None; False if they already are so.
+
+        The service accounts they own are handed to `heir`, or are disabled and enabled with them. One that
+        is disabled with its owner can be disabled by itself besides, and then stays so. Raise `Conflict` if
+        nobody would be left to administer (A5), and for enabling one whose owner is disabled.
+        """
+        with_owner = select(service_account.c.user_id).where(service_account.c.disabled_with_owner)
+        was = (
+            user.c.disabled_at.is_not(None)
+            if disabled_at is None
+            else or_(user.c.disabled_at.is_(None), user.c.id.in_(with_owner))
+        )
+        with self._database.change() as change:
+            lock_owners(change.connection, ServiceOwner(user_id), None if heir is None else heir.owner)
+            permissions = change.connection.execute(
+                update(user)
+                .where(user.c.id == user_id, was)
+                .values(disabled_at=disabled_at, epoch=user.c.epoch + 1, updated_at=at)
+                .returning(user.c.permissions)
+            ).scalar_one_or_none()
+            if permissions is None:
+                return False
+            owner = ServiceOwner(user_id)
+            mark_disabled_with_owner(change.connection, user_id, is_so=False)
+            if disabled_at is None:
+                check_own_owner_lives(change.connection, user_id)
+                entries = enable_owned(change.connection, owner, at, audit)
+            else:
+                # What was given out before must not work again when the account does.
+                change.connection.execute(end_sessions(user_id, at))
+                change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
+                if heir is not None:
+                    entries = hand_over_owned(change.connection, owned_by(owner), heir, at, audit)
+                else:
+                    entries = disable_owned(change.connection, owner, at, audit)
+            for entry in (audit, *entries):
+                change.record(entry)
+            if disabled_at is not None:
+                _check_administered(change.connection, lost=permissions)
+        return True
+
+    def delete(self, user_id: int, at: datetime, audit: AuditEntry, *, heir: Successor | None = None) -> bool:
+        """Delete a user with their keys and sessions for ever; False if there is no such user.
+
+        The service accounts they own are handed to `heir`, or deleted with them. Raise `Conflict` if nobody
+        would be left to administer (A5).
+        """
+        with self._database.change() as change:
+            # Nobody makes them the owner of anything meanwhile.
+            lock_owners(change.connection, ServiceOwner(user_id), None if heir is None else heir.owner)
+            found = change.connection.execute(
+                select(user.c.permissions, user.c.disabled_at).where(user.c.id == user_id)
+            ).one_or_none()
+            if found is None:
+                return False
+            entries = end_owned(change.connection, ServiceOwner(user_id), heir, at, audit)
+            audit = delete_user(change.connection, user_id, audit)
+            for entry in (audit, *entries):
+                change.record(entry)
+            if found.disabled_at is None:
+                _check_administered(change.connection, lost=found.permissions)
+        return True
+
+    def sign_out(self, user_id: int, at: datetime, audit: AuditEntry) -> None:
+        """End all sessions of a user and all tokens that were issued until now; keys stay."""
+        with self._database.change() as change:
+            change.connection.execute(
+                update(user).where(user.c.id == user_id).values(epoch=user.c.epoch + 1, updated_at=at)
+            )
+            change.connection.execute(end_sessions(user_id, at))
+            change.record(audit)
+
+    def update_profile(
+        self, user_id: int, fields: Mapping[str, Any], at: datetime, audit: AuditEntry
+    ) -> None:
+        """Change what is said of a person; nothing is written where that is said already."""
+        with self._database.change(audit) as change:
+            changed = changed_values(change.connection, profile, fields, user_id=user_id)
+            if not changed:
+                return
+            change.connection.execute(
+                update(profile).where(profile.c.user_id == user_id).values({**changed, "updated_at": at})
+            )
+            _touch(change.connection, user_id, at)
+            change.record(replace(audit, details={**audit.details, "fields": sorted(changed)}))
+
+    def add_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
+        """Give a user an attribute; False if they have it."""
+        with self._database.change() as change:
+            added = add_row(change.connection, user_attribute, user_id=user_id, name=name, value=value)
+            if added:
+                _touch(change.connection, user_id, at)
+                change.record(audit)
+        return added
+
+    def remove_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
+        """Take an attribute from a user; False if they do not have it."""
+        with self._database.change() as change:
+            removed = remove_row(change.connection, user_attribute, user_id=user_id, name=name, value=value)
+            if removed:
+                _touch(change.connection, user_id, at)
+                change.record(audit)
+        return removed
+
+
+_ANYBODY = UserSearch()
+_VISIBLE = visibility_of(bindparam("viewer"))
+_VISIBLE_BY_ID = Question(USER_BY_ID.select.where(*_VISIBLE))
+_VISIBLE_BY_NAME = Question(USER_BY_NAME.select.where(*_VISIBLE))
+
+
+def _check_administered(connection: Connection, *, lost: Collection[str]) -> None:
+    """Raise `Conflict` unless a living person holds each permission of `ADMINISTRATION` that was `lost`.
+
+    To be called after the audit row: from there on no other change runs beside this one, so of two that
+    each take away the last but one, the later sees the earlier.
+    """
+    for permission in ADMINISTRATION:
+        if permission not in lost:
+            continue
+        held = type_coerce(user.c.permissions, Text).contains(f'"{permission.value}"', autoescape=True)
+        is_left = connection.execute(
+            select(user.c.id)
+            .where(
+                held,
+                user.c.disabled_at.is_(None),
+                user.c.kind == UserKind.PERSON.value,
+                user.c.password_hash.is_not(None),
+            )
+            .limit(1)
+        ).first()
+        if is_left is None:
+            raise Conflict(
+                f"This is the last person with {permission.value}: give it to somebody else first."
+            )
+
+
+def _check_looks(connection: Connection, new: UserToAdd) -> None:
+    """Raise `Conflict` if a name looks like another one. To be called after the audit row too."""
+    names = connection.execute(
+        select(user.c.userid).where(
+            user.c.iamid == new.iamid,
+            user.c.canonical_userid != new.canonical_userid,
+            user.c.skeleton.in_(skeletons_to_ask_for(new.userid)),
+        )
+    ).scalars()
+    if any(look_alike(new.userid, name) for name in names):
+        raise Conflict("There is a user whose name looks the same: choose another one.")
+
+
+def _touch(connection: Connection, user_id: int, at: datetime) -> None:
+    connection.execute(update(user).where(user.c.id == user_id).values(updated_at=at))
+
+
+def _insert_user(connection: Connection, new: UserToAdd) -> int:
+    user_id: int = connection.execute(
+        insert(user)
+        .values(
+            iamid=new.iamid,
+            userid=new.userid,
+            canonical_userid=new.canonical_userid,
+            skeleton=new.skeleton,
+            kind=new.kind.value,
+            permissions=as_json_list(new.permissions),
+            password_hash=new.password_hash,
+            password_changed_at=new.created_at if new.password_hash else None,
+            failed_logins=0,
+            created_at=new.created_at,
+            updated_at=new.created_at,
+        )
+        .returning(user.c.id)
+    ).scalar_one()
+    connection.execute(
+        insert(profile).values(
+            user_id=user_id,
+            name=new.name,
+            email=new.email,
+            external_user_ids={},
+            created_at=new.created_at,
+            updated_at=new.created_at,
+        )
+    )
+    if new.owner is not None:
+        lock_owners(connection, new.owner)
+        check_owner_lives(connection, new.owner)
+        if new.permissions:
+            void_links_to(connection, owning([new.owner]))
+        connection.execute(
+            insert(service_account).values(
+                user_id=user_id,
+                owner_user_id=new.owner.user_id,
+                owner_group_id=new.owner.group_id,
+                disabled_with_owner=False,
+            )
+        )
+    return user_id

@@ -1,0 +1,1 @@
+"""Signing keys, and tokens that were revoked by themselves."""

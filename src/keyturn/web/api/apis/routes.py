@@ -1,0 +1,156 @@
+"""Services: the APIs that are registered here, their scopes, and who may hold them."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.params import RawBody
+
+from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
+from keyturn.core.records import MAX_ID
+from keyturn.services.apis.fields import MAX_SCOPES, ScopeToRegister
+from keyturn.web.api.apis.views import ServiceList, ServiceView
+from keyturn.web.api.bodies import LongText, ScopeName, ShortText, get_json
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.views import DeletedThing
+from keyturn.web.requests import AnyRequest, Call, IdInPath, InjectedCall, asked_id, in_thread
+from keyturn.web.responses import documented
+
+_SERVICE = "/services/{serviceid:str}"
+_TAGS = ["Services"]
+_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_SUCH_AS = '{"name": …, "identifier": …, "scopes": [{"name": …}]}'
+
+GroupId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
+
+
+class ScopeBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A scope, and the groups whose members may hold it: everyone if they are left out or null."""
+
+    name: ScopeName
+    description: ShortText | None = None
+    groups: list[GroupId] | None = None
+
+
+ServiceIdentifier = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_IDENTIFIER_CHARACTERS)]
+Scopes = Annotated[list[ScopeBody], msgspec.Meta(min_length=1, max_length=MAX_SCOPES)]
+
+
+class ServiceBody(msgspec.Struct, forbid_unknown_fields=True):
+    """All that is said of a service."""
+
+    name: ShortText
+    identifier: ServiceIdentifier
+    scopes: Scopes
+    description: LongText | None = None
+
+
+class ServiceChangesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to be said of a service anew."""
+
+    name: ShortText | msgspec.UnsetType = msgspec.UNSET
+    identifier: ServiceIdentifier | msgspec.UnsetType = msgspec.UNSET
+    scopes: Scopes | msgspec.UnsetType = msgspec.UNSET
+    description: LongText | msgspec.UnsetType | None = msgspec.UNSET
+
+
+@get("/services", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List services")
+@in_thread
+def list_services(call: InjectedCall) -> ServiceList:
+    """Answer the services of which the caller may hold scopes, with these.
+
+    With APPLICATION_ADMIN, all, with all scopes and the groups that may hold them.
+    """
+    resources = call.services.resources.list_visible(call.principal)
+    shows_holders = call.services.resources.may_change(call.principal)
+    return ServiceList(
+        len(resources), [ServiceView.of(resource, shows_holders=shows_holders) for resource in resources]
+    )
+
+
+@post(
+    "/services",
+    status_code=HTTPStatus.OK,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    operation_class=with_body(ServiceBody, required=True, description="Name, identifier and scopes."),
+    tags=_TAGS,
+    summary="Register a service",
+)
+@in_thread
+def add_service(request: AnyRequest, body: RawBody, call: InjectedCall) -> ServiceView:
+    """Register an API. Its name, its identifier and its scopes are no other's. Needs APPLICATION_ADMIN.
+
+    The identifier is an absolute URI: what tokens for it say as `aud`, and `/verify` is given as `audience`.
+    """
+    asked = get_json(body, request.headers.get("content-type"), ServiceBody, such_as=_SUCH_AS)
+    resource = call.services.resources.add(
+        call.principal,
+        call.origin,
+        name=asked.name,
+        identifier=asked.identifier,
+        description=asked.description,
+        scopes=_scopes(asked.scopes),
+    )
+    return ServiceView.of(resource, shows_holders=True)
+
+
+@get(
+    _SERVICE,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    tags=_TAGS,
+    summary="Read a service",
+)
+@in_thread
+def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
+    """Answer a service of which the caller may hold scopes, with these, or, with APPLICATION_ADMIN, any."""
+    return _view(call, asked_id(serviceid))
+
+
+@put(
+    _SERVICE,
+    responses=_REFUSED,
+    operation_class=with_body(ServiceChangesBody, required=True, description="What is to change."),
+    tags=_TAGS,
+    summary="Change a service",
+)
+@in_thread
+def update_service(
+    serviceid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall
+) -> ServiceView:
+    """Put this in the place of what is said of a service. What is left out stays. Needs APPLICATION_ADMIN.
+
+    `scopes` are all that it has from then on. Keys and tokens cover no more what it does not have any more,
+    from the next request on.
+    """
+    asked = get_json(body, request.headers.get("content-type"), ServiceChangesBody, such_as=_SUCH_AS)
+    resource = call.services.resources.update(
+        call.principal,
+        asked_id(serviceid),
+        call.origin,
+        name=asked.name,
+        identifier=asked.identifier,
+        description=asked.description,
+        scopes=msgspec.UNSET if asked.scopes is msgspec.UNSET else _scopes(asked.scopes),
+    )
+    return ServiceView.of(resource, shows_holders=True)
+
+
+@delete(_SERVICE, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Delete a service")
+@in_thread
+def delete_service(serviceid: IdInPath, call: InjectedCall) -> DeletedThing:
+    """Forget a service: no key or token is good for it any more. Needs APPLICATION_ADMIN."""
+    gone = call.services.resources.delete(call.principal, asked_id(serviceid), call.origin)
+    return DeletedThing(gone.resource_id)
+
+
+def _view(call: Call, resource_id: int) -> ServiceView:
+    resources = call.services.resources
+    return ServiceView.of(
+        resources.get(call.principal, resource_id), shows_holders=resources.may_change(call.principal)
+    )
+
+
+def _scopes(scopes: Iterable[ScopeBody]) -> list[ScopeToRegister]:
+    return [ScopeToRegister(scope.name, scope.description, scope.groups) for scope in scopes]

@@ -1,0 +1,1 @@
+"""Keys of the caller, and system keys."""

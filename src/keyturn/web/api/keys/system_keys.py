@@ -1,0 +1,76 @@
+"""System keys, for what is part of the installation (http-api.md, "System keys")."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from litestar import delete, post
+from litestar.params import RawBody
+
+from keyturn.services.keys.system_keys import SCOPES
+from keyturn.web.api.bodies import ExpiresAt, ShortText, get_json, lifetime_of
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.views import DeletedKey, SystemKeyView
+from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, in_thread
+from keyturn.web.responses import documented
+
+_TAGS = ["System keys"]
+
+Scope = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(SCOPES)})]
+
+
+class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What a system key is to be."""
+
+    name: ShortText
+    scopes: list[Scope]
+    connection_key: str
+    regenerate: bool = False
+    expires_at: ExpiresAt = msgspec.UNSET
+
+
+@post(
+    ["/bim/apikey/system", "/apikey/system"],
+    status_code=HTTPStatus.OK,
+    responses=documented(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+    ),
+    operation_class=with_body(SystemKeyBody, required=True, description="Name, scopes and connection."),
+    tags=_TAGS,
+    summary="Get or generate a system key",
+)
+@in_thread
+def get_system_key(request: AnyRequest, body: RawBody, call: InjectedCall) -> SystemKeyView:
+    """Answer the system key of this name, connection and scopes, with its secret; make it if there is none.
+
+    With `regenerate` the one there was is revoked and a new one made. Needs APPLICATION_ADMIN.
+    """
+    such_as = '{"name": …, "scopes": ["plugin:trino"], "connectionKey": …}'
+    asked = get_json(body, request.headers.get("content-type"), SystemKeyBody, such_as=such_as)
+    system_keys = call.services.system_keys
+    revealed = system_keys.get_or_create(
+        call.principal,
+        call.origin,
+        name=asked.name,
+        scopes=asked.scopes,
+        connection_key=asked.connection_key,
+        regenerate=asked.regenerate,
+        lifetime=lifetime_of(asked.expires_at),
+    )
+    key = system_keys.get_key(call.principal, revealed.record)
+    return SystemKeyView.of(revealed, key, call.services.system.now())
+
+
+@delete(
+    ["/bim/apikey/system/{keyid:str}", "/apikey/system/{keyid:str}"],
+    status_code=HTTPStatus.OK,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
+    tags=_TAGS,
+    summary="Delete a system key",
+)
+@in_thread
+def delete_system_key(keyid: IdInPath, call: InjectedCall) -> DeletedKey:
+    """Revoke a system key, and with it every token that was made from it. Needs APPLICATION_ADMIN."""
+    key_id = asked_id(keyid)
+    call.services.system_keys.delete(call.principal, key_id, call.origin)
+    return DeletedKey(key_id)

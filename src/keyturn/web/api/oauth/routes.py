@@ -1,0 +1,321 @@
+"""OAuth: the token endpoint, introspection, revocation, and where to find them."""
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Response, get, post
+from litestar.params import RawBody
+
+from keyturn.core.access_token import Confirmation
+from keyturn.core.dpop import ALGORITHMS, PresentedProof
+from keyturn.core.oauth import (
+    ACCESS_TOKEN_TYPE,
+    API_KEY,
+    BEARER,
+    CLIENT_CREDENTIALS,
+    DEVICE_AUTHORIZATION_PATH,
+    DEVICE_CODE,
+    DPOP,
+    INTROSPECTION_PATH,
+    JWKS_PATH,
+    OPENID_METADATA_PATH,
+    RESOURCE_METADATA_PATH,
+    REVOCATION_PATH,
+    SERVER_METADATA_PATH,
+    TOKEN_EXCHANGE,
+    TOKEN_PATH,
+)
+from keyturn.core.principal import AuthMethod, Principal
+from keyturn.errors import OAuthCode, OAuthRefused
+from keyturn.services.oauth.endpoints import Grant, Introspection
+from keyturn.web.access import REFRESH_PATH
+from keyturn.web.api.bodies import Unshown
+from keyturn.web.api.documentation import with_form
+from keyturn.web.api.oauth.devices import DeviceGrantView, device_grant
+from keyturn.web.api.oauth.forms import OAUTH_ERRORS, oauth_form
+from keyturn.web.edge.dpop_target import proof_for_this
+from keyturn.web.requests import AnyRequest, Call, InjectedCall, brief_read, in_thread
+
+_METADATA_AGE = {"Cache-Control": "public, max-age=3600"}
+_CLIENT_AUTHENTICATION = ["client_secret_basic", "client_secret_post"]
+
+
+class TokenForm(Unshown, frozen=True):
+    """What the token endpoint is sent."""
+
+    grant_type: str
+    scope: str = ""
+    device_code: str = ""
+    resource: str = ""
+    audience: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+    subject_token: str = ""
+    subject_token_type: str = ""
+    requested_token_type: str = ""
+
+
+class CredentialForm(Unshown, frozen=True):
+    """A token or key, and who asks about it."""
+
+    token: str
+    token_type_hint: str = ""
+    client_id: str = ""
+    client_secret: str = ""
+
+
+class GrantView(Unshown, frozen=True, omit_defaults=True):
+    """A token (RFC 6749, section 5.1; RFC 8693, section 2.2.1)."""
+
+    access_token: str
+    expires_in: int
+    token_type: str
+    scope: str | None = None
+    issued_token_type: str | None = None
+
+
+class IntrospectionView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a living key or token is (RFC 7662, section 2.2); of any other `active` alone."""
+
+    active: bool
+    scope: str | None = None
+    client_id: str | None = None
+    username: str | None = None
+    token_type: str | None = None
+    exp: int | None = None
+    iat: int | None = None
+    sub: str | None = None
+    aud: str | None = None
+    iss: str | None = None
+    jti: str | None = None
+    permissions: list[str] | None = None
+    iamid: str | None = None
+    project_id: int | None = None
+    withheld: list[str] | None = None
+    """The scopes of registered APIs that no credential of this user covers."""
+    cnf: Confirmation | None = None
+    """What it is bound to (RFC 9449, section 6.2)."""
+
+
+class AuthorizationServerMetadata(msgspec.Struct, frozen=True):
+    """RFC 8414, section 2."""
+
+    issuer: str
+    token_endpoint: str
+    device_authorization_endpoint: str
+    scopes_supported: list[str]
+    introspection_endpoint: str
+    revocation_endpoint: str
+    jwks_uri: str
+    response_types_supported: list[str]
+    grant_types_supported: list[str]
+    token_endpoint_auth_methods_supported: list[str]
+    introspection_endpoint_auth_methods_supported: list[str]
+    revocation_endpoint_auth_methods_supported: list[str]
+    dpop_signing_alg_values_supported: list[str]
+    service_documentation: str
+
+
+class ProtectedResourceMetadata(msgspec.Struct, frozen=True):
+    """RFC 9728, section 2."""
+
+    resource: str
+    authorization_servers: list[str]
+    bearer_methods_supported: list[str]
+    dpop_signing_alg_values_supported: list[str]
+    jwks_uri: str
+    resource_documentation: str
+
+
+@post(
+    TOKEN_PATH,
+    status_code=HTTPStatus.OK,
+    responses=OAUTH_ERRORS,
+    tags=["OAuth"],
+    operation_class=with_form(TokenForm, description="The grant, and who asks."),
+    summary="Get a bearer token",
+)
+async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> GrantView | DeviceGrantView:
+    """Give a bearer token, narrowed to `scope` if that is given.
+
+    For a key that is a client's secret (`client_credentials`), or for a key or token that is sent as
+    `subject_token` (token exchange, RFC 8693). A device that was signed in gets its key for a `device_code`
+    (RFC 8628).
+    """
+    form = oauth_form(request, body)
+    if form.get("grant_type") == DEVICE_CODE:
+        return await device_grant(form=form, call=call)
+    return await _grant(
+        form=form, authorization=_authorization(request), proof=_proof(request, call), call=call
+    )
+
+
+@post(
+    REFRESH_PATH,
+    status_code=HTTPStatus.OK,
+    responses=OAUTH_ERRORS,
+    tags=["OAuth"],
+    summary="Refresh a token, which is never done here",
+    sync_to_thread=False,
+)
+def refresh() -> None:
+    """Say what to do instead (http-api.md, "Exchange"): no refresh token was ever given."""
+    raise OAuthRefused(
+        OAuthCode.UNSUPPORTED_GRANT_TYPE, "There are no refresh tokens here: exchange the API key again."
+    )
+
+
+@post(
+    INTROSPECTION_PATH,
+    status_code=HTTPStatus.OK,
+    responses=OAUTH_ERRORS,
+    tags=["OAuth"],
+    operation_class=with_form(CredentialForm, description="The key or token, and who asks."),
+    summary="Say what a key or token is",
+)
+@brief_read
+def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> IntrospectionView:
+    """Say what a key or bearer token of one's own is (RFC 7662), or, with VERIFY_CREDENTIALS, anybody's.
+
+    Of everything else, and of what is not good now, the answer is `{"active": false}`.
+    """
+    found = call.services.oauth.introspect(
+        oauth_form(request, body), _authorization(request), call.origin, _proof(request, call)
+    )
+    return IntrospectionView(active=False) if found is None else _introspection_view(found)
+
+
+@post(
+    REVOCATION_PATH,
+    status_code=HTTPStatus.OK,
+    responses=OAUTH_ERRORS,
+    tags=["OAuth"],
+    operation_class=with_form(CredentialForm, description="The key or token, and who asks."),
+    summary="End a key or token",
+)
+@in_thread
+def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[None]:
+    """End a key or bearer token of one's own (RFC 7009); the answer is the same for any other."""
+    call.services.oauth.revoke(
+        oauth_form(request, body), _authorization(request), call.origin, _proof(request, call)
+    )
+    return Response(None, status_code=HTTPStatus.OK)
+
+
+@get(SERVER_METADATA_PATH, tags=["OAuth"], summary="Where everything is")
+@brief_read
+def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
+    """Describe this authorization server (RFC 8414)."""
+    return _metadata(call)
+
+
+@get(
+    OPENID_METADATA_PATH,
+    tags=["OAuth"],
+    summary="Where everything is, for clients that know no other name",
+)
+@brief_read
+def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
+    """Describe this authorization server as OpenID Connect names it. Nobody signs in through it."""
+    return _metadata(call)
+
+
+@get(
+    RESOURCE_METADATA_PATH,
+    sync_to_thread=False,
+    tags=["OAuth"],
+    summary="What protects this",
+)
+def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata]:
+    """Describe this API as a protected resource (RFC 9728)."""
+    url = call.services.settings.public_url
+    return Response(
+        ProtectedResourceMetadata(
+            resource=url,
+            authorization_servers=[url],
+            bearer_methods_supported=["header"],
+            dpop_signing_alg_values_supported=list(ALGORITHMS),
+            jwks_uri=url + JWKS_PATH,
+            resource_documentation=f"{url}/docs/api",
+        ),
+        headers=_METADATA_AGE,
+    )
+
+
+def _metadata(call: Call) -> Response[AuthorizationServerMetadata]:
+    issuer = call.services.settings.public_url
+    return Response(
+        AuthorizationServerMetadata(
+            issuer=issuer,
+            token_endpoint=issuer + TOKEN_PATH,
+            device_authorization_endpoint=issuer + DEVICE_AUTHORIZATION_PATH,
+            scopes_supported=call.services.verification.open_scopes(),
+            introspection_endpoint=issuer + INTROSPECTION_PATH,
+            revocation_endpoint=issuer + REVOCATION_PATH,
+            jwks_uri=issuer + JWKS_PATH,
+            response_types_supported=[],
+            grant_types_supported=[CLIENT_CREDENTIALS, TOKEN_EXCHANGE, DEVICE_CODE],
+            token_endpoint_auth_methods_supported=[*_CLIENT_AUTHENTICATION, "none"],
+            introspection_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
+            revocation_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
+            dpop_signing_alg_values_supported=list(ALGORITHMS),
+            service_documentation=f"{issuer}/docs/api",
+        ),
+        headers=_METADATA_AGE,
+    )
+
+
+def _authorization(request: AnyRequest) -> list[bytes]:
+    return [value for name, value in request.scope["headers"] if name == b"authorization"]
+
+
+@brief_read
+def _grant(
+    *, form: dict[str, str], authorization: list[bytes], proof: PresentedProof | None, call: Call
+) -> GrantView:
+    at = call.services.system.timestamp()
+    return _grant_view(call.services.oauth.grant(form, authorization, call.origin, proof), at)
+
+
+def _proof(request: AnyRequest, call: Call) -> PresentedProof | None:
+    return proof_for_this(request.scope, call.services.settings.public_url)
+
+
+def _grant_view(grant: Grant, at: float) -> GrantView:
+    return GrantView(
+        access_token=grant.issued.token,
+        expires_in=max(0, int(grant.issued.expires_at.timestamp() - at)),
+        token_type=BEARER if grant.issued.jkt is None else DPOP,
+        scope=None if grant.scopes is None else " ".join(sorted(grant.scopes)),
+        issued_token_type=ACCESS_TOKEN_TYPE if grant.is_exchange else None,
+    )
+
+
+def _token_type(principal: Principal) -> str:
+    if principal.method is not AuthMethod.ACCESS_TOKEN:
+        return API_KEY
+    return BEARER if principal.jkt is None else DPOP
+
+
+def _introspection_view(found: Introspection) -> IntrospectionView:
+    principal, claims = found.principal, found.claims
+    told: dict[str, Any] = {
+        "client_id": None if principal.key_id is None else f"key-{principal.key_id}",
+        "exp": None if found.ends_at is None else int(found.ends_at),
+    }
+    if claims is not None:
+        told |= {name: getattr(claims, name) for name in ("client_id", "iat", "aud", "iss", "jti")}
+    return IntrospectionView(
+        active=True,
+        scope=None if principal.scopes is None else " ".join(sorted(principal.scopes)),
+        username=principal.userid,
+        sub=str(principal.user_id),
+        token_type=_token_type(principal),
+        cnf=None if principal.jkt is None else Confirmation(principal.jkt),
+        permissions=sorted(principal.carried_permissions),
+        iamid=principal.iamid,
+        project_id=principal.project_id,
+        withheld=sorted(found.withheld) or None,
+        **told,
+    )

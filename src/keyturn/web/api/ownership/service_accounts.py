@@ -1,0 +1,222 @@
+"""Service accounts: users for programs. As users they are read, disabled and deleted with the others."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.params import FromPath, RawBody
+
+from keyturn.core.people import ServiceOwner
+from keyturn.web.api.bodies import (
+    ExpiresAt,
+    NetworkTexts,
+    ScopeNames,
+    ShortText,
+    get_json,
+    lifetime_of,
+    read_json,
+)
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.people.user_bodies import PermissionName
+from keyturn.web.api.people.user_views import ServiceAccountList, ServiceAccountView
+from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
+from keyturn.web.requests import (
+    MAX_PAGE,
+    AnyRequest,
+    Call,
+    IdInPath,
+    InjectedCall,
+    PageOffset,
+    PageSize,
+    asked_id,
+    in_thread,
+)
+from keyturn.web.responses import documented
+
+_ACCOUNT = "/serviceaccount/{userid:str}"
+_KEYS = _ACCOUNT + "/apikey"
+_TAGS = ["Service accounts"]
+_HIDDEN = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
+_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_SUCH_AS = '{"owner": {"userid": …}}, or {"owner": {"group": …}}'
+
+
+class OwnerBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The owner: a person or a group."""
+
+    userid: str | None = None
+    group: int | None = None
+
+
+class NewServiceAccountBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What a new service account is to be."""
+
+    userid: Annotated[ShortText, msgspec.Meta(min_length=1)]
+    owner: OwnerBody
+    name: ShortText | None = None
+    permissions: list[PermissionName] = msgspec.field(default_factory=list)
+
+
+class HandOverBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Who is to own a service account."""
+
+    owner: OwnerBody
+
+
+class ServiceKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """What a new key is to be."""
+
+    name: ShortText | None = None
+    scopes: ScopeNames | None = None
+    allow_from: NetworkTexts | None = None
+    dpop_jkt: str | None = None
+    expires_at: ExpiresAt = msgspec.UNSET
+
+
+@get(
+    "/serviceaccount",
+    responses=documented(HTTPStatus.UNAUTHORIZED),
+    tags=_TAGS,
+    summary="List service accounts",
+)
+@in_thread
+def list_service_accounts(
+    call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
+) -> ServiceAccountList:
+    """Answer a page of the service accounts that the caller or a group of theirs owns.
+
+    With USER_ADMIN, of all.
+    """
+    accounts = call.services.service_accounts
+    found = accounts.list_visible(call.principal, offset=offset, size=size)
+    names = accounts.name_owners(found.items)
+    return ServiceAccountList(found.count, [ServiceAccountView.of(item, names) for item in found.items])
+
+
+@post(
+    "/serviceaccount",
+    status_code=HTTPStatus.OK,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    operation_class=with_body(NewServiceAccountBody, required=True, description="User name and owner."),
+    tags=_TAGS,
+    summary="Make a service account",
+)
+@in_thread
+def add_service_account(request: AnyRequest, body: RawBody, call: InjectedCall) -> ServiceAccountView:
+    """Make a service account. It holds the `permissions`, of which the caller must hold each, and no other.
+
+    Needs USER_ADMIN.
+    """
+    such_as = '{"userid": …, "owner": {"userid": …}}'
+    asked = get_json(body, request.headers.get("content-type"), NewServiceAccountBody, such_as=such_as)
+    accounts = call.services.service_accounts
+    made = accounts.add(
+        call.principal,
+        call.origin,
+        userid=asked.userid,
+        name=asked.name,
+        owner=_owner(call, asked.owner),
+        permissions=asked.permissions,
+    )
+    return ServiceAccountView.of(made, accounts.name_owners([made]))
+
+
+@get(_ACCOUNT, responses=_HIDDEN, tags=_TAGS, summary="Read a service account")
+@in_thread
+def get_service_account(userid: FromPath[str], call: InjectedCall) -> ServiceAccountView:
+    """Answer a service account that the caller or a group of theirs owns, or, with USER_ADMIN, any."""
+    accounts = call.services.service_accounts
+    found = accounts.get(call.principal, userid)
+    return ServiceAccountView.of(found, accounts.name_owners([found]))
+
+
+@put(
+    _ACCOUNT,
+    responses=_REFUSED,
+    operation_class=with_body(HandOverBody, required=True, description="The new owner."),
+    tags=_TAGS,
+    summary="Hand a service account over",
+)
+@in_thread
+def hand_over(
+    userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
+) -> ServiceAccountView:
+    """Give a service account to another owner. It works again if it stopped with the former one.
+
+    Needs USER_ADMIN.
+    """
+    asked = get_json(body, request.headers.get("content-type"), HandOverBody, such_as=_SUCH_AS)
+    accounts = call.services.service_accounts
+    given = accounts.hand_over(call.principal, userid, _owner(call, asked.owner), call.origin)
+    return ServiceAccountView.of(given, accounts.name_owners([given]))
+
+
+@post(
+    _KEYS,
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED | documented(HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
+    operation_class=with_body(ServiceKeyBody, description="May be left out."),
+    tags=_TAGS,
+    summary="Generate a key of a service account",
+)
+@in_thread
+def create_service_key(
+    userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
+) -> NewApiKeyView:
+    """Make a key of a service account. `apikey` in the answer is its secret, which is never shown again.
+
+    Needs USER_ADMIN, or to own the account or be in the group that does; and each permission that it holds.
+    With `scopes`, such as the account may hold, it covers these alone. Without USER_ADMIN it covers nothing
+    that the caller may not hold. `expiresAt`, `allowFrom` and `dpopJkt` are those of one's own key.
+    """
+    asked = read_json(body, request.headers.get("content-type"), ServiceKeyBody) or ServiceKeyBody()
+    made = call.services.service_accounts.create_key(
+        call.principal,
+        userid,
+        call.origin,
+        name=asked.name,
+        lifetime=lifetime_of(asked.expires_at),
+        scopes=asked.scopes,
+        sources=asked.allow_from,
+        dpop_jkt=asked.dpop_jkt,
+    )
+    return NewApiKeyView.of(made.record, made.secret, call.services.system.now())
+
+
+@get(_KEYS, responses=_HIDDEN, tags=_TAGS, summary="List the keys of a service account")
+@in_thread
+def list_service_keys(
+    userid: FromPath[str], call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
+) -> ApiKeyList:
+    """Answer the keys of a service account, the newest first, without their secrets.
+
+    Needs USER_ADMIN, or to own the account or be in the group that does.
+    """
+    keys = call.services.service_accounts.list_keys(call.principal, userid)
+    now = call.services.system.now()
+    return ApiKeyList(len(keys), [ApiKeyView.of(key, now) for key in keys[offset : offset + size]])
+
+
+@delete(
+    _KEYS + "/{keyid:str}",
+    status_code=HTTPStatus.OK,
+    responses=_HIDDEN,
+    tags=_TAGS,
+    summary="Delete a key of a service account",
+)
+@in_thread
+def delete_service_key(userid: FromPath[str], keyid: IdInPath, call: InjectedCall) -> DeletedKey:
+    """Revoke a key of a service account, and with it every token that was made from it, at once.
+
+    Needs USER_ADMIN, or to own the account or be in the group that does.
+    """
+    key_id = asked_id(keyid)
+    call.services.service_accounts.revoke_key(call.principal, userid, key_id, call.origin)
+    return DeletedKey(key_id)
+
+
+def _owner(call: Call, asked: OwnerBody) -> ServiceOwner:
+    return call.services.service_accounts.find_owner(
+        call.principal, userid=asked.userid, group_id=asked.group
+    )

@@ -1,0 +1,124 @@
+"""Attributes of users and groups (http-api.md, "Users")."""
+
+import re
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import unquote
+
+from litestar import delete, put
+from litestar.params import FromPath, PathParameter
+
+from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.errors import NotFound
+from keyturn.web.api.people.group_views import GroupView
+from keyturn.web.api.people.user_views import UserView
+from keyturn.web.requests import AnyRequest, Call, IdInPath, InjectedCall, asked_id, in_thread
+from keyturn.web.responses import documented
+
+_USER = "/bim/iam/{iamid:str}/user/{userid:str}/authorizations/{key:str}/{value:path}"
+_GROUP = "/bim/iam/{iamid:str}/group/{groupid:str}/authorizations/{key:str}/{value:path}"
+_TAGS = ["Attributes"]
+_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
+_VALUE = re.compile(r"(?:/+[^/]+){5}/+authorizations/+[^/]+/(.+)", re.DOTALL)
+
+ValueInPath = Annotated[
+    Path, PathParameter(schema_extra={"type": "string", "format": None, "minLength": 1, "maxLength": 254})
+]
+"""All that follows in the path, slashes too. How the framework reads it is not used: it tidies slashes."""
+
+
+@put(_USER, responses=_REFUSED, tags=_TAGS, summary="Give a user an attribute")
+@in_thread
+def give_to_user(
+    iamid: FromPath[str],
+    userid: FromPath[str],
+    key: FromPath[str],
+    value: ValueInPath,  # noqa: ARG001 - see there
+    request: AnyRequest,
+    call: InjectedCall,
+) -> UserView:
+    """Give a user an attribute, if they do not have it. Names become lower case. Needs USER_ADMIN."""
+    return _change_user(call, iamid, userid, (key, _value(request)), is_given=True)
+
+
+@delete(
+    _USER,
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED,
+    tags=_TAGS,
+    summary="Take an attribute from a user",
+)
+@in_thread
+def take_from_user(
+    iamid: FromPath[str],
+    userid: FromPath[str],
+    key: FromPath[str],
+    value: ValueInPath,  # noqa: ARG001 - see there
+    request: AnyRequest,
+    call: InjectedCall,
+) -> UserView:
+    """Take an attribute from a user, if they have it; what their groups give stays. Needs USER_ADMIN."""
+    return _change_user(call, iamid, userid, (key, _value(request)), is_given=False)
+
+
+@put(_GROUP, responses=_REFUSED, tags=_TAGS, summary="Give a group an attribute")
+@in_thread
+def give_to_group(
+    iamid: FromPath[str],
+    groupid: IdInPath,
+    key: FromPath[str],
+    value: ValueInPath,  # noqa: ARG001 - see there
+    request: AnyRequest,
+    call: InjectedCall,
+) -> GroupView:
+    """Give a group, and so its members, an attribute, if it does not have it. Needs USER_ADMIN."""
+    return _change_group(call, iamid, groupid, (key, _value(request)), is_given=True)
+
+
+@delete(
+    _GROUP,
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED,
+    tags=_TAGS,
+    summary="Take an attribute from a group",
+)
+@in_thread
+def take_from_group(
+    iamid: FromPath[str],
+    groupid: IdInPath,
+    key: FromPath[str],
+    value: ValueInPath,  # noqa: ARG001 - see there
+    request: AnyRequest,
+    call: InjectedCall,
+) -> GroupView:
+    """Take an attribute from a group, if it has it. Needs USER_ADMIN."""
+    return _change_group(call, iamid, groupid, (key, _value(request)), is_given=False)
+
+
+def _value(request: AnyRequest) -> str:
+    """Return what stands behind the attribute's name in the path, as it was sent; raise `NotFound`."""
+    found = _VALUE.fullmatch(unquote(request.scope["raw_path"].decode("ascii")))
+    if found is None:
+        raise NotFound
+    return found[1]
+
+
+def _change_user(
+    call: Call, iamid: str, userid: str, attribute: tuple[str, str], *, is_given: bool
+) -> UserView:
+    user = call.services.users.change_attribute(
+        call.principal, iamid, userid, attribute, call.origin, is_given=is_given
+    )
+    return UserView.of(user)
+
+
+def _change_group(
+    call: Call, iamid: str, groupid: str, attribute: tuple[str, str], *, is_given: bool
+) -> GroupView:
+    group_id = asked_id(groupid) if iamid == BUILT_IN_IAM else 0
+    group = call.services.groups.change_attribute(
+        call.principal, group_id, attribute, call.origin, is_given=is_given
+    )
+    return GroupView.of(group)

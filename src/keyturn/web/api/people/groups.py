@@ -1,0 +1,171 @@
+"""Groups and their members (http-api.md, "Groups")."""
+
+from http import HTTPStatus
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.params import RawBody
+
+from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.web.api.bodies import LongText, ShortText, get_json, read_json
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.people.group_views import (
+    GroupList,
+    GroupView,
+    MemberList,
+    MemberView,
+    NewMemberView,
+)
+from keyturn.web.api.views import DeletedThing
+from keyturn.web.requests import AnyRequest, Heir, IdInPath, InjectedCall, asked_id, in_thread, recorded_read
+from keyturn.web.responses import documented
+
+_GROUP = "/bim/group/{groupid:str}"
+_TAGS = ["Groups"]
+_HIDDEN = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
+_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
+
+class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What a new group is to be."""
+
+    name: ShortText
+    iamid: str = BUILT_IN_IAM
+    email: ShortText | None = None
+    description: LongText | None = None
+
+
+class GroupBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What is said of a group."""
+
+    name: ShortText | None = None
+    email: ShortText | msgspec.UnsetType | None = msgspec.UNSET
+    description: LongText | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Who comes into a group."""
+
+    userid: str
+    iamid: str = BUILT_IN_IAM
+
+
+@get("/bim/group", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List groups")
+@recorded_read
+def list_groups(call: InjectedCall) -> GroupList:
+    """Answer all groups with USER_ADMIN, else those that the caller is in, in the order they were made."""
+    groups = call.services.groups.list_visible(call.principal)
+    return GroupList(len(groups), [GroupView.of(group) for group in groups])
+
+
+@post(
+    "/bim/group",
+    status_code=HTTPStatus.OK,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
+    operation_class=with_body(NewGroupBody, required=True, description="Its name, and what is known."),
+    tags=_TAGS,
+    summary="Make a group",
+)
+@in_thread
+def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
+    """Make a group. Its name is taken by no other. Needs USER_ADMIN."""
+    asked = get_json(
+        body, request.headers.get("content-type"), NewGroupBody, such_as='{"iamid": "bim", "name": …}'
+    )
+    group = call.services.groups.add(
+        call.principal,
+        call.origin,
+        iamid=asked.iamid,
+        name=asked.name,
+        email=asked.email,
+        description=asked.description,
+    )
+    return GroupView.of(group)
+
+
+@get(_GROUP, responses=_HIDDEN, tags=_TAGS, summary="Read a group")
+@recorded_read
+def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
+    """Answer a group that the caller is in, or, with USER_ADMIN, any."""
+    return GroupView.of(call.services.groups.get(call.principal, asked_id(groupid)))
+
+
+@put(
+    _GROUP,
+    responses=_REFUSED,
+    operation_class=with_body(GroupBody, description="All that is said of it."),
+    tags=_TAGS,
+    summary="Change a group",
+)
+@in_thread
+def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
+    """Put this in the place of what is said of a group. What is left out stays; null is nothing.
+
+    Needs USER_ADMIN.
+    """
+    asked = read_json(body, request.headers.get("content-type"), GroupBody) or GroupBody()
+    group = call.services.groups.update(
+        call.principal,
+        asked_id(groupid),
+        call.origin,
+        name=asked.name,
+        email=asked.email,
+        description=asked.description,
+    )
+    return GroupView.of(group)
+
+
+@delete(_GROUP, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Delete a group")
+@in_thread
+def delete_group(groupid: IdInPath, call: InjectedCall, heir: Heir = None) -> DeletedThing:
+    """Delete a group and the service accounts it owns, for ever. Its members stay. Needs USER_ADMIN."""
+    gone = call.services.groups.delete(
+        call.principal,
+        asked_id(groupid),
+        call.origin,
+        heir=call.services.service_accounts.find_heir(call.principal, heir),
+    )
+    return DeletedThing(gone.group_id)
+
+
+@get(_GROUP + "/user", responses=_HIDDEN, tags=_TAGS, summary="List the members of a group")
+@recorded_read
+def list_members(groupid: IdInPath, call: InjectedCall) -> MemberList:
+    """Answer who is in a group that the caller is in, or, with USER_ADMIN, in any."""
+    members = call.services.groups.list_members(call.principal, asked_id(groupid))
+    return MemberList(len(members), [MemberView.of(member) for member in members])
+
+
+@post(
+    _GROUP + "/user",
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED,
+    operation_class=with_body(NewMemberBody, required=True, description="Who."),
+    tags=_TAGS,
+    summary="Put a user into a group",
+)
+@in_thread
+def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> NewMemberView:
+    """Put a user into a group: they have its attributes from then on. Needs USER_ADMIN."""
+    such_as = '{"userid": …, "iamid": "bim"}'
+    asked = get_json(body, request.headers.get("content-type"), NewMemberBody, such_as=such_as)
+    member = call.services.groups.add_member(
+        call.principal, asked_id(groupid), call.origin, iamid=asked.iamid, userid=asked.userid
+    )
+    return NewMemberView.of(member)
+
+
+@delete(
+    _GROUP + "/user/{membershipid:str}",
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED,
+    tags=_TAGS,
+    summary="Take a user out of a group",
+)
+@in_thread
+def remove_member(groupid: IdInPath, membershipid: IdInPath, call: InjectedCall) -> DeletedThing:
+    """End a membership, which has a number of its own. Needs USER_ADMIN."""
+    gone = call.services.groups.remove_member(
+        call.principal, asked_id(groupid), asked_id(membershipid), call.origin
+    )
+    return DeletedThing(gone.membership_id)

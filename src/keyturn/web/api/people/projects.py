@@ -1,0 +1,185 @@
+"""Projects, their members and connections."""
+
+from http import HTTPStatus
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.params import FromPath, RawBody
+
+from keyturn.web.api.bodies import LongText, ShortText, get_json, read_json
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.people.project_views import ProjectList, ProjectView
+from keyturn.web.api.views import DeletedThing
+from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, in_thread, recorded_read
+from keyturn.web.responses import documented
+
+_PROJECT = "/project/{projectid:str}"
+_MEMBER = _PROJECT + "/member/{userid:str}"
+_CONNECTION = _PROJECT + "/connection/{connection_key:str}"
+_TAGS = ["Projects"]
+_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+
+
+class NewProjectBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What a new project is to be."""
+
+    name: ShortText
+    description: LongText | None = None
+
+
+class ProjectBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What is said of a project."""
+
+    name: ShortText | None = None
+    description: LongText | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class ProjectMemberBody(msgspec.Struct, forbid_unknown_fields=True):
+    """How somebody is in a project."""
+
+    owner: bool = False
+
+
+@get("/project", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List projects")
+@recorded_read
+def list_projects(call: InjectedCall) -> ProjectList:
+    """Answer the projects that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, all."""
+    projects = call.services.projects.list_visible(call.principal)
+    return ProjectList(len(projects), [ProjectView.of(project) for project in projects])
+
+
+@post(
+    "/project",
+    status_code=HTTPStatus.OK,
+    responses=documented(
+        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+    ),
+    operation_class=with_body(NewProjectBody, required=True, description="Its name."),
+    tags=_TAGS,
+    summary="Make a project",
+)
+@in_thread
+def add_project(request: AnyRequest, body: RawBody, call: InjectedCall) -> ProjectView:
+    """Make a project that the caller owns. Its name is taken by no other. Needs CREATE_PROJECT."""
+    asked = get_json(body, request.headers.get("content-type"), NewProjectBody, such_as='{"name": …}')
+    project = call.services.projects.add(
+        call.principal, call.origin, name=asked.name, description=asked.description
+    )
+    return ProjectView.of(project)
+
+
+@get(
+    _PROJECT,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    tags=_TAGS,
+    summary="Read a project",
+)
+@recorded_read
+def get_project(projectid: IdInPath, call: InjectedCall) -> ProjectView:
+    """Answer a project that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, any."""
+    return ProjectView.of(call.services.projects.get(call.principal, asked_id(projectid)))
+
+
+@put(
+    _PROJECT,
+    responses=_REFUSED,
+    operation_class=with_body(ProjectBody, description="All that is said of it."),
+    tags=_TAGS,
+    summary="Change a project",
+)
+@in_thread
+def update_project(
+    projectid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall
+) -> ProjectView:
+    """Put this in the place of what is said of a project. What is left out stays; null is nothing.
+
+    Needs PROJECT_MANAGEMENT, or to own the project.
+    """
+    asked = read_json(body, request.headers.get("content-type"), ProjectBody) or ProjectBody()
+    project = call.services.projects.update(
+        call.principal, asked_id(projectid), call.origin, name=asked.name, description=asked.description
+    )
+    return ProjectView.of(project)
+
+
+@delete(_PROJECT, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Delete a project")
+@in_thread
+def delete_project(projectid: IdInPath, call: InjectedCall) -> DeletedThing:
+    """Delete a project for ever, and revoke the keys that are linked to it.
+
+    Needs PROJECT_MANAGEMENT, or to own the project.
+    """
+    gone = call.services.projects.delete(call.principal, asked_id(projectid), call.origin)
+    return DeletedThing(gone.project_id)
+
+
+@put(
+    _MEMBER,
+    responses=_REFUSED,
+    operation_class=with_body(ProjectMemberBody, description="May be left out: a member, no owner."),
+    tags=_TAGS,
+    summary="Put a user into a project",
+)
+@in_thread
+def set_project_member(
+    projectid: IdInPath, userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
+) -> ProjectView:
+    """Put a user into a project, or change whether they own it. The last owner stays one.
+
+    Needs PROJECT_MANAGEMENT, or to own the project.
+    """
+    asked = read_json(body, request.headers.get("content-type"), ProjectMemberBody) or ProjectMemberBody()
+    project = call.services.projects.set_member(
+        call.principal, asked_id(projectid), userid, call.origin, is_owner=asked.owner
+    )
+    return ProjectView.of(project)
+
+
+@delete(
+    _MEMBER, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Take a user out of a project"
+)
+@in_thread
+def remove_project_member(projectid: IdInPath, userid: FromPath[str], call: InjectedCall) -> ProjectView:
+    """Take a user out of a project: their keys that are linked to it see nothing from then on.
+
+    Needs PROJECT_MANAGEMENT, or to own the project.
+    """
+    return ProjectView.of(
+        call.services.projects.remove_member(call.principal, asked_id(projectid), userid, call.origin)
+    )
+
+
+@put(_CONNECTION, responses=_REFUSED, tags=_TAGS, summary="Add a connection to a project")
+@in_thread
+def add_project_connection(
+    projectid: IdInPath, connection_key: FromPath[str], call: InjectedCall
+) -> ProjectView:
+    """Add a connection to a project: keys that are linked to it can see it from then on.
+
+    Needs PROJECT_MANAGEMENT, or to own the project and to hold one of the permissions that let one see the
+    connection: APPLICATION_ADMIN, CREATE_DATA_SOURCE, GOVERNANCE.
+    """
+    return ProjectView.of(
+        call.services.projects.add_connection(
+            call.principal, asked_id(projectid), connection_key, call.origin
+        )
+    )
+
+
+@delete(
+    _CONNECTION,
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED,
+    tags=_TAGS,
+    summary="Take a connection out of a project",
+)
+@in_thread
+def remove_project_connection(
+    projectid: IdInPath, connection_key: FromPath[str], call: InjectedCall
+) -> ProjectView:
+    """Take a connection out of a project. Needs PROJECT_MANAGEMENT, or to own the project."""
+    return ProjectView.of(
+        call.services.projects.remove_connection(
+            call.principal, asked_id(projectid), connection_key, call.origin
+        )
+    )

@@ -1,0 +1,300 @@
+"""Users: make, find, change, disable, delete (http-api.md, "Users")."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from litestar import delete, get, post, put
+from litestar.params import FromPath, FromQuery, PathParameter, RawBody
+
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.core.times import wire_time
+from keyturn.errors import InvalidInput, NotFound
+from keyturn.store.people.search import UserSearch
+from keyturn.web.api.bodies import get_json, read_json
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.people.user_bodies import (
+    NewUserBody,
+    PasswordBody,
+    PermissionName,
+    PermissionsBody,
+    ProfileBody,
+)
+from keyturn.web.api.people.user_views import (
+    DeletedUser,
+    InvitationView,
+    NewUserView,
+    ProfileView,
+    UserList,
+    UserView,
+)
+from keyturn.web.requests import (
+    MAX_PAGE,
+    AnyRequest,
+    Call,
+    Heir,
+    InjectedCall,
+    PageOffset,
+    PageSize,
+    in_thread,
+    recorded_read,
+)
+from keyturn.web.responses import documented
+
+_USER = "/bim/iam/{iamid:str}/user/{userid:str}"
+_TAGS = ["Users"]
+_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_REFUSED_OR_LAST = documented(
+    HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
+)
+
+PermissionInPath = Annotated[
+    str, PathParameter(schema_extra={"enum": [permission.value for permission in Permission]})
+]
+TrueOrFalse = Annotated[str, PathParameter(schema_extra={"enum": ["true", "false"]})]
+
+
+@post(
+    "/bim/iam/{iamid:str}/user",
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED,
+    operation_class=with_body(NewUserBody, required=True, description="User name, and what is known."),
+    tags=_TAGS,
+    summary="Make a user",
+)
+@in_thread
+def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall) -> NewUserView:
+    """Make a user. Without `password` the answer holds a link with which they set one; no e-mail is sent.
+
+    They hold CREATE_PROJECT and the `permissions`, of which the caller must hold each. Needs USER_ADMIN.
+    """
+    asked = get_json(body, request.headers.get("content-type"), NewUserBody, such_as='{"userid": …}')
+    if asked.iamid not in {None, iamid, BUILT_IN_IAM}:
+        raise InvalidInput("iamid", "The iamid of the body must be that of the path.")
+    added = call.services.users.add(
+        call.principal,
+        call.origin,
+        iamid=iamid,
+        userid=asked.userid,
+        profile={} if asked.profile is None else asked.profile.given(),
+        password=asked.password,
+        permissions=asked.permissions,
+    )
+    return NewUserView.of(added)
+
+
+@get(
+    "/bim/iam/{iamid:str}/user",
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    tags=_TAGS,
+    summary="List the users of an identity manager",
+)
+@recorded_read
+def list_users(
+    iamid: FromPath[str], call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
+) -> UserList:
+    """Answer a page of users, in the order they were made: all with USER_ADMIN, else the caller alone."""
+    if iamid != BUILT_IN_IAM:
+        raise NotFound
+    return _page(call, UserSearch(), offset, size)
+
+
+@get(
+    "/bim/user",
+    responses=documented(HTTPStatus.UNAUTHORIZED),
+    tags=_TAGS,
+    summary="Search users",
+)
+@recorded_read
+def search_users(
+    call: InjectedCall,
+    iamid: FromQuery[str | None] = None,
+    userid: FromQuery[str | None] = None,
+    email: FromQuery[str | None] = None,
+    name: FromQuery[str | None] = None,
+    size: PageSize = MAX_PAGE,
+    offset: PageOffset = 0,
+) -> UserList:
+    """Answer a page of the users in whose fields the given texts stand, whatever the case.
+
+    Among all with USER_ADMIN, else the caller alone.
+    """
+    wanted = UserSearch(iamid=iamid or None, userid=userid or None, email=email or None, name=name or None)
+    return _page(call, wanted, offset, size)
+
+
+@get(
+    _USER,
+    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
+    tags=_TAGS,
+    summary="Read a user",
+)
+@recorded_read
+def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> UserView:
+    """Answer the caller, a service account of theirs, or, with USER_ADMIN, anybody."""
+    return UserView.of(call.services.users.get(call.principal, iamid, userid))
+
+
+@put(
+    _USER + "/profile",
+    responses=_REFUSED,
+    operation_class=with_body(ProfileBody, description="The fields to change."),
+    tags=_TAGS,
+    summary="Change a profile",
+)
+@in_thread
+def update_profile(
+    iamid: FromPath[str], userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
+) -> ProfileView:
+    """Change what is said of oneself, or, with USER_ADMIN, of anybody, who alone set `externalUserIds`."""
+    asked = read_json(body, request.headers.get("content-type"), ProfileBody) or ProfileBody()
+    fields = asked.given()
+    return ProfileView.of(
+        call.services.users.update_profile(call.principal, iamid, userid, fields, call.origin).profile
+    )
+
+
+@put(
+    _USER + "/permissions",
+    responses=_REFUSED_OR_LAST,
+    operation_class=with_body(
+        list[PermissionName] | PermissionsBody, required=True, description="All of them, alone or by name."
+    ),
+    tags=_TAGS,
+    summary="Set a user's permissions",
+)
+@in_thread
+def set_permissions(
+    iamid: FromPath[str], userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
+) -> UserView:
+    """Put these permissions in the place of the user's own. The caller must hold each that is added.
+
+    The last person with USER_ADMIN or APPLICATION_ADMIN keeps it: 409. Needs USER_ADMIN.
+    """
+    shape: Any = list[PermissionName] | PermissionsBody
+    asked = get_json(body, request.headers.get("content-type"), shape, such_as='["AUDIT", …]')
+    wanted = asked.permissions if isinstance(asked, PermissionsBody) else asked
+    return UserView.of(
+        call.services.users.set_permissions(call.principal, iamid, userid, wanted, call.origin)
+    )
+
+
+@delete(
+    _USER + "/permissions/{permission:str}",
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED_OR_LAST,
+    tags=_TAGS,
+    summary="Take a permission from a user",
+)
+@in_thread
+def remove_permission(
+    iamid: FromPath[str], userid: FromPath[str], permission: PermissionInPath, call: InjectedCall
+) -> UserView:
+    """Take a permission from a user, if they hold it. Needs USER_ADMIN."""
+    return UserView.of(
+        call.services.users.remove_permission(call.principal, iamid, userid, permission, call.origin)
+    )
+
+
+@put(
+    _USER + "/password",
+    responses=_REFUSED,
+    operation_class=with_body(PasswordBody, required=True, description="The new passphrase."),
+    tags=_TAGS,
+    summary="Set a passphrase",
+)
+@in_thread
+def set_password(
+    iamid: FromPath[str], userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
+) -> UserView:
+    """Set one's own passphrase, for which the current one is needed, or with USER_ADMIN somebody else's.
+
+    Theirs only if the caller holds each of their permissions. All sessions of theirs end.
+    """
+    asked = get_json(body, request.headers.get("content-type"), PasswordBody, such_as='{"password": …}')
+    users = call.services.users
+    users.set_password(
+        call.principal,
+        iamid,
+        userid,
+        password=asked.password,
+        current=asked.current_password,
+        origin=call.origin,
+    )
+    return UserView.of(users.get(call.principal, iamid, userid))
+
+
+@put(
+    _USER + "/disable/{disable:str}",
+    responses=_REFUSED_OR_LAST,
+    tags=_TAGS,
+    summary="Disable or enable a user",
+)
+@in_thread
+def set_disabled(
+    iamid: FromPath[str], userid: FromPath[str], disable: TrueOrFalse, call: InjectedCall, heir: Heir = None
+) -> UserView:
+    """Stop a user's sessions, keys and tokens and the service accounts they own, or let them go on.
+
+    Sessions stay ended. Needs USER_ADMIN, or to own the service account that is to stop.
+    """
+    if disable not in {"true", "false"}:
+        raise InvalidInput("disable", "The path ends in true or false.")
+    services = call.services
+    user = services.departures.set_disabled(
+        call.principal,
+        iamid,
+        userid,
+        call.origin,
+        disabled=disable == "true",
+        heir=services.service_accounts.find_heir(call.principal, heir),
+    )
+    return UserView.of(user)
+
+
+@delete(
+    _USER,
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED_OR_LAST,
+    tags=_TAGS,
+    summary="Delete a user",
+)
+@in_thread
+def delete_user(
+    iamid: FromPath[str], userid: FromPath[str], call: InjectedCall, heir: Heir = None
+) -> DeletedUser:
+    """Delete a user, their keys and sessions, and the service accounts they own, for ever.
+
+    Needs USER_ADMIN, or to own the service account that is meant.
+    """
+    services = call.services
+    gone = services.departures.delete(
+        call.principal,
+        iamid,
+        userid,
+        call.origin,
+        heir=services.service_accounts.find_heir(call.principal, heir),
+    )
+    return DeletedUser(gone.user_id, gone.userid)
+
+
+@post(
+    _USER + "/invitation",
+    status_code=HTTPStatus.OK,
+    responses=_REFUSED,
+    tags=_TAGS,
+    summary="Make a new link for a user",
+)
+@in_thread
+def invite_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> InvitationView:
+    """Answer a link with which a person sets a passphrase, once, within 7 days; an earlier one is void.
+
+    Only if the caller holds each of their permissions. Needs USER_ADMIN.
+    """
+    invitation = call.services.users.invite(call.principal, iamid, userid, call.origin)
+    return InvitationView(invitation.link, wire_time(invitation.expires_at))
+
+
+def _page(call: Call, wanted: UserSearch, offset: int, size: int) -> UserList:
+    found = call.services.users.search(call.principal, wanted, offset=offset, size=size)
+    return UserList(found.count, [UserView.of(user) for user in found.items])

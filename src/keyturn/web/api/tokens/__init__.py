@@ -1,0 +1,1 @@
+"""The exchange, the login by password, and `/verify`."""

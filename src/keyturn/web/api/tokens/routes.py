@@ -1,0 +1,188 @@
+"""The exchange of a key for a bearer token, and the login by passphrase."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from litestar import Response, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
+
+from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
+from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
+from keyturn.core.dpop import PresentedProof
+from keyturn.core.scopes import check_scopes
+from keyturn.core.times import wire_time
+from keyturn.errors import CredentialRefused, InvalidInput, Reason
+from keyturn.services.tokens.exchange import Exchange
+from keyturn.services.tokens.issuer import IssuedToken
+from keyturn.verifying.origin import Origin
+from keyturn.web.api.bodies import FORM, Unshown, get_json, media_type, read_form, read_json
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.views import TokenView
+from keyturn.web.edge import forward_auth
+from keyturn.web.edge.dpop_target import proof_for_this
+from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
+from keyturn.web.responses import documented
+
+_ERRORS = documented(HTTPStatus.UNAUTHORIZED)
+
+
+class ExchangeBody(Unshown, frozen=True, forbid_unknown_fields=True):
+    """The key to exchange."""
+
+    apikey: Annotated[str, msgspec.Meta(min_length=1, max_length=FOREIGN_KEY_MAX_LENGTH)]
+
+
+class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
+    """A user name and its passphrase."""
+
+    username: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+    password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+@post(
+    ["/bim/apikey/authenticate", "/apikey/authenticate"],
+    status_code=HTTPStatus.OK,
+    responses=_ERRORS,
+    tags=["Authentication"],
+    operation_class=with_body(
+        ExchangeBody, form=True, description="The key; or no body, with the key in Authorization."
+    ),
+    summary="Exchange an API key for a bearer token",
+)
+@brief_read
+def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenView:
+    """Answer a bearer token for the key in the body, or for the raw key in `Authorization`.
+
+    The token works wherever the key does, until `tokenExpiration` or until the key is revoked. With a proof
+    of possession in a `DPoP` header it is bound to the key pair of the proof (RFC 9449).
+    """
+    proof = proof_for_this(request.scope, call.services.settings.public_url)
+    return answer_exchange(call.services.exchange, request.scope["headers"], body, call.origin, proof)
+
+
+@get(
+    "/verify",
+    responses={
+        HTTPStatus.OK: ResponseSpec(
+            None, generate_examples=False, description=f"An empty body, and {forward_auth.IDENTITY}."
+        ),
+        **documented(
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.FORBIDDEN,
+            HTTPStatus.TOO_MANY_REQUESTS,
+        ),
+    },
+    tags=["Authentication"],
+    summary="Say who calls, in headers: for gateways",
+)
+@brief_read
+def verify(
+    call: InjectedCall,
+    needed: Annotated[
+        str,
+        QueryParameter(
+            name=forward_auth.SCOPE_PARAMETER,
+            max_length=forward_auth.MAX_SCOPE_CHARACTERS,
+            pattern=forward_auth.SCOPE_PATTERN,
+        ),
+    ] = "",
+    needed_too: Annotated[
+        str,
+        HeaderParameter(
+            name=forward_auth.SCOPE_HEADER.decode().title(),
+            max_length=forward_auth.MAX_SCOPE_CHARACTERS,
+            pattern=forward_auth.SCOPE_PATTERN,
+        ),
+    ] = "",
+    audience: Annotated[  # noqa: ARG001 - see there
+        str | None,
+        QueryParameter(
+            name=forward_auth.AUDIENCE_PARAMETER,
+            min_length=1,
+            max_length=MAX_IDENTIFIER_CHARACTERS,
+            description="The identifier of the service that is called. Never read from a header.",
+        ),
+    ] = None,
+) -> Response[None]:
+    """Answer an empty body and all identity headers. The credential must cover all scopes that are asked for.
+
+    With `audience`, tokens for that service are good and no others, and a key covers what of its scopes it
+    may: one that covers nothing there is refused with 403, and a service that is not registered with 400.
+
+    The gate answers this itself, with the same functions: the route is there for its description.
+    """
+    check_scopes(call.principal, [*needed.split(), *needed_too.split()])
+    headers = {name.decode(): value.decode() for name, value in forward_auth.identity_headers(call.principal)}
+    return Response(None, headers=headers)
+
+
+@post(
+    "/bim/iam/{iamid:str}/user/authenticate",
+    status_code=HTTPStatus.OK,
+    responses=_ERRORS,
+    tags=["Authentication"],
+    operation_class=with_body(LoginBody, required=True, description="User name and passphrase."),
+    summary="Sign in with a passphrase",
+)
+@in_thread
+def log_in(
+    iamid: FromPath[str],
+    request: AnyRequest,
+    body: RawBody,
+    call: InjectedCall,
+) -> TokenView:
+    """Answer a bearer token for a user name and passphrase. Built-in users have the iamid `bim`."""
+    such_as = '{"username": …, "password": …}'
+    login = get_json(body, request.headers.get("content-type"), LoginBody, such_as=such_as)
+    return token_view(call.services.logins.log_in_api(iamid, login.username, login.password, call.origin))
+
+
+def answer_exchange(
+    exchange: Exchange,
+    headers: Iterable[tuple[bytes, bytes]],
+    body: bytes,
+    origin: Origin,
+    presented: PresentedProof | None,
+) -> TokenView:
+    """Exchange the key of a request. The gate calls this too: the route is there for its description."""
+    in_header, content_type = [], None
+    for name, value in headers:
+        if name == b"authorization":
+            in_header.append(value)
+        elif name == b"content-type":
+            content_type = value.decode("latin-1")
+    in_body = _key_in_body(body, content_type) if body else None
+    return token_view(
+        exchange.exchange(in_header=in_header, in_body=in_body, origin=origin, presented=presented)
+    )
+
+
+def token_view(issued: IssuedToken) -> TokenView:
+    """Show a token in the one answer that carries it."""
+    return TokenView(token=issued.token, token_expiration=wire_time(issued.expires_at))
+
+
+def _key_in_body(body: bytes, content_type: str | None) -> str | None:
+    """Return the key in the body, None without a body; raise an error that never quotes it."""
+    if media_type(content_type) == FORM:
+        fields = read_form(body)
+        if not fields:
+            return None
+        if set(fields) != {"apikey"}:
+            raise InvalidInput(
+                "apikey",
+                ("A form holds the field apikey and no other. For JSON send Content-Type: application/json."),
+            )
+        return fields["apikey"]
+    try:
+        read = read_json(body, content_type, ExchangeBody)
+    except InvalidInput as error:
+        if error.field == "apikey" and error.code == "value":
+            # Of the right type and no key: refused as every other wrong key is.
+            raise CredentialRefused(Reason.MALFORMED) from None
+        raise
+    return None if read is None else read.apikey

@@ -1,0 +1,85 @@
+"""Which request a proof of possession is for: this one, or at `/verify` the one that a gateway asks about.
+
+The URL of a request of ours is the public address with the path as it was sent: never what `Host` or another
+header says (T18). At `/verify` it is in the headers of the gateway:
+
+    X-Original-Method, X-Original-URL                                           nginx, as our how-to has it
+    X-Forwarded-Method, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Uri    Caddy, Traefik
+
+They are believed from trusted proxies alone, each if it is there once, and one set of them if the other is
+not there: a gateway that writes one may let its client write the other. All that they can do is make a proof
+fit.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from keyturn.core.dpop import PresentedProof
+from keyturn.core.networks import (
+    UNIX_PEER,
+    Network,
+    is_within,
+    read_address,
+)
+
+Scope = Any
+"""Of ASGI: the server and the framework have each their own type for it."""
+Headers = Sequence[tuple[bytes, bytes]]
+
+PROOF_HEADER = b"dpop"
+_ORIGINAL = (b"x-original-method", b"x-original-url")
+_FORWARDED = (b"x-forwarded-method", b"x-forwarded-uri")
+"""What tells one set from the other. Proxies write the host and the protocol for many reasons."""
+_FORWARDED_ORIGIN = (b"x-forwarded-proto", b"x-forwarded-host")
+
+
+def proof_for_this(scope: Scope, public_url: str) -> PresentedProof | None:
+    """Return the proof that came with a request of ours; None if there is none."""
+    lines = _proofs(scope["headers"])
+    if not lines:
+        return None
+    sent: bytes | None = scope.get("raw_path")
+    path = quote(scope["path"]) if sent is None else sent.decode("latin-1")
+    return PresentedProof(scope["method"], public_url + path, lines)
+
+
+def proof_for_asked(scope: Scope, trusted: Sequence[Network]) -> PresentedProof | None:
+    """Return the proof that came with the request that a gateway asks about; None if there is none."""
+    lines = _proofs(scope["headers"])
+    if not lines:
+        return None
+    client = scope.get("client")
+    peer = client[0] if client else ""
+    is_trusted = peer == UNIX_PEER or is_within(read_address(peer), trusted)
+    method, url = _asked(scope["headers"]) if is_trusted else ("", None)
+    return PresentedProof(method, url, lines)
+
+
+def _proofs(headers: Headers) -> list[bytes]:
+    return [value for name, value in headers if name == PROOF_HEADER]
+
+
+def _asked(headers: Headers) -> tuple[str, str | None]:
+    """Return method and URL of the request that a gateway asks about; no URL if it does not say so."""
+    said: dict[bytes, list[str]] = {}
+    for name, value in headers:
+        if name in _ORIGINAL or name in _FORWARDED or name in _FORWARDED_ORIGIN:
+            said.setdefault(name, []).append(value.decode("latin-1"))
+    is_original, is_forwarded = not said.keys().isdisjoint(_ORIGINAL), not said.keys().isdisjoint(_FORWARDED)
+    if is_original and is_forwarded:
+        return "", None
+    if is_original:
+        method, url = (_only(said, name) for name in _ORIGINAL)
+        return method or "", url
+    method, uri = (_only(said, name) for name in _FORWARDED)
+    protocol, host = (_only(said, name) for name in _FORWARDED_ORIGIN)
+    if method is None or uri is None or protocol is None or host is None:
+        return "", None
+    return method, f"{protocol}://{host}{uri}"
+
+
+def _only(said: Mapping[bytes, list[str]], name: bytes) -> str | None:
+    """Return the value of a header that is there once."""
+    values = said.get(name, [])
+    return values[0] if len(values) == 1 else None

@@ -1,0 +1,449 @@
+"""The gate: raw ASGI in front of the framework, where every request is bounded, named and authenticated.
+
+Deny by default: a path that `web.access` does not open needs a credential, whether it exists or not.
+`/verify` and the exchange are answered here and go no further: what a framework does for a request costs
+several times what they do.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
+from typing import Any, ParamSpec, TypeVar
+
+import structlog
+from anyio import to_thread
+from litestar.connection import ASGIConnection
+
+from keyturn.composition import Services
+from keyturn.core import feed
+from keyturn.core.dpop import PresentedProof
+from keyturn.core.networks import Network, client_address
+from keyturn.core.principal import Principal
+from keyturn.core.scopes import NO_SCOPES, check_scopes
+from keyturn.errors import (
+    CredentialRefused,
+    KeyturnError,
+    NotFound,
+    Reason,
+    StoreUnavailable,
+    TooManyFailures,
+)
+from keyturn.logs import flush_logs
+from keyturn.system import request_id
+from keyturn.verifying.authenticator import Authenticator
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.uses import Trace, trace_of
+from keyturn.web.access import (
+    EXCHANGE_PATHS,
+    NO_PAGE,
+    OPEN_PAGES,
+    PAGE_PATTERN,
+    PROVING_PATHS,
+    is_open,
+    login_path,
+    wants_page,
+)
+from keyturn.web.api.tokens.routes import answer_exchange
+from keyturn.web.edge import forward_auth
+from keyturn.web.edge.dpop_target import proof_for_asked, proof_for_this
+from keyturn.web.edge.feed_streams import FeedStreams
+from keyturn.web.edge.headers import SecurityHeaders
+from keyturn.web.edge.messages import (
+    Answer,
+    BoundedBody,
+    ClientGone,
+    Receive,
+    Send,
+    WholeBody,
+)
+from keyturn.web.edge.refusals import Refusals
+from keyturn.web.edge.request_limits import (
+    MISPLACED_HEADERS,
+    HostRule,
+    Scope,
+    check_one_place,
+    check_shape,
+    declared_length,
+    has_body,
+    is_of_other_scheme,
+    is_read,
+    misplaced_credential,
+    tolerant_path,
+)
+from keyturn.web.edge.request_log import RequestLog
+from keyturn.web.pages.frame.visitors import LoginNeeded, Visitor, find_visitor
+from keyturn.web.pages.oauth.device import wanted_page
+from keyturn.web.requests import failure_name
+from keyturn.web.responses import internal_error, response_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+LOOKUP_SECONDS = 4.0
+"""How long a request waits for the database before it is answered without it (F8)."""
+LOOKUP_THREADS = 16
+PLAIN_HEADERS = 24
+MAX_PLAIN_FIELD_BYTES = 600
+"""A request with more header fields than this, or longer ones, takes the longer way. Together with the
+credential they are less than a header may be long, and what is remembered of them is bounded."""
+
+_LONGER_WAY = frozenset(
+    {
+        *MISPLACED_HEADERS,
+        b"cookie",
+        b"transfer-encoding",
+        forward_auth.SCOPE_HEADER,
+    }
+)
+"""With one of these a request is looked at in full before it is answered."""
+
+
+class Gate:
+    """Wraps the application; see the module."""
+
+    def __init__(
+        self,
+        app: Any,
+        services: Services,
+        *,
+        hosts: HostRule,
+        headers: SecurityHeaders,
+        trusted_proxies: Sequence[Network],
+        without_secrets: SecretsOut,
+    ) -> None:
+        self._app = app
+        self._services = services
+        self._authenticator = services.authenticator
+        self._exchange = services.exchange
+        self._freshness = services.verification.freshness
+        self._feed = FeedStreams(services.feed)
+        self._hosts = hosts
+        self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
+        self._headers = headers
+        self._asked = lru_cache(1024)(forward_auth.read_plain_query)
+        self._client_address = lru_cache(4096)(partial(client_address, trusted=tuple(trusted_proxies)))
+        self._public_url = services.settings.public_url
+        self._trusted_proxies = tuple(trusted_proxies)
+        self._trusts_proxies = bool(trusted_proxies) or services.settings.unix_socket is not None
+        self._without_secrets = without_secrets
+        self._lookups = (
+            None if services.store.blocks_briefly else ThreadPoolExecutor(LOOKUP_THREADS, "keyturn-lookup")
+        )
+        self._log = structlog.get_logger()
+        self._requests = RequestLog()
+        self._refusals = Refusals(headers.for_path(forward_auth.PATH))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on with its `Principal`."""
+        if scope["type"] == "http":
+            if scope["path"] == forward_auth.PATH:
+                plain = self._plain(scope["method"], scope["query_string"], scope["headers"], scope["client"])
+                known = None if plain is None else plain[0].recognise(*plain[1:])
+                if known is not None:
+                    await send(forward_auth.answer_to(known.principal))
+                    await send(forward_auth.EMPTY_BODY)
+                    return
+            await self._handle(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, partial(self._send_of_lifespan, send))
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    def begin_draining(self) -> None:
+        """Be not ready any more, and go on: the server is about to stop."""
+        self._app.state.is_draining = True
+
+    async def _send_of_lifespan(self, send: Send, message: Any) -> None:
+        if message["type"].startswith("lifespan.shutdown"):
+            self._requests.flush()
+            flush_logs()  # A worker ends by a signal, without the ending of a program.
+        await send(message)
+
+    def end_streams(self) -> None:
+        """End what would go on for ever, when the server shuts down."""
+        self._feed.stop()
+
+    def answer_at_once(
+        self,
+        method: str,
+        query: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        client: tuple[str, int] | None,
+    ) -> bytes | tuple[int, bytes] | None:
+        """Return what follows the status line of the answer to a plain `/verify`; None if it takes longer.
+
+        A refusal comes with its status; without one it is 200, since a tuple for each costs the good ones.
+
+        For `BoundedHttpProtocol`, which writes it without a task, a scope or a message for the request.
+        """
+        plain = self._plain(method, query, headers, client)
+        if plain is None:
+            return None
+        authenticator, value, trace, scopes = plain
+        known = authenticator.recognise(value, trace, scopes)
+        if known is None:
+            refused = self._refuse_at_once(authenticator, value, trace)
+            if refused is not None or self._lookups is not None:
+                return refused
+            known = authenticator.recognise(value, trace, scopes)
+            if known is None:
+                return None
+        if known.answer is None:
+            known.answer = forward_auth.header_block(known.principal)
+        return known.answer
+
+    def _refuse_at_once(
+        self, authenticator: Authenticator, value: bytes, trace: Trace
+    ) -> tuple[int, bytes] | None:
+        """Return the refusal of a credential that is known to be wrong without asking anybody; else None.
+
+        A key that may be good is looked up, in a database that answers in microseconds.
+        """
+        address, method, path, _ = trace
+        if method == "HEAD" or is_of_other_scheme(value):
+            return None
+        refusal = authenticator.find_refusal(value, address, may_ask=self._lookups is None)
+        if refusal is None:
+            return None
+        reason, wait = refusal
+        request = request_id()
+        status, answer = self._refusals.written(wait, request)
+        self._requests.write(
+            {
+                "request_id": request,
+                "via": f"{method} {path}",
+                "status": status,
+                "address": address,
+                "user_id": None,
+                "key_id": None,
+                "failure": TooManyFailures.__name__ if wait else reason.value,
+                "milliseconds": 0.0,
+            }
+        )
+        return status, answer
+
+    def _plain(  # noqa: C901, PLR0911, PLR0912 - flat, since each call costs
+        self,
+        method: str,
+        query: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        client: tuple[str, int] | None,
+    ) -> tuple[Authenticator, bytes, Trace, frozenset[str]] | None:
+        """Return who judges a plain `/verify`, of what, with the trace of its use and the scopes to cover.
+
+        None for everything else, which is then looked at in full: all that this leaves out of what
+        `_handle` does is what cannot change the answer to such a request.
+        """
+        if len(headers) > PLAIN_HEADERS:
+            return None
+        authorization = host = agent = forwarded = None
+        for name, value in headers:
+            if len(name) + len(value) > MAX_PLAIN_FIELD_BYTES and name != b"authorization":
+                return None
+            if name == b"authorization":
+                if authorization is not None:
+                    return None
+                authorization = value
+            elif name == b"host":
+                if host is not None:
+                    return None
+                host = value
+            elif name == b"user-agent":
+                agent = value
+            elif name == b"x-forwarded-for":
+                if forwarded is not None:
+                    return None
+                forwarded = value
+            elif name in _LONGER_WAY or (name == b"content-length" and value != b"0"):
+                return None
+        if authorization is None or host is None or not self._allows_host(host):
+            return None
+        address = client[0] if client else None
+        if forwarded is not None and self._trusts_proxies:
+            address = self._client_address(address, (forwarded,))
+        authenticator, scopes = self._authenticator, NO_SCOPES
+        if query:
+            required = self._asked(query) if len(query) <= MAX_PLAIN_FIELD_BYTES else None
+            if required is None:
+                return None
+            scopes = required.scopes
+            if required.audience is not None:
+                authenticator = authenticator.at(required.audience)
+        return authenticator, authorization, (address, method, forward_auth.PATH, agent), scopes
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        scope["path"] = tolerant_path(scope["path"])
+        scope["path"], scope["query_string"] = forward_auth.question(scope["path"], scope["query_string"])
+        origin = self._origin(scope)
+        answer = Answer(send, origin.request_id or "", self._headers.for_path(scope["path"]))
+        scope["state"] = {**scope.get("state", {}), "origin": origin, "failure": None}
+        try:
+            check_shape(scope, self._hosts)
+            if scope["path"] == forward_auth.PATH:
+                await self._verify(scope, origin, answer)
+                return
+            scope["user"] = await self._authenticate(scope, origin)
+            body = await self._whole_body(scope, receive, origin)
+            if scope["path"] == feed.PATH and scope["method"] == "GET":
+                await self._feed.answer(
+                    scope, receive, answer, partial(self._principal, self._authenticator, scope, origin)
+                )
+            elif scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
+                proof = proof_for_this(scope, self._public_url)
+                await answer.json(
+                    await self._look_up(
+                        answer_exchange, self._exchange, scope["headers"], body, origin, proof
+                    )
+                )
+            else:
+                inner = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+                await self._app(inner, WholeBody(body, receive), answer)
+        except LoginNeeded as needed:
+            await answer.see_other(login_path(needed.path))
+        except KeyturnError as error:
+            scope["state"]["failure"] = failure_name(error)
+            hint = misplaced_credential(scope) if isinstance(error, CredentialRefused) else None
+            await answer.error(response_of(error, hint))
+        except ClientGone:
+            scope["state"]["failure"] = "client_gone"
+        except Exception:  # noqa: BLE001 - whatever a defect raises, the caller gets an answer without it
+            self._log.exception("request_failed", request_id=origin.request_id)
+            scope["state"]["failure"] = "defect"
+            await answer.error(internal_error())
+        finally:
+            user = scope.get("user")
+            self._requests.write(
+                {
+                    "request_id": origin.request_id,
+                    "via": origin.via,
+                    "status": answer.status,
+                    "address": origin.address,
+                    "user_id": getattr(user, "user_id", None),
+                    "key_id": getattr(user, "key_id", None),
+                    "failure": scope["state"]["failure"],
+                    "milliseconds": round((time.perf_counter() - started) * 1000, 2),
+                }
+            )
+
+    def _origin(self, scope: Scope) -> Origin:
+        """Say where the request comes from. Nothing that could be a secret is kept of path and agent."""
+        agent = None
+        forwarded: tuple[bytes, ...] = ()
+        for name, value in scope["headers"]:
+            if name == b"user-agent" and agent is None:
+                agent = value
+            elif name == b"x-forwarded-for":
+                forwarded += (value,)
+        client = scope.get("client")
+        peer = client[0] if client else None
+        return Origin(
+            address=self._address(peer, forwarded) if self._trusts_proxies else peer,
+            user_agent=None if agent is None else self._without_secrets(agent.decode("latin-1")),
+            request_id=request_id(),
+            via=self._without_secrets(f"{scope['method']} {scope['path']}"),
+        )
+
+    def _address(self, peer: str | None, forwarded: tuple[bytes, ...]) -> str | None:
+        """Return the client's address, remembering those that are said in few words."""
+        if sum(map(len, forwarded)) <= MAX_PLAIN_FIELD_BYTES:
+            return self._client_address(peer, forwarded)
+        return self._client_address.__wrapped__(peer, forwarded)
+
+    async def _authenticate(self, scope: Scope, origin: Origin) -> Principal | None:
+        """Return who calls; None only where no credential is needed."""
+        path = scope["path"]
+        if is_open(scope["method"], path) or path in OPEN_PAGES:
+            names = {name for name, _ in scope["headers"]}
+            if scope["path"] in PROVING_PATHS and (b"authorization" in names or has_body(scope)):
+                check_one_place(scope)
+            return None
+        is_page = PAGE_PATTERN.fullmatch(path) is not None
+        has_credential = any(name == b"authorization" for name, _ in scope["headers"])
+        if is_page or (wants_page(scope) and not has_credential):
+            # Whether there is such a page, and what it takes, is found out by nobody who is not signed in.
+            if await to_thread.run_sync(self._find_visitor, scope) is not None:
+                scope["path"] = path if is_page else NO_PAGE
+                return None
+            if wants_page(scope):
+                raise LoginNeeded(wanted_page(path, scope["query_string"]))
+        principal = await self._principal(self._authenticator, scope, origin)
+        if is_page:
+            raise NotFound  # Pages are for people: to a program there are none.
+        return principal
+
+    def _find_visitor(self, scope: Scope) -> Visitor | None:
+        return find_visitor(ASGIConnection(scope), self._services)  # type: ignore[arg-type]  # as the server made it
+
+    async def _whole_body(self, scope: Scope, receive: Receive, origin: Origin) -> bytes:
+        """Return the body of a request, which is good now that it is whole.
+
+        Whoever was revoked while the body came must change nothing and learn nothing. Pages, and routes that
+        prove by themselves who asks, go to the database from here on, which must be no older than what was
+        read from it (D7). What is wrong with the request of a page is for the application to say, on a page.
+        """
+        is_page = PAGE_PATTERN.fullmatch(scope["path"]) is not None
+        try:
+            body = await BoundedBody(receive, declared_length(scope)).whole()
+            if scope["user"] is None:
+                if is_page or not is_read(scope):
+                    await self._look_up(self._freshness.ensure)
+            elif not is_read(scope) or has_body(scope):
+                scope["user"] = await self._principal_again(scope, origin)
+        except KeyturnError as error:
+            if not is_page:
+                raise
+            scope["state"]["refused"], body = error, b""
+        return body
+
+    async def _principal_again(self, scope: Scope, origin: Origin) -> Principal:
+        """Return who calls, whose request was found good before its body came."""
+        authorization = [value for name, value in scope["headers"] if name == b"authorization"]
+        return await self._look_up(
+            self._authenticator.authenticate_again, authorization, origin, scope["user"]
+        )
+
+    async def _verify(self, scope: Scope, origin: Origin, answer: Answer) -> None:
+        """Answer `/verify` to a caller who is known, if they have the scopes that are asked for."""
+        required = forward_auth.read_required(scope["query_string"], scope["headers"])
+        authenticator = self._authenticator
+        if required.audience is not None:
+            authenticator = authenticator.at(required.audience)
+        scope["user"] = principal = await self._principal(authenticator, scope, origin)
+        check_scopes(principal, required.scopes)
+        await answer(forward_auth.answer_to(principal))
+        await answer(forward_auth.EMPTY_BODY)
+
+    async def _principal(self, authenticator: Authenticator, scope: Scope, origin: Origin) -> Principal:
+        """Return who calls, if possible without asking the database."""
+        authorization = [value for name, value in scope["headers"] if name == b"authorization"]
+        if authorization:
+            check_one_place(scope)
+        if len(authorization) == 1:
+            known = authenticator.recognise(authorization[0], trace_of(origin))
+            if known is not None:
+                return known.principal
+        proof = self._proof(scope)
+        principal = await self._look_up(authenticator.authenticate, authorization, origin, proof)
+        if principal is None:
+            raise CredentialRefused(Reason.MISSING)
+        return principal
+
+    def _proof(self, scope: Scope) -> PresentedProof | None:
+        """Return the proof of possession that came with the request, and for which it is to be."""
+        if scope["path"] == forward_auth.PATH:
+            return proof_for_asked(scope, self._trusted_proxies)
+        return proof_for_this(scope, self._public_url)
+
+    async def _look_up(self, ask: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask at once where the database answers in microseconds, else in a thread and not for ever."""
+        if self._lookups is None:
+            return ask(*args, **kwargs)
+        asking = asyncio.get_running_loop().run_in_executor(self._lookups, partial(ask, *args, **kwargs))
+        try:
+            return await asyncio.wait_for(asking, LOOKUP_SECONDS)
+        except TimeoutError:
+            raise StoreUnavailable("the database does not answer") from None

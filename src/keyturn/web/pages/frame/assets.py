@@ -1,0 +1,61 @@
+"""Static files, and the interactive API page with its assets from their package."""
+
+import mimetypes
+from functools import cache
+from importlib.resources import files
+
+from litestar import Response, get
+from litestar.params import FromPath
+
+from keyturn.errors import NotFound
+from keyturn.web.pages.frame.rendering import InjectedPages
+from keyturn.web.representation import Representation
+from keyturn.web.requests import AnyRequest, in_thread
+
+_OURS = "keyturn.web"
+_SWAGGER = "swagger_ui"
+_SWAGGER_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
+_MAX_AGE_SECONDS = 3600
+
+
+@get("/static/{name:str}", include_in_schema=False)
+@in_thread
+def static_file(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
+    """Answer one of our own files."""
+    return _file(_OURS, name, request)
+
+
+@get("/docs/api", include_in_schema=False)
+@in_thread
+def api_page(pages: InjectedPages) -> Response[str]:
+    """Show the description of the API, to try out."""
+    return pages.render("frame/api_docs.html")
+
+
+@get("/docs/api/assets/{name:str}", include_in_schema=False)
+@in_thread
+def api_page_asset(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
+    """Answer a file of Swagger UI."""
+    if name not in _SWAGGER_FILES:
+        raise NotFound
+    return _file(_SWAGGER, name, request)
+
+
+def _file(package: str, name: str, request: AnyRequest) -> Response[bytes]:
+    if name not in _names(package):
+        raise NotFound
+    return _read(package, name).answer(request, f"public, max-age={_MAX_AGE_SECONDS}")
+
+
+@cache
+def _names(package: str) -> frozenset[str]:
+    return frozenset(entry.name for entry in (files(package) / "static").iterdir())
+
+
+@cache
+def _read(package: str, name: str) -> Representation:
+    """Return a file of the package, which is read once: there are few, and they never change."""
+    media_type, _ = mimetypes.guess_type(name)
+    return Representation.of(
+        (files(package) / "static" / name).read_bytes(), media_type or "application/octet-stream"
+    )

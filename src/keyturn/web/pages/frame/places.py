@@ -1,0 +1,127 @@
+"""Where accounts are managed: people, and service accounts by administrators or by their owners."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+
+from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.permissions import Permission
+from keyturn.errors import NotFound
+from keyturn.services.people.administration import MAX_PAGE
+from keyturn.store.people.search import UserSearch
+from keyturn.web.pages.frame import tabs
+from keyturn.web.pages.frame.views import View
+from keyturn.web.requests import asked_id, read_id
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One of the three lists of accounts."""
+
+    path: str
+    kind: UserKind
+    label: str
+    base: str
+    """The template of its tabs."""
+    tab: str
+    is_administration: bool
+
+
+PEOPLE = Place(
+    tabs.USERS.path,
+    UserKind.PERSON,
+    tabs.USERS.label,
+    "frame/administration.html",
+    "users",
+    is_administration=True,
+)
+SERVICE_ACCOUNTS = Place(
+    tabs.SERVICE_ACCOUNTS.path,
+    UserKind.SERVICE,
+    tabs.SERVICE_ACCOUNTS.label,
+    "frame/administration.html",
+    "service-accounts",
+    is_administration=True,
+)
+OWN_SERVICE_ACCOUNTS = Place(
+    "/profile/service-accounts",
+    UserKind.SERVICE,
+    "Service accounts",
+    "frame/profile.html",
+    "service-accounts",
+    is_administration=False,
+)
+
+InjectedPlace = NamedDependency[SkipValidation[Place]]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownOwner:
+    """Who owns a service account, for people."""
+
+    name: str
+    path: str | None
+    """None for somebody who may not see more of them."""
+
+
+def find_account(view: View, place: Place, text: str) -> UserRecord:
+    """Return the account with this id in this list; raise `NotFound` if it is not there.
+
+    By its number alone: another account may have that number for its name.
+    """
+    user_id = read_id(text)
+    if place.is_administration:
+        wanted = UserSearch(ids=frozenset({user_id}), kinds=frozenset({place.kind}))
+        found = view.services.users.search(view.principal, wanted, size=1).items
+    else:
+        found = tuple(user for user in own_services(view) if user.user_id == user_id)
+    if not found:
+        raise NotFound
+    return found[0]
+
+
+def place_of(view: View, place: Place, text: str) -> Place:
+    """Return the list in which the account with this id is: another than `place` if an administrator guessed.
+
+    Members of a group, for one, may be people or service accounts. Raise `NotFound` if it is in none.
+    """
+    for candidate in (PEOPLE, SERVICE_ACCOUNTS) if place.is_administration else (place,):
+        try:
+            find_account(view, candidate, text)
+        except NotFound:
+            continue
+        return candidate
+    raise NotFound
+
+
+def own_services(view: View) -> Iterable[UserRecord]:
+    """Yield the service accounts that the person manages."""
+    offset = 0
+    service = view.services.service_accounts
+    while users := service.list_visible(view.principal, offset=offset, size=MAX_PAGE).items:
+        yield from users
+        offset += len(users)
+
+
+def owners_of(view: View, users: Iterable[UserRecord]) -> dict[ServiceOwner, ShownOwner]:
+    """Return the owners of these accounts, as far as the viewer may see them."""
+    owners = {user.owner for user in users if user.owner is not None}
+    shown = {owner: ShownOwner("somebody else", None) for owner in owners}
+    is_admin = view.principal.may(Permission.USER_ADMIN)
+    ids = frozenset(owner.user_id for owner in owners if owner.user_id is not None)
+    if ids:
+        for user in view.services.users.search(view.principal, UserSearch(ids=ids)).items:
+            path = f"{PEOPLE.path}/{user.user_id}" if is_admin else None
+            shown[ServiceOwner(user.user_id)] = ShownOwner(user.profile.name or user.userid, path)
+    if any(owner.group_id is not None for owner in owners):
+        for group in view.services.groups.list_visible(view.principal):
+            path = f"{tabs.GROUPS.path}/{group.group_id}" if is_admin else None
+            shown[ServiceOwner(group_id=group.group_id)] = ShownOwner(f"the group {group.name}", path)
+    return shown
+
+
+def named_ids(texts: Iterable[str]) -> list[int]:
+    """Return the ids among these texts, each once, in order."""
+    return sorted({asked_id(text) for text in texts} - {0})

@@ -1,0 +1,106 @@
+"""The page that asks for the passphrase again, and then goes on with what the person wanted to do.
+
+Every form asks, once the passphrase was given too long ago in its session, unless its handler says
+`opt=NEVER_ASKS`, or with which fields it asks alone: a form that is forgotten asks too often.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
+
+from litestar import Response
+from litestar.types import Message, Scope
+
+from keyturn.composition import Services
+from keyturn.errors import InvalidInput, KeyturnError, TooBusy, TooManyFailures
+from keyturn.web.pages.frame.rendering import Pages
+from keyturn.web.pages.frame.visitors import AnyConnection, Visitor, session_cookie
+from keyturn.web.requests import AnyRequest, origin_of
+
+FIELD = "passphrase_again"
+"""The input of the passphrase, beside those of the form that was sent."""
+_RULE = "asks_for_passphrase"
+_COOKIE = "renewed_session"
+
+Form = Mapping[str, str]
+Asks = Callable[[Form], bool]
+
+NEVER_ASKS: Mapping[str, Any] = {_RULE: None}
+"""For a form that makes no key and gives no right, or asks for the passphrase itself."""
+
+
+def asks_if(**fields: str | None) -> Mapping[str, Any]:
+    """Return the rule of a form that asks where a field says this, or, for None, anything at all."""
+
+    def asks(form: Form) -> bool:
+        return any(
+            bool(form.get(name, "").strip()) if value is None else form.get(name) == value
+            for name, value in fields.items()
+        )
+
+    return {_RULE: asks}
+
+
+class PassphraseNeeded(Exception):
+    """A form was sent that is done only after the passphrase; `error` is what was wrong with the last one."""
+
+    def __init__(self, visitor: Visitor, form: Form, error: KeyturnError | None = None) -> None:
+        super().__init__()
+        self.visitor = visitor
+        self.form = form
+        self.error = error
+
+
+def is_asked(connection: AnyConnection, form: Form) -> bool:
+    """Return whether what this form asks for may need the passphrase."""
+    opt: Mapping[str, Any] = connection.route_handler.opt
+    asks: Asks | None = opt.get(_RULE, lambda _form: True)
+    return asks is not None and asks(form)
+
+
+def proven(
+    request: AnyRequest, services: Services, visitor: Visitor, form: dict[str, str]
+) -> tuple[Visitor, dict[str, str]]:
+    """Return who sends which form, once they have proved the passphrase lately; raise `PassphraseNeeded`.
+
+    With a right one the session has a new id from then on.
+    """
+    typed = form.get(FIELD)
+    form = {name: value for name, value in form.items() if name != FIELD}
+    if not is_asked(request, form) or not services.reauthentication.is_due(visitor.session):
+        return visitor, form
+    if typed is None:
+        raise PassphraseNeeded(visitor, form)
+    try:
+        cookie = services.reauthentication.prove(
+            visitor.session, typed, field=FIELD, origin=origin_of(request)
+        )
+    except (InvalidInput, TooBusy, TooManyFailures) as error:
+        raise PassphraseNeeded(visitor, form, error) from None
+    request.scope["state"][_COOKIE] = session_cookie(services, cookie).to_encoded_header()
+    session = services.sessions.find(cookie)
+    return (visitor if session is None else replace(visitor, session=session)), form
+
+
+def ask(request: AnyRequest, needed: PassphraseNeeded) -> Response[str]:
+    """Ask for the passphrase, with everything that the form said."""
+    pages: Pages = request.app.state.pages
+    page = pages.render(
+        "frame/passphrase_again.html",
+        needed.visitor,
+        refused=needed.error,
+        action=request.scope["path"],
+        sent={name: value for name, value in needed.form.items() if name != "csrf"},
+        name=FIELD,
+    )
+    if needed.error is None:
+        request.scope["state"]["failure"] = PassphraseNeeded.__name__
+        page.status_code = HTTPStatus.FORBIDDEN
+    return page
+
+
+async def send_renewed_session(message: Message, scope: Scope) -> None:
+    """Send the new id of a session with whatever is answered, an error too: the old one is dead."""
+    if message["type"] == "http.response.start" and _COOKIE in scope["state"]:
+        message["headers"] = [*message["headers"], scope["state"][_COOKIE]]

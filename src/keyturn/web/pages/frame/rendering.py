@@ -1,0 +1,109 @@
+"""Templates to answers."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from litestar import MediaType, Response
+from litestar.datastructures import Cookie
+from litestar.di import NamedDependency
+from litestar.params import SkipValidation
+from litestar.response import Redirect
+
+from keyturn.core.shown import shown
+from keyturn.core.times import readable_time, wire_time
+from keyturn.errors import InvalidInput, KeyturnError
+from keyturn.system import System
+from keyturn.web.pages.frame.tabs import visible_tabs
+from keyturn.web.pages.frame.visitors import Visitor
+from keyturn.web.requests import Refusal
+from keyturn.web.responses import response_of
+
+PRODUCT = "Keyturn"
+
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+
+
+def see_other(path: str, *cookies: Cookie) -> Redirect:
+    """Lead a browser on with GET (RFC 9110, section 15.4.4): a reload then repeats no form."""
+    return Redirect(path, status_code=303, cookies=list(cookies))
+
+
+class Pages:
+    """Renders templates with what every page needs."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._environment = Environment(
+            loader=PackageLoader("keyturn.web", "pages"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            finalize=_shown,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters |= {
+            "when": readable_time,
+            "iso": wire_time,
+            "ago": self._ago,
+        }
+
+    def render(
+        self,
+        template: str,
+        visitor: Visitor | None = None,
+        *,
+        refused: KeyturnError | None = None,
+        **context: Any,
+    ) -> Response[str]:
+        """Return the page. `context` adds to, and wins over, what every page has.
+
+        `refused` is what the page tells of: it decides the status, and the log has its name.
+
+        `problem` is what is wrong with the form, at `field` if it is one input's; `problems` are those of
+        other inputs, by their names.
+        """
+        common: dict[str, Any] = {
+            "product": PRODUCT,
+            "csrf": visitor.session.csrf_token if visitor else "",
+            "person": visitor.person if visitor else None,
+            "admin_tabs": visible_tabs(visitor.session.principal) if visitor else (),
+            "keeps_service_accounts": visitor is not None and visitor.keeps_service_accounts,
+            "notice": None,
+            "problem": None,
+            "field": None,
+            "problems": {},
+            "values": {},
+        }
+        if refused is not None:
+            common["problem"] = response_of(refused).body.message
+            common["field"] = refused.field if isinstance(refused, InvalidInput) else None
+        shown = common | context
+        if shown["field"] is not None:
+            shown["problems"] = {shown["field"]: shown["problem"], **shown["problems"]}
+        html = self._environment.get_template(template).render(shown)
+        if refused is not None:
+            return Refusal(html, refused=refused, media_type=MediaType.HTML)
+        return Response(html, status_code=HTTPStatus.OK, media_type=MediaType.HTML)
+
+    def _ago(self, moment: datetime | None) -> str:
+        """Say how long ago in the largest whole unit; "never" for None."""
+        if moment is None:
+            return "never"
+        seconds = (self._system.now() - moment).total_seconds()
+        for size, unit in _UNITS:
+            count = int(seconds // size)
+            if count >= 1:
+                return f"{count} {unit}{'' if count == 1 else 's'} ago"
+        return "just now"
+
+
+def _shown(value: Any) -> Any:
+    """Return what a template shows, with what nobody would see as its code."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return type(value)(shown(value))
+
+
+InjectedPages = NamedDependency[SkipValidation[Pages]]

@@ -1,0 +1,1 @@
+"""The administration's start and the settings in force."""

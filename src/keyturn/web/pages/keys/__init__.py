@@ -1,0 +1,1 @@
+"""The API Keys tab, and all keys for administrators."""

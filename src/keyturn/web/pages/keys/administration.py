@@ -1,0 +1,146 @@
+"""Everybody's keys: finding those that should be gone, and revoking them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.params import FromQuery
+from litestar.response import Redirect
+
+from keyturn.core.people import UserKind
+from keyturn.core.records import KeyState, OwnedKey
+from keyturn.errors import InvalidInput, NotFound
+from keyturn.services.text import checked_text
+from keyturn.store.keys.search import KeySearch
+from keyturn.web.pages.frame.paging import paging
+from keyturn.web.pages.frame.places import PEOPLE, SERVICE_ACCOUNTS, named_ids
+from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
+from keyturn.web.pages.frame.rendering import see_other
+from keyturn.web.pages.frame.tabs import KEYS
+from keyturn.web.pages.frame.views import InjectedSent, InjectedView, View
+from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
+from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
+from keyturn.web.requests import AnyRequest, asked_id, in_thread
+
+BOX = "key."
+"""What the name of the field of a key begins with."""
+MAX_DAYS = 36_500
+OWNER_MAX_CHARACTERS = 254
+FILTERS = ("number", "owner", "status", "older", "unused", "endless")
+STATUSES = ("active", "expired", "revoked", "all")
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NOTICES = {
+    "revoked": "Revoked. What was chosen, and every token made from it, is refused from now on.",
+    "none": "Choose at least one key.",
+}
+
+
+@get("/", include_in_schema=False)
+@in_thread
+def keys_page(
+    request: AnyRequest,
+    view: InjectedView,
+    page: FromQuery[int] = 1,
+    notice: FromQuery[str | None] = None,
+) -> Response[str]:
+    """Show the keys that are looked for."""
+    asked = _asked(request)
+    try:
+        wanted = _search(asked, view.services.system.now())
+    except InvalidInput as error:
+        return view.render(
+            "keys/administration.html", error=error, keys=[], at=paging(0, 1, KEYS.path), values=asked
+        )
+    service = view.services.all_keys
+    count = service.search(view.principal, wanted, size=1).count
+    at = paging(count, page, KEYS.path, size=KEYS_PER_PAGE, **asked)
+    found = service.search(view.principal, wanted, offset=at.offset, size=KEYS_PER_PAGE).items
+    return view.render(
+        "keys/administration.html",
+        keys=_shown(view, found),
+        at=at,
+        values=asked,
+        notice=_NOTICES.get(notice or ""),
+    )
+
+
+@get("/revoke", include_in_schema=False)
+@in_thread
+def revoke_page(view: InjectedView, key: FromQuery[list[str] | None] = None) -> Response[str] | Redirect:
+    """Ask before revoking, listing the keys that were ticked and are alive."""
+    if not key:
+        return see_other(f"{KEYS.path}?notice=none")
+    found = [owned for number in named_ids(key)[:KEYS_PER_PAGE] if (owned := _find(view, number)) is not None]
+    living = [owned for owned in found if owned.key.revoked_at is None]
+    if not living:
+        raise NotFound
+    return view.render("keys/revoke_many.html", keys=_shown(view, living), box=BOX)
+
+
+@post("/revoke", include_in_schema=False, opt=NEVER_ASKS)
+@in_thread
+def revoke(sent: InjectedSent) -> Redirect:
+    """End the keys that the form names."""
+    sent.services.all_keys.revoke(sent.principal, named_ids(sent.ticked(BOX)), sent.origin)
+    return see_other(f"{KEYS.path}?notice=revoked")
+
+
+def _find(view: View, number: int) -> OwnedKey | None:
+    try:
+        return view.services.all_keys.get(view.principal, number)
+    except NotFound:
+        return None
+
+
+def _asked(request: AnyRequest) -> dict[str, str]:
+    asked = {name: str(request.query_params.get(name, "")).strip() for name in FILTERS}
+    return {**asked, "status": asked["status"] if asked["status"] in STATUSES else "active"}
+
+
+def _search(asked: dict[str, str], now: datetime) -> KeySearch:
+    """Read the filter; raise `InvalidInput` for what is no number of a key or of days."""
+    status = asked["status"]
+    unused = asked["unused"]
+    key_id = asked_id(asked["number"]) or None
+    if asked["number"] and key_id is None:
+        raise InvalidInput("number", "Give the number of a key, like 17.")
+    return KeySearch(
+        key_id=key_id,
+        owner=checked_text("owner", asked["owner"], max_characters=OWNER_MAX_CHARACTERS),
+        state=None if status == "all" else KeyState(status),
+        made_before=_days_ago("older", asked["older"], now),
+        unused_since=LONG_AGO if unused == "never" else _days_ago("unused", unused, now),
+        never_ends=True if asked["endless"] else None,
+    )
+
+
+def _days_ago(field: str, text: str, now: datetime) -> datetime | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_DAYS and len(text) <= 6):
+        raise InvalidInput(field, f"Give a whole number of days from 1 to {MAX_DAYS}.")
+    return now - timedelta(days=int(text))
+
+
+def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dict[str, Any]]:
+    now = view.services.system.now()
+    names = project_names(view.services.projects.list_visible(view.principal))
+    return [
+        {
+            **shown_key(owned.key, now, project=project_of(owned.key, names)),
+            "userid": owned.userid,
+            "owner_path": _path_of(owned),
+            "owner_is_disabled": owned.owner_is_disabled,
+        }
+        for owned in found
+    ]
+
+
+def _path_of(owned: OwnedKey) -> str | None:
+    """Return where the owner is managed; None for Keyturn itself."""
+    place = {UserKind.PERSON: PEOPLE, UserKind.SERVICE: SERVICE_ACCOUNTS}.get(owned.kind)
+    return None if place is None else f"{place.path}/{owned.key.user_id}"
+
+
+HANDLERS = (keys_page, revoke_page, revoke)

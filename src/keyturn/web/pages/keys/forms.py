@@ -1,0 +1,242 @@
+"""The form for a new key, the page that shows it once, and how a key is listed."""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from litestar import Response
+
+from keyturn.composition import Services
+from keyturn.core.apis import ResourceRecord
+from keyturn.core.encoding import base64url_encode
+from keyturn.core.lifetimes import Lifetime
+from keyturn.core.networks import readable_network
+from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
+from keyturn.core.people import ProjectRecord
+from keyturn.core.records import ApiKeyRecord
+from keyturn.errors import ForeignForm, InvalidInput
+from keyturn.services.keys.keys import CreatedKey
+from keyturn.services.keys.limits import checked_jkt, checked_sources
+from keyturn.web.edge.forward_auth import AUDIENCE_PARAMETER, PATH
+from keyturn.web.pages.frame.rendering import Pages
+from keyturn.web.pages.frame.visitors import Visitor
+
+DAY_CHOICES = (7, 30, 90, 365)
+PRESELECTED_DAYS = 90
+FORM_ID_BYTES = 16
+
+HIDDEN_PROJECT = "one that you are not in"
+
+SCOPE = "scope."
+"""What the name of the box of a scope begins with."""
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_CHOOSE_A_DATE = "Choose the date on which the key ends."
+_NETWORK = re.compile(r"[^\s,]+")
+_FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
+
+
+def key_form(services: Services, offered: Sequence[ResourceRecord] = ()) -> dict[str, Any]:
+    """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
+    return {
+        "offered_services": offered,
+        "expiry_choices": _choices(allows_never=services.keys.life.allows_never),
+        "tomorrow": (services.system.now() + timedelta(days=1)).date().isoformat(),
+        "form_id": new_form_id(services),
+    }
+
+
+def new_form_id(services: Services) -> str:
+    """Return what tells a form from one that is sent a second time."""
+    return base64url_encode(services.system.random_bytes(FORM_ID_BYTES)).decode("ascii")
+
+
+def _choices(*, allows_never: bool) -> list[tuple[str, str, bool]]:
+    days = [(str(count), f"{count} days", count == PRESELECTED_DAYS) for count in DAY_CHOICES]
+    rest = [("date", "On a date", False), ("never", "Never", False)]
+    return days + (rest if allows_never else rest[:1])
+
+
+def idempotency_key_of(form: dict[str, str]) -> str:
+    """Return what tells a second submission of this form; raise `ForeignForm` if the form is not ours."""
+    form_id = form.get("form_id", "")
+    if _FORM_ID.fullmatch(form_id) is None:
+        raise ForeignForm("This form did not come from this page: reload it and try again.")
+    return f"page {form_id}"
+
+
+def scopes_of(form: dict[str, str]) -> list[str] | None:
+    """Return the scopes that are chosen, None for a key as wide as its owner."""
+    if form.get("covers", "all") == "all":
+        return None
+    return [name.removeprefix(SCOPE) for name in form if name.startswith(SCOPE)]
+
+
+def networks_of(form: dict[str, str]) -> list[str] | None:
+    """Return the networks that are typed, None for an empty field: a key that works from anywhere."""
+    typed = form.get("allowFrom", "")
+    return _NETWORK.findall(typed) if typed.strip() else None
+
+
+def key_pair_of(form: dict[str, str]) -> str | None:
+    """Return the thumbprint that is typed, None for a key that whoever has it may present."""
+    return form.get("dpopJkt", "").strip() or None
+
+
+def lifetime_of(form: dict[str, str], services: Services) -> Lifetime:
+    """Read the choice of the form; a key that ends on a date works through that day, in UTC.
+
+    Raise `InvalidInput` that names the input for a choice that the rule for keys does not allow.
+    """
+    now, choice = services.system.now(), form.get("expiry", "")
+    lifetime = _chosen_lifetime(form, choice, now)
+    try:
+        services.keys.life.end_of(lifetime, now)
+    except InvalidInput as refused:
+        field = "expiry_date" if choice == "date" else "expiry"
+        raise InvalidInput(field, str(refused)) from None
+    return lifetime
+
+
+def _chosen_lifetime(form: dict[str, str], choice: str, now: datetime) -> Lifetime:
+    if choice == "never":
+        return Lifetime(None)
+    if choice == "date":
+        day = read_day("expiry_date", form.get("expiry_date", ""), _CHOOSE_A_DATE)
+        if day.date() == date.max:
+            raise InvalidInput("expiry_date", _CHOOSE_A_DATE)
+        return Lifetime(day + timedelta(days=1))
+    if choice not in {str(days) for days in DAY_CHOICES}:
+        raise InvalidInput("expiry", "Choose when the key ends.")
+    return Lifetime(now + timedelta(days=int(choice)))
+
+
+def problems_of(form: dict[str, str], services: Services) -> dict[str, str]:
+    """Return what is wrong with what the form says of expiry, networks and key pair: all of it at once."""
+    found: dict[str, str] = {}
+    for check in (
+        lambda: lifetime_of(form, services),
+        lambda: checked_sources(networks_of(form)),
+        lambda: checked_jkt(key_pair_of(form)),
+    ):
+        try:
+            check()
+        except InvalidInput as error:
+            found[error.field] = str(error)
+    return found
+
+
+def read_day(field: str, text: str, refusal: str) -> datetime:
+    """Return the beginning of a day, in UTC; raise `InvalidInput` with `refusal` for what is none."""
+    if _DATE.fullmatch(text) is None:
+        raise InvalidInput(field, refusal)
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(field, refusal) from None
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def show_created(
+    services: Services, pages: Pages, visitor: Visitor, created: CreatedKey, *, back: str
+) -> Response[str]:
+    """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
+    scopes = created.record.scopes or frozenset()
+    covered = [api for api in services.resources.list_all() if scopes & api.scope_names]
+    targets: list[ResourceRecord | None] = [*covered] if covered else [None]
+    return pages.render(
+        "keys/created.html",
+        visitor,
+        secret=created.secret,
+        key=shown_key(created.record, services.system.now()),
+        uses=[how_to_use(services.settings.public_url, created.secret, target) for target in targets],
+        back=back,
+    )
+
+
+def project_names(projects: Iterable[ProjectRecord]) -> dict[int, str]:
+    """Return what `project_of` tells of these projects, which the viewer may see."""
+    return {project.project_id: project.name for project in projects}
+
+
+def project_of(record: ApiKeyRecord, names: Mapping[int, str]) -> str | None:
+    """Return what a list says of the project that a key is linked to; None for a key of none."""
+    return None if record.project_id is None else names.get(record.project_id, HIDDEN_PROJECT)
+
+
+def shown_key(
+    record: ApiKeyRecord, now: datetime, *, revoke: str = "", rotate: str = "", project: str | None = None
+) -> dict[str, Any]:
+    """Return what a page shows of a key: where it is revoked and rotated, and the name of its project."""
+    use, former_ends_at = record.last_use, record.former_secret_ends_at
+    return {
+        "id": record.key_id,
+        "name": record.name,
+        "masked": record.masked,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "revoked_at": record.revoked_at,
+        "state": record.state(now).value,
+        "last_used_at": use.at if use else None,
+        "last_used_address": use.address if use else None,
+        "last_used_via": use.via if use else None,
+        "last_used_agent": use.agent if use else None,
+        "former_secret_ends_at": former_ends_at if former_ends_at and former_ends_at > now else None,
+        "revoke": revoke,
+        "rotate": rotate,
+        "project": project,
+        "scopes": None if record.scopes is None else sorted(record.scopes),
+        "networks": None if record.sources is None else [*map(readable_network, record.sources)],
+        "jkt": record.jkt,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class HowToUse:
+    """Commands that use a new key, for Keyturn itself or for one service."""
+
+    service: str | None
+    """The name of the service; None for Keyturn itself."""
+    curl_direct: str = field(repr=False)
+    curl_exchange: str = field(repr=False)
+    program_with_proof: str = field(repr=False)
+
+
+def how_to_use(public_url: str, secret: str, target: ResourceRecord | None) -> HowToUse:
+    """Return commands that work as they are printed: a token for one service is good nowhere else."""
+    header = f"--header 'Authorization: {secret}'"
+    if target is None:
+        return HowToUse(
+            service=None,
+            curl_direct=f"curl {public_url}/bim/rpc/user/current \\\n  {header}",
+            curl_exchange=f"curl {public_url}/bim/apikey/authenticate \\\n"
+            f"  --header 'Content-Type: application/json' \\\n  --data '{{\"apikey\": \"{secret}\"}}'",
+            program_with_proof=_program(public_url, secret, f"{public_url}/bim/rpc/user/current"),
+        )
+    identifier = target.identifier
+    verify = f"{public_url}{PATH}?{AUDIENCE_PARAMETER}={quote(identifier, safe='')}"
+    return HowToUse(
+        service=target.name,
+        curl_direct=f"curl --include {shlex.quote(verify)} \\\n  {header}",
+        curl_exchange=f"curl {public_url}{TOKEN_PATH} \\\n  --data grant_type={TOKEN_EXCHANGE} \\\n"
+        f"  --data subject_token_type={API_KEY_TYPE} \\\n  --data subject_token={secret} \\\n"
+        f"  --data-urlencode {shlex.quote(f'resource={identifier}')}",
+        program_with_proof=_program(public_url, secret, identifier, identifier),
+    )
+
+
+def _program(public_url: str, secret: str, called: str, resource: str | None = None) -> str:
+    narrowed = "" if resource is None else f', "{public_url}", resource="{resource}"'
+    return f"""from pathlib import Path
+
+import httpx
+from keyturn.client import DpopKeyPair, KeyturnAuth
+
+key_pair = DpopKeyPair.from_pem(Path("key.pem").read_bytes())
+key = "{secret}"
+answer = httpx.get("{called}", auth=KeyturnAuth(key{narrowed}, dpop=key_pair))
+print(answer.text)"""

@@ -1,0 +1,124 @@
+"""Disabling and deleting an account: first what stops is shown, then it is done."""
+
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.response import Redirect
+
+from keyturn.core.people import ServiceOwner, UserRecord
+from keyturn.errors import InvalidInput, KeyturnError
+from keyturn.services.ownership.offboarding import WhatStops
+from keyturn.web.pages.frame.places import InjectedPlace, Place, find_account
+from keyturn.web.pages.frame.reauthentication import asks_if
+from keyturn.web.pages.frame.rendering import see_other
+from keyturn.web.pages.frame.views import (
+    TOLD_ON_THE_PAGE,
+    InjectedSent,
+    InjectedView,
+    Sent,
+    View,
+)
+from keyturn.web.pages.keys.forms import shown_key
+from keyturn.web.pages.people.accounts import show_account
+from keyturn.web.requests import IdInPath, in_thread
+
+LISTED = 20
+"""How many keys and service accounts are named; of the others the number is told."""
+DELETION_WORD = "Delete"
+
+
+@get("/{user_id:str}/disable", include_in_schema=False)
+@in_thread
+def disable_page(user_id: IdInPath, view: InjectedView, place: InjectedPlace) -> Response[str]:
+    """Show what stops when the account is disabled."""
+    return _ending(view, place, find_account(view, place, user_id), "ownership/disable.html")
+
+
+@post("/{user_id:str}/disable", include_in_schema=False, opt=asks_if(handOverTo=None))
+@in_thread
+def disable(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Disable the account."""
+    user = find_account(sent, place, user_id)
+    try:
+        sent.services.departures.set_disabled(
+            sent.principal, user.iamid, user.userid, sent.origin, disabled=True, heir=_heir(sent)
+        )
+    except TOLD_ON_THE_PAGE as error:
+        return _ending(sent, place, user, "ownership/disable.html", error=error, values=sent.form)
+    return see_other(f"{place.path}/{user.user_id}?notice=disabled")
+
+
+@post("/{user_id:str}/enable", include_in_schema=False)
+@in_thread
+def enable(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Let the account go on."""
+    user = find_account(sent, place, user_id)
+    try:
+        sent.services.departures.set_disabled(
+            sent.principal, user.iamid, user.userid, sent.origin, disabled=False
+        )
+    except TOLD_ON_THE_PAGE as error:
+        return show_account(sent, place, user, error=error)
+    return see_other(f"{place.path}/{user.user_id}?notice=enabled")
+
+
+@get("/{user_id:str}/delete", include_in_schema=False)
+@in_thread
+def delete_page(user_id: IdInPath, view: InjectedView, place: InjectedPlace) -> Response[str]:
+    """Show what ends for ever when the account is deleted."""
+    return _ending(view, place, find_account(view, place, user_id), "ownership/delete.html")
+
+
+@post("/{user_id:str}/delete", include_in_schema=False, opt=asks_if(handOverTo=None))
+@in_thread
+def delete(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Delete the account, if the word was typed."""
+    user = find_account(sent, place, user_id)
+    try:
+        check_typed(sent)
+        sent.services.departures.delete(
+            sent.principal, user.iamid, user.userid, sent.origin, heir=_heir(sent)
+        )
+    except TOLD_ON_THE_PAGE as error:
+        return _ending(sent, place, user, "ownership/delete.html", error=error, values=sent.form)
+    return see_other(f"{place.path}?notice=deleted")
+
+
+def check_typed(sent: Sent) -> None:
+    """Raise `InvalidInput` unless the word was typed that keeps people from deleting by accident."""
+    if sent.text("typed") != DELETION_WORD:
+        raise InvalidInput("typed", f"Type the word {DELETION_WORD} to confirm.")
+
+
+def _heir(sent: Sent) -> ServiceOwner | None:
+    return sent.services.service_accounts.find_heir(sent.principal, sent.text("handOverTo"))
+
+
+def _ending(
+    view: View,
+    place: Place,
+    user: UserRecord,
+    template: str,
+    *,
+    error: KeyturnError | None = None,
+    values: dict[str, str] | None = None,
+) -> Response[str]:
+    stops = view.services.departures.what_stops(view.principal, user)
+    return view.render(
+        template, error=error, place=place, user=user, **_shown(view, stops), values=values or {}
+    )
+
+
+def _shown(view: View, stops: WhatStops) -> dict[str, Any]:
+    now = view.services.system.now()
+    return {
+        "keys": [shown_key(key, now) for key in stops.keys[:LISTED]],
+        "key_count": len(stops.keys),
+        "session_count": stops.sessions,
+        "owned": stops.service_accounts[:LISTED],
+        "owned_count": len(stops.service_accounts),
+        "word": DELETION_WORD,
+    }
+
+
+HANDLERS = (disable_page, disable, enable, delete_page, delete)

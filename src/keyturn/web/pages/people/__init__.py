@@ -1,0 +1,1 @@
+"""Profiles, users, groups and projects."""

@@ -1,0 +1,199 @@
+"""The page of one account: what it is, what it may do, its keys, and how it is changed."""
+
+from typing import Any
+
+from litestar import Response, get, post
+from litestar.params import FromQuery
+from litestar.response import Redirect
+
+from keyturn.core.apis import ResourceRecord
+from keyturn.core.people import UserKind, UserRecord
+from keyturn.core.permissions import ALLOWS, DEFAULT_PERMISSIONS, Permission
+from keyturn.core.principal import Principal
+from keyturn.core.records import KeyState
+from keyturn.errors import KeyturnError
+from keyturn.web.pages.frame.places import (
+    InjectedPlace,
+    Place,
+    find_account,
+    owners_of,
+    place_of,
+)
+from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
+from keyturn.web.pages.frame.rendering import see_other
+from keyturn.web.pages.frame.tabs import KEYS
+from keyturn.web.pages.frame.views import (
+    TOLD_ON_THE_PAGE,
+    WAS,
+    InjectedSent,
+    InjectedView,
+    Sent,
+    View,
+)
+from keyturn.web.pages.keys.forms import (
+    key_form,
+    project_names,
+    project_of,
+    shown_key,
+)
+from keyturn.web.requests import IdInPath, in_thread
+
+BOX = "permission."
+"""What the name of the box of a permission begins with."""
+LISTED_KEYS = 30
+"""So that the page stays under 60 KB; the others are a link away."""
+
+NOTICES = {
+    "permissions": "The permissions are saved.",
+    "attribute": "The attributes are saved.",
+    "disabled": "The account is disabled. What it had is refused from now on.",
+    "enabled": "The account is enabled. Keys that were not revoked work again.",
+    "handed-over": "The service account has a new owner.",
+    "revoked": "The key is revoked. It and every token made from it are refused from now on.",
+}
+
+
+@get("/{user_id:str}", include_in_schema=False)
+@in_thread
+def account_page(
+    user_id: IdInPath, view: InjectedView, place: InjectedPlace, notice: FromQuery[str | None] = None
+) -> Response[str] | Redirect:
+    """Show an account; lead to the list that it is in."""
+    found_in = place_of(view, place, user_id)
+    if found_in is not place:
+        return see_other(f"{found_in.path}/{user_id}")
+    user = find_account(view, place, user_id)
+    return show_account(view, place, user, notice=NOTICES.get(notice or ""))
+
+
+@post("/{user_id:str}/permissions", include_in_schema=False)
+@in_thread
+def set_permissions(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Give what was ticked and take what was unticked, of what the administrator may give."""
+    user = find_account(sent, place, user_id)
+    offered = {name for name in Permission if _may_give(sent.principal, name)}
+    ticked, shown = offered & set(sent.ticked(BOX)), offered & set(sent.ticked(WAS + BOX))
+    try:
+        sent.services.users.give_and_take(
+            sent.principal,
+            user.iamid,
+            user.userid,
+            sent.origin,
+            given=ticked - shown,
+            taken=shown - ticked,
+        )
+    except TOLD_ON_THE_PAGE as error:
+        return show_account(sent, place, user, error=error, values=sent.form)
+    return see_other(f"{place.path}/{user.user_id}?notice=permissions")
+
+
+@post("/{user_id:str}/attributes/add", include_in_schema=False)
+@in_thread
+def add_attribute(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Give the account an attribute."""
+    return _change_attribute(sent, place, user_id, is_given=True)
+
+
+@post("/{user_id:str}/attributes/remove", include_in_schema=False, opt=NEVER_ASKS)
+@in_thread
+def remove_attribute(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+    """Take an attribute from the account."""
+    return _change_attribute(sent, place, user_id, is_given=False)
+
+
+def _change_attribute(sent: Sent, place: Place, user_id: str, *, is_given: bool) -> Response[str] | Redirect:
+    user = find_account(sent, place, user_id)
+    attribute = (sent.form.get("key", ""), sent.form.get("value", ""))
+    try:
+        sent.services.users.change_attribute(
+            sent.principal, user.iamid, user.userid, attribute, sent.origin, is_given=is_given
+        )
+    except TOLD_ON_THE_PAGE as error:
+        return show_account(sent, place, user, error=error, values=sent.form)
+    return see_other(f"{place.path}/{user.user_id}?notice=attribute")
+
+
+def show_account(
+    view: View,
+    place: Place,
+    user: UserRecord,
+    *,
+    notice: str | None = None,
+    error: KeyturnError | None = None,
+    problems: dict[str, str] | None = None,
+    values: dict[str, str] | None = None,
+) -> Response[str]:
+    """Return the page of an account, with what went wrong there and what was typed."""
+    return view.render(
+        "people/account.html",
+        error=error,
+        place=place,
+        user=user,
+        owner=owners_of(view, [user])[user.owner] if user.owner is not None else None,
+        permission_boxes=permission_boxes(view.principal, user.permissions, values),
+        groups=view.services.groups.list_of(view.principal, user.user_id) if place.is_administration else [],
+        all_groups=group_choices(view),
+        **_keys(view, place, user),
+        **(key_form(view.services, _offered(view, user)) if user.kind is UserKind.SERVICE else {}),
+        notice=notice,
+        problems=problems or {},
+        values=values or {},
+    )
+
+
+def _offered(view: View, user: UserRecord) -> list[ResourceRecord]:
+    """Return the services with those scopes of theirs that a key of this account may be narrowed to."""
+    resources = view.services.resources
+    return resources.list_givable(view.principal, user.user_id)
+
+
+def _keys(view: View, place: Place, user: UserRecord) -> dict[str, Any]:
+    now = view.services.system.now()
+    active = [key for key in view.services.keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE]
+    is_service = user.kind is UserKind.SERVICE
+    revoke = f"{place.path}/{user.user_id}/keys/{{}}/revoke" if is_service else f"{KEYS.path}/revoke?key={{}}"
+    names = project_names(view.services.projects.list_visible(view.principal))
+    shown = [
+        shown_key(key, now, revoke=revoke.format(key.key_id), project=project_of(key, names))
+        for key in active[:LISTED_KEYS]
+    ]
+    return {"keys": shown, "key_count": len(active)}
+
+
+def group_choices(view: View) -> list[tuple[int, str]]:
+    """Return the groups that the viewer may name as an owner."""
+    return [(group.group_id, group.name) for group in view.services.groups.list_visible(view.principal)]
+
+
+def permission_boxes(
+    principal: Principal, held: frozenset[str], values: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the permissions as boxes: as they are held, or as they were ticked in `values`.
+
+    One that the administrator may not give is shown, and not offered. Those that allow something here come
+    first.
+    """
+    return [
+        {
+            "name": name.value,
+            "box": BOX + name.value,
+            "allows": ALLOWS.get(name, "Stored, and told to services behind /verify."),
+            "is_offered": _may_give(principal, name),
+            "is_ticked": BOX + name in values
+            if values is not None and "permissions" in values and _may_give(principal, name)
+            else name in held,
+            "was": WAS + BOX + name.value,
+            "was_ticked": WAS + BOX + name in values
+            if values is not None and "permissions" in values
+            else name in held,
+        }
+        for name in sorted(Permission, key=lambda name: name not in ALLOWS)
+    ]
+
+
+def _may_give(principal: Principal, name: Permission) -> bool:
+    return name in principal.carried_permissions or name in DEFAULT_PERMISSIONS
+
+
+HANDLERS = (account_page,)
+ADMINISTRATION_HANDLERS = (set_permissions, add_attribute, remove_attribute)

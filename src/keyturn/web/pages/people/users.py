@@ -1,0 +1,107 @@
+"""Finding people, making their accounts, and the links with which they set a passphrase."""
+
+from litestar import Response, get, post
+from litestar.params import FromQuery
+
+from keyturn.core.people import UserRecord
+from keyturn.core.permissions import DEFAULT_PERMISSIONS
+from keyturn.errors import KeyturnError
+from keyturn.services.people.administration import PEOPLE as PEOPLE_ALONE
+from keyturn.services.people.invitations import Invitation
+from keyturn.store.people.search import UserSearch
+from keyturn.web.pages.frame.paging import ROWS, paging
+from keyturn.web.pages.frame.places import PEOPLE, find_account
+from keyturn.web.pages.frame.views import (
+    TOLD_ON_THE_PAGE,
+    InjectedSent,
+    InjectedView,
+    View,
+)
+from keyturn.web.pages.people.accounts import BOX, permission_boxes, show_account
+from keyturn.web.requests import IdInPath, in_thread
+
+STATUSES = {"active": False, "disabled": True, "all": None}
+"""The choices of the filter, and whether such users are disabled."""
+
+_NOTICES = {"deleted": "The user is deleted."}
+
+
+@get("/", include_in_schema=False)
+@in_thread
+def users_page(
+    view: InjectedView,
+    text: FromQuery[str] = "",
+    status: FromQuery[str] = "active",
+    page: FromQuery[int] = 1,
+    notice: FromQuery[str | None] = None,
+) -> Response[str]:
+    """Show the people that are looked for."""
+    status = status if status in STATUSES else "active"
+    wanted = UserSearch(text=text.strip() or None, is_disabled=STATUSES[status], kinds=PEOPLE_ALONE)
+    service = view.services.users
+    count = service.search(view.principal, wanted, size=1).count
+    at = paging(count, page, PEOPLE.path, text=text, status=status)
+    return view.render(
+        "people/users.html",
+        users=service.search(view.principal, wanted, offset=at.offset, size=ROWS).items,
+        at=at,
+        values={"text": text, "status": status},
+        notice=_NOTICES.get(notice or ""),
+    )
+
+
+@get("/new", include_in_schema=False)
+@in_thread
+def new_page(view: InjectedView) -> Response[str]:
+    """Show the form for a new user."""
+    return _new(view)
+
+
+@post("/new", include_in_schema=False)
+@in_thread
+def create(sent: InjectedSent) -> Response[str]:
+    """Make a user; their user name is their e-mail address unless another is given."""
+    email = sent.text("email")
+    try:
+        added = sent.services.users.add(
+            sent.principal,
+            sent.origin,
+            userid=sent.text("userid") or email or "",
+            profile={"name": sent.text("name"), "email": email},
+            password=None,
+            permissions=sent.ticked(BOX),
+        )
+    except TOLD_ON_THE_PAGE as error:
+        return _new(sent, error=error, values=sent.form)
+    return _show_link(sent, added.record, added.invitation, is_new=True)
+
+
+@post("/{user_id:str}/invite", include_in_schema=False)
+@in_thread
+def invite(user_id: IdInPath, sent: InjectedSent) -> Response[str]:
+    """Make a new link with which the person sets a passphrase, and show it, this once."""
+    user = find_account(sent, PEOPLE, user_id)
+    try:
+        invitation = sent.services.users.invite(sent.principal, user.iamid, user.userid, sent.origin)
+    except TOLD_ON_THE_PAGE as error:
+        return show_account(sent, PEOPLE, user, error=error)
+    return _show_link(sent, user, invitation, is_new=False)
+
+
+def _show_link(view: View, user: UserRecord, invitation: Invitation | None, *, is_new: bool) -> Response[str]:
+    return view.render("people/link.html", user=user, invitation=invitation, is_new=is_new)
+
+
+def _new(
+    view: View, *, error: KeyturnError | None = None, values: dict[str, str] | None = None
+) -> Response[str]:
+    return view.render(
+        "people/user_new.html",
+        error=error,
+        permission_boxes=permission_boxes(view.principal, DEFAULT_PERMISSIONS, values),
+        always=DEFAULT_PERMISSIONS,
+        values=values or {},
+    )
+
+
+HANDLERS = (users_page, new_page, create, invite)

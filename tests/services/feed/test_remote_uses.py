@@ -1,0 +1,47 @@
+"""What verifiers elsewhere report: bounded, readable, and only from who may."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keyturn.core.permissions import Permission
+from keyturn.core.records import KeyUsage, LastUse
+from keyturn.errors import PermissionMissing
+from tests.people import HERE, add_person, holder, person
+
+if TYPE_CHECKING:
+    from keyturn.composition import Services
+
+
+def test_a_report_is_bounded(services: Services) -> None:
+    """A use of tomorrow was now, one of last year counts as of a day ago, and no secret gets through."""
+    edge = holder(services, "edge", Permission.VERIFY_CREDENTIALS)
+    add_person(services)
+    bob, now = person(services), services.system.now()
+    new, old = (services.keys.create(bob, HERE, name=None, lifetime=None) for _ in range(2))
+    services.remote_uses.record(
+        edge,
+        [
+            (new.record.key_id, KeyUsage(LastUse(now + timedelta(days=1), "192.0.2.7", None, old.secret), 3)),
+            (old.record.key_id, KeyUsage(LastUse(now - timedelta(days=400), "<b>", "GET /a", None), 10**12)),
+            (987654321, KeyUsage(LastUse(now, None, None, None), 1)),
+        ],
+    )
+    second, first = services.keys.list_own(bob)
+    assert first.last_use == LastUse(now, "192.0.2.7", None, "[REDACTED]")
+    assert second.last_use == LastUse(now - timedelta(days=1), None, "GET /a", None)
+    assert services.keys.count_uses(bob.user_id)[first.key_id] == 3
+
+
+def test_nobody_else_reports(services: Services) -> None:
+    """Without the permission nothing is written."""
+    add_person(services)
+    bob = person(services)
+    key = services.keys.create(bob, HERE, name=None, lifetime=None)
+    report = KeyUsage(LastUse(services.system.now(), None, None, None), 1)
+    with pytest.raises(PermissionMissing):
+        services.remote_uses.record(bob, [(key.record.key_id, report)])
+    assert services.keys.list_own(bob)[0].last_use is None

@@ -1,0 +1,157 @@
+"""All keys of all users: found by what matters, and ended at once."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from keyturn.composition import Services
+from keyturn.core.lifetimes import Lifetime
+from keyturn.core.people import ServiceOwner, UserKind
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import Principal
+from keyturn.core.records import MAX_ID, KeyState
+from keyturn.errors import NotFound, PermissionMissing
+from keyturn.store.keys.search import KeySearch
+from tests.fakes import Clock
+from tests.people import (
+    HERE,
+    actions,
+    add_service_account,
+    caller,
+    holder,
+    is_accepted,
+    key_of_service,
+    new_key,
+    person,
+)
+
+DAY = timedelta(days=1)
+MILLISECOND = timedelta(milliseconds=1)
+
+
+@pytest.fixture
+def ids(services: Services, admin: Principal, clock: Clock) -> dict[str, int]:
+    """One key of each kind, by what it is called."""
+    bob = holder(services, "Bob_Ö%")
+    made = {"old": new_key(services, bob, name="old", lifetime=Lifetime(clock.now + 10 * DAY))}
+    clock.advance(DAY)
+    admin, bob = person(services, "ada"), person(services, "Bob_Ö%")
+    made["ended"] = new_key(services, bob, lifetime=Lifetime(clock.now + DAY))
+    made["endless"] = new_key(services, bob, lifetime=Lifetime(None))
+    made["revoked"] = new_key(services, admin)
+    services.keys.revoke_own(admin, made["revoked"].record.key_id, HERE)
+    add_service_account(services, admin, ServiceOwner(bob.user_id))
+    made["robot"] = key_of_service(services, admin)
+    clock.advance(DAY)
+    return {name: key.record.key_id for name, key in made.items()}
+
+
+def names(services: Services, admin: Principal, ids: dict[str, int], **wanted: object) -> set[str]:
+    page = services.all_keys.search(admin, KeySearch(**wanted))  # type: ignore[arg-type]
+    assert page.count == len(page.items)
+    called = {number: name for name, number in ids.items()}
+    return {called[owned.key.key_id] for owned in page.items}
+
+
+def test_every_filter_finds_exactly_its_keys(
+    services: Services, admin: Principal, ids: dict[str, int], clock: Clock
+) -> None:
+    """Each condition, and several together, find those keys and no others; limits count to the instant."""
+    used = clock.now
+    second_day = used - DAY
+    caller(services, new_key(services, person(services, "ada")).secret)
+    ids["used"] = max(owned.key.key_id for owned in services.all_keys.search(admin, KeySearch()).items)
+    services.usage.flush(everything=True)
+    everything = set(ids)
+    table: list[tuple[dict[str, object], set[str]]] = [
+        ({}, everything),
+        ({"key_id": ids["old"]}, {"old"}),
+        ({"key_id": MAX_ID}, set()),
+        ({"owner": "bob"}, {"old", "ended", "endless"}),
+        ({"owner": "bOB_ö%"}, {"old", "ended", "endless"}),
+        ({"owner": "%"}, {"old", "ended", "endless"}),
+        ({"owner": "b_b"}, set()),
+        ({"owner": "o"}, {"old", "ended", "endless", "robot"}),
+        ({"owner": "\x00"}, set()),
+        ({"owner": "\ud800"}, set()),
+        ({"state": KeyState.ACTIVE}, {"old", "endless", "robot", "used"}),
+        ({"state": KeyState.EXPIRED}, {"ended"}),
+        ({"state": KeyState.REVOKED}, {"revoked"}),
+        ({"never_ends": True}, {"endless"}),
+        ({"never_ends": False}, everything - {"endless"}),
+        ({"made_before": second_day}, {"old"}),
+        ({"made_before": second_day + MILLISECOND}, everything - {"used"}),
+        ({"unused_since": used}, everything - {"used"}),
+        ({"unused_since": used + MILLISECOND}, everything),
+        ({"owner": "bob", "state": KeyState.ACTIVE, "never_ends": False}, {"old"}),
+    ]
+    for wanted, expected in table:
+        assert names(services, admin, ids, **wanted) == expected, wanted
+
+
+def test_a_page_is_of_all_and_the_newest_first(
+    services: Services, admin: Principal, ids: dict[str, int]
+) -> None:
+    """Pages together are all keys once, the newest first, and each says how many there are."""
+    seen = []
+    for offset in range(0, len(ids) + 2, 2):
+        page = services.all_keys.search(admin, KeySearch(), offset=offset, size=2)
+        assert page.count == len(ids)
+        seen += [owned.key.key_id for owned in page.items]
+    assert seen == sorted(ids.values(), reverse=True)
+
+
+def test_a_key_is_shown_with_its_owner(services: Services, ids: dict[str, int]) -> None:
+    """What an administrator sees of a key says whose it is, of which kind, and its latest use."""
+    admin = person(services, "ada")
+    robot = services.all_keys.get(admin, ids["robot"])
+    assert (robot.userid, robot.kind, robot.owner_is_disabled) == ("robot", UserKind.SERVICE, False)
+    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=True)
+    assert services.all_keys.get(admin, ids["robot"]).owner_is_disabled
+    for number in (0, -1, 10**6, MAX_ID + 1):
+        with pytest.raises(NotFound):
+            services.all_keys.get(admin, number)
+
+
+@pytest.mark.usefixtures("ids")
+def test_the_latest_use_is_seen_at_once(services: Services) -> None:
+    """A use that was not yet written is seen in the list all the same."""
+    admin = person(services, "ada")
+    made = new_key(services, admin)
+    caller(services, made.secret)
+    use = services.all_keys.get(admin, made.record.key_id).key.last_use
+    assert use is not None
+    assert (use.at, use.via) == (services.system.now(), "GET /")
+
+
+def test_keys_are_ended_together(services: Services, admin: Principal, clock: Clock) -> None:
+    """All keys that are named end at once; dead and absent ones among them do not count and do not hinder."""
+    keys = [new_key(services, admin) for _ in range(3)]
+    bystander = new_key(services, admin)
+    numbers = [key.record.key_id for key in keys]
+    services.keys.revoke_own(admin, numbers[0], HERE)
+    before = len(actions(services))
+
+    ended = services.all_keys.revoke(admin, [0, *numbers, numbers[2], 10**6, MAX_ID + 1, -1], HERE)
+
+    assert ended == 2
+    assert actions(services)[before:] == ["ApiKeyDeleted"] * 2
+    assert not any(is_accepted(services, key.secret) for key in keys)
+    assert is_accepted(services, bystander.secret)
+
+
+def test_only_user_admin_sees_all_keys(services: Services, admin: Principal) -> None:
+    """Every other permission neither finds, sees nor ends another's key (A1)."""
+    others = holder(services, "others", *(set(Permission) - {Permission.USER_ADMIN}))
+    key = new_key(services, admin)
+    for act in (
+        lambda: services.all_keys.search(others, KeySearch()),
+        lambda: services.all_keys.get(others, key.record.key_id),
+        lambda: services.all_keys.revoke(others, [key.record.key_id], HERE),
+        lambda: services.all_keys.revoke(others, [], HERE),
+    ):
+        with pytest.raises(PermissionMissing):
+            act()
+    assert is_accepted(services, key.secret)

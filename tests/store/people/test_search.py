@@ -1,0 +1,155 @@
+"""Searching among users: each filter finds exactly those it says, the same on both databases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from keyturn.core.people import ServiceOwner, UserKind
+from keyturn.core.permissions import Permission
+from keyturn.store import Store
+from keyturn.store.people.groups import GroupFields
+from keyturn.store.people.search import UserSearch
+from tests.store.rows import NOW, a_user, an_entry, grant_all
+
+PEOPLE: dict[str, tuple[str | None, str | None]] = {
+    "Zoë": ("Zoë Müller", "zoe@example.com"),
+    "ДМИТРИЙ": ("Дмитрий Иванов", "dmitri@example.org"),
+    "a_b%c": ("100%_sure\\", "odd@example.com"),
+    "aXbYc": ("Ordinary", None),
+    "disabled": (None, "gone@example.com"),
+    "ΣΊΣΥΦΟΣ": ("Σίσυφος", None),
+}
+"""By user name, the name and the e-mail address."""
+
+
+@pytest.fixture
+def ids(store: Store) -> dict[str, int]:
+    """Everybody by user name: the people above, and two service accounts."""
+    made = {
+        userid: store.users.add(a_user(userid, name=name, email=email), an_entry()).user_id
+        for userid, (name, email) in PEOPLE.items()
+    }
+    group = store.groups.add("bim", GroupFields("one", None, None), NOW, an_entry()).group_id
+    for userid in ("Zoë", "aXbYc"):
+        store.groups.add_member(group, made[userid], NOW, an_entry(), allow=grant_all)
+    made["group"] = group
+    for userid, owner in (
+        ("robot of zoë", ServiceOwner(made["Zoë"])),
+        ("robot of one", ServiceOwner(group_id=group)),
+    ):
+        made[userid] = store.users.add(a_user(userid, kind=UserKind.SERVICE, owner=owner), an_entry()).user_id
+    store.users.set_disabled(made["disabled"], NOW, NOW, an_entry())
+    return made
+
+
+EVERYBODY = [*PEOPLE, "robot of zoë", "robot of one"]
+ROBOTS = ["robot of zoë", "robot of one"]
+
+TABLE: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, EVERYBODY),
+    # Parts of texts, in any case, also of letters outside of ASCII.
+    ({"userid": "zoë"}, ["Zoë", "robot of zoë"]),
+    ({"userid": "ZOË"}, ["Zoë", "robot of zoë"]),
+    ({"userid": "дмит"}, ["ДМИТРИЙ"]),
+    ({"name": "МИТР"}, ["ДМИТРИЙ"]),
+    ({"name": "MÜLLER"}, ["Zoë"]),
+    ({"name": "müll"}, ["Zoë"]),
+    ({"name": "muller"}, []),
+    ({"name": "σίσυφ"}, ["ΣΊΣΥΦΟΣ"]),
+    ({"userid": "σίσυφ"}, ["ΣΊΣΥΦΟΣ"]),
+    ({"email": "EXAMPLE.COM"}, ["Zoë", "a_b%c", "disabled"]),
+    ({"email": "zoe@example.com"}, ["Zoë"]),
+    ({"text": "zo"}, ["Zoë", "robot of zoë"]),
+    ({"text": "gone"}, ["disabled"]),
+    ({"text": "ordinary"}, ["aXbYc"]),
+    ({"iamid": "bim"}, EVERYBODY),
+    ({"iamid": "BI"}, EVERYBODY),
+    ({"iamid": "okta"}, []),
+    # What a pattern would take for more than itself.
+    ({"userid": "%"}, ["a_b%c"]),
+    ({"userid": "a_b"}, ["a_b%c"]),
+    ({"userid": "_"}, ["a_b%c"]),
+    ({"name": "%_"}, ["a_b%c"]),
+    ({"name": "\\"}, ["a_b%c"]),
+    ({"name": "/"}, []),
+    ({"name": "%%"}, []),
+    ({"userid": "*"}, []),
+    ({"name": "' OR 1=1 --"}, []),
+    ({"name": ""}, ["Zoë", "ДМИТРИЙ", "a_b%c", "aXbYc", "ΣΊΣΥΦΟΣ"]),
+    # Kinds and states.
+    ({"is_disabled": True}, ["disabled"]),
+    ({"is_disabled": False}, [userid for userid in EVERYBODY if userid != "disabled"]),
+    ({"kinds": frozenset({UserKind.PERSON})}, list(PEOPLE)),
+    ({"kinds": frozenset({UserKind.SERVICE})}, ROBOTS),
+    ({"kinds": frozenset({UserKind.SYSTEM})}, []),
+    ({"kinds": frozenset()}, []),
+    ({"owners": frozenset()}, []),
+    ({"ids": frozenset()}, []),
+    # Several at once.
+    ({"name": "ord", "email": "com"}, []),
+    ({"text": "a", "is_disabled": True}, ["disabled"]),
+    ({"userid": "o", "kinds": frozenset({UserKind.SERVICE})}, ROBOTS),
+]
+
+
+def found(store: Store, **wanted: Any) -> list[str]:
+    page = store.users.search(UserSearch(**wanted), size=100)
+    assert page.count == len(page.items)
+    return [user.userid for user in page.items]
+
+
+@pytest.mark.usefixtures("ids")
+def test_each_filter_finds_exactly_its_users(store: Store) -> None:
+    """What is searched for is found as a part of it, in any case, and stands for itself alone."""
+    wrong = {str(wanted): got for wanted, expected in TABLE if (got := found(store, **wanted)) != expected}
+    assert wrong == {}
+
+
+def test_filters_by_id_find_exactly_theirs(store: Store, ids: dict[str, int]) -> None:
+    """Those of an owner, in a group, or with some ids, are found, and an id that is nobody's finds nobody."""
+    zoe, group = ids["Zoë"], ids["group"]
+    both = frozenset({ServiceOwner(zoe), ServiceOwner(group_id=group)})
+    assert found(store, owners=frozenset({ServiceOwner(zoe)})) == ["robot of zoë"]
+    assert found(store, owners=frozenset({ServiceOwner(group_id=group)})) == ["robot of one"]
+    assert found(store, owners=both) == ROBOTS
+    assert found(store, owners=frozenset({ServiceOwner(10**6)})) == []
+    assert found(store, in_group=group) == ["Zoë", "aXbYc"]
+    assert found(store, in_group=10**6) == []
+    assert found(store, ids=frozenset({ids["aXbYc"], zoe, 10**6})) == ["Zoë", "aXbYc"]
+    assert found(store, ids=frozenset({zoe}), userid="a") == []
+
+
+@pytest.mark.usefixtures("ids")
+def test_pages_are_all_of_them_once(store: Store) -> None:
+    """Pages of any size together are everybody once, in the order they were made, and tell how many."""
+    for size in (1, 3, 7, 8, 9):
+        seen: list[str] = []
+        while page := store.users.search(UserSearch(), offset=len(seen), size=size).items:
+            assert len(page) <= size
+            seen += [user.userid for user in page]
+        assert seen == EVERYBODY
+    beyond = store.users.search(UserSearch(), offset=1000, size=5)
+    assert (beyond.count, beyond.items) == (len(EVERYBODY), ())
+
+
+def test_what_is_found_is_whole(store: Store, ids: dict[str, int]) -> None:
+    """A user in a page is the same, attributes and owner included, as when asked for alone."""
+    for userid, name, value in (("Zoë", "team", "a"), ("Zoë", "team", "b"), ("ДМИТРИЙ", "city", "Ö")):
+        store.users.add_attribute(ids[userid], name, value, NOW, an_entry())
+    store.groups.add_attribute(ids["group"], "team", "z", NOW, an_entry())
+    for user in store.users.search(UserSearch(), size=100).items:
+        assert user == store.users.find_by_id(user.user_id)
+    zoe = store.users.find_by_id(ids["Zoë"])
+    assert zoe is not None
+    assert (zoe.attributes, zoe.group_attributes) == ({"team": ("a", "b")}, {"team": ("z",)})
+
+
+def test_an_administrator_is_known_by_the_whole_permission(store: Store) -> None:
+    """Who holds another permission whose name is longer is no administrator: the last one stays (A5)."""
+    admin = store.users.add(a_user("admin", permissions=frozenset({"USER_ADMIN"})), an_entry()).user_id
+    store.users.add(a_user("near", permissions=frozenset({"SUPER_USER_ADMIN", "USER-ADMIN"})), an_entry())
+    store.users.add(a_user("odd", permissions=frozenset({"USERXADMIN", "USER_ADMIN2"})), an_entry())
+    with pytest.raises(Exception, match=Permission.USER_ADMIN):
+        store.users.delete(admin, NOW, an_entry())

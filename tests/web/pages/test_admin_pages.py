@@ -1,0 +1,1027 @@
+"""The pages for administrators, and the page of an invitation: who reaches them, and what each form does."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+from dataclasses import fields, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+import pytest
+
+from keyturn.core.people import ServiceOwner
+from keyturn.core.permissions import Permission
+from keyturn.core.records import Actor, AuditAction, AuditEntry
+from keyturn.settings import Settings, read_settings
+from keyturn.verifying.origin import COMMAND_LINE, Origin
+from keyturn.web.pages.audit.words import ACTIONS, detail_lines
+from keyturn.web.pages.installation.settings import KEPT_BACK, OPEN, shown_settings
+from tests.conftest import PASSPHRASE
+from tests.web.sites import Browser, filled, secret_on
+
+if TYPE_CHECKING:
+    from keyturn.core.people import UserRecord
+    from keyturn.core.principal import Principal
+    from tests.web.conftest import SiteOpener
+    from tests.web.sites import Site
+
+ADMIN = "admin@example.com"
+BOB = "bob@example.com"
+WHO = "/bim/rpc/user/current"
+NEW_PASSPHRASE = "three copper kettles sing"
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "permissions.md"
+HOSTILE = '"><img src=x onerror=1>'
+VALUES: dict[str, object] = dict.fromkeys(
+    ("user_id", "group_id", "project_id", "resource_id", "membership_id", "key_id"), 1
+)
+"""Ids of things that exist, or may."""
+
+
+def admin_routes(site: Site) -> list[tuple[str, str]]:
+    return [(method, path) for method, path in site.routes() if path.startswith("/admin")]
+
+
+def revision(site: Site) -> int:
+    return site.services.store.installation.revision()
+
+
+def holder(site: Site, *permissions: str) -> Browser:
+    """Sign in somebody new who holds these permissions alone."""
+    user = site.new_user()
+    held = frozenset({*permissions, "CREATE_PROJECT"})
+    site.services.users.set_permissions(principal(site), "bim", user.userid, held, Origin())
+    return site.browser(user.userid)
+
+
+def principal(site: Site) -> Principal:
+    """Return the administrator as a caller."""
+    cookie = site.services.logins.log_in_browser(ADMIN, PASSPHRASE, Origin()).cookie
+    found = site.services.sessions.find(cookie)
+    assert found is not None
+    return found.principal
+
+
+def user_page(user: UserRecord) -> str:
+    return f"/admin/users/{user.user_id}"
+
+
+def service_account(site: Site, owner: UserRecord) -> UserRecord:
+    return site.services.accounts.add(
+        COMMAND_LINE,
+        userid=f"loader {site.new_user().userid}",
+        name=None,
+        permissions=frozenset(),
+        owner=ServiceOwner(owner.user_id),
+    )
+
+
+def now(site: Site, user: UserRecord) -> UserRecord:
+    return site.services.accounts.get_by_userid("bim", user.userid)
+
+
+def works(site: Site, secret: str) -> bool:
+    return site.client().get(WHO, headers={"Authorization": secret}).status_code == 200
+
+
+# Who reaches them
+
+
+def test_for_a_person_without_permissions_there_is_no_such_page(site: Site) -> None:
+    """Each path and method answers them with the bytes of an unknown path, with a good form too."""
+    browser = site.browser(BOB)
+    csrf = browser.csrf()
+    unknown = browser.get("/admin/no-such-page")
+    assert unknown.status_code == 404
+    before = revision(site)
+    routes = admin_routes(site)
+    assert len(routes) > 80
+    for method, path in routes:
+        for unsent in ({}, {"csrf": csrf, "typed": "Delete", "userid": BOB, "name": "changed", "key.1": "x"}):
+            answer = browser.request(method, filled(path, **VALUES), data=unsent or None)
+            assert answer.status_code == 404, f"{method} {path}"
+            assert answer.content == (b"" if method == "HEAD" else unknown.content), f"{method} {path}"
+            assert answer.headers["content-type"] == unknown.headers["content-type"]
+            assert "allow" not in answer.headers
+    for method in ("PUT", "PATCH", "DELETE"):
+        assert browser.request(method, "/admin/users").content == unknown.content
+    assert browser.get("/admin/keys?page=x").content == unknown.content
+    assert revision(site) == before
+    assert "Administration" not in browser.get("/profile").text
+
+
+@pytest.mark.parametrize(
+    ("permission", "parts"),
+    [
+        ("USER_ADMIN", ["users", "groups", "service-accounts", "keys"]),
+        ("GOVERNANCE", ["projects"]),
+        ("PROJECT_MANAGEMENT", ["projects"]),
+        ("AUDIT", ["audit"]),
+        ("APPLICATION_ADMIN", ["services", "settings"]),
+    ],
+)
+def test_each_permission_opens_its_own_part(site: Site, permission: str, parts: list[str]) -> None:
+    """A holder of one permission sees its tabs, is led to the first, and finds no other part."""
+    browser = holder(site, permission)
+    start = browser.get("/admin")
+    assert (start.status_code, start.headers["location"]) == (303, f"/admin/{parts[0]}")
+    page = browser.get(f"/admin/{parts[0]}").text
+    assert (
+        re.findall(r'<a href="/admin/([a-z-]+)"', page.partition("<nav")[2].partition("</nav>")[0]) == parts
+    )
+    assert 'href="/admin">Administration' in browser.get("/profile").text
+    others = {path.split("/")[2] for _, path in admin_routes(site) if path.count("/") > 1} - set(parts)
+    assert len(others) == 8 - len(parts)
+    for method, path in admin_routes(site):
+        if path.count("/") > 1 and path.split("/")[2] in others:
+            assert browser.request(method, filled(path, **VALUES)).status_code == 404, path
+
+
+def test_a_stranger_is_led_back_to_the_administration(site: Site) -> None:
+    """The login leads on to the page of the administration that was asked for."""
+    with Browser(site) as browser:
+        lead = browser.get("/admin/users").headers["location"]
+        assert lead == "/login?then=/admin/users"
+        assert browser.log_in(ADMIN, PASSPHRASE, next="/admin/users").headers["location"] == "/admin/users"
+
+
+def test_every_form_needs_the_token_of_its_session(site: Site) -> None:
+    """Without the CSRF token each form of the administration is 403 and changes nothing (L8)."""
+    browser = site.browser(ADMIN)
+    browser.get("/admin/users")
+    before = revision(site)
+    posts = [path for method, path in admin_routes(site) if method == "POST"]
+    assert len(posts) > 30
+    for path in posts:
+        for csrf in ({}, {"csrf": "forged"}):
+            answer = browser.post(filled(path, **VALUES), data={"typed": "Delete", "key.1": "x", **csrf})
+            assert answer.status_code == 403, path
+    assert revision(site) == before
+
+
+def test_getting_a_page_changes_nothing(site: Site) -> None:
+    """No GET or HEAD of the administration changes state."""
+    browser = site.browser(ADMIN)
+    site.key(BOB)
+    browser.get("/profile")
+    before = revision(site)
+    for method, path in admin_routes(site):
+        if method in {"GET", "HEAD"}:
+            query = "?typed=Delete&key=1&disabled=1"
+            assert browser.request(method, filled(path, **VALUES) + query).status_code < 500, path
+    assert revision(site) == before
+
+
+def test_an_id_that_is_none_is_not_found(site: Site) -> None:
+    """Whatever stands for an id in a path, an administrator finds no page, and no defect."""
+    browser = site.browser(ADMIN)
+    for text in ("0", "01", "-1", "1e3", str(2**63), "9" * 30, "%00", "x", "²"):
+        for part in ("users", "groups", "projects", "services", "service-accounts"):
+            assert browser.get(f"/admin/{part}/{text}").status_code == 404, (part, text)
+            assert browser.submit(f"/admin/{part}/{text}/delete", typed="Delete").status_code == 404
+
+
+# Users
+
+
+def test_making_a_user_gives_a_link_once(any_site: Site) -> None:
+    """The link is in the one answer; with it a person sets a passphrase, once, and signs in."""
+    browser = any_site.browser(ADMIN)
+    mail = f"grace{any_site.new_user().user_id}@example.com"
+    answer = browser.submit(
+        "/admin/users/new",
+        **{"name": "Grace Holt", "email": mail, "permission.AUDIT": "on", "permissions": "1"},
+    )
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    link = re.search(r"(http\S+/invitation)#([A-Za-z0-9_-]{43})", answer.text)
+    assert link is not None
+    user = any_site.services.accounts.get_by_userid("bim", mail)
+    assert user.permissions == {"AUDIT", "CREATE_PROJECT"}
+    assert (user.profile.name, user.profile.email, user.has_password) == ("Grace Holt", mail, False)
+    assert link[2] not in browser.get(user_page(user)).text
+
+    form = {"code": link[2], "password": NEW_PASSPHRASE, "password_again": NEW_PASSPHRASE}
+    with Browser(any_site) as theirs:
+        accepted = theirs.post("/invitation", data=form)
+        assert (accepted.status_code, accepted.headers["location"]) == (303, "/login?notice=passphrase-set")
+        assert "Your passphrase is set." in theirs.get("/login?notice=passphrase-set").text
+        assert theirs.log_in(mail, NEW_PASSPHRASE).status_code == 303
+        again = theirs.post("/invitation", data=form)
+        assert again.status_code == 422
+        assert "not valid, or no longer" in again.text
+
+
+def test_a_link_that_is_wrong_or_over_says_so(open_site: SiteOpener) -> None:
+    """A wrong link, one after seven days, and one that was replaced are refused alike, and change nothing."""
+    with open_site() as site:
+        site.add_people()
+        user = site.new_user()
+        links = [
+            site.services.users.invite(principal(site), "bim", user.userid, Origin()).link for _ in range(2)
+        ]
+        replaced, living = (link.partition("#")[2] for link in links)
+        before = revision(site)
+        with Browser(site) as browser:
+            for code in ("", "wrong", "\x00", replaced, "\ud800"):
+                answer = _accept(browser, code.encode("utf-8", "replace").decode())
+                assert (answer.status_code, "not valid, or no longer" in answer.text) == (422, True)
+            short = _accept(browser, living, "short")
+            assert (short.status_code, f'value="{living}"' in short.text) == (422, True)
+            differ = browser.post(
+                "/invitation", data={"code": living, "password": NEW_PASSPHRASE, "password_again": "other"}
+            )
+            assert "The two passphrases differ." in differ.text
+            assert NEW_PASSPHRASE not in differ.text
+            site.clock.advance(timedelta(days=7))
+            assert _accept(browser, living).status_code == 422
+        assert revision(site) == before
+
+
+def _accept(browser: Browser, code: str, passphrase: str = NEW_PASSPHRASE) -> httpx.Response:
+    return browser.post(
+        "/invitation", data={"code": code, "password": passphrase, "password_again": passphrase}
+    )
+
+
+def test_an_invitation_signs_this_browser_out(site: Site) -> None:
+    """Whoever is signed in where a link is accepted is signed out: it may be somebody else."""
+    browser = site.browser(ADMIN)
+    link = site.services.users.invite(principal(site), "bim", site.new_user().userid, Origin()).link
+    assert _accept(browser, link.partition("#")[2]).status_code == 303
+    assert browser.get("/profile").status_code == 303
+
+
+def test_a_form_for_an_invitation_comes_from_our_page(site: Site) -> None:
+    """Another site's page cannot set a passphrase (L8)."""
+    link = site.services.users.invite(principal(site), "bim", site.new_user().userid, Origin()).link
+    form = {"code": link.partition("#")[2], "password": NEW_PASSPHRASE, "password_again": NEW_PASSPHRASE}
+    with Browser(site) as browser:
+        for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            assert browser.post("/invitation", data=form, headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ({"name": "No Mail"}, "Give a user name."),
+        ({"email": BOB}, "There is a user bob@example.com already."),
+        ({"userid": "keyturn system"}, "own"),
+        ({"userid": "x", "name": "y" * 300}, "at most 254 characters"),
+    ],
+)
+def test_a_refused_new_user_is_told_on_the_form(site: Site, form: dict[str, str], told: str) -> None:
+    """What is wrong stands on the form, which keeps all that was typed and ticked."""
+    before = revision(site)
+    browser = site.browser(ADMIN)
+    answer = browser.submit("/admin/users/new", **form, **{"permissions": "1", "permission.AUDIT": "on"})
+    assert answer.status_code == 422
+    assert told in answer.text
+    for value in form.values():
+        assert f'value="{value}"' in answer.text
+    assert re.search(r'name="permission.AUDIT" checked', answer.text)
+    assert revision(site) == before + 1, "nothing but the login of this test"
+
+
+def test_nobody_gives_what_they_do_not_hold(site: Site) -> None:
+    """A box for a permission that the administrator lacks is not offered, and gives nothing (A3)."""
+    browser = holder(site, "USER_ADMIN")
+    user = site.new_user()
+    site.services.users.set_permissions(principal(site), "bim", user.userid, ["AUDIT"], Origin())
+    page = browser.get(user_page(user)).text
+    assert re.search(r'name="permission.AUDIT" checked disabled', page)
+    assert re.search(r'name="permission.GOVERNANCE" disabled', page)
+    form = {"permissions": "1", "permission.GOVERNANCE": "on", "permission.USER_ADMIN": "on"}
+    assert browser.submit(f"{user_page(user)}/permissions", **form).status_code == 303
+    assert now(site, user).permissions == {"AUDIT", "USER_ADMIN"}
+    refused = browser.submit("/admin/users/new", **form, userid="climber")
+    assert refused.status_code == 403
+    assert "This needs the permission GOVERNANCE." in refused.text
+    assert 'value="climber"' in refused.text
+    refused = browser.submit(f"{user_page(user)}/invite")
+    assert (refused.status_code, "needs the permission AUDIT" in refused.text) == (403, True)
+    assert "/invitation#" not in refused.text
+
+
+def test_permissions_stand_in_the_order_of_the_reference(site: Site) -> None:
+    """Those that allow something here come before those that are only stored."""
+    page = site.browser(ADMIN).get(user_page(site.users[BOB])).text
+    named = re.findall(r"^\| `([A-Z_0-9]+)` \|", REFERENCE.read_text(), re.MULTILINE)[: len(Permission)]
+    assert re.findall(r'name="permission\.([A-Z_0-9]+)"', page) == named
+
+
+def test_the_last_administrator_stays(open_site: SiteOpener) -> None:
+    """Taking, disabling and deleting the last administrator is refused where it was asked for (A5)."""
+    with open_site() as site:
+        site.add_people()
+        browser = site.browser(ADMIN)
+        path = user_page(site.users[ADMIN])
+        for action, form in (
+            ("permissions", {"permissions": "1", "was.permission.USER_ADMIN": "on"}),
+            ("disable", {}),
+            ("delete", {"typed": "Delete"}),
+        ):
+            answer = browser.submit(f"{path}/{action}", **form)
+            assert answer.status_code == 409, action
+            assert "This is the last person with" in answer.text
+        assert now(site, site.users[ADMIN]).permissions == frozenset(Permission)
+
+
+def test_searching_users(open_site: SiteOpener) -> None:
+    """A part of a name, user name or address finds people, the active ones unless others are asked for."""
+    with open_site() as site:
+        site.add_people()
+        for number in range(60):
+            site.add_user(f"many{number}@example.com")
+        site.services.accounts.set_disabled(COMMAND_LINE, BOB, disabled=True)
+        browser = site.browser(ADMIN)
+
+        def found(query: str) -> list[str]:
+            return re.findall(r'href="/admin/users/\d+">([^<]+)<', browser.get(f"/admin/users?{query}").text)
+
+        assert found("text=ADMIN%40EX") == ["admin"]
+        assert found("text=bob") == []
+        assert found("text=bob&status=disabled") == ["bob"]
+        assert found("text=bob&status=all") == ["bob"]
+        assert found("text=bob&status=no-such") == []
+        assert found("text=%00") == []
+        assert len(found("")) == 50
+        assert len(found("page=2")) == 11
+        assert found("page=99") == found("page=2")
+        page = browser.get("/admin/users?text=many&status=all").text
+        assert 'href="/admin/users?text=many&amp;status=all&amp;page=2"' in page
+
+
+def test_attributes_are_added_and_removed(any_site: Site) -> None:
+    """An attribute appears and goes by its forms; half of one is refused, and kept in the form."""
+    browser = any_site.browser(ADMIN)
+    user = any_site.new_user()
+    path = f"{user_page(user)}/attributes"
+    assert browser.submit(f"{path}/add", key="Team", value=HOSTILE).status_code == 303
+    assert now(any_site, user).attributes == {"team": (HOSTILE,)}
+    assert HOSTILE not in browser.get(user_page(user)).text
+    refused = browser.submit(f"{path}/add", key="half", value=" ")
+    assert (refused.status_code, 'value="half"' in refused.text) == (422, True)
+    assert browser.submit(f"{path}/remove", key="team", value=HOSTILE).status_code == 303
+    assert now(any_site, user).attributes == {}
+
+
+def test_disabling_shows_what_stops_and_stops_it(any_site: Site) -> None:
+    """First its keys with their last use, sessions and service accounts are shown; then all are refused."""
+    browser = any_site.browser(ADMIN)
+    user = any_site.new_user()
+    key = any_site.key(user.userid)
+    theirs = any_site.browser(user.userid)
+    account = service_account(any_site, user)
+    assert works(any_site, key.secret)
+    page = browser.get(f"{user_page(user)}/disable").text
+    for told in (key.record.masked, "just now", "127.0.0.1", f"GET {WHO}", "1 session ends", account.userid):
+        assert told in page, told
+    assert works(any_site, key.secret), "looking disables nobody"
+    assert browser.submit(f"{user_page(user)}/disable").status_code == 303
+    assert not works(any_site, key.secret)
+    assert theirs.get("/profile").status_code == 303
+    assert now(any_site, account).is_disabled
+    assert browser.submit(f"{user_page(user)}/enable").status_code == 303
+    assert works(any_site, key.secret)
+    assert not now(any_site, account).is_disabled
+
+
+def test_deleting_needs_the_word_and_may_hand_over(any_site: Site) -> None:
+    """Without the word, or with an heir who cannot be one, nothing ends; with both the accounts go on."""
+    browser = any_site.browser(ADMIN)
+    user = any_site.new_user()
+    account = service_account(any_site, user)
+    path = f"{user_page(user)}/delete"
+    before = revision(any_site)
+    for form, told in (
+        ({}, "Type the word Delete"),
+        ({"typed": "delete"}, "Type the word Delete"),
+        ({"typed": "Delete", "handOverTo": "nobody"}, "There is no such person"),
+        ({"typed": "Delete", "handOverTo": user.userid}, "to somebody who stays"),
+        ({"typed": "Delete", "handOverTo": account.userid}, "is a person who is not disabled"),
+    ):
+        answer = browser.submit(path, **form)
+        assert (answer.status_code, told in answer.text) == (422, True), form
+    assert revision(any_site) == before
+    assert browser.submit(path, typed=" Delete ", handOverTo=ADMIN).status_code == 303
+    assert now(any_site, account).owner == ServiceOwner(any_site.users[ADMIN].user_id)
+    assert browser.get(user_page(user)).status_code == 404
+
+
+def test_an_account_is_found_among_the_others(site: Site) -> None:
+    """A service account that is looked for among people is found where it is, and changed nowhere else."""
+    account = service_account(site, site.new_user())
+    browser = site.browser(ADMIN)
+    answer = browser.get(user_page(account))
+    assert (answer.status_code, answer.headers["location"]) == (
+        303,
+        f"/admin/service-accounts/{account.user_id}",
+    )
+    for action in ("disable", "delete", "permissions", "invite", "attributes/add"):
+        assert browser.submit(f"{user_page(account)}/{action}", typed="Delete").status_code == 404, action
+    assert now(site, account) == account
+
+
+# Groups and projects
+
+
+def test_a_group_from_its_beginning_to_its_end(any_site: Site) -> None:
+    """A group is made, changed, filled and given attributes; when it is deleted, what it owns goes on."""
+    browser = any_site.browser(ADMIN)
+    user = any_site.new_user()
+    name = f"Analysts of {user.userid}"
+    path = browser.submit("/admin/groups/new", name=name).headers["location"].partition("?")[0]
+    assert browser.submit(path, name=f"{name}!", description="Who reads.").status_code == 303
+    assert browser.submit(f"{path}/members/add", userid=user.userid).status_code == 303
+    assert browser.submit(f"{path}/attributes/add", key="region", value="north").status_code == 303
+    assert now(any_site, user).authorizations == {"region": ("north",)}
+    page = browser.get(path).text
+    for told in (f"{name}!", "Who reads.", user.userid, "north"):
+        assert told in page
+    group_id = int(path.rpartition("/")[2])
+    account = service_account(any_site, user)
+    handed = browser.submit(f"/admin/service-accounts/{account.user_id}/hand-over", group=str(group_id))
+    assert handed.status_code == 303
+    assert account.userid in browser.get(f"{path}/delete").text
+    membership = re.search(rf"{path}/members/(\d+)/remove", page)
+    assert membership is not None
+    assert browser.submit(f"{path}/members/{membership[1]}/remove").status_code == 303
+    assert browser.submit(f"{path}/attributes/remove", key="region", value="north").status_code == 303
+    refused = browser.submit(f"{path}/delete", typed="no")
+    assert (refused.status_code, "Type the word Delete" in refused.text) == (422, True)
+    assert browser.submit(f"{path}/delete", typed="Delete", handOverTo=user.userid).status_code == 303
+    assert now(any_site, account).owner == ServiceOwner(user.user_id)
+    assert browser.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("action", "form", "told"),
+    [
+        ("", {"name": " "}, "Give the group a name."),
+        ("", {"name": "Taken"}, "There is a group Taken already."),
+        ("/members/add", {"userid": "nobody"}, "There is no such user."),
+        ("/members/add", {"userid": BOB}, "This user is in the group already."),
+        ("/attributes/add", {"key": "a" * 300, "value": "b"}, "at most 254 characters"),
+    ],
+)
+def test_what_a_group_refuses_is_told_on_its_page(
+    site: Site, action: str, form: dict[str, str], told: str
+) -> None:
+    """A mistake is told on the group's page, which keeps what was typed."""
+    who, groups = principal(site), site.services.groups
+    known = {group.name: group for group in groups.list_visible(who)}
+    if "Taken" not in known:
+        groups.add(who, Origin(), iamid="bim", name="Taken")
+        mine = groups.add(who, Origin(), iamid="bim", name="Mine")
+        groups.add_member(who, mine.group_id, Origin(), iamid="bim", userid=BOB)
+    mine = next(group for group in groups.list_visible(who) if group.name == "Mine")
+    answer = site.browser(ADMIN).submit(f"/admin/groups/{mine.group_id}{action}", **form)
+    assert (answer.status_code, told in answer.text) == (422, True)
+    for value in form.values():
+        assert f'value="{value}"' in answer.text
+
+
+def test_a_project_from_its_beginning_to_its_end(any_site: Site) -> None:
+    """A project is made and filled; a member's key sees its connection alone, and ends with it."""
+    browser = any_site.browser(ADMIN)
+    user = any_site.new_user()
+    any_site.services.users.set_permissions(
+        principal(any_site), "bim", user.userid, ["CREATE_DATA_SOURCE"], Origin()
+    )
+    name = f"Report of {user.userid}"
+    path = browser.submit("/admin/projects/new", name=name).headers["location"].partition("?")[0]
+    assert browser.submit(f"{path}/members/set", userid=user.userid).status_code == 303
+    assert browser.submit(f"{path}/connections/add", connectionKey="123456789").status_code == 303
+    number = path.rpartition("/")[2]
+
+    theirs = any_site.browser(user.userid)
+    assert f'<option value="{number}">{name} (project {number})</option>' in theirs.get("/profile/keys").text
+    secret = secret_on(theirs.create_key(name="for it", project=number).text)
+    assert f"project: {name}" in theirs.get("/profile/keys").text
+    seen = ("/admin/keys", user_page(user), f"/admin/keys/revoke?key={_only_key(any_site, user)}")
+    for each in seen:
+        assert f"project: {name}" in browser.get(each, params=_owner(each, user)).text
+    outsider = holder(any_site, "USER_ADMIN")
+    for each in seen:
+        told = outsider.get(each, params=_owner(each, user)).text
+        assert ("project: one that you are not in" in told, name in told) == (True, False)
+    headers = {"Authorization": secret}
+    assert any_site.client().get("/data/connection/123456789", headers=headers).status_code == 200
+    assert browser.submit(f"{path}/connections/remove", connectionKey="123456789").status_code == 303
+    assert any_site.client().get("/data/connection/123456789", headers=headers).status_code == 404
+
+    refused = browser.submit(f"{path}/members/remove", userid=ADMIN)
+    assert (refused.status_code, "This is the last owner" in refused.text) == (400, True)
+    assert browser.submit(f"{path}/members/set", userid=user.userid, is_owner="yes").status_code == 303
+    assert browser.submit(f"{path}/members/remove", userid=ADMIN).status_code == 303
+    assert browser.submit(path, name=f"{name}!", description="About it.").status_code == 303
+    assert "Every key that is linked to it is revoked" in browser.get(f"{path}/delete").text
+    assert browser.submit(f"{path}/delete", typed="x").status_code == 422
+    assert works(any_site, secret)
+    assert browser.submit(f"{path}/delete", typed="Delete").status_code == 303
+    assert not works(any_site, secret)
+    assert "project: one that you are not in" in theirs.get("/profile/keys").text
+
+
+def _only_key(site: Site, user: UserRecord) -> int:
+    (key,) = site.services.keys.list_of(user.user_id)
+    return key.key_id
+
+
+def _owner(path: str, user: UserRecord) -> dict[str, str] | None:
+    return {"owner": user.userid} if path == "/admin/keys" else None
+
+
+def test_a_key_is_linked_to_one_s_own_project_alone(site: Site) -> None:
+    """A project that the person is not in is no choice, and what was typed stays."""
+    foreign = site.services.projects.add(principal(site), Origin(), name="Not Bob's", description=None)
+    browser = site.browser(BOB)
+    assert 'name="project"' not in browser.get("/profile/keys").text
+    for project in (str(foreign.project_id), "999", "x"):
+        answer = browser.create_key(name="linked", project=project)
+        assert (answer.status_code, "Choose one of your projects" in answer.text) == (422, True)
+        assert 'value="linked"' in answer.text
+
+
+def test_who_only_sees_projects_is_offered_no_change(site: Site) -> None:
+    """A holder of GOVERNANCE looks at any project; a form that they send all the same is refused there."""
+    project = site.services.projects.add(principal(site), Origin(), name="Looked at", description=None)
+    browser = holder(site, "GOVERNANCE")
+    path = f"/admin/projects/{project.project_id}"
+    page = browser.get(path).text
+    assert "Looked at" in page
+    assert f'action="{path}' not in page
+    for action in ("", "/members/set", "/connections/add", "/delete"):
+        answer = browser.submit(f"{path}{action}", name="x", userid=BOB, connectionKey="1", typed="Delete")
+        assert (answer.status_code, "PROJECT_MANAGEMENT" in answer.text) == (403, True), action
+
+
+# Service accounts
+
+
+def test_a_service_account_from_its_beginning_to_its_end(any_site: Site) -> None:
+    """It is made with an owner, gets a key that is shown once, is handed over, and ends with its keys."""
+    browser = any_site.browser(ADMIN)
+    user = any_site.new_user()
+    userid = f"etl of {user.userid}"
+    refused = browser.submit("/admin/service-accounts/new", userid=userid)
+    assert (refused.status_code, "Name the owner" in refused.text) == (422, True)
+    assert f'value="{userid}"' in refused.text
+    made = browser.submit("/admin/service-accounts/new", userid=userid, owner=user.userid, name="Loads")
+    path = made.headers["location"]
+    form_id = _form_id(browser, path)
+    created = browser.submit(f"{path}/keys", name="nightly", expiry="30", form_id=form_id)
+    secret = secret_on(created.text)
+    assert created.headers["cache-control"] == "no-store"
+    again = browser.submit(f"{path}/keys", name="nightly", expiry="30", form_id=form_id)
+    assert (again.status_code, "kt_" in again.text) == (409, False)
+    assert works(any_site, secret)
+    page = browser.get(path).text
+    assert "nightly" in page
+    assert secret not in page
+    undecided = browser.submit(f"{path}/keys", name="kept", form_id=_form_id(browser, path))
+    assert (undecided.status_code, 'value="kept"' in undecided.text) == (422, True)
+
+    owner = any_site.browser(user.userid)
+    own = f"/profile/service-accounts/{path.rpartition('/')[2]}"
+    assert "Service accounts" in owner.get("/profile").text
+    assert userid in owner.get("/profile/service-accounts").text
+    second = secret_on(
+        owner.submit(f"{own}/keys", name="mine", expiry="7", form_id=_form_id(owner, own)).text
+    )
+    revoke = re.search(rf"{own}/keys/\d+/revoke", owner.get(own).text)
+    assert revoke is not None
+    assert "just now" not in owner.get(revoke[0]).text
+    assert owner.submit(revoke[0]).status_code == 303
+    assert not works(any_site, second)
+    assert owner.get(revoke[0]).status_code == 404
+
+    assert browser.submit(f"{path}/hand-over", owner=BOB).status_code == 303
+    assert owner.get(own).status_code == 404
+    assert owner.submit(f"{own}/delete", typed="Delete").status_code == 404
+    assert "Service accounts" not in owner.get("/profile").text
+    theirs = any_site.browser(BOB)
+    assert theirs.submit(f"{own}/disable").status_code == 303
+    assert not works(any_site, secret)
+    refused = theirs.submit(f"{own}/enable")
+    assert (refused.status_code, "needs the permission USER_ADMIN" in refused.text) == (403, True)
+    assert not works(any_site, secret)
+    assert browser.submit(f"{path}/enable").status_code == 303
+    assert works(any_site, secret)
+    assert theirs.submit(f"{own}/delete", typed="Delete").status_code == 303
+    assert not works(any_site, secret)
+
+
+def _form_id(browser: Browser, path: str) -> str:
+    found = re.search(r'name="form_id" value="([^"]+)"', browser.get(path).text)
+    assert found is not None
+    return found[1]
+
+
+def test_an_owner_makes_no_key_that_opens_more_than_they_may(site: Site) -> None:
+    """A service account that holds more than its owner gives them no key, and says why (A3)."""
+    user = site.new_user()
+    account = service_account(site, user)
+    site.services.users.set_permissions(principal(site), "bim", account.userid, ["AUDIT"], Origin())
+    browser = site.browser(user.userid)
+    own = f"/profile/service-accounts/{account.user_id}"
+    answer = browser.submit(f"{own}/keys", name="more", expiry="7", form_id=_form_id(browser, own))
+    assert (answer.status_code, "This needs the permission AUDIT." in answer.text) == (403, True)
+    assert 'value="more"' in answer.text
+    for admin_form in ("permissions", "attributes/add", "hand-over"):
+        assert browser.submit(f"{own}/{admin_form}", **{"permission.AUDIT": "on"}).status_code in {404, 405}
+
+
+# Keys
+
+
+def test_finding_and_revoking_keys(open_site: SiteOpener) -> None:
+    """Each field of the filter narrows the list, and exactly the keys that were confirmed are revoked."""
+    with open_site() as site:
+        site.add_people()
+        browser = site.browser(ADMIN)
+        old = site.key(BOB, never=True)
+        site.clock.advance(timedelta(days=40))
+        used, other = site.key(BOB), site.key(ADMIN)
+        browser = site.browser(ADMIN)
+        assert works(site, used.secret)
+
+        def found(query: str) -> set[int]:
+            return {int(n) for n in re.findall(r'id="key-(\d+)"', browser.get(f"/admin/keys?{query}").text)}
+
+        every = {key.record.key_id for key in (old, used, other)}
+        assert found("") == every
+        assert found("owner=BOB%40") == {old.record.key_id, used.record.key_id}
+        assert found("older=39") == {old.record.key_id}
+        assert found("older=41") == set()
+        assert found("endless=yes") == {old.record.key_id}
+        site.services.usage.flush(everything=True)
+        assert found("unused=never") == {old.record.key_id, other.record.key_id}
+        assert found("unused=30&owner=bob") == {old.record.key_id}
+        for mistaken in ("0", "-1", "1.5", "²", "x", "9" * 30):
+            answer = browser.get("/admin/keys", params={"older": mistaken, "owner": "kept"})
+            assert (answer.status_code, "whole number of days" in answer.text) == (422, True), mistaken
+            assert 'value="kept"' in answer.text
+        assert browser.get("/admin/keys?owner=%00").status_code == 422
+        assert found(f"number={old.record.key_id}") == {old.record.key_id}
+        assert found("number=987654") == set()
+        for mistaken in ("0", "-1", "x", "²", "9" * 30):
+            answer = browser.get("/admin/keys", params={"number": mistaken})
+            assert (answer.status_code, "Give the number of a key" in answer.text) == (422, True), mistaken
+
+        asked = f"/admin/keys/revoke?key={old.record.key_id}&key={used.record.key_id}&key=x&key=99"
+        page = browser.get(asked).text
+        assert "Revoke these 2 keys?" in page
+        assert "just now" in page
+        assert works(site, used.secret), "asking revokes nothing"
+        form = {f"key.{number}": "revoke" for number in (old.record.key_id, used.record.key_id, 99)}
+        assert browser.submit("/admin/keys/revoke", **form).status_code == 303
+        assert [works(site, key.secret) for key in (old, used, other)] == [False, False, True]
+        assert found("status=revoked") == {old.record.key_id, used.record.key_id}
+        assert found("") == {other.record.key_id}
+        assert browser.get(asked).status_code == 404
+        nothing_chosen = browser.get("/admin/keys/revoke").headers["location"]
+        assert "Choose at least one key." in browser.get(nothing_chosen).text
+
+
+# The audit log
+
+
+def test_filtering_the_audit_log(open_site: SiteOpener) -> None:
+    """Each field narrows the log, the newest come first, and reading on misses no row."""
+    with open_site() as site:
+        site.add_people()
+        site.clock.advance(timedelta(days=1))
+        for _ in range(60):
+            site.key(BOB)
+        browser = site.browser(ADMIN)
+        Browser(site).log_in(BOB, "wrong wrong wrong")
+
+        def rows(query: str) -> list[str]:
+            words = re.findall(r"<b>([^<]+)</b>", browser.get(f"/admin/audit?{query}").text)
+            return [names[word] for word in words]
+
+        names = {word: name for name, word in ACTIONS.items()}
+        assert rows("")[:2] == ["UserLoginFailed", "UserLoggedIn"]
+        assert rows("result=failure") == ["UserLoginFailed"]
+        assert rows("action=ConnectionCreated") == ["ConnectionCreated"]
+        assert rows("actor=ADMIN%40") == ["UserLoggedIn"]
+        assert rows("target_type=CONNECTION&target=123456789") == ["ConnectionCreated"]
+        assert "ConnectionCreated" not in rows("since=2026-11-26")
+        assert set(rows("until=2026-11-25")) == {"SigningKeyCreated", "UserCreated", "ConnectionCreated"}
+        assert rows("until=2026-11-24") == []
+        for day in ("26.11.2026", "2026-13-01", "9999-12-31", "0001-01-01"):
+            answer = browser.get("/admin/audit", params={"since": day, "actor": "kept"})
+            assert (answer.status_code, "Give a day like" in answer.text) == (422, True), day
+            assert 'value="kept"' in answer.text
+            assert browser.get("/admin/audit/export.csv", params={"until": day}).status_code == 422
+        maker = site.key(BOB)
+        with site.client(headers={"Authorization": maker.secret}) as client:
+            made = client.post("/bim/apikey", json={"name": "made with a key"}).json()
+        number = maker.record.key_id
+        assert rows(f"key={number}") == ["ApiKeyCreated"]
+        found = browser.get(f"/admin/audit?key={number}").text
+        assert f">Key {made['keyid']}<" in found
+        assert f"key {number}</span>" in found
+        exported = browser.get(f"/admin/audit/export.jsonl?key={number}").text.splitlines()
+        assert [json.loads(line)["actorKeyId"] for line in exported] == [number]
+        for wrong in ("0", "kt", "9999999999999999999"):
+            answer = browser.get("/admin/audit", params={"key": wrong})
+            assert (answer.status_code, "Give the number of a key" in answer.text) == (422, True), wrong
+        page, seen = "/admin/audit?target_type=APIKEY", []
+        while page:
+            text = browser.get(page).text
+            seen += re.findall(r'href="/admin/keys\?number=(\d+)&amp;status=all">Key \1<', text)
+            older = re.search(r'href="([^"]+)" rel="next"', text)
+            page = older[1].replace("&amp;", "&") if older else ""
+        assert [int(number) for number in seen] == sorted(map(int, seen), reverse=True)
+        assert len(set(seen)) == 62
+
+
+def test_the_audit_log_is_in_words(any_site: Site) -> None:
+    """Each detail is a name and a value; a user and a key lead to their page, if the reader may see it."""
+    browser, user = any_site.browser(ADMIN), any_site.new_user()
+    key = any_site.key(user.userid).record
+    any_site.services.users.change_attribute(
+        principal(any_site), "bim", user.userid, ("team", HOSTILE), Origin(), is_given=True
+    )
+    group = any_site.services.groups.add(
+        principal(any_site), Origin(), iamid="bim", name=f"Readers of {user.userid}"
+    )
+    any_site.services.groups.add_member(
+        principal(any_site), group.group_id, Origin(), iamid="bim", userid=user.userid
+    )
+    page = html.unescape(browser.get("/admin/audit").text)
+    for told in (
+        f'<b>Key created</b> <span class="muted"><a href="/admin/keys?number={key.key_id}&status=all">',
+        f'<a href="{user_page(user)}">User {user.user_id}, {user.userid}</a>',
+        f"<dt>user id<dd>{user.user_id}, {user.userid}<",
+        f"<dt>added team<dd>{HOSTILE}<",
+        f'<option value="ResourceCreated">{ACTIONS["ResourceCreated"]}</option>',
+        '<option value="RESOURCE">Service</option>',
+    ):
+        assert told in page, told
+    found = browser.get("/admin/keys", params={"number": key.key_id, "status": "all"}).text
+    assert re.findall(r'id="key-(\d+)"', found) == [str(key.key_id)]
+    read_only = holder(any_site, "AUDIT").get("/admin/audit").text
+    assert f"User {user.user_id}</span>" in read_only
+    assert 'href="/admin/users/' not in read_only
+    assert 'href="/admin/keys?' not in read_only
+    any_site.services.departures.delete(principal(any_site), "bim", user.userid, Origin())
+    gone = browser.get("/admin/audit").text
+    assert f"User {user.user_id}</span>" in gone
+    assert f'href="{user_page(user)}"' not in gone
+
+
+def test_every_action_has_words_of_its_own() -> None:
+    """None is missing, and no two actions are called the same."""
+    assert set(ACTIONS) == set(AuditAction)
+    assert len(set(ACTIONS.values())) == len(ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("details", "lines"),
+    [
+        ({}, []),
+        ({"name": None, "userId": 7, "jkt": "x"}, [("user id", "7, ada"), ("jkt", "x")]),
+        ({"memberRemoved": 8, "isOwner": False}, [("member removed", "8"), ("is owner", "no")]),
+        ({"scopes": ["a", "b"], "fields": []}, [("scopes", "a, b"), ("fields", "none")]),
+        ({"added": {"myTeam": ["x", "y"]}}, [("added myTeam", "x, y")]),
+        (
+            {"ended": [{"id": 1}], "ms": 1.5, "userId": [7]},
+            [("ended", '{"id":1}'), ("ms", "1.5"), ("user id", "7")],
+        ),
+    ],
+)
+def test_details_are_lines(details: dict[str, object], lines: list[tuple[str, str]]) -> None:
+    """Whatever an audit row holds becomes a name and a text; attributes keep the names that they have."""
+    assert list(detail_lines(details, {7: "ada"})) == lines
+
+
+def test_exporting_the_audit_log(open_site: SiteOpener) -> None:
+    """Both exports hold exactly the filtered rows, all of them, as a file; a formula is no formula in CSV."""
+    formula = "=cmd|' /C calc'!A0"
+    with open_site() as site:
+        site.add_people()
+        for _ in range(700):
+            site.services.store.audit_log.record(_entry(site, formula))
+        browser = site.browser(ADMIN)
+        query = {"actor": formula}
+        exported = browser.get("/admin/audit/export.jsonl", params=query)
+        assert exported.headers["content-type"].startswith("application/x-ndjson")
+        assert exported.headers["content-disposition"] == (
+            'attachment; filename="keyturn-audit-2026-11-25.jsonl"'
+        )
+        assert exported.headers["cache-control"] == "no-store"
+        events = [msgspec.json.decode(line) for line in exported.content.splitlines()]
+        assert len(events) == 700
+        assert {event["actor"] for event in events} == {formula}
+
+        table = browser.get("/admin/audit/export.csv", params=query)
+        assert table.headers["content-type"].startswith("text/csv")
+        assert table.headers["content-disposition"].endswith('.csv"')
+        heading, *cells = csv.reader(io.StringIO(table.text, newline=""))
+        assert len(cells) == 700
+        assert {row[heading.index("actor")] for row in cells} == {f"'{formula}"}
+        assert not [cell for row in cells for cell in row if cell.startswith(("=", "+", "-", "@"))]
+        page = browser.get("/admin/audit", params=query).text
+        assert 'href="/admin/audit/export.csv?actor=%3Dcmd' in page
+
+
+def _entry(site: Site, userid: str) -> AuditEntry:
+    actor = Actor(user_id=None, userid=userid, user_agent="@SUM(1)")
+    return AuditEntry(site.clock.now, AuditAction.USER_LOGIN_FAILED, actor, "USER", "-1", succeeded=False)
+
+
+# Settings
+
+
+def test_every_setting_is_shown_or_kept_back_on_purpose() -> None:
+    """A new setting is neither forgotten on the page nor shown unthought of."""
+    assert {setting.name for setting in fields(Settings)} == {"database", *OPEN, *KEPT_BACK}
+
+
+def test_the_settings_show_what_is_in_force(site: Site) -> None:
+    """Every setting has a row with its value, and whether it is the default."""
+    page = site.browser(ADMIN).get("/admin/settings").text
+    for setting in fields(Settings):
+        assert f"KEYTURN_{setting.name.upper()}" in page
+    rows = {
+        shown.variable: shown
+        for shown in shown_settings(site.services.settings, database_name=site.services.store.name)
+    }
+    assert (rows["KEYTURN_PUBLIC_URL"].value, rows["KEYTURN_PUBLIC_URL"].source) == (site.url, "default")
+    assert rows["KEYTURN_KEY_LIFE_DAYS"].source == "default"
+    assert rows["KEYTURN_FAILURES_PER_MINUTE"].source == "set by the operator"
+
+
+def test_what_the_operator_gave_is_shown_as_given() -> None:
+    """A public address of their own is theirs, and the path of a Unix socket is no secret."""
+    given = read_settings({}, public_url="https://keys.example.com", unix_socket=Path("/run/keyturn.sock"))
+    rows = {shown.variable: shown for shown in shown_settings(given, database_name="keyturn.db")}
+    for name, value in (("PUBLIC_URL", "https://keys.example.com"), ("UNIX_SOCKET", "/run/keyturn.sock")):
+        row = rows[f"KEYTURN_{name}"]
+        assert (row.value, row.source) == (value, "set by the operator")
+
+
+def test_no_setting_shows_a_secret(any_site: Site) -> None:
+    """Whatever secret an operator puts into a setting that may hold one is not among those that are shown."""
+    canary = "canary-7c1f"
+    planted = replace(
+        any_site.services.settings,
+        database=f"postgresql://user-{canary}:{canary}@host/name?sslpassword={canary}",
+        root_key_file=Path(f"/keys/{canary}"),
+        root_key_command=f"reveal --token {canary}",
+        tls_key_file=Path(f"/tls/{canary}"),
+    )
+    shown = shown_settings(planted, database_name=any_site.services.store.name)
+    assert canary not in repr(shown)
+    values = {setting.variable: setting.value for setting in shown}
+    assert values["KEYTURN_ROOT_KEY_COMMAND"] == "given, and not shown"
+    page = any_site.browser(ADMIN).get("/admin/settings").text
+    assert any_site.services.settings.database not in page
+    root_key = any_site.services.settings.root_key_file or Path(any_site.services.store.name).with_name(
+        "root.key"
+    )
+    assert root_key.read_text().strip() not in page
+
+
+# Services
+
+
+def seen_on(page: str) -> str:
+    """Return the version of the scope that its form was filled with."""
+    found = re.search(r'name="seen" value="([0-9a-f]{64})"', page)
+    assert found is not None
+    return found[1]
+
+
+def test_a_service_from_its_beginning_to_its_end(any_site: Site) -> None:
+    """An API is registered, its scopes are handed out, and its tokens end with it."""
+    browser, user = any_site.browser(ADMIN), any_site.new_user()
+    group = any_site.services.groups.add(
+        principal(any_site), Origin(), iamid="bim", name=f"Writers of {user.userid}"
+    )
+    name, identifier = f"api{user.user_id}", f"https://api{user.user_id}.example.com"
+    read, write = f"{name}:read", f"{name}:write"
+    form = {"name": name, "identifier": identifier, "scope": read, "scope_description": "Read it"}
+    path = browser.submit("/admin/services/new", **form, who="everyone").headers["location"].partition("?")[0]
+    page = browser.get(path).text
+    assert f"/verify?audience=https%3A%2F%2Fapi{user.user_id}.example.com&amp;scope={read}<" in page
+    assert f"audience=&#34;{identifier}&#34;)" in page
+
+    added = {"scope": write, "who": "chosen", f"group.{group.group_id}": "on", "was": ""}
+    assert browser.submit(f"{path}/scope", **added).status_code == 303
+    assert f"Writers of {user.userid}" in browser.get(path).text
+    theirs = any_site.browser(user.userid)
+    offered = theirs.get("/profile/keys").text
+    assert (f'name="scope.{read}"' in offered, f'name="scope.{write}"' in offered) == (True, False)
+    shown = theirs.create_key(covers="chosen", **{f"scope.{read}": "on"})
+    assert f"<dt>Covers</dt><dd>{read}</dd>" in shown.text
+    secret = secret_on(shown.text)
+    assert f"covers: {read}" in theirs.get("/profile/keys").text
+    headers = {"Authorization": secret}
+    verify = f"/verify?audience={identifier}"
+    assert any_site.client().get(verify, headers=headers).headers["keyturn-scopes"] == read
+
+    changed = browser.get(f"{path}/scope", params={"name": read}).text
+    assert 'value="Read it"' in changed
+    renamed = {"scope": f"{name}:look", "who": "everyone", "was": read, "seen": seen_on(changed)}
+    assert browser.submit(f"{path}/scope", **renamed).status_code == 303
+    assert any_site.client().get(verify, headers=headers).status_code == 403
+    again = seen_on(browser.get(f"{path}/scope", params={"name": f"{name}:look"}).text)
+    back = {"scope": read, "was": f"{name}:look", "seen": again}
+    assert browser.submit(f"{path}/scope", **{**renamed, **back}).status_code == 303
+    assert any_site.client().get(verify, headers=headers).status_code == 200
+
+    nobody_said = browser.submit(f"{path}/scope", scope=f"{name}:new", was="")
+    assert (nobody_said.status_code, "Choose who may hold" in nobody_said.text) == (422, True)
+
+    assert browser.submit(f"{path}/scope/remove", was=write).status_code == 303
+    stale = browser.submit(f"{path}/scope", **{**added, "was": write})
+    assert stale.status_code == 404, "what somebody removed does not come back"
+    kept = browser.get(f"{path}/scope?name={read}").text
+    assert ("keeps at least one scope" in kept, "/scope/remove" in kept) == (True, False)
+    last = browser.submit(f"{path}/scope/remove", was=read)
+    assert (last.status_code, "1 to 100 scopes" in last.text) == (422, True)
+    told = browser.get(f"{path}/delete").text
+    assert "1 active key is narrowed" in told
+    assert browser.submit(f"{path}/delete", typed="x").status_code == 422
+    assert browser.submit(f"{path}/delete", typed="Delete").status_code == 303
+    assert any_site.client().get(verify, headers=headers).status_code == 400
+    for gone in (path, f"{path}/scope", f"{path}/delete"):
+        assert browser.get(gone).status_code == 404
+
+
+def test_what_was_typed_of_a_service_stays(site: Site) -> None:
+    """A refused form comes back with all that was typed and ticked, and the reason at its field."""
+    group = site.services.groups.add(principal(site), Origin(), iamid="bim", name="Kept writers")
+    browser = site.browser(ADMIN)
+    good = {"name": "Kept", "identifier": "urn:kept", "scope": "kept:read", "who": "chosen"}
+    good |= {f"group.{group.group_id}": "on", "scope_description": "Kept words"}
+    for field, text in (("identifier", "no uri"), ("scope", "a b"), ("name", "")):
+        answer = browser.submit("/admin/services/new", **{**good, field: text})
+        assert answer.status_code == 422
+        assert f'id="{field}-problem"' in answer.text
+        for kept in {**good, field: text}.values():
+            assert kept in {"on", "chosen"} or f'value="{kept}"' in answer.text
+        assert re.search(rf'name="group.{group.group_id}" checked', answer.text)
+        assert re.search(r'name="who" value="chosen" checked', answer.text)
+
+
+def test_a_key_form_keeps_and_checks_the_chosen_scopes(site: Site) -> None:
+    """Choosing nothing, or what is no choice, is told at the scopes; without services nothing is asked."""
+    browser = site.browser(BOB)
+    assert 'name="covers"' not in browser.get("/profile/keys").text
+    form = {"name": "Shop", "identifier": "urn:shop", "scope": "shop:read", "who": "everyone"}
+    path = site.browser(ADMIN).submit("/admin/services/new", **form).headers["location"].partition("?")[0]
+    for ticked in ({}, {"scope.shop:write": "on"}, {"scope.shop:read": "on", "scope.": "on"}):
+        answer = browser.create_key(name="kept", covers="chosen", **ticked)
+        assert (answer.status_code, 'id="scopes-problem"' in answer.text) == (422, True)
+        assert re.search(r'name="covers" value="chosen" checked', answer.text)
+        assert ('name="scope.shop:read" checked' in answer.text) == ("scope.shop:read" in ticked)
+    wide = browser.create_key(name="wide", covers="all", **{"scope.shop:read": "on"})
+    assert "<dt>Covers</dt>" not in wide.text
+    assert site.browser(ADMIN).submit(f"{path}/delete", typed="Delete").status_code == 303
+
+
+def test_the_owner_of_a_service_account_narrows_its_keys(site: Site) -> None:
+    """The form for a key of a service account offers the scopes that both it and its owner may hold."""
+    owner = site.new_user()
+    account = service_account(site, owner)
+    form = {"name": "Depot", "identifier": "urn:depot", "scope": "depot:read", "who": "everyone"}
+    path = site.browser(ADMIN).submit("/admin/services/new", **form).headers["location"].partition("?")[0]
+    browser = site.browser(owner.userid)
+    page = f"/profile/service-accounts/{account.user_id}"
+    assert "Everything that the account may do" in browser.get(page).text
+    chosen = {"covers": "chosen", "scope.depot:read": "on", "expiry": "90", "form_id": "f" * 20}
+    assert "<dt>Covers</dt><dd>depot:read</dd>" in browser.submit(f"{page}/keys", **chosen).text
+    assert "covers: depot:read" in browser.get(page).text
+    refused = browser.submit(f"{page}/keys", **{**chosen, "scope.depot:write": "on", "form_id": "g" * 20})
+    assert (refused.status_code, 'id="scopes-problem"' in refused.text) == (422, True)
+    assert site.browser(ADMIN).submit(f"{path}/delete", typed="Delete").status_code == 303
+
+
+def test_what_is_said_of_a_service_is_text(site: Site) -> None:
+    """Names, descriptions and scopes that look like markup are shown as they are, to everybody."""
+    browser = site.browser(ADMIN)
+    scope = "x'><b>scope</b>"
+    form = {"name": HOSTILE, "identifier": "urn:hostile:'()", "description": HOSTILE, "scope": scope}
+    lead = browser.submit("/admin/services/new", **form, scope_description=HOSTILE, who="everyone")
+    path = lead.headers["location"].partition("?")[0]
+    browser.submit(f"{path}/scope", scope="plain", who="everyone", was="")
+    pages = [browser.get(path), browser.get("/admin/services"), browser.get(f"{path}/delete")]
+    pages += [browser.get(f"{path}/scope", params={"name": scope}), site.browser(BOB).get("/profile/keys")]
+    for page in pages:
+        assert page.status_code == 200
+        assert "<img" not in page.text.replace('<img src="/static', "")
+        assert "<b>scope" not in page.text
+    assert browser.submit(f"{path}/scope/remove", was=scope).status_code == 303
+    assert browser.submit(f"{path}/delete", typed="Delete").status_code == 303

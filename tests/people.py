@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
-from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.errors import CredentialRefused
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from keyturn.composition import Services
+    from keyturn.core.audit import AuditRow
     from keyturn.core.people import ServiceOwner, UserRecord
     from keyturn.core.permissions import Permission
     from keyturn.core.principal import Principal
     from keyturn.services.keys.keys import CreatedKey
     from keyturn.services.people.sessions import BrowserSession
-    from keyturn.store import AuditRow
 
 PASSPHRASE = "seven green lanterns drift"
 HERE = Origin(address="127.0.0.1", user_agent="tests", request_id="request", via="GET /")
@@ -122,12 +122,16 @@ def caller(services: Services, credential: str) -> Principal:
     return found
 
 
+_NOVELTY = "UPDATE audit SET action = 'Novelty', target_type = 'NOVELTY' WHERE revision = :revision"
+
+
 def change_behind(services: Services, statement: str, **parameters: object) -> None:
     """Change rows by hand, told of as a change of a kind that no program before this knew."""
-    audit = AuditEntry(services.system.now(), AuditAction.CONNECTION_CREATED, COMMAND_LINE, "NOVELTY", "1")
+    audit = AuditEntry(services.system.now(), AuditAction.CONNECTION_CREATED, COMMAND_LINE, Target.USER, "1")
     with services.store._database.change() as change:
         change.connection.execute(text(statement), parameters)
         change.record(audit)
+        change.connection.execute(text(_NOVELTY), {"revision": change.revision})
 
 
 def actions(services: Services) -> list[str]:

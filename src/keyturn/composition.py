@@ -287,7 +287,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         system=system,
     )
     _check_own_audience(told, verification.audiences)
-    feed = Feed(store, told, system)
+    feed = Feed(store, verification.freshness.changes, told, system)
     verification.freshness.on_change(feed.wake)
     issuer = TokenIssuer(_token_format(told), signing_keys, system)
     passwords = Passwords(hashing)

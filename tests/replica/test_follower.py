@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from keyturn.composition import Services
+    from keyturn.core.audit import Mark
     from keyturn.core.principal import Principal
-    from keyturn.store import Mark
 
 BOUND = 60.0
 ISSUER = "https://keys.example.com"

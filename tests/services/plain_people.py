@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from keyturn.core.audit import AuditAction
 from keyturn.core.people import UserKind
 from keyturn.core.permissions import ADMINISTRATION
-from keyturn.core.records import AuditAction
 
 Attribute = tuple[str, str]
 Row = tuple[AuditAction, str]

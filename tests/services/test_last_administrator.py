@@ -12,8 +12,8 @@ from keyturn.composition import Services
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION, Permission
 from keyturn.core.principal import Principal
+from keyturn.core.searches import UserSearch
 from keyturn.errors import Conflict
-from keyturn.store.people.search import UserSearch
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.people import (
     HERE,

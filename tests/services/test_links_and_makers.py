@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.core.audit import AuditAction
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
-from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput, OAuthRefused
 from keyturn.store.database.schema import metadata
 from keyturn.verifying.origin import COMMAND_LINE

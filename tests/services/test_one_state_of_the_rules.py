@@ -53,7 +53,7 @@ class World:
             self.services.groups.remove_member(self.admin, self.groups[0], member.membership_id, HERE)
         say_anew(self.services, self.admin, self.api, scopes_of("orders", [self.groups[0]]))
         self.node.verification.freshness.ensure()
-        self.node.verification.freshness._forget_everything()
+        self.node.verification.freshness.changes.tell(None)
 
 
 CHANGES = [World.register_guarded_scope, World.exchange_guards]

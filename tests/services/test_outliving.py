@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.core.audit import AuditAction, AuditSearch
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
-from keyturn.core.records import AuditAction
 from keyturn.errors import Conflict, KeyturnError
-from keyturn.store.audit_log import AuditSearch
 from keyturn.verifying.origin import actor_of
 from tests.apis import register
 from tests.conftest import PASSPHRASE

@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from keyturn.composition import Services, open_services
+from keyturn.core.audit import AuditAction
 from keyturn.core.people import Attributes, ServiceOwner, UserKind
 from keyturn.core.permissions import ADMINISTRATION, DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
-from keyturn.core.records import AuditAction, SessionKind
+from keyturn.core.records import SessionKind
+from keyturn.core.searches import UserSearch
 from keyturn.errors import (
     Conflict,
     CredentialRefused,
@@ -36,7 +38,6 @@ from keyturn.errors import (
 from keyturn.services.keys.keys import Lifetime
 from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from keyturn.store.people.search import UserSearch
 from keyturn.store.people.sessions import SessionToAdd, insert_session
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE

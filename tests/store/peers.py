@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keyturn.core.records import AuditAction
+from keyturn.core.audit import AuditAction, Target
 from keyturn.errors import CannotStart
 from keyturn.store import Store, open_engine
 from keyturn.store.database.counter import ChangeCounter
@@ -194,7 +194,7 @@ class Orders:
 
 def revoke(store: Store, user_id: int, key_id: int) -> None:
     """End a key, as the services do."""
-    audit = an_entry(action=AuditAction.API_KEY_DELETED, target_type="APIKEY", target_id=str(key_id))
+    audit = an_entry(action=AuditAction.API_KEY_DELETED, target_type=Target.API_KEY, target_id=str(key_id))
     assert store.api_keys.revoke(key_id, user_id, NOW, audit)
 
 

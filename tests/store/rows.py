@@ -6,8 +6,9 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.people import ServiceOwner
-from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind
+from keyturn.core.records import SessionKind
 from keyturn.core.user_names import skeleton_of
 from keyturn.core.verification import principal_of_key, principal_of_session
 from keyturn.store.keys.api_keys import KeyToAdd
@@ -32,7 +33,7 @@ def an_entry(**changed: Any) -> AuditEntry:
         "at": NOW,
         "action": AuditAction.USER_CREATED,
         "actor": TESTER,
-        "target_type": "USER",
+        "target_type": Target.USER,
         "target_id": None,
     }
     return AuditEntry(**(values | changed))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.core.apis import ResourceScope
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.permissions import Permission
-from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import Conflict, NotFound
 from keyturn.store.apis import ResourceFields
 from keyturn.verifying.origin import COMMAND_LINE
@@ -39,7 +39,7 @@ def admin(services: Services) -> Principal:
 
 
 def audit(action: AuditAction, target: str | None = None) -> AuditEntry:
-    return AuditEntry(NOW, action, COMMAND_LINE, "RESOURCE", target)
+    return AuditEntry(NOW, action, COMMAND_LINE, Target.RESOURCE, target)
 
 
 def add(services: Services, fields: ResourceFields = FIELDS) -> int:

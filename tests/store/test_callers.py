@@ -13,8 +13,9 @@ from sqlalchemy import insert, text
 
 from keyturn.core.access_token import AccessTokenClaims
 from keyturn.core.apis import ResourceScope
+from keyturn.core.audit import AuditEntry, Target
 from keyturn.core.permissions import ADMINISTRATION
-from keyturn.core.records import AuditEntry, KeyUsage, LastUse, SessionKind
+from keyturn.core.records import KeyUsage, LastUse, SessionKind
 from keyturn.core.verification import principal_of_key_token, principal_of_session_token
 from keyturn.errors import Conflict, CredentialRefused, StoreUnavailable
 from keyturn.store import Store
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from keyturn.core.records import Actor
+    from keyturn.core.audit import Actor
 
 _numbers = itertools.count(1)
 READ = ResourceScope("orders:read", None, is_for_everyone=True, group_ids=frozenset())
@@ -241,7 +242,7 @@ def test_fault_a1_every_end_of_a_caller_is_seen(store: Store) -> None:
     for name, (calling, end) in ENDS.items():
         callers = add_caller(store)
         actor = calling(callers)
-        entry = an_entry(actor=actor, target_type="PROJECT")  # Which a former secret may change.
+        entry = an_entry(actor=actor, target_type=Target.PROJECT)  # Which a former secret may change.
         store.audit_log.record(entry)
         end(callers)
         revision = store.installation.revision()
@@ -304,7 +305,7 @@ def test_fault_a1_a_former_secret_that_works_makes_changes(store: Store, engine:
         callers = add_caller(store)
         actor = calling(callers)
         callers.rotate(former_ends_at=LATER)
-        entry = an_entry(actor=actor, target_type="PROJECT")
+        entry = an_entry(actor=actor, target_type=Target.PROJECT)
         store.audit_log.record(entry)
         before = contents(engine)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.core.audit import AuditEntry
 from keyturn.core.people import ServiceOwner, UserKind
-from keyturn.core.records import ApiKeyRecord, AuditEntry
+from keyturn.core.records import ApiKeyRecord
 from keyturn.errors import CredentialRefused, InvalidState
 from keyturn.store.ownership.control import Successor
 from keyturn.store.people.groups import GroupFields

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyturn.core.audit import AuditAction
 from keyturn.core.permissions import Permission
-from keyturn.core.records import AuditAction
 from keyturn.errors import TooManyFailures
 from keyturn.services.people.quotas import ENDS_WHAT_WAS_MADE, FREE_CHANGES
 from keyturn.web.access import PAGE_PATTERN
@@ -22,7 +22,7 @@ from tests.web.test_hidden_things import Caller, new_caller
 from tests.web.test_revoked_meanwhile import CHANGING
 
 if TYPE_CHECKING:
-    from keyturn.store import AuditRow
+    from keyturn.core.audit import AuditRow
     from tests.web.conftest import SiteOpener
 
 PER_MINUTE = 20

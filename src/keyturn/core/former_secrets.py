@@ -5,7 +5,7 @@ outlast it, nor shut out the holder of the new one. So it touches nothing by whi
 no account, its own or another's. One check where every change is written down: no route can be forgotten.
 """
 
-from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.errors import Conflict
 
 FORMER_SECRET = (
@@ -13,7 +13,7 @@ FORMER_SECRET = (
     "keys and changes no accounts."
 )
 
-_MAY_NOT_TOUCH = frozenset({"APIKEY", "USER", "SESSION"})
+_MAY_NOT_TOUCH = frozenset({Target.API_KEY, Target.USER, Target.SESSION})
 
 
 def check_may_record(entry: AuditEntry) -> None:

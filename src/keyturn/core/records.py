@@ -10,7 +10,6 @@ import msgspec
 
 from keyturn.core.networks import Network
 from keyturn.core.people import UserKind
-from keyturn.core.principal import Principal
 
 T = TypeVar("T")
 
@@ -264,83 +263,6 @@ class Announcement:
     token_algorithm: str | None = None
     key_life_days: int | None = None
     allow_keys_without_expiry: bool | None = None
-
-
-class AuditAction(StrEnum):
-    """The security events, named as in the Immuta audit schema where it has a name."""
-
-    API_KEY_CREATED = "ApiKeyCreated"
-    API_KEY_DELETED = "ApiKeyDeleted"
-    API_KEY_IMPORTED = "ApiKeyImported"
-    API_KEY_REPLACED = "ApiKeyReplaced"
-    API_KEY_REVEALED = "ApiKeyRevealed"
-    API_KEY_ROTATED = "ApiKeyRotated"
-    DEVICE_APPROVED = "DeviceApproved"
-    DEVICE_DENIED = "DeviceDenied"
-    USER_CREATED = "UserCreated"
-    USER_DISABLED = "UserDisabled"
-    USER_ENABLED = "UserEnabled"
-    USER_PROFILE_UPDATED = "UserProfileUpdated"
-    USER_PASSWORD_UPDATED = "UserPasswordUpdated"
-    USER_LOGGED_IN = "UserLoggedIn"
-    USER_LOGIN_FAILED = "UserLoginFailed"
-    USER_LOGGED_OUT = "UserLoggedOut"
-    SESSION_ENDED = "SessionEnded"
-    SESSION_PROVED = "SessionProved"
-    CONNECTION_CREATED = "ConnectionCreated"
-    SIGNING_KEY_CREATED = "SigningKeyCreated"
-    SIGNING_KEYS_RETIRED = "SigningKeysRetired"
-    TOKEN_REVOKED = "TokenRevoked"
-    USER_SIGNED_OUT = "UserSignedOut"
-    USER_DELETED = "UserDeleted"
-    USER_INVITED = "UserInvited"
-    USER_PERMISSIONS_UPDATED = "UserPermissionsUpdated"
-    USER_ATTRIBUTES_UPDATED = "UserAttributesUpdated"
-    GROUP_CREATED = "GroupCreated"
-    GROUP_UPDATED = "GroupUpdated"
-    GROUP_DELETED = "GroupDeleted"
-    GROUP_MEMBER_ADDED = "GroupMemberAdded"
-    GROUP_MEMBER_REMOVED = "GroupMemberRemoved"
-    GROUP_ATTRIBUTES_UPDATED = "GroupAttributesUpdated"
-    PROJECT_CREATED = "ProjectCreated"
-    PROJECT_UPDATED = "ProjectUpdated"
-    PROJECT_DELETED = "ProjectDeleted"
-    SERVICE_ACCOUNT_CREATED = "ServiceAccountCreated"
-    SERVICE_ACCOUNT_HANDED_OVER = "ServiceAccountHandedOver"
-    RESOURCE_CREATED = "ResourceCreated"
-    RESOURCE_UPDATED = "ResourceUpdated"
-    RESOURCE_DELETED = "ResourceDeleted"
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who acts, in which request, from where: what every audit row says."""
-
-    user_id: int | None
-    """None for a stranger and for the command line."""
-    userid: str
-    key_id: int | None = None
-    address: str | None = None
-    user_agent: str | None = None
-    request_id: str | None = None
-    principal: Principal | None = field(default=None, repr=False)
-    """As whom the request was judged, with the credential that it presented; None for the command line, and
-    for whoever has only now proved who they are. A change is made only while that credential lives.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One row of the audit log, written in the transaction of the change that it tells of."""
-
-    at: datetime
-    action: AuditAction
-    actor: Actor
-    target_type: str
-    target_id: str | None
-    """None when the store itself gives the new thing its id; it is filled in there."""
-    succeeded: bool = True
-    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.principal import Principal
-from keyturn.core.records import Actor, AuditAction, AuditEntry, ConnectionRecord
+from keyturn.core.records import ConnectionRecord
 from keyturn.errors import NotFound
 from keyturn.services.changes.cache import Remembered
 from keyturn.services.changes.freshness import Freshness
@@ -61,7 +62,7 @@ class Connections:
             self._system.now(),
             AuditAction.CONNECTION_CREATED,
             actor,
-            "CONNECTION",
+            Target.CONNECTION,
             connection_key,
             details={"technology": details.get("technology")},
         )

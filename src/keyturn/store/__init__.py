@@ -5,8 +5,7 @@ takes the `AuditEntry` that tells of it and writes both, with the next revision,
 is no way to change something without a trace, nor to leave a trace of something that did not happen.
 """
 
-from keyturn.store.audit_log import AuditedChange, ChangesSince, Mark
 from keyturn.store.database.engine import open_engine
 from keyturn.store.store import Store
 
-__all__ = ["AuditedChange", "ChangesSince", "Mark", "Store", "open_engine"]
+__all__ = ["Store", "open_engine"]

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
 from keyturn.core.apis import ResourceRecord, ResourceScope, Rules
-from keyturn.core.records import AuditEntry
+from keyturn.core.audit import AuditEntry
 from keyturn.errors import ChangedMeanwhile, NotFound
 from keyturn.store.database.rows import changed_values
 from keyturn.store.database.schema import (

@@ -1,14 +1,22 @@
 """The audit log, for reading: rows are written by the changes that they tell of."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import msgspec
 from sqlalchemy import Row, bindparam, func, literal_column, select
 
-from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.core.audit import (
+    LEAVES_RULES,
+    AuditAction,
+    AuditedChange,
+    AuditEntry,
+    AuditRow,
+    AuditSearch,
+    ChangesSince,
+    Effect,
+    Mark,
+    effect_of,
+)
 from keyturn.errors import StoreUnavailable
 from keyturn.store.database.schema import as_stored, audit, installation
 from keyturn.store.database.statements import Question
@@ -16,81 +24,6 @@ from keyturn.store.database.transactions import Database
 
 MAX_CHANGES_AT_ONCE = 1000
 """More changes than this are not told one by one: forgetting everything is cheaper."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditRow:
-    """One thing that happened."""
-
-    audit_id: int
-    event_id: str
-    revision: int
-    at: datetime
-    action: str
-    succeeded: bool
-    actor_user_id: int | None
-    actor_userid: str
-    actor_key_id: int | None
-    target_type: str
-    target_id: str | None
-    address: str | None
-    user_agent: str | None
-    request_id: str | None
-    details: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class AuditSearch:
-    """Which rows are looked for."""
-
-    since: datetime | None = None
-    until: datetime | None = None
-    """Before this."""
-    action: str | None = None
-    actor: str | None = None
-    """Part of the user name of whoever did it."""
-    actor_key_id: int | None = None
-    """The key with which, or with a token of which, it was done."""
-    target_type: str | None = None
-    target_id: str | None = None
-    succeeded: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """How far somebody has read: a revision, and which event it was.
-
-    After a failover that lost commits, or a restored backup, the same number is another event.
-    """
-
-    revision: int
-    event_id: str | None
-    """None before the first event."""
-
-
-@dataclass(frozen=True, slots=True)
-class AuditedChange:
-    """What one revision changed."""
-
-    action: str
-    target_type: str
-    target_id: str | None
-    user_id: int | None = None
-    """Whom it is about too, where its details say so."""
-    session_id: int | None = None
-    """Which session began, where its details say so."""
-    key_ids: tuple[int, ...] = ()
-    """Which keys ended with a user, where its details say so."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChangesSince:
-    """What happened after a revision."""
-
-    newest: "Mark"
-    """Which the next question begins with."""
-    changes: tuple[AuditedChange, ...] | None
-    """One for each revision; None when they are too many or rows are gone: anything may have changed."""
 
 
 class AuditLog:
@@ -218,13 +151,12 @@ _NEWEST = Question(
         installation.outerjoin(audit, audit.c.revision == installation.c.revision)
     )
 )
-_LEAVES_RULES = ("APIKEY", "CONNECTION", "PROJECT", "SESSION", "SIGNING_KEY", "TOKEN", "USER")
-_OF_MEMBERS = (AuditAction.GROUP_MEMBER_ADDED, AuditAction.GROUP_MEMBER_REMOVED)
+_OF_MEMBERS = [action for action in AuditAction if effect_of(action) is Effect.CHANGES_MEMBER]
 _CHANGED_RULES = Question(
     select(audit.c.revision).where(
         audit.c.revision > bindparam("first"),
         audit.c.revision <= bindparam("newest"),
-        *(audit.c.target_type != literal_column(f"'{name}'") for name in _LEAVES_RULES),
+        *(audit.c.target_type != literal_column(f"'{target.value}'") for target in sorted(LEAVES_RULES)),
         *(audit.c.action != literal_column(f"'{action.value}'") for action in _OF_MEMBERS),
     )
 )

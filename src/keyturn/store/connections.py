@@ -5,7 +5,8 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from keyturn.core.records import AuditEntry, ConnectionRecord, PersonReference
+from keyturn.core.audit import AuditEntry
+from keyturn.core.records import ConnectionRecord, PersonReference
 from keyturn.store.database.schema import connection as table
 from keyturn.store.database.schema import profile
 from keyturn.store.database.transactions import Database, refusing_twins

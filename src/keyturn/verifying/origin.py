@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from keyturn.core.audit import Actor
 from keyturn.core.principal import Principal
-from keyturn.core.records import Actor
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from keyturn.core.audit import AuditAction
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
-from keyturn.core.records import AuditAction
 from keyturn.core.scopes import check_scopes
 from keyturn.errors import (
     Conflict,

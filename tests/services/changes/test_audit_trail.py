@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from keyturn.composition import Services
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, AuditSearch, Target
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.errors import PermissionMissing
 from keyturn.services.changes import audit_trail
 from keyturn.services.changes.audit_trail import COLUMNS, PAGE
-from keyturn.store.audit_log import AuditSearch
 from tests.fakes import Clock
 from tests.people import add_person, holder
 
@@ -40,7 +39,11 @@ def write(services: Services, clock: Clock, **changed: Any) -> None:
         userid=changed.pop("userid", "tester"),
         user_agent=changed.pop("user_agent", None),
     )
-    values: dict[str, Any] = {"target_type": "USER", "target_id": "1", "action": AuditAction.USER_INVITED}
+    values: dict[str, Any] = {
+        "target_type": Target.USER,
+        "target_id": "1",
+        "action": AuditAction.USER_INVITED,
+    }
     services.store.audit_log.record(AuditEntry(at=clock.now, actor=actor, **(values | changed)))
 
 
@@ -90,7 +93,7 @@ def test_every_filter_finds_exactly_its_rows(services: Services, auditor: Princi
     began = clock.now
     write(services, clock, userid="Zoë_%", details={"n": 1})
     clock.advance(MILLISECOND)
-    write(services, clock, userid="other", action=AuditAction.GROUP_CREATED, target_type="GROUP")
+    write(services, clock, userid="other", action=AuditAction.GROUP_CREATED, target_type=Target.GROUP)
     write(services, clock, userid="third", target_id="2", succeeded=False)
     here = {"since": began}
     table: list[tuple[dict[str, Any], list[str]]] = [
@@ -104,8 +107,8 @@ def test_every_filter_finds_exactly_its_rows(services: Services, auditor: Princi
         ({"actor": "_"}, ["Zoë_%"]),
         ({"actor": "%"}, ["Zoë_%"]),
         ({"actor": "t_i"}, []),
-        ({"target_type": "USER"}, ["Zoë_%", "third"]),
-        ({"target_type": "USER", "target_id": "1"}, ["Zoë_%"]),
+        ({"target_type": Target.USER}, ["Zoë_%", "third"]),
+        ({"target_type": Target.USER, "target_id": "1"}, ["Zoë_%"]),
         ({"succeeded": False}, ["third"]),
         ({"succeeded": True}, ["Zoë_%", "other"]),
         *(

@@ -17,11 +17,12 @@ from sqlalchemy import Engine, text
 
 from keyturn.composition import Services
 from keyturn.core.apis import ResourceRecord
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import AuditAction, AuditEntry, SessionKind
+from keyturn.core.records import SessionKind
 from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services.changes import freshness as module
 from keyturn.services.changes.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
@@ -110,10 +111,10 @@ def is_remembered(services: Services, credential: str) -> bool:
     return services.authenticator._index.find(hashlib.sha256(credential.encode()).digest()) is not None
 
 
-def run_behind(services: Services, statement: str) -> None:
+def run_behind(services: Services, statement: str, **parameters: str) -> None:
     """Change rows as no Keyturn does: without an audit row, a revision or a count."""
     with engine_of(services).begin() as connection:
-        connection.execute(text(statement))
+        connection.execute(text(statement), parameters)
 
 
 @contextmanager
@@ -1109,7 +1110,7 @@ def test_more_changes_than_are_read_forget_everything(
         assert verdict(services, other.secret) == ACCEPTED
         services.keys.revoke_own(bob, other.record.key_id, HERE)
         for _ in range(changes - 1):
-            change_nothing(services, AuditAction.USER_LOGIN_FAILED, "USER", "unknown")
+            change_nothing(services, AuditAction.USER_LOGIN_FAILED, Target.USER, "unknown")
 
         freshness_of(services).ensure()
 
@@ -1124,7 +1125,7 @@ def test_missing_audit_rows_forget_everything(services: Services, key: CreatedKe
     for missing in ("revision = {0} + 1", "revision = {0} + 3", "revision > {0}"):
         newest = services.store.installation.revision()
         for _ in range(3):
-            change_nothing(services, AuditAction.USER_LOGIN_FAILED, "USER", "unknown")
+            change_nothing(services, AuditAction.USER_LOGIN_FAILED, Target.USER, "unknown")
         run_behind(services, f"DELETE FROM audit WHERE {missing.format(newest)}")
 
         freshness_of(services).ensure()
@@ -1137,13 +1138,18 @@ def test_an_unknown_target_forgets_everything(services: Services, key: CreatedKe
     """A change to something that this program does not know could end anything (R3)."""
     for target_type, target_id in (
         ("NOVELTY", "1"),
-        ("SIGNING_KEY", "kid"),
-        ("USER", "bob"),
-        ("USER", None),
-        ("APIKEY", "-1"),
+        (Target.SIGNING_KEY, "kid"),
+        (Target.USER, "bob"),
+        (Target.USER, None),
+        (Target.API_KEY, "-1"),
         ("", "1"),
     ):
-        change_nothing(services, AuditAction.USER_DISABLED, target_type, target_id)
+        change_nothing(services, AuditAction.USER_DISABLED, Target.USER, target_id)
+        run_behind(
+            services,
+            "UPDATE audit SET target_type = :name WHERE revision = (SELECT max(revision) FROM audit)",
+            name=target_type,
+        )
 
         freshness_of(services).ensure()
 
@@ -1153,7 +1159,7 @@ def test_an_unknown_target_forgets_everything(services: Services, key: CreatedKe
 
 def test_an_unknown_action_ends_its_target(services: Services, key: CreatedKey, bob: Principal) -> None:
     """What a newer program does to a user, under a name that is new, ends all of theirs here (R3)."""
-    change_nothing(services, AuditAction.USER_DISABLED, "USER", str(bob.user_id))
+    change_nothing(services, AuditAction.USER_DISABLED, Target.USER, str(bob.user_id))
     run_behind(
         services,
         "UPDATE audit SET action = 'UserMerged' WHERE revision = (SELECT max(revision) FROM audit)",

@@ -13,13 +13,12 @@ from msgspec.structs import replace
 from sqlalchemy import insert
 
 from keyturn.core import feed as wire
+from keyturn.core.audit import AuditAction, AuditEntry, Mark, Target
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
-from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import InvalidState, KeyturnError, PermissionMissing, StoreUnavailable, TooBusy
 from keyturn.services.feed import stream as feed
 from keyturn.services.feed.stream import FellBehind, Part, Subscription
-from keyturn.store import Mark
 from keyturn.store.database.schema import api_key
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.apis import new_group, register
@@ -207,7 +206,11 @@ def make_many_keys(services: Services, user_id: int, many: int, *, scopes: list[
             ).scalar_one()
             change.record(
                 AuditEntry(
-                    services.system.now(), AuditAction.API_KEY_CREATED, COMMAND_LINE, "APIKEY", str(key_id)
+                    services.system.now(),
+                    AuditAction.API_KEY_CREATED,
+                    COMMAND_LINE,
+                    Target.API_KEY,
+                    str(key_id),
                 )
             )
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pytest
 
     from keyturn.composition import Services
+    from keyturn.core.audit import Mark
     from keyturn.core.principal import Principal
-    from keyturn.store import Mark
     from tests.conftest import Opener
 
 State = dict[tuple[str, Any], Any]

@@ -12,8 +12,8 @@ from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, KeyState
+from keyturn.core.searches import KeySearch
 from keyturn.errors import NotFound, PermissionMissing
-from keyturn.store.keys.search import KeySearch
 from tests.fakes import Clock
 from tests.people import (
     HERE,

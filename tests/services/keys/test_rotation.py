@@ -9,6 +9,7 @@ from msgspec import structs
 from sqlalchemy import select
 
 from keyturn.composition import Services
+from keyturn.core.audit import Target
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, NotFound, Reason
@@ -274,7 +275,7 @@ def test_a_rotation_is_written_down(services: Services, bob: Principal) -> None:
     (row,) = last_rows(services, before)
     assert (row.action, row.target_type, row.target_id) == (
         "ApiKeyRotated",
-        "APIKEY",
+        Target.API_KEY,
         str(made.record.key_id),
     )
     assert row.details == {"name": "laptop", "userId": bob.user_id, "overlapSeconds": 3600}

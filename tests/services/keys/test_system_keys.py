@@ -12,9 +12,9 @@ from keyturn.composition import Services
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
+from keyturn.core.searches import KeySearch
 from keyturn.errors import Conflict, InvalidState, NotFound, PermissionMissing
 from keyturn.services.keys.system_keys import RevealedSystemKey
-from keyturn.store.keys.search import KeySearch
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import Opener
 from tests.people import HERE, actions, caller, holder, is_accepted, last_rows

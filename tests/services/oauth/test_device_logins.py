@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from keyturn.composition import Services
+from keyturn.core.audit import AuditAction
 from keyturn.core.device_codes import digest_device_code, digest_user_code
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
-from keyturn.core.records import AuditAction
 from keyturn.errors import InvalidInput, OAuthCode, OAuthRefused, TooBusy, TooManyFailures
 from keyturn.services.keys.keys import CreatedKey
 from keyturn.services.oauth import device_logins

@@ -14,6 +14,7 @@ from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
+from keyturn.core.searches import UserSearch
 from keyturn.errors import (
     Conflict,
     CredentialRefused,
@@ -22,7 +23,6 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
 )
-from keyturn.store.people.search import UserSearch
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock

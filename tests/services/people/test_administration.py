@@ -10,10 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from keyturn.composition import Services
+from keyturn.core.audit import AuditAction
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import AuditAction
+from keyturn.core.searches import UserSearch
 from keyturn.errors import (
     Conflict,
     CredentialRefused,
@@ -23,7 +24,6 @@ from keyturn.errors import (
     PermissionMissing,
 )
 from keyturn.services.people.administration import ATTRIBUTE_MAX_CHARACTERS
-from keyturn.store.people.search import UserSearch
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.people import (

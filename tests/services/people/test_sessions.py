@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from keyturn.composition import Services
+from keyturn.core.audit import AuditAction
 from keyturn.core.principal import Principal
-from keyturn.core.records import AuditAction, SessionKind
+from keyturn.core.records import SessionKind
 from keyturn.errors import CredentialRefused, NotFound
 from keyturn.services.people.sessions import MAX_TOUCH_INTERVAL, csrf_token, is_csrf_token
 from tests.conftest import PASSPHRASE, Opener

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.core.records import AuditAction
+from keyturn.core.audit import AuditAction
 from keyturn.errors import CannotStart, CredentialRefused, Reason
 from keyturn.services.tokens.signing_keys import LEAD
 from keyturn.store.tokens.signing_keys import LONG_AGO

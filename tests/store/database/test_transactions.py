@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from keyturn.core.audit import AuditAction
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import ADMINISTRATION
-from keyturn.core.records import AuditAction, SigningKeyRecord, SystemKeyRecord
+from keyturn.core.records import SigningKeyRecord, SystemKeyRecord
+from keyturn.core.searches import KeySearch, UserSearch
 from keyturn.errors import Conflict, InvalidState, KeyturnError, StoreUnavailable
 from keyturn.store import Store
 from keyturn.store.database.schema import metadata
-from keyturn.store.keys.search import KeySearch
 from keyturn.store.keys.system_keys import SystemKeyToAdd
 from keyturn.store.people.groups import GroupFields
-from keyturn.store.people.search import UserSearch
 from tests.store.crowds import all_at_once
 from tests.store.rows import (
     NOW,

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
+from keyturn.core.device_logins import DeviceLogin
 from keyturn.errors import Conflict, CredentialRefused
 from keyturn.store import Store
 from keyturn.store.database.schema import metadata
-from keyturn.store.oauth.device_logins import DeviceLogin, DeviceLoginToAdd
+from keyturn.store.oauth.device_logins import DeviceLoginToAdd
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_key, a_session, an_entry, in_session
 

@@ -8,9 +8,9 @@ import pytest
 
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
+from keyturn.core.searches import UserSearch
 from keyturn.store import Store
 from keyturn.store.people.groups import GroupFields
-from keyturn.store.people.search import UserSearch
 from tests.store.rows import NOW, a_user, an_entry, grant_all
 
 PEOPLE: dict[str, tuple[str | None, str | None]] = {

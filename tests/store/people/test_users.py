@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from keyturn.core.people import UserRecord
+from keyturn.core.searches import UserSearch
 from keyturn.errors import Conflict
 from keyturn.store import Store
 from keyturn.store.people.logins import KeptSession
-from keyturn.store.people.search import UserSearch
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_session, a_user, an_entry
 

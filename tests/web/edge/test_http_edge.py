@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from keyturn.errors import MalformedRequest
-from keyturn.web.api.bodies import MAX_JSON_DEPTH
+from keyturn.web.bodies import MAX_JSON_DEPTH
 from keyturn.web.edge.messages import BoundedBody
 from tests.cli.conftest import USERID, furnished
 from tests.journeys.processes import run_command, serving

@@ -16,9 +16,9 @@ import httpx
 import msgspec
 import pytest
 
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
-from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.settings import Settings, read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.pages.audit.words import ACTIONS, detail_lines
@@ -837,7 +837,9 @@ def test_exporting_the_audit_log(open_site: SiteOpener) -> None:
 
 def _entry(site: Site, userid: str) -> AuditEntry:
     actor = Actor(user_id=None, userid=userid, user_agent="@SUM(1)")
-    return AuditEntry(site.clock.now, AuditAction.USER_LOGIN_FAILED, actor, "USER", "-1", succeeded=False)
+    return AuditEntry(
+        site.clock.now, AuditAction.USER_LOGIN_FAILED, actor, Target.USER, "-1", succeeded=False
+    )
 
 
 # Settings

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from keyturn.core.records import AuditAction
+from keyturn.core.audit import AuditAction
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.web.sites import ACCEPT, FORM, TIMEOUT_SECONDS, Browser, form_body, secret_on

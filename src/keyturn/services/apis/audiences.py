@@ -9,12 +9,13 @@ from typing import TypeVar
 from msgspec import structs
 
 from keyturn.core.apis import ResourceRecord, Rules
+from keyturn.core.audit import Target
 from keyturn.core.records import KeyForVerification, SessionForVerification, StoredOwner
 from keyturn.store import Store
 
 F = TypeVar("F", KeyForVerification, SessionForVerification)
 
-TARGETS = ("RESOURCE", "GROUP")
+TARGETS = (Target.RESOURCE, Target.GROUP)
 """What the audit log calls things whose changes change this."""
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from keyturn.core.apis import MAX_SCOPES_CHARACTERS, ResourceRecord, ResourceScope
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.people import GroupRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import Actor, AuditAction, AuditEntry, is_id
+from keyturn.core.records import is_id
 from keyturn.core.scopes import is_scope
 from keyturn.errors import ChangedMeanwhile, Conflict, InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered, checked_fields
@@ -155,7 +156,7 @@ class Resources:
             self._system.now(),
             AuditAction.RESOURCE_DELETED,
             actor,
-            "RESOURCE",
+            Target.RESOURCE,
             str(resource_id),
             details={"name": resource.name, "identifier": resource.identifier},
         )
@@ -265,7 +266,7 @@ class Resources:
             },
         }
         target = None if resource_id is None else str(resource_id)
-        return AuditEntry(self._system.now(), action, actor, "RESOURCE", target, details=details)
+        return AuditEntry(self._system.now(), action, actor, Target.RESOURCE, target, details=details)
 
 
 @contextmanager

@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 
+from keyturn.core.audit import AuditRow, AuditSearch, CountedSignIns
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.shown import shown, shown_json
 from keyturn.core.times import wire_time
 from keyturn.services.text import is_storable
 from keyturn.store import Store
-from keyturn.store.audit_log import AuditRow, AuditSearch
-from keyturn.store.people.failed_sign_ins import CountedSignIns
 
 PAGE = 50
 COUNTED = 20

@@ -12,12 +12,13 @@ Three things keep it so, each alone enough to end a wrong yes:
 
 import logging
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from keyturn.core.records import AuditAction
+from keyturn.core.audit import AuditAction, AuditedChange, Effect, Target, effect_of
 from keyturn.errors import CannotStart, StoreUnavailable
-from keyturn.store import AuditedChange, Mark, Store
+from keyturn.services.changes.reader import ChangeReader
+from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.index import Subject, VerificationIndex
 
@@ -33,33 +34,13 @@ RETRY_SECONDS = 0.2
 NEVER = -1
 """What the counter never shows."""
 
-_SUBJECTS = {
-    "USER": Subject.USER,
-    "APIKEY": Subject.KEY,
-    "SESSION": Subject.SESSION,
-    "TOKEN": Subject.TOKEN,
+_SUBJECTS: Mapping[str, Subject] = {
+    Target.USER: Subject.USER,
+    Target.API_KEY: Subject.KEY,
+    Target.SESSION: Subject.SESSION,
+    Target.TOKEN: Subject.TOKEN,
 }
-WITHOUT_CREDENTIALS = frozenset({"CONNECTION", "PROJECT"})
-OF_ONE_MEMBER = frozenset({AuditAction.GROUP_MEMBER_ADDED, AuditAction.GROUP_MEMBER_REMOVED})
-"""What changes the rights of one user, who is not the target."""
-ENDS_NOTHING = frozenset(
-    {
-        AuditAction.USER_LOGGED_IN,
-        AuditAction.USER_LOGIN_FAILED,
-        AuditAction.API_KEY_CREATED,
-        AuditAction.API_KEY_REVEALED,
-        AuditAction.DEVICE_APPROVED,
-        AuditAction.DEVICE_DENIED,
-        AuditAction.USER_CREATED,
-        AuditAction.USER_INVITED,
-        AuditAction.SIGNING_KEY_CREATED,
-        AuditAction.SERVICE_ACCOUNT_CREATED,
-        AuditAction.GROUP_CREATED,
-        AuditAction.GROUP_UPDATED,
-        AuditAction.GROUP_ATTRIBUTES_UPDATED,
-    }
-)
-"""What leaves every credential as it is. Every other action, and any that comes to be, ends something."""
+_TARGETS = frozenset(Target)
 
 
 class Freshness:
@@ -72,9 +53,9 @@ class Freshness:
         self._index = index
         self._max_staleness = max_staleness_seconds
         self._system = system
-        self._listeners: list[tuple[Callable[[], None], str | None]] = []
+        self.changes = ChangeReader(store)
+        self.changes.subscribe(self._forget)
         self._lock = threading.Lock()
-        self._read_to: Mark | None = None
         self._failed_at: float | None = None
         self._failure = "nothing was read yet"
         self._stopping = threading.Event()
@@ -85,12 +66,17 @@ class Freshness:
         self.trusted_until = 0.0
         """The monotonic time after which nothing remembered is trusted."""
 
-    def on_change(self, forget: Callable[[], None], *, of: str | None = None) -> None:
+    def on_change(self, forget: Callable[[], None], *, of: Target | None = None) -> None:
         """Have `forget` called on any change, before what was remembered from before it would be trusted.
 
-        With `of`, a type of target as the audit log names it, only on changes of those.
+        With `of`, only on changes of this type of target.
         """
-        self._listeners.append((forget, of))
+
+        def tell(changes: Sequence[AuditedChange] | None) -> None:
+            if of is None or changes is None or any(_is_about(of, change) for change in changes):
+                forget()
+
+        self.changes.subscribe(tell)
 
     def ensure(self) -> None:
         """Return when what is remembered may be trusted now; raise `StoreUnavailable` if it may not."""
@@ -146,7 +132,7 @@ class Freshness:
             try:
                 self._check_files()
                 number = self.counter.settled()
-                self._read_changes()
+                self.changes.read()
             except StoreUnavailable as error:
                 self._failed_at, self._failure = self._system.monotonic(), str(error)
                 raise
@@ -171,41 +157,20 @@ class Freshness:
             self.counter.reopen()
         except (CannotStart, OSError) as error:
             raise StoreUnavailable("the file that tells of changes cannot be used") from error
-        self._forget_everything()  # The mark stays: an older database is not believed for that (D7).
+        self.changes.tell(None)  # The mark stays: an older database is not believed for that (D7).
 
-    def _read_changes(self) -> None:
-        if self._read_to is None:
-            self._read_to = self._store.audit_log.newest()
-            self._forget_everything()
+    def _forget(self, changes: Sequence[AuditedChange] | None) -> None:
+        if changes is None:
+            self._index.forget_everything()
             return
-        since = self._store.audit_log.changes_since(self._read_to)
-        if since.changes is None:
-            self._forget_everything()
-        elif since.changes:
-            self._forget(since.changes)
-        self._read_to = since.newest
-
-    def _forget_everything(self) -> None:
-        self._tell(None)
-        self._index.forget_everything()
-
-    def _tell(self, changed: Set[str] | None) -> None:
-        """Call the listeners of what changed: these types of target, or perhaps anything for None.
-
-        Before the index forgets: what it is filled with from then on must be made of nothing older.
-        """
-        for forget, of in self._listeners:
-            if of is None or changed is None or of in changed:
-                forget()
-
-    def _forget(self, changes: Sequence[AuditedChange]) -> None:
         touched: list[tuple[Subject, int | str]] = []
         has_foreign = False
         for change in changes:
-            if change.target_type in WITHOUT_CREDENTIALS or change.action in ENDS_NOTHING:
+            effect = effect_of(change.action)
+            if effect is Effect.NOTHING or effect is Effect.BEGINS:
                 continue
             has_foreign = has_foreign or change.action == AuditAction.API_KEY_IMPORTED
-            if change.action in OF_ONE_MEMBER and change.user_id is not None:
+            if effect is Effect.CHANGES_MEMBER and change.user_id is not None:
                 touched.append((Subject.USER, change.user_id))
                 continue
             match _SUBJECTS.get(change.target_type), change.target_id:
@@ -214,7 +179,11 @@ class Freshness:
                 case Subject() as subject, str(number) if number.isdecimal():
                     touched.append((subject, int(number)))
                 case _:
-                    self._forget_everything()
+                    self._index.forget_everything()
                     return
-        self._tell({change.target_type for change in changes})
         self._index.forget(touched, negatives=has_foreign)
+
+
+def _is_about(target: Target, change: AuditedChange) -> bool:
+    """Return whether a change may concern this type of target: one of a type that is unknown here may."""
+    return change.target_type == target or change.target_type not in _TARGETS

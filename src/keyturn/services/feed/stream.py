@@ -18,13 +18,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from keyturn.core import feed
+from keyturn.core.audit import ChangesSince, Mark
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import Announcement
 from keyturn.errors import InvalidState, StoreUnavailable, TooBusy
+from keyturn.services.changes.reader import ChangeReader
 from keyturn.services.feed.pages import FeedPages
 from keyturn.services.feed.touched import Touched, touched_by
-from keyturn.store import ChangesSince, Mark, Store
+from keyturn.store import Store
 from keyturn.system import System
 
 _log = logging.getLogger(__name__)
@@ -101,8 +103,9 @@ class _Change:
 class Feed:
     """Looks for changes, and keeps what is to be told of them until everybody was told."""
 
-    def __init__(self, store: Store, told: Announcement, system: System) -> None:
+    def __init__(self, store: Store, changes: ChangeReader, told: Announcement, system: System) -> None:
         self._store = store
+        self._changes = changes
         self._told = told
         self._system = system
         self.pages = FeedPages(store, system)
@@ -215,7 +218,7 @@ class Feed:
             self._first += len(self._batches) + 1  # Whoever followed before missed something.
             self._batches.clear()
             self._kept_bytes, self._confirmed, self._seen = 0, None, -1
-        self._read_to = self._store.audit_log.newest()
+        self._read_to = self._changes.newest()
         self._thread = threading.Thread(target=self._run, name="keyturn-feed", daemon=True)
         self._thread.start()
 
@@ -246,7 +249,7 @@ class Feed:
         number, now = self._store.counter.settled(), self._system.monotonic()
         assert self._read_to is not None, "the thread was started with a mark"  # noqa: S101 - for the type checker
         with self._store.snapshot():
-            since = self._store.audit_log.changes_since(self._read_to, at_most=MAX_RESUMED)
+            since = self._changes.since(self._read_to, at_most=MAX_RESUMED)
             parts = self._parts_of(since, self._read_to)
         with self._lock:
             if parts:
@@ -279,12 +282,12 @@ class Feed:
 
     def _touched_since(self, mark: Mark) -> Touched | None:
         """Return what has changed since `mark`, or None if that cannot be named."""
-        return _touched(self._store.audit_log.changes_since(mark, at_most=MAX_RESUMED))
+        return _touched(self._changes.since(mark, at_most=MAX_RESUMED))
 
     def _change_since(self, mark: Mark) -> _Change | None:
         """Return what has changed since `mark`, all of one state, or None if that cannot be named."""
         with self._store.snapshot():
-            since = self._store.audit_log.changes_since(mark, at_most=MAX_RESUMED)
+            since = self._changes.since(mark, at_most=MAX_RESUMED)
             touched = _touched(since)
             if touched is None:
                 return None
@@ -294,7 +297,7 @@ class Feed:
         """Yield a change, or everything; then what changed while that was read, until that was little."""
         while True:
             if change is None:
-                mark = self._store.audit_log.newest()
+                mark = self._changes.newest()
                 yield from self.pages.everything()
             else:
                 mark = subscription.told = change.newest

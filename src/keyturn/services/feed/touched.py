@@ -3,27 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from keyturn.core.records import AuditAction
-from keyturn.services.changes.freshness import OF_ONE_MEMBER, WITHOUT_CREDENTIALS
-from keyturn.store import AuditedChange
-
-_TOUCHES_NO_KEY = frozenset(
-    {
-        AuditAction.USER_ATTRIBUTES_UPDATED,
-        AuditAction.USER_CREATED,
-        AuditAction.USER_DISABLED,
-        AuditAction.USER_ENABLED,
-        AuditAction.USER_INVITED,
-        AuditAction.USER_LOGGED_IN,
-        AuditAction.USER_PASSWORD_UPDATED,
-        AuditAction.USER_PERMISSIONS_UPDATED,
-        AuditAction.USER_PROFILE_UPDATED,
-        AuditAction.USER_SIGNED_OUT,
-        AuditAction.SERVICE_ACCOUNT_CREATED,
-        AuditAction.SERVICE_ACCOUNT_HANDED_OVER,
-    }
-)
-"""What leaves the rows of a user's keys as they are. After every other action they are sent again."""
+from keyturn.core.audit import AuditedChange, Effect, Target, effect_of
 
 
 @dataclass(slots=True)
@@ -49,19 +29,20 @@ class Touched:
 
     def add(self, change: AuditedChange) -> bool:
         """Take in a change; return False if what it is about cannot be named."""
-        if change.target_type in WITHOUT_CREDENTIALS or change.action in TELLS_NOTHING:
+        effect = effect_of(change.action)
+        if effect is Effect.NOTHING:
             return True
-        if change.action in OF_ONE_MEMBER and change.user_id is not None:
+        if effect is Effect.CHANGES_MEMBER and change.user_id is not None:
             self.users.add(change.user_id)
             return True
         match change.target_type, change.target_id:
-            case "TOKEN", str(jti):
+            case Target.TOKEN, str(jti):
                 self.jtis.add(jti)
-            case "SIGNING_KEY", _:
+            case Target.SIGNING_KEY, _:
                 self.has_signing_keys = True
-            case (("RESOURCE" | "GROUP"), _):
+            case ((Target.RESOURCE | Target.GROUP), _):
                 self.has_rules = True
-            case ("USER" | "APIKEY" | "SESSION") as kind, str(number) if number.isdecimal():
+            case (Target.USER | Target.API_KEY | Target.SESSION) as kind, str(number) if number.isdecimal():
                 self._add_numbered(kind, int(number), change)
             case _:
                 return False
@@ -69,14 +50,14 @@ class Touched:
 
     def _add_numbered(self, kind: str, number: int, change: AuditedChange) -> None:
         match kind:
-            case "APIKEY":
+            case Target.API_KEY:
                 self.keys.add(number)
-            case "SESSION":
+            case Target.SESSION:
                 self.sessions.add(number)
             case _:
                 self.users.add(number)
                 self.keys.update(change.key_ids)
-                if change.action not in _TOUCHES_NO_KEY:
+                if effect_of(change.action) is Effect.CHANGES:
                     self.whole_users.add(number)
                 if change.session_id is None:
                     self.sessions_of.add(number)
@@ -88,17 +69,3 @@ def touched_by(changes: Iterable[AuditedChange]) -> Touched | None:
     """Return what these changes are about, or None if that cannot be named of one of them."""
     touched = Touched()
     return touched if all(map(touched.add, changes)) else None
-
-
-TELLS_NOTHING = frozenset(
-    {
-        AuditAction.USER_LOGIN_FAILED,
-        AuditAction.API_KEY_REVEALED,
-        AuditAction.DEVICE_APPROVED,
-        AuditAction.DEVICE_DENIED,
-        AuditAction.GROUP_CREATED,
-        AuditAction.GROUP_UPDATED,
-        AuditAction.GROUP_ATTRIBUTES_UPDATED,
-    }
-)
-"""What ends no credential, and makes none either. Every other action, and any that comes to be, is told."""

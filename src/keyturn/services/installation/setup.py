@@ -1,9 +1,10 @@
 """The installation: is the root key the right one, is set-up open."""
 
+import hashlib
+
 from keyturn.core.encoding import base64url_encode
 from keyturn.errors import CannotStart
 from keyturn.services.installation.vault import SealBroken, Vault
-from keyturn.services.people.accounts import digest_setup_code
 from keyturn.store import Store
 from keyturn.system import System
 
@@ -46,3 +47,8 @@ class Installation:
     def is_setup_open(self) -> bool:
         """Return whether the set-up page still exists."""
         return self._store.installation.is_setup_open()
+
+
+def digest_setup_code(code: str) -> bytes:
+    """Return what a set-up code is stored as."""
+    return hashlib.sha256(b"setup " + code.strip().encode("utf-8", "surrogatepass")).digest()

@@ -8,11 +8,11 @@ from msgspec import structs
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import OwnedKey, Page, is_id
+from keyturn.core.searches import KeySearch
 from keyturn.errors import NotFound
 from keyturn.services.keys.keys import Keys
 from keyturn.services.text import is_storable
 from keyturn.store import Store
-from keyturn.store.keys.search import KeySearch
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 from keyturn.verifying.uses import Usage

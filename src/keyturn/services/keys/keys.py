@@ -11,11 +11,12 @@ from msgspec import structs
 
 from keyturn.core import api_key as core
 from keyturn.core import verification
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.lifetimes import KeyLife, Lifetime
 from keyturn.core.networks import Network
 from keyturn.core.principal import Principal
-from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, is_id
+from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.apis.registry import Resources
 from keyturn.services.keys.guessing import check_not_made_up
@@ -257,7 +258,7 @@ class Keys:
 
     def _revoke(self, key_id: int, user_id: int, actor: Actor) -> bool:
         now = self._system.now()
-        audit = AuditEntry(now, AuditAction.API_KEY_DELETED, actor, "APIKEY", str(key_id))
+        audit = AuditEntry(now, AuditAction.API_KEY_DELETED, actor, Target.API_KEY, str(key_id))
         return self._store.api_keys.revoke(key_id, user_id, now, audit)
 
     def _limits(self, lifetime: Lifetime | None) -> KeyLimits:
@@ -310,7 +311,7 @@ class Keys:
             key.created_at,
             action,
             actor,
-            "APIKEY",
+            Target.API_KEY,
             None,
             details={
                 "name": key.name,

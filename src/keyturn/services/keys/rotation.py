@@ -3,14 +3,9 @@
 from datetime import datetime, timedelta
 
 from keyturn.core import api_key as core
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.principal import AuthMethod, Principal
-from keyturn.core.records import (
-    Actor,
-    ApiKeyRecord,
-    AuditAction,
-    AuditEntry,
-    KeyState,
-)
+from keyturn.core.records import ApiKeyRecord, KeyState
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.keys.keys import CreatedKey, Keys, digest_idempotency_key
 from keyturn.store import Store
@@ -87,12 +82,12 @@ class KeyRotation:
             now,
             AuditAction.API_KEY_ROTATED,
             actor,
-            "APIKEY",
+            Target.API_KEY,
             str(record.key_id),
             details={**details, "overlapSeconds": int((former_ends_at - now).total_seconds())},
         )
         replaced = AuditEntry(
-            now, AuditAction.API_KEY_REPLACED, actor, "APIKEY", str(record.key_id), details=details
+            now, AuditAction.API_KEY_REPLACED, actor, Target.API_KEY, str(record.key_id), details=details
         )
         stored = self._store.key_rotation.rotate(
             Rotation(

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import Actor, ApiKeyRecord, AuditAction, AuditEntry, SystemKeyRecord, is_id
+from keyturn.core.records import ApiKeyRecord, SystemKeyRecord, is_id
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.installation.vault import Vault
@@ -130,7 +131,7 @@ class SystemKeys:
         if replaced is None:
             return RevealedSystemKey(self._store.system_keys.add(new, audit), secret)
         revocation = AuditEntry(
-            key.created_at, AuditAction.API_KEY_DELETED, actor, "APIKEY", str(replaced.key_id)
+            key.created_at, AuditAction.API_KEY_DELETED, actor, Target.API_KEY, str(replaced.key_id)
         )
         made = self._store.system_keys.replace(
             replaced, new, key.created_at, revocation=revocation, audit=audit
@@ -154,7 +155,7 @@ class SystemKeys:
                 "The system key of this name ends at another time: regenerate it, or leave the expiry out."
             )
         audit = AuditEntry(
-            self._system.now(), AuditAction.API_KEY_REVEALED, actor, "APIKEY", str(record.key_id)
+            self._system.now(), AuditAction.API_KEY_REVEALED, actor, Target.API_KEY, str(record.key_id)
         )
         self._store.audit_log.record(audit)
         return RevealedSystemKey(record, self._open(record))

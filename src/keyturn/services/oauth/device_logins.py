@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from keyturn.core import verification
 from keyturn.core.apis import MAX_SCOPES_CHARACTERS
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.device_codes import (
     RANDOM_BYTES,
     digest_device_code,
@@ -19,10 +20,10 @@ from keyturn.core.device_codes import (
     make_user_code,
     read_user_code,
 )
+from keyturn.core.device_logins import DeviceLogin
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import site_of
-from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.core.scopes import is_scope
 from keyturn.errors import (
     Conflict,
@@ -38,7 +39,7 @@ from keyturn.services.apis.registry import Resources
 from keyturn.services.keys.keys import CreatedKey, Keys
 from keyturn.services.people.sessions import BrowserSession
 from keyturn.store import Store
-from keyturn.store.oauth.device_logins import DeviceLogin, DeviceLoginToAdd
+from keyturn.store.oauth.device_logins import DeviceLoginToAdd
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 from keyturn.verifying.rate_limit import FailureBudget
@@ -290,7 +291,7 @@ def _decision(
         system.now(),
         action,
         actor_of(session.principal, origin),
-        "USER",
+        Target.USER,
         str(session.principal.user_id),
         details={"device": device.client_id, "address": device.address},
     )

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import ServiceOwner, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, KeyState
+from keyturn.core.records import ApiKeyRecord, KeyState
+from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.keys.keys import Keys
 from keyturn.services.people.administration import MAX_PAGE, UserAdministration
@@ -13,7 +15,6 @@ from keyturn.services.people.authority import successor
 from keyturn.services.people.sessions import Sessions
 from keyturn.store import Store
 from keyturn.store.ownership.control import Successor
-from keyturn.store.people.search import UserSearch
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
@@ -114,7 +115,7 @@ class Departures:
             self._system.now(),
             action,
             actor_of(principal, origin),
-            "USER",
+            Target.USER,
             str(user.user_id),
             details=details,
         )

@@ -5,11 +5,13 @@ As users they are found like any other (`UserAdministration`), and disabled and 
 
 from collections.abc import Iterable, Sequence
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import ApiKeyRecord, AuditAction, AuditEntry, Page, is_id
+from keyturn.core.records import ApiKeyRecord, Page, is_id
+from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.apis.registry import Resources
 from keyturn.services.keys.keys import CreatedKey, Keys
@@ -18,7 +20,6 @@ from keyturn.services.people.administration import MAX_PAGE, UserAdministration
 from keyturn.services.people.authority import check_may_grant, successor
 from keyturn.services.text import unique
 from keyturn.store import Store
-from keyturn.store.people.search import UserSearch
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
@@ -147,7 +148,7 @@ class ServiceAccounts:
             now,
             AuditAction.SERVICE_ACCOUNT_HANDED_OVER,
             actor_of(principal, origin),
-            "USER",
+            Target.USER,
             str(user.user_id),
         )
         self._store.service_accounts.hand_over(user.user_id, successor(principal, owner), now, audit)

@@ -1,16 +1,17 @@
 """Users: their accounts, profiles and passphrases."""
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import Actor, AuditAction, AuditEntry
+from keyturn.core.searches import UserSearch
 from keyturn.core.user_names import fault_of_user_name, skeleton_of
 from keyturn.errors import InvalidInput, NotFound
+from keyturn.services.installation.setup import digest_setup_code
 from keyturn.services.people.logins import Logins, StartedSession
 from keyturn.services.people.passwords import Passwords
 from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
@@ -19,7 +20,6 @@ from keyturn.services.text import canonical_userid, checked_text
 from keyturn.store import Store
 from keyturn.store.ownership.control import Allow
 from keyturn.store.people.logins import KeptSession
-from keyturn.store.people.search import UserSearch
 from keyturn.store.people.users import UserToAdd
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of, stranger
@@ -101,7 +101,7 @@ class Accounts:
         if new.owner is not None:
             action = AuditAction.SERVICE_ACCOUNT_CREATED
             details |= {"ownerUser": new.owner.user_id, "ownerGroup": new.owner.group_id}
-        return AuditEntry(new.created_at, action, actor, "USER", None, details=details)
+        return AuditEntry(new.created_at, action, actor, Target.USER, None, details=details)
 
     def _user_to_add(
         self,
@@ -195,7 +195,7 @@ class Accounts:
             now,
             AuditAction.USER_PROFILE_UPDATED,
             actor_of(principal, origin),
-            "USER",
+            Target.USER,
             str(principal.user_id),
             details={"fields": sorted(checked)},
         )
@@ -253,7 +253,7 @@ class Accounts:
             password, field="password", personal=(user.userid, user.profile.name)
         )
         now = self._system.now()
-        audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, actor, "USER", str(user.user_id))
+        audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, actor, Target.USER, str(user.user_id))
         self._store.logins.set_password(
             user.user_id,
             self._passwords.hash(password, asker_of(actor)),
@@ -268,20 +268,15 @@ class Accounts:
         user = self.get_by_userid(BUILT_IN_IAM, userid)
         now = self._system.now()
         action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
-        audit = AuditEntry(now, action, actor, "USER", str(user.user_id))
+        audit = AuditEntry(now, action, actor, Target.USER, str(user.user_id))
         return self._store.users.set_disabled(user.user_id, now if disabled else None, now, audit)
 
     def sign_out(self, actor: Actor, userid: str) -> None:
         """End all sessions and tokens of a user, wherever they are. Their keys go on working."""
         user = self.get_by_userid(BUILT_IN_IAM, userid)
         now = self._system.now()
-        audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, "USER", str(user.user_id))
+        audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, Target.USER, str(user.user_id))
         self._store.users.sign_out(user.user_id, now, audit)
-
-
-def digest_setup_code(code: str) -> bytes:
-    """Return what a set-up code is stored as."""
-    return hashlib.sha256(b"setup " + code.strip().encode("utf-8", "surrogatepass")).digest()
 
 
 def checked_permissions(permissions: Iterable[str]) -> frozenset[str]:

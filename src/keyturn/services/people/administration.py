@@ -6,17 +6,18 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import AuditAction, AuditEntry, Page
+from keyturn.core.records import Page
+from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.accounts import Accounts, checked_permissions
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.invitations import Invitation, Invitations
 from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
-from keyturn.store.people.search import UserSearch
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
@@ -297,7 +298,7 @@ class UserAdministration:
     ) -> AuditEntry:
         now: datetime = self._system.now()
         return AuditEntry(
-            now, action, actor_of(principal, origin), "USER", str(user_id), details=details or {}
+            now, action, actor_of(principal, origin), Target.USER, str(user_id), details=details or {}
         )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import GroupRecord, MemberRecord, ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import AuditAction, AuditEntry, is_id
+from keyturn.core.records import is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.people.accounts import Accounts
 from keyturn.services.people.administration import checked_attribute
@@ -209,7 +210,7 @@ class Groups:
     ) -> AuditEntry:
         target = None if group_id is None else str(group_id)
         return AuditEntry(
-            self._system.now(), action, actor_of(principal, origin), "GROUP", target, details=details
+            self._system.now(), action, actor_of(principal, origin), Target.GROUP, target, details=details
         )
 
 

@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.people import UserRecord
-from keyturn.core.records import Actor, AuditAction, AuditEntry
 from keyturn.errors import InvalidInput, InvalidState, NotFound
 from keyturn.services.people.passwords import Passwords
 from keyturn.services.people.turns import account_of, asker_at
@@ -48,7 +48,7 @@ class Invitations:
         now = self._system.now()
         until = None if actor.principal is None else actor.principal.makes_until
         expires_at = now + LIFE if until is None else min(now + LIFE, until)
-        audit = AuditEntry(now, AuditAction.USER_INVITED, actor, "USER", str(user.user_id))
+        audit = AuditEntry(now, AuditAction.USER_INVITED, actor, Target.USER, str(user.user_id))
         if not self._store.logins.invite(user.user_id, _digest(code), expires_at, audit, allow=allow):
             raise NotFound
         return Invitation(f"{self._public_url}{PATH}#{code}", expires_at)
@@ -65,7 +65,7 @@ class Invitations:
         if invited is None:
             raise void
         self._passwords.check_acceptable(password, field="password", personal=(invited.userid, None))
-        audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, stranger(origin), "USER", None)
+        audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, stranger(origin), Target.USER, None)
         hashed = self._passwords.hash(password, asker_at(origin.address, account_of(invited.user_id)))
         try:
             is_set = self._store.logins.accept_invitation(_digest(code), hashed, now, audit)

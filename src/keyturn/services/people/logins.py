@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.people import LoginRecord
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import Actor, AuditAction, AuditEntry, SessionKind, SessionLimits
+from keyturn.core.records import SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.people.passwords import Passwords
 from keyturn.services.people.sessions import digest_session_token, new_session_token
@@ -128,7 +129,7 @@ class Logins:
             now,
             AuditAction.USER_LOGIN_FAILED,
             stranger(origin),
-            "USER",
+            Target.USER,
             str(found.user_id) if found is not None else "unknown",
             succeeded=False,
         )
@@ -163,7 +164,12 @@ class Logins:
         )
         actor = Actor(login.user_id, login.userid, None, origin.address, origin.user_agent, origin.request_id)
         audit = AuditEntry(
-            now, AuditAction.USER_LOGGED_IN, actor, "USER", str(login.user_id), details={"kind": kind.value}
+            now,
+            AuditAction.USER_LOGGED_IN,
+            actor,
+            Target.USER,
+            str(login.user_id),
+            details={"kind": kind.value},
         )
         session_id = self._store.logins.record_login(
             session, audit, checked=login.password_hash, rehashed=rehashed
@@ -189,7 +195,7 @@ class Logins:
             now,
             AuditAction.USER_LOGIN_FAILED,
             actor_of(principal, origin),
-            "USER",
+            Target.USER,
             str(principal.user_id),
             succeeded=False,
         )

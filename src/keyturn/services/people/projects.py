@@ -5,10 +5,11 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserRecord
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import AuditAction, AuditEntry, is_id
+from keyturn.core.records import is_id
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.accounts import Accounts
 from keyturn.services.people.quotas import PROJECTS_PER_PERSON, Quotas
@@ -227,7 +228,7 @@ class Projects:
     ) -> AuditEntry:
         target = None if project_id is None else str(project_id)
         return AuditEntry(
-            self._system.now(), action, actor_of(principal, origin), "PROJECT", target, details=details
+            self._system.now(), action, actor_of(principal, origin), Target.PROJECT, target, details=details
         )
 
 

@@ -1,8 +1,8 @@
 """How much one user may make and change over pages and API; `keyturn admin` is not bound by it."""
 
+from keyturn.core.audit import AuditAction, AuditEntry
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.system import System
 from keyturn.verifying.rate_limit import FailureBudget
 

@@ -5,7 +5,7 @@ A session lives for half a day, and a screen that is left open is somebody else'
 
 from datetime import timedelta
 
-from keyturn.core.records import AuditAction, AuditEntry
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.people.accounts import Accounts
 from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
@@ -40,7 +40,7 @@ class Reauthentication:
             now,
             AuditAction.SESSION_PROVED,
             actor_of(session.principal, origin),
-            "SESSION",
+            Target.SESSION,
             str(session.session_id),
         )
         if not self._store.sessions.prove(session.session_id, digest_session_token(cookie), now, audit):

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from keyturn.core import verification
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.principal import Principal
-from keyturn.core.records import AuditAction, AuditEntry, SessionLimits, SessionRecord, is_id
+from keyturn.core.records import SessionLimits, SessionRecord, is_id
 from keyturn.errors import CredentialRefused, NotFound
 from keyturn.store import Store
 from keyturn.system import System
@@ -67,7 +68,7 @@ class Sessions:
     def end_own(self, principal: Principal, session_id: int, origin: Origin, *, action: AuditAction) -> None:
         """End one of the caller's sessions, with the token that stands on it; raise `NotFound` otherwise."""
         now = self._system.now()
-        audit = AuditEntry(now, action, actor_of(principal, origin), "SESSION", str(session_id))
+        audit = AuditEntry(now, action, actor_of(principal, origin), Target.SESSION, str(session_id))
         if not is_id(session_id) or not self._store.sessions.end(session_id, principal.user_id, now, audit):
             raise NotFound
 
@@ -78,7 +79,7 @@ class Sessions:
             now,
             AuditAction.SESSION_ENDED,
             actor_of(current.principal, origin),
-            "USER",
+            Target.USER,
             str(current.principal.user_id),
             details={"kept": current.session_id},
         )

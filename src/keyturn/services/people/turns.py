@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from keyturn.core.records import Actor
+from keyturn.core.audit import Actor
 from keyturn.verifying.rate_limit import network_of
 
 T = TypeVar("T")

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, Confirmation
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.principal import PresentedCredential
-from keyturn.core.records import Actor, AuditAction, AuditEntry, KeyForVerification
+from keyturn.core.records import KeyForVerification
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.tokens.signing_keys import SigningKeys, VerifyingKeys
 from keyturn.store import Store
@@ -137,5 +138,5 @@ class TokenRevocation:
         """
         presented, ring = token.encode("utf-8", "surrogatepass"), self._keys.ring
         claims = self._format.read(presented, ring)
-        audit = AuditEntry(self._system.now(), AuditAction.TOKEN_REVOKED, actor, "TOKEN", claims.jti)
+        audit = AuditEntry(self._system.now(), AuditAction.TOKEN_REVOKED, actor, Target.TOKEN, claims.jti)
         return self._store.tokens.revoke(claims.jti, claims.expires_at, ring.kid_of(presented), audit)

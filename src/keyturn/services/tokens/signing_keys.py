@@ -26,8 +26,9 @@ from keyturn.core.access_token import (
     VerifyingRing,
     generate_signing_key,
 )
+from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
-from keyturn.core.records import Actor, AuditAction, AuditEntry, SigningKeyRecord
+from keyturn.core.records import SigningKeyRecord
 from keyturn.errors import CannotStart
 from keyturn.services.installation.vault import SealBroken, Vault
 from keyturn.store import Store
@@ -39,7 +40,7 @@ KID_BYTES = 12
 JWKS_MAX_AGE = timedelta(minutes=5)
 """How long others may keep our public keys, and so the least time between publishing a key and signing."""
 LEAD = 2 * JWKS_MAX_AGE
-TARGET = "SIGNING_KEY"
+TARGET = Target.SIGNING_KEY
 """What the audit log calls a signing key."""
 
 

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from keyturn.core.audit import AuditEntry
 from keyturn.core.former_secrets import check_may_record
 from keyturn.core.principal import Principal
-from keyturn.core.records import AuditEntry
 from keyturn.errors import Conflict, InvalidState, StoreUnavailable
 from keyturn.store.database.causes import why
 from keyturn.store.database.counter import counter_of
@@ -230,7 +230,7 @@ class Change:
             "actor_user_id": entry.actor.user_id,
             "actor_userid": entry.actor.userid,
             "actor_key_id": entry.actor.key_id,
-            "target_type": entry.target_type,
+            "target_type": entry.target_type.value,
             "target_id": entry.target_id,
             "address": entry.actor.address,
             "user_agent": shortened(entry.actor.user_agent, 255),

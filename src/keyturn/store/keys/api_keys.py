@@ -19,17 +19,11 @@ from sqlalchemy import (
     update,
 )
 
+from keyturn.core.audit import AuditEntry
 from keyturn.core.people import UserKind
 from keyturn.core.principal import Principal
-from keyturn.core.records import (
-    ApiKeyRecord,
-    AuditEntry,
-    KeyForVerification,
-    KeyUsage,
-    LastUse,
-    OwnedKey,
-    Page,
-)
+from keyturn.core.records import ApiKeyRecord, KeyForVerification, KeyUsage, LastUse, OwnedKey, Page
+from keyturn.core.searches import KeySearch
 from keyturn.errors import QuotaExceeded
 from keyturn.store.database.credentials import find_key, find_key_by_id
 from keyturn.store.database.rows import insert_on_conflict
@@ -41,7 +35,7 @@ from keyturn.store.database.schema import (
 )
 from keyturn.store.database.statements import Question
 from keyturn.store.database.transactions import Database, refusing_twins, shortened
-from keyturn.store.keys.search import KeySearch, conditions_of
+from keyturn.store.keys.search import conditions_of
 from keyturn.store.ownership.control import Allow, check_may_act_as
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
+from keyturn.core.audit import AuditEntry
 from keyturn.core.former_secrets import FORMER_SECRET
-from keyturn.core.records import ApiKeyRecord, AuditEntry
+from keyturn.core.records import ApiKeyRecord
 from keyturn.errors import Conflict
 from keyturn.store.database.schema import api_key, former_secret, past_rotation
 from keyturn.store.database.transactions import Change, Database

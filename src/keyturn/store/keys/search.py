@@ -1,27 +1,13 @@
 """Searching among the keys of all users."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, or_
 
 from keyturn.core.records import KeyState
+from keyturn.core.searches import KeySearch
 from keyturn.store.database.schema import api_key, user
-
-
-@dataclass(frozen=True, slots=True)
-class KeySearch:
-    """Which keys are looked for."""
-
-    key_id: int | None = None
-    owner: str | None = None
-    """Part of the owner's user name; case does not matter."""
-    state: KeyState | None = None
-    made_before: datetime | None = None
-    unused_since: datetime | None = None
-    """Keys that were not used since then, if ever."""
-    never_ends: bool | None = None
 
 
 def conditions_of(wanted: KeySearch, now: datetime) -> list[Any]:

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
-from keyturn.core.records import AuditEntry, SystemKeyRecord
+from keyturn.core.audit import AuditEntry
+from keyturn.core.records import SystemKeyRecord
 from keyturn.store.database.schema import api_key, system_key
 from keyturn.store.database.transactions import Database, refusing_twins
 from keyturn.store.keys.api_keys import KeyToAdd, insert_key

@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 
-from keyturn.core.records import ApiKeyRecord, AuditEntry
+from keyturn.core.audit import AuditEntry
+from keyturn.core.device_logins import DeviceLogin
+from keyturn.core.records import ApiKeyRecord
 from keyturn.store.database.schema import device_login, session, user
 from keyturn.store.database.transactions import Database, refusing_twins
 from keyturn.store.keys.api_keys import KeyToAdd, insert_key
@@ -26,23 +28,6 @@ class DeviceLoginToAdd:
     """What it shares its places with: no network holds more than another needs."""
     created_at: datetime
     expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceLogin:
-    """A device that waits, or whose wait is over."""
-
-    client_id: str
-    """How the program calls itself: a stranger's text."""
-    scopes: frozenset[str] | None
-    address: str | None
-    created_at: datetime
-    expires_at: datetime
-    is_denied: bool
-    key_expires_at: datetime | None
-    """When the key is to end that the device is given; None for never, or while nobody has approved."""
-    session_id: int | None
-    """The session in which a person approved; None while nobody has."""
 
 
 class DeviceLogins:

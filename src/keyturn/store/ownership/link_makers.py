@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from keyturn.core.audit import Actor
 from keyturn.core.permissions import Permission, not_held
-from keyturn.core.records import Actor
 from keyturn.store.database.schema import api_key, invitation, user
 from keyturn.store.ownership.control import permissions_with
 

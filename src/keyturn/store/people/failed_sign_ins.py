@@ -4,12 +4,11 @@ Anybody can cause one, so they are not rows of the audit log for ever. A row cou
 one day against one target.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, select, update
 
-from keyturn.core.records import AuditEntry
+from keyturn.core.audit import AuditEntry, CountedSignIns
 from keyturn.store.database.rows import insert_on_conflict
 from keyturn.store.database.schema import failed_sign_in
 from keyturn.store.database.transactions import Database, shortened
@@ -18,21 +17,6 @@ MAX_ROWS_A_DAY = 1000
 """Above it the networks of a day that come later are counted as one."""
 KEPT_DAYS = 90
 OTHERS = "others"
-
-
-@dataclass(frozen=True, slots=True)
-class CountedSignIns:
-    """Failed sign-ins of one day, from one network, for one target."""
-
-    network: str
-    target_id: str
-    failures: int
-    first_at: datetime
-    last_at: datetime
-    address: str | None
-    """Of the last of them, like the two that follow."""
-    user_agent: str | None
-    request_id: str | None
 
 
 class FailedSignIns:

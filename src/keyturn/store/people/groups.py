@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
+from keyturn.core.audit import AuditEntry
 from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
-from keyturn.core.records import AuditEntry
 from keyturn.store.database.rows import add_row, changed_values, remove_row
 from keyturn.store.database.schema import (
     group,

@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import LoginRecord
-from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import InvalidState
 from keyturn.store.database.schema import invitation, user
 from keyturn.store.database.transactions import Database
@@ -96,7 +96,7 @@ class Logins:
                     replace(
                         audit,
                         action=AuditAction.SESSION_ENDED,
-                        target_type="SESSION",
+                        target_type=Target.SESSION,
                         target_id=str(ended),
                         details={"crowdedOutBy": session_id},
                     )

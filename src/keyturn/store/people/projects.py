@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import ProjectMember, ProjectRecord
-from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import Conflict, InvalidState, QuotaExceeded
 from keyturn.store.database.rows import add_row, changed_values, insert_on_conflict
 from keyturn.store.database.schema import (
@@ -152,7 +152,7 @@ class Projects:
                     replace(
                         audit,
                         action=AuditAction.API_KEY_DELETED,
-                        target_type="APIKEY",
+                        target_type=Target.API_KEY,
                         target_id=str(number),
                         details={"because": audit.action.value, "of": audit.target_id},
                     )

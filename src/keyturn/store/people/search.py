@@ -1,11 +1,10 @@
 """Searching among users."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, or_, select
 
-from keyturn.core.people import ServiceOwner, UserKind
+from keyturn.core.searches import UserSearch
 from keyturn.store.database.schema import (
     group_member,
     profile,
@@ -13,25 +12,6 @@ from keyturn.store.database.schema import (
     user,
 )
 from keyturn.store.ownership.control import owned_by
-
-
-@dataclass(frozen=True, slots=True)
-class UserSearch:
-    """Which users are looked for. Every text is part of what it is compared with; case does not matter."""
-
-    iamid: str | None = None
-    userid: str | None = None
-    email: str | None = None
-    name: str | None = None
-    text: str | None = None
-    """In the user name, the name or the e-mail address."""
-    is_disabled: bool | None = None
-    kinds: frozenset[UserKind] | None = None
-    owners: frozenset[ServiceOwner] | None = None
-    """Service accounts of these alone."""
-    in_group: int | None = None
-    ids: frozenset[int] | None = None
-    """These alone."""
 
 
 def visibility_of(viewer: Any) -> list[Any]:

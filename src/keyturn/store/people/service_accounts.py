@@ -12,8 +12,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import ServiceOwner
-from keyturn.core.records import AuditAction, AuditEntry
 from keyturn.errors import Conflict, InvalidState
 from keyturn.store.database.schema import (
     api_key,
@@ -230,4 +230,4 @@ def _consequence(audit: AuditEntry, action: AuditAction, number: int) -> AuditEn
     if audit.action is action and audit.target_id == str(number):
         return audit
     details = {"because": audit.action.value, "of": audit.target_id}
-    return replace(audit, action=action, target_type="USER", target_id=str(number), details=details)
+    return replace(audit, action=action, target_type=Target.USER, target_id=str(number), details=details)

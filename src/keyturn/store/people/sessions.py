@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import Row, insert, select, update
 
-from keyturn.core.records import AuditEntry, SessionForVerification, SessionKind, SessionRecord
+from keyturn.core.audit import AuditEntry
+from keyturn.core.records import SessionForVerification, SessionKind, SessionRecord
 from keyturn.store.database.credentials import find_session, find_session_by_id
 from keyturn.store.database.schema import session
 from keyturn.store.database.transactions import Database, shortened

@@ -7,9 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, select, type_coerce, update
 
+from keyturn.core.audit import AuditEntry
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
-from keyturn.core.records import AuditEntry, Page
+from keyturn.core.records import Page
+from keyturn.core.searches import UserSearch
 from keyturn.core.user_names import look_alike, skeletons_to_ask_for
 from keyturn.errors import Conflict
 from keyturn.store.database.rows import add_row, changed_values, remove_row
@@ -39,7 +41,7 @@ from keyturn.store.people.rows import (
     ask_users,
     read_users,
 )
-from keyturn.store.people.search import UserSearch, conditions_of, visibility_of
+from keyturn.store.people.search import conditions_of, visibility_of
 from keyturn.store.people.service_accounts import (
     check_own_owner_lives,
     check_owner_lives,

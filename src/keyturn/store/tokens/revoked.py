@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
-from keyturn.core.records import AuditEntry
+from keyturn.core.audit import AuditEntry
 from keyturn.store.database.credentials import is_revoked
 from keyturn.store.database.schema import revoked_token
 from keyturn.store.database.transactions import Database

@@ -6,7 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
 
-from keyturn.core.records import AuditEntry, SigningKeyRecord
+from keyturn.core.audit import AuditEntry
+from keyturn.core.records import SigningKeyRecord
 from keyturn.store.database.schema import installation, revoked_token, signing_key
 from keyturn.store.database.transactions import Change, Database
 

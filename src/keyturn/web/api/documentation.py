@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 
-from keyturn.web.api.bodies import FORM, JSON
+from keyturn.web.bodies import FORM, JSON
 
 
 def with_body(shape: Any, *, form: bool = False, required: bool = False, description: str) -> type[Operation]:

@@ -13,8 +13,8 @@ from keyturn.core.records import KeyUsage, LastUse
 from keyturn.core.times import time_at
 from keyturn.errors import MalformedRequest
 from keyturn.services.feed.stream import check_may_follow
-from keyturn.web.api.bodies import get_json
 from keyturn.web.api.documentation import with_body
+from keyturn.web.bodies import get_json
 from keyturn.web.edge.feed_streams import NONCE_PATTERN
 from keyturn.web.requests import AnyRequest, InjectedCall, in_thread
 from keyturn.web.responses import documented

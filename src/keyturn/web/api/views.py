@@ -9,7 +9,7 @@ import msgspec
 from keyturn.core.records import ApiKeyRecord, ConnectionRecord, PersonReference
 from keyturn.core.times import wire_time
 from keyturn.services.keys.system_keys import RevealedSystemKey
-from keyturn.web.api.bodies import Unshown
+from keyturn.web.bodies import Unshown
 
 KEY_CONTEXT = "Current Project"
 """What the Immuta API calls a key that is linked to no project."""

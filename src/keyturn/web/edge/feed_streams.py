@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from keyturn.core import feed
+from keyturn.core.audit import Mark
 from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
 from keyturn.errors import KeyturnError, MalformedRequest
@@ -24,7 +25,6 @@ from keyturn.services.feed.stream import (
     Part,
     check_may_follow,
 )
-from keyturn.store import Mark
 from keyturn.web.edge.messages import Answer, ClientGone, Receive
 from keyturn.web.edge.request_limits import Scope
 

@@ -12,9 +12,9 @@ from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.records import MAX_ID
 from keyturn.services.apis.fields import MAX_SCOPES, ScopeToRegister
 from keyturn.web.api.apis.views import ServiceList, ServiceView
-from keyturn.web.api.bodies import LongText, ScopeName, ShortText, get_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import DeletedThing
+from keyturn.web.bodies import LongText, ScopeName, ShortText, get_json
 from keyturn.web.requests import AnyRequest, Call, IdInPath, InjectedCall, asked_id, in_thread
 from keyturn.web.responses import documented
 

@@ -9,9 +9,9 @@ from litestar import delete, get, post
 from litestar.params import FromPath, HeaderParameter, RawBody
 
 from keyturn.services.keys.rotation import MAX_OVERLAP
-from keyturn.web.api.bodies import ExpiresAt, NetworkTexts, ScopeNames, ShortText, lifetime_of, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
+from keyturn.web.bodies import ExpiresAt, NetworkTexts, ScopeNames, ShortText, lifetime_of, read_json
 from keyturn.web.requests import (
     MAX_PAGE,
     AnyRequest,

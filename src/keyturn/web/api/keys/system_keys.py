@@ -8,9 +8,9 @@ from litestar import delete, post
 from litestar.params import RawBody
 
 from keyturn.services.keys.system_keys import SCOPES
-from keyturn.web.api.bodies import ExpiresAt, ShortText, get_json, lifetime_of
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import DeletedKey, SystemKeyView
+from keyturn.web.bodies import ExpiresAt, ShortText, get_json, lifetime_of
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, in_thread
 from keyturn.web.responses import documented
 

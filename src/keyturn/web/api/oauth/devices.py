@@ -10,9 +10,9 @@ from keyturn.core.oauth import BEARER, DEVICE_AUTHORIZATION_PATH
 from keyturn.services.keys.keys import CreatedKey
 from keyturn.services.oauth.device_logins import BegunLogin
 from keyturn.web.access import DEVICE_PAGE_PATH
-from keyturn.web.api.bodies import Unshown
 from keyturn.web.api.documentation import with_form
 from keyturn.web.api.oauth.forms import OAUTH_ERRORS, oauth_form
+from keyturn.web.bodies import Unshown
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, in_thread
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from litestar.openapi.datastructures import ResponseSpec
 
 from keyturn.errors import MalformedRequest, OAuthCode, OAuthRefused
-from keyturn.web.api.bodies import FORM, media_type, read_form
+from keyturn.web.bodies import FORM, media_type, read_form
 from keyturn.web.requests import AnyRequest
 from keyturn.web.responses import TOO_MANY, UNAVAILABLE, ErrorBody, OAuthErrorBody
 

@@ -30,10 +30,10 @@ from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import OAuthCode, OAuthRefused
 from keyturn.services.oauth.endpoints import Grant, Introspection
 from keyturn.web.access import REFRESH_PATH
-from keyturn.web.api.bodies import Unshown
 from keyturn.web.api.documentation import with_form
 from keyturn.web.api.oauth.devices import DeviceGrantView, device_grant
 from keyturn.web.api.oauth.forms import OAUTH_ERRORS, oauth_form
+from keyturn.web.bodies import Unshown
 from keyturn.web.edge.dpop_target import proof_for_this
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, brief_read, in_thread
 

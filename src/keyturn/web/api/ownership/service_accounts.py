@@ -8,7 +8,11 @@ from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
 from keyturn.core.people import ServiceOwner
-from keyturn.web.api.bodies import (
+from keyturn.web.api.documentation import with_body
+from keyturn.web.api.people.user_bodies import PermissionName
+from keyturn.web.api.people.user_views import ServiceAccountList, ServiceAccountView
+from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
+from keyturn.web.bodies import (
     ExpiresAt,
     NetworkTexts,
     ScopeNames,
@@ -17,10 +21,6 @@ from keyturn.web.api.bodies import (
     lifetime_of,
     read_json,
 )
-from keyturn.web.api.documentation import with_body
-from keyturn.web.api.people.user_bodies import PermissionName
-from keyturn.web.api.people.user_views import ServiceAccountList, ServiceAccountView
-from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.requests import (
     MAX_PAGE,
     AnyRequest,

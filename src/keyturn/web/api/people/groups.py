@@ -7,7 +7,6 @@ from litestar import delete, get, post, put
 from litestar.params import RawBody
 
 from keyturn.core.principal import BUILT_IN_IAM
-from keyturn.web.api.bodies import LongText, ShortText, get_json, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.group_views import (
     GroupList,
@@ -17,6 +16,7 @@ from keyturn.web.api.people.group_views import (
     NewMemberView,
 )
 from keyturn.web.api.views import DeletedThing
+from keyturn.web.bodies import LongText, ShortText, get_json, read_json
 from keyturn.web.requests import AnyRequest, Heir, IdInPath, InjectedCall, asked_id, in_thread, recorded_read
 from keyturn.web.responses import documented
 

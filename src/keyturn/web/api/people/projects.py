@@ -6,10 +6,10 @@ import msgspec
 from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
-from keyturn.web.api.bodies import LongText, ShortText, get_json, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.project_views import ProjectList, ProjectView
 from keyturn.web.api.views import DeletedThing
+from keyturn.web.bodies import LongText, ShortText, get_json, read_json
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, in_thread, recorded_read
 from keyturn.web.responses import documented
 

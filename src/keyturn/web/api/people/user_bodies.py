@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 
 from keyturn.core.permissions import Permission
-from keyturn.web.api.bodies import LongText, PhoneText, ShortText, Unshown
+from keyturn.web.bodies import LongText, PhoneText, ShortText, Unshown
 
 PermissionName = Annotated[
     str, msgspec.Meta(extra_json_schema={"enum": [permission.value for permission in Permission]})

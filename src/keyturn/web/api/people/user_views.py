@@ -8,8 +8,8 @@ import msgspec
 from keyturn.core.people import Attributes, ProfileRecord, UserKind, UserRecord
 from keyturn.core.times import wire_time
 from keyturn.services.people.administration import AddedUser
-from keyturn.web.api.bodies import Unshown
 from keyturn.web.api.views import optional_time
+from keyturn.web.bodies import Unshown
 
 AttributesView = Mapping[str, list[str]]
 """Values by name."""

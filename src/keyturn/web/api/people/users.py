@@ -8,10 +8,9 @@ from litestar.params import FromPath, FromQuery, PathParameter, RawBody
 
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.core.searches import UserSearch
 from keyturn.core.times import wire_time
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.store.people.search import UserSearch
-from keyturn.web.api.bodies import get_json, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.user_bodies import (
     NewUserBody,
@@ -28,6 +27,7 @@ from keyturn.web.api.people.user_views import (
     UserList,
     UserView,
 )
+from keyturn.web.bodies import get_json, read_json
 from keyturn.web.requests import (
     MAX_PAGE,
     AnyRequest,

@@ -18,9 +18,9 @@ from keyturn.errors import CredentialRefused, InvalidInput, Reason
 from keyturn.services.tokens.exchange import Exchange
 from keyturn.services.tokens.issuer import IssuedToken
 from keyturn.verifying.origin import Origin
-from keyturn.web.api.bodies import FORM, Unshown, get_json, media_type, read_form, read_json
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import TokenView
+from keyturn.web.bodies import FORM, Unshown, get_json, media_type, read_form, read_json
 from keyturn.web.edge import forward_auth
 from keyturn.web.edge.dpop_target import proof_for_this
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread

@@ -14,6 +14,7 @@ from keyturn.core.apis import ResourceRecord, ResourceScope
 from keyturn.errors import ChangedMeanwhile, InvalidInput, KeyturnError, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered
 from keyturn.web.edge.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
+from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.paging import paging
 from keyturn.web.pages.frame.places import named_ids
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
@@ -26,7 +27,6 @@ from keyturn.web.pages.frame.views import (
     Sent,
     View,
 )
-from keyturn.web.pages.ownership.offboarding import DELETION_WORD, check_typed
 from keyturn.web.requests import IdInPath, in_thread, read_id
 
 SEEN = "seen"

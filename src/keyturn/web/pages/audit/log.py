@@ -10,14 +10,13 @@ from litestar import Response, get
 from litestar.params import FromQuery
 from litestar.response import Stream
 
+from keyturn.core.audit import AuditAction, AuditRow, AuditSearch, CountedSignIns, Target
 from keyturn.core.permissions import Permission
-from keyturn.core.records import AuditAction, is_id
+from keyturn.core.records import is_id
+from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput
 from keyturn.services.changes.audit_trail import PAGE
 from keyturn.services.text import checked_text
-from keyturn.store.audit_log import AuditRow, AuditSearch
-from keyturn.store.people.failed_sign_ins import CountedSignIns
-from keyturn.store.people.search import UserSearch
 from keyturn.web.pages.audit.words import (
     ACTIONS,
     PEOPLE,
@@ -167,7 +166,7 @@ def _shown(view: View, rows: list[AuditRow]) -> list[dict[str, Any]]:
 
 def _user_of(row: AuditRow) -> int:
     """Return the number of the user that a row is about, 0 for none."""
-    return asked_id(row.target_id or "") if row.target_type == "USER" else 0
+    return asked_id(row.target_id or "") if row.target_type == Target.USER else 0
 
 
 def _userids(view: View, rows: list[AuditRow]) -> dict[int, str]:
@@ -181,9 +180,9 @@ def _userids(view: View, rows: list[AuditRow]) -> dict[int, str]:
 def _path_of(row: AuditRow, userids: dict[int, str]) -> str | None:
     """Return where an administrator finds what a row tells of; None for what has no page, or is gone."""
     match row.target_type, row.target_id:
-        case "APIKEY", str(number):
+        case Target.API_KEY, str(number):
             return f"{KEYS.path}?{urlencode({'number': number, 'status': 'all'})}"
-        case "USER", _ if _user_of(row) in userids:
+        case Target.USER, _ if _user_of(row) in userids:
             return f"{USERS.path}/{row.target_id}"
     return None
 

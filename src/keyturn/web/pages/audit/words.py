@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from keyturn.core.records import AuditAction
+from keyturn.core.audit import AuditAction, Target
 
 ACTIONS: Mapping[str, str] = {
     AuditAction.API_KEY_CREATED: "Key created",
@@ -53,15 +53,15 @@ ACTIONS: Mapping[str, str] = {
 }
 
 TARGETS: Mapping[str, str] = {
-    "APIKEY": "Key",
-    "CONNECTION": "Connection",
-    "GROUP": "Group",
-    "PROJECT": "Project",
-    "RESOURCE": "Service",
-    "SESSION": "Session",
-    "SIGNING_KEY": "Signing key",
-    "TOKEN": "Token",
-    "USER": "User",
+    Target.API_KEY: "Key",
+    Target.CONNECTION: "Connection",
+    Target.GROUP: "Group",
+    Target.PROJECT: "Project",
+    Target.RESOURCE: "Service",
+    Target.SESSION: "Session",
+    Target.SIGNING_KEY: "Signing key",
+    Target.TOKEN: "Token",
+    Target.USER: "User",
 }
 
 PEOPLE = ("userId", "member", "memberRemoved", "ownerUser")

@@ -8,9 +8,9 @@ from litestar.params import SkipValidation
 
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
+from keyturn.core.searches import UserSearch
 from keyturn.errors import NotFound
 from keyturn.services.people.administration import MAX_PAGE
-from keyturn.store.people.search import UserSearch
 from keyturn.web.pages.frame import tabs
 from keyturn.web.pages.frame.views import View
 from keyturn.web.requests import asked_id, read_id

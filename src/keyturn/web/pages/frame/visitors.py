@@ -18,7 +18,7 @@ from keyturn.services.people.sessions import (
     BrowserSession,
     is_csrf_token,
 )
-from keyturn.web.api.bodies import FORM, MAX_FORM_FIELDS, media_type, read_form
+from keyturn.web.bodies import FORM, MAX_FORM_FIELDS, media_type, read_form
 from keyturn.web.requests import AnyRequest, InjectedServices
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]

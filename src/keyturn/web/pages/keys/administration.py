@@ -9,9 +9,9 @@ from litestar.response import Redirect
 
 from keyturn.core.people import UserKind
 from keyturn.core.records import KeyState, OwnedKey
+from keyturn.core.searches import KeySearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.text import checked_text
-from keyturn.store.keys.search import KeySearch
 from keyturn.web.pages.frame.paging import paging
 from keyturn.web.pages.frame.places import PEOPLE, SERVICE_ACCOUNTS, named_ids
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS

@@ -8,8 +8,8 @@ from litestar.params import FromQuery, RawBody
 
 from keyturn.composition import Services
 from keyturn.core.device_codes import read_user_code
+from keyturn.core.device_logins import DeviceLogin
 from keyturn.errors import InvalidInput, TooManyFailures
-from keyturn.store.oauth.device_logins import DeviceLogin
 from keyturn.verifying.origin import Origin
 from keyturn.web.access import DEVICE_PAGE_PATH
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS, asks_if

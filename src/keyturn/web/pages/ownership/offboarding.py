@@ -6,8 +6,9 @@ from litestar import Response, get, post
 from litestar.response import Redirect
 
 from keyturn.core.people import ServiceOwner, UserRecord
-from keyturn.errors import InvalidInput, KeyturnError
+from keyturn.errors import KeyturnError
 from keyturn.services.ownership.offboarding import WhatStops
+from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
 from keyturn.web.pages.frame.places import InjectedPlace, Place, find_account
 from keyturn.web.pages.frame.reauthentication import asks_if
 from keyturn.web.pages.frame.rendering import see_other
@@ -21,10 +22,6 @@ from keyturn.web.pages.frame.views import (
 from keyturn.web.pages.keys.forms import shown_key
 from keyturn.web.pages.people.accounts import show_account
 from keyturn.web.requests import IdInPath, in_thread
-
-LISTED = 20
-"""How many keys and service accounts are named; of the others the number is told."""
-DELETION_WORD = "Delete"
 
 
 @get("/{user_id:str}/disable", include_in_schema=False)
@@ -82,12 +79,6 @@ def delete(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Respo
     except TOLD_ON_THE_PAGE as error:
         return _ending(sent, place, user, "ownership/delete.html", error=error, values=sent.form)
     return see_other(f"{place.path}?notice=deleted")
-
-
-def check_typed(sent: Sent) -> None:
-    """Raise `InvalidInput` unless the word was typed that keeps people from deleting by accident."""
-    if sent.text("typed") != DELETION_WORD:
-        raise InvalidInput("typed", f"Type the word {DELETION_WORD} to confirm.")
 
 
 def _heir(sent: Sent) -> ServiceOwner | None:

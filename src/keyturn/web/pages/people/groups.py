@@ -6,9 +6,10 @@ from litestar.response import Redirect
 
 from keyturn.core.people import GroupRecord, ServiceOwner
 from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.core.searches import UserSearch
 from keyturn.errors import KeyturnError
 from keyturn.services.people.administration import MAX_PAGE
-from keyturn.store.people.search import UserSearch
+from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
 from keyturn.web.pages.frame.paging import paging
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS, asks_if
 from keyturn.web.pages.frame.rendering import see_other
@@ -20,7 +21,6 @@ from keyturn.web.pages.frame.views import (
     Sent,
     View,
 )
-from keyturn.web.pages.ownership.offboarding import DELETION_WORD, LISTED, check_typed
 from keyturn.web.requests import IdInPath, in_thread, read_id
 
 _NOTICES = {

@@ -5,7 +5,7 @@ from litestar.params import FromQuery, RawBody
 from litestar.response import Redirect
 
 from keyturn.composition import Services
-from keyturn.core.records import AuditAction
+from keyturn.core.audit import AuditAction
 from keyturn.errors import InvalidInput, TooBusy, TooManyFailures
 from keyturn.services.people.accounts import PROFILE_LIMITS
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS

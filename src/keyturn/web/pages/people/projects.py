@@ -7,6 +7,7 @@ from litestar.response import Redirect
 from keyturn.core.people import ProjectRecord
 from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.errors import KeyturnError
+from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.paging import paging
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
@@ -17,7 +18,6 @@ from keyturn.web.pages.frame.views import (
     InjectedView,
     View,
 )
-from keyturn.web.pages.ownership.offboarding import DELETION_WORD, check_typed
 from keyturn.web.requests import IdInPath, in_thread, read_id
 
 OFFERED_CONNECTIONS = 200

@@ -5,10 +5,10 @@ from litestar.params import FromQuery
 
 from keyturn.core.people import UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
+from keyturn.core.searches import UserSearch
 from keyturn.errors import KeyturnError
 from keyturn.services.people.administration import PEOPLE as PEOPLE_ALONE
 from keyturn.services.people.invitations import Invitation
-from keyturn.store.people.search import UserSearch
 from keyturn.web.pages.frame.paging import ROWS, paging
 from keyturn.web.pages.frame.places import PEOPLE, find_account
 from keyturn.web.pages.frame.views import (

@@ -7,7 +7,7 @@ from litestar.params import FromQuery, RawBody
 from litestar.response import Redirect
 
 from keyturn.composition import Services
-from keyturn.core.records import AuditAction
+from keyturn.core.audit import AuditAction
 from keyturn.errors import CredentialRefused, InvalidInput, NotFound, TooBusy, TooManyFailures
 from keyturn.verifying.origin import Origin
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS

@@ -14,7 +14,7 @@ from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.services.people.accounts import USERID_MAX_CHARACTERS
 from keyturn.verifying.origin import COMMAND_LINE
-from keyturn.web.edge.forward_auth import MAX_IDENTITY_BYTES, header_block
+from keyturn.web.forward_auth import MAX_IDENTITY_BYTES, header_block
 from tests.gateways.test_identity import THERE, identity
 from tests.people import change_behind
 

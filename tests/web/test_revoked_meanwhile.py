@@ -17,7 +17,7 @@ from keyturn.services.people.sessions import LOOPBACK_SESSION_COOKIE, csrf_token
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.access import OPEN_PAGES, PAGE_PATTERN, is_open
 from keyturn.web.app import create_app
-from keyturn.web.edge.forward_auth import PATH as VERIFY
+from keyturn.web.forward_auth import PATH as VERIFY
 from tests.conftest import PASSPHRASE
 from tests.people import log_in
 from tests.web.people_routes import CALLS, Call, add_things, with_values

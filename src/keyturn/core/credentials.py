@@ -6,15 +6,18 @@
 
 The scheme is matched without case (RFC 9110, section 11.1) and followed by one or more spaces. The first
 four forms are sent by real clients of the Immuta API; the last two say that a proof of possession comes with
-it (RFC 9449, section 7.1). Every other scheme is refused. The value is read as bytes: nothing is trimmed but
-HTTP's optional white space, nothing is folded or normalised, and a byte above 0x7F is a refusal like any
-other.
+it (RFC 9449, section 7.1). `Basic` is read at the endpoints of OAuth alone. Every other scheme is refused.
+The value is read as bytes: nothing is trimmed but HTTP's optional white space, nothing is folded or
+normalised, and a byte above 0x7F is a refusal like any other.
 """
 
+import base64
+import binascii
 import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from urllib.parse import unquote_plus
 
 from keyturn.core.access_token import MAX_TOKEN_BYTES
 from keyturn.core.api_key import ApiKeyFormat, digest_api_key
@@ -114,3 +117,26 @@ def read_api_key(presented: bytes, key_format: ApiKeyFormat) -> ApiKeyCredential
     """Read a key alone, as the exchange takes it; raise `CredentialRefused` if it cannot be one."""
     key_format.check_well_formed(presented)
     return ApiKeyCredential(digest_api_key(presented))
+
+
+def is_basic(value: bytes) -> bool:
+    """Return whether a value has the scheme by which OAuth clients prove who they are."""
+    return value[:6].lower() == b"basic "
+
+
+def read_basic(value: bytes) -> tuple[str, str] | None:
+    """Return a client id and secret (RFC 6749, section 2.3.1: both are form-encoded first).
+
+    Base64 in the one spelling that encoding writes. None for anything else.
+    """
+    if not is_basic(value):
+        return None
+    given = value[6:].strip(b" ")
+    try:
+        decoded = base64.b64decode(given, validate=True)
+        client_id, found, secret = decoded.decode("ascii").partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+    if not found or base64.b64encode(decoded) != given:
+        return None
+    return unquote_plus(client_id), unquote_plus(secret)

@@ -5,11 +5,9 @@ is the key, sent as RFC 6749 says (section 2.3.1): by `Basic`, or in the form. A
 with it (RFC 9449, section 5).
 """
 
-import base64
-import binascii
 from collections.abc import Mapping
-from urllib.parse import unquote_plus
 
+from keyturn.core.credentials import is_basic, read_basic
 from keyturn.core.dpop import PresentedProof, Proof
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import (
@@ -41,7 +39,7 @@ class OAuthClients:
         self, form: Form, authorization: list[bytes], origin: Origin, presented: PresentedProof | None
     ) -> Principal:
         """Return who asks: with any key or token, or as a client; raise `OAuthRefused`."""
-        if len(authorization) == 1 and not _is_basic(authorization[0]):
+        if len(authorization) == 1 and not is_basic(authorization[0]):
             if "client_secret" in form or "client_id" in form:
                 raise OAuthRefused(OAuthCode.INVALID_REQUEST, _ONE_WAY)
             return self._bearer(authorization, origin, presented)
@@ -94,9 +92,10 @@ class OAuthClients:
         if len(authorization) > 1 or (authorization and "client_secret" in form):
             raise OAuthRefused(OAuthCode.INVALID_REQUEST, _ONE_WAY)
         if authorization:
-            if not _is_basic(authorization[0]):
+            client = read_basic(authorization[0])
+            if client is None:
                 raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT)
-            client_id, secret = _basic(authorization[0][6:])
+            client_id, secret = client
             if form.get("client_id", client_id) != client_id:
                 raise OAuthRefused(OAuthCode.INVALID_REQUEST, "The client has two different ids.")
         elif "client_secret" in form:
@@ -140,23 +139,3 @@ def _client_ids(known: KnownCredential, secret: str) -> frozenset[str]:
     parts = secret.split("_")
     public_ids = parts[1:2] if len(parts) == 3 else []
     return frozenset({f"key-{known.principal.key_id}", *public_ids})
-
-
-def _is_basic(value: bytes) -> bool:
-    return value[:6].lower() == b"basic "
-
-
-def _basic(encoded: bytes) -> tuple[str, str]:
-    """Read a client id and secret (RFC 6749, section 2.3.1: both are form-encoded first).
-
-    Base64 in the one spelling that encoding writes.
-    """
-    given = encoded.strip(b" ")
-    try:
-        decoded = base64.b64decode(given, validate=True)
-        client_id, found, secret = decoded.decode("ascii").partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT) from None
-    if not found or base64.b64encode(decoded) != given:
-        raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT)
-    return unquote_plus(client_id), unquote_plus(secret)

@@ -211,10 +211,10 @@ class Accounts:
         """
         principal = current.principal
         self.check_own_password(principal, old, field="current_password", origin=origin)
-        cookie = new_session_token(self._system)
-        kept = KeptSession(current.session_id, digest_session_token(cookie))
+        token = new_session_token(self._system)
+        kept = KeptSession(current.session_id, digest_session_token(token))
         self._set_password(actor_of(principal, origin), self.get(principal), new, kept=kept)
-        return StartedSession(cookie, principal.userid)
+        return StartedSession(token, principal.userid)
 
     def check_own_password(self, principal: Principal, password: str, *, field: str, origin: Origin) -> None:
         """Raise `InvalidInput` unless this is the caller's passphrase; a wrong one counts as a guess.

@@ -22,14 +22,6 @@ def optional_time(moment: datetime | None) -> str | None:
     return None if moment is None else wire_time(moment)
 
 
-class TokenView(Unshown, frozen=True, rename="camel"):
-    """The answer of the exchange and of the login."""
-
-    token: str
-    token_expiration: str
-    authenticated: bool = True
-
-
 class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
     """A key without its secret."""
 

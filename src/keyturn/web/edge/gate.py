@@ -36,6 +36,7 @@ from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.redaction import SecretsOut
 from keyturn.verifying.uses import Trace, trace_of
+from keyturn.web import forward_auth
 from keyturn.web.access import (
     EXCHANGE_PATHS,
     NO_PAGE,
@@ -46,9 +47,8 @@ from keyturn.web.access import (
     login_path,
     wants_page,
 )
-from keyturn.web.api.tokens.routes import answer_exchange
-from keyturn.web.edge import forward_auth
 from keyturn.web.edge.dpop_target import proof_for_asked, proof_for_this
+from keyturn.web.edge.exchange import answer_exchange
 from keyturn.web.edge.feed_streams import FeedStreams
 from keyturn.web.edge.headers import SecurityHeaders
 from keyturn.web.edge.messages import (

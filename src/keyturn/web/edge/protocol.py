@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from keyturn.core.networks import UNIX_PEER
 from keyturn.errors import KeyturnError, Limit, LimitExceeded, MalformedRequest, TooBusy
-from keyturn.web.edge import forward_auth
+from keyturn.web import forward_auth
 from keyturn.web.edge.body_bounds import UNREAD_TIMEOUT_SECONDS, BodyBounds, check_trailers
 from keyturn.web.edge.feed_streams import TRANSPORT
 from keyturn.web.edge.request_target import check_request_line, check_target, check_transfer_coding

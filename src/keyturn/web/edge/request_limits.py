@@ -7,15 +7,13 @@ from urllib.parse import unquote_to_bytes
 
 from keyturn.errors import AmbiguousCredential, Limit, LimitExceeded, MalformedRequest
 from keyturn.services.people.sessions import SESSION_COOKIES
+from keyturn.web.forward_auth import CREDENTIAL_PARAMETERS
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_HEADER_FIELDS = 100
 MAX_BODY_BYTES = 64 * 1024
 BODY_TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES} bytes."
 
-CREDENTIAL_PARAMETERS = re.compile(
-    rb"(?:^|[&;])(?:access_token|api_?key|authorization|token)=", re.IGNORECASE
-)
 HEALTH_PATHS = frozenset({"/health/live", "/health/ready"})
 """What is answered under any single well-formed `Host` (H7)."""
 CREDENTIAL_HEADERS = frozenset({b"x-api-key", b"api-key", b"proxy-authorization"})

@@ -1,6 +1,5 @@
 """The exchange of a key for a bearer token, and the login by passphrase."""
 
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Annotated
 
@@ -9,30 +8,17 @@ from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
-from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
 from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
-from keyturn.core.dpop import PresentedProof
 from keyturn.core.scopes import check_scopes
-from keyturn.core.times import wire_time
-from keyturn.errors import CredentialRefused, InvalidInput, Reason
-from keyturn.services.tokens.exchange import Exchange
-from keyturn.services.tokens.issuer import IssuedToken
-from keyturn.verifying.origin import Origin
+from keyturn.web import forward_auth
 from keyturn.web.api.documentation import with_body
-from keyturn.web.api.views import TokenView
-from keyturn.web.bodies import FORM, Unshown, get_json, media_type, read_form, read_json
-from keyturn.web.edge import forward_auth
+from keyturn.web.bodies import Unshown, get_json
 from keyturn.web.edge.dpop_target import proof_for_this
+from keyturn.web.edge.exchange import ExchangeBody, TokenView, answer_exchange, token_view
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
 from keyturn.web.responses import documented
 
 _ERRORS = documented(HTTPStatus.UNAUTHORIZED)
-
-
-class ExchangeBody(Unshown, frozen=True, forbid_unknown_fields=True):
-    """The key to exchange."""
-
-    apikey: Annotated[str, msgspec.Meta(min_length=1, max_length=FOREIGN_KEY_MAX_LENGTH)]
 
 
 class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
@@ -139,50 +125,3 @@ def log_in(
     such_as = '{"username": …, "password": …}'
     login = get_json(body, request.headers.get("content-type"), LoginBody, such_as=such_as)
     return token_view(call.services.logins.log_in_api(iamid, login.username, login.password, call.origin))
-
-
-def answer_exchange(
-    exchange: Exchange,
-    headers: Iterable[tuple[bytes, bytes]],
-    body: bytes,
-    origin: Origin,
-    presented: PresentedProof | None,
-) -> TokenView:
-    """Exchange the key of a request. The gate calls this too: the route is there for its description."""
-    in_header, content_type = [], None
-    for name, value in headers:
-        if name == b"authorization":
-            in_header.append(value)
-        elif name == b"content-type":
-            content_type = value.decode("latin-1")
-    in_body = _key_in_body(body, content_type) if body else None
-    return token_view(
-        exchange.exchange(in_header=in_header, in_body=in_body, origin=origin, presented=presented)
-    )
-
-
-def token_view(issued: IssuedToken) -> TokenView:
-    """Show a token in the one answer that carries it."""
-    return TokenView(token=issued.token, token_expiration=wire_time(issued.expires_at))
-
-
-def _key_in_body(body: bytes, content_type: str | None) -> str | None:
-    """Return the key in the body, None without a body; raise an error that never quotes it."""
-    if media_type(content_type) == FORM:
-        fields = read_form(body)
-        if not fields:
-            return None
-        if set(fields) != {"apikey"}:
-            raise InvalidInput(
-                "apikey",
-                ("A form holds the field apikey and no other. For JSON send Content-Type: application/json."),
-            )
-        return fields["apikey"]
-    try:
-        read = read_json(body, content_type, ExchangeBody)
-    except InvalidInput as error:
-        if error.field == "apikey" and error.code == "value":
-            # Of the right type and no key: refused as every other wrong key is.
-            raise CredentialRefused(Reason.MALFORMED) from None
-        raise
-    return None if read is None else read.apikey

@@ -13,7 +13,7 @@ from litestar.response import Redirect
 from keyturn.core.apis import ResourceRecord, ResourceScope
 from keyturn.errors import ChangedMeanwhile, InvalidInput, KeyturnError, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered
-from keyturn.web.edge.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
+from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.paging import paging
 from keyturn.web.pages.frame.places import named_ids

@@ -21,7 +21,7 @@ from keyturn.core.records import ApiKeyRecord
 from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.keys.keys import CreatedKey
 from keyturn.services.keys.limits import checked_jkt, checked_sources
-from keyturn.web.edge.forward_auth import AUDIENCE_PARAMETER, PATH
+from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH
 from keyturn.web.pages.frame.rendering import Pages
 from keyturn.web.pages.frame.visitors import Visitor
 

@@ -19,6 +19,7 @@ credential may do: it is read for proofs of possession alone (`web.proven_reques
 can only refuse more.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +29,10 @@ from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import is_scope
 from keyturn.errors import MalformedRequest
-from keyturn.web.edge.request_limits import CREDENTIAL_PARAMETERS
 
+CREDENTIAL_PARAMETERS = re.compile(
+    rb"(?:^|[&;])(?:access_token|api_?key|authorization|token)=", re.IGNORECASE
+)
 PATH = "/verify"
 PREFIX = "/verify/for/"
 """For gateways that write the target of their client behind a path of ours, as Envoy does before 1.38: what

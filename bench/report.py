@@ -223,7 +223,7 @@ def _people(figures: Sequence[dict[str, Any]]) -> list[str]:
         for figure in figures
     ]
     text = "10,000 users and 1,000 groups of 20; one question at a time, on one connection."
-    header = ("Database", "Question", "Answer, kB", "p50, ms", "p99, ms")
+    header = ("Database", "Query", "Answer, kB", "p50, ms", "p99, ms")
     return ["## What an administrator waits for", text, _table(header, rows)]
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from keyturn.composition import Services
-    from keyturn.core.apis import ResourceRecord
+    from keyturn.core.apis import ApiRecord
     from keyturn.core.principal import Principal
 
 NOTHING_THERE, UNREGISTERED = "covers nothing", "not registered"
@@ -30,9 +30,9 @@ def scopes_of(name: str, held_by: Iterable[int] | None = None) -> list[ScopeToRe
     return [ScopeToRegister(f"{name}:write", None, groups), ScopeToRegister(f"{name}:read", "Read it")]
 
 
-def register(services: Services, name: str, held_by: Iterable[int] | None = None) -> ResourceRecord:
+def register(services: Services, name: str, held_by: Iterable[int] | None = None) -> ApiRecord:
     """Register an API as the command line does."""
-    return services.resources.register(
+    return services.apis.register(
         COMMAND_LINE,
         name=name,
         identifier=identifier_of(name),
@@ -42,10 +42,10 @@ def register(services: Services, name: str, held_by: Iterable[int] | None = None
 
 
 def say_anew(
-    services: Services, admin: Principal, resource: ResourceRecord, scopes: Iterable[ScopeToRegister]
-) -> ResourceRecord:
+    services: Services, admin: Principal, resource: ApiRecord, scopes: Iterable[ScopeToRegister]
+) -> ApiRecord:
     """Give an API other scopes."""
-    return services.resources.update(
+    return services.apis.update(
         admin,
         resource.resource_id,
         HERE,

@@ -31,12 +31,12 @@ NEW_PASSPHRASE = "eleven quiet harbours at dusk"
 
 
 def add_person(services: Services, userid: str = "bob", password: str | None = PASSPHRASE) -> UserRecord:
-    return services.accounts.add(COMMAND_LINE, userid=userid, name=None, password=password)
+    return services.users.add(COMMAND_LINE, userid=userid, name=None, password=password)
 
 
 def add_holder(services: Services, userid: str, *permissions: Permission) -> UserRecord:
     """Add a person with these permissions and the default ones."""
-    return services.accounts.add(
+    return services.users.add(
         COMMAND_LINE, userid=userid, name=None, password=PASSPHRASE, permissions=frozenset(permissions)
     )
 
@@ -95,8 +95,8 @@ def last_rows(services: Services, after: int) -> list[AuditRow]:
 
 def set_password(services: Services, userid: str, password: str) -> None:
     """Set somebody's passphrase from the command line."""
-    user = services.accounts.get_by_userid("bim", userid)
-    services.accounts.set_password(COMMAND_LINE, user, password)
+    user = services.users.get_by_userid("bim", userid)
+    services.users.set_password(COMMAND_LINE, user, password)
 
 
 def log_in(services: Services, userid: str = "bob", password: str = PASSPHRASE) -> str:

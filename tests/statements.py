@@ -21,7 +21,7 @@ def statements(services: Services) -> Iterator[list[str]]:
     asked: list[str] = []
     database = services.store._database
     engines = list({id(engine): engine for engine in (database.engine, database.writes._engine)}.values())
-    if database._questions is None:
+    if database._queries is None:
         event_name, note = (
             "before_cursor_execute",
             lambda *call: asked.extend(
@@ -38,7 +38,7 @@ def statements(services: Services) -> Iterator[list[str]]:
 
     for engine in engines:
         event.listen(engine, event_name, note)
-    for asking in [] if database._questions is None else list(database._questions._opened):
+    for asking in [] if database._queries is None else list(database._queries._opened):
         trace(asking.connection)
     try:
         yield asked
@@ -56,7 +56,7 @@ def overtaken(
     """Let `change` happen right after the database has answered the next question about `table`."""
     happened: list[str] = []
     database = services.store._database
-    ask = database.ask
+    ask = database.query
 
     def ask_and_be_overtaken(question: Any, **parameters: Any) -> Any:
         rows = ask(question, **parameters)
@@ -66,5 +66,5 @@ def overtaken(
         return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(database, "ask", ask_and_be_overtaken)
+        patch.setattr(database, "query", ask_and_be_overtaken)
         yield happened

@@ -26,7 +26,7 @@ def test_a_narrowed_key_of_one_who_may_everything_carries_nothing(
     kind: str,
 ) -> None:
     """Whatever `permissions` says of the owner, what decides is the same in every kind of verifier."""
-    owner = edge.services.accounts.add(
+    owner = edge.services.users.add(
         COMMAND_LINE, userid="root", name=None, password=None, permissions=frozenset(Permission)
     )
     whole, narrow = (

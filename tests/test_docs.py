@@ -48,14 +48,14 @@ HOWTO = (ROOT / "docs" / "howto" / "protect-an-api.md").read_text()
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with one user, `ada`."""
     with running_server(new_sqlite_database(tmp_path_factory.mktemp("docs"))) as running:
-        running.services.accounts.add(
+        running.services.users.add(
             COMMAND_LINE, userid="ada", name="Ada", permissions=frozenset({Permission.GOVERNANCE.value})
         )
         yield running
 
 
 def new_key(server: RunningServer) -> str:
-    ada = server.services.accounts.get_by_userid("bim", "ada")
+    ada = server.services.users.get_by_userid("bim", "ada")
     return server.services.keys.create_for(ada.user_id, COMMAND_LINE, name=None, lifetime=None).secret
 
 
@@ -270,7 +270,7 @@ def key_id(server: RunningServer, key: str) -> int:
 def test_the_example_that_checks_tokens_itself_knows_good_from_bad(server: RunningServer) -> None:
     """The program of the how-to reads the user from a good token, and nothing from a bad one."""
     user_id = example("Check tokens yourself", server)["user_id"]
-    ada = server.services.accounts.get_by_userid("bim", "ada")
+    ada = server.services.users.get_by_userid("bim", "ada")
     key = new_key(server)
     token = httpx.post(f"{server.url}/bim/apikey/authenticate", json={"apikey": key}).json()["token"]
     assert user_id(token) == ada.user_id
@@ -289,7 +289,7 @@ def test_the_example_at_the_edge_refuses_and_lets_in(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The program of the how-to lets in a living key, and refuses it soon after its end."""
-    holder = server.services.accounts.add(
+    holder = server.services.users.add(
         COMMAND_LINE, userid="edge", name=None, permissions=frozenset({Permission.VERIFY_CREDENTIALS.value})
     )
     follower = server.services.keys.create_for(holder.user_id, COMMAND_LINE, name=None, lifetime=None)

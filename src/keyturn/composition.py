@@ -9,11 +9,11 @@ from argon2 import Parameters
 from keyturn.core.access_token import AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.lifetimes import KeyLife
-from keyturn.core.records import Announcement, SessionLimits
+from keyturn.core.records import InstallationSettings, SessionLimits
 from keyturn.errors import CannotStart
 from keyturn.services.apis.audiences import TARGETS as AUDIENCE_TARGETS
 from keyturn.services.apis.audiences import Audiences, StoredCredentials
-from keyturn.services.apis.registry import Resources
+from keyturn.services.apis.registry import Apis
 from keyturn.services.changes.audit_trail import AuditTrail
 from keyturn.services.changes.freshness import Freshness
 from keyturn.services.connections import Connections
@@ -27,9 +27,8 @@ from keyturn.services.keys.rotation import KeyRotation
 from keyturn.services.keys.system_keys import SystemKeys
 from keyturn.services.oauth.device_logins import DeviceLogins
 from keyturn.services.oauth.endpoints import OAuth
-from keyturn.services.ownership.offboarding import Departures
+from keyturn.services.ownership.offboarding import Offboarding
 from keyturn.services.ownership.service_accounts import ServiceAccounts
-from keyturn.services.people.accounts import Accounts
 from keyturn.services.people.administration import UserAdministration
 from keyturn.services.people.groups import Groups
 from keyturn.services.people.invitations import Invitations
@@ -39,6 +38,7 @@ from keyturn.services.people.projects import Projects
 from keyturn.services.people.quotas import Quotas
 from keyturn.services.people.reauthentication import Reauthentication
 from keyturn.services.people.sessions import Sessions
+from keyturn.services.people.users import Users
 from keyturn.services.tokens.exchange import Exchange
 from keyturn.services.tokens.issuer import TokenIssuer, TokenRevocation
 from keyturn.services.tokens.signing_keys import TARGET, SigningKeys, VerifyingKeys
@@ -50,8 +50,8 @@ from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.index import VerificationIndex
 from keyturn.verifying.lookup import Lookup
-from keyturn.verifying.rate_limit import CredentialFailures
-from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.rate_limit import CredentialRateLimit
+from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import Usage
 
 ROOT_KEY_FILE_NAME = "root.key"
@@ -103,13 +103,13 @@ class Services:
     key_rotation: KeyRotation
     devices: DeviceLogins
     logins: Logins
-    accounts: Accounts
+    users: Users
     invitations: Invitations
-    users: UserAdministration
-    departures: Departures
+    user_administration: UserAdministration
+    offboarding: Offboarding
     groups: Groups
     projects: Projects
-    resources: Resources
+    apis: Apis
     service_accounts: ServiceAccounts
     system_keys: SystemKeys
     all_keys: KeyAdministration
@@ -123,7 +123,7 @@ class Services:
 
     def start(self) -> None:
         """Start the threads of a server, and tell programs on its database what it is set to."""
-        self.store.installation.announce(_announcement(self.settings))
+        self.store.installation.publish_settings(_published_settings(self.settings))
         self.signing_keys.follow_algorithm()
         self.verification.start()
 
@@ -161,8 +161,8 @@ def open_services(
         engine.dispose()
         raise
     try:
-        if beside_server and (told := store.installation.find_announcement()) is not None:
-            settings = _as_announced(settings, told)
+        if beside_server and (told := store.installation.find_settings()) is not None:
+            settings = _as_published(settings, told)
         return _wire(settings, system, store, hashing)
     except BaseException:
         store.close()
@@ -180,7 +180,7 @@ def open_verification(
     check_current(engine)
     store = Store(engine)
     try:
-        told = store.installation.find_announcement()
+        told = store.installation.find_settings()
         system = system or System()
         keys = VerifyingKeys(store, system)
         if told is None:
@@ -214,23 +214,23 @@ ANNOUNCED = {
 """The settings of the installation, not of one process, by the name under which they are announced."""
 
 
-def _announcement(settings: Settings) -> Announcement:
-    return Announcement(**{name: getattr(settings, setting) for name, setting in ANNOUNCED.items()})
+def _published_settings(settings: Settings) -> InstallationSettings:
+    return InstallationSettings(**{name: getattr(settings, setting) for name, setting in ANNOUNCED.items()})
 
 
-def _as_announced(settings: Settings, told: Announcement) -> Settings:
+def _as_published(settings: Settings, told: InstallationSettings) -> Settings:
     """Return the settings as the installation has them, whatever the environment of this process says."""
     values = {setting: getattr(told, name) for name, setting in ANNOUNCED.items()}
     return replace(settings, **{setting: value for setting, value in values.items() if value is not None})
 
 
-def _token_format(told: Announcement) -> AccessTokenFormat:
+def _token_format(told: InstallationSettings) -> AccessTokenFormat:
     return AccessTokenFormat(told.issuer, told.audience, timedelta(seconds=told.max_token_life_seconds))
 
 
 def _verification(
     store: Store,
-    told: Announcement,
+    told: InstallationSettings,
     keys: VerifyingKeys,
     *,
     limits: SessionLimits,
@@ -238,9 +238,9 @@ def _verification(
     failures_per_minute: int,
     system: System,
 ) -> Verification:
-    usage = Usage(store.api_keys, system, SecretsOut(told.key_prefix))
+    usage = Usage(store.api_keys, system, Redactor(told.key_prefix))
     index = VerificationIndex()
-    failures = CredentialFailures(failures_per_minute, system)
+    failures = CredentialRateLimit(failures_per_minute, system)
     freshness = Freshness(store, index, max_staleness_seconds=max_staleness_seconds, system=system)
     freshness.on_change(keys.forget, of=TARGET)
     audiences = Audiences(store)
@@ -271,7 +271,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     installation = Installation(store, vault, system)
     installation.check_root_key()
     signing_keys = _open_signing_keys(settings, system, store, vault)
-    told = _announcement(settings)
+    told = _published_settings(settings)
     key_format = ApiKeyFormat(settings.key_prefix)
     limits = SessionLimits(
         idle=timedelta(minutes=settings.session_idle_minutes),
@@ -301,28 +301,28 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         passphrases_per_minute=settings.passphrases_per_minute,
         system=system,
     )
-    accounts = Accounts(store, passwords=passwords, logins=logins, system=system)
+    users = Users(store, passwords=passwords, logins=logins, system=system)
     quotas = Quotas(
         keys_per_owner=settings.keys_per_owner,
         creations_per_minute=settings.creations_per_minute,
         system=system,
     )
     store.limit_changes(quotas)
-    projects = Projects(store, accounts, quotas, system)
-    resources = Resources(store, own_identifier=told.audience, system=system)
+    projects = Projects(store, users, quotas, system)
+    apis = Apis(store, own_identifier=told.audience, system=system)
     keys = Keys(
         store,
         key_format=key_format,
         life=KeyLife(timedelta(days=settings.key_life_days), settings.allow_keys_without_expiry),
         usage=verification.usage,
         projects=projects,
-        resources=resources,
+        apis=apis,
         quotas=quotas,
         system=system,
     )
     sessions = Sessions(store, limits, system)
     invitations = Invitations(store, passwords=passwords, public_url=settings.public_url, system=system)
-    users = UserAdministration(store, accounts=accounts, invitations=invitations, system=system)
+    administration = UserAdministration(store, users=users, invitations=invitations, system=system)
     revocation = TokenRevocation(store, _token_format(told), signing_keys, system)
     return Services(
         settings=settings,
@@ -345,31 +345,33 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         ),
         keys=keys,
         key_rotation=KeyRotation(store, keys=keys, key_format=key_format, system=system),
-        devices=DeviceLogins(store, keys=keys, resources=resources, system=system),
+        devices=DeviceLogins(store, keys=keys, apis=apis, system=system),
         logins=logins,
-        accounts=accounts,
-        invitations=invitations,
         users=users,
-        departures=Departures(store, users=users, keys=keys, sessions=sessions, system=system),
-        groups=Groups(store, accounts, system),
-        projects=projects,
-        resources=resources,
-        service_accounts=ServiceAccounts(
-            store, accounts=accounts, users=users, keys=keys, resources=resources, system=system
+        invitations=invitations,
+        user_administration=administration,
+        offboarding=Offboarding(
+            store, administration=administration, keys=keys, sessions=sessions, system=system
         ),
-        system_keys=SystemKeys(store, vault, accounts=accounts, keys=keys, system=system),
+        groups=Groups(store, users, system),
+        projects=projects,
+        apis=apis,
+        service_accounts=ServiceAccounts(
+            store, users=users, administration=administration, keys=keys, apis=apis, system=system
+        ),
+        system_keys=SystemKeys(store, vault, users=users, keys=keys, system=system),
         all_keys=KeyAdministration(store, keys=keys, usage=verification.usage, system=system),
         audit_trail=AuditTrail(store),
         sessions=sessions,
         reauthentication=Reauthentication(
             store,
-            accounts=accounts,
+            users=users,
             life=timedelta(minutes=settings.passphrase_again_minutes),
             system=system,
         ),
         connections=Connections(store, verification.freshness, system),
         feed=feed,
-        remote_uses=RemoteUses(store.api_keys, SecretsOut(told.key_prefix), system),
+        remote_uses=RemoteUses(store.api_keys, Redactor(told.key_prefix), system),
         installation=installation,
     )
 
@@ -393,7 +395,7 @@ def _open_signing_keys(settings: Settings, system: System, store: Store, vault: 
     return signing_keys
 
 
-def _check_own_audience(told: Announcement, audiences: Audiences) -> None:
+def _check_own_audience(told: InstallationSettings, audiences: Audiences) -> None:
     if audiences.scopes_of(told.audience) is not None:
         raise CannotStart(
             f"KEYTURN_PUBLIC_URL is {told.audience}, which a service is registered with: tokens for the one "

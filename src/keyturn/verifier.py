@@ -23,7 +23,7 @@ from keyturn.opening import Opening
 
 if TYPE_CHECKING:
     from keyturn.verifying.origin import Origin
-    from keyturn.verifying.uses import Trace
+    from keyturn.verifying.uses import UseContext
 
 DEFAULT_MAX_STALENESS_SECONDS = 5.0
 DEFAULT_FAILURES_PER_MINUTE = 120
@@ -48,7 +48,7 @@ class _Authenticator(Protocol):
     @property
     def at(self) -> "Callable[[str], _Authenticator]": ...
 
-    def recognise(self, value: bytes, trace: "Trace", /) -> _Known | None: ...
+    def recognise(self, value: bytes, trace: "UseContext", /) -> _Known | None: ...
 
     def authenticate(
         self, authorization: Sequence[bytes], origin: "Origin", presented: PresentedProof | None, /
@@ -127,7 +127,7 @@ class Verifier:
         self._closing = threading.Lock()
         self._verification: _Verification | None = None
         self._authenticator: _Authenticator
-        self._recognise: Callable[[bytes, Trace], _Known | None]
+        self._recognise: Callable[[bytes, UseContext], _Known | None]
         self._threads = _new_threads()
         self._open()
         itself = weakref.ref(self)
@@ -306,7 +306,7 @@ class _Closed:
     def at(self) -> "Callable[[str], _Authenticator]":
         raise AssertionError("nobody asks this of one that is closed")
 
-    def recognise(self, _value: bytes, _trace: "Trace", /) -> NoReturn:
+    def recognise(self, _value: bytes, _trace: "UseContext", /) -> NoReturn:
         """Raise `StoreUnavailable`."""
         raise StoreUnavailable(_IS_CLOSED)
 
@@ -332,7 +332,7 @@ class _OpensInChild:
     def at(self) -> "Callable[[str], _Authenticator]":
         raise AssertionError("nobody asks this of one that is not open")
 
-    def recognise(self, _value: bytes, _trace: "Trace", /) -> None:
+    def recognise(self, _value: bytes, _trace: "UseContext", /) -> None:
         """Remember nothing, so that `authenticate` is asked: in a thread, where the caller is a coroutine."""
 
     def authenticate(

@@ -81,7 +81,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a database in which there is one person, to be copied."""
     directory = tmp_path_factory.mktemp("furnished")
     with opened(directory) as services:
-        services.accounts.add(COMMAND_LINE, userid=USERID, name="Ada", password=PASSPHRASE)
+        services.users.add(COMMAND_LINE, userid=USERID, name="Ada", password=PASSPHRASE)
     return directory
 
 

@@ -81,10 +81,10 @@ def test_fault_g7_a_rotated_key_of_the_environment_is_told_of(
 def test_fault_g7_whoami_says_what_the_key_carries(call: Command, server: RunningServer) -> None:
     """A key that is narrowed carries none of its owner's permissions, and `whoami` names its scopes."""
     services = server.services
-    ada = services.accounts.add(
+    ada = services.users.add(
         COMMAND_LINE, userid="ada", name=None, password=PASSPHRASE, permissions=["USER_ADMIN"]
     )
-    services.resources.register(
+    services.apis.register(
         COMMAND_LINE,
         name="Orders",
         identifier="https://orders.example.com",

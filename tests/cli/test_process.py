@@ -211,7 +211,8 @@ def test_fault_f5_sighup_reads_the_certificate_again(tmp_path: Path, workers: st
         assert presented(server.port) == first
         second = put(new)
         os.kill(server.pid, signal.SIGHUP)
-        _until(lambda: {presented(server.port) for _ in range(6)} == {second})
+        _until(lambda: len(events(server, "certificate_reloaded")) == int(workers))
+        assert {presented(server.port) for _ in range(6)} == {second}
         put((new[0], old[1]))
         os.kill(server.pid, signal.SIGHUP)
         _until(lambda: len(events(server, "certificate_not_reloaded")) == int(workers))

@@ -180,7 +180,7 @@ def test_a_demonstration_stays_out_of_an_installation(tmp_path: Path, furnished:
     assert done.returncode == 1
     assert "leave out --demo" in done.stderr.splitlines()[-1]
     with opened(tmp_path) as services:
-        assert [user.userid for user in services.accounts.list_all()] == [USERID]
+        assert [user.userid for user in services.users.list_all()] == [USERID]
 
 
 # What it is told to do

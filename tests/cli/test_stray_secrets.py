@@ -138,7 +138,7 @@ def test_fault_d1_a_byte_order_mark_is_no_part_of_a_passphrase(
     assert "byte order mark" in said
     assert not tells(said)
     with opened(tmp_path) as services:
-        assert [user.userid for user in services.accounts.list_all()] == [person]
+        assert [user.userid for user in services.users.list_all()] == [person]
         services.logins.log_in_browser(person, PASSPHRASE, HERE)
 
 

@@ -46,7 +46,7 @@ class Keyed:
 
     def sign_out(self) -> None:
         """End every token, and leave the key."""
-        self.server.services.accounts.sign_out(COMMAND_LINE, "bob")
+        self.server.services.users.sign_out(COMMAND_LINE, "bob")
 
 
 @pytest.fixture

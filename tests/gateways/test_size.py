@@ -12,7 +12,7 @@ from keyturn.core.apis import MAX_SCOPE_CHARACTERS, MAX_SCOPES_CHARACTERS
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.services.apis.fields import ScopeToRegister
-from keyturn.services.people.accounts import USERID_MAX_CHARACTERS
+from keyturn.services.people.users import USERID_MAX_CHARACTERS
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.forward_auth import MAX_IDENTITY_BYTES, header_block
 from tests.gateways.test_identity import THERE, identity
@@ -40,7 +40,7 @@ def longest_scopes() -> list[str]:
 @pytest.fixture(scope="package")
 def long_names(site: Site) -> dict[str, str]:
     """Keys of users with long names: one that is narrowed to every scope, one with every permission."""
-    site.services.resources.register(
+    site.services.apis.register(
         COMMAND_LINE,
         name="large",
         identifier="https://large.example.com",

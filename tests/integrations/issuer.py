@@ -29,7 +29,7 @@ class Issuer:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def key(self, userid: str = "bob", *, source: str | None = None) -> CreatedKey:
-        user = self.services.accounts.get_by_userid("bim", userid)
+        user = self.services.users.get_by_userid("bim", userid)
         sources = {} if source is None else {"sources": [read_network(source)]}
         return self.services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None, **sources)
 
@@ -62,7 +62,7 @@ class Issuer:
         return name
 
     def disable(self, userid: str) -> None:
-        self.services.accounts.set_disabled(COMMAND_LINE, userid, disabled=True)
+        self.services.users.set_disabled(COMMAND_LINE, userid, disabled=True)
 
     def take_the_keys_away(self) -> None:
         """Make every question about a key unanswerable."""

@@ -36,7 +36,7 @@ def test_each_integration_judges_for_its_service(own_issuer: Issuer, integration
             assert site.call(of_stock.secret).status_code == 403
             assert site.call(too_narrow).status_code == 403
             assert site.call(too_narrow, "/whoami").status_code == 200
-        services.resources.unregister(COMMAND_LINE, orders.resource_id)
+        services.apis.unregister(COMMAND_LINE, orders.resource_id)
         for credential in (key.secret, token):
             answer = site.call(credential)
             assert (answer.status_code, "registered" in answer.json()["message"]) == (503, True)

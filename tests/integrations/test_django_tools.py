@@ -254,14 +254,14 @@ def remote(tmp_path: Path) -> Iterator[tuple[str, str, str]]:
 
     with running_server(new_sqlite_database(tmp_path)) as server:
         add_person(server.services)
-        edge = server.services.accounts.add(
+        edge = server.services.users.add(
             COMMAND_LINE,
             userid="edge",
             name=None,
             password=None,
             permissions=frozenset({Permission.VERIFY_CREDENTIALS}),
         )
-        bob = server.services.accounts.get_by_userid("bim", "bob")
+        bob = server.services.users.get_by_userid("bim", "bob")
         keys = [
             server.services.keys.create_for(owner, COMMAND_LINE, name=None, lifetime=None).secret
             for owner in (edge.user_id, bob.user_id)

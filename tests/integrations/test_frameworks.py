@@ -139,7 +139,7 @@ def test_a_request_is_verified_once(own_issuer: Issuer) -> None:
         with running(name, Options(own_issuer.database)) as site:
             for _ in range(5):
                 assert site.call(key.secret).status_code == 200
-        bob = own_issuer.services.accounts.get_by_userid("bim", "bob")
+        bob = own_issuer.services.users.get_by_userid("bim", "bob")
         assert own_issuer.services.keys.count_uses(bob.user_id)[key.record.key_id] == 5, name
 
 

@@ -58,7 +58,7 @@ PATHS = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class RouteAccess:
     """What was answered without a credential, and by which kind of route."""
 
     status: int
@@ -69,7 +69,7 @@ class Asked:
         return self.status not in {401, 404} and not 300 <= self.status < 400
 
 
-Ask = Callable[[str, str, bool], Asked] if TYPE_CHECKING else Any
+Ask = Callable[[str, str, bool], RouteAccess] if TYPE_CHECKING else Any
 """A mount, a path below it, and whether the mount is in front of the path that arrives."""
 
 
@@ -79,7 +79,7 @@ def verifier(issuer: Issuer) -> Iterator[Verifier]:
         yield opened
 
 
-def told_by_asgi(app: Any, path: str, *, root_path: str = "", prefix: str = "") -> Asked:
+def told_by_asgi(app: Any, path: str, *, root_path: str = "", prefix: str = "") -> RouteAccess:
     """Ask an ASGI application, as a server does that was started with this root path."""
     sent: list[Any] = []
 
@@ -114,7 +114,7 @@ def told_by_asgi(app: Any, path: str, *, root_path: str = "", prefix: str = "") 
 
     asyncio.run(get())
     body = b"".join(message.get("body", b"") for message in sent)
-    return Asked(sent[0]["status"], body.decode())
+    return RouteAccess(sent[0]["status"], body.decode())
 
 
 # The application behind, which names the route that it took.
@@ -218,9 +218,9 @@ def by_litestar(protected: Any) -> Ask:
 def by_proxy_fix(protected: Any) -> Ask:
     client = WsgiClient(ProxyFix(protected, x_prefix=1))
 
-    def ask(mount: str, path: str, _whole: bool) -> Asked:
+    def ask(mount: str, path: str, _whole: bool) -> RouteAccess:
         answer = client.get("/", environ_overrides={"PATH_INFO": path}, headers={HEADER: mount})
-        return Asked(answer.status_code, answer.text)
+        return RouteAccess(answer.status_code, answer.text)
 
     return ask
 
@@ -229,10 +229,10 @@ def by_script_name(protected: Any) -> Ask:
     """As gunicorn does for the request header `SCRIPT_NAME`, and other servers for their own setting."""
     client = WsgiClient(protected)
 
-    def ask(mount: str, path: str, whole: bool) -> Asked:
+    def ask(mount: str, path: str, whole: bool) -> RouteAccess:
         given = {"SCRIPT_NAME": mount if whole else f"/outer{mount}", "PATH_INFO": path}
         answer = client.get("/", environ_overrides=given)
-        return Asked(answer.status_code, answer.text)
+        return RouteAccess(answer.status_code, answer.text)
 
     return ask
 

@@ -112,7 +112,7 @@ class Site:
         permissions: frozenset[str] = frozenset(),
     ) -> Person:
         """Add somebody whom no other test knows."""
-        user = self.server.services.accounts.add(
+        user = self.server.services.users.add(
             COMMAND_LINE,
             userid=userid or f"ada{next(_numbers)}",
             name=name,

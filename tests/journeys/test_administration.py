@@ -92,7 +92,7 @@ def test_an_administrator_s_day(site: Site, chromium: Browser, *, with_script: b
         told(page, "The account is enabled.")
         assert status_with(site, second) == 200
 
-        delete(page, mail, heir=admin)
+        delete(page, mail, successor=admin)
         assert status_with(site, second) == 401
         open_tab(page, "Service accounts")
         expect(row_of(page, account)).to_contain_text("Ada Marsh")
@@ -223,13 +223,13 @@ def disable(page: Page, mail: str, *, sees: tuple[str, ...]) -> None:
     told(page, "The account is disabled.")
 
 
-def delete(page: Page, mail: str, *, heir: Person) -> None:
+def delete(page: Page, mail: str, *, successor: Person) -> None:
     page.get_by_role("link", name="Delete…").click()
-    page.get_by_label("Hand them over to").fill(heir.user.userid)
+    page.get_by_label("Hand them over to").fill(successor.user.userid)
     page.get_by_label("Type the word Delete to confirm").fill("yes")
     page.get_by_role("button", name="Delete for ever").click()
     expect(page.get_by_label("Type the word Delete to confirm")).to_be_focused()
-    expect(page.get_by_label("Hand them over to")).to_have_value(heir.user.userid)
+    expect(page.get_by_label("Hand them over to")).to_have_value(successor.user.userid)
     page.get_by_label("Type the word Delete to confirm").fill("Delete")
     page.get_by_role("button", name="Delete for ever").click()
     told(page, "The user is deleted.")
@@ -340,7 +340,7 @@ class Cast:
 
 
 def add_service_account(site: Site, userid: str, owner: UserRecord) -> UserRecord:
-    return site.server.services.accounts.add(
+    return site.server.services.users.add(
         COMMAND_LINE,
         userid=userid,
         name=None,
@@ -362,13 +362,13 @@ def add_cast(site: Site) -> Cast:
     owner = site.add_person("grace@example.com", permissions=frozenset({"CREATE_PROJECT"}))
     for name in ("Ines Duarte", "Jonas Brandt", "Kofi Mensah", "Lena Fischer"):
         userid = name.lower().replace(" ", ".") + "@example.com"
-        services.accounts.add(COMMAND_LINE, userid=userid, name=name, email=userid)
-    services.accounts.set_disabled(COMMAND_LINE, "kofi.mensah@example.com", disabled=True)
+        services.users.add(COMMAND_LINE, userid=userid, name=name, email=userid)
+    services.users.set_disabled(COMMAND_LINE, "kofi.mensah@example.com", disabled=True)
     principal = signed_in_principal(admin)
     for person, name in ((looker, "Gil Verne"), (owner, "Grace Holt")):
         said = {"name": name, "email": f"{name.lower().replace(' ', '.')}@example.com"}
-        services.users.update_profile(principal, "bim", person.user.userid, said, Origin())
-    services.users.update_profile(principal, "bim", "owner", {"name": "Owen Rhys"}, Origin())
+        services.user_administration.update_profile(principal, "bim", person.user.userid, said, Origin())
+    services.user_administration.update_profile(principal, "bim", "owner", {"name": "Owen Rhys"}, Origin())
     account = add_service_account(site, "warehouse loader", owner.user)
     for holder, names in ((owner, ("nightly export", "dashboard")), (Person(site, account), ("loader",))):
         for name in names:
@@ -384,7 +384,7 @@ def add_cast(site: Site) -> Cast:
         services.groups.add_member(principal, group.group_id, Origin(), iamid="bim", userid=userid)
         services.projects.set_member(principal, project.project_id, userid, Origin(), is_owner=False)
     services.groups.change_attribute(principal, group.group_id, ("region", "north"), Origin(), is_given=True)
-    services.users.change_attribute(
+    services.user_administration.change_attribute(
         principal, "bim", "grace@example.com", ("team", "Reporting"), Origin(), is_given=True
     )
     services.projects.add_connection(principal, project.project_id, CONNECTION, Origin())
@@ -431,9 +431,7 @@ def many_users(page: Page, cast: Cast) -> None:
     site = cast.admin.site
     for number in range(50):
         userid = f"somebody.with.a.long.name.{number}@department.example.com"
-        site.server.services.accounts.add(
-            COMMAND_LINE, userid=userid, name=f"Somebody {number}", email=userid
-        )
+        site.server.services.users.add(COMMAND_LINE, userid=userid, name=f"Somebody {number}", email=userid)
     signed_in(page, cast.admin, "/admin/users?status=all")
     expect(page.get_by_text("Page 1 of 2")).to_be_visible()
 

@@ -285,7 +285,7 @@ def test_set_up(new_site: Site, chromium: Browser) -> None:
         page.get_by_label("Passphrase again", exact=True).fill(PASSPHRASE)
         page.get_by_role("button", name="Create administrator").click()
         expect(page.get_by_role("status").first).to_contain_text("The administrator is made.")
-        user = new_site.server.services.accounts.get_by_userid("bim", "first")
+        user = new_site.server.services.users.get_by_userid("bim", "first")
         sign_in(page, Person(new_site, user))
         expect(page.get_by_role("heading", level=1)).to_have_text("Ada Marsh")
         expect(page.get_by_text("APPLICATION_ADMIN")).to_be_visible()

@@ -472,7 +472,7 @@ def test_the_private_signing_key_is_never_in_clear(evidence: Evidence) -> None:
         services.close()
     vault = Vault(base64url_decode((directory / ROOT_KEY_FILE_NAME).read_text().strip().encode()), System())
     for record in records:
-        jwk = msgspec.json.decode(vault.open(record.sealed_jwk, place=f"signing_key/{record.kid}/sealed_jwk"))
+        jwk = msgspec.json.decode(vault.open(record.sealed_jwk, slot=f"signing_key/{record.kid}/sealed_jwk"))
         raw = base64url_decode(jwk["d"].encode())
         assert sweep({"private key": jwk["d"]}, evidence.places) == []
         assert [place for place, content in evidence.places.items() if raw in content] == []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-    from keyturn.core.apis import ResourceRecord
+    from keyturn.core.apis import ApiRecord
 
 MAX_PAGE_BYTES = 60_000
 EVERYTHING = frozenset(Permission)
@@ -56,8 +56,8 @@ def add_group(site: Site, name: str, *userids: str) -> int:
     return group
 
 
-def register(site: Site, name: str, scopes: list[ScopeToRegister]) -> ResourceRecord:
-    return site.server.services.resources.register(
+def register(site: Site, name: str, scopes: list[ScopeToRegister]) -> ApiRecord:
+    return site.server.services.apis.register(
         COMMAND_LINE,
         name=name,
         identifier=f"https://{name.lower().replace(' ', '-')}.example.com",
@@ -177,7 +177,7 @@ class Cast:
 
     admin: Person
     person: Person
-    orders: ResourceRecord
+    orders: ApiRecord
 
 
 @pytest.fixture(scope="module")

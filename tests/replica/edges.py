@@ -57,7 +57,7 @@ class Edge:
 
 def new_follower(services: Services) -> CreatedKey:
     """Return a key of somebody who holds the permission to follow, and no other that is given."""
-    owner = services.accounts.add(
+    owner = services.users.add(
         COMMAND_LINE,
         userid="edge",
         name=None,

@@ -21,7 +21,7 @@ from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import PublishedKeys
 from keyturn.system import System
 from keyturn.verifying.origin import Origin
-from keyturn.verifying.rate_limit import CredentialFailures
+from keyturn.verifying.rate_limit import CredentialRateLimit
 from tests.replica.edges import wait_until
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def asking(http: httpx.Client, system: System) -> IntrospectingAuthenticator:
         issuer="http://keyturn",
         key_format=ApiKeyFormat(),
         max_staleness_seconds=BOUND,
-        failures=CredentialFailures(120, system),
+        failures=CredentialRateLimit(120, system),
         system=system,
     )
 

@@ -21,7 +21,7 @@ from tests.replica.edges import PATIENCE_SECONDS, answer_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from keyturn.core.apis import ResourceRecord
+    from keyturn.core.apis import ApiRecord
     from keyturn.services.keys.keys import CreatedKey
     from tests.replica.edges import Edge
 
@@ -40,7 +40,7 @@ class World:
         self._people = ["bob"]
         self._keys: list[tuple[str, CreatedKey]] = []
         self._group_id = 0
-        self._resource: ResourceRecord | None = None
+        self._resource: ApiRecord | None = None
         self.credentials: list[str] = []
         self.done: Counter[str] = Counter()
         self._admin = holder(
@@ -102,18 +102,18 @@ class World:
         self.credentials.append(self._edge.login())
 
     def _sign_out(self) -> None:
-        self._services.accounts.sign_out(COMMAND_LINE, self._someone())
+        self._services.users.sign_out(COMMAND_LINE, self._someone())
 
     def _disable(self) -> None:
-        self._services.departures.set_disabled(self._admin, "bim", self._someone(), HERE, disabled=True)
+        self._services.offboarding.set_disabled(self._admin, "bim", self._someone(), HERE, disabled=True)
 
     def _enable(self) -> None:
         for userid in self._people:
-            self._services.departures.set_disabled(self._admin, "bim", userid, HERE, disabled=False)
+            self._services.offboarding.set_disabled(self._admin, "bim", userid, HERE, disabled=False)
 
     def _permit(self) -> None:
         some = self._choice.sample([Permission.AUDIT, Permission.USER_ADMIN], 1)
-        self._services.users.set_permissions(self._admin, "bim", self._someone(), some, HERE)
+        self._services.user_administration.set_permissions(self._admin, "bim", self._someone(), some, HERE)
 
     def _join(self) -> None:
         self._services.groups.add_member(
@@ -135,18 +135,18 @@ class World:
             ScopeToRegister("orders:read"),
             ScopeToRegister("orders:write", group_ids=[self._group_id]),
         ]
-        self._resource = self._services.resources.add(
+        self._resource = self._services.apis.add(
             self._admin, HERE, name="Orders", identifier=API, description=None, scopes=scopes
         )
 
     def _unregister(self) -> None:
         if self._resource is not None:
             resource, self._resource = self._resource, None
-            self._services.resources.delete(self._admin, resource.resource_id, HERE)
+            self._services.apis.delete(self._admin, resource.resource_id, HERE)
 
     def _delete_person(self) -> None:
         userid = self._choice.choice(self._people[1:] or ["nobody"])
-        self._services.departures.delete(self._admin, "bim", userid, HERE)
+        self._services.offboarding.delete(self._admin, "bim", userid, HERE)
         self._people.remove(userid)
 
     def _add_person(self) -> None:

@@ -34,8 +34,8 @@ from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.index import VerificationIndex
 from keyturn.verifying.lookup import Lookup
 from keyturn.verifying.origin import COMMAND_LINE
-from keyturn.verifying.rate_limit import CredentialFailures
-from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.rate_limit import CredentialRateLimit
+from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import Usage
 from tests.apis import register, say_anew, scopes_of
 from tests.fakes import Clock
@@ -85,7 +85,7 @@ class Told:
         system = self.clock.system()
         self.trust, self.index, self.copy = Trust(system), VerificationIndex(), Overtaken(system)
         self.format = AccessTokenFormat(ISSUER, ISSUER, timedelta(hours=1))
-        failures = CredentialFailures(1000, system)
+        failures = CredentialRateLimit(1000, system)
         self.lookup = Lookup(
             self.copy,
             token_format=self.format,
@@ -93,7 +93,7 @@ class Told:
             session_limits=SessionLimits(timedelta(0), timedelta(0)),
             index=self.index,
             failures=failures,
-            usage=Usage(NoUses(), system, SecretsOut("kt")),
+            usage=Usage(NoUses(), system, Redactor("kt")),
             system=system,
         )
         self.authenticator = Authenticator(

@@ -116,16 +116,16 @@ def test_what_happens_to_a_person_happens_to_their_credentials(edge: Edge) -> No
     key, login = edge.key(), edge.login()
     with edge.verifier() as verifier:
         wait_until(lambda: accepts(verifier, login))
-        services.users.set_permissions(admin, "bim", "bob", [Permission.AUDIT], HERE)
+        services.user_administration.set_permissions(admin, "bim", "bob", [Permission.AUDIT], HERE)
         wait_until(lambda: Permission.AUDIT in permissions_of(verifier, key.secret))
-        services.accounts.sign_out(COMMAND_LINE, "bob")
+        services.users.sign_out(COMMAND_LINE, "bob")
         wait_until(lambda: not accepts(verifier, login))
         assert accepts(verifier, key.secret)
-        services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+        services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True)
         wait_until(lambda: refused_as(verifier, key.secret, Reason.OWNER_DISABLED))
-        services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+        services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=False)
         wait_until(lambda: accepts(verifier, key.secret))
-        services.departures.delete(admin, "bim", "bob", HERE)
+        services.offboarding.delete(admin, "bim", "bob", HERE)
         wait_until(lambda: refused_as(verifier, key.secret, Reason.UNKNOWN))
 
 

@@ -266,7 +266,7 @@ def test_fault_b13_a_permission_that_is_withdrawn_is_no_verdict(edge: Edge, aske
     with asking(edge.server.url, asker, max_staleness_seconds=BOUND) as verifier:
         verifier._authenticator._may_ask_until = 0.0  # type: ignore[attr-defined]  # as after the bound
         admin = holder(edge.services, "ada", Permission.USER_ADMIN)
-        edge.services.users.set_permissions(admin, "bim", "edge", [], HERE)
+        edge.services.user_administration.set_permissions(admin, "bim", "edge", [], HERE)
         with pytest.raises(StoreUnavailable, match="VERIFY_CREDENTIALS"):
             verifier.verify(key.secret)
 

@@ -14,7 +14,7 @@ from keyturn.core.access_token import generate_signing_key
 from keyturn.replica import state as copy_module
 from keyturn.replica.signing_keys import FollowedKeys
 from keyturn.replica.state import Replica
-from keyturn.verifying.index import Subject
+from keyturn.verifying.index import DependencyKind
 from tests.replica.edges import wait_until
 
 if TYPE_CHECKING:
@@ -123,12 +123,12 @@ def test_a_former_secret_is_known_until_another_takes_its_place(copy: Replica) -
 
 def test_what_changed_is_named(copy: Replica) -> None:
     """Each telling returns what may be remembered otherwise, for the index to forget."""
-    assert tell(copy.apply_keys, key(1)) == [(Subject.KEY, 1)]
-    assert tell(copy.apply_users, USER) == [(Subject.USER, 1)]
-    assert tell(copy.apply_sessions, [9, 1, 0, 1, 1]) == [(Subject.SESSION, 9)]
-    assert tell(copy.apply_tokens, ["b", 5]) == [(Subject.TOKEN, "b")]
+    assert tell(copy.apply_keys, key(1)) == [(DependencyKind.KEY, 1)]
+    assert tell(copy.apply_users, USER) == [(DependencyKind.USER, 1)]
+    assert tell(copy.apply_sessions, [9, 1, 0, 1, 1]) == [(DependencyKind.SESSION, 9)]
+    assert tell(copy.apply_tokens, ["b", 5]) == [(DependencyKind.TOKEN, "b")]
     gone = copy.apply_gone(msgspec.json.encode({"users": [1], "keys": [2], "sessions": [9]}))
-    assert set(gone) == {(Subject.USER, 1), (Subject.KEY, 2), (Subject.SESSION, 9)}
+    assert set(gone) == {(DependencyKind.USER, 1), (DependencyKind.KEY, 2), (DependencyKind.SESSION, 9)}
 
 
 def test_a_signing_key_verifies_until_its_end(copy: Replica, clock: Clock) -> None:

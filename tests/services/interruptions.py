@@ -39,19 +39,19 @@ def interrupted(
 ) -> Iterator[Interruption]:
     """Have `act` done before the statement of this number that this thread asks of the node's database."""
     database, asking = node.store._database, threading.get_ident()
-    interruption, ask = Interruption(number, act), database.ask
+    interruption, ask = Interruption(number, act), database.query
 
     def count(*_: object) -> None:
         if threading.get_ident() == asking:
             interruption.count()
 
     def counted_ask(*arguments: object, **parameters: object) -> object:
-        if database._questions is not None:  # Else the engine tells of it.
+        if database._queries is not None:  # Else the engine tells of it.
             count()
         return ask(*arguments, **parameters)  # type: ignore[arg-type]
 
     with patch.context() as patched:
-        patched.setattr(database, "ask", counted_ask)
+        patched.setattr(database, "query", counted_ask)
         event.listen(database.engine, "before_cursor_execute", count)
         try:
             yield interruption

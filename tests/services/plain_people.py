@@ -119,7 +119,7 @@ class PlainPeople:
         account.permissions = permissions
         self.tell(AuditAction.USER_PERMISSIONS_UPDATED, account)
 
-    def disable(self, account: Account, heir: Account | None) -> None:
+    def disable(self, account: Account, successor: Account | None) -> None:
         """Stop an account and what it owns."""
         if account.is_disabled and not account.is_stopped_with_owner:
             return
@@ -131,8 +131,8 @@ class PlainPeople:
         self.end_tokens(account)
         self.tell(AuditAction.USER_DISABLED, account)
         for owned in self.owned_by(account):
-            if heir is not None:
-                self._give(owned, heir)
+            if successor is not None:
+                self._give(owned, successor)
             elif not owned.is_disabled:
                 owned.is_disabled = owned.is_stopped_with_owner = True
                 self.end_tokens(owned)
@@ -149,22 +149,22 @@ class PlainPeople:
                 owned.is_disabled = owned.is_stopped_with_owner = False
                 self.tell(AuditAction.USER_ENABLED, owned)
 
-    def delete(self, account: Account, heir: Account | None) -> None:
+    def delete(self, account: Account, successor: Account | None) -> None:
         """End an account and what it owns for ever."""
         if not account.is_disabled:
             self._check_spared(account, account.permissions)
         self.tell(AuditAction.USER_DELETED, account)
         self._forget(account)
-        self._end_owned(account, heir)
+        self._end_owned(account, successor)
 
-    def delete_group(self, group: Group, heir: Account | None) -> None:
+    def delete_group(self, group: Group, successor: Account | None) -> None:
         self.tell(AuditAction.GROUP_DELETED, group)
         del self.groups[group.name]
         for account in self.accounts.values():
             account.groups.discard(group)
-        self._end_owned(group, heir)
+        self._end_owned(group, successor)
 
-    def hand_over(self, account: Account, owner: Account | Group) -> None:
+    def transfer(self, account: Account, owner: Account | Group) -> None:
         if account.owner is not owner:
             self._give(account, owner)
 
@@ -211,12 +211,12 @@ class PlainPeople:
         if account.is_stopped_with_owner:
             account.is_disabled = account.is_stopped_with_owner = False
         account.owner = owner
-        self.tell(AuditAction.SERVICE_ACCOUNT_HANDED_OVER, account)
+        self.tell(AuditAction.SERVICE_ACCOUNT_TRANSFERRED, account)
 
-    def _end_owned(self, owner: Account | Group, heir: Account | None) -> None:
+    def _end_owned(self, owner: Account | Group, successor: Account | None) -> None:
         for owned in self.owned_by(owner):
-            if heir is not None:
-                self._give(owned, heir)
+            if successor is not None:
+                self._give(owned, successor)
             else:
                 self.tell(AuditAction.USER_DELETED, owned)
                 self._forget(owned)

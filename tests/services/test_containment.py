@@ -78,15 +78,17 @@ def test_a_retry_wins_no_broader_key(services: Services, bob: Principal) -> None
 def test_a_link_does_not_outlive_the_right_to_make_it(services: Services, admin: Principal) -> None:
     """A link that somebody kept opens nothing once the account holds more than they may give."""
     limited = holder(services, "lim", Permission.USER_ADMIN)
-    carol = services.users.add(limited, HERE, userid="carol", profile={}, password=None, permissions=())
+    carol = services.user_administration.add(
+        limited, HERE, userid="carol", profile={}, password=None, permissions=()
+    )
     assert carol.invitation is not None
     code = carol.invitation.link.partition("#")[2]
-    services.users.set_permissions(admin, "bim", "carol", [Permission.APPLICATION_ADMIN], HERE)
+    services.user_administration.set_permissions(admin, "bim", "carol", [Permission.APPLICATION_ADMIN], HERE)
 
     with pytest.raises(InvalidInput, match="not valid"):
         services.invitations.accept(code, PASSPHRASE, HERE)
     with pytest.raises(PermissionMissing):
-        services.users.invite(limited, "bim", "carol", HERE)
+        services.user_administration.invite(limited, "bim", "carol", HERE)
 
 
 def test_what_is_bound_to_networks_is_revoked_from_anywhere(services: Services, bob: Principal) -> None:
@@ -138,7 +140,7 @@ def test_a_narrowed_credential_tells_of_no_permission(services: Services, admin:
     for narrowed in (narrow_token(services, key), linked):
         assert caller(services, narrowed).carried_permissions == frozenset()
         with pytest.raises(PermissionMissing):
-            services.users.add(
+            services.user_administration.add(
                 caller(services, narrowed), HERE, userid="x", profile={}, password=None, permissions=()
             )
 
@@ -147,8 +149,8 @@ def test_a_disabled_owner_gets_nothing(services: Services, admin: Principal) -> 
     """An owner who was disabled after they were chosen does not get a service account (R3)."""
     for userid in ("first", "second"):
         add_person(services, userid)
-    heir = services.service_accounts.find_heir(admin, "second")
-    assert heir is not None
+    successor = services.service_accounts.find_successor(admin, "second")
+    assert successor is not None
     made = services.service_accounts.add(
         admin,
         HERE,
@@ -156,15 +158,15 @@ def test_a_disabled_owner_gets_nothing(services: Services, admin: Principal) -> 
         name=None,
         owner=services.service_accounts.find_owner(admin, userid="first"),
     )
-    services.departures.set_disabled(admin, "bim", "second", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "second", HERE, disabled=True)
 
     with pytest.raises(InvalidState):
-        services.departures.delete(admin, "bim", "first", HERE, heir=heir)
+        services.offboarding.delete(admin, "bim", "first", HERE, successor=successor)
     with pytest.raises(InvalidState):
-        services.service_accounts.hand_over(admin, "robot", heir, HERE)
+        services.service_accounts.transfer(admin, "robot", successor, HERE)
     with pytest.raises(InvalidState):
-        services.service_accounts.add(admin, HERE, userid="other", name=None, owner=heir)
-    owner = services.users.get(admin, "bim", "first").user_id
+        services.service_accounts.add(admin, HERE, userid="other", name=None, owner=successor)
+    owner = services.user_administration.get(admin, "bim", "first").user_id
     assert services.service_accounts.get(admin, made.userid).owner == ServiceOwner(owner)
 
 
@@ -188,9 +190,11 @@ def test_a_narrowed_credential_changes_no_account(services: Services, bob: Princ
     with pytest.raises(NotFound):
         services.keys.revoke_own(narrowed, other.record.key_id, HERE)
     with pytest.raises(PermissionMissing):
-        services.users.update_profile(narrowed, "bim", "bob", {"email": "evil@example.com"}, HERE)
+        services.user_administration.update_profile(
+            narrowed, "bim", "bob", {"email": "evil@example.com"}, HERE
+        )
     with pytest.raises(PermissionMissing):
-        services.users.set_password(
+        services.user_administration.set_password(
             narrowed, "bim", "bob", password="eleven quiet harbours at dusk", current=PASSPHRASE, origin=HERE
         )
     assert narrowed.key_id is not None
@@ -225,10 +229,12 @@ def test_a_rotation_overtakes_one_that_waits(services: Services, clock: Clock) -
 
 def test_the_last_administrator_can_sign_in(services: Services, admin: Principal) -> None:
     """Somebody who was invited, and never set a passphrase, is not the administrator who stays (A5)."""
-    services.users.add(admin, HERE, userid="invited", profile={}, password=None, permissions=list(Permission))
+    services.user_administration.add(
+        admin, HERE, userid="invited", profile={}, password=None, permissions=list(Permission)
+    )
 
     with pytest.raises(Conflict, match="last person"):
-        services.departures.delete(admin, "bim", "ada", HERE)
+        services.offboarding.delete(admin, "bim", "ada", HERE)
 
 
 def test_a_person_with_the_name_of_the_system_owns_no_system_key(

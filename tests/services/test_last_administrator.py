@@ -44,21 +44,26 @@ def add_again(services: Services, _admin: Principal, userid: str) -> None:
 
 
 def give_again(services: Services, admin: Principal, userid: str) -> None:
-    services.users.set_permissions(admin, "bim", userid, ADMINISTRATION, HERE)
+    services.user_administration.set_permissions(admin, "bim", userid, ADMINISTRATION, HERE)
 
 
 WAYS = {
-    "demote": Way(lambda s, a, u: s.users.set_permissions(a, "bim", u, [Permission.AUDIT], HERE), give_again),
-    "take": Way(lambda s, a, u: s.users.remove_permission(a, "bim", u, USER_ADMIN, HERE), give_again),
+    "demote": Way(
+        lambda s, a, u: s.user_administration.set_permissions(a, "bim", u, [Permission.AUDIT], HERE),
+        give_again,
+    ),
+    "take": Way(
+        lambda s, a, u: s.user_administration.remove_permission(a, "bim", u, USER_ADMIN, HERE), give_again
+    ),
     "disable": Way(
-        lambda s, a, u: s.departures.set_disabled(a, "bim", u, HERE, disabled=True),
-        lambda s, a, u: s.departures.set_disabled(a, "bim", u, HERE, disabled=False),
+        lambda s, a, u: s.offboarding.set_disabled(a, "bim", u, HERE, disabled=True),
+        lambda s, a, u: s.offboarding.set_disabled(a, "bim", u, HERE, disabled=False),
     ),
     "disable from the command line": Way(
-        lambda s, _a, u: s.accounts.set_disabled(COMMAND_LINE, u, disabled=True),
-        lambda s, _a, u: s.accounts.set_disabled(COMMAND_LINE, u, disabled=False),
+        lambda s, _a, u: s.users.set_disabled(COMMAND_LINE, u, disabled=True),
+        lambda s, _a, u: s.users.set_disabled(COMMAND_LINE, u, disabled=False),
     ),
-    "delete": Way(lambda s, a, u: s.departures.delete(a, "bim", u, HERE), add_again),
+    "delete": Way(lambda s, a, u: s.offboarding.delete(a, "bim", u, HERE), add_again),
 }
 
 
@@ -77,7 +82,7 @@ def root(services: Services) -> Principal:
 @pytest.fixture
 def office(services: Services) -> Principal:
     """The installation's own account, which holds the same and is no person: both of the last two can go."""
-    account = services.accounts.add(
+    account = services.users.add(
         COMMAND_LINE, userid="office", name=None, permissions=Permission, kind=UserKind.SYSTEM
     )
     key = services.keys.create_for(account.user_id, COMMAND_LINE, name=None, lifetime=None)
@@ -101,20 +106,20 @@ def test_the_last_one_stays(services: Services, root: Principal, way: str, permi
         WAYS[way].leave(services, root, "one")
 
     assert actions(services) == before
-    one = services.users.get(root, "bim", "one")
+    one = services.user_administration.get(root, "bim", "one")
     assert (one.permissions, one.is_disabled) == (root.permissions, False)
     assert [kept.key_id for kept in services.keys.list_of(root.user_id)] == [key.record.key_id]
-    assert services.users.get(root, "bim", "robot").owner == robot_owner
+    assert services.user_administration.get(root, "bim", "robot").owner == robot_owner
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_the_last_but_one_may_leave(services: Services, root: Principal, way: str) -> None:
     """While another living person holds the same, an administrator may go: a disabled one does not count."""
     add_holder(services, "two", *ADMINISTRATION)
-    services.departures.set_disabled(root, "bim", "two", HERE, disabled=True)
+    services.offboarding.set_disabled(root, "bim", "two", HERE, disabled=True)
     with pytest.raises(Conflict):
         WAYS[way].leave(services, root, "one")
-    services.departures.set_disabled(root, "bim", "two", HERE, disabled=False)
+    services.offboarding.set_disabled(root, "bim", "two", HERE, disabled=False)
 
     WAYS[way].leave(services, root, "one")
 

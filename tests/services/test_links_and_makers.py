@@ -79,20 +79,20 @@ class Maker:
         )
 
     def disable(self, *, disabled: bool = True) -> None:
-        self.services.departures.set_disabled(self.admin, "bim", "eve", HERE, disabled=disabled)
+        self.services.offboarding.set_disabled(self.admin, "bim", "eve", HERE, disabled=disabled)
 
     def disable_and_enable(self) -> None:
         self.disable()
         self.disable(disabled=False)
 
     def permit(self, *permissions: Permission) -> None:
-        self.services.users.set_permissions(self.admin, "bim", "eve", permissions, HERE)
+        self.services.user_administration.set_permissions(self.admin, "bim", "eve", permissions, HERE)
 
 
 def link_to(userid: str) -> Callable[[Maker, str], Callable[[], object]]:
     def make(maker: Maker, by: str) -> Callable[[], object]:
         services = maker.services
-        link = services.users.invite(maker.calling(by), "bim", userid, HERE).link
+        link = services.user_administration.invite(maker.calling(by), "bim", userid, HERE).link
         code = link.partition("#")[2]
         return lambda: services.invitations.accept(code, NEW_PASSPHRASE, HERE)
 
@@ -119,11 +119,11 @@ ENDS: dict[str, tuple[tuple[str, ...], Callable[[Maker], object]]] = {
     "disabled and enabled": (("session", "key", "token"), Maker.disable_and_enable),
     "deleted": (
         ("session", "key", "token"),
-        lambda m: m.services.departures.delete(m.admin, "bim", "eve", HERE),
+        lambda m: m.services.offboarding.delete(m.admin, "bim", "eve", HERE),
     ),
     "signed out everywhere": (
         ("session", "key", "token"),
-        lambda m: m.services.accounts.sign_out(COMMAND_LINE, "eve"),
+        lambda m: m.services.users.sign_out(COMMAND_LINE, "eve"),
     ),
     "another passphrase": (("session",), lambda m: set_password(m.services, "eve", NEW_PASSPHRASE)),
     "key revoked": (
@@ -161,7 +161,7 @@ MAKES = {**LINKS, "approval": approval}
 @pytest.fixture
 def maker(services: Services, admin: Principal) -> Maker:
     made = Maker(services, admin)
-    services.users.set_permissions(admin, "bim", "colleague", [Permission.AUDIT], HERE)
+    services.user_administration.set_permissions(admin, "bim", "colleague", [Permission.AUDIT], HERE)
     return made
 
 

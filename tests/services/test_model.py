@@ -90,7 +90,7 @@ class Model(RuleBasedStateMachine):
     @rule(target=keys, owner=st.sampled_from(PEOPLE), minutes=st.sampled_from([None, 1, 30, 90, 3000]))
     def create_key(self, owner: str, minutes: int | None) -> Credential:
         ends_at = None if minutes is None else self.clock.now + timedelta(minutes=minutes)
-        user = self.services.accounts.get_by_userid("bim", owner)
+        user = self.services.users.get_by_userid("bim", owner)
         made = self.services.keys.create_for(
             user.user_id, COMMAND_LINE, name=None, lifetime=Lifetime(ends_at)
         )
@@ -157,17 +157,14 @@ class Model(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(PEOPLE))
     def disable(self, owner: str) -> None:
         assert (
-            self.services.accounts.set_disabled(COMMAND_LINE, owner, disabled=True)
-            is not self.disabled[owner]
+            self.services.users.set_disabled(COMMAND_LINE, owner, disabled=True) is not self.disabled[owner]
         )
         self.disabled[owner] = True
         self.end_sessions(owner)
 
     @rule(owner=st.sampled_from(PEOPLE))
     def enable(self, owner: str) -> None:
-        assert (
-            self.services.accounts.set_disabled(COMMAND_LINE, owner, disabled=False) is self.disabled[owner]
-        )
+        assert self.services.users.set_disabled(COMMAND_LINE, owner, disabled=False) is self.disabled[owner]
         self.disabled[owner] = False
 
     @rule(owner=st.sampled_from(PEOPLE))

@@ -98,7 +98,7 @@ def granted_scopes(world: World) -> object:
 def offered_scopes(world: World) -> object:
     names = (
         resource.scope_names
-        for resource in world.node.resources.list_grantable(world.user_id)
+        for resource in world.node.apis.list_grantable(world.user_id)
         if resource.resource_id == world.api.resource_id
     )
     return frozenset().union(*names)

@@ -147,7 +147,7 @@ def test_what_a_key_made_goes_on_and_is_found_by_its_number(services: Services, 
             ask_for(services, who, regenerate=True).record.key_id,
         ]
     add_person(services, "newcomer", None)
-    services.users.invite(caller(services, maker.secret), "bim", "newcomer", HERE)
+    services.user_administration.invite(caller(services, maker.secret), "bim", "newcomer", HERE)
     services.keys.revoke_any(number, actor_of(furnished, HERE))
 
     rows = services.store.audit_log.search(AuditSearch(actor_key_id=number), after=0, size=99)
@@ -247,9 +247,11 @@ def test_fault_a7_a_link_ends_with_what_made_it(services: Services, admin: Princ
     """A link to set a passphrase, made with a token, ends with the token; a person's lives for a week."""
     add_person(services, "carol", password=None)
     token = caller(services, exchanged(services, new_key(services, admin).secret))
-    by_token = services.users.invite(token, "bim", "carol", HERE)
+    by_token = services.user_administration.invite(token, "bim", "carol", HERE)
     assert by_token.expires_at == clock.now + HOUR
     clock.advance(HOUR)
     with pytest.raises(KeyturnError):
         services.invitations.accept(by_token.link.partition("#")[2], "eleven quiet harbours at dusk", HERE)
-    assert services.users.invite(admin, "bim", "carol", HERE).expires_at == clock.now + timedelta(days=7)
+    assert services.user_administration.invite(
+        admin, "bim", "carol", HERE
+    ).expires_at == clock.now + timedelta(days=7)

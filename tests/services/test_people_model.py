@@ -75,7 +75,7 @@ REFUSALS = (Conflict, CredentialRefused, InvalidInput, InvalidState, NotFound, P
 some = st.integers(0, 999)
 """Which of those that there are; now and then one that is not."""
 groups, projects = st.sampled_from(GROUPS), st.sampled_from(PROJECTS)
-heirs = st.sampled_from((None, None, *PEOPLE))
+successors = st.sampled_from((None, None, *PEOPLE))
 owners = st.sampled_from(PEOPLE + GROUPS)
 permissions = st.sampled_from(
     [
@@ -106,7 +106,7 @@ def beginning() -> Beginning:
     folder = new_folder()
     services = open_in(folder, Clock())
     services.connections.register(COMMAND_LINE, 0, "one", {"technology": "Trino"})
-    root = services.accounts.add(
+    root = services.users.add(
         COMMAND_LINE, userid="root", name=None, permissions=Permission, kind=UserKind.SYSTEM
     )
     services.keys.create_for(root.user_id, COMMAND_LINE, name=None, lifetime=Lifetime(None))
@@ -211,17 +211,19 @@ class People(RuleBasedStateMachine):
         keys = [each for each in self.plain.credentials if each.key is None and not each.is_session]
         return keys[which % len(keys)] if keys else None
 
-    def heir(self, userid: str | None, of: object) -> tuple[Account | None, bool]:
+    def successor(self, userid: str | None, of: object) -> tuple[Account | None, bool]:
         """Return who inherits, and whether they can."""
-        heir = None if userid is None else self.account(userid)
-        return heir, userid is None or (heir is not None and not heir.is_disabled and heir is not of)
+        successor = None if userid is None else self.account(userid)
+        return successor, userid is None or (
+            successor is not None and not successor.is_disabled and successor is not of
+        )
 
-    # Accounts
+    # Users
 
     @rule(userid=st.sampled_from(PEOPLE), held=permissions)
     def add_person(self, userid: str, held: frozenset[str]) -> None:
         with self.happening(is_possible=self.account(userid) is None):
-            made = self.services.users.add(
+            made = self.services.user_administration.add(
                 ADMIN, HERE, userid=userid, profile={}, password=PASSPHRASE, permissions=held
             ).record
             account = Account(made.user_id, userid, UserKind.PERSON, held | DEFAULT_PERMISSIONS)
@@ -258,7 +260,7 @@ class People(RuleBasedStateMachine):
         with self.as_the_model_says(
             lambda: self.plain.set_permissions(account, held) if account else self.refuse()
         ):
-            self.services.users.set_permissions(ADMIN, "bim", userid, held, HERE)
+            self.services.user_administration.set_permissions(ADMIN, "bim", userid, held, HERE)
 
     @rule(which=some, permission=st.sampled_from([*ADMINISTRATION, Permission.AUDIT]))
     def remove_permission(self, which: int, permission: str) -> None:
@@ -271,14 +273,14 @@ class People(RuleBasedStateMachine):
                 else self.refuse()
             )
         ):
-            self.services.users.remove_permission(ADMIN, "bim", userid, permission, HERE)
+            self.services.user_administration.remove_permission(ADMIN, "bim", userid, permission, HERE)
 
     def refuse(self) -> None:
         raise Refused
 
-    @rule(which=some, heir=heirs)
-    def disable(self, which: int, heir: str | None) -> None:
-        self.set_disabled(self.userid(which), heir, disabled=True)
+    @rule(which=some, successor=successors)
+    def disable(self, which: int, successor: str | None) -> None:
+        self.set_disabled(self.userid(which), successor, disabled=True)
 
     @rule(which=some)
     def enable(self, which: int) -> None:
@@ -296,8 +298,8 @@ class People(RuleBasedStateMachine):
         if account is not None and isinstance(account.owner, Account):
             self.set_disabled(account.owner.userid, None, disabled=not account.owner.is_disabled)
 
-    def set_disabled(self, userid: str, heir: str | None, *, disabled: bool) -> None:
-        account, (inherits, can) = self.account(userid), self.heir(heir, self.account(userid))
+    def set_disabled(self, userid: str, successor: str | None, *, disabled: bool) -> None:
+        account, (inherits, can) = self.account(userid), self.successor(successor, self.account(userid))
 
         def change() -> None:
             if account is None or not can:
@@ -310,35 +312,43 @@ class People(RuleBasedStateMachine):
                 self.plain.enable(account)
 
         with self.as_the_model_says(change):
-            found = self.services.service_accounts.find_heir(ADMIN, heir)
-            self.services.departures.set_disabled(ADMIN, "bim", userid, HERE, disabled=disabled, heir=found)
+            found = self.services.service_accounts.find_successor(ADMIN, successor)
+            self.services.offboarding.set_disabled(
+                ADMIN, "bim", userid, HERE, disabled=disabled, successor=found
+            )
 
-    @rule(which=some, heir=heirs)
-    def delete(self, which: int, heir: str | None) -> None:
+    @rule(which=some, successor=successors)
+    def delete(self, which: int, successor: str | None) -> None:
         userid = self.userid(which)
-        account, (inherits, can) = self.account(userid), self.heir(heir, self.account(userid))
+        account, (inherits, can) = self.account(userid), self.successor(successor, self.account(userid))
         with self.as_the_model_says(
             lambda: self.plain.delete(account, inherits) if account and can else self.refuse()
         ):
-            self.services.departures.delete(
-                ADMIN, "bim", userid, HERE, heir=self.services.service_accounts.find_heir(ADMIN, heir)
+            self.services.offboarding.delete(
+                ADMIN,
+                "bim",
+                userid,
+                HERE,
+                successor=self.services.service_accounts.find_successor(ADMIN, successor),
             )
 
     @rule(which=some, owner=owners)
-    def hand_over(self, which: int, owner: str) -> None:
+    def transfer(self, which: int, owner: str) -> None:
         userid = self.userid(which, UserKind.SERVICE)
         account, found = self.account(userid), self.owner(owner)
         with self.as_the_model_says(
-            lambda: self.plain.hand_over(account, found) if account and found else self.refuse()
+            lambda: self.plain.transfer(account, found) if account and found else self.refuse()
         ):
-            self.services.service_accounts.hand_over(ADMIN, userid, self.named_owner(owner), HERE)
+            self.services.service_accounts.transfer(ADMIN, userid, self.named_owner(owner), HERE)
 
     @rule(which=some, attribute=attributes, is_given=st.booleans())
     def change_attribute(self, which: int, attribute: Attribute, is_given: bool) -> None:
         userid = self.userid(which)
         account = self.account(userid)
         with self.happening(is_possible=account is not None):
-            self.services.users.change_attribute(ADMIN, "bim", userid, attribute, HERE, is_given=is_given)
+            self.services.user_administration.change_attribute(
+                ADMIN, "bim", userid, attribute, HERE, is_given=is_given
+            )
             if account:
                 self.plain.change_attribute(
                     account, attribute, AuditAction.USER_ATTRIBUTES_UPDATED, is_given=is_given
@@ -383,15 +393,15 @@ class People(RuleBasedStateMachine):
                     group, attribute, AuditAction.GROUP_ATTRIBUTES_UPDATED, is_given=is_given
                 )
 
-    @rule(name=groups, heir=heirs)
-    def delete_group(self, name: str, heir: str | None) -> None:
-        group, (inherits, can) = self.plain.groups.get(name), self.heir(heir, None)
+    @rule(name=groups, successor=successors)
+    def delete_group(self, name: str, successor: str | None) -> None:
+        group, (inherits, can) = self.plain.groups.get(name), self.successor(successor, None)
         if group is not None:
             with self.as_the_model_says(
                 lambda: self.plain.delete_group(group, inherits) if can else self.refuse()
             ):
-                found = self.services.service_accounts.find_heir(ADMIN, heir)
-                self.services.groups.delete(ADMIN, group.number, HERE, heir=found)
+                found = self.services.service_accounts.find_successor(ADMIN, successor)
+                self.services.groups.delete(ADMIN, group.number, HERE, successor=found)
 
     # Projects
 
@@ -523,7 +533,7 @@ class People(RuleBasedStateMachine):
         userid = self.userid(which, UserKind.PERSON)
         account = self.account(userid)
         with self.happening(is_possible=account is not None):
-            self.services.users.set_password(
+            self.services.user_administration.set_password(
                 ADMIN, "bim", userid, password=PASSPHRASE, current=None, origin=HERE
             )
             if account:
@@ -536,7 +546,7 @@ class People(RuleBasedStateMachine):
         userid = self.userid(which, UserKind.PERSON)
         account = self.account(userid)
         with self.happening(is_possible=account is not None):
-            link = self.services.users.invite(ADMIN, "bim", userid, HERE).link
+            link = self.services.user_administration.invite(ADMIN, "bim", userid, HERE).link
             if account:
                 account.link = link.partition("#")[2]
                 self.plain.links.append((account.link, account))
@@ -559,7 +569,7 @@ class People(RuleBasedStateMachine):
         userid = self.userid(which)
         account = self.account(userid)
         with self.happening(is_possible=account is not None):
-            self.services.accounts.sign_out(COMMAND_LINE, userid)
+            self.services.users.sign_out(COMMAND_LINE, userid)
             if account:
                 self.plain.end_sessions(account)
                 self.plain.end_tokens(account)
@@ -600,7 +610,7 @@ class People(RuleBasedStateMachine):
                 user.group_attributes,
                 user.owner,
             )
-            for user in self.services.users.search(ADMIN, UserSearch()).items
+            for user in self.services.user_administration.search(ADMIN, UserSearch()).items
             if user.user_id != ADMIN.user_id
         }
         assert read == {

@@ -131,20 +131,20 @@ class Model(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(APIS), api=some_api)
     def register_or_say_anew(self, name: str, api: dict[int, frozenset[str] | None]) -> None:
-        there = [one for one in self.services.resources.list_all() if one.name == name]
+        there = [one for one in self.services.apis.list_all() if one.name == name]
         scopes = self.scopes_to_register(name, api)
         if there:
             say_anew(self.services, self.admin, there[0], scopes)
         else:
-            self.services.resources.add(
+            self.services.apis.add(
                 self.admin, HERE, name=name, identifier=identifier_of(name), description=None, scopes=scopes
             )
 
     @rule(name=st.sampled_from(APIS))
     def delete(self, name: str) -> None:
-        for one in self.services.resources.list_all():
+        for one in self.services.apis.list_all():
             if one.name == name:
-                self.services.resources.delete(self.admin, one.resource_id, HERE)
+                self.services.apis.delete(self.admin, one.resource_id, HERE)
         self.retired |= set(self.apis.pop(name, ()))
 
     @rule(userid=st.sampled_from(PEOPLE), name=st.sampled_from(GROUPS))
@@ -236,7 +236,7 @@ class Model(RuleBasedStateMachine):
     def each_may_choose_what_is_not_withheld(self) -> None:
         registered = {scope for scopes in self.apis.values() for scope in scopes}
         for userid, user_id in self.user_ids.items():
-            offered = self.services.resources.list_grantable(user_id)
+            offered = self.services.apis.list_grantable(user_id)
             names = {scope.name for one in offered for scope in one.scopes}
             assert names == registered - self.withheld(userid)
 

@@ -143,12 +143,12 @@ def exchanged(services: Services, key: str) -> str:
 
 
 def disable_for_a_while(services: Services) -> None:
-    services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=True)
-    services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=False)
+    services.users.set_disabled(COMMAND_LINE, "bob", disabled=True)
+    services.users.set_disabled(COMMAND_LINE, "bob", disabled=False)
 
 
 CHANGES_THAT_END_TOKENS: dict[str, Callable[[Services, Principal, str], object]] = {
-    "sign-out": lambda services, _bob, _key: services.accounts.sign_out(COMMAND_LINE, "bob"),
+    "sign-out": lambda services, _bob, _key: services.users.sign_out(COMMAND_LINE, "bob"),
     "rotation": lambda services, bob, key: services.key_rotation.rotate_own(
         bob, caller(services, key).key_id or 0, HERE, overlap=timedelta(0)
     ),
@@ -202,7 +202,7 @@ def test_fault_b11_enabling_revives_no_token(
     stopped = "bob" if has_left == "owner" else robot.userid
 
     for disabled in (True, False):
-        services.departures.set_disabled(admin, "bim", stopped, HERE, disabled=disabled)
+        services.offboarding.set_disabled(admin, "bim", stopped, HERE, disabled=disabled)
 
     assert is_accepted(services, key)
     assert not is_accepted(services, token)
@@ -212,10 +212,10 @@ def test_fault_b11_enabling_revives_no_token(
 def test_fault_b11_enabling_revives_no_link(services: Services, admin: Principal) -> None:
     """A link that was made before the account stood still sets no passphrase when it goes on."""
     add_person(services)
-    link = services.users.invite(admin, "bim", "bob", HERE).link
+    link = services.user_administration.invite(admin, "bim", "bob", HERE).link
 
     for disabled in (True, False):
-        services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=disabled)
+        services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=disabled)
 
     with pytest.raises(InvalidInput):
         services.invitations.accept(link.partition("#")[2], NEW_PASSPHRASE, HERE)
@@ -231,7 +231,7 @@ def test_changes_at_one_instant_each_end_what_was_issued_before(
     for _ in range(3):
         tokens.append(exchanged(services, key))
         clock.advance(timedelta(milliseconds=moments))
-        services.accounts.sign_out(COMMAND_LINE, "bob")
+        services.users.sign_out(COMMAND_LINE, "bob")
 
     for token in tokens:
         with pytest.raises(CredentialRefused):

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def add(services: Services, admin: Principal, userid: str) -> object:
-    return services.users.add(admin, HERE, userid=userid, profile={}, password=None, permissions=())
+    return services.user_administration.add(
+        admin, HERE, userid=userid, profile={}, password=None, permissions=()
+    )
 
 
 @pytest.mark.parametrize("userid", ["аda@example.com", "a\u202eb", "a\u200bb", "ali\u0307ce", "j\u0307ill"])
@@ -63,4 +65,4 @@ def test_fault_b3_names_from_before_go_on(services: Services) -> None:
         id=user.user_id,
     )
     assert log_in(services, former, PASSPHRASE)
-    assert services.accounts.get_by_userid("bim", former).user_id == user.user_id
+    assert services.users.get_by_userid("bim", former).user_id == user.user_id

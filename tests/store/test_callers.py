@@ -19,7 +19,7 @@ from keyturn.core.records import KeyUsage, LastUse, SessionKind
 from keyturn.core.verification import principal_of_key_token, principal_of_session_token
 from keyturn.errors import Conflict, CredentialRefused, StoreUnavailable
 from keyturn.store import Store
-from keyturn.store.apis import ResourceFields
+from keyturn.store.apis import ApiFields
 from keyturn.store.database.schema import signing_key
 from keyturn.store.keys.rotation import Rotation
 from keyturn.store.oauth.device_logins import DeviceLoginToAdd
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(1)
 READ = ResourceScope("orders:read", None, is_for_everyone=True, group_ids=frozenset())
-API = ResourceFields("Orders", "https://orders.example.com", None, (READ,))
+API = ApiFields("Orders", "https://orders.example.com", None, (READ,))
 
 MORE_CHANGES: dict[str, Attempt] = {
     "users.add_first": lambda w, e: w.store.users.add_first(a_user("first"), b"code", e),
@@ -60,11 +60,11 @@ MORE_CHANGES: dict[str, Attempt] = {
     "device_logins.approve": lambda w, e: w.store.device_logins.approve(b"typed", w.session_id, None, NOW, e),
     "device_logins.deny": lambda w, e: w.store.device_logins.deny(b"typed", NOW, e),
     "device_logins.take": lambda w, e: w.store.device_logins.take(b"approved", a_key(w.user_id), NOW, e),
-    "resources.add": lambda w, e: w.store.resources.add(
-        ResourceFields("New", "https://n", None, (replace(READ, name="n"),)), NOW, e
+    "resources.add": lambda w, e: w.store.apis.add(
+        ApiFields("New", "https://n", None, (replace(READ, name="n"),)), NOW, e
     ),
-    "resources.update": lambda w, e: w.store.resources.update(1, replace(API, name="Changed"), NOW, e),
-    "resources.delete": lambda w, e: w.store.resources.delete(1, e),
+    "resources.update": lambda w, e: w.store.apis.update(1, replace(API, name="Changed"), NOW, e),
+    "resources.delete": lambda w, e: w.store.apis.delete(1, e),
     "signing_keys.add_next": lambda w, e: w.store.signing_keys.add_next(
         new_signing_key("next"), e, others_verify_until=LATER
     ),
@@ -77,7 +77,7 @@ MORE_CHANGES: dict[str, Attempt] = {
 def add_more(world: World) -> None:
     """Add what these changes are about."""
     store = world.store
-    store.resources.add(API, NOW, an_entry())
+    store.apis.add(API, NOW, an_entry())
     for digest, typed in ((b"waiting", b"typed"), (b"approved", b"seen")):
         new = DeviceLoginToAdd(digest, typed, "laptop", None, None, None, NOW, LATER)
         assert store.device_logins.begin(new, forget_before=NOW, at_most=9)

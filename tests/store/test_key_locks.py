@@ -13,7 +13,7 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.records import KeyUsage, LastUse
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_key, a_user, an_entry
-from tests.store.test_heirs import a_name, new_service
+from tests.store.test_successors import a_name, new_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable

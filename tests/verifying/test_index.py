@@ -25,9 +25,9 @@ from keyturn.verifying.index import (
     MAX_SPARED,
     NEGATIVE_SECONDS,
     NEVER_ENDS,
-    Ground,
-    KnownCredential,
-    Subject,
+    CachedVerdict,
+    Dependency,
+    DependencyKind,
     VerificationIndex,
 )
 from tests.threads import switching_every
@@ -61,8 +61,8 @@ def key_record(key_id: int, user_id: int = 1, version: int = 0) -> KeyForVerific
     return KeyForVerification(key_id, owner, None, None, frozenset({str(version)}))
 
 
-def credential(record: KeyForVerification | None = None, principal: Principal = PRINCIPAL) -> KnownCredential:
-    return KnownCredential(principal, NEVER_ENDS, Ground(record), Ground(), is_conditional=False)
+def credential(record: KeyForVerification | None = None, principal: Principal = PRINCIPAL) -> CachedVerdict:
+    return CachedVerdict(principal, NEVER_ENDS, Dependency(record), Dependency(), is_conditional=False)
 
 
 def remember(
@@ -70,16 +70,16 @@ def remember(
     number: int,
     *,
     user_id: int = 1,
-    subject: Subject = Subject.KEY,
-    subject_id: int | None = None,
-) -> KnownCredential:
+    kind: DependencyKind = DependencyKind.KEY,
+    number_of_kind: int | None = None,
+) -> CachedVerdict:
     """Add an entry that nothing came between, by default of a key of its own."""
-    chosen = number if subject_id is None else subject_id
+    chosen = number if number_of_kind is None else number_of_kind
     return index.add(
         digest_of(number),
-        credential(key_record(chosen, user_id) if subject is Subject.KEY else None),
+        credential(key_record(chosen, user_id) if kind is DependencyKind.KEY else None),
         user_id=user_id,
-        subject=subject,
+        kind=kind,
         number=chosen,
         since=index.generation,
     )
@@ -114,7 +114,7 @@ def test_memory_is_bounded_whatever_happens(steps: list[tuple[str, int, int]], b
                     remember(index, number, user_id=other)
                     assert has(index, number)
                 case "session":
-                    remember(index, number, user_id=other, subject=Subject.SESSION)
+                    remember(index, number, user_id=other, kind=DependencyKind.SESSION)
                     assert has(index, number)
                 case "negative":
                     index.add_negative(digest_of(number), now=0.0, since=index.generation)
@@ -122,15 +122,15 @@ def test_memory_is_bounded_whatever_happens(steps: list[tuple[str, int, int]], b
                 case "find":
                     index.find(digest_of(number))
                 case "user ends":
-                    index.forget([(Subject.USER, other)], negatives=number % 2 == 0)
+                    index.forget([(DependencyKind.USER, other)], negatives=number % 2 == 0)
                 case "key ends":
-                    index.forget([(Subject.KEY, number)], negatives=number % 2 == 0)
+                    index.forget([(DependencyKind.KEY, number)], negatives=number % 2 == 0)
                 case "all end":
                     index.forget_everything()
             assert len(index.entries) <= bound
             assert len(index._negatives) <= bound
-            for grounds in index._grounds.values():
-                assert len(grounds) <= bound
+            for dependencies in index._dependencies.values():
+                assert len(dependencies) <= bound
 
 
 def test_the_bounds_are_stated() -> None:
@@ -201,7 +201,7 @@ def test_what_ended_goes_before_what_is_used() -> None:
     for number in range(10):
         remember(index, number, user_id=1 + number % 2)
     assert all(has(index, number) for number in range(10)), "each is used"
-    index.forget([(Subject.USER, 2)], negatives=False)
+    index.forget([(DependencyKind.USER, 2)], negatives=False)
 
     for number in range(10, 15):
         remember(index, number, user_id=3)
@@ -212,10 +212,10 @@ def test_what_ended_goes_before_what_is_used() -> None:
 def test_making_room_is_quick() -> None:
     """When every entry is in use, no more than a fixed number of them is looked at to make room."""
 
-    class Counted(OrderedDict[bytes, KnownCredential]):
+    class Counted(OrderedDict[bytes, CachedVerdict]):
         looked_at = 0
 
-        def popitem(self, last: bool = True) -> tuple[bytes, KnownCredential]:
+        def popitem(self, last: bool = True) -> tuple[bytes, CachedVerdict]:
             self.looked_at += 1
             return super().popitem(last)
 
@@ -237,12 +237,12 @@ def test_a_change_to_a_user_ends_all_of_theirs() -> None:
     """Keys, tokens of keys and tokens of logins of one user end together; nobody else's does (R3)."""
     index = VerificationIndex()
     remember(index, 1, user_id=1)
-    remember(index, 2, user_id=1, subject_id=1)
-    remember(index, 3, user_id=1, subject=Subject.SESSION)
+    remember(index, 2, user_id=1, number_of_kind=1)
+    remember(index, 3, user_id=1, kind=DependencyKind.SESSION)
     remember(index, 4, user_id=2)
-    remember(index, 5, user_id=2, subject=Subject.SESSION)
+    remember(index, 5, user_id=2, kind=DependencyKind.SESSION)
 
-    index.forget([(Subject.USER, 1)], negatives=False)
+    index.forget([(DependencyKind.USER, 1)], negatives=False)
 
     assert [number for number in range(1, 6) if has(index, number)] == [4, 5]
 
@@ -250,26 +250,26 @@ def test_a_change_to_a_user_ends_all_of_theirs() -> None:
 def test_a_change_to_a_key_ends_it_and_its_tokens() -> None:
     """What ends with a key are the key and its tokens, not another key nor a session of the same number."""
     index = VerificationIndex()
-    remember(index, 1, subject_id=7)
-    remember(index, 2, subject_id=7)
-    remember(index, 3, subject_id=8)
-    remember(index, 4, subject=Subject.SESSION, subject_id=7)
+    remember(index, 1, number_of_kind=7)
+    remember(index, 2, number_of_kind=7)
+    remember(index, 3, number_of_kind=8)
+    remember(index, 4, kind=DependencyKind.SESSION, number_of_kind=7)
 
-    index.forget([(Subject.KEY, 7)], negatives=False)
+    index.forget([(DependencyKind.KEY, 7)], negatives=False)
 
     assert [number for number in range(1, 5) if has(index, number)] == [3, 4]
 
 
-def test_entries_share_their_grounds() -> None:
-    """Entries of one key stand on one ground, so that ending them all is one step."""
+def test_entries_share_their_dependencies() -> None:
+    """Entries of one key stand on one dependency, so that ending them all is one step."""
     index = VerificationIndex()
-    first = remember(index, 1, subject_id=7)
-    second = remember(index, 2, subject_id=7)
-    other = remember(index, 3, subject_id=8)
+    first = remember(index, 1, number_of_kind=7)
+    second = remember(index, 2, number_of_kind=7)
+    other = remember(index, 3, number_of_kind=8)
 
-    assert first.subject is second.subject is index.find_ground(Subject.KEY, 7)
-    assert first.subject is not other.subject
-    assert first.owner is second.owner is other.owner is first.subject.owner
+    assert first.dependency is second.dependency is index.find_dependency(DependencyKind.KEY, 7)
+    assert first.dependency is not other.dependency
+    assert first.owner is second.owner is other.owner is first.dependency.owner
 
 
 def test_what_is_remembered_anew_stands() -> None:
@@ -278,11 +278,11 @@ def test_what_is_remembered_anew_stands() -> None:
     for _ in range(3):
         remember(index, 1, user_id=1)
         assert has(index, 1)
-        index.forget([(Subject.KEY, 1)], negatives=False)
+        index.forget([(DependencyKind.KEY, 1)], negatives=False)
         assert not has(index, 1)
         remember(index, 1, user_id=1)
         assert has(index, 1)
-        index.forget([(Subject.USER, 1)], negatives=False)
+        index.forget([(DependencyKind.USER, 1)], negatives=False)
         assert not has(index, 1)
 
 
@@ -301,33 +301,33 @@ def test_a_key_is_not_believed_once_its_owner_changed(was_disabled: bool) -> Non
         for is_disabled in (was_disabled, not was_disabled)
     )
 
-    def add(number: int, record: KeyForVerification) -> KnownCredential:
+    def add(number: int, record: KeyForVerification) -> CachedVerdict:
         return index.add(
             digest_of(number),
             credential(record),
             user_id=1,
-            subject=Subject.KEY,
+            kind=DependencyKind.KEY,
             number=7,
             since=index.generation,
         )
 
     add(1, old)
-    index.forget([(Subject.USER, 1)], negatives=False)
-    assert index.find_ground(Subject.KEY, 7) is None
+    index.forget([(DependencyKind.USER, 1)], negatives=False)
+    assert index.find_dependency(DependencyKind.KEY, 7) is None
 
     # A token of the same key comes first: it must not revive what the key was read with.
-    assert add(2, new).subject.key is new
-    found = index.find_ground(Subject.KEY, 7)
+    assert add(2, new).dependency.key is new
+    found = index.find_dependency(DependencyKind.KEY, 7)
     assert found is not None
     assert found.key is new
     assert not has(index, 1)
 
-    index.forget([(Subject.KEY, 7)], negatives=False)
+    index.forget([(DependencyKind.KEY, 7)], negatives=False)
     assert not has(index, 2)
 
 
 def test_everything_can_be_forgotten() -> None:
-    """Forgetting everything leaves no entry, no negative and no ground that holds."""
+    """Forgetting everything leaves no entry, no negative and no dependency that holds."""
     index = VerificationIndex()
     known = [remember(index, number, user_id=number % 3) for number in range(10)]
     index.add_negative(digest_of(99), now=0.0, since=index.generation)
@@ -336,8 +336,8 @@ def test_everything_can_be_forgotten() -> None:
 
     assert not index.entries
     assert index.find_negative(digest_of(99)) <= 0.0
-    assert not any(entry.subject.holds or entry.owner.holds for entry in known)
-    assert index.find_ground(Subject.KEY, 1) is None
+    assert not any(entry.dependency.is_valid or entry.owner.is_valid for entry in known)
+    assert index.find_dependency(DependencyKind.KEY, 1) is None
 
 
 def test_negatives_end_only_when_asked() -> None:
@@ -345,7 +345,7 @@ def test_negatives_end_only_when_asked() -> None:
     index = VerificationIndex()
     index.add_negative(digest_of(1), now=0.0, since=index.generation)
 
-    index.forget([(Subject.USER, 1)], negatives=False)
+    index.forget([(DependencyKind.USER, 1)], negatives=False)
     assert index.find_negative(digest_of(1)) > 0.0
 
     index.forget([], negatives=True)
@@ -357,13 +357,13 @@ class Answer:
 
 
 def test_what_is_dropped_is_freed() -> None:
-    """When the last entry of a key or user is dropped, nothing is left of it, answer and grounds included."""
+    """When the last entry of a key or user is dropped, nothing is left of it, its answer included."""
     index = VerificationIndex(4)
     traces: list[weakref.ref[object]] = []
     for number in range(4):
         known = remember(index, number, user_id=number)
         known.answer = Answer()
-        traces += [weakref.ref(known.answer), weakref.ref(known.subject), weakref.ref(known.owner)]
+        traces += [weakref.ref(known.answer), weakref.ref(known.dependency), weakref.ref(known.owner)]
     del known
 
     for number in range(10, 14):
@@ -371,10 +371,10 @@ def test_what_is_dropped_is_freed() -> None:
     gc.collect()
 
     assert [trace() for trace in traces] == [None] * len(traces)
-    assert {subject: len(grounds) for subject, grounds in index._grounds.items()} == {
-        Subject.USER: 1,
-        Subject.KEY: 4,
-        Subject.SESSION: 0,
+    assert {kind: len(dependencies) for kind, dependencies in index._dependencies.items()} == {
+        DependencyKind.USER: 1,
+        DependencyKind.KEY: 4,
+        DependencyKind.SESSION: 0,
     }
 
 
@@ -384,8 +384,8 @@ def test_what_is_replaced_or_forgotten_is_freed() -> None:
     traces: list[weakref.ref[object]] = []
     for _ in range(10):
         known = remember(index, 1)
-        traces += [weakref.ref(known.subject), weakref.ref(known.owner)]
-        index.forget([(Subject.USER, 1)], negatives=False)
+        traces += [weakref.ref(known.dependency), weakref.ref(known.owner)]
+        index.forget([(DependencyKind.USER, 1)], negatives=False)
     index.forget_everything()
     del known
     gc.collect()
@@ -397,25 +397,25 @@ def test_what_is_replaced_or_forgotten_is_freed() -> None:
 def test_it_remembers_exactly_what_is_true(steps: list[tuple[str, int, int]]) -> None:
     """With room enough, found is what was added and not ended since, after any sequence of steps."""
     index = VerificationIndex(1000)
-    model: dict[int, tuple[int, Subject, int]] = {}
+    model: dict[int, tuple[int, DependencyKind, int]] = {}
     unknown: set[int] = set()
     for what, number, other in steps:
         match what:
             case "key" | "session":
-                # Of each user two keys or sessions, so that some share a ground.
-                subject = Subject.KEY if what == "key" else Subject.SESSION
-                subject_id = 10 * other + number % 2
-                remember(index, number, user_id=other, subject=subject, subject_id=subject_id)
-                model[number] = (other, subject, subject_id)
+                # Of each user two keys or sessions, so that some share a dependency.
+                kind = DependencyKind.KEY if what == "key" else DependencyKind.SESSION
+                number_of_kind = 10 * other + number % 2
+                remember(index, number, user_id=other, kind=kind, number_of_kind=number_of_kind)
+                model[number] = (other, kind, number_of_kind)
                 unknown.discard(number)
             case "negative":
                 index.add_negative(digest_of(number), now=0.0, since=index.generation)
                 unknown.add(number)
             case "user ends":
-                index.forget([(Subject.USER, other)], negatives=False)
+                index.forget([(DependencyKind.USER, other)], negatives=False)
                 model = {entry: stands for entry, stands in model.items() if stands[0] != other}
             case "key ends":
-                ended = (Subject.KEY, 10 * other + number % 2)
+                ended = (DependencyKind.KEY, 10 * other + number % 2)
                 index.forget([ended], negatives=True)
                 model = {entry: stands for entry, stands in model.items() if stands[1:] != ended}
                 unknown.clear()
@@ -458,13 +458,13 @@ class World:
         yield from self._fill(LOGIN_DIGEST, "session")
 
     def _fill(self, digest: bytes, fact: str, *, may_share: bool = False) -> Steps:
-        """Do what a look-up does: generation, ground or store, add; each step may be the last for a while."""
+        """Look up in steps: generation, dependency or store, add. Each may be the last for a while."""
         since = self.index.generation
         yield
         record = None
         if may_share:
-            ground = self.index.find_ground(Subject.KEY, KEY_ID)
-            record = None if ground is None else ground.key
+            dependency = self.index.find_dependency(DependencyKind.KEY, KEY_ID)
+            record = None if dependency is None else dependency.key
         if record is None:
             record = self._read(fact)
         yield
@@ -472,7 +472,7 @@ class World:
             digest,
             credential(record if fact == "key" else None, _principal_of(record)),
             user_id=USER_ID,
-            subject=Subject.KEY if fact == "key" else Subject.SESSION,
+            kind=DependencyKind.KEY if fact == "key" else DependencyKind.SESSION,
             number=KEY_ID if fact == "key" else SESSION_ID,
             since=since,
         )
@@ -487,15 +487,15 @@ class World:
 
     def change_user(self) -> Steps:
         self.user += 1
-        yield from self._forget((Subject.USER, USER_ID))
+        yield from self._forget((DependencyKind.USER, USER_ID))
 
     def change_key(self) -> Steps:
         self.key += 1
-        yield from self._forget((Subject.KEY, KEY_ID))
+        yield from self._forget((DependencyKind.KEY, KEY_ID))
 
     def change_session(self) -> Steps:
         self.session += 1
-        yield from self._forget((Subject.SESSION, SESSION_ID))
+        yield from self._forget((DependencyKind.SESSION, SESSION_ID))
 
     def change_anything(self) -> Steps:
         self.user += 1
@@ -507,9 +507,9 @@ class World:
 
     def import_foreign(self) -> Steps:
         self.is_imported = True
-        yield from self._forget((Subject.KEY, 99), negatives=True)
+        yield from self._forget((DependencyKind.KEY, 99), negatives=True)
 
-    def _forget(self, ended: tuple[Subject, int], *, negatives: bool = False) -> Steps:
+    def _forget(self, ended: tuple[DependencyKind, int], *, negatives: bool = False) -> Steps:
         self.unforgotten += 1
         yield
         self.index.forget([ended], negatives=negatives)
@@ -529,9 +529,9 @@ class World:
                 wrong.append(fact)
         if self.is_imported and self.index.find_negative(FOREIGN_DIGEST) > 0.0:
             wrong.append("negative")
-        ground = self.index.find_ground(Subject.KEY, KEY_ID)
-        if ground is not None and ground.key != self._read("key"):
-            wrong.append("ground")
+        dependency = self.index.find_dependency(DependencyKind.KEY, KEY_ID)
+        if dependency is not None and dependency.key != self._read("key"):
+            wrong.append("dependency")
         return wrong
 
 
@@ -601,7 +601,7 @@ def test_no_thread_brings_back_what_changed() -> None:
                 digest_of(thread),
                 credential(record, _principal_of(record)),
                 user_id=USER_ID,
-                subject=Subject.KEY,
+                kind=DependencyKind.KEY,
                 number=KEY_ID,
                 since=since,
             )
@@ -617,7 +617,7 @@ def test_no_thread_brings_back_what_changed() -> None:
         try:
             for version in range(1, THREADED_CHANGES + 1):
                 read = version
-                ended = (Subject.KEY, KEY_ID) if version % 2 else (Subject.USER, USER_ID)
+                ended = (DependencyKind.KEY, KEY_ID) if version % 2 else (DependencyKind.USER, USER_ID)
                 index.forget([ended], negatives=True)
                 forgotten = version
                 time.sleep(0)

@@ -17,7 +17,7 @@ from keyturn.core.principal import Principal
 from keyturn.errors import CredentialRefused, StoreUnavailable, TooManyFailures
 from keyturn.verifying import rate_limit as module
 from keyturn.verifying.origin import Origin
-from keyturn.verifying.rate_limit import MAX_SOURCES, FailureBudget
+from keyturn.verifying.rate_limit import MAX_SOURCES, RateLimiter
 from tests.conftest import PASSPHRASE, Opener
 from tests.fakes import Clock
 from tests.people import HERE, NOWHERE, add_person, person, unknown_key
@@ -31,7 +31,7 @@ MAX_BYTES = 50_000_000
 MORE_THAN_ANY_BUDGET = 5_000
 
 
-def note(budget: FailureBudget, source: str | None) -> int | None:
+def note(budget: RateLimiter, source: str | None) -> int | None:
     """Count one failure; return None, or for how many seconds the source must wait."""
     try:
         budget.note(source)
@@ -40,7 +40,7 @@ def note(budget: FailureBudget, source: str | None) -> int | None:
     return None
 
 
-def may_ask(budget: FailureBudget, source: str | None) -> bool:
+def may_ask(budget: RateLimiter, source: str | None) -> bool:
     try:
         budget.check(source)
     except TooManyFailures:
@@ -48,7 +48,7 @@ def may_ask(budget: FailureBudget, source: str | None) -> bool:
     return True
 
 
-def spend(budget: FailureBudget, source: str) -> int:
+def spend(budget: RateLimiter, source: str) -> int:
     """Fail until the budget is spent; return how often that was."""
     for times in range(MORE_THAN_ANY_BUDGET):
         if note(budget, source) is not None:
@@ -62,7 +62,7 @@ def spend(budget: FailureBudget, source: str) -> int:
 @pytest.mark.parametrize("per_minute", [1, 2, 3, 7, 59, 60, 61, 120, 1000])
 def test_a_budget_is_exactly_what_was_set(clock: Clock, per_minute: int) -> None:
     """A source that never failed may fail exactly as often as set, now and whenever a minute has passed."""
-    budget = FailureBudget(per_minute, clock.system())
+    budget = RateLimiter(per_minute, clock.system())
     for _ in range(3):
         assert may_ask(budget, "192.0.2.1")
         assert spend(budget, "192.0.2.1") == per_minute
@@ -72,7 +72,7 @@ def test_a_budget_is_exactly_what_was_set(clock: Clock, per_minute: int) -> None
 
 def test_a_budget_refills_evenly(clock: Clock) -> None:
     """One more failure is allowed after each share of the minute, and not two."""
-    budget = FailureBudget(60, clock.system())
+    budget = RateLimiter(60, clock.system())
     spend(budget, "192.0.2.1")
     for _ in range(200):
         clock.advance(SECOND)
@@ -81,7 +81,7 @@ def test_a_budget_refills_evenly(clock: Clock) -> None:
 
 def test_a_budget_never_overflows(clock: Clock) -> None:
     """Who did not fail for a day may fail no more often than who did not for a minute."""
-    budget = FailureBudget(10, clock.system())
+    budget = RateLimiter(10, clock.system())
     spend(budget, "192.0.2.1")
     clock.advance(timedelta(days=1))
     assert spend(budget, "192.0.2.1") == 10
@@ -89,7 +89,7 @@ def test_a_budget_never_overflows(clock: Clock) -> None:
 
 def test_refused_failures_cost_nothing(clock: Clock) -> None:
     """Who goes on guessing while over the budget does not push the end of the wait away."""
-    budget = FailureBudget(6, clock.system())
+    budget = RateLimiter(6, clock.system())
     spend(budget, "192.0.2.1")
     for left in range(9, 0, -1):
         clock.advance(SECOND)
@@ -100,8 +100,8 @@ def test_refused_failures_cost_nothing(clock: Clock) -> None:
 
 def test_a_budget_says_what_it_counts(clock: Clock) -> None:
     """The sentence is that of the budget, with the seconds to wait; without one, that of credentials."""
-    mine = FailureBudget(1, clock.system(), refusal="Wait {seconds} seconds.")
-    for budget, says in ((mine, "Wait 60 seconds."), (FailureBudget(1, clock.system()), "wrong credentials")):
+    mine = RateLimiter(1, clock.system(), refusal="Wait {seconds} seconds.")
+    for budget, says in ((mine, "Wait 60 seconds."), (RateLimiter(1, clock.system()), "wrong credentials")):
         spend(budget, "192.0.2.1")
         with pytest.raises(TooManyFailures, match=says):
             budget.check("192.0.2.1")
@@ -109,7 +109,7 @@ def test_a_budget_says_what_it_counts(clock: Clock) -> None:
 
 def test_asking_costs_nothing(clock: Clock) -> None:
     """Only failures are counted, not questions."""
-    budget = FailureBudget(2, clock.system())
+    budget = RateLimiter(2, clock.system())
     for _ in range(100):
         assert may_ask(budget, "192.0.2.1")
     assert spend(budget, "192.0.2.1") == 2
@@ -122,7 +122,7 @@ def test_asking_costs_nothing(clock: Clock) -> None:
 def test_the_wait_that_is_told_is_right(per_minute: int, pauses: list[float]) -> None:
     """After the told seconds the source may fail again, and a second less would not have been enough."""
     clock = Clock()
-    budget = FailureBudget(per_minute, clock.system())
+    budget = RateLimiter(per_minute, clock.system())
     for pause in pauses:
         clock.advance(timedelta(seconds=pause))
         spend(budget, "192.0.2.1")
@@ -143,8 +143,8 @@ def test_the_wait_that_is_told_is_right(per_minute: int, pauses: list[float]) ->
 def test_no_source_affects_another(per_minute: int, steps: list[tuple[int, int]]) -> None:
     """Each source is answered as if it were alone, and never fails more often than its budget allows."""
     clock = Clock()
-    shared = FailureBudget(per_minute, clock.system())
-    alone = [FailureBudget(per_minute, clock.system()) for _ in range(5)]
+    shared = RateLimiter(per_minute, clock.system())
+    alone = [RateLimiter(per_minute, clock.system()) for _ in range(5)]
     noted: list[list[float]] = [[] for _ in range(5)]
     for source, quarters in steps:
         clock.advance(timedelta(seconds=quarters / 4))
@@ -180,7 +180,7 @@ OTHER_SOURCE = [
 @pytest.mark.parametrize(("one", "other"), SAME_SOURCE)
 def test_who_has_many_addresses_has_one_budget(clock: Clock, one: str, other: str) -> None:
     """A subscriber's IPv6 network is one source, and so is an address however it is written (Q3)."""
-    budget = FailureBudget(5, clock.system())
+    budget = RateLimiter(5, clock.system())
     spend(budget, one)
     assert not may_ask(budget, other)
     assert note(budget, other) is not None
@@ -189,7 +189,7 @@ def test_who_has_many_addresses_has_one_budget(clock: Clock, one: str, other: st
 @pytest.mark.parametrize(("one", "other"), OTHER_SOURCE)
 def test_others_have_their_own_budget(clock: Clock, one: str, other: str) -> None:
     """Different networks and different IPv4 addresses are different sources (Q3)."""
-    budget = FailureBudget(5, clock.system())
+    budget = RateLimiter(5, clock.system())
     spend(budget, one)
     assert may_ask(budget, other)
     assert spend(budget, other) == 5
@@ -197,7 +197,7 @@ def test_others_have_their_own_budget(clock: Clock, one: str, other: str) -> Non
 
 def test_an_unknown_source_is_not_limited(clock: Clock) -> None:
     """Callers of which no address is known do not share a budget that one of them could spend."""
-    budget = FailureBudget(1, clock.system())
+    budget = RateLimiter(1, clock.system())
     for _ in range(100):
         assert note(budget, None) is None
         assert may_ask(budget, None)
@@ -206,7 +206,7 @@ def test_an_unknown_source_is_not_limited(clock: Clock) -> None:
 def test_sources_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the bound the source that failed longest ago is forgotten, and no other (Q3)."""
     monkeypatch.setattr(module, "MAX_SOURCES", 50)
-    budget = FailureBudget(1, clock.system())
+    budget = RateLimiter(1, clock.system())
     for number in range(50):
         assert note(budget, f"192.0.2.{number}") is None
     clock.advance(SECOND)
@@ -222,7 +222,7 @@ def test_sources_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> N
 def test_who_fails_again_is_not_forgotten_first(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that goes on failing keeps its place, however long ago it began."""
     monkeypatch.setattr(module, "MAX_SOURCES", 3)
-    budget = FailureBudget(2, clock.system())
+    budget = RateLimiter(2, clock.system())
     for source in ("first", "second", "third", "first", "fourth"):
         assert note(budget, source) is None
 
@@ -234,7 +234,7 @@ def test_who_fails_again_is_not_forgotten_first(clock: Clock, monkeypatch: pytes
 def test_any_text_is_a_source(sources: list[str]) -> None:
     """Whatever stands for an address, counting it never fails."""
     clock = Clock()
-    budget = FailureBudget(3, clock.system())
+    budget = RateLimiter(3, clock.system())
     for source in sources:
         note(budget, source)
         may_ask(budget, source)
@@ -243,7 +243,7 @@ def test_any_text_is_a_source(sources: list[str]) -> None:
 @pytest.mark.faults
 def test_many_sources_fit_in_memory(clock: Clock) -> None:
     """However many sources there are, what is kept of them stays below 50 MB (Q3)."""
-    budget = FailureBudget(120, clock.system())
+    budget = RateLimiter(120, clock.system())
     for number in range(MANY_SOURCES):
         budget.note(f"2001:db8:{number >> 16:x}:{number & 0xFFFF:x}::1")
 

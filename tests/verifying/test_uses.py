@@ -17,7 +17,7 @@ from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import CredentialRefused, StoreUnavailable
 from keyturn.verifying import uses as module
 from keyturn.verifying.origin import Origin
-from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import (
     KEPT_HOURS,
     MAX_NOTED,
@@ -60,7 +60,7 @@ def keys() -> Keys:
 
 @pytest.fixture
 def usage(keys: Keys, clock: Clock) -> Usage:
-    return Usage(keys, clock.system(), SecretsOut("kt"))
+    return Usage(keys, clock.system(), Redactor("kt"))
 
 
 def record(key_id: int, last_use: LastUse | None = None) -> ApiKeyRecord:
@@ -215,7 +215,7 @@ def test_a_use_during_a_write_is_not_lost(clock: Clock) -> None:
                 usage.note(1, Origin(address="during"))
 
     keys = NotingKeys()
-    usage = Usage(keys, clock.system(), SecretsOut("kt"))
+    usage = Usage(keys, clock.system(), Redactor("kt"))
     usage.note(1, Origin(address="before"))
 
     usage.flush(everything=True)
@@ -302,7 +302,7 @@ def test_a_note_that_nobody_holds_is_kept_until_written(usage: Usage, keys: Keys
 def test_a_use_while_its_text_is_cleaned_is_not_lost(keys: Keys, clock: Clock) -> None:
     """A use that comes while the one before is prepared for writing is written with its own time."""
 
-    class Interrupted(SecretsOut):
+    class Interrupted(Redactor):
         is_first = True
 
         def __call__(self, text: str) -> str:
@@ -337,7 +337,7 @@ def test_dropped_notes_are_not_subtracted(clock: Clock, monkeypatch: pytest.Monk
                 held.note(clock.now.timestamp(), (None, None, None, None))
 
     keys = CrowdedKeys()
-    usage = Usage(keys, clock.system(), SecretsOut("kt"))
+    usage = Usage(keys, clock.system(), Redactor("kt"))
     held = usage.of_key(1)
     for _ in range(5):
         held.note(clock.now.timestamp(), (None, None, None, None))
@@ -351,7 +351,7 @@ def test_dropped_notes_are_not_subtracted(clock: Clock, monkeypatch: pytest.Monk
 def test_threads_lose_no_use(clock: Clock) -> None:
     """While threads use keys and another writes all the time, each use is counted exactly once."""
     keys = Keys()
-    usage = Usage(keys, clock.system(), SecretsOut("kt"))
+    usage = Usage(keys, clock.system(), Redactor("kt"))
     users, rounds = 4, 5_000
     is_over = threading.Event()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from keyturn.core.apis import ResourceRecord
+    from keyturn.core.apis import ApiRecord
     from keyturn.core.people import UserRecord
     from keyturn.core.principal import Principal
     from tests.web.sites import Site
@@ -183,9 +183,9 @@ CALLS = (
     Call("DELETE", f"{_USER}/permissions/{{permission}}", None, USER),
     Call("PUT", f"{_USER}/password", {"password": "{password}"}, USER),
     Call("PUT", f"{_USER}/disable/{{disable}}", None, USER),
-    Call("PUT", f"{_USER}/disable/{{disable}}", None, USER, "?handOverTo={heir}"),
+    Call("PUT", f"{_USER}/disable/{{disable}}", None, USER, "?handOverTo={successor}"),
     Call("DELETE", _USER, None, {"id": int, "userid": str}),
-    Call("DELETE", _USER, None, {"id": int, "userid": str}, "?handOverTo={heir}"),
+    Call("DELETE", _USER, None, {"id": int, "userid": str}, "?handOverTo={successor}"),
     Call("POST", f"{_USER}/invitation", None, {"newUserLink": str, "expiresAt": str}),
     *(
         Call(method, f"/bim/iam/{{iamid}}/{kind}/{_ATTRIBUTE}", body, answer)
@@ -201,9 +201,9 @@ CALLS = (
     Call("GET", "/bim/group/{groupid}", None, GROUP),
     Call("PUT", "/bim/group/{groupid}", {"name": "{fresh}", "email": "a@example.com"}, GROUP),
     Call("DELETE", "/bim/group/{groupid}", None, DELETED),
-    Call("DELETE", "/bim/group/{groupid}", None, DELETED, "?handOverTo={heir}"),
+    Call("DELETE", "/bim/group/{groupid}", None, DELETED, "?handOverTo={successor}"),
     Call("GET", "/bim/group/{groupid}/user", None, listed(MEMBER)),
-    Call("POST", "/bim/group/{groupid}/user", {"userid": "{heir}", "iamid": "bim"}, NEW_MEMBER),
+    Call("POST", "/bim/group/{groupid}/user", {"userid": "{successor}", "iamid": "bim"}, NEW_MEMBER),
     Call("DELETE", "/bim/group/{groupid}/user/{membershipid}", None, DELETED),
     # Ours
     Call("GET", "/project", None, listed(PROJECT)),
@@ -247,10 +247,12 @@ CALLS = (
     ),
     Call("DELETE", "/services/{serviceid}", None, DELETED),
     Call("GET", "/serviceaccount", None, listed(SERVICE_ACCOUNT)),
-    Call("POST", "/serviceaccount", {"userid": "{fresh}", "owner": {"userid": "{heir}"}}, SERVICE_ACCOUNT),
+    Call(
+        "POST", "/serviceaccount", {"userid": "{fresh}", "owner": {"userid": "{successor}"}}, SERVICE_ACCOUNT
+    ),
     Call("POST", "/serviceaccount", {"userid": "{fresh}", "owner": {"group": "{groupid}"}}, SERVICE_ACCOUNT),
     Call("GET", "/serviceaccount/{userid}", None, SERVICE_ACCOUNT),
-    Call("PUT", "/serviceaccount/{userid}", {"owner": {"userid": "{heir}"}}, SERVICE_ACCOUNT),
+    Call("PUT", "/serviceaccount/{userid}", {"owner": {"userid": "{successor}"}}, SERVICE_ACCOUNT),
     Call("PUT", "/serviceaccount/{userid}", {"owner": {"group": "{groupid}"}}, SERVICE_ACCOUNT),
     Call("POST", "/serviceaccount/{userid}/apikey", {"name": "nightly"}, NEW_KEY),
     Call("POST", "/serviceaccount/{userid}/apikey", None, NEW_KEY),
@@ -308,7 +310,7 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
     """Make one of each. The key is that of `keys_of`, for DELETE is for one's own."""
     services = site.services
     admin = principal(site, ADMIN)
-    user, heir = site.new_user(), site.new_user()
+    user, successor = site.new_user(), site.new_user()
     service = services.service_accounts.add(
         admin, HERE, userid=fresh_name(), name=None, owner=ServiceOwner(user.user_id)
     )
@@ -327,14 +329,14 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
     )
     service_key = services.service_accounts.create_key(admin, service.userid, HERE, name=None, lifetime=None)
     resource = add_service(site, admin, fresh_name(), [ScopeToRegister(fresh_name(), None, [group.group_id])])
-    if all(known.name != "Open" for known in services.resources.list_all()):
+    if all(known.name != "Open" for known in services.apis.list_all()):
         add_service(site, admin, "Open", [ScopeToRegister("open:read")])
     site.key(user.userid)
     own = site.key(keys_of)
     values = {
         "iamid": "bim",
         "userid": user.userid,
-        "heir": heir.userid,
+        "successor": successor.userid,
         "groupid": group.group_id,
         "membershipid": member.membership_id,
         "projectid": project.project_id,
@@ -351,10 +353,10 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
     return Things(user, service, values, service_key.record.key_id, system_key.record.key_id)
 
 
-def add_service(site: Site, admin: Principal, name: str, scopes: Sequence[ScopeToRegister]) -> ResourceRecord:
+def add_service(site: Site, admin: Principal, name: str, scopes: Sequence[ScopeToRegister]) -> ApiRecord:
     """Register an API under an identifier of its own."""
     identifier = f"https://{name.lower()}.example.com"
-    return site.services.resources.add(
+    return site.services.apis.add(
         admin, HERE, name=name, identifier=identifier, description=None, scopes=scopes
     )
 

@@ -75,7 +75,7 @@ class Site:
         )
 
     def add_user(self, userid: str, permissions: frozenset[str] = frozenset()) -> UserRecord:
-        self.users[userid] = self.services.accounts.add(
+        self.users[userid] = self.services.users.add(
             COMMAND_LINE,
             userid=userid,
             name=userid.partition("@")[0],
@@ -88,7 +88,7 @@ class Site:
         """Add somebody who holds exactly these permissions: also the default ones can be taken away."""
         self.add_user(userid, permissions)
         administrator = person(self.services, "admin@example.com")
-        self.users[userid] = self.services.users.set_permissions(
+        self.users[userid] = self.services.user_administration.set_permissions(
             administrator, "bim", userid, permissions, HERE
         )
         return self.users[userid]

@@ -55,7 +55,7 @@ class Plain:
         self.key = site.key(self.userid).secret
         self.client = site.client(headers={"Authorization": self.key})
         self.browser = site.browser(self.userid)
-        robot = site.services.accounts.get_by_name("bim", str(self.caller.service["userid"]))
+        robot = site.services.users.get_by_name("bim", str(self.caller.service["userid"]))
         self._numbers = {
             "": {"user_id": site.users[self.userid].user_id, "key_id": own["keyid"]},
             "robot": {"user_id": robot.user_id, "key_id": self.caller.service["keyid"]},

@@ -35,7 +35,7 @@ def alice(site: Site) -> UserRecord:
         "preferences": {"theme": SECRET},
         "external_user_ids": {"snowflakeUser": SECRET},
     }
-    site.services.users.update_profile(principal(site, ADMIN), "bim", user.userid, fields, HERE)
+    site.services.user_administration.update_profile(principal(site, ADMIN), "bim", user.userid, fields, HERE)
     return user
 
 

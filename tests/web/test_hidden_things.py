@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 USER_ADMIN, APPLICATION_ADMIN = (Permission.USER_ADMIN,), (Permission.APPLICATION_ADMIN,)
 SEES: Mapping[str, tuple[Permission, ...]] = {
     "userid": USER_ADMIN,
-    "heir": USER_ADMIN,
+    "successor": USER_ADMIN,
     "groupid": USER_ADMIN,
     "membershipid": USER_ADMIN,
     "projectid": SEE_PROJECTS,
@@ -57,7 +57,7 @@ NAMES_ALL: Mapping[tuple[str, str], tuple[str, Permission]] = {
 ABSENT = {
     **dict.fromkeys(SEES, 987654321),
     "userid": "nobody@example.com",
-    "heir": "nobody@example.com",
+    "successor": "nobody@example.com",
     "connection_key": "no-such",
 }
 REFERENCES = {
@@ -66,7 +66,7 @@ REFERENCES = {
     "group": "groupid",
     "groups": "groupid",
     "connectionKey": "connection_key",
-    "handOverTo": "heir",
+    "handOverTo": "successor",
     **{name: name for name in SEES if name != "scope"},
 }
 """The names of parameters and fields that refer to something, and to what."""
@@ -90,7 +90,7 @@ FORM_FIELDS = {
     "owner": "userid",
     "group": "groupid",
     "groups": "groupid",
-    "handOverTo": "heir",
+    "handOverTo": "successor",
     "connectionKey": "connection_key",
     "key": "keyid",
     "keys": "keyid",
@@ -129,7 +129,7 @@ def new_caller(site: Site, held: frozenset[str]) -> Caller:
     own = {
         **add_things(site, password=PASSPHRASE).values,
         "userid": user.userid,
-        "heir": user.userid,
+        "successor": user.userid,
         "groupid": group.group_id,
         "membershipid": member.membership_id,
         "projectid": project.project_id,
@@ -202,7 +202,7 @@ def test_fault_b7_every_field_that_refers_to_something_is_asked_about(site: Site
                 kind = REFERENCES.get(name)
                 is_new = method == "post" and not path.endswith(f"{{{name}}}") and name == "userid"
                 if kind and name != "handOverTo" and not is_new and method != "get":
-                    alike = {kind, "heir"} if kind == "userid" else {kind}
+                    alike = {kind, "successor"} if kind == "userid" else {kind}
                     fixed = (method.upper(), path) in SYSTEM_KEY_ROUTES
                     assert fixed or any(((method.upper(), path), one) in used for one in alike), (path, name)
 

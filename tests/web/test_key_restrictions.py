@@ -141,7 +141,7 @@ def test_the_description_names_both_fields(site: Site) -> None:
 
 
 def service_account(site: Site, owner: UserRecord) -> UserRecord:
-    return site.services.accounts.add(
+    return site.services.users.add(
         COMMAND_LINE,
         userid=f"restricted {site.new_user().userid}",
         name=None,

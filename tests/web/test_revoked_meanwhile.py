@@ -140,7 +140,7 @@ def test_fault_a1_a_key_that_is_revoked_before_the_last_byte_changes_nothing(sit
                 if end == "revoke the key":
                     services.keys.revoke_of(site.users[userid].user_id, key_id, COMMAND_LINE)
                 else:
-                    services.accounts.set_disabled(COMMAND_LINE, userid, disabled=True)
+                    services.users.set_disabled(COMMAND_LINE, userid, disabled=True)
 
             values = things.of(call)
             body = msgspec.json.encode({} if call.body is None else with_values(call.body, values))
@@ -169,9 +169,9 @@ def test_fault_a1_a_session_that_ends_before_the_last_byte_changes_nothing(site:
 
         def meanwhile(userid: str = userid) -> None:
             if end == "end the session":
-                services.accounts.sign_out(COMMAND_LINE, userid)
+                services.users.sign_out(COMMAND_LINE, userid)
             else:
-                services.accounts.set_disabled(COMMAND_LINE, userid, disabled=True)
+                services.users.set_disabled(COMMAND_LINE, userid, disabled=True)
 
         body = f"csrf={csrf_token(cookie)}&userid=x&name=x".encode()
         headers = {"cookie": f"{LOOPBACK_SESSION_COOKIE}={cookie}", "content-type": FORM}
@@ -225,7 +225,7 @@ def test_fault_a14_a_session_that_ends_before_the_last_byte_reads_nothing(site: 
         headers = {"cookie": f"{LOOPBACK_SESSION_COOKIE}={log_in(services, userid)}", "accept": "text/html"}
 
         def meanwhile(userid: str = userid) -> None:
-            services.accounts.sign_out(COMMAND_LINE, userid)
+            services.users.sign_out(COMMAND_LINE, userid)
 
         answer = asyncio.run(answered(gate, (method, target), headers, b"{}", meanwhile))
         if answer.status != 303 or not answer.location.startswith("/login"):

@@ -47,7 +47,7 @@ def set_up_demonstration(services: Services) -> str:
     """
     _check_own(services)
     passphrase = _add_admin(services)
-    user = services.accounts.get_by_userid(BUILT_IN_IAM, USERID)
+    user = services.users.get_by_userid(BUILT_IN_IAM, USERID)
     warehouse = (sqlite_path(services.settings.database) or data_directory() / "x").with_name(
         WAREHOUSE_FILE_NAME
     )
@@ -66,7 +66,7 @@ def set_up_demonstration(services: Services) -> str:
 
 def _check_own(services: Services) -> None:
     """Raise `CannotStart` if there are users in the database, and no earlier demonstration made them."""
-    has_users = next(services.accounts.list_all(), None) is not None
+    has_users = next(services.users.list_all(), None) is not None
     if has_users and services.store.connections.find(CONNECTION_KEY) is None:
         raise CannotStart(
             "This database has users that no demonstration made: leave out --demo; or leave out --database "
@@ -77,11 +77,11 @@ def _check_own(services: Services) -> None:
 def _add_admin(services: Services) -> str | None:
     """Make the administrator; return the passphrase, None if there is one from an earlier start."""
     try:
-        services.accounts.get_by_userid(BUILT_IN_IAM, USERID)
+        services.users.get_by_userid(BUILT_IN_IAM, USERID)
     except NotFound:
         random = services.system.random_bytes(3 * PASSPHRASE_CHARACTERS)
         passphrase = base62_from_random(random, PASSPHRASE_CHARACTERS)
-        services.accounts.add(
+        services.users.add(
             COMMAND_LINE,
             userid=USERID,
             name="Demonstration Admin",

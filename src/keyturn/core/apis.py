@@ -38,7 +38,7 @@ class ResourceScope:
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceRecord:
+class ApiRecord:
     """A registered API: a protected resource, as OAuth calls it."""
 
     resource_id: int
@@ -66,7 +66,7 @@ class Rules:
     """Which scopes the registered APIs have, and who may hold them: all as of one revision."""
 
     revision: int
-    resources: tuple[ResourceRecord, ...]
+    resources: tuple[ApiRecord, ...]
     """In alphabetical order."""
     retired: frozenset[str] = frozenset()
     """Scopes of no API any more, which nobody may hold."""

@@ -70,7 +70,7 @@ class AuditAction(StrEnum):
     PROJECT_UPDATED = "ProjectUpdated"
     PROJECT_DELETED = "ProjectDeleted"
     SERVICE_ACCOUNT_CREATED = "ServiceAccountCreated"
-    SERVICE_ACCOUNT_HANDED_OVER = "ServiceAccountHandedOver"
+    SERVICE_ACCOUNT_TRANSFERRED = "ServiceAccountHandedOver"
     RESOURCE_CREATED = "ResourceCreated"
     RESOURCE_UPDATED = "ResourceUpdated"
     RESOURCE_DELETED = "ResourceDeleted"
@@ -106,7 +106,7 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.PROJECT_DELETED: Effect.NOTHING,
     AuditAction.PROJECT_UPDATED: Effect.NOTHING,
     AuditAction.SERVICE_ACCOUNT_CREATED: Effect.BEGINS,
-    AuditAction.SERVICE_ACCOUNT_HANDED_OVER: Effect.CHANGES_USER,
+    AuditAction.SERVICE_ACCOUNT_TRANSFERRED: Effect.CHANGES_USER,
     AuditAction.SIGNING_KEY_CREATED: Effect.BEGINS,
     AuditAction.USER_ATTRIBUTES_UPDATED: Effect.CHANGES_USER,
     AuditAction.USER_CREATED: Effect.BEGINS,

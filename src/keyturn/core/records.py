@@ -250,7 +250,7 @@ class SigningKeyRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Announcement:
+class InstallationSettings:
     """What a verifier or a command in another process must know of the server's settings.
 
     None is what a server of an earlier version did not say.

@@ -25,8 +25,8 @@ from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.index import VerificationIndex
 from keyturn.verifying.lookup import Lookup
-from keyturn.verifying.rate_limit import CredentialFailures
-from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.rate_limit import CredentialRateLimit
+from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import Usage
 
 LEAST_STALENESS_SECONDS = 2.0
@@ -98,7 +98,7 @@ def open_elsewhere(
         verify=True if tls is None else tls,
         **httpx_options(url),
     )
-    failures = CredentialFailures(failures_per_minute, system)
+    failures = CredentialRateLimit(failures_per_minute, system)
     try:
         if not follow:
             return _asking(http, key, max_staleness_seconds, failures, system)
@@ -137,7 +137,7 @@ def _following(
     http: httpx.Client,
     max_staleness_seconds: float,
     timeout: float,
-    failures: CredentialFailures,
+    failures: CredentialRateLimit,
     system: System,
 ) -> FollowingVerification:
     copy, index, trust = Replica(system), VerificationIndex(), Trust(system)
@@ -154,7 +154,7 @@ def _following(
     except BaseException:
         follower.stop()
         raise
-    usage = Usage(SendsUses(http), system, SecretsOut(hello.key_prefix))
+    usage = Usage(SendsUses(http), system, Redactor(hello.key_prefix))
     authenticator = _judging(hello, copy, index, trust, usage=usage, failures=failures, system=system)
     return FollowingVerification(http, follower, usage, copy, authenticator)
 
@@ -166,7 +166,7 @@ def _judging(
     trust: Trust,
     *,
     usage: Usage,
-    failures: CredentialFailures,
+    failures: CredentialRateLimit,
     system: System,
 ) -> Authenticator:
     """Return the server's own judge, who asks the copy where it asks the database."""
@@ -197,7 +197,7 @@ class _Metadata(msgspec.Struct):
 
 
 def _asking(
-    http: httpx.Client, key: str, max_staleness_seconds: float, failures: CredentialFailures, system: System
+    http: httpx.Client, key: str, max_staleness_seconds: float, failures: CredentialRateLimit, system: System
 ) -> AskingVerification:
     """Ask about the own key first: it must be good, and allowed to ask about those of others."""
     try:

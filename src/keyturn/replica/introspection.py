@@ -38,8 +38,8 @@ from keyturn.verifying.index import (
 )
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.proofs import Proofs
-from keyturn.verifying.rate_limit import CredentialFailures
-from keyturn.verifying.uses import Trace
+from keyturn.verifying.rate_limit import CredentialRateLimit
+from keyturn.verifying.uses import UseContext
 
 LONGEST_TOKEN_LIFE = timedelta(days=366)
 """What the server says of a token decides: this only keeps out what it never issued."""
@@ -77,7 +77,7 @@ class IntrospectionAnswer(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class CachedIntrospection:
     """A good credential."""
 
     principal: Principal
@@ -88,12 +88,12 @@ class Remembered:
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
+class _Query:
     """A question that was sent."""
 
     good_until: float
     """Monotonic: an answer that comes then, or later, is too old."""
-    answer: Future[Remembered | None]
+    answer: Future[CachedIntrospection | None]
 
 
 class NoAudiences:
@@ -120,7 +120,7 @@ class IntrospectingAuthenticator:
         issuer: str,
         key_format: ApiKeyFormat,
         max_staleness_seconds: float,
-        failures: CredentialFailures,
+        failures: CredentialRateLimit,
         system: System,
     ) -> None:
         self._http = http
@@ -135,15 +135,15 @@ class IntrospectingAuthenticator:
         self.keys = PublishedKeys(http, system)
         self._proofs = Proofs(system)
         self._lock = threading.Lock()
-        self._good: OrderedDict[bytes, Remembered] = OrderedDict()
+        self._good: OrderedDict[bytes, CachedIntrospection] = OrderedDict()
         self._bad: OrderedDict[bytes, float] = OrderedDict()
-        self._asking: dict[bytes, _Question] = {}
+        self._asking: dict[bytes, _Query] = {}
 
     def at(self, audience: str) -> "IntrospectingAuthenticator":
         """Raise `CannotStart`: nobody can be asked what is good for a registered API."""
         raise CannotStart(NoAudiences.SENTENCE.format(audience))
 
-    def recognise(self, value: bytes, _trace: Trace) -> Remembered | None:
+    def recognise(self, value: bytes, _trace: UseContext) -> CachedIntrospection | None:
         """Return what is remembered to be good of an `Authorization` value; None says nothing at all."""
         presented = read_presented([value])
         if presented is None or presented.is_with_proof:
@@ -171,7 +171,7 @@ class IntrospectingAuthenticator:
         self._proofs.check_sender(principal, proof, is_with_proof=presented.is_with_proof)
         return principal
 
-    def _verified(self, credential: Credential, presented: bytes, source: str | None) -> Remembered:
+    def _verified(self, credential: Credential, presented: bytes, source: str | None) -> CachedIntrospection:
         digest = credential.digest
         known = self._remembered(digest)
         if known is not None:
@@ -189,13 +189,13 @@ class IntrospectingAuthenticator:
             raise CredentialRefused(Reason.UNKNOWN)
         return found
 
-    def _remembered(self, digest: bytes) -> Remembered | None:
+    def _remembered(self, digest: bytes) -> CachedIntrospection | None:
         known = self._good.get(digest)
         if known is None or self._system.monotonic() >= known.good_until:
             return None
         return known if self._system.timestamp() < known.ends_at else None
 
-    def _ask_once(self, digest: bytes, presented: bytes) -> Remembered | None:
+    def _ask_once(self, digest: bytes, presented: bytes) -> CachedIntrospection | None:
         """Ask, or wait for the answer to whoever asks of the same credential now.
 
         Raise `StoreUnavailable` for an answer that comes when it is too old already.
@@ -205,7 +205,7 @@ class IntrospectingAuthenticator:
             asking = self._asking.get(digest)
             if asking is None or asked_at >= asking.good_until:
                 question = partial(self._ask, digest, presented, asked_at)
-                asking = _Question(asked_at + self._patience, start_in_thread(question, "keyturn-question"))
+                asking = _Query(asked_at + self._patience, start_in_thread(question, "keyturn-question"))
                 self._asking[digest] = asking
         try:
             found = asking.answer.result(self._patience)
@@ -218,7 +218,7 @@ class IntrospectingAuthenticator:
         self._check_young(asking.good_until)
         return found
 
-    def _ask(self, digest: bytes, presented: bytes, asked_at: float) -> Remembered | None:
+    def _ask(self, digest: bytes, presented: bytes, asked_at: float) -> CachedIntrospection | None:
         answer = introspect(self._http, presented.decode("ascii"), self._system)
         principal = principal_of(answer) if answer.active else None
         if principal is None:
@@ -232,7 +232,7 @@ class IntrospectingAuthenticator:
                     self._bad.popitem(last=False)
                 return None
             ends_at = NEVER_ENDS if answer.exp is None else float(answer.exp)
-            known = Remembered(principal, ends_at, asked_at + self._max_staleness)
+            known = CachedIntrospection(principal, ends_at, asked_at + self._max_staleness)
             self._good[digest] = known
             if len(self._good) > MAX_ENTRIES:
                 self._good.popitem(last=False)

@@ -25,9 +25,9 @@ from keyturn.replica.packing import (
 from keyturn.replica.signing_keys import FollowedKeys
 from keyturn.replica.tables import PackedTable
 from keyturn.system import System
-from keyturn.verifying.index import Subject
+from keyturn.verifying.index import DependencyKind
 
-Touched = list[tuple[Subject, int | str]]
+Touched = list[tuple[DependencyKind, int | str]]
 
 KEPT_AFTER_END = timedelta(days=1)
 """How long after its end a session is known. One that is not known is refused, whatever the clock says."""
@@ -205,7 +205,7 @@ class Replica:
             )
         if self._told is not None:
             self._told.users.update(row.user_id for row in rows)
-        return [(Subject.USER, row.user_id) for row in rows]
+        return [(DependencyKind.USER, row.user_id) for row in rows]
 
     def apply_keys(self, data: bytes) -> Touched:
         """Take in keys."""
@@ -214,7 +214,7 @@ class Replica:
             with self._lock:
                 for row in some:
                     self._put_key(row)
-        return [(Subject.KEY, row.key_id) for row in rows]
+        return [(DependencyKind.KEY, row.key_id) for row in rows]
 
     def apply_sessions(self, data: bytes) -> Touched:
         """Take in sessions."""
@@ -223,7 +223,7 @@ class Replica:
         if self._told is not None:
             self._told.sessions.update(row.session_id for row in rows)
         self._prune()
-        return [(Subject.SESSION, row.session_id) for row in rows]
+        return [(DependencyKind.SESSION, row.session_id) for row in rows]
 
     def apply_tokens(self, data: bytes) -> Touched:
         """Take in tokens that were revoked by themselves."""
@@ -231,7 +231,7 @@ class Replica:
         self._revoked.update(row.jti for row in rows)
         if self._told is not None:
             self._told.tokens.update(row.jti for row in rows)
-        return [(Subject.TOKEN, row.jti) for row in rows]
+        return [(DependencyKind.TOKEN, row.jti) for row in rows]
 
     def apply_gone(self, data: bytes) -> Touched:
         """Take in what exists no more."""
@@ -244,9 +244,9 @@ class Replica:
         for session_id in gone.sessions:
             self._sessions.pop(session_id, None)
         return [
-            *((Subject.USER, number) for number in gone.users),
-            *((Subject.KEY, number) for number in gone.keys),
-            *((Subject.SESSION, number) for number in gone.sessions),
+            *((DependencyKind.USER, number) for number in gone.users),
+            *((DependencyKind.KEY, number) for number in gone.keys),
+            *((DependencyKind.SESSION, number) for number in gone.sessions),
         ]
 
     def apply_resources(self, data: bytes) -> None:

@@ -7,7 +7,7 @@ from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.principal import Principal
 from keyturn.core.records import ConnectionRecord
 from keyturn.errors import NotFound
-from keyturn.services.changes.cache import Remembered
+from keyturn.services.changes.cache import AnswerCache
 from keyturn.services.changes.freshness import Freshness
 from keyturn.services.text import is_storable
 from keyturn.store import Store
@@ -21,8 +21,8 @@ class Connections:
 
     def __init__(self, store: Store, freshness: Freshness, system: System) -> None:
         self._store = store
-        self._remembered = Remembered[ConnectionRecord | None](freshness, max_entries=MAX_REMEMBERED)
-        self._in_projects = Remembered[bool](freshness, max_entries=MAX_REMEMBERED)
+        self._remembered = AnswerCache[ConnectionRecord | None](freshness, max_entries=MAX_REMEMBERED)
+        self._in_projects = AnswerCache[bool](freshness, max_entries=MAX_REMEMBERED)
         self._system = system
 
     def get(self, principal: Principal, connection_key: str) -> ConnectionRecord:

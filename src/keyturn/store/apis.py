@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
 
-from keyturn.core.apis import ResourceRecord, ResourceScope, Rules
+from keyturn.core.apis import ApiRecord, ResourceScope, Rules
 from keyturn.core.audit import AuditEntry
 from keyturn.errors import ChangedMeanwhile, NotFound
 from keyturn.store.database.rows import changed_values
@@ -20,12 +20,12 @@ from keyturn.store.database.schema import (
     resource_scope,
     resource_scope_group,
 )
-from keyturn.store.database.statements import Question
+from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database, refusing_twins
 
 
 @dataclass(frozen=True, slots=True)
-class ResourceFields:
+class ApiFields:
     """What is said of an API."""
 
     name: str
@@ -34,13 +34,13 @@ class ResourceFields:
     scopes: Sequence[ResourceScope]
 
 
-class Resources:
+class Apis:
     """Questions about registered APIs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, fields: ResourceFields, at: datetime, audit: AuditEntry) -> int:
+    def add(self, fields: ApiFields, at: datetime, audit: AuditEntry) -> int:
         """Store an API and return its id; raise `Conflict` if its name, identifier or a scope is taken."""
         with _naming(), self._database.change() as change:
             _lock_groups(change.connection, fields.scopes)
@@ -56,7 +56,7 @@ class Resources:
     def update(
         self,
         resource_id: int,
-        fields: ResourceFields,
+        fields: ApiFields,
         at: datetime,
         audit: AuditEntry,
         *,
@@ -106,7 +106,7 @@ class Resources:
                 change.record(audit)
         return bool(deleted)
 
-    def list_all(self) -> list[ResourceRecord]:
+    def list_all(self) -> list[ApiRecord]:
         """Return all registered APIs in alphabetical order."""
         return list(self.rules().resources)
 
@@ -127,7 +127,7 @@ class Resources:
                 )
             )
         resources = tuple(
-            ResourceRecord(
+            ApiRecord(
                 resource_id=row.id,
                 name=row.name,
                 identifier=row.identifier,
@@ -152,17 +152,19 @@ class Resources:
 
     def groups_of(self, user_id: int) -> frozenset[int]:
         """Return the ids of the groups that a user is in: what decides which scopes they may hold."""
-        return frozenset(row[0] for row in self._database.ask(_GROUPS_OF, user_id=user_id))
+        return frozenset(row[0] for row in self._database.query(_GROUPS_OF, user_id=user_id))
 
 
-_GROUPS_OF = Question(select(group_member.c.group_id).where(group_member.c.user_id == bindparam("user_id")))
+_GROUPS_OF = CompiledQuery(
+    select(group_member.c.group_id).where(group_member.c.user_id == bindparam("user_id"))
+)
 
 
 def _naming() -> AbstractContextManager[None]:
     return refusing_twins("The name, the identifier or a scope of this service is in use already.")
 
 
-def _values(fields: ResourceFields) -> dict[str, str | None]:
+def _values(fields: ApiFields) -> dict[str, str | None]:
     return {"name": fields.name, "identifier": fields.identifier, "description": fields.description}
 
 

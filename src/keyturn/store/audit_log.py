@@ -19,7 +19,7 @@ from keyturn.core.audit import (
 )
 from keyturn.errors import StoreUnavailable
 from keyturn.store.database.schema import as_stored, audit, installation
-from keyturn.store.database.statements import Question
+from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database
 
 MAX_CHANGES_AT_ONCE = 1000
@@ -39,7 +39,7 @@ class AuditLog:
 
     def newest(self) -> Mark:
         """Return the mark of the newest change."""
-        newest = Mark(*self._database.ask(_NEWEST)[0])
+        newest = Mark(*self._database.query(_NEWEST)[0])
         self._database.note_read(newest.revision)
         return newest
 
@@ -58,7 +58,7 @@ class AuditLog:
             raise StoreUnavailable("the database is older than what was read from it before")
         if newest.revision - mark.revision > (at_most or MAX_CHANGES_AT_ONCE):
             return ChangesSince(newest, None)
-        rows = self._database.ask(_CHANGES, first=mark.revision, newest=newest.revision)
+        rows = self._database.query(_CHANGES, first=mark.revision, newest=newest.revision)
         if mark.revision == 0:  # Which no event has.
             rows = [(None, None, None, None, "{}"), *rows]
         is_whole = len(rows) == newest.revision - mark.revision + 1 and rows[0][0] == mark.event_id
@@ -69,7 +69,7 @@ class AuditLog:
 
         Whether somebody is in a group is no part of that: it is read with them.
         """
-        return bool(self._database.ask(_CHANGED_RULES, first=after, newest=until))
+        return bool(self._database.query(_CHANGED_RULES, first=after, newest=until))
 
     def list_after(self, audit_id: int = 0, *, limit: int = 200) -> list[AuditRow]:
         """Return the rows after this one, in the order they were committed."""
@@ -146,13 +146,13 @@ def _audit_row(row: Row[Any]) -> AuditRow:
     )
 
 
-_NEWEST = Question(
+_NEWEST = CompiledQuery(
     select(installation.c.revision, audit.c.event_id).select_from(
         installation.outerjoin(audit, audit.c.revision == installation.c.revision)
     )
 )
 _OF_MEMBERS = [action for action in AuditAction if effect_of(action) is Effect.CHANGES_MEMBER]
-_CHANGED_RULES = Question(
+_CHANGED_RULES = CompiledQuery(
     select(audit.c.revision).where(
         audit.c.revision > bindparam("first"),
         audit.c.revision <= bindparam("newest"),
@@ -160,7 +160,7 @@ _CHANGED_RULES = Question(
         *(audit.c.action != literal_column(f"'{action.value}'") for action in _OF_MEMBERS),
     )
 )
-_CHANGES = Question(
+_CHANGES = CompiledQuery(
     select(
         audit.c.event_id,
         audit.c.action,

@@ -22,7 +22,7 @@ from keyturn.store.database.schema import (
     session,
     user,
 )
-from keyturn.store.database.statements import Question, Row
+from keyturn.store.database.statements import CompiledQuery, Row
 from keyturn.store.database.transactions import Database
 
 PAGE = 2000
@@ -39,7 +39,7 @@ class Feed:
 
     def users_after(self, user_id: int) -> list[Row]:
         """Return the next users by their ids."""
-        return self._database.ask(_USERS_AFTER, after=user_id)
+        return self._database.query(_USERS_AFTER, after=user_id)
 
     def users(self, user_ids: Sequence[int]) -> list[Row]:
         """Return those of these users, at most `NAMED_AT_ONCE`, that are there."""
@@ -47,7 +47,7 @@ class Feed:
 
     def memberships_between(self, first: int, last: int) -> list[Row]:
         """Return user and group id of each membership of the users with these ids, and all between."""
-        return self._database.ask(_MEMBERSHIPS_BETWEEN, first=first, last=last)
+        return self._database.query(_MEMBERSHIPS_BETWEEN, first=first, last=last)
 
     def memberships_of(self, user_ids: Sequence[int]) -> list[Row]:
         """Return user and group id of each membership of these users, at most `NAMED_AT_ONCE`."""
@@ -55,7 +55,7 @@ class Feed:
 
     def keys_after(self, key_id: int) -> list[Row]:
         """Return the next keys by their ids."""
-        return self._database.ask(_KEYS_AFTER, after=key_id)
+        return self._database.query(_KEYS_AFTER, after=key_id)
 
     def keys(self, key_ids: Sequence[int]) -> list[Row]:
         """Return those of these keys, at most `NAMED_AT_ONCE`, that are there."""
@@ -63,7 +63,7 @@ class Feed:
 
     def keys_of(self, user_id: int, after: int) -> list[Row]:
         """Return the next keys of a user."""
-        return self._database.ask(_KEYS_OF, user_id=user_id, after=after)
+        return self._database.query(_KEYS_OF, user_id=user_id, after=after)
 
     def some_keys_of(self, user_ids: Sequence[int]) -> list[Row]:
         """Return keys of these users, at most `NAMED_AT_ONCE`: all of them if they are fewer than a page."""
@@ -71,7 +71,7 @@ class Feed:
 
     def sessions_after(self, session_id: int, now: datetime) -> list[Row]:
         """Return the next sessions of tokens that are not over."""
-        return self._database.ask(_SESSIONS_AFTER, after=session_id, now=_stored(now))
+        return self._database.query(_SESSIONS_AFTER, after=session_id, now=_stored(now))
 
     def sessions(self, session_ids: Sequence[int]) -> list[Row]:
         """Return those of these sessions of tokens, at most `NAMED_AT_ONCE`, that are there."""
@@ -79,7 +79,7 @@ class Feed:
 
     def sessions_of(self, user_id: int, after: int, now: datetime) -> list[Row]:
         """Return the next sessions of tokens of a user that are not over."""
-        return self._database.ask(_SESSIONS_OF, user_id=user_id, after=after, now=_stored(now))
+        return self._database.query(_SESSIONS_OF, user_id=user_id, after=after, now=_stored(now))
 
     def some_sessions_of(self, user_ids: Sequence[int], now: datetime) -> list[Row]:
         """Return such sessions of these users, as `some_keys_of` does keys."""
@@ -87,17 +87,17 @@ class Feed:
 
     def revoked_tokens_after(self, jti: str) -> list[Row]:
         """Return the next tokens that were revoked by themselves."""
-        return self._database.ask(_TOKENS_AFTER, after=jti)
+        return self._database.query(_TOKENS_AFTER, after=jti)
 
     def revoked_tokens(self, jtis: Sequence[str]) -> list[Row]:
         """Return those of these tokens, at most `NAMED_AT_ONCE`, that were revoked by themselves."""
         return self._named(_TOKENS_NAMED, jtis)
 
-    def _named(self, question: Question, names: Sequence[int] | Sequence[str], **others: Any) -> list[Row]:
+    def _named(self, query: CompiledQuery, names: Sequence[int] | Sequence[str], **others: Any) -> list[Row]:
         if not names:
             return []
         padded = [*names, *[names[-1]] * (NAMED_AT_ONCE - len(names))]
-        return self._database.ask(question, **dict(zip(_NAMES, padded, strict=True)), **others)
+        return self._database.query(query, **dict(zip(_NAMES, padded, strict=True)), **others)
 
 
 def _stored(now: datetime) -> Any:
@@ -106,7 +106,7 @@ def _stored(now: datetime) -> Any:
 
 _SIZE: Any = literal_column(str(PAGE))
 _FIRST: Any = literal_column("0")
-"""Literals, since a `Question` has no parameters but those it is asked with."""
+"""Literals, since a `CompiledQuery` has no parameters but those it is asked with."""
 _NAMES = tuple(f"named_{number}" for number in range(NAMED_AT_ONCE))
 
 
@@ -123,17 +123,17 @@ _USERS: Select[Any] = select(
     as_stored(user.c.disabled_at),
     user.c.epoch,
 ).join(profile, profile.c.user_id == user.c.id)
-_USERS_AFTER = Question(
+_USERS_AFTER = CompiledQuery(
     _USERS.where(user.c.id > bindparam("after")).order_by(user.c.id).limit(_SIZE).offset(_FIRST)
 )
-_USERS_NAMED = Question(_USERS.where(_is_named(user.c.id)))
+_USERS_NAMED = CompiledQuery(_USERS.where(_is_named(user.c.id)))
 _MEMBERSHIPS: Select[Any] = select(group_member.c.user_id, group_member.c.group_id)
-_MEMBERSHIPS_BETWEEN = Question(
+_MEMBERSHIPS_BETWEEN = CompiledQuery(
     _MEMBERSHIPS.where(
         group_member.c.user_id >= bindparam("first"), group_member.c.user_id <= bindparam("last")
     )
 )
-_MEMBERSHIPS_OF = Question(_MEMBERSHIPS.where(_is_named(group_member.c.user_id)))
+_MEMBERSHIPS_OF = CompiledQuery(_MEMBERSHIPS.where(_is_named(group_member.c.user_id)))
 
 _KEYS: Select[Any] = (
     select(
@@ -155,17 +155,17 @@ _KEYS: Select[Any] = (
     .select_from(api_key)
     .outerjoin(former_secret, former_secret.c.key_id == api_key.c.id)
 )
-_KEYS_AFTER = Question(
+_KEYS_AFTER = CompiledQuery(
     _KEYS.where(api_key.c.id > bindparam("after")).order_by(api_key.c.id).limit(_SIZE).offset(_FIRST)
 )
-_KEYS_NAMED = Question(_KEYS.where(_is_named(api_key.c.id)))
-_KEYS_OF = Question(
+_KEYS_NAMED = CompiledQuery(_KEYS.where(_is_named(api_key.c.id)))
+_KEYS_OF = CompiledQuery(
     _KEYS.where(api_key.c.user_id == bindparam("user_id"), api_key.c.id > bindparam("after"))
     .order_by(api_key.c.id)
     .limit(_SIZE)
     .offset(_FIRST)
 )
-_SOME_KEYS_OF = Question(_KEYS.where(_is_named(api_key.c.user_id)).limit(_SIZE).offset(_FIRST))
+_SOME_KEYS_OF = CompiledQuery(_KEYS.where(_is_named(api_key.c.user_id)).limit(_SIZE).offset(_FIRST))
 
 _SESSIONS: Select[Any] = select(
     session.c.id,
@@ -175,26 +175,28 @@ _SESSIONS: Select[Any] = select(
     as_stored(session.c.ended_at),
 ).where(session.c.kind == literal_column(f"'{SessionKind.TOKEN}'"))
 _LIVING_SESSIONS = _SESSIONS.where(as_stored(session.c.expires_at) > bindparam("now"))
-_SESSIONS_AFTER = Question(
+_SESSIONS_AFTER = CompiledQuery(
     _LIVING_SESSIONS.where(session.c.id > bindparam("after"))
     .order_by(session.c.id)
     .limit(_SIZE)
     .offset(_FIRST)
 )
-_SESSIONS_NAMED = Question(_SESSIONS.where(_is_named(session.c.id)))
-_SESSIONS_OF = Question(
+_SESSIONS_NAMED = CompiledQuery(_SESSIONS.where(_is_named(session.c.id)))
+_SESSIONS_OF = CompiledQuery(
     _LIVING_SESSIONS.where(session.c.user_id == bindparam("user_id"), session.c.id > bindparam("after"))
     .order_by(session.c.id)
     .limit(_SIZE)
     .offset(_FIRST)
 )
-_SOME_SESSIONS_OF = Question(_LIVING_SESSIONS.where(_is_named(session.c.user_id)).limit(_SIZE).offset(_FIRST))
+_SOME_SESSIONS_OF = CompiledQuery(
+    _LIVING_SESSIONS.where(_is_named(session.c.user_id)).limit(_SIZE).offset(_FIRST)
+)
 
 _TOKENS: Select[Any] = select(revoked_token.c.jti, as_stored(revoked_token.c.expires_at))
-_TOKENS_AFTER = Question(
+_TOKENS_AFTER = CompiledQuery(
     _TOKENS.where(revoked_token.c.jti > bindparam("after"))
     .order_by(revoked_token.c.jti)
     .limit(_SIZE)
     .offset(_FIRST)
 )
-_TOKENS_NAMED = Question(_TOKENS.where(_is_named(revoked_token.c.jti)))
+_TOKENS_NAMED = CompiledQuery(_TOKENS.where(_is_named(revoked_token.c.jti)))

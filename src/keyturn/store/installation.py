@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from keyturn.core.records import Announcement
+from keyturn.core.records import InstallationSettings
 from keyturn.store.database.rows import add_row
 from keyturn.store.database.schema import installation
 from keyturn.store.database.transactions import Database
@@ -35,21 +35,21 @@ class Installation:
             # SELECT … WHERE NOT EXISTS would let two nodes through at once on PostgreSQL.
             add_row(connection, installation, id=1, root_key_check=root_key_check, revision=0, created_at=at)
 
-    def announce(self, settings: Announcement) -> None:
+    def publish_settings(self, settings: InstallationSettings) -> None:
         """Write what a verifier in another process must know, if that is not written already."""
         told = asdict(settings)
         if self._announced() != told:
             with self._database.writing() as connection:
                 connection.execute(update(installation).values(announced=told))
 
-    def find_announcement(self) -> Announcement | None:
+    def find_settings(self) -> InstallationSettings | None:
         """Return what the server last announced; None if it never ran on this database."""
         told = self._announced()
         if told is None:
             return None
         # What a server of a later version says besides is for programs of its own version.
-        known = {field.name for field in fields(Announcement)}
-        return Announcement(**{name: value for name, value in told.items() if name in known})
+        known = {field.name for field in fields(InstallationSettings)}
+        return InstallationSettings(**{name: value for name, value in told.items() if name in known})
 
     def _announced(self) -> dict[str, Any] | None:
         with self._database.reading() as connection:

@@ -4,7 +4,7 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Engine
 
-from keyturn.store.apis import Resources
+from keyturn.store.apis import Apis
 from keyturn.store.audit_log import AuditLog
 from keyturn.store.connections import Connections
 from keyturn.store.database.engine import describe
@@ -49,7 +49,7 @@ class Store:
         self.key_rotation = KeyRotation(database)
         self.logins = Logins(database)
         self.projects = Projects(database)
-        self.resources = Resources(database)
+        self.apis = Apis(database)
         self.service_accounts = ServiceAccounts(database)
         self.signing_keys = SigningKeys(database)
         self.system_keys = SystemKeys(database)

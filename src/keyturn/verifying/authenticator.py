@@ -23,12 +23,12 @@ from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, covers
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.system import System
-from keyturn.verifying.index import ENDED, KnownCredential, VerificationIndex
+from keyturn.verifying.index import ENDED, CachedVerdict, VerificationIndex
 from keyturn.verifying.lookup import Lookup, entry_of
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.proofs import Proofs
-from keyturn.verifying.rate_limit import CredentialFailures
-from keyturn.verifying.uses import Trace, trace_of
+from keyturn.verifying.rate_limit import CredentialRateLimit
+from keyturn.verifying.uses import UseContext, use_context_of
 
 MAX_PLAIN_BYTES = 1024
 """Nothing longer is looked for among the remembered: hashing what strangers send is bounded work."""
@@ -84,7 +84,7 @@ class Authenticator:
         index: VerificationIndex,
         freshness: TellsFreshness,
         lookup: Lookup,
-        failures: CredentialFailures,
+        failures: CredentialRateLimit,
         system: System,
     ) -> None:
         self._key_format = key_format
@@ -113,8 +113,8 @@ class Authenticator:
         return there
 
     def recognise(  # noqa: C901 - flat, since each call costs
-        self, value: bytes, trace: Trace, scopes: frozenset[str] = NO_SCOPES
-    ) -> KnownCredential | None:
+        self, value: bytes, trace: UseContext, scopes: frozenset[str] = NO_SCOPES
+    ) -> CachedVerdict | None:
         """Return what is remembered to be good of one `Authorization` value, and note its use.
 
         With `scopes`, only what covers them all is plainly good.
@@ -136,13 +136,13 @@ class Authenticator:
         known = self._entries.get(entry)
         if known is None or known.is_conditional:
             return None
-        now, subject = self._timestamp(), known.subject
-        if known.ends_at <= now or not subject.holds or not known.owner.holds:
+        now, dependency = self._timestamp(), known.dependency
+        if known.ends_at <= now or not dependency.is_valid or not known.owner.is_valid:
             return None
         if scopes and not covers(known.principal, scopes):
             return None
         known.used = True
-        use = subject.use
+        use = dependency.use
         if use is not None:  # As `KeyUse.note` does it, whose call would cost as much as the look-up.
             if now >= use.at:
                 use.at, use.trace = now, trace
@@ -233,7 +233,7 @@ class Authenticator:
             raise known.refused.with_traceback(None)
         return known.principal
 
-    def identify(self, presented: bytes) -> KnownCredential:
+    def identify(self, presented: bytes) -> CachedVerdict:
         """Return a key or token that is good now; raise `CredentialRefused` for any other.
 
         For whoever proved who they are and asks about a credential of somebody else: what turns out wrong
@@ -241,9 +241,7 @@ class Authenticator:
         """
         return self._verified(read_credential(presented, self._key_format), None)
 
-    def verify_presented(
-        self, presented: bytes, origin: Origin, proof: Proof | None = None
-    ) -> KnownCredential:
+    def verify_presented(self, presented: bytes, origin: Origin, proof: Proof | None = None) -> CachedVerdict:
         """Return what stands behind a key or token that was presented outside of `Authorization`.
 
         `proof` is that of the request; it is not used up, since it may be for more than one. Raise as
@@ -258,7 +256,7 @@ class Authenticator:
 
     def verify_credential(
         self, credential: Credential, origin: Origin, proof: Proof | None = None
-    ) -> KnownCredential:
+    ) -> CachedVerdict:
         """Return what stands behind a credential that was read already; raise as `authenticate` does."""
         try:
             return self._verified(credential, origin, proof)
@@ -268,7 +266,7 @@ class Authenticator:
 
     def _verified(
         self, credential: Credential, origin: Origin | None, proof: Proof | None = None
-    ) -> KnownCredential:
+    ) -> CachedVerdict:
         """Return the credential if it is good now, from the index or by asking the store.
 
         Without `origin` it is only asked about: no use is noted, and whoever holds its key pair may be.
@@ -278,11 +276,11 @@ class Authenticator:
             self.proofs.check_sender(known.principal, proof, is_with_proof=credential.is_with_proof)
         if known.refused is not None:
             raise known.refused.with_traceback(None)
-        if origin is not None and known.subject.use is not None:
-            known.subject.use.note(self._timestamp(), trace_of(origin))
+        if origin is not None and known.dependency.use is not None:
+            known.dependency.use.note(self._timestamp(), use_context_of(origin))
         return known
 
-    def _living(self, credential: Credential, source: str | None) -> KnownCredential:
+    def _living(self, credential: Credential, source: str | None) -> CachedVerdict:
         """Return the credential if it lives and may be used from there; who holds it is not asked."""
         self._freshness.ensure()
         digest = credential.digest
@@ -295,8 +293,8 @@ class Authenticator:
                 case AccessTokenCredential(token):
                     known = self._lookup.find_token(token, digest, source, since, self._audience)
         now = self._system.now()
-        if known.subject.key is not None:
-            verification.check_api_key(known.subject.key, now=now, source=source)
+        if known.dependency.key is not None:
+            verification.check_api_key(known.dependency.key, now=now, source=source)
         if known.ends_at <= now.timestamp():
             reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
             raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)

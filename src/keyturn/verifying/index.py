@@ -1,8 +1,8 @@
 """What this process remembers of credentials, and how it forgets.
 
 An entry belongs to the SHA-256 of a whole credential, with the API that it was verified for if that is not
-the installation itself (K5, R5), and stands on two *grounds*: a key or a
-session, and its owner. A change to either ends the ground, and with it every entry that stands on it, in
+the installation itself (K5, R5), and stands on two *dependencies*: a key or a
+session, and its owner. A change to either ends the dependency, and with it every entry that stands on it, in
 constant time however many there are. Nothing here knows whether it is up to date: `Freshness` does.
 """
 
@@ -29,41 +29,41 @@ NEVER_ENDS = float("inf")
 ENDED = 0.0
 
 
-class Subject(Enum):
-    """What a ground is about."""
+class DependencyKind(Enum):
+    """What a dependency is about."""
 
     USER = auto()
     KEY = auto()
     SESSION = auto()
     TOKEN = auto()
-    """A token by itself, by its `jti`. Nothing else stands on it, so it has no ground."""
+    """A token by itself, by its `jti`. Nothing else stands on it, so it has no dependency."""
 
 
-class Ground:
+class Dependency:
     """Something that entries stand on, until it changes."""
 
-    __slots__ = ("__weakref__", "holds", "key", "owner", "use")
+    __slots__ = ("__weakref__", "is_valid", "key", "owner", "use")
 
     def __init__(self, key: KeyForVerification | None = None, use: KeyUse | None = None) -> None:
-        self.holds = True
-        self.owner: Ground | None = None
-        """The ground of the user whose key or session this is: what was read of them is in `key` too."""
+        self.is_valid = True
+        self.owner: Dependency | None = None
+        """The dependency of the user whose key or session this is: what was read of them is in `key` too."""
         self.key = key
-        """The key that this is the ground of, so that a new token of it needs no look-up."""
+        """The key that this is the dependency of, so that a new token of it needs no look-up."""
         self.use = use
         """Where uses of that key are noted."""
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class KnownCredential:
-    """A credential with its verdict, parsed once. Good while both grounds hold and before `ends_at`."""
+class CachedVerdict:
+    """A credential with its verdict, parsed once: true while both dependencies are valid, until `ends_at`."""
 
     principal: Principal
     """Who calls with it, while it is alive."""
     ends_at: float
     """Seconds since 1970; the credential is dead at this instant. `ENDED` for one that is dead already."""
-    subject: Ground
-    owner: Ground
+    dependency: Dependency
+    owner: Dependency
     is_conditional: bool
     """Whether more decides than the credential: the address that it comes from, or a proof (RFC 9449)."""
     refused: KeyturnError | None = None
@@ -85,23 +85,23 @@ class VerificationIndex:
     def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
         self._max_entries = max_entries
         self._lock = threading.Lock()
-        self._grounds = {
-            subject: WeakValueDictionary[int, Ground]()
-            for subject in (Subject.USER, Subject.KEY, Subject.SESSION)
+        self._dependencies = {
+            kind: WeakValueDictionary[int, Dependency]()
+            for kind in (DependencyKind.USER, DependencyKind.KEY, DependencyKind.SESSION)
         }
-        self._tokens: WeakValueDictionary[str, KnownCredential] = WeakValueDictionary()
+        self._tokens: WeakValueDictionary[str, CachedVerdict] = WeakValueDictionary()
         self._negatives: OrderedDict[bytes, float] = OrderedDict()
-        self.entries: OrderedDict[bytes, KnownCredential] = OrderedDict()
-        """By digest, and the API that it is good for. Whoever reads one must look at `holds` of both grounds
-        and at `ends_at`.
+        self.entries: OrderedDict[bytes, CachedVerdict] = OrderedDict()
+        """By digest, and the API that it is good for. Whoever reads one must look at `is_valid` of both
+        dependencies and at `ends_at`.
         """
         self.generation = 0
         """Grows whenever something is forgotten. A fill that began before that is not kept (R4)."""
 
-    def find(self, entry: bytes) -> KnownCredential | None:
+    def find(self, entry: bytes) -> CachedVerdict | None:
         """Return the entry of a credential, dead ones too, unless what it stood on has changed."""
         known = self.entries.get(entry)
-        if known is None or not (known.subject.holds and known.owner.holds):
+        if known is None or not (known.dependency.is_valid and known.owner.is_valid):
             return None
         known.used = True
         return known
@@ -110,37 +110,41 @@ class VerificationIndex:
         """Return until when the store is believed to know no such credential, which may be over; else 0."""
         return self._negatives.get(digest, 0.0)
 
-    def find_ground(self, subject: Subject, number: int) -> Ground | None:
-        """Return the ground of this key or session, if an entry stands on it and nothing has changed."""
-        ground = self._grounds[subject].get(number)
-        return ground if ground is not None and ground.owner is not None and ground.owner.holds else None
+    def find_dependency(self, kind: DependencyKind, number: int) -> Dependency | None:
+        """Return the dependency of this key or session, if an entry stands on it and nothing has changed."""
+        dependency = self._dependencies[kind].get(number)
+        return (
+            dependency
+            if dependency is not None and dependency.owner is not None and dependency.owner.is_valid
+            else None
+        )
 
     def add(
         self,
         entry: bytes,
-        known: KnownCredential,
+        known: CachedVerdict,
         *,
         user_id: int,
-        subject: Subject,
+        kind: DependencyKind,
         number: int,
         since: int,
         jti: str | None = None,
-    ) -> KnownCredential:
+    ) -> CachedVerdict:
         """Keep an entry that was filled at `since`, the `generation` from before the store was asked.
 
         `jti` is that of a token, which can be revoked by itself. Entries of one user, key or session come
-        to share their grounds. Returns the entry either way.
+        to share their dependencies. Returns the entry either way.
         """
         with self._lock:
             if since != self.generation:
                 return known
-            known.owner = self._grounds[Subject.USER].setdefault(user_id, known.owner)
-            shared = self.find_ground(subject, number)
+            known.owner = self._dependencies[DependencyKind.USER].setdefault(user_id, known.owner)
+            shared = self.find_dependency(kind, number)
             if shared is None:
-                known.subject.owner = known.owner
-                self._grounds[subject][number] = known.subject
+                known.dependency.owner = known.owner
+                self._dependencies[kind][number] = known.dependency
             else:
-                known.subject = shared
+                known.dependency = shared
             while len(self.entries) >= self._max_entries:
                 self._drop_one()
             self.entries[entry] = known
@@ -159,33 +163,33 @@ class VerificationIndex:
                 self._negatives.popitem(last=False)
             self._negatives[digest] = now + NEGATIVE_SECONDS
 
-    def forget(self, changed: Iterable[tuple[Subject, int | str]], *, negatives: bool) -> None:
+    def forget(self, changed: Iterable[tuple[DependencyKind, int | str]], *, negatives: bool) -> None:
         """End what stands on these users, keys, sessions (by number) and tokens (by `jti`).
 
         With `negatives`, forget also what was remembered as unknown.
         """
         with self._lock:
             self.generation += 1
-            for subject, name in changed:
+            for kind, name in changed:
                 if isinstance(name, str):
                     token = self._tokens.pop(name, None)
                     if token is not None:
                         token.ends_at = ENDED
                     continue
-                ground = self._grounds[subject].pop(name, None)
-                if ground is not None:
-                    ground.holds = False
+                dependency = self._dependencies[kind].pop(name, None)
+                if dependency is not None:
+                    dependency.is_valid = False
             if negatives:
                 self._negatives.clear()
 
     def forget_everything(self) -> None:
-        """End all grounds."""
+        """End all dependencies."""
         with self._lock:
             self.generation += 1
-            for grounds in self._grounds.values():
-                for ground in list(grounds.values()):
-                    ground.holds = False
-                grounds.clear()
+            for dependencies in self._dependencies.values():
+                for dependency in list(dependencies.values()):
+                    dependency.is_valid = False
+                dependencies.clear()
             self._tokens.clear()
             self.entries.clear()
             self._negatives.clear()
@@ -194,7 +198,7 @@ class VerificationIndex:
         """Drop the oldest entry that was not used since this last passed it by (the CLOCK algorithm)."""
         for _ in range(MAX_SPARED):
             digest, known = self.entries.popitem(last=False)
-            if not known.used or not (known.subject.holds and known.owner.holds):
+            if not known.used or not (known.dependency.is_valid and known.owner.is_valid):
                 return
             known.used = False
             self.entries[digest] = known

@@ -23,12 +23,12 @@ from keyturn.system import System
 from keyturn.verifying.index import (
     ENDED,
     NEVER_ENDS,
-    Ground,
-    KnownCredential,
-    Subject,
+    CachedVerdict,
+    Dependency,
+    DependencyKind,
     VerificationIndex,
 )
-from keyturn.verifying.rate_limit import CredentialFailures
+from keyturn.verifying.rate_limit import CredentialRateLimit
 from keyturn.verifying.uses import Usage
 
 
@@ -78,7 +78,7 @@ class Lookup:
         keys: HasRing,
         session_limits: SessionLimits,
         index: VerificationIndex,
-        failures: CredentialFailures,
+        failures: CredentialRateLimit,
         usage: Usage,
         system: System,
     ) -> None:
@@ -91,13 +91,11 @@ class Lookup:
         self._usage = usage
         self._system = system
 
-    def find_key(
-        self, digest: bytes, source: str | None, since: int, audience: str | None
-    ) -> KnownCredential:
+    def find_key(self, digest: bytes, source: str | None, since: int, audience: str | None) -> CachedVerdict:
         """Ask for a key, and remember the answer."""
         return self._of_one_state(partial(self._judge_key, digest, source, since, audience))
 
-    def _of_one_state(self, judge: Callable[[], KnownCredential]) -> KnownCredential:
+    def _of_one_state(self, judge: Callable[[], CachedVerdict]) -> CachedVerdict:
         """Judge, and again if a change was taken in meanwhile: a mixture can be wider than both states."""
         while True:
             changes = self._credentials.changes
@@ -107,7 +105,7 @@ class Lookup:
 
     def _judge_key(
         self, digest: bytes, source: str | None, since: int, audience: str | None
-    ) -> KnownCredential:
+    ) -> CachedVerdict:
         now = self._system.monotonic()
         unknown_until = self._index.find_negative(digest)
         if unknown_until > now:
@@ -129,13 +127,13 @@ class Lookup:
         )
         ends_at = _end_of(record, verdict.principal.credential)
         if record.is_by_former_secret:
-            # The key's own secret, and its tokens, stand on the same ground.
+            # The key's own secret, and its tokens, stand on the same dependency.
             record = replace(record, is_by_former_secret=False)
         return self._remember_key(entry_of(digest, audience), verdict, record, ends_at, since)
 
     def find_token(
         self, token: bytes, digest: bytes, source: str | None, since: int, audience: str | None
-    ) -> KnownCredential:
+    ) -> CachedVerdict:
         """Check a token's signature, ask for what it stands on, and remember the answer.
 
         What it stands on is a key or a session.
@@ -144,24 +142,24 @@ class Lookup:
 
     def _judge_token(
         self, token: bytes, digest: bytes, source: str | None, since: int, audience: str | None
-    ) -> KnownCredential:
+    ) -> CachedVerdict:
         asked_at = self._system.now()
         claims = self._token_format.verify(token, self._keys.ring, now=asked_at, audience=audience)
-        asked = _AskedToken(claims, entry_of(digest, audience), source, since, audience, asked_at)
+        asked = _PresentedToken(claims, entry_of(digest, audience), source, since, audience, asked_at)
         if claims.kt_key is not None:
             return self._find_key_token(asked, claims.kt_key)
         if claims.kt_session is not None:
             return self._find_session_token(asked, claims.kt_session)
         raise CredentialRefused(Reason.CLAIMS)
 
-    def _find_key_token(self, asked: "_AskedToken", key_id: int) -> KnownCredential:
+    def _find_key_token(self, asked: "_PresentedToken", key_id: int) -> CachedVerdict:
         """Judge a token that was made from a key.
 
         Of a remembered key it costs one question: whether the token was revoked by itself.
         """
         claims = asked.claims
-        ground = self._index.find_ground(Subject.KEY, key_id)
-        record = None if ground is None else ground.key
+        dependency = self._index.find_dependency(DependencyKind.KEY, key_id)
+        record = None if dependency is None else dependency.key
         if record is None:
             self._failures.check_look_up(asked.source, was_wrong=False)
             record = self._credentials.find_key_by_id(key_id)
@@ -180,7 +178,7 @@ class Lookup:
         ends_at = _end_of(record, verdict.principal.credential)
         return self._remember_key(asked.entry, verdict, record, ends_at, asked.since, claims.jti)
 
-    def _find_session_token(self, asked: "_AskedToken", session_id: int) -> KnownCredential:
+    def _find_session_token(self, asked: "_PresentedToken", session_id: int) -> CachedVerdict:
         """Judge a token that was given for a passphrase, and stands on a session of its own."""
         claims = asked.claims
         self._failures.check_look_up(asked.source, was_wrong=False)
@@ -194,12 +192,12 @@ class Lookup:
         )
         ends_at = min(float(claims.exp), session.expires_at.timestamp())
         is_bound = principal.jkt is not None
-        known = KnownCredential(principal, ends_at, Ground(), Ground(), is_conditional=is_bound)
+        known = CachedVerdict(principal, ends_at, Dependency(), Dependency(), is_conditional=is_bound)
         return self._index.add(
             asked.entry,
             known,
             user_id=session.owner.user_id,
-            subject=Subject.SESSION,
+            kind=DependencyKind.SESSION,
             number=session.session_id,
             since=asked.since,
             jti=claims.jti,
@@ -213,12 +211,12 @@ class Lookup:
         ends_at: float,
         since: int,
         jti: str | None = None,
-    ) -> KnownCredential:
-        known = KnownCredential(
+    ) -> CachedVerdict:
+        known = CachedVerdict(
             verdict.principal,
             ends_at,
-            Ground(record, self._usage.of_key(record.key_id)),
-            Ground(),
+            Dependency(record, self._usage.of_key(record.key_id)),
+            Dependency(),
             is_conditional=record.sources is not None
             or verdict.principal.jkt is not None
             or verdict.refused is not None,
@@ -228,7 +226,7 @@ class Lookup:
             entry,
             known,
             user_id=record.owner.user_id,
-            subject=Subject.KEY,
+            kind=DependencyKind.KEY,
             number=record.key_id,
             since=since,
             jti=jti,
@@ -241,7 +239,7 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
-class _AskedToken:
+class _PresentedToken:
     """A token whose signature and times are good, and what is asked about it."""
 
     claims: AccessTokenClaims

@@ -22,7 +22,7 @@ IPV6_PREFIX = 64
 """One subscriber has at least this network to choose addresses from, so it counts as one source (Q3)."""
 
 
-class FailureBudget:
+class RateLimiter:
     """Counts by source, in this process, what each may do only so often: present a wrong credential, say.
 
     `refusal` is what one is told whose budget is spent; `{seconds}` in it is how long to wait.
@@ -95,7 +95,7 @@ class FailureBudget:
             raise TooManyFailures(retry_after=wait, message=self._refusal.format(seconds=wait))
 
 
-class CredentialFailures:
+class CredentialRateLimit:
     """What one address may spend on credentials, in two budgets of `per_minute` each.
 
     One is for what is known to be wrong: by its form, by its signature, or since it was looked up before. The
@@ -104,8 +104,8 @@ class CredentialFailures:
     """
 
     def __init__(self, per_minute: int, system: System) -> None:
-        self._wrong = FailureBudget(per_minute, system)
-        self._unseen = FailureBudget(per_minute, system)
+        self._wrong = RateLimiter(per_minute, system)
+        self._unseen = RateLimiter(per_minute, system)
 
     def check_look_up(self, source: str | None, *, was_wrong: bool) -> None:
         """Raise `TooManyFailures` unless the source may have a credential looked up.

@@ -11,7 +11,7 @@ REMEMBERED = 4096
 """Of how many texts the result is remembered: the same few are logged all day."""
 
 
-class SecretsOut:
+class Redactor:
     """Takes out of a path or user agent what could be a credential, where none belongs.
 
     That is whatever begins like one of our keys, and any long word with a digit in it: foreign keys and the

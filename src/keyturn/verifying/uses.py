@@ -15,7 +15,7 @@ from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import StoreUnavailable
 from keyturn.system import System
 from keyturn.verifying.origin import Origin
-from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.redaction import Redactor
 
 WRITE_INTERVAL_SECONDS = 60.0
 """How long after one write of a key the next one may follow."""
@@ -30,7 +30,7 @@ PAUSES = 9
 KEPT_HOURS = 24 * 90
 """How long it is kept how often a key was used in an hour."""
 
-Trace = tuple[str | None, str | None, str | None, bytes | str | None]
+UseContext = tuple[str | None, str | None, str | None, bytes | str | None]
 """Address, method, path and user agent of a use, as they came: only the last one is ever made readable."""
 
 
@@ -67,11 +67,11 @@ class KeyUse:
         self.written = 0
         """How many of these uses are written, or given up: only what writes them sets it."""
         self.at = 0.0
-        self.trace: Trace = (None, None, None, None)
+        self.trace: UseContext = (None, None, None, None)
         self.is_noted = False
         self.written_at: float | None = None
 
-    def note(self, at: float, trace: Trace) -> None:
+    def note(self, at: float, trace: UseContext) -> None:
         """Remember a use at `at`, in seconds since 1970. Never blocks on the database."""
         if at >= self.at:
             self.at, self.trace = at, trace
@@ -87,7 +87,7 @@ class KeyUse:
 class Usage:
     """The notes, and the thread that writes them."""
 
-    def __init__(self, keys: RecordsUse, system: System, without_secrets: SecretsOut) -> None:
+    def __init__(self, keys: RecordsUse, system: System, without_secrets: Redactor) -> None:
         self._keys = keys
         self._system = system
         self._without_secrets = without_secrets
@@ -106,7 +106,7 @@ class Usage:
 
     def note(self, key_id: int, origin: Origin) -> None:
         """Remember that a key was used just now."""
-        self.of_key(key_id).note(self._system.timestamp(), trace_of(origin))
+        self.of_key(key_id).note(self._system.timestamp(), use_context_of(origin))
 
     def keep(self, use: KeyUse) -> None:
         """Keep a note until it is written: for `KeyUse` alone."""
@@ -202,6 +202,6 @@ class Usage:
             logging.getLogger(__name__).warning("usage_not_written: %s", error)
 
 
-def trace_of(origin: Origin) -> Trace:
+def use_context_of(origin: Origin) -> UseContext:
     """Return what is noted of a request that was described already."""
     return (origin.address, None, origin.via, origin.user_agent)

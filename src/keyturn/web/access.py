@@ -94,7 +94,7 @@ def is_open(method: str, path: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RouteAccess:
     """What a route asks of its caller beyond a credential."""
 
     any_of: tuple[Permission, ...]
@@ -103,37 +103,39 @@ class Asked:
     """What one may do without them; None for nothing: then the answer is 403, whatever the target."""
 
 
-_USERS = Asked((Permission.USER_ADMIN,))
-_OWN_SERVICE_ACCOUNT = Asked((Permission.USER_ADMIN,), "those that one owns, or a group of one's own")
-_OWN_GROUP = Asked((Permission.USER_ADMIN,), "those that one is in")
-_ONESELF = Asked((Permission.USER_ADMIN,), "oneself")
-_ONESELF_OR_SERVICE = Asked(
+_USERS = RouteAccess((Permission.USER_ADMIN,))
+_OWN_SERVICE_ACCOUNT = RouteAccess((Permission.USER_ADMIN,), "those that one owns, or a group of one's own")
+_OWN_GROUP = RouteAccess((Permission.USER_ADMIN,), "those that one is in")
+_ONESELF = RouteAccess((Permission.USER_ADMIN,), "oneself")
+_ONESELF_OR_SERVICE = RouteAccess(
     (Permission.USER_ADMIN,), "oneself, and a service account of one's own, or of a group of one's own"
 )
-_PROJECT_MEMBER = Asked(SEE_PROJECTS, "those that one is in")
-_PROJECT_OWNER = Asked((Permission.PROJECT_MANAGEMENT,), "a project that one owns")
-_SYSTEM_KEYS = Asked((Permission.APPLICATION_ADMIN,))
-_RESOURCES = Asked((Permission.APPLICATION_ADMIN,))
+_PROJECT_MEMBER = RouteAccess(SEE_PROJECTS, "those that one is in")
+_PROJECT_OWNER = RouteAccess((Permission.PROJECT_MANAGEMENT,), "a project that one owns")
+_SYSTEM_KEYS = RouteAccess((Permission.APPLICATION_ADMIN,))
+_RESOURCES = RouteAccess((Permission.APPLICATION_ADMIN,))
 
 _USER = "/bim/iam/{iamid}/user/{userid}"
 _ATTRIBUTE = "authorizations/{key}/{value}"
 
-ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
+ROUTE_PERMISSIONS: Mapping[tuple[str, str], RouteAccess] = {
     ("POST", "/bim/iam/{iamid}/user"): _USERS,
     ("GET", "/bim/iam/{iamid}/user"): _ONESELF,
     ("GET", "/bim/user"): _ONESELF,
     ("GET", _USER): _ONESELF_OR_SERVICE,
-    ("PUT", f"{_USER}/profile"): Asked(
+    ("PUT", f"{_USER}/profile"): RouteAccess(
         (Permission.USER_ADMIN,),
         "oneself, and a service account of one's own, or of a group of one's own, but for `externalUserIds`",
     ),
     ("PUT", f"{_USER}/permissions"): _USERS,
     ("DELETE", f"{_USER}/permissions/{{permission}}"): _USERS,
-    ("PUT", f"{_USER}/password"): Asked((Permission.USER_ADMIN,), "oneself, with the current passphrase"),
-    ("PUT", f"{_USER}/disable/{{disable}}"): Asked(
+    ("PUT", f"{_USER}/password"): RouteAccess(
+        (Permission.USER_ADMIN,), "oneself, with the current passphrase"
+    ),
+    ("PUT", f"{_USER}/disable/{{disable}}"): RouteAccess(
         (Permission.USER_ADMIN,), "a service account of one's own, or of a group of one's own, to disable it"
     ),
-    ("DELETE", _USER): Asked(
+    ("DELETE", _USER): RouteAccess(
         (Permission.USER_ADMIN,), "a service account of one's own, or of a group of one's own"
     ),
     ("POST", f"{_USER}/invitation"): _USERS,
@@ -152,22 +154,22 @@ ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
     ("POST", "/bim/group/{groupid}/user"): _USERS,
     ("DELETE", "/bim/group/{groupid}/user/{membershipid}"): _USERS,
     ("GET", "/project"): _PROJECT_MEMBER,
-    ("POST", "/project"): Asked((Permission.CREATE_PROJECT,)),
+    ("POST", "/project"): RouteAccess((Permission.CREATE_PROJECT,)),
     ("GET", "/project/{projectid}"): _PROJECT_MEMBER,
     ("PUT", "/project/{projectid}"): _PROJECT_OWNER,
     ("DELETE", "/project/{projectid}"): _PROJECT_OWNER,
     ("PUT", "/project/{projectid}/member/{userid}"): _PROJECT_OWNER,
     ("DELETE", "/project/{projectid}/member/{userid}"): _PROJECT_OWNER,
-    ("PUT", "/project/{projectid}/connection/{connection_key}"): Asked(
+    ("PUT", "/project/{projectid}/connection/{connection_key}"): RouteAccess(
         (Permission.PROJECT_MANAGEMENT,),
         "a project that one owns, and a connection that one may see",
     ),
     ("DELETE", "/project/{projectid}/connection/{connection_key}"): _PROJECT_OWNER,
-    ("GET", "/services"): Asked(
+    ("GET", "/services"): RouteAccess(
         (Permission.APPLICATION_ADMIN,), "those of which one may hold scopes, with these alone"
     ),
     ("POST", "/services"): _RESOURCES,
-    ("GET", "/services/{serviceid}"): Asked(
+    ("GET", "/services/{serviceid}"): RouteAccess(
         (Permission.APPLICATION_ADMIN,), "those of which one may hold scopes, with these alone"
     ),
     ("PUT", "/services/{serviceid}"): _RESOURCES,
@@ -183,10 +185,10 @@ ROUTE_PERMISSIONS: Mapping[tuple[str, str], Asked] = {
     ("POST", "/apikey/system"): _SYSTEM_KEYS,
     ("DELETE", "/bim/apikey/system/{keyid}"): _SYSTEM_KEYS,
     ("DELETE", "/apikey/system/{keyid}"): _SYSTEM_KEYS,
-    ("GET", "/data/connection/{connection_key}"): Asked(SEE_CONNECTION),
-    ("POST", INTROSPECTION_PATH): Asked((Permission.VERIFY_CREDENTIALS,), "one's own credentials"),
-    ("GET", "/feed"): Asked((Permission.VERIFY_CREDENTIALS,)),
-    ("POST", "/feed/uses"): Asked((Permission.VERIFY_CREDENTIALS,)),
+    ("GET", "/data/connection/{connection_key}"): RouteAccess(SEE_CONNECTION),
+    ("POST", INTROSPECTION_PATH): RouteAccess((Permission.VERIFY_CREDENTIALS,), "one's own credentials"),
+    ("GET", "/feed"): RouteAccess((Permission.VERIFY_CREDENTIALS,)),
+    ("POST", "/feed/uses"): RouteAccess((Permission.VERIFY_CREDENTIALS,)),
 }
 """Which API routes ask for which permissions. The services enforce it: this tells of it, and tests compare.
 

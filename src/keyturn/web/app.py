@@ -28,7 +28,7 @@ from keyturn.core.dpop import REPLAY_BOUND
 from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.logs import configure_logs
 from keyturn.settings import Settings, read_settings
-from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.redaction import Redactor
 from keyturn.web.access import PAGE_PATTERN, login_path, wants_page
 from keyturn.web.api import connections as data
 from keyturn.web.api import feed, system
@@ -129,7 +129,7 @@ PROTECTED_API_ROUTES = (
     service_accounts.list_service_accounts,
     service_accounts.add_service_account,
     service_accounts.get_service_account,
-    service_accounts.hand_over,
+    service_accounts.transfer,
     service_accounts.create_service_key,
     service_accounts.list_service_keys,
     service_accounts.delete_service_key,
@@ -175,7 +175,7 @@ def create_app(services: Services) -> Gate:
         hosts=_host_rule(settings),
         headers=SecurityHeaders(https=settings.uses_https),
         trusted_proxies=settings.trusted_proxies,
-        without_secrets=SecretsOut(settings.key_prefix),
+        without_secrets=Redactor(settings.key_prefix),
     )
 
 

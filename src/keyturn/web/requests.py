@@ -17,7 +17,7 @@ from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
 from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
-from keyturn.services.changes.cache import Remembered
+from keyturn.services.changes.cache import AnswerCache
 from keyturn.verifying.origin import Origin
 from keyturn.web.responses import response_of
 
@@ -46,7 +46,7 @@ class Call:
 
 MAX_ANSWERS = 200
 """About 25 MB if each is the longest page of a list."""
-Answers = Remembered[msgspec.Raw]
+Answers = AnswerCache[msgspec.Raw]
 """JSON that was answered, by who asked for what: true until anything is changed."""
 
 # What handlers are given. They are ours already, so the framework need not check them.
@@ -64,7 +64,7 @@ PageSize = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)]
 PageOffset = Annotated[int, QueryParameter(ge=0, le=1_000_000)]
 """How many of a list are left out before those."""
 
-Heir = Annotated[
+TransferTo = Annotated[
     str | None,
     QueryParameter(
         name="handOverTo",

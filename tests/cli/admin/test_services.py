@@ -44,7 +44,7 @@ def test_a_service_is_registered_listed_and_deleted(run: Command, person: str, t
         ("Stock", "stock:move", "Clerks"),
     ]
     with opened(tmp_path) as services:
-        assert services.resources.list_all()[0].scopes[0].description == "Read orders"
+        assert services.apis.list_all()[0].scopes[0].description == "Read orders"
 
     assert run("admin", "service", "delete", "1").out == "Service 1, Orders, is deleted.\n"
     assert "keyturn admin service list" in refused(run("admin", "service", "delete", "1"))

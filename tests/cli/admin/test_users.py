@@ -45,7 +45,7 @@ def test_permissions_and_profile_are_given(run: Command, tmp_path: Path) -> None
     )  # fmt: skip
     assert done.code == 0
     with opened(tmp_path) as services:
-        user = services.accounts.get_by_userid("bim", "root")
+        user = services.users.get_by_userid("bim", "root")
     assert user.permissions == frozenset(Permission)
     assert (user.profile.name, user.profile.email) == ("Ro Ot", "r@example.com")
 
@@ -58,7 +58,7 @@ def test_all_permissions_are_given_by_one_word(run: Command, tmp_path: Path, mor
     )
     assert done.code == 0
     with opened(tmp_path) as services:
-        assert services.accounts.get_by_userid("bim", "root").permissions == frozenset(Permission)
+        assert services.users.get_by_userid("bim", "root").permissions == frozenset(Permission)
 
 
 def test_a_person_has_the_default_permission_besides(run: Command) -> None:
@@ -91,7 +91,7 @@ def test_an_unfit_person_is_refused(
     """A weak passphrase and an unfit name are refused in one sentence, and nobody is added."""
     refused(run("admin", "user", "add", userid, "--password-stdin", stdin=passphrase))
     with opened(tmp_path) as services:
-        assert [user.userid for user in services.accounts.list_all()] == [person]
+        assert [user.userid for user in services.users.list_all()] == [person]
 
 
 def test_an_unknown_permission_is_a_usage_error(run: Command) -> None:

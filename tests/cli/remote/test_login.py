@@ -151,7 +151,7 @@ def test_giving_up_leaves_nothing_behind(server: RunningServer, tmp_path: Path) 
     assert "Traceback" not in done.err
     assert not (tmp_path / "config").exists()
     approve(server, login.code)
-    user = server.services.accounts.get_by_userid("bim", "bob")
+    user = server.services.users.get_by_userid("bim", "bob")
     assert server.services.keys.list_of(user.user_id) == []
 
 

@@ -144,7 +144,7 @@ def test_a_scope_that_is_handed_to_a_group_is_taken_from_others(
 ) -> None:
     """From the next request on, at the API and at the installation; the group's end leaves it to nobody."""
     group = new_group(services, admin, "writers", "ada")
-    (resource,) = services.resources.list_all()
+    (resource,) = services.apis.list_all()
     narrow = new_key(services, bob, scopes=["orders:write"]).secret
     token = token_for(services, narrow, orders)
     theirs = new_key(services, admin, scopes=["orders:write"]).secret
@@ -166,15 +166,15 @@ def test_a_deleted_api_lets_nobody_in(
     key = new_key(services, bob, scopes=["orders:read"]).secret
     token = token_for(services, key, orders)
     assert covered(services, token, orders) == {"orders:read"}
-    (resource,) = services.resources.list_all()
+    (resource,) = services.apis.list_all()
     whole = new_key(services, bob).secret
-    services.resources.delete(admin, resource.resource_id, HERE)
+    services.apis.delete(admin, resource.resource_id, HERE)
     assert "orders:read" in services.authenticator.identify(whole.encode()).principal.withheld
     assert [covered(services, one, orders) for one in (key, token)] == [UNREGISTERED, UNREGISTERED]
     assert covered(services, key, None) == WITHHELD
     assert why_no_token(services, whole, orders) == "invalid_target"
     with pytest.raises(NotFound):
-        services.resources.delete(admin, resource.resource_id, HERE)
+        services.apis.delete(admin, resource.resource_id, HERE)
 
 
 def test_scopes_that_nobody_registered_stay_as_they_were(
@@ -202,7 +202,7 @@ def test_another_node_follows(
     assert why_no_token(other, key, "stock") is None
     say_anew(services, admin, stock, scopes_of("stock", []))
     assert covered(other, key, "stock") == {"stock:read"}
-    services.resources.delete(admin, stock.resource_id, HERE)
+    services.apis.delete(admin, stock.resource_id, HERE)
     assert covered(other, key, "stock") == UNREGISTERED
     assert why_no_token(other, key, "stock") == "invalid_target"
 
@@ -316,7 +316,7 @@ def test_an_owner_makes_no_key_that_covers_what_they_may_not_hold(
     assert told[1].replace("write", "never") == told[2], "as if there were none"
     made = accounts.create_key(bob, "robot", HERE, name=None, lifetime=None, scopes=["orders:read"])
     assert covered(services, made.secret, "orders") == {"orders:read"}
-    offered = services.resources.list_givable(bob, account.user_id)
+    offered = services.apis.list_givable(bob, account.user_id)
     assert [scope.name for one in offered for scope in one.scopes] == ["orders:read"]
     wide = accounts.create_key(admin, "robot", HERE, name=None, lifetime=None)
     assert covered(services, wide.secret, "orders") == {"orders:read", "orders:write"}
@@ -362,17 +362,17 @@ def test_what_is_unfit_is_refused_at_its_field(
     services: Services, admin: Principal, field: str, unfit: dict[str, Any]
 ) -> None:
     """Neither a new API nor one that is there is made of it, and nothing is written."""
-    there = services.resources.add(admin, HERE, **{**GOOD, "name": "There", "identifier": "urn:there",
+    there = services.apis.add(admin, HERE, **{**GOOD, "name": "There", "identifier": "urn:there",
                                                    "scopes": [ScopeToRegister("there:read")]})  # fmt: skip
     before = actions(services)
     with pytest.raises(InvalidInput) as refused:
-        services.resources.add(admin, HERE, **{**GOOD, **unfit})
+        services.apis.add(admin, HERE, **{**GOOD, **unfit})
     assert refused.value.field == field
     with pytest.raises(InvalidInput) as refused:
-        services.resources.update(admin, there.resource_id, HERE, **{**GOOD, **unfit})
+        services.apis.update(admin, there.resource_id, HERE, **{**GOOD, **unfit})
     assert refused.value.field == field
     assert actions(services) == before
-    assert services.resources.list_all() == [there]
+    assert services.apis.list_all() == [there]
 
 
 @pytest.mark.parametrize(
@@ -395,11 +395,11 @@ def test_names_are_no_other_s(
         **taken,
     }
     with pytest.raises(InvalidInput) as refused:
-        services.resources.add(admin, HERE, **fresh)
+        services.apis.add(admin, HERE, **fresh)
     assert (refused.value.field, refused.value.code) == (field, "unique")
-    other = services.resources.list_all()[1]
+    other = services.apis.list_all()[1]
     with pytest.raises(InvalidInput) as refused:
-        services.resources.update(admin, other.resource_id, HERE, **fresh)
+        services.apis.update(admin, other.resource_id, HERE, **fresh)
     assert (refused.value.field, refused.value.code) == (field, "unique")
 
 
@@ -407,17 +407,17 @@ def test_only_a_holder_of_application_admin_registers(
     services: Services, admin: Principal, orders: str
 ) -> None:
     """Others, and the administrator's own narrowed key, add, change, delete and count nothing (A3)."""
-    (resource,) = services.resources.list_all()
+    (resource,) = services.apis.list_all()
     others = holder(services, "eve", *(set(Permission) - {Permission.APPLICATION_ADMIN}))
     narrowed = caller(services, new_key(services, admin, scopes=["orders:read"]).secret)
     before = actions(services)
     for principal in (others, narrowed):
         for attempt in (
-            lambda who: services.resources.add(who, HERE, **GOOD),
-            lambda who: services.resources.update(who, resource.resource_id, HERE, **GOOD),
-            lambda who: services.resources.delete(who, resource.resource_id, HERE),
-            lambda who: services.resources.count_keys(who, resource.resource_id),
-            services.resources.list_groups,
+            lambda who: services.apis.add(who, HERE, **GOOD),
+            lambda who: services.apis.update(who, resource.resource_id, HERE, **GOOD),
+            lambda who: services.apis.delete(who, resource.resource_id, HERE),
+            lambda who: services.apis.count_keys(who, resource.resource_id),
+            services.apis.list_groups,
         ):
             with pytest.raises(PermissionMissing):
                 attempt(principal)
@@ -428,27 +428,27 @@ def test_people_see_what_they_may_hold(services: Services, admin: Principal, bob
     """An API of which one may hold nothing is as one that there is not; of others one sees one's part."""
     group = new_group(services, admin)
     orders = register(services, "orders", held_by=[group])
-    secret = services.resources.add(
+    secret = services.apis.add(
         admin,
         HERE,
         **{**GOOD, "name": "Secret", "identifier": "urn:secret", "scopes": [ScopeToRegister("s", None, [])]},
     )
-    seen = services.resources.list_visible(bob)
+    seen = services.apis.list_visible(bob)
     assert [(one.name, [scope.name for scope in one.scopes]) for one in seen] == [("orders", ["orders:read"])]
-    assert services.resources.get(bob, orders.resource_id) == seen[0]
+    assert services.apis.get(bob, orders.resource_id) == seen[0]
     for absent in (secret.resource_id, 0, 987654321):
         with pytest.raises(NotFound):
-            services.resources.get(bob, absent)
-    assert services.resources.list_visible(admin) == services.resources.list_all()
+            services.apis.get(bob, absent)
+    assert services.apis.list_visible(admin) == services.apis.list_all()
 
 
 def test_every_change_is_told_of(services: Services, admin: Principal) -> None:
     """Registering, changing and deleting each write one row, with who may hold what."""
     after = len(actions(services))
     group = new_group(services, admin)
-    made = services.resources.add(admin, HERE, **GOOD)
+    made = services.apis.add(admin, HERE, **GOOD)
     say_anew(services, admin, made, [ScopeToRegister("orders:read", None, [group])])
-    services.resources.delete(admin, made.resource_id, HERE)
+    services.apis.delete(admin, made.resource_id, HERE)
     rows = last_rows(services, after + 1)
     assert [row.action for row in rows] == [
         AuditAction.RESOURCE_CREATED,
@@ -466,14 +466,14 @@ def test_the_keys_that_name_a_scope_are_counted(
     services: Services, admin: Principal, bob: Principal, orders: str
 ) -> None:
     """Living keys that are narrowed to a scope of the API count, and no others."""
-    (resource,) = services.resources.list_all()
+    (resource,) = services.apis.list_all()
     kept = new_key(services, bob, scopes=["orders:read", "orders:write"])
     ended = new_key(services, bob, scopes=["orders:read"])
     services.keys.revoke_own(bob, ended.record.key_id, HERE)
     new_key(services, person(services))
-    assert services.resources.count_keys(admin, resource.resource_id) == 1
+    assert services.apis.count_keys(admin, resource.resource_id) == 1
     services.keys.revoke_own(bob, kept.record.key_id, HERE)
-    assert services.resources.count_keys(admin, resource.resource_id) == 0
+    assert services.apis.count_keys(admin, resource.resource_id) == 0
 
 
 def test_a_scope_that_is_taken_away_is_nobody_s(
@@ -484,7 +484,7 @@ def test_a_scope_that_is_taken_away_is_nobody_s(
     A gateway that goes on asking for a scope of old must not be opened by its removal.
     """
     key = new_key(services, bob).secret
-    (resource,) = services.resources.list_all()
+    (resource,) = services.apis.list_all()
     kept = [ScopeToRegister(scope.name) for scope in resource.scopes if scope.name != "orders:write"]
 
     def passes() -> bool:
@@ -505,7 +505,7 @@ def test_that_nothing_is_covered_is_remembered(
 ) -> None:
     """A living key that covers nothing at an API, and a dead one, are asked of the database once each."""
     group = new_group(services, admin, "nobody")
-    services.resources.add(
+    services.apis.add(
         admin, HERE, name="Stock", identifier="https://stock.example.com", description=None,
         scopes=[ScopeToRegister("stock:read", None, [group])],
     )  # fmt: skip
@@ -530,11 +530,11 @@ def test_scopes_must_fit_into_a_token(services: Services, admin: Principal, bob:
     for number, names in enumerate((many[:20], many[20:])):
         said: dict[str, Any] = {"name": f"n{number}", "identifier": f"https://{number}.example.com"}
         with pytest.raises(InvalidInput) as refused:
-            services.resources.add(
+            services.apis.add(
                 admin, HERE, **said, description=None, scopes=[ScopeToRegister(name) for name in many]
             )
         assert refused.value.field == "scopes"
-        services.resources.add(
+        services.apis.add(
             admin, HERE, **said, description=None, scopes=[ScopeToRegister(name) for name in names]
         )
     with pytest.raises(InvalidInput, match="do not fit"):

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from keyturn.composition import Services
-from keyturn.core.apis import ResourceRecord
+from keyturn.core.apis import ApiRecord
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
@@ -208,7 +208,7 @@ class World:
 
 def administrator(services: Services) -> Principal:
     try:
-        services.accounts.get_by_userid("bim", "root")
+        services.users.get_by_userid("bim", "root")
     except NotFound:
         add_holder(services, "root", *Permission)
     return person(services, "root")
@@ -300,7 +300,7 @@ class Change:
 
 
 def set_disabled(world: World, *, disabled: bool) -> None:
-    assert world.services.accounts.set_disabled(COMMAND_LINE, world.userid, disabled=disabled)
+    assert world.services.users.set_disabled(COMMAND_LINE, world.userid, disabled=disabled)
 
 
 def project_of(world: World) -> int:
@@ -324,9 +324,9 @@ def group_of(world: World) -> int:
     return made
 
 
-def api_of(world: World) -> ResourceRecord:
+def api_of(world: World) -> ApiRecord:
     """Return the API of `key_of_an_api`."""
-    (found,) = (one for one in world.services.resources.list_all() if one.name == f"api-of-{world.userid}")
+    (found,) = (one for one in world.services.apis.list_all() if one.name == f"api-of-{world.userid}")
     return found
 
 
@@ -337,7 +337,7 @@ def hand_scope_to(world: World, group_ids: list[int] | None) -> None:
 
 
 def unregister(world: World) -> None:
-    world.services.resources.delete(world.admin, api_of(world).resource_id, HERE)
+    world.services.apis.delete(world.admin, api_of(world).resource_id, HERE)
 
 
 def group_without(world: World) -> int:
@@ -359,20 +359,20 @@ def program_of(world: World) -> str:
 
 
 def disable(world: World, userid: str, *, disabled: bool = True) -> None:
-    world.services.departures.set_disabled(world.admin, "bim", userid, HERE, disabled=disabled)
+    world.services.offboarding.set_disabled(world.admin, "bim", userid, HERE, disabled=disabled)
 
 
 def delete(world: World, userid: str) -> None:
-    world.services.departures.delete(world.admin, "bim", userid, HERE)
+    world.services.offboarding.delete(world.admin, "bim", userid, HERE)
 
 
-def hand_over(world: World) -> None:
+def transfer(world: World) -> None:
     owner = ServiceOwner(world.admin.user_id)
-    world.services.service_accounts.hand_over(world.admin, program_of(world), owner, HERE)
+    world.services.service_accounts.transfer(world.admin, program_of(world), owner, HERE)
 
 
 def invite(world: World) -> None:
-    link = world.services.users.invite(world.admin, "bim", world.userid, HERE).link
+    link = world.services.user_administration.invite(world.admin, "bim", world.userid, HERE).link
     _invited[world.userid] = link.partition("#")[2]
 
 
@@ -454,7 +454,7 @@ PATHS: dict[str, Change] = {
     ),
     "sign_out": Change(
         AuditAction.USER_SIGNED_OUT,
-        lambda w: w.services.accounts.sign_out(COMMAND_LINE, w.userid),
+        lambda w: w.services.users.sign_out(COMMAND_LINE, w.userid),
         key_token=REVOKED,
         login_token=REVOKED,
     ),
@@ -480,7 +480,7 @@ PATHS: dict[str, Change] = {
     ),
     "change_password": Change(
         AuditAction.USER_PASSWORD_UPDATED,
-        lambda w: w.services.accounts.change_password(
+        lambda w: w.services.users.change_password(
             w.browser, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE
         ),
         login_token=REVOKED,
@@ -516,7 +516,7 @@ PATHS: dict[str, Change] = {
     ),
     "update_profile": Change(
         AuditAction.USER_PROFILE_UPDATED,
-        lambda w: w.services.accounts.update_profile(w.principal, {"name": "Robert"}, HERE),
+        lambda w: w.services.users.update_profile(w.principal, {"name": "Robert"}, HERE),
         key="Robert",
         key_token="Robert",
         login_token="Robert",
@@ -545,7 +545,7 @@ PATHS: dict[str, Change] = {
     ),
     "set_password, as an administrator": Change(
         AuditAction.USER_PASSWORD_UPDATED,
-        lambda w: w.services.users.set_password(
+        lambda w: w.services.user_administration.set_password(
             w.admin, "bim", w.userid, password=NEW_PASSPHRASE, current=None, origin=HERE
         ),
         login_token=REVOKED,
@@ -566,7 +566,9 @@ PATHS: dict[str, Change] = {
     ),
     "update_profile, as an administrator": Change(
         AuditAction.USER_PROFILE_UPDATED,
-        lambda w: w.services.users.update_profile(w.admin, "bim", w.userid, {"name": "Robert"}, HERE),
+        lambda w: w.services.user_administration.update_profile(
+            w.admin, "bim", w.userid, {"name": "Robert"}, HERE
+        ),
         key="Robert",
         key_token="Robert",
         login_token="Robert",
@@ -635,10 +637,10 @@ PATHS: dict[str, Change] = {
         key_of=key_of_group_s_program,
         besides=(AuditAction.USER_DELETED,),
     ),
-    "hand over": Change(AuditAction.SERVICE_ACCOUNT_HANDED_OVER, hand_over, key_of=key_of_program),
+    "hand over": Change(AuditAction.SERVICE_ACCOUNT_TRANSFERRED, transfer, key_of=key_of_program),
     "hand over what had stopped with its owner": Change(
-        AuditAction.SERVICE_ACCOUNT_HANDED_OVER,
-        hand_over,
+        AuditAction.SERVICE_ACCOUNT_TRANSFERRED,
+        transfer,
         key_token=REVOKED,
         login_token=REVOKED,
         before=lambda w: disable(w, w.userid),
@@ -673,11 +675,13 @@ PATHS: dict[str, Change] = {
     # What follows ends no credential. What it ends of permissions and connections, other tests say.
     "set_permissions": Change(
         AuditAction.USER_PERMISSIONS_UPDATED,
-        lambda w: w.services.users.set_permissions(w.admin, "bim", w.userid, [Permission.AUDIT], HERE),
+        lambda w: w.services.user_administration.set_permissions(
+            w.admin, "bim", w.userid, [Permission.AUDIT], HERE
+        ),
     ),
     "change_attribute": Change(
         AuditAction.USER_ATTRIBUTES_UPDATED,
-        lambda w: w.services.users.change_attribute(
+        lambda w: w.services.user_administration.change_attribute(
             w.admin, "bim", w.userid, ("team", "a"), HERE, is_given=True
         ),
     ),
@@ -884,7 +888,7 @@ def test_a_change_to_one_forgets_no_other(services: Services, key: CreatedKey, b
     add_person(services, "eve")
     other = services.keys.create(bob, HERE, name=None, lifetime=None)
     services.keys.revoke_own(bob, other.record.key_id, HERE)
-    services.accounts.set_disabled(COMMAND_LINE, "eve", disabled=True)
+    services.users.set_disabled(COMMAND_LINE, "eve", disabled=True)
     for session in services.sessions.list_own(bob):
         services.sessions.end_own(bob, session.session_id, HERE, action=AuditAction.SESSION_ENDED)
     freshness_of(services).ensure()

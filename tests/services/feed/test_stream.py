@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from keyturn.composition import Services
-    from keyturn.store.database.statements import Question, Row
+    from keyturn.store.database.statements import CompiledQuery, Row
     from keyturn.store.database.transactions import Database
     from tests.fakes import Clock
 
@@ -177,8 +177,8 @@ class Counted:
         self._database = database
         self.answers: list[list[Row]] = []
 
-    def ask(self, question: Question, **parameters: Any) -> list[Row]:
-        self.answers.append(self._database.ask(question, **parameters))
+    def query(self, query: CompiledQuery, **parameters: Any) -> list[Row]:
+        self.answers.append(self._database.query(query, **parameters))
         return self.answers[-1]
 
 

@@ -110,7 +110,7 @@ def test_who_is_deleted_takes_their_keys_along(services: Services, admin: Princi
     left = new_key(services, admin)
     mark = services.store.audit_log.newest()
 
-    services.departures.delete(admin, "bim", "bob", HERE)
+    services.offboarding.delete(admin, "bim", "bob", HERE)
 
     gone: set[int] = set()
     reader = feed.EventReader()
@@ -132,7 +132,7 @@ def test_the_row_of_an_end_is_bounded(
     keys = [new_key(services, bob).record.key_id for _ in range(3)]
     add_person(services, "eve")
     for userid in ("bob", "eve"):
-        services.departures.delete(admin, "bim", userid, HERE)
+        services.offboarding.delete(admin, "bim", userid, HERE)
     many, none = last_rows(services, len(actions(services)) - 2)
     assert many.details["keyIds"] == keys[1:]
     assert "keyIds" not in none.details

@@ -30,7 +30,7 @@ def open_embedded(folder: Path) -> Services:
 
 
 def set_up(services: Services, code: str, userid: str = "admin") -> object:
-    return services.accounts.add_first(code=code, userid=userid, name=None, password=PASSPHRASE, origin=HERE)
+    return services.users.add_first(code=code, userid=userid, name=None, password=PASSPHRASE, origin=HERE)
 
 
 # Root key
@@ -144,7 +144,7 @@ def test_nodes_that_start_together_are_one_installation(
 
 def test_there_is_no_account_at_first(services: Services) -> None:
     """A new installation has no user, and opens only with the printed code (L13)."""
-    assert list(services.accounts.list_all()) == []
+    assert list(services.users.list_all()) == []
     assert services.installation.is_setup_open()
     for code in ("", "admin", "None", "\ud800"):
         assert set_up(services, code) is None
@@ -160,14 +160,14 @@ def test_set_up_opens_once_and_never_again(services: Services, reopen: Opener) -
 
     assert set_up(node, f" {code}\n") is not None
 
-    (admin,) = services.accounts.list_all()
+    (admin,) = services.users.list_all()
     assert admin.permissions == frozenset(Permission)
     log_in(services, "admin")
     for server in (services, node, reopen()):
         assert set_up(server, code, "mallory") is None
         assert not server.installation.is_setup_open()
         assert server.installation.new_setup_code() is None
-    assert [user.userid for user in services.accounts.list_all()] == ["admin"]
+    assert [user.userid for user in services.users.list_all()] == ["admin"]
     assert actions(services).count("UserCreated") == 1
 
 
@@ -189,7 +189,7 @@ def test_a_code_outlasts_a_mistake(services: Services) -> None:
     assert code is not None
     for userid, password in (("admin", "short"), ("", PASSPHRASE), ("a\x00b", PASSPHRASE)):
         with pytest.raises(InvalidInput):
-            services.accounts.add_first(code=code, userid=userid, name=None, password=password, origin=HERE)
+            services.users.add_first(code=code, userid=userid, name=None, password=password, origin=HERE)
 
     assert set_up(services, code) is not None
 

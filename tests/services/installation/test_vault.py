@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ROOT = bytes(range(32))
-PLACE = "signing_key/a/sealed_jwk"
+SLOT = "signing_key/a/sealed_jwk"
 SYSTEM = System()
 CANARY = b"canary-4711"
 
@@ -47,40 +47,38 @@ def refusal(**given: object) -> str:
     return str(refused.value)
 
 
-@given(secret=st.binary(max_size=300), place=st.text(st.characters(codec="utf-8"), max_size=40))
-def test_what_was_sealed_opens(secret: bytes, place: str) -> None:
+@given(secret=st.binary(max_size=300), slot=st.text(st.characters(codec="utf-8"), max_size=40))
+def test_what_was_sealed_opens(secret: bytes, slot: str) -> None:
     """Whatever was sealed for a place opens there, also in another process with the same root key."""
-    assert vault().open(vault().seal(secret, place=place), place=place) == secret
+    assert vault().open(vault().seal(secret, slot=slot), slot=slot) == secret
 
 
 @given(secret=st.binary(min_size=8, max_size=100))
 def test_a_seal_shows_nothing(secret: bytes) -> None:
     """A sealed secret holds neither the secret nor the root key, and no two seals of it are alike."""
-    first, second = vault().seal(secret, place=PLACE), vault().seal(secret, place=PLACE)
+    first, second = vault().seal(secret, slot=SLOT), vault().seal(secret, slot=SLOT)
 
     assert first != second
     assert secret not in first
     assert ROOT not in first
 
 
-@pytest.mark.parametrize(
-    "place", ["", PLACE + "x", "signing_key/b/sealed_jwk", PLACE.upper(), PLACE + "\x00"]
-)
-def test_a_seal_opens_in_its_place_only(place: str) -> None:
+@pytest.mark.parametrize("slot", ["", SLOT + "x", "signing_key/b/sealed_jwk", SLOT.upper(), SLOT + "\x00"])
+def test_a_seal_opens_in_its_slot_only(slot: str) -> None:
     """A ciphertext that was moved to another row or column does not open (S1)."""
     with pytest.raises(SealBroken):
-        vault().open(vault().seal(CANARY, place=PLACE), place=place)
+        vault().open(vault().seal(CANARY, slot=SLOT), slot=slot)
 
 
 def test_a_seal_opens_with_its_root_key_only() -> None:
     """Another root key opens nothing."""
     with pytest.raises(SealBroken):
-        vault(bytes(32)).open(vault().seal(CANARY, place=PLACE), place=PLACE)
+        vault(bytes(32)).open(vault().seal(CANARY, slot=SLOT), slot=SLOT)
 
 
 def test_any_changed_byte_breaks_the_seal() -> None:
     """No byte of a sealed secret can be changed, lost or added (S1)."""
-    sealed = vault().seal(CANARY, place=PLACE)
+    sealed = vault().seal(CANARY, slot=SLOT)
     changed = [
         sealed[:at] + bytes([sealed[at] ^ bit]) + sealed[at + 1 :]
         for at in range(len(sealed))
@@ -90,16 +88,16 @@ def test_any_changed_byte_breaks_the_seal() -> None:
 
     for broken in (*changed, *shorter, sealed + b"\x00", sealed * 2):
         with pytest.raises(SealBroken):
-            vault().open(broken, place=PLACE)
+            vault().open(broken, slot=SLOT)
 
 
 def test_parts_of_two_seals_do_not_mix() -> None:
     """The data key of one secret and the ciphertext of another do not fit."""
-    one, other = (vault().seal(CANARY, place=PLACE) for _ in "ab")
+    one, other = (vault().seal(CANARY, slot=SLOT) for _ in "ab")
     cut = 1 + 8 + 12 + 48
 
     with pytest.raises(SealBroken):
-        vault().open(one[:cut] + other[cut:], place=PLACE)
+        vault().open(one[:cut] + other[cut:], slot=SLOT)
 
 
 @pytest.mark.parametrize("length", [0, 16, 31, 33])
@@ -112,7 +110,7 @@ def test_a_root_key_has_one_length(length: int) -> None:
 def test_a_broken_seal_tells_no_secret() -> None:
     """The error holds neither secret nor key."""
     with pytest.raises(SealBroken) as broken:
-        vault().open(vault().seal(CANARY, place=PLACE), place="other")
+        vault().open(vault().seal(CANARY, slot=SLOT), slot="other")
 
     assert CANARY.decode() not in repr(broken.value)
 

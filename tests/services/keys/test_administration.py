@@ -108,7 +108,7 @@ def test_a_key_is_shown_with_its_owner(services: Services, ids: dict[str, int]) 
     admin = person(services, "ada")
     robot = services.all_keys.get(admin, ids["robot"])
     assert (robot.userid, robot.kind, robot.owner_is_disabled) == ("robot", UserKind.SERVICE, False)
-    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "robot", HERE, disabled=True)
     assert services.all_keys.get(admin, ids["robot"]).owner_is_disabled
     for number in (0, -1, 10**6, MAX_ID + 1):
         with pytest.raises(NotFound):

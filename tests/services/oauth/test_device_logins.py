@@ -194,10 +194,10 @@ def test_an_approval_dies_with_its_session(services: Services, session: BrowserS
         case "sign_out":
             services.sessions.end_own(principal, session.session_id, HERE, action=AuditAction.USER_LOGGED_OUT)
         case "disable":
-            services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=True)
+            services.users.set_disabled(COMMAND_LINE, "bob", disabled=True)
         case _:
-            user = services.accounts.get_by_userid("bim", "bob")
-            services.accounts.set_password(COMMAND_LINE, user, "eleven quiet harbours at dusk")
+            user = services.users.get_by_userid("bim", "bob")
+            services.users.set_password(COMMAND_LINE, user, "eleven quiet harbours at dusk")
 
     assert refusal(services, begun) is OAuthCode.INVALID_GRANT
     assert services.keys.list_own(principal) == []
@@ -213,7 +213,7 @@ def test_fault_a8_an_approval_that_ends_while_the_device_asks_is_void(
 
     def end_it() -> object:
         if end == "person":
-            return services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=True)
+            return services.users.set_disabled(COMMAND_LINE, "bob", disabled=True)
         return services.sessions.end_own(
             principal, session.session_id, HERE, action=AuditAction.USER_LOGGED_OUT
         )

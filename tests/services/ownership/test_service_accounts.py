@@ -71,13 +71,13 @@ def test_a_service_account_has_an_owner_and_nothing_else(
 def test_a_service_account_cannot_sign_in(services: Services, admin: Principal, bob: Principal) -> None:
     """It has no passphrase, gets none by any way, and no passphrase opens it."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
-    user = services.users.get(admin, "bim", "robot")
+    user = services.user_administration.get(admin, "bim", "robot")
     for act in (
-        lambda: services.accounts.set_password(COMMAND_LINE, user, PASSPHRASE),
-        lambda: services.users.set_password(
+        lambda: services.users.set_password(COMMAND_LINE, user, PASSPHRASE),
+        lambda: services.user_administration.set_password(
             admin, "bim", "robot", password=PASSPHRASE, current=None, origin=HERE
         ),
-        lambda: services.users.invite(admin, "bim", "robot", HERE),
+        lambda: services.user_administration.invite(admin, "bim", "robot", HERE),
     ):
         with pytest.raises(InvalidInput):
             act()
@@ -92,7 +92,7 @@ def test_only_user_admin_makes_one(services: Services, admin: Principal, bob: Pr
     for who in (bob, others):
         for act in (
             lambda who: add_service_account(services, who, ServiceOwner(who.user_id)),
-            lambda who: services.service_accounts.hand_over(who, "robot", ServiceOwner(who.user_id), HERE),
+            lambda who: services.service_accounts.transfer(who, "robot", ServiceOwner(who.user_id), HERE),
             lambda who: services.service_accounts.find_owner(who, userid="bob"),
         ):
             with pytest.raises(PermissionMissing):
@@ -105,7 +105,7 @@ def test_an_owner_is_a_living_person_or_a_group(services: Services, admin: Princ
     assert services.service_accounts.find_owner(admin, userid="BOB") == ServiceOwner(bob.user_id)
     assert services.service_accounts.find_owner(admin, group_id=group) == ServiceOwner(group_id=group)
     add_service_account(services, admin, ServiceOwner(bob.user_id))
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True)
     wrong: list[dict[str, object]] = [{}, {"userid": "ada", "group_id": group}]
     wrong += [{"userid": name} for name in ("bob", "robot", "nobody", "")]
     wrong += [{"group_id": number} for number in (0, -1, group + 1, MAX_ID + 1)]
@@ -158,7 +158,7 @@ def test_a_person_is_no_service_account(services: Services, admin: Principal, bo
         for act in (
             lambda userid: services.service_accounts.get(admin, userid),
             lambda userid: key_of_service(services, admin, userid),
-            lambda userid: services.service_accounts.hand_over(
+            lambda userid: services.service_accounts.transfer(
                 admin, userid, ServiceOwner(admin.user_id), HERE
             ),
         ):
@@ -202,13 +202,13 @@ def test_an_owner_stops_it_and_an_administrator_lets_it_go_on(
     """Its owner disables and deletes a service account; to enable it again is for administrators."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     key = key_of_service(services, bob)
-    services.departures.set_disabled(bob, "bim", "robot", HERE, disabled=True)
+    services.offboarding.set_disabled(bob, "bim", "robot", HERE, disabled=True)
     assert not is_accepted(services, key.secret)
     with pytest.raises(PermissionMissing):
-        services.departures.set_disabled(bob, "bim", "robot", HERE, disabled=False)
-    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+        services.offboarding.set_disabled(bob, "bim", "robot", HERE, disabled=False)
+    services.offboarding.set_disabled(admin, "bim", "robot", HERE, disabled=False)
     assert is_accepted(services, key.secret)
-    services.departures.delete(bob, "bim", "robot", HERE)
+    services.offboarding.delete(bob, "bim", "robot", HERE)
     assert not is_accepted(services, key.secret)
 
 
@@ -219,7 +219,7 @@ def test_handing_over_changes_who_controls_it(services: Services, admin: Princip
     key = key_of_service(services, bob)
     before = len(actions(services))
     for _ in range(2):
-        services.service_accounts.hand_over(admin, "robot", ServiceOwner(carol.user_id), HERE)
+        services.service_accounts.transfer(admin, "robot", ServiceOwner(carol.user_id), HERE)
     (row,) = last_rows(services, before)
     assert row.action == "ServiceAccountHandedOver"
     assert row.details["ownerUser"] == carol.user_id
@@ -228,7 +228,7 @@ def test_handing_over_changes_who_controls_it(services: Services, admin: Princip
     assert services.service_accounts.get(carol, "robot").owner == ServiceOwner(carol.user_id)
     with pytest.raises(NotFound):
         services.service_accounts.get(bob, "robot")
-    services.departures.delete(admin, "bim", "bob", HERE)
+    services.offboarding.delete(admin, "bim", "bob", HERE)
     assert is_accepted(services, key.secret)
 
 
@@ -238,44 +238,44 @@ def test_handing_over_revives_what_stood_still_with_its_owner(
     """A service account that stopped because of its owner works again under another; by hand, it does not."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     key = key_of_service(services, bob)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
-    services.service_accounts.hand_over(admin, "robot", ServiceOwner(admin.user_id), HERE)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.service_accounts.transfer(admin, "robot", ServiceOwner(admin.user_id), HERE)
     assert is_accepted(services, key.secret)
 
     add_person(services, "carol")
-    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "robot", HERE, disabled=True)
     carol = services.service_accounts.find_owner(admin, userid="carol")
-    services.service_accounts.hand_over(admin, "robot", carol, HERE)
+    services.service_accounts.transfer(admin, "robot", carol, HERE)
     assert not is_accepted(services, key.secret)
 
 
 def enable_robot(services: Services, admin: Principal, _: ServiceOwner) -> None:
-    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+    services.offboarding.set_disabled(admin, "bim", "robot", HERE, disabled=False)
 
 
 def leave_to(services: Services, admin: Principal, owner: ServiceOwner, *, for_ever: bool) -> None:
     carol = holder(services, "carol")
     add_service_account(services, admin, ServiceOwner(carol.user_id), userid="second")
     if for_ever:
-        services.departures.delete(admin, "bim", "carol", HERE, heir=owner)
+        services.offboarding.delete(admin, "bim", "carol", HERE, successor=owner)
     else:
-        services.departures.set_disabled(admin, "bim", "carol", HERE, disabled=True, heir=owner)
+        services.offboarding.set_disabled(admin, "bim", "carol", HERE, disabled=True, successor=owner)
 
 
 def hand_over_second(services: Services, admin: Principal, owner: ServiceOwner) -> None:
     add_service_account(services, admin, ServiceOwner(admin.user_id), userid="second")
-    services.service_accounts.hand_over(admin, "second", owner, HERE)
+    services.service_accounts.transfer(admin, "second", owner, HERE)
 
 
 WAYS_TO_LIFE: dict[str, Callable[[Services, Principal, ServiceOwner], object]] = {
     "enable": enable_robot,
-    "enable on the command line": lambda s, _a, _o: s.accounts.set_disabled(
+    "enable on the command line": lambda s, _a, _o: s.users.set_disabled(
         COMMAND_LINE, "robot", disabled=False
     ),
     "create": lambda s, admin, owner: add_service_account(s, admin, owner, userid="second"),
     "hand over": hand_over_second,
-    "disable with an heir": lambda s, admin, owner: leave_to(s, admin, owner, for_ever=False),
-    "delete with an heir": lambda s, admin, owner: leave_to(s, admin, owner, for_ever=True),
+    "disable with a successor": lambda s, admin, owner: leave_to(s, admin, owner, for_ever=False),
+    "delete with a successor": lambda s, admin, owner: leave_to(s, admin, owner, for_ever=True),
 }
 
 
@@ -289,8 +289,8 @@ def test_nothing_of_a_disabled_owner_comes_to_life(
     add_service_account(services, admin, owner)
     key = key_of_service(services, bob)
     if stopped == "by itself":
-        services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=True)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+        services.offboarding.set_disabled(admin, "bim", "robot", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True)
 
     with pytest.raises((Conflict, InvalidState), match="owner") as refused:
         WAYS_TO_LIFE[way](services, admin, owner)
@@ -300,9 +300,9 @@ def test_nothing_of_a_disabled_owner_comes_to_life(
     owned = services.store.users.search(UserSearch(owners=frozenset({owner})), size=9).items
     assert all(account.is_disabled for account in owned)
     assert not is_accepted(services, key.secret)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=False)
     if stopped == "by itself":
-        services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+        services.offboarding.set_disabled(admin, "bim", "robot", HERE, disabled=False)
     assert is_accepted(services, key.secret)
 
 
@@ -311,12 +311,12 @@ def test_an_owner_who_is_gone_meanwhile_is_no_owner(services: Services, admin: P
     gone = add_person(services, "gone")
     group = services.groups.add(admin, HERE, iamid="bim", name="one").group_id
     add_service_account(services, admin, ServiceOwner(admin.user_id))
-    services.departures.delete(admin, "bim", "gone", HERE)
+    services.offboarding.delete(admin, "bim", "gone", HERE)
     services.groups.delete(admin, group, HERE)
     before = actions(services)
     for owner in (ServiceOwner(gone.user_id), ServiceOwner(group_id=group)):
         with pytest.raises(InvalidState):
-            services.service_accounts.hand_over(admin, "robot", owner, HERE)
+            services.service_accounts.transfer(admin, "robot", owner, HERE)
         with pytest.raises(InvalidState):
             add_service_account(services, admin, owner, "second")
     assert actions(services) == before

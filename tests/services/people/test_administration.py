@@ -50,13 +50,13 @@ GOVERNANCE, AUDIT, USER_ADMIN = Permission.GOVERNANCE, Permission.AUDIT, Permiss
 
 
 def found(services: Services, who: Principal, **wanted: object) -> list[str]:
-    page = services.users.search(who, UserSearch(**wanted))  # type: ignore[arg-type]
+    page = services.user_administration.search(who, UserSearch(**wanted))  # type: ignore[arg-type]
     assert page.count == len(page.items)
     return [user.userid for user in page.items]
 
 
 def permissions_of(services: Services, userid: str) -> frozenset[str]:
-    return services.accounts.get_by_userid("bim", userid).permissions
+    return services.users.get_by_userid("bim", userid).permissions
 
 
 # Making and finding
@@ -64,7 +64,7 @@ def permissions_of(services: Services, userid: str) -> frozenset[str]:
 
 def test_a_new_user_is_what_was_asked_for_and_the_default(services: Services, admin: Principal) -> None:
     """A user gets what was asked for and the default permissions, and can sign in with their passphrase."""
-    added = services.users.add(
+    added = services.user_administration.add(
         admin,
         HERE,
         userid="carol",
@@ -74,7 +74,7 @@ def test_a_new_user_is_what_was_asked_for_and_the_default(services: Services, ad
     )
 
     assert added.invitation is None
-    assert added.record == services.users.get(admin, "bim", "Carol")
+    assert added.record == services.user_administration.get(admin, "bim", "Carol")
     assert added.record.permissions == {AUDIT} | DEFAULT_PERMISSIONS
     profile = added.record.profile
     assert (profile.name, profile.email, profile.phone) == ("Carol", "carol@example.com", "1")
@@ -85,7 +85,9 @@ def test_a_new_user_is_what_was_asked_for_and_the_default(services: Services, ad
 def test_a_taken_name_is_said_of_its_field(services: Services, admin: Principal, bob: Principal) -> None:
     """A taken user name, in any spelling, is refused with the field and the code "unique" (1.6)."""
     with pytest.raises(InvalidInput) as refused:
-        services.users.add(admin, HERE, userid=" BOB", profile={}, password=None, permissions=())
+        services.user_administration.add(
+            admin, HERE, userid=" BOB", profile={}, password=None, permissions=()
+        )
     assert (refused.value.field, refused.value.code) == ("userid", "unique")
 
 
@@ -102,7 +104,7 @@ def test_a_refused_user_leaves_nothing(services: Services, admin: Principal) -> 
     ]
     for changed in wrong:
         with pytest.raises(InvalidInput):
-            services.users.add(
+            services.user_administration.add(
                 admin,
                 HERE,
                 **{"userid": "carol", "profile": {}, "password": None, "permissions": (), **changed},  # type: ignore[arg-type]
@@ -139,18 +141,24 @@ def test_only_user_admin_manages_users(services: Services, admin: Principal, bob
     for who in (bob, others, narrowed, of_project):
         for userid in ("carol", "ada", "nobody"):
             for act in (
-                lambda who, userid: services.users.set_permissions(who, "bim", userid, [AUDIT], HERE),
-                lambda who, userid: services.users.remove_permission(who, "bim", userid, AUDIT, HERE),
-                lambda who, userid: services.users.invite(who, "bim", userid, HERE),
-                lambda who, userid: services.departures.set_disabled(who, "bim", userid, HERE, disabled=True),
-                lambda who, userid: services.departures.delete(who, "bim", userid, HERE),
-                lambda who, userid: services.users.change_attribute(
+                lambda who, userid: services.user_administration.set_permissions(
+                    who, "bim", userid, [AUDIT], HERE
+                ),
+                lambda who, userid: services.user_administration.remove_permission(
+                    who, "bim", userid, AUDIT, HERE
+                ),
+                lambda who, userid: services.user_administration.invite(who, "bim", userid, HERE),
+                lambda who, userid: services.offboarding.set_disabled(
+                    who, "bim", userid, HERE, disabled=True
+                ),
+                lambda who, userid: services.offboarding.delete(who, "bim", userid, HERE),
+                lambda who, userid: services.user_administration.change_attribute(
                     who, "bim", userid, ("a", "b"), HERE, is_given=True
                 ),
-                lambda who, userid: services.users.add(
+                lambda who, userid: services.user_administration.add(
                     who, HERE, userid=f"{userid} 2", profile={}, password=None, permissions=()
                 ),
-                services.service_accounts.find_heir,
+                services.service_accounts.find_successor,
             ):
                 with pytest.raises(PermissionMissing) as refused:
                     act(who, userid)
@@ -165,23 +173,25 @@ def test_keyturn_itself_is_nobody_s_to_change(services: Services, admin: Princip
     services.system_keys.get_or_create(
         admin, HERE, name="trino", scopes=["plugin:trino"], connection_key="one", regenerate=False
     )
-    (system,) = services.users.search(admin, UserSearch(kinds=frozenset({UserKind.SYSTEM}))).items
+    (system,) = services.user_administration.search(
+        admin, UserSearch(kinds=frozenset({UserKind.SYSTEM}))
+    ).items
 
     for userid in (system.userid, str(system.user_id)):
         for act in (
-            lambda userid: services.users.set_permissions(admin, "bim", userid, [AUDIT], HERE),
-            lambda userid: services.departures.set_disabled(admin, "bim", userid, HERE, disabled=True),
-            lambda userid: services.departures.delete(admin, "bim", userid, HERE),
-            lambda userid: services.users.invite(admin, "bim", userid, HERE),
+            lambda userid: services.user_administration.set_permissions(admin, "bim", userid, [AUDIT], HERE),
+            lambda userid: services.offboarding.set_disabled(admin, "bim", userid, HERE, disabled=True),
+            lambda userid: services.offboarding.delete(admin, "bim", userid, HERE),
+            lambda userid: services.user_administration.invite(admin, "bim", userid, HERE),
         ):
             with pytest.raises(NotFound):
                 act(userid)
         with pytest.raises(InvalidInput):
-            services.users.set_password(
+            services.user_administration.set_password(
                 admin, "bim", userid, password=NEW_PASSPHRASE, current=None, origin=HERE
             )
         with pytest.raises(InvalidInput):
-            services.service_accounts.find_heir(admin, userid)
+            services.service_accounts.find_successor(admin, userid)
 
 
 # Permissions
@@ -190,10 +200,10 @@ def test_keyturn_itself_is_nobody_s_to_change(services: Services, admin: Princip
 def test_permissions_are_replaced_whole(services: Services, admin: Principal, bob: Principal) -> None:
     """The permissions that are set are all there are: also none, and never one that does not exist."""
     for wanted in ([AUDIT, GOVERNANCE], [GOVERNANCE], [], [AUDIT]):
-        record = services.users.set_permissions(admin, "bim", "bob", wanted, HERE)
+        record = services.user_administration.set_permissions(admin, "bim", "bob", wanted, HERE)
         assert record.permissions == permissions_of(services, "bob") == frozenset(wanted)
     with pytest.raises(InvalidInput):
-        services.users.set_permissions(admin, "bim", "bob", [GOVERNANCE, "ROOT"], HERE)
+        services.user_administration.set_permissions(admin, "bim", "bob", [GOVERNANCE, "ROOT"], HERE)
     assert permissions_of(services, "bob") == {AUDIT}
 
 
@@ -204,8 +214,8 @@ def test_a_permission_is_taken_once(services: Services, admin: Principal) -> Non
 
     left = {GOVERNANCE} | DEFAULT_PERMISSIONS
     for _ in range(2):
-        services.users.remove_permission(admin, "bim", "carol", AUDIT, HERE)
-        services.users.set_permissions(admin, "bim", "carol", left, HERE)
+        services.user_administration.remove_permission(admin, "bim", "carol", AUDIT, HERE)
+        services.user_administration.set_permissions(admin, "bim", "carol", left, HERE)
         assert permissions_of(services, "carol") == left
 
     (row,) = last_rows(services, before)
@@ -221,7 +231,7 @@ def test_permissions_reach_what_is_remembered(services: Services, admin: Princip
     key = new_key(services, carol).secret
     token = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
     for wanted in ([GOVERNANCE], [], [AUDIT, GOVERNANCE]):
-        services.users.set_permissions(admin, "bim", "carol", wanted, HERE)
+        services.user_administration.set_permissions(admin, "bim", "carol", wanted, HERE)
         for credential in (key, token):
             assert caller(services, credential).permissions == frozenset(wanted)
 
@@ -235,7 +245,7 @@ def test_parallel_changes_of_permissions_lose_nothing(services: Services, admin:
 
         outcomes = all_at_once(
             len(taken),
-            lambda number, round_=round_: services.users.remove_permission(  # type: ignore[misc]
+            lambda number, round_=round_: services.user_administration.remove_permission(  # type: ignore[misc]
                 admin, "bim", f"carol {round_}", taken[number], HERE
             ),
         )
@@ -258,18 +268,20 @@ def test_attributes_are_their_own_and_their_groups(services: Services, admin: Pr
     for group in groups[:2]:
         services.groups.add_member(admin, group.group_id, HERE, iamid="bim", userid="bob")
     for attribute in (("team", "b"), ("TEAM", "z"), ("Country", "DE")):
-        services.users.change_attribute(admin, "bim", "bob", attribute, HERE, is_given=True)
+        services.user_administration.change_attribute(admin, "bim", "bob", attribute, HERE, is_given=True)
 
-    record = services.users.get(admin, "bim", str(bob.user_id))
+    record = services.user_administration.get(admin, "bim", str(bob.user_id))
     assert record.attributes == {"country": ("DE",), "team": ("b", "z")}
     assert record.group_attributes == {"team": ("a", "b")}
     assert record.authorizations == {"country": ("DE",), "team": ("a", "b", "z")}
-    assert services.users.search(admin, UserSearch(userid="bob")).items == (record,)
+    assert services.user_administration.search(admin, UserSearch(userid="bob")).items == (record,)
 
-    services.users.change_attribute(admin, "bim", "bob", ("team", "b"), HERE, is_given=False)
-    assert services.users.get(admin, "bim", "bob").authorizations["team"] == ("a", "b", "z"), "by the group"
+    services.user_administration.change_attribute(admin, "bim", "bob", ("team", "b"), HERE, is_given=False)
+    assert services.user_administration.get(admin, "bim", "bob").authorizations["team"] == ("a", "b", "z"), (
+        "by the group"
+    )
     services.groups.delete(admin, groups[1].group_id, HERE)
-    assert services.users.get(admin, "bim", "bob").authorizations["team"] == ("a", "z")
+    assert services.user_administration.get(admin, "bim", "bob").authorizations["team"] == ("a", "z")
 
 
 def test_an_attribute_is_given_once_and_taken_once(services: Services, admin: Principal) -> None:
@@ -277,7 +289,9 @@ def test_an_attribute_is_given_once_and_taken_once(services: Services, admin: Pr
     add_person(services)
     before = len(actions(services))
     for is_given in (True, True, False, False):
-        services.users.change_attribute(admin, "bim", "bob", ("team", "A b"), HERE, is_given=is_given)
+        services.user_administration.change_attribute(
+            admin, "bim", "bob", ("team", "A b"), HERE, is_given=is_given
+        )
     assert [row.details for row in last_rows(services, before)] == [
         {"added": {"team": "A b"}},
         {"removed": {"team": "A b"}},
@@ -300,8 +314,8 @@ def test_an_unfit_attribute_is_refused(services: Services, admin: Principal, bob
     """An attribute has a name and a value, of one line and at most 254 characters."""
     for attribute in UNFIT_ATTRIBUTES:
         with pytest.raises(InvalidInput):
-            services.users.change_attribute(admin, "bim", "bob", attribute, HERE, is_given=True)
-    assert services.users.get(admin, "bim", "bob").attributes == {}
+            services.user_administration.change_attribute(admin, "bim", "bob", attribute, HERE, is_given=True)
+    assert services.user_administration.get(admin, "bim", "bob").attributes == {}
 
 
 # Passphrases
@@ -311,13 +325,15 @@ def test_one_s_own_passphrase_needs_the_current_one(services: Services, admin: P
     """Nobody, an administrator neither, changes their own passphrase without the current one (L5)."""
     for current in (None, "", "wrong passphrase here"):
         with pytest.raises(InvalidInput) as refused:
-            services.users.set_password(
+            services.user_administration.set_password(
                 admin, "bim", "ada", password=NEW_PASSPHRASE, current=current, origin=HERE
             )
         assert refused.value.field == "currentPassword"
     log_in(services, "ada")
 
-    services.users.set_password(admin, "bim", "ada", password=NEW_PASSPHRASE, current=PASSPHRASE, origin=HERE)
+    services.user_administration.set_password(
+        admin, "bim", "ada", password=NEW_PASSPHRASE, current=PASSPHRASE, origin=HERE
+    )
     log_in(services, "ada", NEW_PASSPHRASE)
 
 
@@ -326,7 +342,9 @@ def test_another_s_passphrase_ends_their_sessions(services: Services, admin: Pri
     add_person(services)
     cookie = log_in(services)
 
-    services.users.set_password(admin, "bim", "bob", password=NEW_PASSPHRASE, current=None, origin=HERE)
+    services.user_administration.set_password(
+        admin, "bim", "bob", password=NEW_PASSPHRASE, current=None, origin=HERE
+    )
 
     assert services.sessions.find(cookie) is None
     log_in(services, "bob", NEW_PASSPHRASE)
@@ -348,12 +366,12 @@ def test_disabling_stops_all_and_enabling_revives_no_revoked(services: Services,
     services.all_keys.revoke(admin, [robot_revoked.record.key_id], HERE)
     before = len(actions(services))
 
-    assert services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True).is_disabled
+    assert services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True).is_disabled
     for key in (living, revoked, robot, robot_revoked):
         assert not is_accepted(services, key.secret)
     assert services.sessions.find(cookie) is None
 
-    assert not services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False).is_disabled
+    assert not services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=False).is_disabled
     assert is_accepted(services, living.secret)
     assert is_accepted(services, robot.secret)
     assert not is_accepted(services, revoked.secret)
@@ -376,45 +394,45 @@ def test_what_was_disabled_by_hand_stays_disabled(
     key = key_of_service(services, admin)
 
     for userid in ("robot", "bob") if when == "before" else ("bob", "robot"):
-        services.departures.set_disabled(admin, "bim", userid, HERE, disabled=True)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+        services.offboarding.set_disabled(admin, "bim", userid, HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=False)
 
     assert not is_accepted(services, key.secret)
-    services.departures.set_disabled(admin, "bim", "robot", HERE, disabled=False)
+    services.offboarding.set_disabled(admin, "bim", "robot", HERE, disabled=False)
     assert is_accepted(services, key.secret)
 
 
 def test_an_heir_keeps_service_accounts_going(services: Services, admin: Principal, bob: Principal) -> None:
-    """With an heir the service accounts of a disabled person go on, and belong to the heir from then on."""
+    """With a successor the service accounts of a disabled person go on, and belong to that successor."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     key = key_of_service(services, admin)
-    heir = services.service_accounts.find_heir(admin, "ada")
+    successor = services.service_accounts.find_successor(admin, "ada")
 
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True, heir=heir)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True, successor=successor)
 
     assert is_accepted(services, key.secret)
-    assert services.users.get(admin, "bim", "robot").owner == ServiceOwner(admin.user_id)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=False)
-    assert services.users.get(admin, "bim", "robot").owner == ServiceOwner(admin.user_id)
+    assert services.user_administration.get(admin, "bim", "robot").owner == ServiceOwner(admin.user_id)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=False)
+    assert services.user_administration.get(admin, "bim", "robot").owner == ServiceOwner(admin.user_id)
 
 
 def test_doing_it_again_changes_nothing(services: Services, admin: Principal, bob: Principal) -> None:
     """Disabling the disabled and enabling the enabled writes nothing (A6)."""
     before = len(actions(services))
     for disabled in (False, True, True, False, False):
-        services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=disabled)
+        services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=disabled)
     assert [row.action for row in last_rows(services, before)] == ["UserDisabled", "UserEnabled"]
 
 
 def test_no_disabled_person_or_program_inherits(services: Services, admin: Principal, bob: Principal) -> None:
     """Service accounts are handed to a person who is there and not disabled, and to nobody else."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True)
     for userid in ("bob", "robot", "nobody", ""):
         with pytest.raises(InvalidInput) as refused:
-            services.service_accounts.find_heir(admin, userid)
+            services.service_accounts.find_successor(admin, userid)
         assert refused.value.field == "handOverTo"
-    assert services.service_accounts.find_heir(admin, None) is None
+    assert services.service_accounts.find_successor(admin, None) is None
 
 
 # Deleting
@@ -435,22 +453,22 @@ def test_deleting_ends_everything_at_once(services: Services, admin: Principal, 
     assert all(is_accepted(services, credential) for credential in credentials)
     assert [
         user.userid
-        for user in services.departures.what_stops(
-            admin, services.users.get(admin, "bim", "bob")
+        for user in services.offboarding.what_stops(
+            admin, services.user_administration.get(admin, "bim", "bob")
         ).service_accounts
     ] == ["robot"]
     before = len(actions(services))
 
-    assert services.departures.delete(admin, "bim", "bob", HERE).user_id == bob.user_id
+    assert services.offboarding.delete(admin, "bim", "bob", HERE).user_id == bob.user_id
 
     assert not any(is_accepted(services, credential) for credential in credentials)
     assert services.sessions.find(cookie) is None
     assert [row.action for row in last_rows(services, before)] == ["UserDeleted", "UserDeleted"]
     for userid in ("bob", str(bob.user_id), "robot"):
         with pytest.raises(NotFound):
-            services.users.get(admin, "bim", userid)
+            services.user_administration.get(admin, "bim", userid)
         with pytest.raises(NotFound):
-            services.departures.delete(admin, "bim", userid, HERE)
+            services.offboarding.delete(admin, "bim", userid, HERE)
     assert services.groups.list_members(admin, group.group_id) == []
     assert services.store.integrity_problems() == []
 
@@ -460,7 +478,7 @@ def test_a_name_that_is_free_again_is_somebody_else(
 ) -> None:
     """Who is made under the name of a deleted person is new: no key, session or id of old is theirs."""
     key, cookie = new_key(services, bob).secret, log_in(services)
-    services.departures.delete(admin, "bim", "bob", HERE)
+    services.offboarding.delete(admin, "bim", "bob", HERE)
 
     again = add_person(services)
 
@@ -473,39 +491,41 @@ def test_a_name_that_is_free_again_is_somebody_else(
 def test_an_heir_keeps_the_service_accounts_of_the_deleted(
     services: Services, admin: Principal, bob: Principal
 ) -> None:
-    """With an heir, also those that had stopped with their owner work again, those stopped by hand do not."""
+    """With a successor, those that had stopped with their owner work again, those stopped by hand do not."""
     for name in ("works", "stopped"):
         add_service_account(services, admin, ServiceOwner(bob.user_id), name)
     keys = {name: key_of_service(services, admin, name).secret for name in ("works", "stopped")}
-    services.departures.set_disabled(admin, "bim", "stopped", HERE, disabled=True)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "stopped", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True)
 
-    services.departures.delete(admin, "bim", "bob", HERE, heir=ServiceOwner(admin.user_id))
+    services.offboarding.delete(admin, "bim", "bob", HERE, successor=ServiceOwner(admin.user_id))
 
     assert is_accepted(services, keys["works"])
     assert not is_accepted(services, keys["stopped"])
     for name in keys:
-        assert services.users.get(admin, "bim", name).owner == ServiceOwner(admin.user_id)
+        assert services.user_administration.get(admin, "bim", name).owner == ServiceOwner(admin.user_id)
     assert services.store.integrity_problems() == []
 
 
 def test_an_heir_who_is_gone_undoes_it(services: Services, admin: Principal, bob: Principal) -> None:
-    """When the heir was deleted meanwhile nothing happens at all, and the error says what is wrong."""
+    """When the successor was deleted meanwhile nothing happens at all, and the error says what is wrong."""
     carol = add_person(services, "carol")
     add_service_account(services, admin, ServiceOwner(bob.user_id))
-    heir = services.service_accounts.find_heir(admin, "carol")
-    services.departures.delete(admin, "bim", "carol", HERE)
+    successor = services.service_accounts.find_successor(admin, "carol")
+    services.offboarding.delete(admin, "bim", "carol", HERE)
     before = actions(services)
 
     for act in (
-        lambda: services.departures.delete(admin, "bim", "bob", HERE, heir=heir),
-        lambda: services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True, heir=heir),
+        lambda: services.offboarding.delete(admin, "bim", "bob", HERE, successor=successor),
+        lambda: services.offboarding.set_disabled(
+            admin, "bim", "bob", HERE, disabled=True, successor=successor
+        ),
     ):
         with pytest.raises(InvalidState):
             act()
 
     assert actions(services) == before
-    assert not services.users.get(admin, "bim", "bob").is_disabled
+    assert not services.user_administration.get(admin, "bim", "bob").is_disabled
     assert carol.user_id != bob.user_id
 
 
@@ -515,7 +535,7 @@ def test_what_a_deleted_person_registered_stays(services: Services, admin: Princ
     services.connections.register(COMMAND_LINE, carol.user_id, "one", {"technology": "Trino"})
     before = services.connections.get(admin, "one")
 
-    services.departures.delete(admin, "bim", "carol", HERE)
+    services.offboarding.delete(admin, "bim", "carol", HERE)
 
     after = services.connections.get(admin, "one")
     assert after.details == before.details
@@ -536,7 +556,7 @@ def test_deleting_races_with_everything_else(services: Services, admin: Principa
         assert [outcome for outcome in outcomes if is_failure(outcome)] == []
         assert not isinstance(outcomes[0], BaseException)
         with pytest.raises(NotFound):
-            services.users.get(admin, "bim", f"carol {round_}")
+            services.user_administration.get(admin, "bim", f"carol {round_}")
     assert services.store.integrity_problems() == []
 
 
@@ -546,18 +566,18 @@ def everything_done_to(
     """Return what deletes a new person, and what else changes them, their invitation or their program."""
     who = holder(services, userid)
     add_service_account(services, admin, ServiceOwner(who.user_id), robot)
-    code = services.users.invite(admin, "bim", userid, HERE).link.partition("#")[2]
+    code = services.user_administration.invite(admin, "bim", userid, HERE).link.partition("#")[2]
     new_key(services, who)
     return [
-        lambda: services.departures.delete(admin, "bim", userid, HERE),
-        lambda: services.departures.set_disabled(admin, "bim", userid, HERE, disabled=True),
-        lambda: services.departures.set_disabled(admin, "bim", robot, HERE, disabled=True),
-        lambda: services.departures.set_disabled(admin, "bim", robot, HERE, disabled=False),
-        lambda: services.users.invite(admin, "bim", userid, HERE),
+        lambda: services.offboarding.delete(admin, "bim", userid, HERE),
+        lambda: services.offboarding.set_disabled(admin, "bim", userid, HERE, disabled=True),
+        lambda: services.offboarding.set_disabled(admin, "bim", robot, HERE, disabled=True),
+        lambda: services.offboarding.set_disabled(admin, "bim", robot, HERE, disabled=False),
+        lambda: services.user_administration.invite(admin, "bim", userid, HERE),
         lambda: services.invitations.accept(code, NEW_PASSPHRASE, HERE),
         lambda: new_key(services, who),
         lambda: log_in(services, userid),
-        lambda: services.service_accounts.hand_over(admin, robot, ServiceOwner(admin.user_id), HERE),
+        lambda: services.service_accounts.transfer(admin, robot, ServiceOwner(admin.user_id), HERE),
     ]
 
 
@@ -574,16 +594,16 @@ def test_changes_of_one_account_never_wait_for_each_other(services: Services, ad
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     owners = itertools.cycle([other, ServiceOwner(bob.user_id)])
     for _ in range(15):
-        code = services.users.invite(admin, "bim", "bob", HERE).link.partition("#")[2]
+        code = services.user_administration.invite(admin, "bim", "bob", HERE).link.partition("#")[2]
         acts: list[Callable[[], object]] = [
             *(
-                partial(services.departures.set_disabled, admin, "bim", userid, HERE, disabled=disabled)
+                partial(services.offboarding.set_disabled, admin, "bim", userid, HERE, disabled=disabled)
                 for userid in ("bob", "robot")
                 for disabled in (True, False)
             ),
-            partial(services.service_accounts.hand_over, admin, "robot", next(owners), HERE),
-            partial(services.users.invite, admin, "bim", "bob", HERE),
-            partial(services.users.invite, admin, "bim", "bob", HERE),
+            partial(services.service_accounts.transfer, admin, "robot", next(owners), HERE),
+            partial(services.user_administration.invite, admin, "bim", "bob", HERE),
+            partial(services.user_administration.invite, admin, "bim", "bob", HERE),
             partial(services.invitations.accept, code, NEW_PASSPHRASE, HERE),
             partial(set_password, services, "bob", PASSPHRASE),
         ]

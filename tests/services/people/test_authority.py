@@ -35,7 +35,7 @@ Way = Callable[[Services, Principal, Permission], object]
 
 
 def add_user(services: Services, who: Principal, permission: Permission) -> object:
-    return services.users.add(
+    return services.user_administration.add(
         who, HERE, userid=f"new {permission}", profile={}, password=None, permissions=[permission]
     )
 
@@ -47,22 +47,22 @@ def add_program(services: Services, who: Principal, permission: Permission) -> o
 
 
 def give(services: Services, who: Principal, permission: Permission) -> object:
-    return services.users.set_permissions(who, "bim", "plain", [permission], HERE)
+    return services.user_administration.set_permissions(who, "bim", "plain", [permission], HERE)
 
 
 def give_to_self(services: Services, who: Principal, permission: Permission) -> object:
     wanted = [USER_ADMIN, permission, *DEFAULT_PERMISSIONS]
-    return services.users.set_permissions(who, "bim", who.userid, wanted, HERE)
+    return services.user_administration.set_permissions(who, "bim", who.userid, wanted, HERE)
 
 
 def set_passphrase(services: Services, who: Principal, permission: Permission) -> object:
-    return services.users.set_password(
+    return services.user_administration.set_password(
         who, "bim", f"with {permission}", password=NEW_PASSPHRASE, current=None, origin=HERE
     )
 
 
 def invite(services: Services, who: Principal, permission: Permission) -> object:
-    return services.users.invite(who, "bim", f"with {permission}", HERE)
+    return services.user_administration.invite(who, "bim", f"with {permission}", HERE)
 
 
 def make_key_of_program(services: Services, who: Principal, permission: Permission) -> object:
@@ -76,13 +76,13 @@ def make_key_of_program(services: Services, who: Principal, permission: Permissi
 
 def take_over(services: Services, who: Principal, permission: Permission) -> object:
     owner = services.service_accounts.find_owner(who, userid=who.userid)
-    return services.service_accounts.hand_over(who, f"program with {permission}", owner, HERE)
+    return services.service_accounts.transfer(who, f"program with {permission}", owner, HERE)
 
 
 def take_over_by_group(services: Services, who: Principal, permission: Permission) -> object:
     empty = next(group for group in services.groups.list_visible(who) if group.name == "empty")
     owner = services.service_accounts.find_owner(who, group_id=empty.group_id)
-    return services.service_accounts.hand_over(who, f"program with {permission}", owner, HERE)
+    return services.service_accounts.transfer(who, f"program with {permission}", owner, HERE)
 
 
 def join(services: Services, who: Principal, permission: Permission) -> object:
@@ -92,30 +92,30 @@ def join(services: Services, who: Principal, permission: Permission) -> object:
 
 
 def inherit_from_group(services: Services, who: Principal, permission: Permission) -> object:
-    heir = services.service_accounts.find_heir(who, who.userid)
-    return services.groups.delete(who, group_with(services, who, permission), HERE, heir=heir)
+    successor = services.service_accounts.find_successor(who, who.userid)
+    return services.groups.delete(who, group_with(services, who, permission), HERE, successor=successor)
 
 
 def inherit_from_disabled(services: Services, who: Principal, permission: Permission) -> object:
-    heir = services.service_accounts.find_heir(who, who.userid)
-    return services.departures.set_disabled(
-        who, "bim", f"owner with {permission}", HERE, disabled=True, heir=heir
+    successor = services.service_accounts.find_successor(who, who.userid)
+    return services.offboarding.set_disabled(
+        who, "bim", f"owner with {permission}", HERE, disabled=True, successor=successor
     )
 
 
 def inherit_from_deleted(services: Services, who: Principal, permission: Permission) -> object:
-    heir = services.service_accounts.find_heir(who, who.userid)
-    return services.departures.delete(who, "bim", f"leaver with {permission}", HERE, heir=heir)
+    successor = services.service_accounts.find_successor(who, who.userid)
+    return services.offboarding.delete(who, "bim", f"leaver with {permission}", HERE, successor=successor)
 
 
 def set_passphrase_of(kind: str) -> Way:
-    return lambda services, who, permission: services.users.set_password(
+    return lambda services, who, permission: services.user_administration.set_password(
         who, "bim", f"{kind} with {permission}", password=NEW_PASSPHRASE, current=None, origin=HERE
     )
 
 
 def invite_one(kind: str) -> Way:
-    return lambda services, who, permission: services.users.invite(
+    return lambda services, who, permission: services.user_administration.invite(
         who, "bim", f"{kind} with {permission}", HERE
     )
 
@@ -194,10 +194,10 @@ def test_fault_b12_no_way_leads_beyond_oneself(world: Services) -> None:
 
 
 GAINS: dict[str, Callable[[Services, Principal, int], object]] = {
-    "by hand-over": lambda services, admin, group: services.service_accounts.hand_over(
+    "by hand-over": lambda services, admin, group: services.service_accounts.transfer(
         admin, "robot", services.service_accounts.find_owner(admin, userid="plain"), HERE
     ),
-    "by hand-over to their group": lambda services, admin, group: services.service_accounts.hand_over(
+    "by hand-over to their group": lambda services, admin, group: services.service_accounts.transfer(
         admin, "robot", ServiceOwner(group_id=group), HERE
     ),
     "by a new service account": lambda services, admin, group: add_service_account(
@@ -207,17 +207,19 @@ GAINS: dict[str, Callable[[Services, Principal, int], object]] = {
         "new",
         [Permission.AUDIT],
     ),
-    "as a successor": lambda services, admin, group: services.departures.delete(
-        admin, "bim", "leaver", HERE, heir=services.service_accounts.find_heir(admin, "plain")
+    "as a successor": lambda services, admin, group: services.offboarding.delete(
+        admin, "bim", "leaver", HERE, successor=services.service_accounts.find_successor(admin, "plain")
     ),
     "by membership": lambda services, admin, group: services.groups.add_member(
         admin, group_with(services, admin, Permission.AUDIT), HERE, iamid="bim", userid="plain"
     ),
-    "by what their service account is given": lambda services, admin, group: services.users.set_permissions(
-        admin, "bim", "own robot", [Permission.AUDIT], HERE
+    "by what their service account is given": lambda services, admin, group: (
+        services.user_administration.set_permissions(admin, "bim", "own robot", [Permission.AUDIT], HERE)
     ),
-    "by what their group's is given": lambda services, admin, group: services.users.set_permissions(
-        admin, "bim", "robot of the group", [Permission.AUDIT], HERE
+    "by what their group's is given": lambda services, admin, group: (
+        services.user_administration.set_permissions(
+            admin, "bim", "robot of the group", [Permission.AUDIT], HERE
+        )
     ),
 }
 """The ways in which somebody who was invited comes to control more than whoever invited them may give."""
@@ -241,7 +243,7 @@ def test_fault_b12_a_link_does_not_open_what_came_later(
     ):
         add_service_account(services, admin, owner, userid, permissions)
     narrow = holder(services, "narrow", USER_ADMIN)
-    link = services.users.invite(narrow, "bim", "plain", HERE).link
+    link = services.user_administration.invite(narrow, "bim", "plain", HERE).link
 
     gain(services, admin, group)
 
@@ -252,7 +254,9 @@ def test_fault_b12_a_link_does_not_open_what_came_later(
 def test_fault_b12_what_opens_nothing_new_leaves_a_link_alone(services: Services, admin: Principal) -> None:
     """A person is invited and put into a group that owns nothing that matters: the link is still good."""
     add_person(services, "plain")
-    link = services.users.invite(holder(services, "narrow", USER_ADMIN), "bim", "plain", HERE).link
+    link = services.user_administration.invite(
+        holder(services, "narrow", USER_ADMIN), "bim", "plain", HERE
+    ).link
     group = services.groups.add(admin, HERE, iamid="bim", name="plain people").group_id
     services.groups.add_member(admin, group, HERE, iamid="bim", userid="plain")
     add_service_account(services, admin, ServiceOwner(group_id=group))
@@ -264,7 +268,7 @@ def test_what_is_held_already_stays(world: Services, admin: Principal) -> None:
     """An administrator may set permissions that they do not hold where they were held before (A3)."""
     narrow = holder(world, "narrow", USER_ADMIN)
     both = [Permission.AUDIT, *DEFAULT_PERMISSIONS]
-    record = world.users.set_permissions(narrow, "bim", f"with {Permission.AUDIT}", both, HERE)
+    record = world.user_administration.set_permissions(narrow, "bim", f"with {Permission.AUDIT}", both, HERE)
     assert record.permissions == frozenset(both)
 
 
@@ -343,10 +347,10 @@ def test_what_may_be_granted_is_a_table(admin: Principal) -> None:
 
 
 GIVEN_OUT: dict[str, Callable[[Services, Principal], object]] = {
-    "a passphrase": lambda services, who: services.users.set_password(
+    "a passphrase": lambda services, who: services.user_administration.set_password(
         who, "bim", "eve", password=NEW_PASSPHRASE, current=None, origin=HERE
     ),
-    "a link": lambda services, who: services.users.invite(who, "bim", "eve", HERE),
+    "a link": lambda services, who: services.user_administration.invite(who, "bim", "eve", HERE),
     "a key": key_of_service,
 }
 
@@ -362,7 +366,9 @@ def test_fault_a10_nothing_is_given_out_of_who_has_just_become_more(
     target = "robot" if given == "a key" else "eve"
     before_change(
         services.store,
-        lambda: services.users.set_permissions(admin, "bim", target, [Permission.APPLICATION_ADMIN], HERE),
+        lambda: services.user_administration.set_permissions(
+            admin, "bim", target, [Permission.APPLICATION_ADMIN], HERE
+        ),
     )
 
     with pytest.raises(PermissionMissing):

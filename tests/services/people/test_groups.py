@@ -149,13 +149,13 @@ def test_who_leaves_loses_what_the_group_gave(services: Services, admin: Princip
     membership = join(services, admin, group)
     services.groups.change_attribute(admin, group, ("team", "a"), HERE, is_given=True)
     add_service_account(services, admin, ServiceOwner(group_id=group))
-    assert services.users.get(admin, "bim", "bob").authorizations == {"team": ("a",)}
+    assert services.user_administration.get(admin, "bim", "bob").authorizations == {"team": ("a",)}
     assert services.service_accounts.get(bob, "robot").userid == "robot"
 
     left = services.groups.remove_member(admin, group, membership, HERE)
 
     assert left.userid == "bob"
-    assert services.users.get(admin, "bim", "bob").authorizations == {}
+    assert services.user_administration.get(admin, "bim", "bob").authorizations == {}
     with pytest.raises(NotFound):
         services.service_accounts.get(bob, "robot")
     with pytest.raises(NotFound):
@@ -178,18 +178,18 @@ def test_an_attribute_of_a_group_is_given_once(services: Services, admin: Princi
 def test_a_deleted_group_s_programs_end_or_are_handed_over(
     services: Services, admin: Principal, bob: Principal, *, has_heir: bool
 ) -> None:
-    """The service accounts of a deleted group end at once, or go on under the heir; its members stay."""
+    """The service accounts of a deleted group end at once, or go on under the successor; its members stay."""
     group = add_group(services, admin)
     join(services, admin, group)
     add_service_account(services, admin, ServiceOwner(group_id=group))
     key = key_of_service(services, admin).secret
     assert is_accepted(services, key)
 
-    services.groups.delete(admin, group, HERE, heir=ServiceOwner(admin.user_id) if has_heir else None)
+    services.groups.delete(admin, group, HERE, successor=ServiceOwner(admin.user_id) if has_heir else None)
 
     assert is_accepted(services, key) is has_heir
     assert services.groups.list_visible(admin) == []
-    assert services.users.get(admin, "bim", "bob").user_id == bob.user_id
+    assert services.user_administration.get(admin, "bim", "bob").user_id == bob.user_id
     with pytest.raises(NotFound):
         services.groups.delete(admin, group, HERE)
     assert services.store.integrity_problems() == []

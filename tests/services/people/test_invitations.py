@@ -33,7 +33,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 def invite(services: Services, admin: Principal, userid: str = "bob") -> str:
     """Invite somebody; return the code of the link."""
-    link = services.users.invite(admin, "bim", userid, HERE).link
+    link = services.user_administration.invite(admin, "bim", userid, HERE).link
     place, _, code = link.partition("#")
     assert place == f"{services.settings.public_url}/invitation", "no server logs what stands behind the #"
     return code
@@ -55,7 +55,9 @@ def check_void(services: Services, code: str) -> None:
 
 def test_whoever_has_no_passphrase_is_invited(services: Services, admin: Principal) -> None:
     """A user made without a passphrase sets one with the link of the answer, and signs in with it."""
-    added = services.users.add(admin, HERE, userid="bob", profile={}, password=None, permissions=())
+    added = services.user_administration.add(
+        admin, HERE, userid="bob", profile={}, password=None, permissions=()
+    )
     assert added.invitation is not None
     assert "#" not in repr(added), "a secret has no repr"
     assert not added.record.has_password
@@ -63,7 +65,7 @@ def test_whoever_has_no_passphrase_is_invited(services: Services, admin: Princip
     assert accept(services, added.invitation.link.partition("#")[2]) == "bob"
 
     log_in(services, "bob", NEW_PASSPHRASE)
-    assert services.users.get(admin, "bim", "bob").has_password
+    assert services.user_administration.get(admin, "bim", "bob").has_password
 
 
 def test_a_link_ends_the_sessions_of_before(services: Services, admin: Principal, bob: Principal) -> None:
@@ -134,7 +136,7 @@ def test_a_new_passphrase_voids_the_link(
     """When the passphrase changed after the link was made, the link no longer sets one."""
     code = invite(services, admin)
     if how == "by themselves":
-        services.accounts.change_password(
+        services.users.change_password(
             signed_in(services, log_in(services)), old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE
         )
     else:
@@ -148,9 +150,9 @@ def test_a_disabled_or_deleted_person_accepts_nothing(
 ) -> None:
     """The link of somebody who is disabled sets nothing while they are, and that of the deleted never."""
     code = invite(services, admin)
-    services.departures.set_disabled(admin, "bim", "bob", HERE, disabled=True)
+    services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=True)
     check_void(services, code)
-    services.departures.delete(admin, "bim", "bob", HERE)
+    services.offboarding.delete(admin, "bim", "bob", HERE)
     check_void(services, code)
     add_person(services)
     check_void(services, code)
@@ -193,10 +195,10 @@ def test_only_persons_are_invited_and_by_nobody_narrower(services: Services, adm
     owner = add_person(services)
     add_service_account(services, admin, ServiceOwner(owner.user_id))
     with pytest.raises(InvalidInput):
-        services.users.invite(admin, "bim", "robot", HERE)
+        services.user_administration.invite(admin, "bim", "robot", HERE)
     narrow = holder(services, "narrow", Permission.USER_ADMIN)
     with pytest.raises(PermissionMissing):
-        services.users.invite(narrow, "bim", "ada", HERE)
-    services.users.invite(narrow, "bim", "bob", HERE)
+        services.user_administration.invite(narrow, "bim", "ada", HERE)
+    services.user_administration.invite(narrow, "bim", "bob", HERE)
     with pytest.raises(NotFound):
-        services.users.invite(narrow, "bim", "nobody", HERE)
+        services.user_administration.invite(narrow, "bim", "nobody", HERE)

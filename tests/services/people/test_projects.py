@@ -348,7 +348,7 @@ def test_a_key_of_a_project_changes_no_project(services: Services, carol: Princi
 def test_a_deleted_member_leaves_the_project(services: Services, admin: Principal, carol: Principal) -> None:
     """A project outlives its owner: who manages all projects names another."""
     made = services.projects.add(carol, HERE, name="trial", description=None).project_id
-    services.departures.delete(admin, "bim", "carol", HERE)
+    services.offboarding.delete(admin, "bim", "carol", HERE)
     left = services.projects.get(admin, made)
     assert (left.members, left.created_by) == ((), carol.user_id)
     changed = services.projects.set_member(admin, made, "ada", HERE, is_owner=True)

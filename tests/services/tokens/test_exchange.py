@@ -126,7 +126,7 @@ def test_a_dead_key_is_not_exchanged(services: Services, bob: Principal, clock: 
             exchange(services, body=made.secret)
         reasons[name] = refused.value.reason
         assert refused.value.secret_matched
-    services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=True)
+    services.users.set_disabled(COMMAND_LINE, "bob", disabled=True)
     with pytest.raises(CredentialRefused) as refused:
         exchange(services, header=[disabled.secret])
 

@@ -19,7 +19,7 @@ from keyturn.errors import CannotStart
 from keyturn.services.people.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
-from keyturn.store.database.engine import holds_a_password
+from keyturn.store.database.engine import has_password
 from keyturn.store.database.migrations import migrate
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import empty_postgresql_database, new_postgresql_database
@@ -159,8 +159,8 @@ def test_fault_e4_what_cannot_be_merged_is_refused_by_name(address: str, paramet
 )
 def test_fault_e4_a_password_is_found_in_every_form(given: str) -> None:
     """Fault E4: whatever form of address can be opened, a password in it is seen on a command line."""
-    assert holds_a_password(given)
-    assert not holds_a_password("postgresql://keyturn@db1:5432,db2:5433/keyturn")
+    assert has_password(given)
+    assert not has_password("postgresql://keyturn@db1:5432,db2:5433/keyturn")
 
 
 def test_fault_e4_a_schema_of_its_own_works(
@@ -255,7 +255,7 @@ def test_fault_e7_a_folder_of_somebody_else_is_not_used(
     """Fault E7: where others may write, or a link leads elsewhere, nothing is shared, and that is said."""
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.setattr(
-        "keyturn.store.database.counter.SHARED_PLACES", (str(tmp_path / "a"), str(tmp_path / "b"))
+        "keyturn.store.database.counter.SHARED_LOCATIONS", (str(tmp_path / "a"), str(tmp_path / "b"))
     )
     for parent in ("a", "b"):
         (tmp_path / parent).mkdir()

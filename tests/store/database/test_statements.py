@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.store import Store
-from keyturn.store.database.statements import Question
+from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.keys import api_keys
 from keyturn.store.people import (
     groups,
@@ -32,12 +32,12 @@ RAW = {"digest", "key_id"}
 """What is read as the driver gives it: the path of a million verifications."""
 
 
-def prepared() -> Iterator[Question]:
+def prepared() -> Iterator[CompiledQuery]:
     """Give every question that is read by name."""
     for module in (user_rows, users, api_keys, groups, projects):
         for value in vars(module).values():
             for question in value if isinstance(value, tuple) else (value,):
-                if isinstance(question, Question) and not RAW & {*question.names}:
+                if isinstance(question, CompiledQuery) and not RAW & {*question.names}:
                     yield question
 
 

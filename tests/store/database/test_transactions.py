@@ -106,7 +106,7 @@ def a_system_key(user_id: int, name: str) -> SystemKeyToAdd:
 
 def handing_over(world: World, entry: Any) -> Any:
     """Return the entry as one of handing the service account over."""
-    action = AuditAction.SERVICE_ACCOUNT_HANDED_OVER
+    action = AuditAction.SERVICE_ACCOUNT_TRANSFERRED
     return replace(entry, action=action, target_id=str(world.robot_id))
 
 
@@ -173,7 +173,7 @@ CHANGES: dict[str, Attempt] = {
     "projects.add_connection": lambda w, e: w.store.projects.add_connection(w.project_id, "free", e),
     "projects.remove_connection": lambda w, e: w.store.projects.remove_connection(w.project_id, "there", e),
     "projects.delete": lambda w, e: w.store.projects.delete(w.project_id, LATER, e),
-    "service_accounts.hand_over": lambda w, e: w.store.service_accounts.hand_over(
+    "service_accounts.hand_over": lambda w, e: w.store.service_accounts.transfer(
         w.robot_id, a_successor(w.other_id), LATER, handing_over(w, e)
     ),
     "system_keys.add": lambda w, e: w.store.system_keys.add(a_system_key(w.admin_id, "two"), e),
@@ -183,12 +183,12 @@ CHANGES: dict[str, Attempt] = {
 
 WITH_CONSEQUENCES: dict[str, Attempt] = {
     "users.set_disabled, of an owner": lambda w, e: w.store.users.set_disabled(w.user_id, LATER, LATER, e),
-    "users.set_disabled, with an heir": lambda w, e: w.store.users.set_disabled(
-        w.user_id, LATER, LATER, e, heir=a_successor(w.other_id)
+    "users.set_disabled, with a successor": lambda w, e: w.store.users.set_disabled(
+        w.user_id, LATER, LATER, e, successor=a_successor(w.other_id)
     ),
     "users.delete, of an owner": lambda w, e: w.store.users.delete(w.user_id, LATER, e),
-    "users.delete, with an heir": lambda w, e: w.store.users.delete(
-        w.user_id, LATER, e, heir=a_successor(w.other_id)
+    "users.delete, with a successor": lambda w, e: w.store.users.delete(
+        w.user_id, LATER, e, successor=a_successor(w.other_id)
     ),
     "system_keys.replace": lambda w, e: w.store.system_keys.replace(
         w.system_key, a_system_key(w.admin_id, "one"), LATER, revocation=e, audit=e
@@ -227,8 +227,8 @@ REFUSED: dict[str, Attempt] = {
     ),
     "users.delete, the last administrator": lambda w, e: w.store.users.delete(w.admin_id, LATER, e),
     "users.delete, unknown": lambda w, e: w.store.users.delete(10**6, LATER, e),
-    "users.delete, unknown heir": lambda w, e: w.store.users.delete(
-        w.user_id, LATER, e, heir=a_successor(10**6)
+    "users.delete, unknown successor": lambda w, e: w.store.users.delete(
+        w.user_id, LATER, e, successor=a_successor(10**6)
     ),
     "users.add, unknown owner": lambda w, e: w.store.users.add(
         a_user("eve", kind=UserKind.SERVICE, owner=ServiceOwner(group_id=10**6)), e
@@ -280,13 +280,13 @@ REFUSED: dict[str, Attempt] = {
     "projects.remove_connection, not in it": lambda w, e: w.store.projects.remove_connection(
         w.project_id, "free", e
     ),
-    "service_accounts.hand_over, theirs": lambda w, e: w.store.service_accounts.hand_over(
+    "service_accounts.transfer, theirs": lambda w, e: w.store.service_accounts.transfer(
         w.robot_id, a_successor(w.user_id), LATER, handing_over(w, e)
     ),
-    "service_accounts.hand_over, a person": lambda w, e: w.store.service_accounts.hand_over(
+    "service_accounts.transfer, a person": lambda w, e: w.store.service_accounts.transfer(
         w.user_id, a_successor(w.other_id), LATER, e
     ),
-    "service_accounts.hand_over, to nobody": lambda w, e: w.store.service_accounts.hand_over(
+    "service_accounts.transfer, to nobody": lambda w, e: w.store.service_accounts.transfer(
         w.robot_id, a_successor(10**6), LATER, handing_over(w, e)
     ),
     "system_keys.add, taken": lambda w, e: w.store.system_keys.add(a_system_key(w.admin_id, "one"), e),

@@ -386,7 +386,7 @@ def test_no_log_is_missed_that_went_as_it_should(sqlite: Store, tmp_path: Path) 
         write(sqlite, f"after{number}")
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda number: write(sqlite, f"thread{number}"), range(8)))
-    sqlite._database._questions.close()  # type: ignore[union-attr]
+    sqlite._database._queries.close()  # type: ignore[union-attr]
     sqlite._database.engine.dispose()
     sqlite.writes._engine.dispose()
     assert not path.with_name("keyturn.db-wal").exists(), "SQLite deletes it with the last connection"

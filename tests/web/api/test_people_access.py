@@ -121,7 +121,7 @@ def calls_by_many(site: Site) -> list[tuple[Call, httpx.Response]]:
             owner = site.add_user(f"{fresh_name()}@example.com", NOBODY)
             governor = site.add_user(fresh_name(), frozenset({Permission.GOVERNANCE.value}))
             for credential, target in (
-                (site.key(things.user.userid).secret, {**values, "userid": values["heir"]}),
+                (site.key(things.user.userid).secret, {**values, "userid": values["successor"]}),
                 (site.key(owner.userid).secret, values),
                 (site.key(owner.userid).secret, {**values, **owned_by(site, owner, call)}),
                 (linked, values),
@@ -186,9 +186,9 @@ def test_what_is_not_theirs_is_as_absent(any_site: Site, things: Things, call: C
                 assert answer.status_code in {403, 404}
                 assert comparable(answer) == comparable(absent)
         if objects and call.method in {"PUT", "DELETE"} and not call.query:
-            handed = replace(call, query="?handOverTo={heir}", body=None)
+            handed = replace(call, query="?handOverTo={successor}", body=None)
             assert comparable(handed.send(client, values)) == comparable(
-                handed.send(client, {**values, **ABSENT, "heir": "nobody"})
+                handed.send(client, {**values, **ABSENT, "successor": "nobody"})
             )
 
 

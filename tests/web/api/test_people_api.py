@@ -228,12 +228,12 @@ def test_service_accounts_are_handed_over_or_end_with_their_owner(
     any_site: Site, admin: httpx.Client
 ) -> None:
     """With `handOverTo` they go on under that person; without it they are deleted with their owner."""
-    for heir, ends in ((BOB, False), (None, True)):
+    for successor, ends in ((BOB, False), (None, True)):
         owner, name = any_site.new_user().userid, fresh_name()
         made = admin.post("/serviceaccount", json={"userid": name, "owner": {"userid": owner}}).json()
         assert made["owner"] == {"userid": owner, "group": None}
         key = admin.post(f"/serviceaccount/{name}/apikey").json()["apikey"]
-        query = "" if heir is None else f"?handOverTo={heir}"
+        query = "" if successor is None else f"?handOverTo={successor}"
         assert admin.delete(f"/bim/iam/bim/user/{owner}{query}").status_code == 200
         with any_site.client(headers={"Authorization": key}) as program:
             assert program.get("/bim/rpc/user/current").status_code == (401 if ends else 200)
@@ -241,7 +241,7 @@ def test_service_accounts_are_handed_over_or_end_with_their_owner(
         if ends:
             assert found.status_code == 404
         else:
-            assert found.json()["owner"] == {"userid": heir, "group": None}
+            assert found.json()["owner"] == {"userid": successor, "group": None}
     answer = admin.delete(f"/bim/iam/bim/user/{any_site.new_user().userid}?handOverTo=nobody")
     assert answer.status_code == 422
     assert answer.json()["validation"] == [{"code": "invalid", "field": "handOverTo"}]

@@ -170,7 +170,7 @@ def test_the_last_administrator_stays(open_site: SiteOpener) -> None:
             assert client.put(
                 f"{path}/permissions", json=[name for name in held if name != "AUDIT"]
             ).is_success
-            site.services.accounts.add(
+            site.services.users.add(
                 COMMAND_LINE,
                 userid="second",
                 name=None,

@@ -122,7 +122,7 @@ def test_a_name_of_digits_is_refused(any_site: Site, admin: httpx.Client) -> Non
     ],
 )
 def test_a_name_in_a_path_is_percent_decoded_once(any_site: Site, admin: httpx.Client, userid: str) -> None:
-    """Any name is reached percent-encoded, by its number, and as an heir in a query."""
+    """Any name is reached percent-encoded, by its number, and as a successor in a query."""
     number = add(admin, userid)
     secret = any_site.key(ADMIN).secret.encode()
     for name in (quote(userid, safe="@"), quote(userid, safe=""), str(number)):

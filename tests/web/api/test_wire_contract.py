@@ -715,11 +715,11 @@ def test_a_disabled_users_credentials_are_dead_at_once(any_site: Site) -> None:
         login = client.post(
             "/bim/iam/bim/user/authenticate", json={"username": user.userid, "password": PASSPHRASE}
         ).json()["token"]
-        any_site.services.accounts.set_disabled(COMMAND_LINE, user.userid, disabled=True)
+        any_site.services.users.set_disabled(COMMAND_LINE, user.userid, disabled=True)
         for credential in (key, token, login):
             assert client.get(WHO, headers={"Authorization": credential}).status_code == 401
         assert client.post(EXCHANGES[0], json={"apikey": key}).status_code == 401
-        any_site.services.accounts.set_disabled(COMMAND_LINE, user.userid, disabled=False)
+        any_site.services.users.set_disabled(COMMAND_LINE, user.userid, disabled=False)
         assert client.get(WHO, headers={"Authorization": key}).status_code == 200
         assert client.get(WHO, headers={"Authorization": login}).status_code == 401
 

@@ -86,7 +86,7 @@ def test_a_token_says_which_key_it_came_from(site: Site) -> None:
 
 
 def test_every_way_answers_the_same(site: Site) -> None:
-    """Remembered or not, plain or looked at in full, a credential has one and the same identity."""
+    """AnswerCache or not, plain or looked at in full, a credential has one and the same identity."""
     key = site.key(BOB).secret
     token = site.services.exchange.exchange(in_header=[], in_body=key, origin=Origin()).token
 
@@ -325,7 +325,7 @@ def test_every_question_is_answered_the_same_by_every_way(site: Site) -> None:
 
 
 def test_what_a_gateway_asks_is_answered_by_the_shortest_way(site: Site) -> None:
-    """Scopes, and the empty body that some announce, do not keep a remembered credential from it."""
+    """Scopes, and the empty body that some publish_settings, do not keep a remembered credential from it."""
     key = site.key(BOB).secret
     with site.client() as client:
         for query in ("", "?scope=orders:read", "?scope=orders:read%20x&scope=y"):

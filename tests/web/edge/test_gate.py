@@ -490,7 +490,7 @@ def test_the_log_is_lines_of_json_without_secrets(
     folder = tmp_path_factory.mktemp("log")
     settings = read_settings({"KEYTURN_DATABASE": new_sqlite_database(folder)})
     services = open_services(settings, hashing=CHEAPEST)
-    user = services.accounts.add(
+    user = services.users.add(
         COMMAND_LINE, userid="a", name=None, password=PASSPHRASE, permissions=frozenset(Permission)
     )
     key = services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None).secret
@@ -728,7 +728,7 @@ def test_a_last_use_is_written_after_the_server_stops(tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("stop")
     database = new_sqlite_database(folder)
     with running_server(database) as server:
-        user = server.services.accounts.add(COMMAND_LINE, userid="a", name=None)
+        user = server.services.users.add(COMMAND_LINE, userid="a", name=None)
         key = server.services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None)
         assert httpx.get(f"{server.url}{WHO}", headers={"Authorization": key.secret}).status_code == 200
     reopened = open_services(read_settings({"KEYTURN_DATABASE": database}), hashing=CHEAPEST)

@@ -67,11 +67,11 @@ def check_vectors(connect: Any, host: str, key: str) -> None:
         if found != [vector["status"], *([200] if is_kept else [])]:
             wrong[vector["name"]] = found
         elif not is_kept and vector["status"] == 400:
-            check_shape(answer)
+            check_request(answer)
     assert not wrong
 
 
-def check_shape(answer: bytes) -> None:
+def check_request(answer: bytes) -> None:
     """Check that a raw 400 has the body of every error, and ends the connection."""
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"content-type: application/json" in head
@@ -141,7 +141,7 @@ def test_fault_c13_a_refusal_stands_in_the_order_of_requests(site: Site) -> None
         slow % (host, key) * 3 + b"GET /verify HTTP/2.0\r\nHost: %s\r\n\r\n" % host + b"GARBAGE"
     )
     assert statuses_of(answer) == [200, 200, 200, 400]
-    check_shape(answer[answer.rindex(b"HTTP/1.1 400") :])
+    check_request(answer[answer.rindex(b"HTTP/1.1 400") :])
 
 
 def test_fault_c13_a_body_that_is_no_chunk_is_refused_once(site: Site) -> None:
@@ -152,7 +152,7 @@ def test_fault_c13_a_body_that_is_no_chunk_is_refused_once(site: Site) -> None:
     request = head % (site.host.encode(), key) + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\nzz\r\n\r\n"
     answer = site.raw(request)
     assert statuses_of(answer) == [400]
-    check_shape(answer)
+    check_request(answer)
     assert len(site.services.keys.list_of(user.user_id)) == 1
 
 
@@ -210,7 +210,7 @@ def test_fault_c2_connect_ends_the_connection(site: Site) -> None:
     )
     answer = site.raw(head + inner + inner)
     assert statuses_of(answer) == [400]
-    check_shape(answer)
+    check_request(answer)
 
 
 def test_fault_c1_a_thousand_upgrades_in_a_row_are_answered(site: Site) -> None:

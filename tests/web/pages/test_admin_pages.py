@@ -56,7 +56,7 @@ def holder(site: Site, *permissions: str) -> Browser:
     """Sign in somebody new who holds these permissions alone."""
     user = site.new_user()
     held = frozenset({*permissions, "CREATE_PROJECT"})
-    site.services.users.set_permissions(principal(site), "bim", user.userid, held, Origin())
+    site.services.user_administration.set_permissions(principal(site), "bim", user.userid, held, Origin())
     return site.browser(user.userid)
 
 
@@ -73,7 +73,7 @@ def user_page(user: UserRecord) -> str:
 
 
 def service_account(site: Site, owner: UserRecord) -> UserRecord:
-    return site.services.accounts.add(
+    return site.services.users.add(
         COMMAND_LINE,
         userid=f"loader {site.new_user().userid}",
         name=None,
@@ -83,7 +83,7 @@ def service_account(site: Site, owner: UserRecord) -> UserRecord:
 
 
 def now(site: Site, user: UserRecord) -> UserRecord:
-    return site.services.accounts.get_by_userid("bim", user.userid)
+    return site.services.users.get_by_userid("bim", user.userid)
 
 
 def works(site: Site, secret: str) -> bool:
@@ -202,7 +202,7 @@ def test_making_a_user_gives_a_link_once(any_site: Site) -> None:
     assert answer.headers["cache-control"] == "no-store"
     link = re.search(r"(http\S+/invitation)#([A-Za-z0-9_-]{43})", answer.text)
     assert link is not None
-    user = any_site.services.accounts.get_by_userid("bim", mail)
+    user = any_site.services.users.get_by_userid("bim", mail)
     assert user.permissions == {"AUDIT", "CREATE_PROJECT"}
     assert (user.profile.name, user.profile.email, user.has_password) == ("Grace Holt", mail, False)
     assert link[2] not in browser.get(user_page(user)).text
@@ -224,7 +224,8 @@ def test_a_link_that_is_wrong_or_over_says_so(open_site: SiteOpener) -> None:
         site.add_people()
         user = site.new_user()
         links = [
-            site.services.users.invite(principal(site), "bim", user.userid, Origin()).link for _ in range(2)
+            site.services.user_administration.invite(principal(site), "bim", user.userid, Origin()).link
+            for _ in range(2)
         ]
         replaced, living = (link.partition("#")[2] for link in links)
         before = revision(site)
@@ -253,14 +254,18 @@ def _accept(browser: Browser, code: str, passphrase: str = NEW_PASSPHRASE) -> ht
 def test_an_invitation_signs_this_browser_out(site: Site) -> None:
     """Whoever is signed in where a link is accepted is signed out: it may be somebody else."""
     browser = site.browser(ADMIN)
-    link = site.services.users.invite(principal(site), "bim", site.new_user().userid, Origin()).link
+    link = site.services.user_administration.invite(
+        principal(site), "bim", site.new_user().userid, Origin()
+    ).link
     assert _accept(browser, link.partition("#")[2]).status_code == 303
     assert browser.get("/profile").status_code == 303
 
 
 def test_a_form_for_an_invitation_comes_from_our_page(site: Site) -> None:
     """Another site's page cannot set a passphrase (L8)."""
-    link = site.services.users.invite(principal(site), "bim", site.new_user().userid, Origin()).link
+    link = site.services.user_administration.invite(
+        principal(site), "bim", site.new_user().userid, Origin()
+    ).link
     form = {"code": link.partition("#")[2], "password": NEW_PASSPHRASE, "password_again": NEW_PASSPHRASE}
     with Browser(site) as browser:
         for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
@@ -293,7 +298,9 @@ def test_nobody_gives_what_they_do_not_hold(site: Site) -> None:
     """A box for a permission that the administrator lacks is not offered, and gives nothing (A3)."""
     browser = holder(site, "USER_ADMIN")
     user = site.new_user()
-    site.services.users.set_permissions(principal(site), "bim", user.userid, ["AUDIT"], Origin())
+    site.services.user_administration.set_permissions(
+        principal(site), "bim", user.userid, ["AUDIT"], Origin()
+    )
     page = browser.get(user_page(user)).text
     assert re.search(r'name="permission.AUDIT" checked disabled', page)
     assert re.search(r'name="permission.GOVERNANCE" disabled', page)
@@ -339,7 +346,7 @@ def test_searching_users(open_site: SiteOpener) -> None:
         site.add_people()
         for number in range(60):
             site.add_user(f"many{number}@example.com")
-        site.services.accounts.set_disabled(COMMAND_LINE, BOB, disabled=True)
+        site.services.users.set_disabled(COMMAND_LINE, BOB, disabled=True)
         browser = site.browser(ADMIN)
 
         def found(query: str) -> list[str]:
@@ -394,7 +401,7 @@ def test_disabling_shows_what_stops_and_stops_it(any_site: Site) -> None:
 
 
 def test_deleting_needs_the_word_and_may_hand_over(any_site: Site) -> None:
-    """Without the word, or with an heir who cannot be one, nothing ends; with both the accounts go on."""
+    """Without the word, or with a successor who cannot be one, nothing ends; with both the accounts go on."""
     browser = any_site.browser(ADMIN)
     user = any_site.new_user()
     account = service_account(any_site, user)
@@ -492,7 +499,7 @@ def test_a_project_from_its_beginning_to_its_end(any_site: Site) -> None:
     """A project is made and filled; a member's key sees its connection alone, and ends with it."""
     browser = any_site.browser(ADMIN)
     user = any_site.new_user()
-    any_site.services.users.set_permissions(
+    any_site.services.user_administration.set_permissions(
         principal(any_site), "bim", user.userid, ["CREATE_DATA_SOURCE"], Origin()
     )
     name = f"Report of {user.userid}"
@@ -629,7 +636,9 @@ def test_an_owner_makes_no_key_that_opens_more_than_they_may(site: Site) -> None
     """A service account that holds more than its owner gives them no key, and says why (A3)."""
     user = site.new_user()
     account = service_account(site, user)
-    site.services.users.set_permissions(principal(site), "bim", account.userid, ["AUDIT"], Origin())
+    site.services.user_administration.set_permissions(
+        principal(site), "bim", account.userid, ["AUDIT"], Origin()
+    )
     browser = site.browser(user.userid)
     own = f"/profile/service-accounts/{account.user_id}"
     answer = browser.submit(f"{own}/keys", name="more", expiry="7", form_id=_form_id(browser, own))
@@ -749,7 +758,7 @@ def test_the_audit_log_is_in_words(any_site: Site) -> None:
     """Each detail is a name and a value; a user and a key lead to their page, if the reader may see it."""
     browser, user = any_site.browser(ADMIN), any_site.new_user()
     key = any_site.key(user.userid).record
-    any_site.services.users.change_attribute(
+    any_site.services.user_administration.change_attribute(
         principal(any_site), "bim", user.userid, ("team", HOSTILE), Origin(), is_given=True
     )
     group = any_site.services.groups.add(
@@ -774,7 +783,7 @@ def test_the_audit_log_is_in_words(any_site: Site) -> None:
     assert f"User {user.user_id}</span>" in read_only
     assert 'href="/admin/users/' not in read_only
     assert 'href="/admin/keys?' not in read_only
-    any_site.services.departures.delete(principal(any_site), "bim", user.userid, Origin())
+    any_site.services.offboarding.delete(principal(any_site), "bim", user.userid, Origin())
     gone = browser.get("/admin/audit").text
     assert f"User {user.user_id}</span>" in gone
     assert f'href="{user_page(user)}"' not in gone

@@ -64,7 +64,9 @@ def things(site: Site, admin: Principal) -> dict[str, object]:
     """Make one of each thing that a page can change, filled with texts, and return their numbers."""
     services = site.services
     user = site.new_user()
-    services.users.update_profile(admin, "bim", user.userid, {"about": "two\nlines", "phone": "1"}, HERE)
+    services.user_administration.update_profile(
+        admin, "bim", user.userid, {"about": "two\nlines", "phone": "1"}, HERE
+    )
     account = services.service_accounts.add(
         admin, HERE, userid=fresh_name(), name=None, owner=ServiceOwner(user.user_id)
     )
@@ -88,7 +90,7 @@ def test_fault_g8_every_field_is_sent_with_what_was_shown(site: Site, admin: Pri
     """On every page a text that stands in a field already is sent beside what is typed there."""
     numbers = things(site, admin)
     browser = site.browser(ADMIN)
-    site.services.accounts.update_profile(admin, {"name": "Ada", "about": "two\nlines"}, HERE)
+    site.services.users.update_profile(admin, {"name": "Ada", "about": "two\nlines"}, HERE)
     tracked = set()
     for route in create_framework_app(site.services).routes:
         if not PAGE_PATTERN.fullmatch(route.path) or "GET" not in route.methods or "key_id" in route.path:
@@ -114,14 +116,14 @@ def test_fault_g8_a_service_that_is_renamed_keeps_what_another_removed(site: Sit
     number = things(site, admin)["resource_id"]
     browser, path = site.browser(ADMIN), f"/admin/services/{number}"
     form = form_on(browser, path, path)
-    resource = site.services.resources.get(admin, number)  # type: ignore[arg-type]
+    resource = site.services.apis.get(admin, number)  # type: ignore[arg-type]
     kept, removed = resource.scopes
-    site.services.resources.update(
+    site.services.apis.update(
         admin, resource.resource_id, HERE, description="theirs", scopes=[as_registered(kept)]
     )
     name = fresh_name()
     assert browser.post(path, data={**form, "name": name}).status_code == 303
-    after = site.services.resources.get(admin, resource.resource_id)
+    after = site.services.apis.get(admin, resource.resource_id)
     assert (after.name, after.description, after.scopes) == (name, "theirs", (kept,))
     assert removed.name not in after.scope_names
 
@@ -147,11 +149,11 @@ def test_fault_g8_a_stale_form_gives_back_no_permission(site: Site, admin: Princ
     user = site.add_user(f"{fresh_name()}@example.com", frozenset({Permission.AUDIT, Permission.GOVERNANCE}))
     browser, path = site.browser(ADMIN), f"/admin/users/{user.user_id}"
     form = form_on(browser, path, f"{path}/permissions")
-    site.services.users.remove_permission(admin, "bim", user.userid, Permission.AUDIT, HERE)
+    site.services.user_administration.remove_permission(admin, "bim", user.userid, Permission.AUDIT, HERE)
     del form[f"permission.{Permission.GOVERNANCE}"]
     ticked = {**form, f"permission.{Permission.PROJECT_MANAGEMENT}": "on"}
     assert browser.post(f"{path}/permissions", data=ticked).status_code == 303
-    held = site.services.accounts.get_by_userid("bim", user.userid).permissions
+    held = site.services.users.get_by_userid("bim", user.userid).permissions
     assert held == {Permission.CREATE_PROJECT, Permission.PROJECT_MANAGEMENT}
 
 
@@ -159,21 +161,21 @@ def test_fault_g8_a_stale_scope_is_not_saved(site: Site, admin: Principal) -> No
     """The form of a scope that another changed or removed meanwhile is a conflict, and says so."""
     number = things(site, admin)["resource_id"]
     services = site.services
-    resource = services.resources.get(admin, number)  # type: ignore[arg-type]
+    resource = services.apis.get(admin, number)  # type: ignore[arg-type]
     group = services.groups.add(admin, HERE, iamid="bim", name=fresh_name()).group_id
     first, second = resource.scopes
     browser, path = site.browser(ADMIN), f"/admin/services/{number}/scope"
     form = form_on(browser, f"{path}?name={first.name}", path)
     narrowed = ScopeToRegister(first.name, None, [group])
-    services.resources.update(admin, resource.resource_id, HERE, scopes=[narrowed, as_registered(second)])
+    services.apis.update(admin, resource.resource_id, HERE, scopes=[narrowed, as_registered(second)])
     stale = browser.post(path, data={**form, "scope_description": "mine"})
     assert stale.status_code == 409
     assert "Somebody else changed this scope meanwhile" in stale.text
     fresh = form_on(browser, f"{path}?name={first.name}", path)
     assert browser.post(path, data={**fresh, "scope_description": "mine"}).status_code == 303
-    services.resources.update(admin, resource.resource_id, HERE, scopes=[as_registered(second)])
+    services.apis.update(admin, resource.resource_id, HERE, scopes=[as_registered(second)])
     assert browser.post(path, data=fresh).status_code == 404
-    assert services.resources.get(admin, resource.resource_id).scope_names == {second.name}
+    assert services.apis.get(admin, resource.resource_id).scope_names == {second.name}
 
 
 def test_fault_g8_of_many_scopes_saved_at_once_none_is_lost(any_site: Site) -> None:
@@ -183,16 +185,16 @@ def test_fault_g8_of_many_scopes_saved_at_once_none_is_lost(any_site: Site) -> N
     number = add_service(any_site, admin, fresh_name(), [ScopeToRegister(fresh_name())]).resource_id
 
     def add_one(_number: int) -> str:
-        seen, name = services.resources.get(admin, number).scopes, fresh_name()
+        seen, name = services.apis.get(admin, number).scopes, fresh_name()
         scopes = [*map(as_registered, seen), ScopeToRegister(name)]
-        services.resources.update(admin, number, HERE, scopes=scopes, seen=seen)
+        services.apis.update(admin, number, HERE, scopes=scopes, seen=seen)
         return name
 
     outcomes = all_at_once(8, add_one)
     added = {one for one in outcomes if isinstance(one, str)}
     assert added
     assert all(isinstance(one, str | ChangedMeanwhile) for one in outcomes), outcomes
-    assert added < services.resources.get(admin, number).scope_names
+    assert added < services.apis.get(admin, number).scope_names
 
 
 def test_fault_g8_what_a_put_leaves_out_stays(site: Site, admin: Principal) -> None:

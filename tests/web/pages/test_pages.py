@@ -69,8 +69,8 @@ def test_the_right_passphrase_starts_a_session(site: Site) -> None:
 def test_a_wrong_login_does_not_say_what_was_wrong(site: Site) -> None:
     """Wrong passphrase, unknown name, disabled account: the same bytes but for the typed name (L3)."""
     disabled = site.new_user()
-    site.services.accounts.set_disabled(COMMAND_LINE, disabled.userid, disabled=True)
-    without_passphrase = site.services.accounts.add(COMMAND_LINE, userid="nopass@example.com", name=None)
+    site.services.users.set_disabled(COMMAND_LINE, disabled.userid, disabled=True)
+    without_passphrase = site.services.users.add(COMMAND_LINE, userid="nopass@example.com", name=None)
     answers = []
     with Browser(site) as browser:
         for userid, passphrase in (
@@ -244,9 +244,9 @@ def test_a_disabled_person_is_out_at_once(site: Site) -> None:
     """Disabling an account ends its sessions on the next request."""
     user = site.new_user()
     browser = site.browser(user.userid)
-    site.services.accounts.set_disabled(COMMAND_LINE, user.userid, disabled=True)
+    site.services.users.set_disabled(COMMAND_LINE, user.userid, disabled=True)
     assert not is_signed_in(browser)
-    site.services.accounts.set_disabled(COMMAND_LINE, user.userid, disabled=False)
+    site.services.users.set_disabled(COMMAND_LINE, user.userid, disabled=False)
     assert not is_signed_in(browser)
 
 
@@ -664,7 +664,7 @@ def test_only_what_a_person_may_say_is_stored(site: Site) -> None:
         password_hash="x",
     )
     assert answer.status_code == 303
-    after = site.services.accounts.get_by_userid("bim", user.userid)
+    after = site.services.users.get_by_userid("bim", user.userid)
     assert (after.user_id, after.userid, after.permissions) == (user.user_id, user.userid, user.permissions)
     assert after.profile.name == "New name"
     assert after.profile.about == "two\r\nlines"
@@ -858,7 +858,7 @@ def test_the_set_up_works_once(open_site: SiteOpener) -> None:
     with open_site(database) as restarted, Browser(restarted) as browser:
         assert restarted.services.installation.new_setup_code() is None
         check_set_up_is_gone(browser, code)
-        assert len(list(restarted.services.accounts.list_all())) == 1
+        assert len(list(restarted.services.users.list_all())) == 1
 
 
 def check_set_up_is_gone(browser: Browser, code: str) -> None:
@@ -903,4 +903,4 @@ def test_of_many_set_ups_at_once_one_wins(open_site: SiteOpener) -> None:
             statuses = list(pool.map(post, range(50)))
         assert statuses.count(303) == 1
         assert set(statuses) <= {303, 404, 422, 503}
-        assert len(list(fresh.services.accounts.list_all())) == 1
+        assert len(list(fresh.services.users.list_all())) == 1

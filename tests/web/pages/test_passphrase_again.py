@@ -244,5 +244,5 @@ def test_fault_b9_rights_are_given_with_what_was_ticked(site: Site) -> None:
     ticked = {**shown, "permission.AUDIT": "on", "permission.GOVERNANCE": "on"}
     asked = browser.submit(f"/admin/users/{user.user_id}/permissions", **ticked)
     assert confirm(browser, asked).status_code == 303
-    held = site.services.accounts.get_by_userid("bim", user.userid).permissions
+    held = site.services.users.get_by_userid("bim", user.userid).permissions
     assert held == {Permission.AUDIT, Permission.GOVERNANCE}

@@ -13,7 +13,7 @@ from keyturn.composition import Services, open_services
 from keyturn.errors import InvalidInput
 from keyturn.logs import configure_logs
 from keyturn.settings import read_settings
-from keyturn.store.database.engine import holds_a_password
+from keyturn.store.database.engine import has_password
 
 LOG_LEVEL = "critical"
 """What a command that ends soon says in the log: its one sentence tells of every failure."""
@@ -25,7 +25,7 @@ def _check_database(_context: click.Context, _option: click.Parameter, value: st
     """Refuse a password on the command line, where every user of the machine can read it."""
     if value is None:
         return None
-    if holds_a_password(value):  # What else is wrong with it is said where it is opened.
+    if has_password(value):  # What else is wrong with it is said where it is opened.
         raise click.BadParameter(
             "do not put the password here, where other users can see it: set KEYTURN_DATABASE instead, "
             "or use PGPASSFILE."

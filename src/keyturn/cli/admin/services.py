@@ -8,7 +8,7 @@ from keyturn.cli.admin.options import database_option, opened_services
 from keyturn.cli.output import json_option
 from keyturn.cli.tables import Column, print_list
 from keyturn.composition import Services
-from keyturn.core.apis import ResourceRecord, ResourceScope
+from keyturn.core.apis import ApiRecord, ResourceScope
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.verifying.origin import COMMAND_LINE
@@ -49,7 +49,7 @@ def add(
     """Register the API that people know as NAME, and tokens as URI."""
     with opened_services(database) as services:
         group_ids = _group_ids(services, groups) if groups else None
-        resource = services.resources.register(
+        resource = services.apis.register(
             COMMAND_LINE,
             name=name,
             identifier=identifier,
@@ -66,11 +66,11 @@ def list_services(*, as_json: bool, database: str | None) -> None:
     """List the services, with their scopes and who may hold them."""
     with opened_services(database) as services:
         names = {group.group_id: group.name for group in services.store.groups.list_all()}
-        rows = [(resource, scope) for resource in services.resources.list_all() for scope in resource.scopes]
+        rows = [(resource, scope) for resource in services.apis.list_all() for scope in resource.scopes]
         print_list(rows, _columns(names), as_json=as_json)
 
 
-def _columns(group_names: Mapping[int, str]) -> tuple[Column[tuple[ResourceRecord, ResourceScope]], ...]:
+def _columns(group_names: Mapping[int, str]) -> tuple[Column[tuple[ApiRecord, ResourceScope]], ...]:
     return (
         Column("id", "id", lambda row: row[0].resource_id),
         Column("service", "name", lambda row: row[0].name),
@@ -87,7 +87,7 @@ def delete(service_id: int, database: str | None) -> None:
     """Delete the service with this id. No key or token is good for it any more."""
     with opened_services(database) as services:
         try:
-            gone = services.resources.unregister(COMMAND_LINE, service_id)
+            gone = services.apis.unregister(COMMAND_LINE, service_id)
         except NotFound:
             raise NotFound(f"There is no service {service_id}: see `keyturn admin service list`.") from None
     click.echo(f"Service {service_id}, {gone.name}, is deleted.")

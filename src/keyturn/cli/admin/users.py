@@ -63,7 +63,7 @@ def add(
 ) -> None:
     """Add a person who signs in as USERID."""
     with opened_services(database, may_begin=True) as services:
-        record = services.accounts.add(
+        record = services.users.add(
             COMMAND_LINE,
             userid=userid,
             name=name,
@@ -80,7 +80,7 @@ def add(
 def list_users(*, as_json: bool, database: str | None) -> None:
     """List all people."""
     with opened_services(database) as services:
-        print_list(services.accounts.list_all(), _COLUMNS, as_json=as_json)
+        print_list(services.users.list_all(), _COLUMNS, as_json=as_json)
 
 
 @user.command()
@@ -90,7 +90,7 @@ def list_users(*, as_json: bool, database: str | None) -> None:
 def disable(userid: str, *, undo: bool, database: str | None) -> None:
     """Stop the sessions, keys and tokens of USERID at once."""
     with opened_services(database) as services:
-        changed = services.accounts.set_disabled(COMMAND_LINE, userid, disabled=not undo)
+        changed = services.users.set_disabled(COMMAND_LINE, userid, disabled=not undo)
     state = "enabled" if undo else "disabled"
     click.echo(f"{userid} is {state}." if changed else f"{userid} was {state} already.")
 
@@ -101,7 +101,7 @@ def disable(userid: str, *, undo: bool, database: str | None) -> None:
 def sign_out(userid: str, *, database: str | None) -> None:
     """End all sessions and bearer tokens of USERID at once. Their keys go on working."""
     with opened_services(database) as services:
-        services.accounts.sign_out(COMMAND_LINE, userid)
+        services.users.sign_out(COMMAND_LINE, userid)
     click.echo(f"{userid} is signed out everywhere.")
 
 
@@ -112,6 +112,6 @@ def sign_out(userid: str, *, database: str | None) -> None:
 def password(userid: str, *, password_stdin: bool, database: str | None) -> None:
     """Set the passphrase of USERID and end all their sessions. Their keys stay."""
     with opened_services(database) as services:
-        user = services.accounts.get_by_userid(BUILT_IN_IAM, userid)
-        services.accounts.set_password(COMMAND_LINE, user, read_passphrase(from_stdin=password_stdin))
+        user = services.users.get_by_userid(BUILT_IN_IAM, userid)
+        services.users.set_password(COMMAND_LINE, user, read_passphrase(from_stdin=password_stdin))
     click.echo(f"The passphrase of {userid} is set.")

@@ -115,7 +115,7 @@ def configure(
     with client_of(kept) as client:
         user = _owner(client, url)
     write_profile(name, kept)
-    click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.place}.")
+    click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.location}.")
 
 
 def _owner(client: ApiClient, url: str) -> User:

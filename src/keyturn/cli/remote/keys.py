@@ -187,4 +187,4 @@ def _keep(name: str | None, profile: Profile) -> None:
             f"The key is rotated, and the profile {name} could not keep it ({error}): the line above is the "
             "new key, give it to `keyturn configure --key-stdin`."
         ) from None
-    click.echo(f"The profile {name} has the new secret, in {profile.place}.", err=True)
+    click.echo(f"The profile {name} has the new secret, in {profile.location}.", err=True)

@@ -83,11 +83,11 @@ def login(
         click.echo(_what_became_of(former, url, user, name), err=True)
     if as_json:
         expires_at = None if ends_at is None else wire_time(ends_at)
-        told = {"url": url, "userid": user.userid, "profile": name, "place": kept.place}
+        told = {"url": url, "userid": user.userid, "profile": name, "place": kept.location}
         print_json(told | {"expiresAt": expires_at})
     else:
         end = "never ends" if ends_at is None else f"ends on {readable_time(ends_at)}"
-        click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.place} and {end}.")
+        click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.location} and {end}.")
 
 
 def _granted(url: str, tls: ssl.SSLContext | None, *, opens_browser: bool) -> DeviceKey:

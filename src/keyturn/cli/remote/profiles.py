@@ -42,7 +42,7 @@ class Profile:
     """A file of the certificates that are trusted for this server; None for those of the system."""
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the key is, for people."""
         return "the keyring of this system" if self.is_in_keyring else str(profiles_file())
 

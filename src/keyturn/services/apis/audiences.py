@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from keyturn.core.apis import ResourceRecord, Rules
+from keyturn.core.apis import ApiRecord, Rules
 from keyturn.core.audit import Target
 from keyturn.core.records import KeyForVerification, SessionForVerification, StoredOwner
 from keyturn.store import Store
@@ -42,7 +42,7 @@ class Audiences:
         self._lock = threading.Lock()
 
     @property
-    def resources(self) -> tuple[ResourceRecord, ...]:
+    def resources(self) -> tuple[ApiRecord, ...]:
         """All registered APIs, in alphabetical order."""
         return self._known().rules.resources
 
@@ -87,7 +87,7 @@ class Audiences:
         return known
 
     def _read(self) -> _Known:
-        rules = self._store.resources.rules()
+        rules = self._store.apis.rules()
         return _Known(rules, rules.revision, rules.revision)
 
     def _keep(self, known: _Known, since: int) -> None:

@@ -13,7 +13,7 @@ from keyturn.core.records import is_id
 from keyturn.core.scopes import is_scope
 from keyturn.errors import InvalidInput
 from keyturn.services.text import checked_text
-from keyturn.store.apis import ResourceFields
+from keyturn.store.apis import ApiFields
 
 NAME_MAX_CHARACTERS = 254
 DESCRIPTION_MAX_CHARACTERS = 2000
@@ -40,7 +40,7 @@ def as_registered(scope: ResourceScope) -> ScopeToRegister:
 
 def checked_fields(
     name: str, identifier: str, description: str | None, scopes: Sequence[ScopeToRegister]
-) -> ResourceFields:
+) -> ApiFields:
     """Return what is said of an API; raise `InvalidInput` for what is unfit."""
     checked_name = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
     if checked_name is None:
@@ -58,7 +58,7 @@ def checked_fields(
         )
     if len({scope.name for scope in scopes}) != len(scopes):
         raise InvalidInput("scopes", "Each scope is named once.")
-    return ResourceFields(
+    return ApiFields(
         name=checked_name,
         identifier=identifier,
         description=checked_text(

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType
 
-from keyturn.core.apis import MAX_SCOPES_CHARACTERS, ResourceRecord, ResourceScope
+from keyturn.core.apis import MAX_SCOPES_CHARACTERS, ApiRecord, ResourceScope
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.people import GroupRecord
 from keyturn.core.permissions import Permission
@@ -20,7 +20,7 @@ from keyturn.core.scopes import is_scope
 from keyturn.errors import ChangedMeanwhile, Conflict, InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered, checked_fields
 from keyturn.store import Store
-from keyturn.store.apis import ResourceFields
+from keyturn.store.apis import ApiFields
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
@@ -28,7 +28,7 @@ SHOWN_CHARACTERS = 18
 """What of a foreign name is repeated: never something that could be a key."""
 
 
-class Resources:
+class Apis:
     """Registers APIs, for holders of APPLICATION_ADMIN. Others see what of them they may hold."""
 
     def __init__(self, store: Store, *, own_identifier: str, system: System) -> None:
@@ -36,11 +36,11 @@ class Resources:
         self._own_identifier = own_identifier
         self._system = system
 
-    def list_all(self) -> list[ResourceRecord]:
+    def list_all(self) -> list[ApiRecord]:
         """Return the registered APIs, in alphabetical order: for whoever may read the database."""
-        return self._store.resources.list_all()
+        return self._store.apis.list_all()
 
-    def list_visible(self, principal: Principal) -> list[ResourceRecord]:
+    def list_visible(self, principal: Principal) -> list[ApiRecord]:
         """Return all to an administrator, to others those of which they may hold scopes, with these alone.
 
         In alphabetical order.
@@ -49,7 +49,7 @@ class Resources:
             return self.list_all()
         return self.list_grantable(principal.user_id)
 
-    def get(self, principal: Principal, resource_id: int) -> ResourceRecord:
+    def get(self, principal: Principal, resource_id: int) -> ApiRecord:
         """Return one that the caller may see, as `list_visible` does; raise `NotFound` for any other."""
         return _one_of(self.list_visible(principal), resource_id)
 
@@ -71,7 +71,7 @@ class Resources:
         identifier: str,
         description: str | None,
         scopes: Sequence[ScopeToRegister],
-    ) -> ResourceRecord:
+    ) -> ApiRecord:
         """Register an API; raise `InvalidInput` if something about it is unfit or taken."""
         principal.check_may(Permission.APPLICATION_ADMIN)
         return self.register(
@@ -90,13 +90,13 @@ class Resources:
         identifier: str,
         description: str | None,
         scopes: Sequence[ScopeToRegister],
-    ) -> ResourceRecord:
+    ) -> ApiRecord:
         """Register an API from the command line; raise `InvalidInput` as `add` does."""
         fields = checked_fields(name, identifier, description, scopes)
         audit = self._about(actor, AuditAction.RESOURCE_CREATED, None, fields)
         self._check_free(fields, None)
         with _telling():
-            resource_id = self._store.resources.add(fields, audit.at, audit)
+            resource_id = self._store.apis.add(fields, audit.at, audit)
         return _one_of(self.list_all(), resource_id)
 
     def update(
@@ -110,7 +110,7 @@ class Resources:
         description: str | UnsetType | None = UNSET,
         scopes: Sequence[ScopeToRegister] | UnsetType = UNSET,
         seen: Sequence[ResourceScope] | None = None,
-    ) -> ResourceRecord:
+    ) -> ApiRecord:
         """Say something of an API anew; what is not given stays, as somebody else may have changed it.
 
         Keys and tokens cover no more what it does not have any more. Raise `ChangedMeanwhile` if its scopes
@@ -128,7 +128,7 @@ class Resources:
         audit = self._about(actor_of(principal, origin), AuditAction.RESOURCE_UPDATED, resource_id, fields)
         self._check_free(fields, resource_id)
         with _telling():
-            found = is_id(resource_id) and self._store.resources.update(
+            found = is_id(resource_id) and self._store.apis.update(
                 resource_id, fields, audit.at, audit, only=changes, seen=seen
             )
         if not found:
@@ -144,12 +144,12 @@ class Resources:
             "scopes": [*map(as_registered, resource.scopes)],
         }
 
-    def delete(self, principal: Principal, resource_id: int, origin: Origin) -> ResourceRecord:
+    def delete(self, principal: Principal, resource_id: int, origin: Origin) -> ApiRecord:
         """Forget an API, and return what there was: no token is good for it any more."""
         principal.check_may(Permission.APPLICATION_ADMIN)
         return self.unregister(actor_of(principal, origin), resource_id)
 
-    def unregister(self, actor: Actor, resource_id: int) -> ResourceRecord:
+    def unregister(self, actor: Actor, resource_id: int) -> ApiRecord:
         """Forget an API from the command line, as `delete` does."""
         resource = _one_of(self.list_all(), resource_id)
         audit = AuditEntry(
@@ -160,7 +160,7 @@ class Resources:
             str(resource_id),
             details={"name": resource.name, "identifier": resource.identifier},
         )
-        if not self._store.resources.delete(resource_id, audit):
+        if not self._store.apis.delete(resource_id, audit):
             raise NotFound
         return resource
 
@@ -168,16 +168,16 @@ class Resources:
         """Return how many active keys are narrowed to a scope of this API, for an administrator."""
         principal.check_may(Permission.APPLICATION_ADMIN)
         names = self.get(principal, resource_id).scope_names
-        narrowed = self._store.resources.list_narrowed(self._system.now())
+        narrowed = self._store.apis.list_narrowed(self._system.now())
         return sum(not names.isdisjoint(scopes) for scopes in narrowed)
 
-    def list_grantable(self, user_id: int) -> list[ResourceRecord]:
+    def list_grantable(self, user_id: int) -> list[ApiRecord]:
         """Return the APIs of which a user may hold scopes, with these alone.
 
         As the database has it now: what is remembered for verification may be of a moment ago.
         """
         with self._store.snapshot():
-            rules, groups = self._store.resources.rules(), self._store.resources.groups_of(user_id)
+            rules, groups = self._store.apis.rules(), self._store.apis.groups_of(user_id)
         withheld = rules.withheld_from(groups)
         grantable = (
             replace(resource, scopes=tuple(scope for scope in resource.scopes if scope.name not in withheld))
@@ -185,7 +185,7 @@ class Resources:
         )
         return [resource for resource in grantable if resource.scopes]
 
-    def list_givable(self, principal: Principal, user_id: int) -> list[ResourceRecord]:
+    def list_givable(self, principal: Principal, user_id: int) -> list[ApiRecord]:
         """Return of `list_grantable` what the caller may put into a key of this user."""
         with self._store.snapshot():
             grantable = self.list_grantable(user_id)
@@ -235,7 +235,7 @@ class Resources:
     def _names_grantable(self, user_id: int) -> frozenset[str]:
         return frozenset().union(*(resource.scope_names for resource in self.list_grantable(user_id)))
 
-    def _check_free(self, fields: ResourceFields, resource_id: int | None) -> None:
+    def _check_free(self, fields: ApiFields, resource_id: int | None) -> None:
         """Say which field is taken. The database decides; it cannot say which."""
         if fields.identifier == self._own_identifier:
             raise InvalidInput("identifier", "This is the identifier of this installation itself.")
@@ -255,7 +255,7 @@ class Resources:
         actor: Actor,
         action: AuditAction,
         resource_id: int | None,
-        fields: ResourceFields,
+        fields: ApiFields,
     ) -> AuditEntry:
         details: Mapping[str, Any] = {
             "name": fields.name,
@@ -286,7 +286,7 @@ def _named(scope: str) -> str:
     return scope if is_scope(scope) and len(scope) <= SHOWN_CHARACTERS else "of this name"
 
 
-def _one_of(resources: Sequence[ResourceRecord], resource_id: int) -> ResourceRecord:
+def _one_of(resources: Sequence[ApiRecord], resource_id: int) -> ApiRecord:
     for resource in resources:
         if resource.resource_id == resource_id:
             return resource

@@ -10,7 +10,7 @@ from keyturn.services.changes.freshness import Freshness
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
+class AnswerCache(Generic[T]):
     """Keeps up to `max_entries` answers. For reads that are asked often about things that change seldom."""
 
     def __init__(self, freshness: Freshness, *, max_entries: int) -> None:

@@ -20,7 +20,7 @@ from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.services.changes.reader import ChangeReader
 from keyturn.store import Store
 from keyturn.system import System
-from keyturn.verifying.index import Subject, VerificationIndex
+from keyturn.verifying.index import DependencyKind, VerificationIndex
 
 _log = logging.getLogger(__name__)  # Verifiers in other programs have only the standard library's log.
 
@@ -34,11 +34,11 @@ RETRY_SECONDS = 0.2
 NEVER = -1
 """What the counter never shows."""
 
-_SUBJECTS: Mapping[str, Subject] = {
-    Target.USER: Subject.USER,
-    Target.API_KEY: Subject.KEY,
-    Target.SESSION: Subject.SESSION,
-    Target.TOKEN: Subject.TOKEN,
+_KINDS: Mapping[str, DependencyKind] = {
+    Target.USER: DependencyKind.USER,
+    Target.API_KEY: DependencyKind.KEY,
+    Target.SESSION: DependencyKind.SESSION,
+    Target.TOKEN: DependencyKind.TOKEN,
 }
 _TARGETS = frozenset(Target)
 
@@ -163,7 +163,7 @@ class Freshness:
         if changes is None:
             self._index.forget_everything()
             return
-        touched: list[tuple[Subject, int | str]] = []
+        touched: list[tuple[DependencyKind, int | str]] = []
         has_foreign = False
         for change in changes:
             effect = effect_of(change.action)
@@ -171,13 +171,13 @@ class Freshness:
                 continue
             has_foreign = has_foreign or change.action == AuditAction.API_KEY_IMPORTED
             if effect is Effect.CHANGES_MEMBER and change.user_id is not None:
-                touched.append((Subject.USER, change.user_id))
+                touched.append((DependencyKind.USER, change.user_id))
                 continue
-            match _SUBJECTS.get(change.target_type), change.target_id:
-                case Subject.TOKEN, str(jti):
-                    touched.append((Subject.TOKEN, jti))
-                case Subject() as subject, str(number) if number.isdecimal():
-                    touched.append((subject, int(number)))
+            match _KINDS.get(change.target_type), change.target_id:
+                case DependencyKind.TOKEN, str(jti):
+                    touched.append((DependencyKind.TOKEN, jti))
+                case DependencyKind() as kind, str(number) if number.isdecimal():
+                    touched.append((kind, int(number)))
                 case _:
                     self._index.forget_everything()
                     return

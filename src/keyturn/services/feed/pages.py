@@ -46,7 +46,7 @@ class FeedPages:
 
         By the same rules, so that nobody covers a scope that is new.
         """
-        rules, last = self._store.resources.rules(), 0
+        rules, last = self._store.apis.rules(), 0
         while rows := self._store.feed.users_after(last):
             yield from self._users(rules, rows, self._store.feed.memberships_between, rows[0][0], rows[-1][0])
             last = rows[-1][0]
@@ -59,7 +59,7 @@ class FeedPages:
         """Yield some users, and that the others of them are gone."""
         rules: Rules | None = None
         for wanted in _in_batches(user_ids):
-            rules = rules or self._store.resources.rules()
+            rules = rules or self._store.apis.rules()
             rows = self._store.feed.users(wanted)
             yield from self._users(rules, rows, self._store.feed.memberships_of, wanted)
             if gone := set(wanted) - {row[0] for row in rows}:

@@ -9,7 +9,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyUsage, LastUse
 from keyturn.system import System
-from keyturn.verifying.redaction import SecretsOut
+from keyturn.verifying.redaction import Redactor
 
 OLDEST = timedelta(days=1)
 """A report of an older use counts as of then: it was held back, and must not rewrite history."""
@@ -29,7 +29,7 @@ class RecordsReports(Protocol):
 class RemoteUses:
     """Writes what is reported as uses here are written: nobody's rights depend on it."""
 
-    def __init__(self, keys: RecordsReports, without_secrets: SecretsOut, system: System) -> None:
+    def __init__(self, keys: RecordsReports, without_secrets: Redactor, system: System) -> None:
         self._keys = keys
         self._without_secrets = without_secrets
         self._system = system

@@ -21,7 +21,7 @@ from keyturn.core import feed
 from keyturn.core.audit import ChangesSince, Mark
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import Announcement
+from keyturn.core.records import InstallationSettings
 from keyturn.errors import InvalidState, StoreUnavailable, TooBusy
 from keyturn.services.changes.reader import ChangeReader
 from keyturn.services.feed.pages import FeedPages
@@ -103,7 +103,9 @@ class _Change:
 class Feed:
     """Looks for changes, and keeps what is to be told of them until everybody was told."""
 
-    def __init__(self, store: Store, changes: ChangeReader, told: Announcement, system: System) -> None:
+    def __init__(
+        self, store: Store, changes: ChangeReader, told: InstallationSettings, system: System
+    ) -> None:
         self._store = store
         self._changes = changes
         self._told = told

@@ -10,7 +10,7 @@ from keyturn.system import System
 
 SETUP_CODE_BYTES = 24
 
-_ROOT_KEY_CHECK_PLACE = "installation/1/root_key_check"
+_ROOT_KEY_CHECK_SLOT = "installation/1/root_key_check"
 _ROOT_KEY_CHECK = b"keyturn"
 
 
@@ -25,11 +25,11 @@ class Installation:
     def check_root_key(self) -> None:
         """Raise `CannotStart` unless the root key is the one that the database was begun with (S2)."""
         if self._store.installation.find_root_key_check() is None:
-            sealed = self._vault.seal(_ROOT_KEY_CHECK, place=_ROOT_KEY_CHECK_PLACE)
+            sealed = self._vault.seal(_ROOT_KEY_CHECK, slot=_ROOT_KEY_CHECK_SLOT)
             self._store.installation.begin(sealed, self._system.now())
         check = self._store.installation.find_root_key_check()
         try:
-            self._vault.open(check or b"", place=_ROOT_KEY_CHECK_PLACE)
+            self._vault.open(check or b"", slot=_ROOT_KEY_CHECK_SLOT)
         except SealBroken:
             raise CannotStart(
                 "The root key does not belong to this database: give the one that it was begun with, "

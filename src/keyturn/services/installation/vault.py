@@ -4,7 +4,7 @@
     1 byte   8 bytes      12 bytes  48 bytes           12 bytes  …
 
 Envelope encryption with AES-256-GCM: each secret has a data key of its own, and the root key wraps that,
-so that a new root key rewrites 48 bytes a row. Both layers are bound to the place of the secret (table,
+so that a new root key rewrites 48 bytes a row. Both layers are bound to the slot of the secret (table,
 row, column): a ciphertext moved to another row does not open (S1).
 """
 
@@ -32,7 +32,7 @@ _WRAPPED_BYTES = ROOT_KEY_BYTES + 16
 
 
 class SealBroken(KeyturnError):
-    """The ciphertext was not sealed with this root key for this place, or was changed."""
+    """The ciphertext was not sealed with this root key for this slot, or was changed."""
 
 
 class Vault:
@@ -45,17 +45,17 @@ class Vault:
         self._key_id = hashlib.sha256(b"keyturn root key id" + root_key).digest()[:_KEY_ID_BYTES]
         self._system = system
 
-    def seal(self, secret: bytes, *, place: str) -> bytes:
-        """Encrypt `secret` for the one place (`table/row/column`) where it will be stored."""
+    def seal(self, secret: bytes, *, slot: str) -> bytes:
+        """Encrypt `secret` for the one slot (`table/row/column`) where it will be stored."""
         data_key = self._system.random_bytes(ROOT_KEY_BYTES)
         outer, inner = self._system.random_bytes(_NONCE_BYTES), self._system.random_bytes(_NONCE_BYTES)
-        bound_to = self._bound_to(place)
+        bound_to = self._bound_to(slot)
         wrapped = self._root.encrypt(outer, data_key, bound_to)
         sealed = AESGCM(data_key).encrypt(inner, secret, bound_to)
         return _VERSION + self._key_id + outer + wrapped + inner + sealed
 
-    def open(self, sealed: bytes, *, place: str) -> bytes:
-        """Decrypt; raise `SealBroken` for another root key, another place, or a changed byte."""
+    def open(self, sealed: bytes, *, slot: str) -> bytes:
+        """Decrypt; raise `SealBroken` for another root key, another slot, or a changed byte."""
         head = _VERSION + self._key_id
         if not sealed.startswith(head):
             raise SealBroken("sealed with another root key")
@@ -63,13 +63,13 @@ class Vault:
         wrapped, rest = _split(rest, _WRAPPED_BYTES)
         inner, ciphertext = _split(rest, _NONCE_BYTES)
         try:
-            data_key = self._root.decrypt(outer, wrapped, self._bound_to(place))
-            return AESGCM(data_key).decrypt(inner, ciphertext, self._bound_to(place))
+            data_key = self._root.decrypt(outer, wrapped, self._bound_to(slot))
+            return AESGCM(data_key).decrypt(inner, ciphertext, self._bound_to(slot))
         except (InvalidTag, ValueError) as error:
-            raise SealBroken("changed, or sealed for another place") from error
+            raise SealBroken("changed, or sealed for another slot") from error
 
-    def _bound_to(self, place: str) -> bytes:
-        return _VERSION + self._key_id + place.encode()
+    def _bound_to(self, slot: str) -> bytes:
+        return _VERSION + self._key_id + slot.encode()
 
 
 def read_root_key(*, file: Path | None, command: str | None, may_create: bool, system: System) -> bytes:

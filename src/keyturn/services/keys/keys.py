@@ -18,7 +18,7 @@ from keyturn.core.networks import Network
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
-from keyturn.services.apis.registry import Resources
+from keyturn.services.apis.registry import Apis
 from keyturn.services.keys.guessing import check_not_made_up
 from keyturn.services.keys.limits import (
     KeyLimits,
@@ -63,7 +63,7 @@ class Keys:
         life: KeyLife,
         usage: Usage,
         projects: Projects,
-        resources: Resources,
+        apis: Apis,
         quotas: Quotas,
         system: System,
     ) -> None:
@@ -72,7 +72,7 @@ class Keys:
         self.life = life
         self._usage = usage
         self._projects = projects
-        self._resources = resources
+        self._apis = apis
         self.quotas = quotas
         self._system = system
 
@@ -111,7 +111,7 @@ class Keys:
         """
         self.check_may_make(principal)
         user_id = principal.user_id if for_user is None else for_user
-        granted = None if scopes is None else self._resources.check_grantable(user_id, scopes)
+        granted = None if scopes is None else self._apis.check_grantable(user_id, scopes)
         limits = self._limits(lifetime)
         limits = replace(
             limits,

@@ -19,7 +19,7 @@ from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.installation.vault import Vault
 from keyturn.services.keys.keys import Keys
 from keyturn.services.keys.limits import end_within
-from keyturn.services.people.accounts import SYSTEM_USERID, Accounts
+from keyturn.services.people.users import SYSTEM_USERID, Users
 from keyturn.services.text import checked_text, is_storable
 from keyturn.store import Store
 from keyturn.store.keys.system_keys import SystemKeyToAdd
@@ -42,11 +42,11 @@ class RevealedSystemKey:
 class SystemKeys:
     """Manages system keys, for holders of APPLICATION_ADMIN."""
 
-    def __init__(self, store: Store, vault: Vault, *, accounts: Accounts, keys: Keys, system: System) -> None:
+    def __init__(self, store: Store, vault: Vault, *, users: Users, keys: Keys, system: System) -> None:
         self._store = store
         self._system = system
         self._vault = vault
-        self._accounts = accounts
+        self._users = users
         self._keys = keys
 
     def get_or_create(
@@ -126,7 +126,7 @@ class SystemKeys:
             self._owner(actor).user_id, actor, name, scopes=scopes, expires_at=expires_at
         )
         new = SystemKeyToAdd(
-            key, name, connection_key, scopes, self._vault.seal(secret.encode("ascii"), place=_place(name))
+            key, name, connection_key, scopes, self._vault.seal(secret.encode("ascii"), slot=_slot(name))
         )
         if replaced is None:
             return RevealedSystemKey(self._store.system_keys.add(new, audit), secret)
@@ -161,14 +161,14 @@ class SystemKeys:
         return RevealedSystemKey(record, self._open(record))
 
     def _open(self, record: SystemKeyRecord) -> str:
-        return self._vault.open(record.sealed_secret, place=_place(record.name)).decode("ascii")
+        return self._vault.open(record.sealed_secret, slot=_slot(record.name)).decode("ascii")
 
     def _owner(self, actor: Actor) -> UserRecord:
         """Return the account that holds all system keys, made when it is first needed."""
         found = self._store.users.find_by_name(BUILT_IN_IAM, SYSTEM_USERID)
         if found is None:
             try:
-                return self._accounts.add(
+                return self._users.add(
                     actor,
                     userid=SYSTEM_USERID,
                     name="System",
@@ -191,5 +191,5 @@ def _ends_as_asked(record: SystemKeyRecord, lifetime: Lifetime) -> bool:
     return in_milliseconds(record.expires_at) == in_milliseconds(lifetime.expires_at)
 
 
-def _place(name: str) -> str:
+def _slot(name: str) -> str:
     return f"system_key/{name}/sealed_secret"

@@ -20,7 +20,7 @@ from keyturn.errors import (
     Reason,
 )
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import KnownCredential
+from keyturn.verifying.index import CachedVerdict
 from keyturn.verifying.origin import Origin
 
 Form = Mapping[str, str]
@@ -84,7 +84,7 @@ class OAuthClients:
 
     def find_client(
         self, form: Form, authorization: list[bytes], origin: Origin, proof: Proof | None
-    ) -> KnownCredential | None:
+    ) -> CachedVerdict | None:
         """Return the key that is the client's secret; None if the request names no client.
 
         A token is none: it must not become one that lives longer, or covers more (T15).
@@ -108,7 +108,7 @@ class OAuthClients:
             raise OAuthRefused(OAuthCode.INVALID_CLIENT, _UNKNOWN_CLIENT)
         return known
 
-    def _verified(self, presented: bytes, origin: Origin, proof: Proof | None) -> KnownCredential:
+    def _verified(self, presented: bytes, origin: Origin, proof: Proof | None) -> CachedVerdict:
         """Return what a client proves itself with; raise `OAuthRefused`."""
         try:
             return self._authenticator.verify_presented(presented, origin, proof)
@@ -134,7 +134,7 @@ def check_is_no_sender(refused: KeyturnError) -> None:
         )
 
 
-def _client_ids(known: KnownCredential, secret: str) -> frozenset[str]:
+def _client_ids(known: CachedVerdict, secret: str) -> frozenset[str]:
     """Return what a client may be called whose secret this key is."""
     parts = secret.split("_")
     public_ids = parts[1:2] if len(parts) == 3 else []

@@ -35,14 +35,14 @@ from keyturn.errors import (
     Reason,
     TooBusy,
 )
-from keyturn.services.apis.registry import Resources
+from keyturn.services.apis.registry import Apis
 from keyturn.services.keys.keys import CreatedKey, Keys
 from keyturn.services.people.sessions import BrowserSession
 from keyturn.store import Store
 from keyturn.store.oauth.device_logins import DeviceLoginToAdd
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
-from keyturn.verifying.rate_limit import FailureBudget
+from keyturn.verifying.rate_limit import RateLimiter
 
 DEVICE_CODE_BYTES = 32
 LIFE = timedelta(minutes=10)
@@ -100,27 +100,27 @@ class BegunLogin:
 class DeviceLogins:
     """Lets devices wait, people decide, and devices have what was decided."""
 
-    def __init__(self, store: Store, *, keys: Keys, resources: Resources, system: System) -> None:
+    def __init__(self, store: Store, *, keys: Keys, apis: Apis, system: System) -> None:
         self._store = store
         self._keys = keys
-        self._resources = resources
+        self._apis = apis
         self._system = system
-        self._beginnings = FailureBudget(
+        self._beginnings = RateLimiter(
             BEGINNINGS_PER_MINUTE,
             system,
             refusal="Too many logins were begun from this address: wait before the next one.",
         )
-        self._wrong_codes = FailureBudget(
+        self._wrong_codes = RateLimiter(
             WRONG_CODES_PER_MINUTE,
             system,
             refusal="Too many wrong codes: wait {seconds} seconds before the next one.",
         )
-        self._decisions = FailureBudget(
+        self._decisions = RateLimiter(
             DECISIONS_PER_MINUTE,
             system,
             refusal="Too many decisions about devices: wait {seconds} seconds before the next one.",
         )
-        self._unknown_codes = FailureBudget(UNKNOWN_CODES_PER_MINUTE, system)
+        self._unknown_codes = RateLimiter(UNKNOWN_CODES_PER_MINUTE, system)
         self._polls = _Polls(system)
 
     def begin(self, form: Form, origin: Origin) -> BegunLogin:
@@ -168,7 +168,7 @@ class DeviceLogins:
         now = self._system.now()
         expires_at = self._keys.life.end_of(lifetime, now)
         if found.scopes is not None:
-            self._resources.check_grantable(session.principal.user_id, sorted(found.scopes))
+            self._apis.check_grantable(session.principal.user_id, sorted(found.scopes))
         audit = _decision(AuditAction.DEVICE_APPROVED, session, found, origin, self._system)
         self._decisions.note(_person(session))
         if not self._store.device_logins.approve(digest, session.session_id, expires_at, now, audit):

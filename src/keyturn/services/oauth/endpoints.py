@@ -48,7 +48,7 @@ from keyturn.services.oauth.clients import (
 from keyturn.services.tokens.issuer import IssuedToken, TokenIssuer, TokenRevocation
 from keyturn.services.tokens.signing_keys import VerifyingKeys
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import NEVER_ENDS, KnownCredential
+from keyturn.verifying.index import NEVER_ENDS, CachedVerdict
 from keyturn.verifying.origin import Origin, actor_of
 
 JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
@@ -209,7 +209,7 @@ class OAuth:
 
     def _issued(
         self,
-        known: KnownCredential,
+        known: CachedVerdict,
         at: float,
         scopes: frozenset[str] | None,
         audience: str | None,
@@ -234,7 +234,7 @@ class OAuth:
 
     def _subject(
         self, form: Form, origin: Origin, audience: str | None, proof: Proof | None
-    ) -> KnownCredential:
+    ) -> CachedVerdict:
         """Return the living key or token that is to be exchanged; a wrong one counts as a guess.
 
         A token for one API becomes one for that API alone.
@@ -273,7 +273,7 @@ class OAuth:
             raise OAuthRefused(OAuthCode.INVALID_TARGET, _NO_SUCH_SERVICE)
         return target
 
-    def _narrowed(self, form: Form, known: KnownCredential, audience: str | None) -> frozenset[str] | None:
+    def _narrowed(self, form: Form, known: CachedVerdict, audience: str | None) -> frozenset[str] | None:
         """Return the scopes that are asked for, or all that are held there; raise `OAuthRefused` for more.
 
         By the rules that were read with the key's owner: which scopes there are, and which are withheld. A
@@ -314,8 +314,8 @@ class OAuth:
         return self._format.read(token.encode("utf-8", "surrogatepass"), self._signing_keys.ring)
 
 
-def _key_of(known: KnownCredential) -> KeyForVerification:
+def _key_of(known: CachedVerdict) -> KeyForVerification:
     """Return the key that a credential is, or came from; raise `OAuthRefused` if there is none."""
-    if known.subject.key is None:
+    if known.dependency.key is None:
         raise OAuthRefused(OAuthCode.INVALID_REQUEST, "This token did not come from a key.")
-    return known.subject.key
+    return known.dependency.key

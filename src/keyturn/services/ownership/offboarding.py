@@ -11,7 +11,7 @@ from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.keys.keys import Keys
 from keyturn.services.people.administration import MAX_PAGE, UserAdministration
-from keyturn.services.people.authority import successor
+from keyturn.services.people.authority import successor_of
 from keyturn.services.people.sessions import Sessions
 from keyturn.store import Store
 from keyturn.store.ownership.control import Successor
@@ -20,7 +20,7 @@ from keyturn.verifying.origin import Origin, actor_of
 
 
 @dataclass(frozen=True, slots=True)
-class WhatStops:
+class OffboardingImpact:
     """What ends when a user is disabled or deleted."""
 
     keys: tuple[ApiKeyRecord, ...]
@@ -29,26 +29,32 @@ class WhatStops:
     service_accounts: tuple[UserRecord, ...]
 
 
-class Departures:
+class Offboarding:
     """Stops users and lets them go on, for holders of USER_ADMIN, and service accounts for their owners."""
 
     def __init__(
-        self, store: Store, *, users: UserAdministration, keys: Keys, sessions: Sessions, system: System
+        self,
+        store: Store,
+        *,
+        administration: UserAdministration,
+        keys: Keys,
+        sessions: Sessions,
+        system: System,
     ) -> None:
         self._store = store
-        self._users = users
+        self._administration = administration
         self._keys = keys
         self._sessions = sessions
         self._system = system
 
-    def what_stops(self, principal: Principal, user: UserRecord) -> WhatStops:
+    def what_stops(self, principal: Principal, user: UserRecord) -> OffboardingImpact:
         """Return what ends when this user is disabled or deleted."""
-        if not self._users.controls(principal, user):
+        if not self._administration.controls(principal, user):
             raise NotFound
         now = self._system.now()
         keys = tuple(key for key in self._keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE)
         owned = UserSearch(owners=frozenset({ServiceOwner(user.user_id)}))
-        return WhatStops(
+        return OffboardingImpact(
             keys=keys,
             sessions=len(self._sessions.list_of(user.user_id)),
             service_accounts=self._store.users.search(owned, size=MAX_PAGE).items,
@@ -62,15 +68,16 @@ class Departures:
         origin: Origin,
         *,
         disabled: bool,
-        heir: ServiceOwner | None = None,
+        successor: ServiceOwner | None = None,
     ) -> UserRecord:
         """Stop a user's sessions, keys and tokens, and the service accounts they own, or let them go on.
 
-        What was revoked by itself stays revoked. With `heir`, their service accounts go on under that owner.
+        A key that was revoked by itself stays revoked. With `successor`, their service accounts go on under
+        that owner.
         The owner of a service account may stop it; letting it go on is for administrators. Raise `Conflict`
         for letting one go on whose owner is disabled.
         """
-        user = self._users.get_controlled(principal, iamid, userid)
+        user = self._administration.get_controlled(principal, iamid, userid)
         if not disabled:
             principal.check_may(Permission.USER_ADMIN)
         action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
@@ -80,7 +87,7 @@ class Departures:
             audit.at if disabled else None,
             audit.at,
             audit,
-            heir=_checked_heir(principal, user, heir),
+            successor=_checked_successor(principal, user, successor),
         )
         found = self._store.users.find_by_id(user.user_id)
         if found is None:
@@ -94,16 +101,16 @@ class Departures:
         userid: str,
         origin: Origin,
         *,
-        heir: ServiceOwner | None = None,
+        successor: ServiceOwner | None = None,
     ) -> UserRecord:
         """Delete a user, their keys and sessions, and the service accounts they own, for ever.
 
-        With `heir`, their service accounts go on under that owner. Returns what there was.
+        With `successor`, their service accounts go on under that owner. Returns what there was.
         """
-        user = self._users.get_controlled(principal, iamid, userid)
+        user = self._administration.get_controlled(principal, iamid, userid)
         audit = self._about(principal, origin, AuditAction.USER_DELETED, user)
-        taking = _checked_heir(principal, user, heir)
-        if not self._store.users.delete(user.user_id, audit.at, audit, heir=taking):
+        taking = _checked_successor(principal, user, successor)
+        if not self._store.users.delete(user.user_id, audit.at, audit, successor=taking):
             raise NotFound
         return user
 
@@ -121,9 +128,11 @@ class Departures:
         )
 
 
-def _checked_heir(principal: Principal, user: UserRecord, heir: ServiceOwner | None) -> Successor | None:
-    if heir is None:
+def _checked_successor(
+    principal: Principal, user: UserRecord, successor: ServiceOwner | None
+) -> Successor | None:
+    if successor is None:
         return None
-    if heir.user_id == user.user_id:
+    if successor.user_id == user.user_id:
         raise InvalidInput("handOverTo", "Hand the service accounts to somebody who stays.")
-    return successor(principal, heir)
+    return successor_of(principal, successor)

@@ -1,6 +1,6 @@
 """Service accounts: users for programs, with an owner and keys, that cannot sign in.
 
-As users they are found like any other (`UserAdministration`), and disabled and deleted (`Departures`).
+As users they are found like any other (`UserAdministration`), and disabled and deleted (`Offboarding`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,11 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import ApiKeyRecord, Page, is_id
 from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.apis.registry import Resources
+from keyturn.services.apis.registry import Apis
 from keyturn.services.keys.keys import CreatedKey, Keys
-from keyturn.services.people.accounts import Accounts, checked_permissions
 from keyturn.services.people.administration import MAX_PAGE, UserAdministration
-from keyturn.services.people.authority import check_may_grant, successor
+from keyturn.services.people.authority import check_may_grant, successor_of
+from keyturn.services.people.users import Users, checked_permissions
 from keyturn.services.text import unique
 from keyturn.store import Store
 from keyturn.system import System
@@ -33,17 +33,17 @@ class ServiceAccounts:
         self,
         store: Store,
         *,
-        accounts: Accounts,
-        users: UserAdministration,
+        users: Users,
+        administration: UserAdministration,
         keys: Keys,
-        resources: Resources,
+        apis: Apis,
         system: System,
     ) -> None:
         self._store = store
-        self._accounts = accounts
         self._users = users
+        self._administration = administration
         self._keys = keys
-        self._resources = resources
+        self._apis = apis
         self._system = system
 
     def add(
@@ -61,7 +61,7 @@ class ServiceAccounts:
         granted = checked_permissions(permissions)
         check_may_grant(principal, granted)
         with unique("userid"):
-            return self._accounts.add(
+            return self._users.add(
                 actor_of(principal, origin),
                 userid=userid,
                 name=name,
@@ -82,7 +82,7 @@ class ServiceAccounts:
             raise InvalidInput("owner", "There is no such group.")
         return ServiceOwner(group_id=group_id)
 
-    def find_heir(self, principal: Principal, userid: str | None) -> ServiceOwner | None:
+    def find_successor(self, principal: Principal, userid: str | None) -> ServiceOwner | None:
         """Return the person who is to own what one who leaves owns; raise `InvalidInput` if it is none."""
         if userid is None:
             return None
@@ -93,7 +93,7 @@ class ServiceAccounts:
 
     def _person(self, field: str, userid: str, *, or_else: str) -> ServiceOwner:
         try:
-            user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
+            user = self._users.get_by_userid(BUILT_IN_IAM, userid)
         except NotFound:
             raise InvalidInput(field, or_else) from None
         if user.kind is not UserKind.PERSON or user.is_disabled:
@@ -131,12 +131,12 @@ class ServiceAccounts:
 
     def get(self, principal: Principal, userid: str) -> UserRecord:
         """Return a service account that the caller may manage; raise `NotFound` for any other."""
-        user = self._users.get(principal, BUILT_IN_IAM, userid)
-        if user.kind is not UserKind.SERVICE or not self._users.controls(principal, user):
+        user = self._administration.get(principal, BUILT_IN_IAM, userid)
+        if user.kind is not UserKind.SERVICE or not self._administration.controls(principal, user):
             raise NotFound
         return user
 
-    def hand_over(self, principal: Principal, userid: str, owner: ServiceOwner, origin: Origin) -> UserRecord:
+    def transfer(self, principal: Principal, userid: str, owner: ServiceOwner, origin: Origin) -> UserRecord:
         """Give a service account to another owner; nothing happens if it is theirs already.
 
         The caller must hold what the account holds, and what it controls.
@@ -146,12 +146,12 @@ class ServiceAccounts:
         now = self._system.now()
         audit = AuditEntry(
             now,
-            AuditAction.SERVICE_ACCOUNT_HANDED_OVER,
+            AuditAction.SERVICE_ACCOUNT_TRANSFERRED,
             actor_of(principal, origin),
             Target.USER,
             str(user.user_id),
         )
-        self._store.service_accounts.hand_over(user.user_id, successor(principal, owner), now, audit)
+        self._store.service_accounts.transfer(user.user_id, successor_of(principal, owner), now, audit)
         return self.get(principal, userid)
 
     def create_key(  # noqa: PLR0913 - each bounds the key in a way of its own
@@ -176,7 +176,7 @@ class ServiceAccounts:
         """
         user = self.get(principal, userid)
         check_may_grant(principal, self._store.service_accounts.permissions_with(user.user_id))
-        self._resources.check_may_act_as(principal, user.user_id, scopes)
+        self._apis.check_may_act_as(principal, user.user_id, scopes)
         return self._keys.create(
             principal,
             origin,

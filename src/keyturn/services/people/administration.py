@@ -13,9 +13,9 @@ from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import Page
 from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
-from keyturn.services.people.accounts import Accounts, checked_permissions
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.invitations import Invitation, Invitations
+from keyturn.services.people.users import Users, checked_permissions
 from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
@@ -41,12 +41,12 @@ class UserAdministration:
         self,
         store: Store,
         *,
-        accounts: Accounts,
+        users: Users,
         invitations: Invitations,
         system: System,
     ) -> None:
         self._store = store
-        self._accounts = accounts
+        self._users = users
         self._invitations = invitations
         self._system = system
 
@@ -67,10 +67,10 @@ class UserAdministration:
             raise NotFound
         granted = checked_permissions(permissions)
         check_may_grant(principal, granted)
-        fields = self._accounts.checked_profile(profile)
+        fields = self._users.checked_profile(profile)
         actor = actor_of(principal, origin)
         with unique("userid"):
-            record = self._accounts.add(
+            record = self._users.add(
                 actor,
                 userid=userid,
                 name=fields.pop("name", None),
@@ -146,7 +146,7 @@ class UserAdministration:
         _check_unbound(principal)
         if "external_user_ids" in fields and not principal.may(Permission.USER_ADMIN):
             raise PermissionMissing(Permission.USER_ADMIN)
-        checked = self._accounts.checked_profile(fields)
+        checked = self._users.checked_profile(fields)
         if not checked:
             return user
         audit = self._about(
@@ -224,13 +224,11 @@ class UserAdministration:
         _check_unbound(principal)
         actor = actor_of(principal, origin)
         if user.user_id == principal.user_id:
-            self._accounts.check_own_password(
-                principal, current or "", field="currentPassword", origin=origin
-            )
-            self._accounts.set_password(actor, user, password)
+            self._users.check_own_password(principal, current or "", field="currentPassword", origin=origin)
+            self._users.set_password(actor, user, password)
             return
         self._check_may_act_as(principal, user)  # Before the passphrase is judged: it is none of theirs.
-        self._accounts.set_password(actor, user, password, allow=partial(check_may_grant, principal))
+        self._users.set_password(actor, user, password, allow=partial(check_may_grant, principal))
 
     def invite(self, principal: Principal, iamid: str, userid: str, origin: Origin) -> Invitation:
         """Return a link with which a person sets a passphrase, for a new person or in place of a lost one."""
@@ -268,7 +266,7 @@ class UserAdministration:
 
     def _found(self, iamid: str, userid: str, *, visible_to: int | None = None) -> UserRecord:
         try:
-            return self._accounts.get_by_userid(iamid, userid, visible_to=visible_to)
+            return self._users.get_by_userid(iamid, userid, visible_to=visible_to)
         except NotFound:
             raise NotFound from None
 

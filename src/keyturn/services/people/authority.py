@@ -16,6 +16,6 @@ def check_may_grant(principal: Principal, permissions: Iterable[str]) -> None:
         raise PermissionMissing(permission)
 
 
-def successor(principal: Principal, owner: ServiceOwner) -> Successor:
+def successor_of(principal: Principal, owner: ServiceOwner) -> Successor:
     """Return the new owner of service accounts, of which the caller gives no more than they hold."""
     return Successor(owner, partial(check_may_grant, principal))

@@ -13,9 +13,9 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
-from keyturn.services.people.accounts import Accounts
 from keyturn.services.people.administration import checked_attribute
-from keyturn.services.people.authority import check_may_grant, successor
+from keyturn.services.people.authority import check_may_grant, successor_of
+from keyturn.services.people.users import Users
 from keyturn.services.text import checked_text, unique
 from keyturn.store import Store
 from keyturn.store.people.groups import GroupFields
@@ -29,9 +29,9 @@ DESCRIPTION_MAX_CHARACTERS = 2000
 class Groups:
     """Manages groups, for holders of USER_ADMIN. Others see those that they are in."""
 
-    def __init__(self, store: Store, accounts: Accounts, system: System) -> None:
+    def __init__(self, store: Store, users: Users, system: System) -> None:
         self._store = store
-        self._accounts = accounts
+        self._users = users
         self._system = system
 
     def list_visible(self, principal: Principal) -> list[GroupRecord]:
@@ -103,15 +103,15 @@ class Groups:
         return self._managed(principal, group_id)
 
     def delete(
-        self, principal: Principal, group_id: int, origin: Origin, *, heir: ServiceOwner | None = None
+        self, principal: Principal, group_id: int, origin: Origin, *, successor: ServiceOwner | None = None
     ) -> GroupRecord:
-        """Delete a group, and its service accounts unless there is an `heir`; return what there was."""
+        """Delete a group, and its service accounts unless there is a `successor`; return what there was."""
         group = self._managed(principal, group_id)
         audit = self._about(
             principal, origin, AuditAction.GROUP_DELETED, group_id, details={"name": group.name}
         )
-        taking = None if heir is None else successor(principal, heir)
-        if not self._store.groups.delete(group_id, audit.at, audit, heir=taking):
+        taking = None if successor is None else successor_of(principal, successor)
+        if not self._store.groups.delete(group_id, audit.at, audit, successor=taking):
             raise NotFound
         return group
 
@@ -132,7 +132,7 @@ class Groups:
         """
         self._managed(principal, group_id)
         try:
-            user = self._accounts.get_by_userid(iamid, userid)
+            user = self._users.get_by_userid(iamid, userid)
         except NotFound:
             raise InvalidInput("userid", "There is no such user.") from None
         if user.kind is UserKind.SYSTEM:

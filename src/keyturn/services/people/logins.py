@@ -17,7 +17,7 @@ from keyturn.store import Store
 from keyturn.store.people.sessions import SessionToAdd
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of, stranger
-from keyturn.verifying.rate_limit import FailureBudget, network_of
+from keyturn.verifying.rate_limit import RateLimiter, network_of
 
 SIGN_INS_FAILED = "Too many sign-ins failed from this address: wait {seconds} seconds before the next one."
 PASSPHRASE_GIVEN = (
@@ -62,8 +62,8 @@ class Logins:
         self._limits = session_limits
         self._token_life = token_life
         self._system = system
-        self._failures = FailureBudget(failures_per_minute, system, refusal=SIGN_INS_FAILED)
-        self._given = FailureBudget(passphrases_per_minute, system, refusal=PASSPHRASE_GIVEN)
+        self._failures = RateLimiter(failures_per_minute, system, refusal=SIGN_INS_FAILED)
+        self._given = RateLimiter(passphrases_per_minute, system, refusal=PASSPHRASE_GIVEN)
 
     def log_in_browser(self, userid: str, password: str, origin: Origin) -> StartedSession:
         """Start a session for a person; raise `CredentialRefused` for a wrong name or passphrase alike.

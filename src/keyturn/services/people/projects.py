@@ -11,8 +11,8 @@ from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import BUILT_IN_IAM, Principal
 from keyturn.core.records import is_id
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
-from keyturn.services.people.accounts import Accounts
 from keyturn.services.people.quotas import PROJECTS_PER_PERSON, Quotas
+from keyturn.services.people.users import Users
 from keyturn.services.text import canonical_userid, checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
@@ -28,9 +28,9 @@ _NOT_TOGETHER = (
 class Projects:
     """What people do with projects. Members see them, owners change them."""
 
-    def __init__(self, store: Store, accounts: Accounts, quotas: Quotas, system: System) -> None:
+    def __init__(self, store: Store, users: Users, quotas: Quotas, system: System) -> None:
         self._store = store
-        self._accounts = accounts
+        self._users = users
         self._quotas = quotas
         self._system = system
 
@@ -206,7 +206,7 @@ class Projects:
         it, one names those whom one sees in a group or project (rule A2).
         """
         try:
-            user = self._accounts.get_by_userid(BUILT_IN_IAM, userid)
+            user = self._users.get_by_userid(BUILT_IN_IAM, userid)
         except NotFound:
             user = None
         if principal.may(Permission.USER_ADMIN, Permission.PROJECT_MANAGEMENT):

@@ -4,7 +4,7 @@ from keyturn.core.audit import AuditAction, AuditEntry
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.system import System
-from keyturn.verifying.rate_limit import FailureBudget
+from keyturn.verifying.rate_limit import RateLimiter
 
 PROJECTS_PER_PERSON = 1000
 """How many projects that they made a person may leave standing."""
@@ -54,7 +54,7 @@ class Quotas:
 
     def __init__(self, *, keys_per_owner: int, creations_per_minute: int, system: System) -> None:
         self.keys_per_owner = keys_per_owner
-        self._creations = FailureBudget(
+        self._creations = RateLimiter(
             creations_per_minute,
             system,
             refusal="You made or changed many things just now: wait {seconds} seconds before the next one.",

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.people.accounts import Accounts
 from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
+from keyturn.services.people.users import Users
 from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
@@ -17,9 +17,9 @@ from keyturn.verifying.origin import Origin, actor_of
 class Reauthentication:
     """Says when a session must prove the passphrase again, and takes the proof."""
 
-    def __init__(self, store: Store, *, accounts: Accounts, life: timedelta, system: System) -> None:
+    def __init__(self, store: Store, *, users: Users, life: timedelta, system: System) -> None:
         self._store = store
-        self._accounts = accounts
+        self._users = users
         self._life = life
         self._system = system
 
@@ -34,7 +34,7 @@ class Reauthentication:
         Raise `InvalidInput` at `field` for a wrong one, which counts as a guess, and `CredentialRefused` if
         the session has ended meanwhile.
         """
-        self._accounts.check_own_password(session.principal, password, field=field, origin=origin)
+        self._users.check_own_password(session.principal, password, field=field, origin=origin)
         cookie, now = new_session_token(self._system), self._system.now()
         audit = AuditEntry(
             now,

@@ -7,9 +7,9 @@ from keyturn.core.principal import AuthMethod
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
 from keyturn.services.tokens.issuer import IssuedToken, TokenIssuer
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import KnownCredential
+from keyturn.verifying.index import CachedVerdict
 from keyturn.verifying.origin import Origin
-from keyturn.verifying.uses import trace_of
+from keyturn.verifying.uses import use_context_of
 
 
 class Exchange:
@@ -43,10 +43,10 @@ class Exchange:
             known = self._authenticator.verify_credential(credential, origin, proof)
         if proof is not None:
             proofs.use(proof)
-        assert known.subject.key is not None, "an API key stands on a key"  # noqa: S101 - for the type checker
+        assert known.dependency.key is not None, "an API key stands on a key"  # noqa: S101 - for the type checker
         try:
             return self._issuer.for_key(
-                known.subject.key,
+                known.dependency.key,
                 at=at,
                 made_with=known.principal.credential,
                 not_after=known.end,
@@ -59,7 +59,7 @@ class Exchange:
 
     def _remembered(
         self, in_header: list[bytes], in_body: str | None, origin: Origin
-    ) -> KnownCredential | None:
+    ) -> CachedVerdict | None:
         """Return the key if it is in one place and remembered to be good, which spares reading it closely."""
         if in_body is None and len(in_header) == 1:
             presented = in_header[0]
@@ -67,7 +67,7 @@ class Exchange:
             presented = in_body.encode("utf-8", "surrogatepass")
         else:
             return None
-        known = self._authenticator.recognise(presented, trace_of(origin))
+        known = self._authenticator.recognise(presented, use_context_of(origin))
         if known is None or known.principal.method is not AuthMethod.API_KEY:
             return None
         return known

@@ -185,7 +185,7 @@ class SigningKeys(VerifyingKeys):
         return SigningKeyRecord(
             kid=kid,
             algorithm=self._algorithm,
-            sealed_jwk=self._vault.seal(msgspec.json.encode(jwk), place=_place(kid)),
+            sealed_jwk=self._vault.seal(msgspec.json.encode(jwk), slot=_slot(kid)),
             created_at=self._system.now(),
             signs_from=signs_from,
             public_jwk=SigningKey.from_jwk(jwk).public_jwk(),
@@ -202,7 +202,7 @@ class SigningKeys(VerifyingKeys):
 
     def _open(self, record: SigningKeyRecord) -> SigningKey:
         try:
-            jwk = self._vault.open(record.sealed_jwk or b"", place=_place(record.kid))
+            jwk = self._vault.open(record.sealed_jwk or b"", slot=_slot(record.kid))
         except SealBroken:
             raise CannotStart(
                 f"The signing key {record.kid} does not open with this root key: its row was changed. "
@@ -214,5 +214,5 @@ class SigningKeys(VerifyingKeys):
         return key
 
 
-def _place(kid: str) -> str:
+def _slot(kid: str) -> str:
     return f"signing_key/{kid}/sealed_jwk"

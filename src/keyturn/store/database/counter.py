@@ -39,7 +39,7 @@ NUMBER_BYTES = 8
 LOCK_SECONDS = 1.0
 """How long a writer waits for another one, which may be frozen inside its commit."""
 LOCK_PAUSE_SECONDS = 0.005
-SHARED_PLACES = ("/dev/shm", "/tmp")  # noqa: S108 - a folder in them is used if it is this user's alone
+SHARED_LOCATIONS = ("/dev/shm", "/tmp")  # noqa: S108 - a folder in them is used if it is this user's alone
 """Where any user may make a folder, the same for all processes of a host."""
 
 
@@ -243,7 +243,7 @@ def _shared_folder() -> Path:
     """
     if os.environ.get("XDG_DATA_HOME"):
         return data_directory()
-    candidates = [Path(place) / f"keyturn-{os.geteuid()}" for place in SHARED_PLACES]
+    candidates = [Path(place) / f"keyturn-{os.geteuid()}" for place in SHARED_LOCATIONS]
     for folder in candidates:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)

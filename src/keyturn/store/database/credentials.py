@@ -26,10 +26,10 @@ from keyturn.store.database.schema import (
     session,
     user,
 )
-from keyturn.store.database.statements import Question, Row
+from keyturn.store.database.statements import CompiledQuery, Row
 
 Ask = Callable[..., list[Row]]
-"""`Database.ask`, or another way to the committed state."""
+"""`Database.query`, or another way to the committed state."""
 
 
 def find_key(ask: Ask, digest: bytes) -> KeyForVerification | None:
@@ -140,7 +140,7 @@ _former = former_secret.alias()
 
 # What is found by its own secret is not looked for among the former ones: both databases stop at the first
 # that is no null.
-_KEY_BY_DIGEST = Question(
+_KEY_BY_DIGEST = CompiledQuery(
     _select_key(api_key.c.digest != _DIGEST).where(
         api_key.c.id
         == func.coalesce(
@@ -149,7 +149,7 @@ _KEY_BY_DIGEST = Question(
         )
     )
 )
-_KEY_BY_ID = Question(_select_key(literal_column("0")).where(api_key.c.id == bindparam("key_id")))
+_KEY_BY_ID = CompiledQuery(_select_key(literal_column("0")).where(api_key.c.id == bindparam("key_id")))
 
 _SELECT_SESSION = (
     select(
@@ -165,6 +165,6 @@ _SELECT_SESSION = (
     .join(user, user.c.id == session.c.user_id)
     .join(profile, profile.c.user_id == user.c.id)
 )
-_SESSION_BY_DIGEST = Question(_SELECT_SESSION.where(session.c.digest == bindparam("digest")))
-_SESSION_BY_ID = Question(_SELECT_SESSION.where(session.c.id == bindparam("session_id")))
-_IS_REVOKED = Question(select(revoked_token.c.jti).where(revoked_token.c.jti == bindparam("jti")))
+_SESSION_BY_DIGEST = CompiledQuery(_SELECT_SESSION.where(session.c.digest == bindparam("digest")))
+_SESSION_BY_ID = CompiledQuery(_SELECT_SESSION.where(session.c.id == bindparam("session_id")))
+_IS_REVOKED = CompiledQuery(select(revoked_token.c.jti).where(revoked_token.c.jti == bindparam("jti")))

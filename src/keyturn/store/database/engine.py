@@ -94,7 +94,7 @@ def describe(url: URL) -> str:
     return f"{host}/{url.database}" if url.database else host
 
 
-def holds_a_password(database: str) -> bool:
+def has_password(database: str) -> bool:
     """Return whether an address holds a password; False for one that cannot be read."""
     if not database.startswith("postgres"):
         return False
@@ -119,4 +119,4 @@ def _engine_of(database: str, limits: TransactionLimits, *, must_exist: bool) ->
     raise CannotStart(WRONG_ADDRESS)
 
 
-__all__ = ["WRITES", "describe", "holds_a_password", "open_engine", "sqlite_path", "writer_of"]
+__all__ = ["WRITES", "describe", "has_password", "open_engine", "sqlite_path", "writer_of"]

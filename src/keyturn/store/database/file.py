@@ -8,8 +8,10 @@ SQLite goes on in a file after it was deleted or moved, where nobody ever finds 
 last two anew whenever they are missing, so that nothing fails.
 """
 
+import logging
 import os
 import threading
+import time
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -19,7 +21,11 @@ import pysqlite3
 
 from keyturn.errors import StoreUnavailable
 
+_log = logging.getLogger(__name__)
+
 _BESIDE = ("-wal", "-shm")
+LOOKS = 3
+LOOK_PAUSE_SECONDS = 0.002
 _WAL_MAGIC = (b"\x37\x7f\x06\x82", b"\x37\x7f\x06\x83")
 """With what a log of changes begins (sqlite.org/fileformat2.html, section 4.1)."""
 
@@ -119,19 +125,33 @@ class DatabaseFile:
         return None
 
     def _has_log(self) -> bool:
-        """Return whether the log is empty, or begins as one. It has no locks, and may be closed."""
+        """Return whether the log is empty, or begins as one.
+
+        A log that is lost stays lost, so a first look that finds none is not believed: it must be no file
+        system's moment that refuses what was written. The line of the log says what was there.
+        """
+        for look in range(LOOKS):
+            if (fault := self._log_fault()) is None:
+                return True
+            _log.warning("log_of_changes_unreadable", extra={"fault": fault, "look": look})
+            time.sleep(LOOK_PAUSE_SECONDS)
+        return False
+
+    def _log_fault(self) -> str | None:
+        """Say why the log cannot be read. It has no locks, and may be closed."""
         try:
             log = os.open(self._paths_beside[0], os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return not self._connections
-        except OSError:
-            return False
+            return f"missing, with {len(self._connections)} connections" if self._connections else None
+        except OSError as error:
+            return f"not opened: {error.strerror}"
         try:
-            return os.pread(log, 4, 0) in {b"", *_WAL_MAGIC}
-        except OSError:
-            return False
+            beginning = os.pread(log, 4, 0)
+        except OSError as error:
+            return f"not read: {error.strerror}"
         finally:
             os.close(log)
+        return None if beginning in {b"", *_WAL_MAGIC} else f"begins with {beginning.hex()}"
 
     def _found(self) -> _Identity:
         # Never by opening it: to close it again would drop SQLite's locks on it in this process (POSIX).

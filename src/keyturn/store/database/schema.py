@@ -48,7 +48,7 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 def as_stored(column: Column[Any]) -> ColumnElement[Any]:
-    """Select a column as the driver gives it, for a `Question`."""
+    """Select a column as the driver gives it, for a `CompiledQuery`."""
     return type_coerce(column, column.type.impl)  # type: ignore[attr-defined]  # it is a `TypeDecorator`
 
 

@@ -33,7 +33,7 @@ def _reader_of(type_: Any) -> Callable[[Any, Any], Any] | None:
     return (lambda value, _dialect: bool(value)) if isinstance(type_, Boolean) else None
 
 
-class Question:
+class CompiledQuery:
     """A SELECT with named parameters, whose columns come back as the driver gives them."""
 
     def __init__(self, select: Select[Any]) -> None:
@@ -72,7 +72,7 @@ class _Asking:
         self.lock = threading.Lock()
 
 
-class SqliteQuestions:
+class CompiledQueries:
     """Asks on one connection for each thread."""
 
     def __init__(self, engine: Engine) -> None:
@@ -80,7 +80,7 @@ class SqliteQuestions:
         self._local = threading.local()
         self._opened: WeakSet[_Asking] = WeakSet()
 
-    def ask(self, question: Question, **parameters: Any) -> list[Row]:
+    def query(self, query: CompiledQuery, **parameters: Any) -> list[Row]:
         """Return the rows that answer the question; raise `StoreUnavailable` if the database fails."""
         try:
             asking = getattr(self._local, "asking", None)
@@ -88,7 +88,7 @@ class SqliteQuestions:
                 asking = self._open()
             with asking.lock:
                 rows: list[Row] = asking.cursor.execute(
-                    question.sql, [parameters[name] for name in question.names]
+                    query.sql, [parameters[name] for name in query.names]
                 ).fetchall()
         except (pysqlite3.Error, DBAPIError, PoolTimeout) as error:
             raise StoreUnavailable(why(error)) from None

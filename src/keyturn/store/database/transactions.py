@@ -23,7 +23,7 @@ from keyturn.store.database.engine import pool_beside
 from keyturn.store.database.hints import hints_of
 from keyturn.store.database.schema import audit, installation
 from keyturn.store.database.sqlite import file_of
-from keyturn.store.database.statements import Question, Row, SqliteQuestions
+from keyturn.store.database.statements import CompiledQueries, CompiledQuery, Row
 from keyturn.store.database.writes import Writes
 
 _UNIQUE_VIOLATION, _FOREIGN_KEY_VIOLATION = "23505", "23503"
@@ -47,7 +47,7 @@ class Database:
         self.engine = engine
         self.writes = Writes(engine)
         self._file = file_of(engine)
-        self._questions = SqliteQuestions(engine) if engine.dialect.name == "sqlite" else None
+        self._queries = CompiledQueries(engine) if engine.dialect.name == "sqlite" else None
         self._beside = pool_beside(engine)
         self._newest_read = 0
         self.limit: ChangeLimit | None = None
@@ -59,8 +59,8 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.hints.close()
-        if self._questions is not None:
-            self._questions.close()
+        if self._queries is not None:
+            self._queries.close()
         self.writes.close()
         self._beside.dispose()
         self.engine.dispose()
@@ -100,19 +100,19 @@ class Database:
             finally:
                 self._snapshot.connection = None
 
-    def ask(self, question: Question, **parameters: Any) -> list[Row]:
+    def query(self, query: CompiledQuery, **parameters: Any) -> list[Row]:
         """Return the rows that answer a short question; raise `StoreUnavailable` if the database fails."""
-        if self._questions is not None and getattr(self._snapshot, "connection", None) is None:
-            return self._questions.ask(question, **parameters)
+        if self._queries is not None and getattr(self._snapshot, "connection", None) is None:
+            return self._queries.query(query, **parameters)
         with self.reading() as connection:
-            return [tuple(row) for row in connection.execute(question.select, parameters)]
+            return [tuple(row) for row in connection.execute(query.select, parameters)]
 
-    def read(self, question: Question, **parameters: Any) -> Sequence[Any]:
+    def read(self, query: CompiledQuery, **parameters: Any) -> Sequence[Any]:
         """Return the rows that answer a short question, by name and in the types of their columns."""
-        if self._questions is not None:
-            return [question.read(row) for row in self._questions.ask(question, **parameters)]
+        if self._queries is not None:
+            return [query.read(row) for row in self._queries.query(query, **parameters)]
         with self.reading() as connection:
-            return connection.execute(question.select, parameters).all()
+            return connection.execute(query.select, parameters).all()
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -173,17 +173,17 @@ class Database:
 
         Return whether the caller acts with a former secret.
         """
-        return check_caller_lives(self._ask_beside, caller, at)
+        return check_caller_lives(self._query_beside, caller, at)
 
-    def _ask_beside(self, question: Question, **parameters: Any) -> list[Row]:
+    def _query_beside(self, query: CompiledQuery, **parameters: Any) -> list[Row]:
         """Ask what is committed, while this thread holds a transaction of its own.
 
         On PostgreSQL by a connection that those who queue for the lock cannot all hold.
         """
-        if self._questions is not None:
-            return self._questions.ask(question, **parameters)
+        if self._queries is not None:
+            return self._queries.query(query, **parameters)
         with self._beside.connect() as connection:
-            return [tuple(row) for row in connection.execute(question.select, parameters)]
+            return [tuple(row) for row in connection.execute(query.select, parameters)]
 
 
 class Change:

@@ -33,7 +33,7 @@ from keyturn.store.database.schema import (
     former_secret,
     user,
 )
-from keyturn.store.database.statements import Question
+from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database, refusing_twins, shortened
 from keyturn.store.keys.search import conditions_of
 from keyturn.store.ownership.control import Allow, check_may_act_as
@@ -74,11 +74,11 @@ class ApiKeys:
 
         A secret that was rotated away finds its key too, and is told, until the next rotation.
         """
-        return find_key(self._database.ask, digest)
+        return find_key(self._database.query, digest)
 
     def find_for_token(self, key_id: int) -> KeyForVerification | None:
         """Return the key that a token names, alive or not, with its owner."""
-        return find_key_by_id(self._database.ask, key_id)
+        return find_key_by_id(self._database.query, key_id)
 
     def add(self, key: KeyToAdd, audit: AuditEntry, *, allow: Allow | None = None) -> ApiKeyRecord:
         """Store a key; raise `Conflict` if its digest or its idempotency key is there already.
@@ -243,7 +243,7 @@ _LISTED = (
 )
 """What a list says of a key beyond its own row."""
 
-_OF_USER = Question(
+_OF_USER = CompiledQuery(
     select(*_LISTED).where(api_key.c.user_id == bindparam("user_id")).order_by(api_key.c.id.desc())
 )
 

@@ -17,7 +17,7 @@ from keyturn.store.database.schema import (
     profile,
     user,
 )
-from keyturn.store.database.statements import Question
+from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database, refusing_twins
 from keyturn.store.ownership.control import (
     Allow,
@@ -39,12 +39,12 @@ class GroupFields:
     description: str | None
 
 
-def _questions(*conditions: Any) -> tuple[Question, Question]:
+def _questions(*conditions: Any) -> tuple[CompiledQuery, CompiledQuery]:
     """Return what is asked about groups and their attributes."""
     within = select(group.c.id).where(*conditions)
     return (
-        Question(select(group).where(*conditions).order_by(group.c.id)),
-        Question(
+        CompiledQuery(select(group).where(*conditions).order_by(group.c.id)),
+        CompiledQuery(
             select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value).where(
                 group_attribute.c.group_id.in_(within)
             )
@@ -89,7 +89,7 @@ class Groups:
         """Return the groups that a user is in."""
         return self._list(_OF_USER, user_id=user_id)
 
-    def _list(self, questions: tuple[Question, Question], **parameters: Any) -> list[GroupRecord]:
+    def _list(self, questions: tuple[CompiledQuery, CompiledQuery], **parameters: Any) -> list[GroupRecord]:
         rows, attributes = (self._database.read(question, **parameters) for question in questions)
         by_id = gathered_attributes(attributes)
         return [_group_record(row, by_id.get(row.id, {})) for row in rows]
@@ -118,20 +118,22 @@ class Groups:
         return changed is not None
 
     def delete(
-        self, group_id: int, at: datetime, audit: AuditEntry, *, heir: Successor | None = None
+        self, group_id: int, at: datetime, audit: AuditEntry, *, successor: Successor | None = None
     ) -> bool:
         """Delete a group for ever; False if there is none.
 
-        The service accounts it owns are handed to `heir`, or deleted with it.
+        The service accounts it owns are handed to `successor`, or deleted with it.
         """
         with self._database.change() as change:
             # Nobody makes it the owner of anything meanwhile.
             lock_owners(
-                change.connection, ServiceOwner(group_id=group_id), None if heir is None else heir.owner
+                change.connection,
+                ServiceOwner(group_id=group_id),
+                None if successor is None else successor.owner,
             )
             if not _exists(change.connection, group_id):
                 return False
-            entries = end_owned(change.connection, ServiceOwner(group_id=group_id), heir, at, audit)
+            entries = end_owned(change.connection, ServiceOwner(group_id=group_id), successor, at, audit)
             change.connection.execute(delete(group).where(group.c.id == group_id))
             for entry in (audit, *entries):
                 change.record(entry)

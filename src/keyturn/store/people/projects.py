@@ -23,7 +23,7 @@ from keyturn.store.database.schema import (
     project_member,
     user,
 )
-from keyturn.store.database.statements import Question
+from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database
 from keyturn.store.keys.api_keys import lock_keys
 
@@ -279,7 +279,7 @@ def _check_quota(connection: Connection, user_id: int, at_most: int) -> None:
         raise QuotaExceeded(f"You made {made} projects, and may make {at_most}: delete some first.")
 
 
-_Questions = tuple[Question, Question, Question]
+_Questions = tuple[CompiledQuery, CompiledQuery, CompiledQuery]
 """About projects, their members, and their connections."""
 
 
@@ -287,8 +287,8 @@ def _questions(*conditions: Any) -> _Questions:
     """Return what is asked about the projects for which the conditions hold, however many they are."""
     within = select(project.c.id).where(*conditions)
     return (
-        Question(select(project).where(*conditions).order_by(project.c.id)),
-        Question(
+        CompiledQuery(select(project).where(*conditions).order_by(project.c.id)),
+        CompiledQuery(
             select(
                 project_member.c.project_id,
                 project_member.c.is_owner,
@@ -301,7 +301,7 @@ def _questions(*conditions: Any) -> _Questions:
             .where(project_member.c.project_id.in_(within))
             .order_by(user.c.id)
         ),
-        Question(
+        CompiledQuery(
             select(project_connection.c.project_id, connection.c.connection_key)
             .join(connection, connection.c.id == project_connection.c.connection_id)
             .where(project_connection.c.project_id.in_(within))
@@ -315,7 +315,7 @@ _ONE = _questions(project.c.id == bindparam("project_id"))
 _OF_USER = _questions(project.c.id.in_(_memberships(bindparam("user_id"))))
 
 
-def _read(ask: Callable[[Question], Sequence[Any]], questions: _Questions) -> list[ProjectRecord]:
+def _read(ask: Callable[[CompiledQuery], Sequence[Any]], questions: _Questions) -> list[ProjectRecord]:
     of_projects, of_members, of_connections = questions
     rows = ask(of_projects)
     members: dict[int, list[ProjectMember]] = defaultdict(list)

@@ -15,7 +15,7 @@ from keyturn.store.database.schema import (
     user,
     user_attribute,
 )
-from keyturn.store.database.statements import Question
+from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database
 
 PROFILE_TEXTS = ("name", "email", "phone", "about", "location", "organization", "position")
@@ -53,9 +53,9 @@ def user_records(rows: Sequence[Any], own: Sequence[Any], of_groups: Sequence[An
     return [_user_record(row, own_by_id.get(row.id, {}), of_groups_by_id.get(row.id, {})) for row in rows]
 
 
-def ask_users(database: Database, question: Question, **parameters: Any) -> list[UserRecord]:
+def ask_users(database: Database, query: CompiledQuery, **parameters: Any) -> list[UserRecord]:
     """Return the users that a prepared, narrowed `SELECT_USER` finds, in the order of their ids."""
-    rows = database.read(question, **parameters)
+    rows = database.read(query, **parameters)
     if not rows:
         return []
     between = {"first": rows[0].id, "last": rows[-1].id}
@@ -70,18 +70,20 @@ _OF_GROUPS = (
     .join(group_attribute, group_attribute.c.group_id == group_member.c.group_id)
     .distinct()
 )
-_OWN_BETWEEN = Question(_OWN.where(user_attribute.c.user_id.between(bindparam("first"), bindparam("last"))))
-_OF_GROUPS_BETWEEN = Question(
+_OWN_BETWEEN = CompiledQuery(
+    _OWN.where(user_attribute.c.user_id.between(bindparam("first"), bindparam("last")))
+)
+_OF_GROUPS_BETWEEN = CompiledQuery(
     _OF_GROUPS.where(group_member.c.user_id.between(bindparam("first"), bindparam("last")))
 )
-USER_BY_ID = Question(SELECT_USER.where(user.c.id == bindparam("user_id")))
-USER_BY_NAME = Question(
+USER_BY_ID = CompiledQuery(SELECT_USER.where(user.c.id == bindparam("user_id")))
+USER_BY_NAME = CompiledQuery(
     SELECT_USER.where(user.c.iamid == bindparam("iamid"), user.c.canonical_userid == bindparam("name"))
 )
-USERS_IN_ORDER = Question(
+USERS_IN_ORDER = CompiledQuery(
     SELECT_USER.order_by(user.c.id).limit(bindparam("size")).offset(bindparam("skipped"))
 )
-COUNT_USERS = Question(select(func.count().label("number")).select_from(user))
+COUNT_USERS = CompiledQuery(select(func.count().label("number")).select_from(user))
 
 
 def profile_record(row: Row[Any]) -> ProfileRecord:

@@ -50,7 +50,7 @@ class ServiceAccounts:
             ).scalar_one()
         return count
 
-    def hand_over(self, user_id: int, successor: Successor, at: datetime, audit: AuditEntry) -> bool:
+    def transfer(self, user_id: int, successor: Successor, at: datetime, audit: AuditEntry) -> bool:
         """Give a service account to another owner; False if it is none, or is theirs already.
 
         It works again if it was stopped because of its former owner.
@@ -58,7 +58,7 @@ class ServiceAccounts:
         with self._database.change() as change:
             lock_owners(change.connection, successor.owner)
             where = (service_account.c.user_id == user_id) & ~owned_by(successor.owner)
-            entries = hand_over_owned(change.connection, where, successor, at, audit)
+            entries = transfer_owned(change.connection, where, successor, at, audit)
             for entry in entries:
                 change.record(entry)
         return bool(entries)
@@ -73,7 +73,7 @@ def lock_owners(connection: Connection, *owners: ServiceOwner | None) -> None:
     """Keep others from changing these owners, and whoever controls what they own, until the change is done.
 
     Whatever locks more than one owner begins with this: groups first, then people, then service accounts,
-    each by their ids. Of two that name each other as heirs, neither then waits for the other for ever.
+    each by their ids. Of two that name each other as successors, neither then waits for the other for ever.
     """
     named = [owner for owner in owners if owner is not None]
     groups = select(group.c.id).where(group.c.id.in_({owner.group_id for owner in named}))
@@ -110,11 +110,11 @@ def check_own_owner_lives(connection: Connection, user_id: int) -> None:
 
 
 def end_owned(
-    connection: Connection, owner: ServiceOwner, heir: Successor | None, at: datetime, audit: AuditEntry
+    connection: Connection, owner: ServiceOwner, successor: Successor | None, at: datetime, audit: AuditEntry
 ) -> list[AuditEntry]:
-    """Hand an owner's service accounts to `heir`, or delete them."""
-    if heir is not None:
-        return hand_over_owned(connection, owned_by(owner), heir, at, audit)
+    """Hand an owner's service accounts to `successor`, or delete them."""
+    if successor is not None:
+        return transfer_owned(connection, owned_by(owner), successor, at, audit)
     numbers = _locked(connection, owned_by(owner))
     lock_keys(connection, api_key.c.user_id.in_({*numbers, owner.user_id} - {None}))
     entries = []
@@ -136,18 +136,18 @@ def delete_user(connection: Connection, number: int, audit: AuditEntry) -> Audit
     return replace(audit, details={**audit.details, **named}) if named["keyIds"] else audit
 
 
-def hand_over_owned(
-    connection: Connection, owned: Any, heir: Successor, at: datetime, audit: AuditEntry
+def transfer_owned(
+    connection: Connection, owned: Any, successor: Successor, at: datetime, audit: AuditEntry
 ) -> list[AuditEntry]:
-    """Give the service accounts for which `owned` is true to `heir`, whose rows are locked.
+    """Give the service accounts for which `owned` is true to `successor`, whose rows are locked.
 
     What stopped with its owner works again.
     """
-    owner = heir.owner
+    owner = successor.owner
     check_owner_lives(connection, owner)
     numbers = _locked(connection, owned)
     if gained := permissions_with(connection, user.c.id.in_(numbers)):
-        heir.allow(gained)
+        successor.allow(gained)
         void_links_to(connection, owning([owner]))
     entries = []
     for number in numbers:
@@ -157,7 +157,7 @@ def hand_over_owned(
             .where(service_account.c.user_id == number)
             .values(owner_user_id=owner.user_id, owner_group_id=owner.group_id)
         )
-        entry = _consequence(audit, AuditAction.SERVICE_ACCOUNT_HANDED_OVER, number)
+        entry = _consequence(audit, AuditAction.SERVICE_ACCOUNT_TRANSFERRED, number)
         details = {**entry.details, "ownerUser": owner.user_id, "ownerGroup": owner.group_id}
         entries.append(replace(entry, details=details))
     return entries

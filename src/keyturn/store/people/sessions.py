@@ -37,11 +37,11 @@ class Sessions:
 
     def find_for_verification(self, digest: bytes) -> SessionForVerification | None:
         """Return the session with this digest, ended or not, with its owner."""
-        return find_session(self._database.ask, digest)
+        return find_session(self._database.query, digest)
 
     def find_for_token(self, session_id: int) -> SessionForVerification | None:
         """Return the session that a token names, ended or not, with its owner."""
-        return find_session_by_id(self._database.ask, session_id)
+        return find_session_by_id(self._database.query, session_id)
 
     def touch(self, session_id: int, at: datetime) -> None:
         """Move the idle limit forward."""

@@ -24,7 +24,7 @@ from keyturn.store.database.schema import (
     user,
     user_attribute,
 )
-from keyturn.store.database.statements import Question
+from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database, refusing_twins
 from keyturn.store.ownership.control import (
     Successor,
@@ -49,9 +49,9 @@ from keyturn.store.people.service_accounts import (
     disable_owned,
     enable_owned,
     end_owned,
-    hand_over_owned,
     lock_owners,
     mark_disabled_with_owner,
+    transfer_owned,
 )
 from keyturn.store.people.sessions import end_sessions
 
@@ -205,11 +205,11 @@ class Users:
         at: datetime,
         audit: AuditEntry,
         *,
-        heir: Successor | None = None,
+        successor: Successor | None = None,
     ) -> bool:
         """Disable a user, ending their sessions, or enable them with None; False if they already are so.
 
-        The service accounts they own are handed to `heir`, or are disabled and enabled with them. One that
+        Their service accounts are transferred to `successor`, or are disabled and enabled with them. One that
         is disabled with its owner can be disabled by itself besides, and then stays so. Raise `Conflict` if
         nobody would be left to administer (A5), and for enabling one whose owner is disabled.
         """
@@ -220,7 +220,9 @@ class Users:
             else or_(user.c.disabled_at.is_(None), user.c.id.in_(with_owner))
         )
         with self._database.change() as change:
-            lock_owners(change.connection, ServiceOwner(user_id), None if heir is None else heir.owner)
+            lock_owners(
+                change.connection, ServiceOwner(user_id), None if successor is None else successor.owner
+            )
             permissions = change.connection.execute(
                 update(user)
                 .where(user.c.id == user_id, was)
@@ -238,8 +240,8 @@ class Users:
                 # What was given out before must not work again when the account does.
                 change.connection.execute(end_sessions(user_id, at))
                 change.connection.execute(delete(invitation).where(invitation.c.user_id == user_id))
-                if heir is not None:
-                    entries = hand_over_owned(change.connection, owned_by(owner), heir, at, audit)
+                if successor is not None:
+                    entries = transfer_owned(change.connection, owned_by(owner), successor, at, audit)
                 else:
                     entries = disable_owned(change.connection, owner, at, audit)
             for entry in (audit, *entries):
@@ -248,21 +250,25 @@ class Users:
                 _check_administered(change.connection, lost=permissions)
         return True
 
-    def delete(self, user_id: int, at: datetime, audit: AuditEntry, *, heir: Successor | None = None) -> bool:
+    def delete(
+        self, user_id: int, at: datetime, audit: AuditEntry, *, successor: Successor | None = None
+    ) -> bool:
         """Delete a user with their keys and sessions for ever; False if there is no such user.
 
-        The service accounts they own are handed to `heir`, or deleted with them. Raise `Conflict` if nobody
-        would be left to administer (A5).
+        Their service accounts are transferred to `successor`, or deleted with them. Raise `Conflict` if
+        nobody would be left to administer (A5).
         """
         with self._database.change() as change:
             # Nobody makes them the owner of anything meanwhile.
-            lock_owners(change.connection, ServiceOwner(user_id), None if heir is None else heir.owner)
+            lock_owners(
+                change.connection, ServiceOwner(user_id), None if successor is None else successor.owner
+            )
             found = change.connection.execute(
                 select(user.c.permissions, user.c.disabled_at).where(user.c.id == user_id)
             ).one_or_none()
             if found is None:
                 return False
-            entries = end_owned(change.connection, ServiceOwner(user_id), heir, at, audit)
+            entries = end_owned(change.connection, ServiceOwner(user_id), successor, at, audit)
             audit = delete_user(change.connection, user_id, audit)
             for entry in (audit, *entries):
                 change.record(entry)
@@ -314,8 +320,8 @@ class Users:
 
 _ANYBODY = UserSearch()
 _VISIBLE = visibility_of(bindparam("viewer"))
-_VISIBLE_BY_ID = Question(USER_BY_ID.select.where(*_VISIBLE))
-_VISIBLE_BY_NAME = Question(USER_BY_NAME.select.where(*_VISIBLE))
+_VISIBLE_BY_ID = CompiledQuery(USER_BY_ID.select.where(*_VISIBLE))
+_VISIBLE_BY_NAME = CompiledQuery(USER_BY_NAME.select.where(*_VISIBLE))
 
 
 def _check_administered(connection: Connection, *, lost: Collection[str]) -> None:

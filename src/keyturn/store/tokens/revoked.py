@@ -19,7 +19,7 @@ class Tokens:
 
     def is_revoked(self, jti: str) -> bool:
         """Return whether this token was revoked by itself."""
-        return is_revoked(self._database.ask, jti)
+        return is_revoked(self._database.query, jti)
 
     def revoke(self, jti: str, expires_at: datetime, kid: str, audit: AuditEntry) -> bool:
         """Revoke a token of the signing key `kid`; return False, and change nothing, if it is revoked.

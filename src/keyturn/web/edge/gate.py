@@ -34,8 +34,8 @@ from keyturn.logs import flush_logs
 from keyturn.system import request_id
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.origin import Origin
-from keyturn.verifying.redaction import SecretsOut
-from keyturn.verifying.uses import Trace, trace_of
+from keyturn.verifying.redaction import Redactor
+from keyturn.verifying.uses import UseContext, use_context_of
 from keyturn.web import forward_auth
 from keyturn.web.access import (
     EXCHANGE_PATHS,
@@ -65,7 +65,7 @@ from keyturn.web.edge.request_limits import (
     HostRule,
     Scope,
     check_one_place,
-    check_shape,
+    check_request,
     declared_length,
     has_body,
     is_of_other_scheme,
@@ -112,7 +112,7 @@ class Gate:
         hosts: HostRule,
         headers: SecurityHeaders,
         trusted_proxies: Sequence[Network],
-        without_secrets: SecretsOut,
+        without_secrets: Redactor,
     ) -> None:
         self._app = app
         self._services = services
@@ -196,7 +196,7 @@ class Gate:
         return known.answer
 
     def _refuse_at_once(
-        self, authenticator: Authenticator, value: bytes, trace: Trace
+        self, authenticator: Authenticator, value: bytes, trace: UseContext
     ) -> tuple[int, bytes] | None:
         """Return the refusal of a credential that is known to be wrong without asking anybody; else None.
 
@@ -231,7 +231,7 @@ class Gate:
         query: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         client: tuple[str, int] | None,
-    ) -> tuple[Authenticator, bytes, Trace, frozenset[str]] | None:
+    ) -> tuple[Authenticator, bytes, UseContext, frozenset[str]] | None:
         """Return who judges a plain `/verify`, of what, with the trace of its use and the scopes to cover.
 
         None for everything else, which is then looked at in full: all that this leaves out of what
@@ -282,7 +282,7 @@ class Gate:
         answer = Answer(send, origin.request_id or "", self._headers.for_path(scope["path"]))
         scope["state"] = {**scope.get("state", {}), "origin": origin, "failure": None}
         try:
-            check_shape(scope, self._hosts)
+            check_request(scope, self._hosts)
             if scope["path"] == forward_auth.PATH:
                 await self._verify(scope, origin, answer)
                 return
@@ -423,7 +423,7 @@ class Gate:
         if authorization:
             check_one_place(scope)
         if len(authorization) == 1:
-            known = authenticator.recognise(authorization[0], trace_of(origin))
+            known = authenticator.recognise(authorization[0], use_context_of(origin))
             if known is not None:
                 return known.principal
         proof = self._proof(scope)

@@ -202,10 +202,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             check_target(url, [value for name, value in self.headers if name == b"host"])
             check_transfer_coding(self.headers, self.parser.get_http_version())
             self._deadline = None
-            self._hand_over()
+            self._pass_on()
         self._is_in_header, self._is_head_past = False, True
 
-    def _hand_over(self) -> None:
+    def _pass_on(self) -> None:
         """Go on as uvicorn does, with the scope that it would have made at the beginning."""
         url, headers, is_expecting = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()

@@ -60,7 +60,7 @@ def tolerant_path(path: str) -> str:
     return path[1:] if path.startswith("//") and not path.startswith("///") else path
 
 
-def check_shape(scope: Scope, hosts: HostRule) -> None:
+def check_request(scope: Scope, hosts: HostRule) -> None:
     """Refuse what no well-meant client sends: H2, H3, H5, H6, H7."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
     size = sum(len(name) + len(value) for name, value in headers)

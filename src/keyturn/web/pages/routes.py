@@ -10,13 +10,13 @@ from keyturn.core.permissions import Permission
 from keyturn.web.pages.apis import registry as resources
 from keyturn.web.pages.audit import log as audit
 from keyturn.web.pages.frame import assets, tabs
-from keyturn.web.pages.frame.places import (
+from keyturn.web.pages.frame.account_lists import (
     OWN_SERVICE_ACCOUNTS,
     PEOPLE,
     SERVICE_ACCOUNTS,
-    Place,
+    AccountList,
 )
-from keyturn.web.pages.frame.views import admits, sent_of, view_of
+from keyturn.web.pages.frame.views import admits, form_of, view_of
 from keyturn.web.pages.frame.visitors import visitor_of
 from keyturn.web.pages.installation import settings, start
 from keyturn.web.pages.keys import administration as all_keys
@@ -70,7 +70,7 @@ ADMINISTRATION = (
 """Each part that is no list of accounts, with its pages."""
 
 _OF_ANY_ACCOUNT = (*accounts.HANDLERS, *endings.HANDLERS)
-ACCOUNTS: tuple[tuple[Place, tuple[Permission, ...], tuple[HTTPRouteHandler, ...]], ...] = (
+ACCOUNTS: tuple[tuple[AccountList, tuple[Permission, ...], tuple[HTTPRouteHandler, ...]], ...] = (
     (
         PEOPLE,
         tabs.USERS.any_of,
@@ -91,7 +91,7 @@ ACCOUNTS: tuple[tuple[Place, tuple[Permission, ...], tuple[HTTPRouteHandler, ...
 """Each list of accounts, who is let in (whoever is signed in, for those that they own), and its pages."""
 
 
-_SENT = Provide(sent_of, sync_to_thread=True)
+_SENT = Provide(form_of, sync_to_thread=True)
 
 
 def page_routers() -> list[Router]:
@@ -106,7 +106,10 @@ def page_routers() -> list[Router]:
         ),
         _guarded(tabs.START, (start.start,), tuple(anywhere)),
         *(_guarded(tab.path, handlers, tab.any_of) for tab, handlers in ADMINISTRATION),
-        *(_guarded(place.path, handlers, any_of, place) for place, any_of, handlers in ACCOUNTS),
+        *(
+            _guarded(account_list.path, handlers, any_of, account_list)
+            for account_list, any_of, handlers in ACCOUNTS
+        ),
     ]
 
 
@@ -114,7 +117,7 @@ def _guarded(
     path: str,
     handlers: Sequence[HTTPRouteHandler],
     any_of: tuple[Permission, ...],
-    place: Place | None = None,
+    account_list: AccountList | None = None,
 ) -> Router:
     return Router(
         path,
@@ -123,6 +126,6 @@ def _guarded(
         dependencies={
             "view": Provide(view_of, sync_to_thread=False),
             "sent": _SENT,
-            "place": Provide(lambda: place, sync_to_thread=False),
+            "account_list": Provide(lambda: account_list, sync_to_thread=False),
         },
     )

@@ -63,8 +63,8 @@ def list_services(call: InjectedCall) -> ServiceList:
 
     With APPLICATION_ADMIN, all, with all scopes and the groups that may hold them.
     """
-    resources = call.services.resources.list_visible(call.principal)
-    shows_holders = call.services.resources.may_change(call.principal)
+    resources = call.services.apis.list_visible(call.principal)
+    shows_holders = call.services.apis.may_change(call.principal)
     return ServiceList(
         len(resources), [ServiceView.of(resource, shows_holders=shows_holders) for resource in resources]
     )
@@ -85,7 +85,7 @@ def add_service(request: AnyRequest, body: RawBody, call: InjectedCall) -> Servi
     The identifier is an absolute URI: what tokens for it say as `aud`, and `/verify` is given as `audience`.
     """
     asked = get_json(body, request.headers.get("content-type"), ServiceBody, such_as=_SUCH_AS)
-    resource = call.services.resources.add(
+    resource = call.services.apis.add(
         call.principal,
         call.origin,
         name=asked.name,
@@ -125,7 +125,7 @@ def update_service(
     from the next request on.
     """
     asked = get_json(body, request.headers.get("content-type"), ServiceChangesBody, such_as=_SUCH_AS)
-    resource = call.services.resources.update(
+    resource = call.services.apis.update(
         call.principal,
         asked_id(serviceid),
         call.origin,
@@ -141,12 +141,12 @@ def update_service(
 @in_thread
 def delete_service(serviceid: IdInPath, call: InjectedCall) -> DeletedThing:
     """Forget a service: no key or token is good for it any more. Needs APPLICATION_ADMIN."""
-    gone = call.services.resources.delete(call.principal, asked_id(serviceid), call.origin)
+    gone = call.services.apis.delete(call.principal, asked_id(serviceid), call.origin)
     return DeletedThing(gone.resource_id)
 
 
 def _view(call: Call, resource_id: int) -> ServiceView:
-    resources = call.services.resources
+    resources = call.services.apis
     return ServiceView.of(
         resources.get(call.principal, resource_id), shows_holders=resources.may_change(call.principal)
     )

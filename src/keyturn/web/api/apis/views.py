@@ -2,7 +2,7 @@
 
 import msgspec
 
-from keyturn.core.apis import ResourceRecord, ResourceScope
+from keyturn.core.apis import ApiRecord, ResourceScope
 from keyturn.core.times import wire_time
 
 
@@ -34,7 +34,7 @@ class ServiceView(msgspec.Struct, frozen=True, rename="camel"):
     updated_at: str
 
     @classmethod
-    def of(cls, record: ResourceRecord, *, shows_holders: bool) -> "ServiceView":
+    def of(cls, record: ApiRecord, *, shows_holders: bool) -> "ServiceView":
         """Show a record."""
         return cls(
             id=record.resource_id,

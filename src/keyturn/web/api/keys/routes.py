@@ -147,7 +147,7 @@ def list_keys(
     offset: PageOffset = 0,
 ) -> ApiKeyList:
     """Answer the user's keys without their secrets: one's own, or anybody's with USER_ADMIN."""
-    user = call.services.users.get(call.principal, iamid, userid)
+    user = call.services.user_administration.get(call.principal, iamid, userid)
     keys = call.services.keys.list_of(user.user_id)
     now = call.services.system.now()
     return ApiKeyList(len(keys), [ApiKeyView.of(key, now) for key in keys[offset : offset + size]])

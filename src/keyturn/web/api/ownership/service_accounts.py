@@ -139,7 +139,7 @@ def get_service_account(userid: FromPath[str], call: InjectedCall) -> ServiceAcc
     summary="Hand a service account over",
 )
 @in_thread
-def hand_over(
+def transfer(
     userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ServiceAccountView:
     """Give a service account to another owner. It works again if it stopped with the former one.
@@ -148,7 +148,7 @@ def hand_over(
     """
     asked = get_json(body, request.headers.get("content-type"), HandOverBody, such_as=_SUCH_AS)
     accounts = call.services.service_accounts
-    given = accounts.hand_over(call.principal, userid, _owner(call, asked.owner), call.origin)
+    given = accounts.transfer(call.principal, userid, _owner(call, asked.owner), call.origin)
     return ServiceAccountView.of(given, accounts.name_owners([given]))
 
 

@@ -108,7 +108,7 @@ def _value(request: AnyRequest) -> str:
 def _change_user(
     call: Call, iamid: str, userid: str, attribute: tuple[str, str], *, is_given: bool
 ) -> UserView:
-    user = call.services.users.change_attribute(
+    user = call.services.user_administration.change_attribute(
         call.principal, iamid, userid, attribute, call.origin, is_given=is_given
     )
     return UserView.of(user)

@@ -17,7 +17,15 @@ from keyturn.web.api.people.group_views import (
 )
 from keyturn.web.api.views import DeletedThing
 from keyturn.web.bodies import LongText, ShortText, get_json, read_json
-from keyturn.web.requests import AnyRequest, Heir, IdInPath, InjectedCall, asked_id, in_thread, recorded_read
+from keyturn.web.requests import (
+    AnyRequest,
+    IdInPath,
+    InjectedCall,
+    TransferTo,
+    asked_id,
+    in_thread,
+    recorded_read,
+)
 from keyturn.web.responses import documented
 
 _GROUP = "/bim/group/{groupid:str}"
@@ -117,13 +125,13 @@ def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: In
 
 @delete(_GROUP, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Delete a group")
 @in_thread
-def delete_group(groupid: IdInPath, call: InjectedCall, heir: Heir = None) -> DeletedThing:
+def delete_group(groupid: IdInPath, call: InjectedCall, successor: TransferTo = None) -> DeletedThing:
     """Delete a group and the service accounts it owns, for ever. Its members stay. Needs USER_ADMIN."""
     gone = call.services.groups.delete(
         call.principal,
         asked_id(groupid),
         call.origin,
-        heir=call.services.service_accounts.find_heir(call.principal, heir),
+        successor=call.services.service_accounts.find_successor(call.principal, successor),
     )
     return DeletedThing(gone.group_id)
 

@@ -23,7 +23,7 @@ _BUILT_IN = IdentityManagerView(
 @recorded_read
 def current_user(call: InjectedCall) -> UserView:
     """Answer the user that the credential belongs to."""
-    return UserView.of(call.services.accounts.get(call.principal))
+    return UserView.of(call.services.users.get(call.principal))
 
 
 @get(

@@ -32,10 +32,10 @@ from keyturn.web.requests import (
     MAX_PAGE,
     AnyRequest,
     Call,
-    Heir,
     InjectedCall,
     PageOffset,
     PageSize,
+    TransferTo,
     in_thread,
     recorded_read,
 )
@@ -71,7 +71,7 @@ def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: Inj
     asked = get_json(body, request.headers.get("content-type"), NewUserBody, such_as='{"userid": …}')
     if asked.iamid not in {None, iamid, BUILT_IN_IAM}:
         raise InvalidInput("iamid", "The iamid of the body must be that of the path.")
-    added = call.services.users.add(
+    added = call.services.user_administration.add(
         call.principal,
         call.origin,
         iamid=iamid,
@@ -132,7 +132,7 @@ def search_users(
 @recorded_read
 def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> UserView:
     """Answer the caller, a service account of theirs, or, with USER_ADMIN, anybody."""
-    return UserView.of(call.services.users.get(call.principal, iamid, userid))
+    return UserView.of(call.services.user_administration.get(call.principal, iamid, userid))
 
 
 @put(
@@ -150,7 +150,9 @@ def update_profile(
     asked = read_json(body, request.headers.get("content-type"), ProfileBody) or ProfileBody()
     fields = asked.given()
     return ProfileView.of(
-        call.services.users.update_profile(call.principal, iamid, userid, fields, call.origin).profile
+        call.services.user_administration.update_profile(
+            call.principal, iamid, userid, fields, call.origin
+        ).profile
     )
 
 
@@ -175,7 +177,7 @@ def set_permissions(
     asked = get_json(body, request.headers.get("content-type"), shape, such_as='["AUDIT", …]')
     wanted = asked.permissions if isinstance(asked, PermissionsBody) else asked
     return UserView.of(
-        call.services.users.set_permissions(call.principal, iamid, userid, wanted, call.origin)
+        call.services.user_administration.set_permissions(call.principal, iamid, userid, wanted, call.origin)
     )
 
 
@@ -192,7 +194,9 @@ def remove_permission(
 ) -> UserView:
     """Take a permission from a user, if they hold it. Needs USER_ADMIN."""
     return UserView.of(
-        call.services.users.remove_permission(call.principal, iamid, userid, permission, call.origin)
+        call.services.user_administration.remove_permission(
+            call.principal, iamid, userid, permission, call.origin
+        )
     )
 
 
@@ -212,7 +216,7 @@ def set_password(
     Theirs only if the caller holds each of their permissions. All sessions of theirs end.
     """
     asked = get_json(body, request.headers.get("content-type"), PasswordBody, such_as='{"password": …}')
-    users = call.services.users
+    users = call.services.user_administration
     users.set_password(
         call.principal,
         iamid,
@@ -232,7 +236,11 @@ def set_password(
 )
 @in_thread
 def set_disabled(
-    iamid: FromPath[str], userid: FromPath[str], disable: TrueOrFalse, call: InjectedCall, heir: Heir = None
+    iamid: FromPath[str],
+    userid: FromPath[str],
+    disable: TrueOrFalse,
+    call: InjectedCall,
+    successor: TransferTo = None,
 ) -> UserView:
     """Stop a user's sessions, keys and tokens and the service accounts they own, or let them go on.
 
@@ -241,13 +249,13 @@ def set_disabled(
     if disable not in {"true", "false"}:
         raise InvalidInput("disable", "The path ends in true or false.")
     services = call.services
-    user = services.departures.set_disabled(
+    user = services.offboarding.set_disabled(
         call.principal,
         iamid,
         userid,
         call.origin,
         disabled=disable == "true",
-        heir=services.service_accounts.find_heir(call.principal, heir),
+        successor=services.service_accounts.find_successor(call.principal, successor),
     )
     return UserView.of(user)
 
@@ -261,19 +269,19 @@ def set_disabled(
 )
 @in_thread
 def delete_user(
-    iamid: FromPath[str], userid: FromPath[str], call: InjectedCall, heir: Heir = None
+    iamid: FromPath[str], userid: FromPath[str], call: InjectedCall, successor: TransferTo = None
 ) -> DeletedUser:
     """Delete a user, their keys and sessions, and the service accounts they own, for ever.
 
     Needs USER_ADMIN, or to own the service account that is meant.
     """
     services = call.services
-    gone = services.departures.delete(
+    gone = services.offboarding.delete(
         call.principal,
         iamid,
         userid,
         call.origin,
-        heir=services.service_accounts.find_heir(call.principal, heir),
+        successor=services.service_accounts.find_successor(call.principal, successor),
     )
     return DeletedUser(gone.user_id, gone.userid)
 
@@ -291,10 +299,10 @@ def invite_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall)
 
     Only if the caller holds each of their permissions. Needs USER_ADMIN.
     """
-    invitation = call.services.users.invite(call.principal, iamid, userid, call.origin)
+    invitation = call.services.user_administration.invite(call.principal, iamid, userid, call.origin)
     return InvitationView(invitation.link, wire_time(invitation.expires_at))
 
 
 def _page(call: Call, wanted: UserSearch, offset: int, size: int) -> UserList:
-    found = call.services.users.search(call.principal, wanted, offset=offset, size=size)
+    found = call.services.user_administration.search(call.principal, wanted, offset=offset, size=size)
     return UserList(found.count, [UserView.of(user) for user in found.items])

@@ -10,21 +10,21 @@ from litestar import Response, get, post
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.core.apis import ResourceRecord, ResourceScope
+from keyturn.core.apis import ApiRecord, ResourceScope
 from keyturn.errors import ChangedMeanwhile, InvalidInput, KeyturnError, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
+from keyturn.web.pages.frame.account_lists import named_ids
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.paging import paging
-from keyturn.web.pages.frame.places import named_ids
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import RESOURCES
 from keyturn.web.pages.frame.views import (
     TOLD_ON_THE_PAGE,
-    InjectedSent,
+    InjectedForm,
     InjectedView,
-    Sent,
+    SubmittedForm,
     View,
 )
 from keyturn.web.requests import IdInPath, in_thread, read_id
@@ -51,7 +51,7 @@ def services_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
     """Show the services."""
-    resources = view.services.resources.list_visible(view.principal)
+    resources = view.services.apis.list_visible(view.principal)
     at = paging(len(resources), page, RESOURCES.path)
     return view.render(
         "apis/list.html",
@@ -71,10 +71,10 @@ def new_page(view: InjectedView) -> Response[str]:
 
 @post("/new", include_in_schema=False)
 @in_thread
-def create(sent: InjectedSent) -> Response[str] | Redirect:
+def create(sent: InjectedForm) -> Response[str] | Redirect:
     """Register a service."""
     try:
-        resource = sent.services.resources.add(
+        resource = sent.services.apis.add(
             sent.principal,
             sent.origin,
             name=sent.form.get("name", ""),
@@ -98,11 +98,11 @@ def service_page(
 
 @post("/{resource_id:str}", include_in_schema=False)
 @in_thread
-def update(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def update(resource_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Change what is said of a service; its scopes stay."""
     resource = _resource(sent, resource_id)
     try:
-        sent.services.resources.update(
+        sent.services.apis.update(
             sent.principal,
             resource.resource_id,
             sent.origin,
@@ -123,7 +123,7 @@ def scope_page(resource_id: IdInPath, view: InjectedView, name: FromQuery[str] =
 
 @post("/{resource_id:str}/scope", include_in_schema=False)
 @in_thread
-def save_scope(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def save_scope(resource_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Add a scope, or put what is sent in the place of one."""
     resource, was = _resource(sent, resource_id), sent.form.get("was", "")
     try:
@@ -137,7 +137,7 @@ def save_scope(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Red
 
 @post("/{resource_id:str}/scope/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def remove_scope(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def remove_scope(resource_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Take a scope from the service; it keeps one at least."""
     resource, was = _resource(sent, resource_id), sent.form.get("was", "")
     scope = _scope_of(resource, was)
@@ -157,29 +157,29 @@ def delete_page(resource_id: IdInPath, view: InjectedView) -> Response[str]:
 
 @post("/{resource_id:str}/delete", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def delete(resource_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def delete(resource_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Delete the service, if the word was typed."""
     resource = _resource(sent, resource_id)
     try:
         check_typed(sent)
-        sent.services.resources.delete(sent.principal, resource.resource_id, sent.origin)
+        sent.services.apis.delete(sent.principal, resource.resource_id, sent.origin)
     except TOLD_ON_THE_PAGE as error:
         return _deletion(sent, resource, error=error, values=sent.form)
     return see_other(f"{RESOURCES.path}?notice=deleted")
 
 
-def _resource(view: View, resource_id: str) -> ResourceRecord:
-    return view.services.resources.get(view.principal, read_id(resource_id))
+def _resource(view: View, resource_id: str) -> ApiRecord:
+    return view.services.apis.get(view.principal, read_id(resource_id))
 
 
-def _changes(sent: Sent) -> Any:
+def _changes(sent: SubmittedForm) -> Any:
     """Return what is said of the service anew, each under its name."""
     return sent.changed("name", "identifier", "description")
 
 
-def _save(sent: Sent, resource: ResourceRecord, scopes: list[ScopeToRegister]) -> None:
+def _save(sent: SubmittedForm, resource: ApiRecord, scopes: list[ScopeToRegister]) -> None:
     """Give the service these scopes; the rest of it stays."""
-    sent.services.resources.update(
+    sent.services.apis.update(
         sent.principal,
         resource.resource_id,
         sent.origin,
@@ -188,7 +188,7 @@ def _save(sent: Sent, resource: ResourceRecord, scopes: list[ScopeToRegister]) -
     )
 
 
-def _scope(sent: Sent) -> ScopeToRegister:
+def _scope(sent: SubmittedForm) -> ScopeToRegister:
     """Return the scope that the form describes."""
     who = sent.form.get("who")
     if who not in {EVERYONE, CHOSEN}:
@@ -217,14 +217,14 @@ def version_of(scope: ResourceScope) -> str:
     return hashlib.sha256(msgspec.json.encode(said)).hexdigest()
 
 
-def _scope_of(resource: ResourceRecord, name: str) -> ResourceScope:
+def _scope_of(resource: ApiRecord, name: str) -> ResourceScope:
     for scope in resource.scopes:
         if scope.name == name:
             return scope
     raise NotFound
 
 
-def _others(resource: ResourceRecord, name: str) -> list[ScopeToRegister]:
+def _others(resource: ApiRecord, name: str) -> list[ScopeToRegister]:
     return [as_registered(scope) for scope in resource.scopes if scope.name != name]
 
 
@@ -241,20 +241,20 @@ def _new(
     return view.render(
         "apis/new.html",
         error=error,
-        groups=view.services.resources.list_groups(view.principal),
+        groups=view.services.apis.list_groups(view.principal),
         values=values or {},
     )
 
 
 def _service(
     view: View,
-    resource: ResourceRecord,
+    resource: ApiRecord,
     *,
     notice: str | None = None,
     error: KeyturnError | None = None,
     values: Mapping[str, str] | None = None,
 ) -> Response[str]:
-    names = {group.group_id: group.name for group in view.services.resources.list_groups(view.principal)}
+    names = {group.group_id: group.name for group in view.services.apis.list_groups(view.principal)}
     identifier, scope = quote(resource.identifier, safe=""), quote(resource.scopes[0].name, safe=":")
     return view.render(
         "apis/api.html",
@@ -270,7 +270,7 @@ def _service(
 
 def _scope_form(
     view: View,
-    resource: ResourceRecord,
+    resource: ApiRecord,
     was: str,
     *,
     error: KeyturnError | None = None,
@@ -281,14 +281,14 @@ def _scope_form(
         error=error,
         service=resource,
         was=was,
-        groups=view.services.resources.list_groups(view.principal),
+        groups=view.services.apis.list_groups(view.principal),
         values=values or {},
     )
 
 
 def _deletion(
     view: View,
-    resource: ResourceRecord,
+    resource: ApiRecord,
     *,
     error: KeyturnError | None = None,
     values: Mapping[str, str] | None = None,
@@ -297,7 +297,7 @@ def _deletion(
         "apis/delete.html",
         error=error,
         service=resource,
-        key_count=view.services.resources.count_keys(view.principal, resource.resource_id),
+        key_count=view.services.apis.count_keys(view.principal, resource.resource_id),
         word=DELETION_WORD,
         values=values or {},
     )

@@ -173,7 +173,7 @@ def _userids(view: View, rows: list[AuditRow]) -> dict[int, str]:
     """Return the user names of those who are told of and are still there, by their ids."""
     details = (row.details.get(name) for row in rows for name in PEOPLE)
     ids = frozenset({*map(_user_of, rows), *(number for number in details if isinstance(number, int))})
-    found = view.services.users.search(view.principal, UserSearch(ids=ids), size=len(ids)).items
+    found = view.services.user_administration.search(view.principal, UserSearch(ids=ids), size=len(ids)).items
     return {user.user_id: user.userid for user in found}
 
 

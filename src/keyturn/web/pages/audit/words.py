@@ -46,7 +46,7 @@ ACTIONS: Mapping[str, str] = {
     AuditAction.PROJECT_UPDATED: "Project changed",
     AuditAction.PROJECT_DELETED: "Project deleted",
     AuditAction.SERVICE_ACCOUNT_CREATED: "Service account added",
-    AuditAction.SERVICE_ACCOUNT_HANDED_OVER: "Service account handed over",
+    AuditAction.SERVICE_ACCOUNT_TRANSFERRED: "Service account handed over",
     AuditAction.RESOURCE_CREATED: "Service registered",
     AuditAction.RESOURCE_UPDATED: "Service changed",
     AuditAction.RESOURCE_DELETED: "Service deleted",

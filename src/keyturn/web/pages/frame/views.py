@@ -69,7 +69,7 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent(View):
+class SubmittedForm(View):
     """Somebody who is signed in has sent a form of one of our pages."""
 
     form: dict[str, str] = field(repr=False)
@@ -95,7 +95,7 @@ class Sent(View):
 
 
 InjectedView = NamedDependency[SkipValidation[View]]
-InjectedSent = NamedDependency[SkipValidation[Sent]]
+InjectedForm = NamedDependency[SkipValidation[SubmittedForm]]
 
 
 def admits(*any_of: Permission) -> Guard:
@@ -118,11 +118,13 @@ def view_of(request: AnyRequest, services: InjectedServices, pages: InjectedPage
     return View(services, pages, request.scope["state"]["visitor"], origin_of(request))
 
 
-def sent_of(request: AnyRequest, body: RawBody, services: InjectedServices, pages: InjectedPages) -> Sent:
+def form_of(
+    request: AnyRequest, body: RawBody, services: InjectedServices, pages: InjectedPages
+) -> SubmittedForm:
     """Return who sends which form; raise `ForeignForm` if it is none of ours.
 
     Raise `LoginNeeded` for a stranger, and `PassphraseNeeded` for whoever must give the passphrase first.
     """
     visitor: Visitor = request.scope["state"].get("visitor") or require_visitor(request, services)
     visitor, form = proven(request, services, visitor, session_form(request, body, services, visitor))
-    return Sent(services, pages, visitor, origin_of(request), form)
+    return SubmittedForm(services, pages, visitor, origin_of(request), form)

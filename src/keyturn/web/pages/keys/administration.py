@@ -12,12 +12,12 @@ from keyturn.core.records import KeyState, OwnedKey
 from keyturn.core.searches import KeySearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.text import checked_text
+from keyturn.web.pages.frame.account_lists import PEOPLE, SERVICE_ACCOUNTS, named_ids
 from keyturn.web.pages.frame.paging import paging
-from keyturn.web.pages.frame.places import PEOPLE, SERVICE_ACCOUNTS, named_ids
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import KEYS
-from keyturn.web.pages.frame.views import InjectedSent, InjectedView, View
+from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
 from keyturn.web.requests import AnyRequest, asked_id, in_thread
@@ -80,7 +80,7 @@ def revoke_page(view: InjectedView, key: FromQuery[list[str] | None] = None) -> 
 
 @post("/revoke", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def revoke(sent: InjectedSent) -> Redirect:
+def revoke(sent: InjectedForm) -> Redirect:
     """End the keys that the form names."""
     sent.services.all_keys.revoke(sent.principal, named_ids(sent.ticked(BOX)), sent.origin)
     return see_other(f"{KEYS.path}?notice=revoked")
@@ -139,8 +139,8 @@ def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dic
 
 def _path_of(owned: OwnedKey) -> str | None:
     """Return where the owner is managed; None for Keyturn itself."""
-    place = {UserKind.PERSON: PEOPLE, UserKind.SERVICE: SERVICE_ACCOUNTS}.get(owned.kind)
-    return None if place is None else f"{place.path}/{owned.key.user_id}"
+    account_list = {UserKind.PERSON: PEOPLE, UserKind.SERVICE: SERVICE_ACCOUNTS}.get(owned.kind)
+    return None if account_list is None else f"{account_list.path}/{owned.key.user_id}"
 
 
 HANDLERS = (keys_page, revoke_page, revoke)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from litestar import Response
 
 from keyturn.composition import Services
-from keyturn.core.apis import ResourceRecord
+from keyturn.core.apis import ApiRecord
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import readable_network
@@ -40,7 +40,7 @@ _NETWORK = re.compile(r"[^\s,]+")
 _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
-def key_form(services: Services, offered: Sequence[ResourceRecord] = ()) -> dict[str, Any]:
+def key_form(services: Services, offered: Sequence[ApiRecord] = ()) -> dict[str, Any]:
     """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
     return {
         "offered_services": offered,
@@ -146,8 +146,8 @@ def show_created(
 ) -> Response[str]:
     """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
     scopes = created.record.scopes or frozenset()
-    covered = [api for api in services.resources.list_all() if scopes & api.scope_names]
-    targets: list[ResourceRecord | None] = [*covered] if covered else [None]
+    covered = [api for api in services.apis.list_all() if scopes & api.scope_names]
+    targets: list[ApiRecord | None] = [*covered] if covered else [None]
     return pages.render(
         "keys/created.html",
         visitor,
@@ -206,7 +206,7 @@ class HowToUse:
     program_with_proof: str = field(repr=False)
 
 
-def how_to_use(public_url: str, secret: str, target: ResourceRecord | None) -> HowToUse:
+def how_to_use(public_url: str, secret: str, target: ApiRecord | None) -> HowToUse:
     """Return commands that work as they are printed: a token for one service is good nowhere else."""
     header = f"--header 'Authorization: {secret}'"
     if target is None:

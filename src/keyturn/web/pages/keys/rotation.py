@@ -8,7 +8,7 @@ from keyturn.composition import Services
 from keyturn.core.records import KeyState
 from keyturn.errors import Conflict, InvalidInput, NotFound, TooManyFailures
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages
-from keyturn.web.pages.frame.views import InjectedSent
+from keyturn.web.pages.frame.views import InjectedForm
 from keyturn.web.pages.frame.visitors import InjectedVisitor, Visitor
 from keyturn.web.pages.keys.forms import (
     idempotency_key_of,
@@ -37,7 +37,7 @@ def rotate_page(
 
 @post("/profile/keys/{key_id:str}/rotate", include_in_schema=False)
 @in_thread
-def rotate_key(key_id: IdInPath, sent: InjectedSent) -> Response[str]:
+def rotate_key(key_id: IdInPath, sent: InjectedForm) -> Response[str]:
     """Give the key a new secret, and show it, this once."""
     services, pages, visitor, form = sent.services, sent.pages, sent.visitor, sent.form
     number = read_id(key_id)

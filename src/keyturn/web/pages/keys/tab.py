@@ -21,7 +21,7 @@ from keyturn.verifying.origin import Origin
 from keyturn.web.pages.frame.paging import paging
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages, see_other
-from keyturn.web.pages.frame.views import InjectedSent
+from keyturn.web.pages.frame.views import InjectedForm
 from keyturn.web.pages.frame.visitors import InjectedVisitor, Visitor, session_form
 from keyturn.web.pages.keys.forms import (
     idempotency_key_of,
@@ -60,7 +60,7 @@ def keys_page(
 
 @post("/profile/keys", include_in_schema=False)
 @in_thread
-def create_key(sent: InjectedSent) -> Response[str]:
+def create_key(sent: InjectedForm) -> Response[str]:
     """Make a key and show it, this once."""
     services, pages, visitor, origin, form = sent.services, sent.pages, sent.visitor, sent.origin, sent.form
     try:
@@ -169,7 +169,7 @@ def _keys(
         at=at,
         address=read_address(origin.address or ""),
         project_choices=[(one.project_id, f"{one.name} (project {one.project_id})") for one in projects],
-        **key_form(services, services.resources.list_grantable(visitor.session.principal.user_id)),
+        **key_form(services, services.apis.list_grantable(visitor.session.principal.user_id)),
         notice=notice,
         problems=problems_of(values, services) if values else {},
         values=values or {},

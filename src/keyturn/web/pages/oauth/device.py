@@ -14,7 +14,7 @@ from keyturn.verifying.origin import Origin
 from keyturn.web.access import DEVICE_PAGE_PATH
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS, asks_if
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages
-from keyturn.web.pages.frame.views import InjectedSent
+from keyturn.web.pages.frame.views import InjectedForm
 from keyturn.web.pages.frame.visitors import Visitor, require_visitor, session_form
 from keyturn.web.pages.keys.forms import key_form, lifetime_of
 from keyturn.web.requests import AnyRequest, InjectedServices, in_thread
@@ -64,7 +64,7 @@ def look_at_device(
 
 @post(DECISION_PATH, include_in_schema=False, opt=asks_if(decision="approve"))
 @in_thread
-def decide(sent: InjectedSent) -> Response[str]:
+def decide(sent: InjectedForm) -> Response[str]:
     """Let the device have a key, or nothing. What is not plainly an approval is none."""
     services, pages, visitor, origin, form = sent.services, sent.pages, sent.visitor, sent.origin, sent.form
     code = form.get("user_code", "")

@@ -7,16 +7,16 @@ from litestar.response import Redirect
 
 from keyturn.core.people import ServiceOwner, UserRecord
 from keyturn.errors import KeyturnError
-from keyturn.services.ownership.offboarding import WhatStops
+from keyturn.services.ownership.offboarding import OffboardingImpact
+from keyturn.web.pages.frame.account_lists import AccountList, InjectedAccountList, find_account
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
-from keyturn.web.pages.frame.places import InjectedPlace, Place, find_account
 from keyturn.web.pages.frame.reauthentication import asks_if
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import (
     TOLD_ON_THE_PAGE,
-    InjectedSent,
+    InjectedForm,
     InjectedView,
-    Sent,
+    SubmittedForm,
     View,
 )
 from keyturn.web.pages.keys.forms import shown_key
@@ -26,81 +26,92 @@ from keyturn.web.requests import IdInPath, in_thread
 
 @get("/{user_id:str}/disable", include_in_schema=False)
 @in_thread
-def disable_page(user_id: IdInPath, view: InjectedView, place: InjectedPlace) -> Response[str]:
+def disable_page(user_id: IdInPath, view: InjectedView, account_list: InjectedAccountList) -> Response[str]:
     """Show what stops when the account is disabled."""
-    return _ending(view, place, find_account(view, place, user_id), "ownership/disable.html")
+    return _ending(view, account_list, find_account(view, account_list, user_id), "ownership/disable.html")
 
 
 @post("/{user_id:str}/disable", include_in_schema=False, opt=asks_if(handOverTo=None))
 @in_thread
-def disable(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+def disable(
+    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
+) -> Response[str] | Redirect:
     """Disable the account."""
-    user = find_account(sent, place, user_id)
+    user = find_account(sent, account_list, user_id)
     try:
-        sent.services.departures.set_disabled(
-            sent.principal, user.iamid, user.userid, sent.origin, disabled=True, heir=_heir(sent)
+        sent.services.offboarding.set_disabled(
+            sent.principal, user.iamid, user.userid, sent.origin, disabled=True, successor=_successor(sent)
         )
     except TOLD_ON_THE_PAGE as error:
-        return _ending(sent, place, user, "ownership/disable.html", error=error, values=sent.form)
-    return see_other(f"{place.path}/{user.user_id}?notice=disabled")
+        return _ending(sent, account_list, user, "ownership/disable.html", error=error, values=sent.form)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=disabled")
 
 
 @post("/{user_id:str}/enable", include_in_schema=False)
 @in_thread
-def enable(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+def enable(
+    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
+) -> Response[str] | Redirect:
     """Let the account go on."""
-    user = find_account(sent, place, user_id)
+    user = find_account(sent, account_list, user_id)
     try:
-        sent.services.departures.set_disabled(
+        sent.services.offboarding.set_disabled(
             sent.principal, user.iamid, user.userid, sent.origin, disabled=False
         )
     except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, place, user, error=error)
-    return see_other(f"{place.path}/{user.user_id}?notice=enabled")
+        return show_account(sent, account_list, user, error=error)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=enabled")
 
 
 @get("/{user_id:str}/delete", include_in_schema=False)
 @in_thread
-def delete_page(user_id: IdInPath, view: InjectedView, place: InjectedPlace) -> Response[str]:
+def delete_page(user_id: IdInPath, view: InjectedView, account_list: InjectedAccountList) -> Response[str]:
     """Show what ends for ever when the account is deleted."""
-    return _ending(view, place, find_account(view, place, user_id), "ownership/delete.html")
+    return _ending(view, account_list, find_account(view, account_list, user_id), "ownership/delete.html")
 
 
 @post("/{user_id:str}/delete", include_in_schema=False, opt=asks_if(handOverTo=None))
 @in_thread
-def delete(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+def delete(
+    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
+) -> Response[str] | Redirect:
     """Delete the account, if the word was typed."""
-    user = find_account(sent, place, user_id)
+    user = find_account(sent, account_list, user_id)
     try:
         check_typed(sent)
-        sent.services.departures.delete(
-            sent.principal, user.iamid, user.userid, sent.origin, heir=_heir(sent)
+        sent.services.offboarding.delete(
+            sent.principal, user.iamid, user.userid, sent.origin, successor=_successor(sent)
         )
     except TOLD_ON_THE_PAGE as error:
-        return _ending(sent, place, user, "ownership/delete.html", error=error, values=sent.form)
-    return see_other(f"{place.path}?notice=deleted")
+        return _ending(sent, account_list, user, "ownership/delete.html", error=error, values=sent.form)
+    return see_other(f"{account_list.path}?notice=deleted")
 
 
-def _heir(sent: Sent) -> ServiceOwner | None:
-    return sent.services.service_accounts.find_heir(sent.principal, sent.text("handOverTo"))
+def _successor(sent: SubmittedForm) -> ServiceOwner | None:
+    return sent.services.service_accounts.find_successor(sent.principal, sent.text("handOverTo"))
 
 
 def _ending(
     view: View,
-    place: Place,
+    account_list: AccountList,
     user: UserRecord,
     template: str,
     *,
     error: KeyturnError | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
-    stops = view.services.departures.what_stops(view.principal, user)
+    stops = view.services.offboarding.what_stops(view.principal, user)
     return view.render(
-        template, error=error, place=place, user=user, **_shown(view, stops), values=values or {}
+        template,
+        error=error,
+        account_list=account_list,
+        user=user,
+        **_shown(view, stops),
+        values=values or {},
     )
 
 
-def _shown(view: View, stops: WhatStops) -> dict[str, Any]:
+def _shown(view: View, stops: OffboardingImpact) -> dict[str, Any]:
     now = view.services.system.now()
     return {
         "keys": [shown_key(key, now) for key in stops.keys[:LISTED]],

@@ -6,18 +6,18 @@ from litestar import Response, get, post
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.core.apis import ResourceRecord
+from keyturn.core.apis import ApiRecord
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import ALLOWS, DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import KeyState
 from keyturn.errors import KeyturnError
-from keyturn.web.pages.frame.places import (
-    InjectedPlace,
-    Place,
+from keyturn.web.pages.frame.account_lists import (
+    AccountList,
+    InjectedAccountList,
     find_account,
+    list_of_account,
     owners_of,
-    place_of,
 )
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
@@ -25,9 +25,9 @@ from keyturn.web.pages.frame.tabs import KEYS
 from keyturn.web.pages.frame.views import (
     TOLD_ON_THE_PAGE,
     WAS,
-    InjectedSent,
+    InjectedForm,
     InjectedView,
-    Sent,
+    SubmittedForm,
     View,
 )
 from keyturn.web.pages.keys.forms import (
@@ -56,25 +56,30 @@ NOTICES = {
 @get("/{user_id:str}", include_in_schema=False)
 @in_thread
 def account_page(
-    user_id: IdInPath, view: InjectedView, place: InjectedPlace, notice: FromQuery[str | None] = None
+    user_id: IdInPath,
+    view: InjectedView,
+    account_list: InjectedAccountList,
+    notice: FromQuery[str | None] = None,
 ) -> Response[str] | Redirect:
     """Show an account; lead to the list that it is in."""
-    found_in = place_of(view, place, user_id)
-    if found_in is not place:
+    found_in = list_of_account(view, account_list, user_id)
+    if found_in is not account_list:
         return see_other(f"{found_in.path}/{user_id}")
-    user = find_account(view, place, user_id)
-    return show_account(view, place, user, notice=NOTICES.get(notice or ""))
+    user = find_account(view, account_list, user_id)
+    return show_account(view, account_list, user, notice=NOTICES.get(notice or ""))
 
 
 @post("/{user_id:str}/permissions", include_in_schema=False)
 @in_thread
-def set_permissions(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+def set_permissions(
+    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
+) -> Response[str] | Redirect:
     """Give what was ticked and take what was unticked, of what the administrator may give."""
-    user = find_account(sent, place, user_id)
+    user = find_account(sent, account_list, user_id)
     offered = {name for name in Permission if _may_give(sent.principal, name)}
     ticked, shown = offered & set(sent.ticked(BOX)), offered & set(sent.ticked(WAS + BOX))
     try:
-        sent.services.users.give_and_take(
+        sent.services.user_administration.give_and_take(
             sent.principal,
             user.iamid,
             user.userid,
@@ -83,39 +88,45 @@ def set_permissions(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace)
             taken=shown - ticked,
         )
     except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, place, user, error=error, values=sent.form)
-    return see_other(f"{place.path}/{user.user_id}?notice=permissions")
+        return show_account(sent, account_list, user, error=error, values=sent.form)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=permissions")
 
 
 @post("/{user_id:str}/attributes/add", include_in_schema=False)
 @in_thread
-def add_attribute(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+def add_attribute(
+    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
+) -> Response[str] | Redirect:
     """Give the account an attribute."""
-    return _change_attribute(sent, place, user_id, is_given=True)
+    return _change_attribute(sent, account_list, user_id, is_given=True)
 
 
 @post("/{user_id:str}/attributes/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def remove_attribute(user_id: IdInPath, sent: InjectedSent, place: InjectedPlace) -> Response[str] | Redirect:
+def remove_attribute(
+    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
+) -> Response[str] | Redirect:
     """Take an attribute from the account."""
-    return _change_attribute(sent, place, user_id, is_given=False)
+    return _change_attribute(sent, account_list, user_id, is_given=False)
 
 
-def _change_attribute(sent: Sent, place: Place, user_id: str, *, is_given: bool) -> Response[str] | Redirect:
-    user = find_account(sent, place, user_id)
+def _change_attribute(
+    sent: SubmittedForm, account_list: AccountList, user_id: str, *, is_given: bool
+) -> Response[str] | Redirect:
+    user = find_account(sent, account_list, user_id)
     attribute = (sent.form.get("key", ""), sent.form.get("value", ""))
     try:
-        sent.services.users.change_attribute(
+        sent.services.user_administration.change_attribute(
             sent.principal, user.iamid, user.userid, attribute, sent.origin, is_given=is_given
         )
     except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, place, user, error=error, values=sent.form)
-    return see_other(f"{place.path}/{user.user_id}?notice=attribute")
+        return show_account(sent, account_list, user, error=error, values=sent.form)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=attribute")
 
 
 def show_account(
     view: View,
-    place: Place,
+    account_list: AccountList,
     user: UserRecord,
     *,
     notice: str | None = None,
@@ -127,13 +138,15 @@ def show_account(
     return view.render(
         "people/account.html",
         error=error,
-        place=place,
+        account_list=account_list,
         user=user,
         owner=owners_of(view, [user])[user.owner] if user.owner is not None else None,
         permission_boxes=permission_boxes(view.principal, user.permissions, values),
-        groups=view.services.groups.list_of(view.principal, user.user_id) if place.is_administration else [],
+        groups=view.services.groups.list_of(view.principal, user.user_id)
+        if account_list.is_administration
+        else [],
         all_groups=group_choices(view),
-        **_keys(view, place, user),
+        **_keys(view, account_list, user),
         **(key_form(view.services, _offered(view, user)) if user.kind is UserKind.SERVICE else {}),
         notice=notice,
         problems=problems or {},
@@ -141,17 +154,21 @@ def show_account(
     )
 
 
-def _offered(view: View, user: UserRecord) -> list[ResourceRecord]:
+def _offered(view: View, user: UserRecord) -> list[ApiRecord]:
     """Return the services with those scopes of theirs that a key of this account may be narrowed to."""
-    resources = view.services.resources
+    resources = view.services.apis
     return resources.list_givable(view.principal, user.user_id)
 
 
-def _keys(view: View, place: Place, user: UserRecord) -> dict[str, Any]:
+def _keys(view: View, account_list: AccountList, user: UserRecord) -> dict[str, Any]:
     now = view.services.system.now()
     active = [key for key in view.services.keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE]
     is_service = user.kind is UserKind.SERVICE
-    revoke = f"{place.path}/{user.user_id}/keys/{{}}/revoke" if is_service else f"{KEYS.path}/revoke?key={{}}"
+    revoke = (
+        f"{account_list.path}/{user.user_id}/keys/{{}}/revoke"
+        if is_service
+        else f"{KEYS.path}/revoke?key={{}}"
+    )
     names = project_names(view.services.projects.list_visible(view.principal))
     shown = [
         shown_key(key, now, revoke=revoke.format(key.key_id), project=project_of(key, names))

@@ -16,9 +16,9 @@ from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import GROUPS
 from keyturn.web.pages.frame.views import (
     TOLD_ON_THE_PAGE,
-    InjectedSent,
+    InjectedForm,
     InjectedView,
-    Sent,
+    SubmittedForm,
     View,
 )
 from keyturn.web.requests import IdInPath, in_thread, read_id
@@ -54,7 +54,7 @@ def new_page(view: InjectedView) -> Response[str]:
 
 @post("/new", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def create(sent: InjectedSent) -> Response[str] | Redirect:
+def create(sent: InjectedForm) -> Response[str] | Redirect:
     """Make a group."""
     try:
         group = sent.services.groups.add(
@@ -84,7 +84,7 @@ def group_page(
 
 @post("/{group_id:str}", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def update(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def update(group_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Change what is said of a group."""
     number = read_id(group_id)
     try:
@@ -101,7 +101,7 @@ def update(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
 
 @post("/{group_id:str}/members/add", include_in_schema=False)
 @in_thread
-def add_member(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def add_member(group_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Put a user into the group."""
     number = read_id(group_id)
     try:
@@ -115,7 +115,7 @@ def add_member(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redire
 
 @post("/{group_id:str}/members/{membership_id:str}/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def remove_member(group_id: IdInPath, membership_id: IdInPath, sent: InjectedSent) -> Redirect:
+def remove_member(group_id: IdInPath, membership_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Take a user out of the group."""
     number = read_id(group_id)
     sent.services.groups.remove_member(sent.principal, number, read_id(membership_id), sent.origin)
@@ -124,14 +124,14 @@ def remove_member(group_id: IdInPath, membership_id: IdInPath, sent: InjectedSen
 
 @post("/{group_id:str}/attributes/add", include_in_schema=False)
 @in_thread
-def add_attribute(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def add_attribute(group_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Give the group an attribute."""
     return _change_attribute(sent, read_id(group_id), is_given=True)
 
 
 @post("/{group_id:str}/attributes/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def remove_attribute(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def remove_attribute(group_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Take an attribute from the group."""
     return _change_attribute(sent, read_id(group_id), is_given=False)
 
@@ -145,19 +145,19 @@ def delete_page(group_id: IdInPath, view: InjectedView) -> Response[str]:
 
 @post("/{group_id:str}/delete", include_in_schema=False, opt=asks_if(handOverTo=None))
 @in_thread
-def delete(group_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def delete(group_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Delete the group, if the word was typed."""
     group = sent.services.groups.get(sent.principal, read_id(group_id))
     try:
         check_typed(sent)
-        heir = sent.services.service_accounts.find_heir(sent.principal, sent.text("handOverTo"))
-        sent.services.groups.delete(sent.principal, group.group_id, sent.origin, heir=heir)
+        successor = sent.services.service_accounts.find_successor(sent.principal, sent.text("handOverTo"))
+        sent.services.groups.delete(sent.principal, group.group_id, sent.origin, successor=successor)
     except TOLD_ON_THE_PAGE as error:
         return _deletion(sent, group, error=error, values=sent.form)
     return see_other(f"{GROUPS.path}?notice=deleted")
 
 
-def _change_attribute(sent: Sent, number: int, *, is_given: bool) -> Response[str] | Redirect:
+def _change_attribute(sent: SubmittedForm, number: int, *, is_given: bool) -> Response[str] | Redirect:
     attribute = (sent.form.get("key", ""), sent.form.get("value", ""))
     try:
         sent.services.groups.change_attribute(
@@ -199,7 +199,7 @@ def _deletion(
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     wanted = UserSearch(owners=frozenset({ServiceOwner(group_id=group.group_id)}))
-    owned = view.services.users.search(view.principal, wanted, size=MAX_PAGE)
+    owned = view.services.user_administration.search(view.principal, wanted, size=MAX_PAGE)
     return view.render(
         "people/group_delete.html",
         error=error,

@@ -7,10 +7,10 @@ from litestar.response import Redirect
 from keyturn.composition import Services
 from keyturn.core.audit import AuditAction
 from keyturn.errors import InvalidInput, TooBusy, TooManyFailures
-from keyturn.services.people.accounts import PROFILE_LIMITS
+from keyturn.services.people.users import PROFILE_LIMITS
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages, see_other
-from keyturn.web.pages.frame.views import Sent
+from keyturn.web.pages.frame.views import SubmittedForm
 from keyturn.web.pages.frame.visitors import (
     InjectedVisitor,
     Visitor,
@@ -51,10 +51,10 @@ def save_details(
 ) -> Response[str]:
     """Store the fields that were sent."""
     form = session_form(request, body, services, visitor)
-    sent = Sent(services, pages, visitor, origin, form)
+    sent = SubmittedForm(services, pages, visitor, origin, form)
     fields = sent.changed(*(name for name in PROFILE_LIMITS if name in form))
     try:
-        services.accounts.update_profile(visitor.session.principal, fields, origin)
+        services.users.update_profile(visitor.session.principal, fields, origin)
     except (InvalidInput, TooManyFailures) as error:
         return _details(services, pages, visitor, error=error, values=form)
     return see_other("/profile?notice=saved")
@@ -151,7 +151,7 @@ def change_password(
     try:
         if form.get("password") != form.get("password_again"):
             raise InvalidInput("password_again", "The two passphrases differ.")
-        renewed = services.accounts.change_password(
+        renewed = services.users.change_password(
             visitor.session,
             old=form.get("current_password", ""),
             new=form.get("password", ""),
@@ -171,7 +171,7 @@ def _details(
     error: InvalidInput | TooManyFailures | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
-    record = services.accounts.get(visitor.session.principal)
+    record = services.users.get(visitor.session.principal)
     user = {
         "userid": record.userid,
         "iamid": record.iamid,
@@ -204,6 +204,6 @@ def _security(
         visitor,
         refused=error,
         tab="security",
-        password_changed_at=services.accounts.get(visitor.session.principal).password_changed_at,
+        password_changed_at=services.users.get(visitor.session.principal).password_changed_at,
         notice=notice,
     )

@@ -14,7 +14,7 @@ from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROJECTS
 from keyturn.web.pages.frame.views import (
     TOLD_ON_THE_PAGE,
-    InjectedSent,
+    InjectedForm,
     InjectedView,
     View,
 )
@@ -57,7 +57,7 @@ def new_page(view: InjectedView) -> Response[str]:
 
 @post("/new", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def create(sent: InjectedSent) -> Response[str] | Redirect:
+def create(sent: InjectedForm) -> Response[str] | Redirect:
     """Make a project that the administrator owns."""
     try:
         project = sent.services.projects.add(
@@ -85,7 +85,7 @@ def project_page(
 
 @post("/{project_id:str}", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def update(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def update(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Change what is said of a project."""
     number = read_id(project_id)
     try:
@@ -102,7 +102,7 @@ def update(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect
 
 @post("/{project_id:str}/members/set", include_in_schema=False)
 @in_thread
-def set_member(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def set_member(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Put a user into the project, or change whether they own it."""
     number = read_id(project_id)
     try:
@@ -120,7 +120,7 @@ def set_member(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redi
 
 @post("/{project_id:str}/members/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def remove_member(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def remove_member(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Take a user out of the project."""
     number = read_id(project_id)
     try:
@@ -132,7 +132,7 @@ def remove_member(project_id: IdInPath, sent: InjectedSent) -> Response[str] | R
 
 @post("/{project_id:str}/connections/add", include_in_schema=False)
 @in_thread
-def add_connection(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def add_connection(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Add a connection to the project."""
     number = read_id(project_id)
     try:
@@ -146,7 +146,7 @@ def add_connection(project_id: IdInPath, sent: InjectedSent) -> Response[str] | 
 
 @post("/{project_id:str}/connections/remove", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def remove_connection(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def remove_connection(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Take a connection out of the project."""
     number = read_id(project_id)
     try:
@@ -167,7 +167,7 @@ def delete_page(project_id: IdInPath, view: InjectedView) -> Response[str]:
 
 @post("/{project_id:str}/delete", include_in_schema=False, opt=NEVER_ASKS)
 @in_thread
-def delete(project_id: IdInPath, sent: InjectedSent) -> Response[str] | Redirect:
+def delete(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
     """Delete the project, if the word was typed."""
     project = sent.services.projects.get(sent.principal, read_id(project_id))
     try:

@@ -9,11 +9,11 @@ from keyturn.core.searches import UserSearch
 from keyturn.errors import KeyturnError
 from keyturn.services.people.administration import PEOPLE as PEOPLE_ALONE
 from keyturn.services.people.invitations import Invitation
+from keyturn.web.pages.frame.account_lists import PEOPLE, find_account
 from keyturn.web.pages.frame.paging import ROWS, paging
-from keyturn.web.pages.frame.places import PEOPLE, find_account
 from keyturn.web.pages.frame.views import (
     TOLD_ON_THE_PAGE,
-    InjectedSent,
+    InjectedForm,
     InjectedView,
     View,
 )
@@ -38,7 +38,7 @@ def users_page(
     """Show the people that are looked for."""
     status = status if status in STATUSES else "active"
     wanted = UserSearch(text=text.strip() or None, is_disabled=STATUSES[status], kinds=PEOPLE_ALONE)
-    service = view.services.users
+    service = view.services.user_administration
     count = service.search(view.principal, wanted, size=1).count
     at = paging(count, page, PEOPLE.path, text=text, status=status)
     return view.render(
@@ -59,11 +59,11 @@ def new_page(view: InjectedView) -> Response[str]:
 
 @post("/new", include_in_schema=False)
 @in_thread
-def create(sent: InjectedSent) -> Response[str]:
+def create(sent: InjectedForm) -> Response[str]:
     """Make a user; their user name is their e-mail address unless another is given."""
     email = sent.text("email")
     try:
-        added = sent.services.users.add(
+        added = sent.services.user_administration.add(
             sent.principal,
             sent.origin,
             userid=sent.text("userid") or email or "",
@@ -78,11 +78,13 @@ def create(sent: InjectedSent) -> Response[str]:
 
 @post("/{user_id:str}/invite", include_in_schema=False)
 @in_thread
-def invite(user_id: IdInPath, sent: InjectedSent) -> Response[str]:
+def invite(user_id: IdInPath, sent: InjectedForm) -> Response[str]:
     """Make a new link with which the person sets a passphrase, and show it, this once."""
     user = find_account(sent, PEOPLE, user_id)
     try:
-        invitation = sent.services.users.invite(sent.principal, user.iamid, user.userid, sent.origin)
+        invitation = sent.services.user_administration.invite(
+            sent.principal, user.iamid, user.userid, sent.origin
+        )
     except TOLD_ON_THE_PAGE as error:
         return show_account(sent, PEOPLE, user, error=error)
     return _show_link(sent, user, invitation, is_new=False)

@@ -108,7 +108,7 @@ def set_up(
     form = open_form(request, body, services)
     try:
         check_repeated(form)
-        user = services.accounts.add_first(
+        user = services.users.add_first(
             code=form.get("code", ""),
             userid=form.get("userid", ""),
             name=form.get("name"),

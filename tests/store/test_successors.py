@@ -1,4 +1,4 @@
-"""Owners who leave at the same time and name each other as heirs: one leaves, the other is told why not."""
+"""Owners who leave at the same time and name each other as successors: one leaves, one hears why not."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ class Leaving:
     """An owner who is disabled or deleted, and who is to inherit."""
 
     owner: ServiceOwner
-    heir: ServiceOwner
+    successor: ServiceOwner
     ends: str
 
     @property
     def successor(self) -> Successor:
-        return Successor(self.heir, grant_all)
+        return Successor(self.successor, grant_all)
 
     def act(self, store: Store) -> bool:
         audit = an_entry(target_id="1")
         if self.owner.group_id is not None:
-            return store.groups.delete(self.owner.group_id, NOW, audit, heir=self.successor)
+            return store.groups.delete(self.owner.group_id, NOW, audit, successor=self.successor)
         assert self.owner.user_id is not None
         if self.ends == "disable":
-            return store.users.set_disabled(self.owner.user_id, NOW, NOW, audit, heir=self.successor)
-        return store.users.delete(self.owner.user_id, NOW, audit, heir=self.successor)
+            return store.users.set_disabled(self.owner.user_id, NOW, NOW, audit, successor=self.successor)
+        return store.users.delete(self.owner.user_id, NOW, audit, successor=self.successor)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ class Leaving:
     ],
 )
 def test_heirs_of_each_other_do_not_wait_for_ever(store: Store, kinds: tuple[str, str], ends: str) -> None:
-    """Of two owners that name each other, one leaves; the other's heir is gone, and it is told so."""
+    """Of two owners that name each other, one leaves; the other's successor is gone, and it is told so."""
     store.users.add(a_user(permissions=frozenset({"APPLICATION_ADMIN", "USER_ADMIN"})), an_entry())
     for _ in range(ROUNDS):
         one, other = (new_owner(store, kind) for kind in kinds)

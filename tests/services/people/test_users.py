@@ -1,4 +1,4 @@
-"""Accounts: one per name, guarded against guessing, and dead at once when disabled."""
+"""Users: one per name, guarded against guessing, and dead at once when disabled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ from keyturn.errors import (
     TooBusy,
     TooManyFailures,
 )
-from keyturn.services.people.accounts import USERID_MAX_CHARACTERS
 from keyturn.services.people.logins import (
     FREE_FAILURES,
     MAX_DELAY,
@@ -35,6 +34,7 @@ from keyturn.services.people.logins import (
 )
 from keyturn.services.people.passwords import ARGON2ID, CHEAPEST, Passwords
 from keyturn.services.people.turns import Asker, Turns
+from keyturn.services.people.users import USERID_MAX_CHARACTERS
 from keyturn.services.text import canonical_userid
 from keyturn.services.tokens.issuer import TokenIssuer
 from keyturn.store.people import failed_sign_ins
@@ -114,7 +114,7 @@ def test_all_spellings_are_one_account(services: Services) -> None:
     made = add_person(services, "Bob")
 
     for typed in SAME_AS_BOB:
-        assert services.accounts.get_by_userid("bim", typed).user_id == made.user_id
+        assert services.users.get_by_userid("bim", typed).user_id == made.user_id
         assert services.logins.log_in_browser(typed, PASSPHRASE, HERE).userid == "Bob"
         with pytest.raises((Conflict, InvalidInput)):
             add_person(services, typed)
@@ -145,7 +145,7 @@ def test_an_unfit_name_is_refused(services: Services) -> None:
         "x" * 255,
     ):
         with pytest.raises(InvalidInput) as refused:
-            services.accounts.add(COMMAND_LINE, userid=userid, name=None)
+            services.users.add(COMMAND_LINE, userid=userid, name=None)
         assert refused.value.field == "userid"
 
 
@@ -153,18 +153,18 @@ def test_a_name_that_grows_when_folded_has_an_answer(services: Services) -> None
     """A name whose folded form is longer than it is kept or refused as unfit, on every database alike."""
     for userid in ("ß" * USERID_MAX_CHARACTERS, "\ufdfa" * USERID_MAX_CHARACTERS):
         try:
-            made = services.accounts.add(COMMAND_LINE, userid=userid, name=None)
+            made = services.users.add(COMMAND_LINE, userid=userid, name=None)
         except InvalidInput as refused:
             assert refused.field == "userid"  # noqa: PT017 - refusing is one of the two right answers
         else:
-            assert services.accounts.get_by_userid("bim", userid) == made
+            assert services.users.get_by_userid("bim", userid) == made
 
 
 def test_a_line_separator_is_no_part_of_a_name(services: Services) -> None:
     """What begins a new line, in any script, is refused where one line of text is asked for."""
     for separator in ("\n", "\r", "\x0b", "\x0c", "\x85", "\u2028", "\u2029"):
         with pytest.raises(InvalidInput):
-            services.accounts.add(COMMAND_LINE, userid="eve", name=f"Eve{separator}admin logged in")
+            services.users.add(COMMAND_LINE, userid="eve", name=f"Eve{separator}admin logged in")
 
 
 def test_an_absent_user_is_not_found(services: Services) -> None:
@@ -183,7 +183,7 @@ def test_an_absent_user_is_not_found(services: Services) -> None:
         "x" * 9999,
     ):
         with pytest.raises(NotFound):
-            services.accounts.get_by_userid("bim", userid)
+            services.users.get_by_userid("bim", userid)
 
 
 def test_a_user_of_another_identity_manager_is_not_found(services: Services) -> None:
@@ -195,14 +195,14 @@ def test_a_user_of_another_identity_manager_is_not_found(services: Services) -> 
             services.logins.log_in_api(iamid, "bob", PASSPHRASE, HERE)
         for userid in ("bob", str(made.user_id)):
             with pytest.raises(NotFound):
-                services.accounts.get_by_userid(iamid, userid)
+                services.users.get_by_userid(iamid, userid)
 
 
 @pytest.mark.parametrize("userid", ["17", " 17 ", "１７", "000", "9" * 200])
 def test_digits_are_an_id_and_never_a_name(services: Services, userid: str) -> None:
     """No account can take the number of another for its name, in whatever digits it is written."""
     first = add_person(services)
-    assert services.accounts.get_by_userid("bim", str(first.user_id)).userid == "bob"
+    assert services.users.get_by_userid("bim", str(first.user_id)).userid == "bob"
     with pytest.raises(InvalidInput, match="digits alone"):
         add_person(services, userid)
 
@@ -214,11 +214,11 @@ def test_a_hidden_user_looks_absent(services: Services, bob: Principal) -> None:
     refusals = set()
     for userid in ("alice", "nobody", "9" * 18):
         with pytest.raises(NotFound) as refused:
-            services.users.get(bob, "bim", userid)
+            services.user_administration.get(bob, "bim", userid)
         refusals.add(str(refused.value))
 
     assert len(refusals) == 1
-    assert services.users.get(bob, "bim", "BOB").userid == "bob"
+    assert services.user_administration.get(bob, "bim", "BOB").userid == "bob"
 
 
 # Making users
@@ -228,11 +228,11 @@ def test_a_new_user_has_the_default_permissions(services: Services) -> None:
     """A person holds the default whatever else is given; a service account holds what is given alone (A3)."""
     bob = add_person(services)
     assert bob.permissions == DEFAULT_PERMISSIONS
-    none = services.accounts.add(COMMAND_LINE, userid="none", name=None, permissions=frozenset())
+    none = services.users.add(COMMAND_LINE, userid="none", name=None, permissions=frozenset())
     assert none.permissions == DEFAULT_PERMISSIONS
-    auditor = services.accounts.add(COMMAND_LINE, userid="auditor", name=None, permissions={"AUDIT"})
+    auditor = services.users.add(COMMAND_LINE, userid="auditor", name=None, permissions={"AUDIT"})
     assert auditor.permissions == {"AUDIT"} | DEFAULT_PERMISSIONS
-    robot = services.accounts.add(COMMAND_LINE, userid="robot", name=None, owner=ServiceOwner(bob.user_id))
+    robot = services.users.add(COMMAND_LINE, userid="robot", name=None, owner=ServiceOwner(bob.user_id))
     assert robot.permissions == frozenset()
 
 
@@ -246,11 +246,11 @@ def test_an_unknown_permission_is_refused(services: Services) -> None:
         "*",
     ):
         with pytest.raises(InvalidInput) as refused:
-            services.accounts.add(
+            services.users.add(
                 COMMAND_LINE, userid="eve", name=None, permissions=frozenset({"GOVERNANCE", permission})
             )
         assert refused.value.field == "permissions"
-        assert list(services.accounts.list_all()) == []
+        assert list(services.users.list_all()) == []
 
 
 def test_without_a_passphrase_nobody_signs_in(services: Services) -> None:
@@ -267,7 +267,7 @@ def test_a_weak_passphrase_makes_no_user(services: Services) -> None:
         with pytest.raises(InvalidInput) as refused:
             add_person(services, userid, password)
         assert refused.value.field == "password"
-    assert list(services.accounts.list_all()) == []
+    assert list(services.users.list_all()) == []
     assert services.installation.is_setup_open()
 
 
@@ -286,7 +286,7 @@ def test_a_login_opens_a_session(services: Services, clock: Clock) -> None:
     assert (session.principal.user_id, session.principal.userid) == (user.user_id, "bob")
     assert session.principal.key_id is None
     assert actions(services)[-2:] == ["UserLoggedIn"] * 2
-    assert services.accounts.get(session.principal).last_login_at == clock.now
+    assert services.users.get(session.principal).last_login_at == clock.now
 
 
 class CountingHasher(PasswordHasher):
@@ -312,7 +312,7 @@ def test_every_refused_login_is_the_same_work(services: Services) -> None:
     for userid in ("bob", "gone", "locked"):
         add_person(services, userid)
     add_person(services, "keyless", None)
-    services.accounts.set_disabled(COMMAND_LINE, "gone", disabled=True)
+    services.users.set_disabled(COMMAND_LINE, "gone", disabled=True)
     for _ in range(FREE_FAILURES):
         fail_to_log_in(services, "locked")
     work = {}
@@ -350,7 +350,7 @@ def test_fault_b5_strangers_guesses_are_counted_and_make_no_rows_without_end(
     typed = "oops my passphrase in the name field"
     for userid in ("gone", "locked"):
         add_person(services, userid)
-    services.accounts.set_disabled(COMMAND_LINE, "gone", disabled=True)
+    services.users.set_disabled(COMMAND_LINE, "gone", disabled=True)
     for _ in range(FREE_FAILURES):
         fail_to_log_in(services, "locked")
     rows, revision = len(actions(services)), services.store.audit_log.newest().revision
@@ -631,7 +631,7 @@ def test_a_new_passphrase_ends_what_the_old_one_opened(services: Services) -> No
     key_token = services.exchange.exchange(in_header=[key.encode()], in_body=None, origin=HERE).token
     token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
 
-    renewed = services.accounts.change_password(current, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE)
+    renewed = services.users.change_password(current, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE)
 
     assert services.sessions.find(elsewhere) is None
     assert services.sessions.find(here) is None
@@ -651,10 +651,10 @@ def test_a_wrong_old_passphrase_changes_nothing(services: Services, clock: Clock
 
     for _ in range(FREE_FAILURES):
         with pytest.raises(InvalidInput) as refused:
-            services.accounts.change_password(current, old=WRONG, new=NEW_PASSPHRASE, origin=HERE)
+            services.users.change_password(current, old=WRONG, new=NEW_PASSPHRASE, origin=HERE)
         assert refused.value.field == "current_password"
     with pytest.raises(InvalidInput):
-        services.accounts.change_password(current, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE)
+        services.users.change_password(current, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE)
     fail_to_log_in(services, password=PASSPHRASE)
 
     clock.advance(timedelta(seconds=1))
@@ -664,12 +664,12 @@ def test_a_wrong_old_passphrase_changes_nothing(services: Services, clock: Clock
 
 def test_a_weak_new_passphrase_changes_nothing(services: Services) -> None:
     """The rules hold for a changed passphrase too, also against the person's own name (L1)."""
-    services.accounts.add(COMMAND_LINE, userid="bob", name="Harbour Master", password=PASSPHRASE)
+    services.users.add(COMMAND_LINE, userid="bob", name="Harbour Master", password=PASSPHRASE)
     current = signed_in(services, log_in(services))
 
     for weak in ("short", "harbour master 1"):
         with pytest.raises(InvalidInput):
-            services.accounts.change_password(current, old=PASSPHRASE, new=weak, origin=HERE)
+            services.users.change_password(current, old=PASSPHRASE, new=weak, origin=HERE)
         with pytest.raises(InvalidInput):
             set_password(services, "bob", weak)
 
@@ -701,8 +701,8 @@ def test_disabling_is_at_once_and_enabling_revives_no_session(services: Services
     key_token = services.exchange.exchange(in_header=[], in_body=living.secret, origin=HERE).token
     token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
 
-    assert services.accounts.set_disabled(COMMAND_LINE, "Bob", disabled=True)
-    assert not services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=True)
+    assert services.users.set_disabled(COMMAND_LINE, "Bob", disabled=True)
+    assert not services.users.set_disabled(COMMAND_LINE, "bob", disabled=True)
 
     for credential in (living.secret, key_token, token):
         with pytest.raises(CredentialRefused):
@@ -712,7 +712,7 @@ def test_disabling_is_at_once_and_enabling_revives_no_session(services: Services
     assert services.sessions.find(cookie) is None
     fail_to_log_in(services, password=PASSPHRASE)
 
-    assert services.accounts.set_disabled(COMMAND_LINE, "bob", disabled=False)
+    assert services.users.set_disabled(COMMAND_LINE, "bob", disabled=False)
     assert caller(services, living.secret).userid == "bob"
     assert services.sessions.find(cookie) is None
     for credential in (revoked.secret, token):
@@ -725,7 +725,7 @@ def test_disabling_is_at_once_and_enabling_revives_no_session(services: Services
 def test_disabling_somebody_absent_is_not_found(services: Services) -> None:
     """Only somebody who is there can be disabled."""
     with pytest.raises(NotFound):
-        services.accounts.set_disabled(COMMAND_LINE, "nobody", disabled=True)
+        services.users.set_disabled(COMMAND_LINE, "nobody", disabled=True)
 
 
 # Profiles
@@ -734,11 +734,11 @@ def test_disabling_somebody_absent_is_not_found(services: Services) -> None:
 def test_a_profile_is_one_s_own(services: Services, bob: Principal) -> None:
     """A person changes what they say of themselves alone; the audit row names the fields only."""
     add_person(services, "alice")
-    services.accounts.update_profile(bob, {"name": " Bob ", "about": "one\ntwo", "phone": "  "}, HERE)
+    services.users.update_profile(bob, {"name": " Bob ", "about": "one\ntwo", "phone": "  "}, HERE)
 
-    profile = services.accounts.get(bob).profile
+    profile = services.users.get(bob).profile
     assert (profile.name, profile.about, profile.phone) == ("Bob", "one\ntwo", None)
-    assert services.accounts.get_by_userid("bim", "alice").profile.name is None
+    assert services.users.get_by_userid("bim", "alice").profile.name is None
     row = services.store.audit_log.list_after(limit=1000)[-1]
     assert (row.action, row.details) == ("UserProfileUpdated", {"fields": ["about", "name"]})
 
@@ -752,16 +752,16 @@ def test_an_unfit_profile_changes_nothing(
 ) -> None:
     """One unfit field, and none of the fields is changed."""
     with pytest.raises(InvalidInput) as refused:
-        services.accounts.update_profile(bob, {"location": "here", **fields}, HERE)
+        services.users.update_profile(bob, {"location": "here", **fields}, HERE)
 
     assert refused.value.field in fields
-    assert services.accounts.get(bob).profile.location is None
+    assert services.users.get(bob).profile.location is None
 
 
 def test_a_person_keeps_their_identity(services: Services, bob: Principal) -> None:
     """What is not a field of the profile cannot be changed through it (A4)."""
     for name in ("user_id", "id", "permissions", "created_at", ""):
         with pytest.raises(InvalidInput) as refused:
-            services.accounts.update_profile(bob, {name: "1"}, HERE)
+            services.users.update_profile(bob, {name: "1"}, HERE)
         assert refused.value.field == name
     assert person(services).user_id == bob.user_id

@@ -17,7 +17,7 @@ from keyturn.web.requests import asked_id, read_id
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AccountList:
     """One of the three lists of accounts."""
 
     path: str
@@ -29,7 +29,7 @@ class Place:
     is_administration: bool
 
 
-PEOPLE = Place(
+PEOPLE = AccountList(
     tabs.USERS.path,
     UserKind.PERSON,
     tabs.USERS.label,
@@ -37,7 +37,7 @@ PEOPLE = Place(
     "users",
     is_administration=True,
 )
-SERVICE_ACCOUNTS = Place(
+SERVICE_ACCOUNTS = AccountList(
     tabs.SERVICE_ACCOUNTS.path,
     UserKind.SERVICE,
     tabs.SERVICE_ACCOUNTS.label,
@@ -45,7 +45,7 @@ SERVICE_ACCOUNTS = Place(
     "service-accounts",
     is_administration=True,
 )
-OWN_SERVICE_ACCOUNTS = Place(
+OWN_SERVICE_ACCOUNTS = AccountList(
     "/profile/service-accounts",
     UserKind.SERVICE,
     "Service accounts",
@@ -54,7 +54,7 @@ OWN_SERVICE_ACCOUNTS = Place(
     is_administration=False,
 )
 
-InjectedPlace = NamedDependency[SkipValidation[Place]]
+InjectedAccountList = NamedDependency[SkipValidation[AccountList]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,15 @@ class ShownOwner:
     """None for somebody who may not see more of them."""
 
 
-def find_account(view: View, place: Place, text: str) -> UserRecord:
+def find_account(view: View, account_list: AccountList, text: str) -> UserRecord:
     """Return the account with this id in this list; raise `NotFound` if it is not there.
 
     By its number alone: another account may have that number for its name.
     """
     user_id = read_id(text)
-    if place.is_administration:
-        wanted = UserSearch(ids=frozenset({user_id}), kinds=frozenset({place.kind}))
-        found = view.services.users.search(view.principal, wanted, size=1).items
+    if account_list.is_administration:
+        wanted = UserSearch(ids=frozenset({user_id}), kinds=frozenset({account_list.kind}))
+        found = view.services.user_administration.search(view.principal, wanted, size=1).items
     else:
         found = tuple(user for user in own_services(view) if user.user_id == user_id)
     if not found:
@@ -82,12 +82,12 @@ def find_account(view: View, place: Place, text: str) -> UserRecord:
     return found[0]
 
 
-def place_of(view: View, place: Place, text: str) -> Place:
-    """Return the list in which the account with this id is: another than `place` if an administrator guessed.
+def list_of_account(view: View, account_list: AccountList, text: str) -> AccountList:
+    """Return the list that shows the account with this id: not `account_list` if an administrator guessed.
 
     Members of a group, for one, may be people or service accounts. Raise `NotFound` if it is in none.
     """
-    for candidate in (PEOPLE, SERVICE_ACCOUNTS) if place.is_administration else (place,):
+    for candidate in (PEOPLE, SERVICE_ACCOUNTS) if account_list.is_administration else (account_list,):
         try:
             find_account(view, candidate, text)
         except NotFound:
@@ -112,7 +112,7 @@ def owners_of(view: View, users: Iterable[UserRecord]) -> dict[ServiceOwner, Sho
     is_admin = view.principal.may(Permission.USER_ADMIN)
     ids = frozenset(owner.user_id for owner in owners if owner.user_id is not None)
     if ids:
-        for user in view.services.users.search(view.principal, UserSearch(ids=ids)).items:
+        for user in view.services.user_administration.search(view.principal, UserSearch(ids=ids)).items:
             path = f"{PEOPLE.path}/{user.user_id}" if is_admin else None
             shown[ServiceOwner(user.user_id)] = ShownOwner(user.profile.name or user.userid, path)
     if any(owner.group_id is not None for owner in owners):

@@ -44,7 +44,7 @@ SYSTEM_USERID = "keyturn system"
 """The account that holds the system keys."""
 
 
-class Accounts:
+class Users:
     """What can be done to an account."""
 
     def __init__(

@@ -62,7 +62,7 @@ def _text(pattern: str) -> msgspec.Meta:
 
 
 class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a token is bound to (RFC 7800, section 3.1)."""
+    """The key pair that a token is bound to (RFC 7800, section 3.1)."""
 
     jkt: Annotated[str, _text("[A-Za-z0-9_-]{43}")]
     """The thumbprint of the key pair that alone may present it (RFC 9449, section 6.1)."""
@@ -233,7 +233,7 @@ def _by_header(keys: Sequence[VerifyingKey]) -> dict[bytes, VerifyingKey]:
 
 @dataclass(frozen=True, slots=True)
 class AccessTokenFormat:
-    """What the tokens of one installation must say."""
+    """The claims that every token of one installation has."""
 
     issuer: str
     audience: str

@@ -44,7 +44,7 @@ REPLAY_BOUND = (
     "A proof is good once in each process of the installation, and for "
     f"{GOOD_FOR.total_seconds():g} seconds at most."
 )
-"""What whoever is asked for a proof is told: no process asks another one which proofs it has seen."""
+"""The scope of the replay check: each process remembers the proofs that it has seen itself."""
 
 _DIGEST_BYTES = 32
 _COORDINATE_BYTES = 32
@@ -108,7 +108,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Claims(msgspec.Struct, frozen=True):
-    """What is read of the claims. Others may stand beside them (RFC 9449, section 4.2)."""
+    """The claims that are read. Others may stand beside them (RFC 9449, section 4.2)."""
 
     jti: str
     htm: str

@@ -41,7 +41,7 @@ JWKS_MAX_AGE = timedelta(minutes=5)
 """How long others may keep our public keys, and so the least time between publishing a key and signing."""
 LEAD = 2 * JWKS_MAX_AGE
 TARGET = Target.SIGNING_KEY
-"""What the audit log calls a signing key."""
+"""The target of signing keys in the audit log."""
 
 
 class VerifyingKeys:

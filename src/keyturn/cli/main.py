@@ -15,7 +15,7 @@ from keyturn.errors import KeyturnError, StoreUnavailable
 
 EXIT_REFUSED = 1
 EXIT_INTERRUPTED = 130
-"""What a shell says of a program that SIGINT ended: 128 and the signal's number."""
+"""The exit status of a program that SIGINT ended: 128 and the signal's number."""
 EXIT_NO_ANSWER = 69
 """EX_UNAVAILABLE of sysexits.h."""
 EXIT_DEFECT = 70

@@ -31,7 +31,7 @@ _NO_KEY = "this is no key on P-256 or Ed25519, in PEM or as a JWK"
 
 
 class _Jwk(msgspec.Struct):
-    """What a thumbprint is of. The private half, and whatever else stands there, is not read."""
+    """The members that a thumbprint covers. The private half, and whatever else stands there, is not read."""
 
     crv: Literal["P-256", "Ed25519"]
     x: str

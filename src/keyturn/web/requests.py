@@ -38,7 +38,7 @@ class Call:
 
     @property
     def principal(self) -> Principal:
-        """Who calls; raise `CredentialRefused` on a route that the gate lets strangers reach."""
+        """The caller. Raise `CredentialRefused` on a route that the gate lets strangers reach."""
         if self.found is None:
             raise CredentialRefused(Reason.MISSING)
         return self.found

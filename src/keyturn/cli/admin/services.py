@@ -22,7 +22,7 @@ def service() -> None:
 @service.command()
 @click.argument("name")
 @click.argument("identifier", metavar="URI")
-@click.option("--description", help="What it is, for people.")
+@click.option("--description", help="A description for people.")
 @click.option(
     "--scope",
     "scopes",

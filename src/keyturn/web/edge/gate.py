@@ -381,9 +381,9 @@ class Gate:
     async def _whole_body(self, scope: Scope, receive: Receive, origin: Origin) -> bytes:
         """Return the body of a request, which is good now that it is whole.
 
-        Whoever was revoked while the body came must change nothing and learn nothing. Pages, and routes that
-        prove by themselves who asks, go to the database from here on, which must be no older than what was
-        read from it (D7). What is wrong with the request of a page is for the application to say, on a page.
+        A caller that was revoked while the body came must change nothing and learn nothing. Pages, and routes
+        that prove by themselves who asks, go to the database from here on, which must be no older than what
+        was read from it (D7). The application reports a bad request for a page, on a page.
         """
         is_page = PAGE_PATTERN.fullmatch(scope["path"]) is not None
         try:

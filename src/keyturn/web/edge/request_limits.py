@@ -15,7 +15,7 @@ MAX_BODY_BYTES = 64 * 1024
 BODY_TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES} bytes."
 
 HEALTH_PATHS = frozenset({"/health/live", "/health/ready"})
-"""What is answered under any single well-formed `Host` (H7)."""
+"""The paths that are answered under any single well-formed `Host` (H7)."""
 CREDENTIAL_HEADERS = frozenset({b"x-api-key", b"api-key", b"proxy-authorization"})
 MISPLACED_HEADERS = CREDENTIAL_HEADERS | {b"x-auth-token", b"x-access-token"}
 """Where other servers read a credential."""

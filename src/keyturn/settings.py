@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from keyturn.core.access_token import Algorithm
 from keyturn.core.api_key import DEFAULT_PREFIX, ApiKeyFormat
+from keyturn.core.jwk import Algorithm
 from keyturn.core.loopback import is_loopback
 from keyturn.core.networks import Network, read_network
 from keyturn.errors import CannotStart

@@ -14,6 +14,7 @@ from keyturn.core.shown import shown_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+EXIT_REFUSED = 1
 EXIT_CANNOT_PRINT = 74
 """EX_IOERR of sysexits.h."""
 EXIT_CLOSED_PIPE = 1

@@ -105,6 +105,12 @@ def test_an_error_is_told_at_the_input_of_the_form() -> None:
     assert caught.value.field == "name"
 
 
+def test_a_page_says_who_is_let_in() -> None:
+    """A page without a part is not taken: forgetting it opens nothing."""
+    with pytest.raises(TypeError, match="who is let in"):
+        page("/things")(lambda: None)
+
+
 def test_a_page_stands_in_each_of_its_parts() -> None:
     """From its parts follow its paths and who is let in; from a section, that all below is pages."""
     other = Part("/profile/things")

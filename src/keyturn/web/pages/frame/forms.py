@@ -152,6 +152,8 @@ def _declared(
     opt: Mapping[str, Any] | None = None,
     guard: Guard | None = None,
 ) -> HTTPRouteHandler:
+    if not parts:
+        raise TypeError(f"{handler.__qualname__} says of no part who is let in: name one, or ANYBODY.")
     return serving(
         handler,
         [_route(method, path, part) for part in parts],

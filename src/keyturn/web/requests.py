@@ -103,6 +103,16 @@ def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     return run
 
 
+def at_once(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Run a handler that waits for nothing: it answers what is known already."""
+
+    @wraps(handler)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return handler(*args, **kwargs)
+
+    return run
+
+
 def brief_read(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     """Run a handler that asks the database a few short questions at most, and changes nothing.
 

@@ -1,4 +1,4 @@
-"""`keyturn admin service …`: the APIs that are registered here."""
+"""`keyturn admin service …`, or `keyturn admin api …`: the APIs that are registered here."""
 
 from collections.abc import Mapping
 
@@ -104,3 +104,7 @@ def _group_ids(services: Services, names: tuple[str, ...]) -> list[int]:
     if missing:
         raise InvalidInput("group", f"There is no group {missing[0]}: make it on the Groups page first.")
     return [ids[name] for name in names]
+
+
+api = click.Group("api", commands=service.commands, help=service.help)
+"""The same commands under their other name."""

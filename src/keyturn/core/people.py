@@ -143,6 +143,7 @@ class LoginRecord:
     """What a login needs to know of an account."""
 
     user_id: int
+    iamid: str
     userid: str
     password_hash: str | None = field(repr=False)
     failed_logins: int

@@ -11,6 +11,8 @@ from keyturn.core.records import KeyState
 class UserSearch:
     """Which users are looked for. Every text is part of what it is compared with; case does not matter."""
 
+    provider: str | None = None
+    """The whole iamid of their identity provider: no part of it, and in this case alone."""
     iamid: str | None = None
     userid: str | None = None
     email: str | None = None

@@ -13,7 +13,7 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.services.keys.keys import CreatedKey
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import Opener

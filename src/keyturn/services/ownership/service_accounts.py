@@ -9,7 +9,7 @@ from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, Page, is_id
 from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound
@@ -93,7 +93,7 @@ class ServiceAccounts:
 
     def _person(self, field: str, userid: str, *, or_else: str) -> ServiceOwner:
         try:
-            user = self._users.get_by_userid(BUILT_IN_IAM, userid)
+            user = self._users.get_by_userid(None, userid)
         except NotFound:
             raise InvalidInput(field, or_else) from None
         if user.kind is not UserKind.PERSON or user.is_disabled:
@@ -131,7 +131,7 @@ class ServiceAccounts:
 
     def get(self, principal: Principal, userid: str) -> UserRecord:
         """Return a service account that the caller may manage; raise `NotFound` for any other."""
-        user = self._administration.get(principal, BUILT_IN_IAM, userid)
+        user = self._administration.get(principal, None, userid)
         if user.kind is not UserKind.SERVICE or not self._administration.controls(principal, user):
             raise NotFound
         return user

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserRecord
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
-from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.quotas import PROJECTS_PER_PERSON, Quotas
@@ -206,7 +206,7 @@ class Projects:
         it, one names those whom one sees in a group or project (rule A2).
         """
         try:
-            user = self._users.get_by_userid(BUILT_IN_IAM, userid)
+            user = self._users.get_by_userid(None, userid)
         except NotFound:
             user = None
         if principal.may(Permission.USER_ADMIN, Permission.PROJECT_MANAGEMENT):

@@ -37,6 +37,8 @@ def conditions_of(wanted: UserSearch) -> list[Any]:
     ):
         if text is not None:
             conditions.append(_contains(column, text))
+    if wanted.provider is not None:
+        conditions.append(user.c.iamid == wanted.provider)
     if wanted.text is not None:
         conditions.append(
             or_(

@@ -6,7 +6,6 @@ import msgspec
 from litestar import delete, get, post, put
 from litestar.params import RawBody
 
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.group_views import (
     GroupList,
@@ -38,7 +37,7 @@ class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a new group is to be."""
 
     name: ShortText
-    iamid: str = BUILT_IN_IAM
+    iamid: str | msgspec.UnsetType = msgspec.UNSET
     email: ShortText | None = None
     description: LongText | None = None
 
@@ -55,7 +54,7 @@ class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
     """Who comes into a group."""
 
     userid: str
-    iamid: str = BUILT_IN_IAM
+    iamid: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @get("/bim/group", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List groups")
@@ -83,7 +82,7 @@ def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupVi
     group = call.services.groups.add(
         call.principal,
         call.origin,
-        iamid=asked.iamid,
+        iamid=None if asked.iamid is msgspec.UNSET else asked.iamid,
         name=asked.name,
         email=asked.email,
         description=asked.description,
@@ -158,7 +157,11 @@ def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: Inje
     such_as = '{"userid": …, "iamid": "bim"}'
     asked = get_json(body, request.headers.get("content-type"), NewMemberBody, such_as=such_as)
     member = call.services.groups.add_member(
-        call.principal, asked_id(groupid), call.origin, iamid=asked.iamid, userid=asked.userid
+        call.principal,
+        asked_id(groupid),
+        call.origin,
+        iamid=None if asked.iamid is msgspec.UNSET else asked.iamid,
+        userid=asked.userid,
     )
     return NewMemberView.of(member)
 

@@ -4,14 +4,9 @@ from http import HTTPStatus
 
 from litestar import get
 
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.web.api.people.user_views import IdentityManagerView, UserView
 from keyturn.web.requests import InjectedCall, recorded_read
 from keyturn.web.responses import documented
-
-_BUILT_IN = IdentityManagerView(
-    id=BUILT_IN_IAM, display_name="Built-in", displayname="Built-in", type=BUILT_IN_IAM, oauth=False
-)
 
 
 @get(
@@ -33,6 +28,15 @@ def current_user(call: InjectedCall) -> UserView:
     tags=["Users"],
     summary="List identity managers",
 )
-def list_identity_managers() -> list[IdentityManagerView]:
-    """Answer where users come from: so far only Keyturn itself, which the Immuta API calls `bim`."""
-    return [_BUILT_IN]
+def list_identity_managers(call: InjectedCall) -> list[IdentityManagerView]:
+    """Answer where users come from: Keyturn itself, which the Immuta API calls `bim`, comes first."""
+    return [
+        IdentityManagerView(
+            id=provider.iamid,
+            display_name=provider.display_name,
+            displayname=provider.display_name,
+            type=provider.type,
+            oauth=False,
+        )
+        for provider in call.services.identity
+    ]

@@ -5,7 +5,6 @@ from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.people import GroupRecord, ServiceOwner
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.searches import UserSearch
 from keyturn.errors import KeyturnError
 from keyturn.services.people.administration import MAX_PAGE
@@ -60,7 +59,6 @@ def create(sent: InjectedForm) -> Response[str] | Redirect:
         group = sent.services.groups.add(
             sent.principal,
             sent.origin,
-            iamid=BUILT_IN_IAM,
             name=sent.form.get("name", ""),
             email=sent.text("email"),
             description=sent.text("description"),
@@ -106,7 +104,7 @@ def add_member(group_id: IdInPath, sent: InjectedForm) -> Response[str] | Redire
     number = read_id(group_id)
     try:
         sent.services.groups.add_member(
-            sent.principal, number, sent.origin, iamid=BUILT_IN_IAM, userid=sent.form.get("userid", "")
+            sent.principal, number, sent.origin, userid=sent.form.get("userid", "")
         )
     except TOLD_ON_THE_PAGE as error:
         return _group(sent, number, error=error, values=sent.form)

@@ -199,11 +199,15 @@ def _security(
     notice: str | None = None,
     error: InvalidInput | TooBusy | TooManyFailures | None = None,
 ) -> Response[str]:
+    user = services.users.get(visitor.session.principal)
+    provider = services.identity.find(user.iamid)
     return pages.render(
         "people/profile_security.html",
         visitor,
         refused=error,
         tab="security",
-        password_changed_at=services.users.get(visitor.session.principal).password_changed_at,
+        has_passphrase_here=services.identity.stores_password_of(user),
+        provider=user.iamid if provider is None else provider.display_name,
+        password_changed_at=user.password_changed_at,
         notice=notice,
     )

@@ -8,7 +8,7 @@ from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.searches import UserSearch
 from keyturn.errors import KeyturnError
 from keyturn.services.people.administration import PEOPLE as PEOPLE_ALONE
-from keyturn.services.people.invitations import Invitation
+from keyturn.services.people.identity.invitations import Invitation
 from keyturn.web.pages.frame.account_lists import PEOPLE, find_account
 from keyturn.web.pages.frame.paging import ROWS, paging
 from keyturn.web.pages.frame.views import (
@@ -45,6 +45,7 @@ def users_page(
         "people/users.html",
         users=service.search(view.principal, wanted, offset=at.offset, size=ROWS).items,
         at=at,
+        with_passphrase={one.iamid for one in view.services.identity if one.stores_password},
         values={"text": text, "status": status},
         notice=_NOTICES.get(notice or ""),
     )

@@ -8,10 +8,10 @@ from litestar.response import Redirect
 
 from keyturn.composition import Services
 from keyturn.core.audit import AuditAction
-from keyturn.errors import CredentialRefused, InvalidInput, NotFound, TooBusy, TooManyFailures
+from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound, TooBusy, TooManyFailures
 from keyturn.verifying.origin import Origin
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
-from keyturn.web.pages.frame.rendering import InjectedPages, see_other
+from keyturn.web.pages.frame.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.frame.visitors import (
     expired_cookie,
     find_visitor,
@@ -51,7 +51,7 @@ def login_page(
     target = _target(then)
     if find_visitor(request, services) is not None:
         return see_other(target)
-    return pages.render("sign_in/login.html", notice=_NOTICES.get(notice or ""), values={"next": target})
+    return _login(services, pages, {"next": target}, notice=_NOTICES.get(notice or ""))
 
 
 @post("/login", include_in_schema=False)
@@ -66,13 +66,28 @@ def log_in(
     """Start a session with a new id, and end the one that this browser had."""
     form = open_form(request, body, services)
     target = _target(form.get("next"))
-    userid = form.get("userid", "")
+    userid, iamid = form.get("userid", ""), form.get("iamid") or None
     try:
-        started = services.logins.log_in_browser(userid, form.get("password", ""), origin)
+        started = services.logins.log_in_browser(userid, form.get("password", ""), origin, iamid=iamid)
     except (CredentialRefused, TooBusy, TooManyFailures) as error:
-        return pages.render("sign_in/login.html", refused=error, values={"next": target, "userid": userid})
+        typed = {"next": target, "userid": userid, "iamid": iamid or ""}
+        return _login(services, pages, typed, refused=error)
     end_session(request, services, origin)
     return see_other(target, session_cookie(services, started.cookie))
+
+
+def _login(
+    services: Services,
+    pages: Pages,
+    values: dict[str, str],
+    *,
+    notice: str | None = None,
+    refused: KeyturnError | None = None,
+) -> Response[str]:
+    providers = [(one.iamid, one.display_name) for one in services.identity if one.takes_password]
+    return pages.render(
+        "sign_in/login.html", notice=notice, refused=refused, providers=providers, values=values
+    )
 
 
 @post("/logout", include_in_schema=False, opt=NEVER_ASKS)

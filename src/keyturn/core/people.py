@@ -131,8 +131,12 @@ class ProjectRecord:
     project_id: int
     name: str
     description: str | None
+    member_count: int
     members: tuple[ProjectMember, ...]
+    """Those that were asked for, of all."""
+    connection_count: int
     connection_keys: tuple[str, ...]
+    """Those that were asked for, of all."""
     created_by: int
     created_at: datetime
     updated_at: datetime

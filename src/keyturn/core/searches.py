@@ -23,6 +23,8 @@ class UserSearch:
     kinds: frozenset[UserKind] | None = None
     owners: frozenset[ServiceOwner] | None = None
     """Service accounts of these alone."""
+    managed_by: int | None = None
+    """Service accounts of this user, or of a group that they are in, alone."""
     in_group: int | None = None
     ids: frozenset[int] | None = None
     """These alone."""

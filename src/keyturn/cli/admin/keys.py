@@ -12,6 +12,7 @@ from keyturn.cli.standard_input import read_stdin
 from keyturn.cli.tables import Column, never_without, print_list
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import Network
+from keyturn.core.pages import every
 from keyturn.core.records import ApiKeyRecord
 from keyturn.core.shown import shown
 from keyturn.services.keys.keys import USES_DAYS
@@ -72,7 +73,8 @@ def list_keys(userid: str, *, as_json: bool, database: str | None) -> None:
     with opened_services(database) as services:
         user = services.users.get_by_userid(None, userid)
         columns = _columns(services.keys.count_uses(user.user_id), services.system.now())
-        print_list(services.keys.list_of(user.user_id), columns, as_json=as_json)
+        keys = every(lambda offset, size: services.keys.list_of(user.user_id, offset=offset, size=size))
+        print_list(keys, columns, as_json=as_json)
 
 
 def _columns(uses: Mapping[int, int], now: datetime) -> tuple[Column[ApiKeyRecord], ...]:

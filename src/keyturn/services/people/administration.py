@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import Page
 from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.authority import check_may_grant
@@ -23,7 +23,6 @@ from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
 ATTRIBUTE_MAX_CHARACTERS = 254
-MAX_PAGE = 200
 PEOPLE = frozenset({UserKind.PERSON})
 
 

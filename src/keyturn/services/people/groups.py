@@ -1,6 +1,6 @@
 """Groups of users. What a group is given, its members have."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import GroupRecord, MemberRecord, ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
@@ -36,16 +37,23 @@ class Groups:
         self._identity = identity
         self._system = system
 
-    def list_visible(self, principal: Principal) -> list[GroupRecord]:
-        """Return the groups that the caller may see, in the order they were made."""
+    def list_visible(
+        self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[GroupRecord]:
+        """Return a page of the groups that the caller may see, in the order they were made."""
         if principal.may(Permission.USER_ADMIN):
-            return self._store.groups.list_all()
-        return self._store.groups.list_of_user(principal.user_id)
+            return self._store.groups.list_all(offset=offset, size=size)
+        return self._store.groups.list_of_user(principal.user_id, offset=offset, size=size)
 
-    def list_of(self, principal: Principal, user_id: int) -> list[GroupRecord]:
-        """Return the groups that a user is in, for a holder of USER_ADMIN."""
+    def list_of(self, principal: Principal, user_id: int, *, size: int = MAX_PAGE) -> Page[GroupRecord]:
+        """Return the first groups that a user is in, for a holder of USER_ADMIN."""
         principal.check_may(Permission.USER_ADMIN)
-        return self._store.groups.list_of_user(user_id)
+        return self._store.groups.list_of_user(user_id, size=size)
+
+    def names(self, principal: Principal, group_ids: Collection[int]) -> dict[int, str]:
+        """Return the names of those of these groups that the caller may see."""
+        member = None if principal.may(Permission.USER_ADMIN) else principal.user_id
+        return self._store.groups.names(group_ids, member=member)
 
     def get(self, principal: Principal, group_id: int) -> GroupRecord:
         """Return a group that the caller may see; raise `NotFound` for a hidden and an absent one alike."""
@@ -118,13 +126,16 @@ class Groups:
             raise NotFound
         return group
 
-    def list_members(self, principal: Principal, group_id: int) -> list[MemberRecord]:
-        """Return who is in a group; a member sees of the others' profiles no more than who they are."""
+    def list_members(
+        self, principal: Principal, group_id: int, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[MemberRecord]:
+        """Return a page of who is in a group; a member sees of the others' profiles only who they are."""
         self.get(principal, group_id)
-        members = self._store.groups.list_members(group_id)
+        members = self._store.groups.list_members(group_id, offset=offset, size=size)
         if principal.may(Permission.USER_ADMIN):
             return members
-        return [_to_fellow(member) if member.user_id != principal.user_id else member for member in members]
+        shown = (_to_fellow(one) if one.user_id != principal.user_id else one for one in members)
+        return Page(members.count, tuple(shown))
 
     def add_member(
         self, principal: Principal, group_id: int, origin: Origin, *, iamid: str | None = None, userid: str

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
+from keyturn.core.pages import every
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
@@ -40,7 +41,6 @@ PROFILE_LIMITS: Mapping[str, int] = {
 FREE_PROFILE_FIELDS = frozenset({"preferences", "external_user_ids"})
 """The fields that hold JSON, whose form is for the caller to check."""
 
-LISTED_AT_ONCE = 200
 SYSTEM_USERID = "keyturn system"
 """The account that holds the system keys."""
 
@@ -191,10 +191,7 @@ class Users:
 
     def list_all(self) -> Iterator[UserRecord]:
         """Return all users in the order they were made."""
-        offset = 0
-        while items := self._store.users.search(UserSearch(), offset=offset, size=LISTED_AT_ONCE).items:
-            yield from items
-            offset += len(items)
+        return every(lambda offset, size: self._store.users.search(UserSearch(), offset=offset, size=size))
 
     def checked_profile(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a profile as they are stored; raise `InvalidInput` for any others."""

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, select, type_coerce, update
 
 from keyturn.core.audit import AuditEntry
+from keyturn.core.pages import Page
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
-from keyturn.core.records import Page
 from keyturn.core.searches import UserSearch
 from keyturn.core.user_names import look_alike, skeletons_to_ask_for
 from keyturn.errors import Conflict

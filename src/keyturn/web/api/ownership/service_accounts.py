@@ -7,6 +7,7 @@ import msgspec
 from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.people import ServiceOwner
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.user_bodies import PermissionName
@@ -22,7 +23,6 @@ from keyturn.web.bodies import (
     read_json,
 )
 from keyturn.web.requests import (
-    MAX_PAGE,
     AnyRequest,
     Call,
     IdInPath,
@@ -193,9 +193,9 @@ def list_service_keys(
 
     Needs USER_ADMIN, or to own the account or be in the group that does.
     """
-    keys = call.services.service_accounts.list_keys(call.principal, userid)
+    keys = call.services.service_accounts.list_keys(call.principal, userid, offset=offset, size=size)
     now = call.services.system.now()
-    return ApiKeyList(len(keys), [ApiKeyView.of(key, now) for key in keys[offset : offset + size]])
+    return ApiKeyList(keys.count, [ApiKeyView.of(key, now) for key in keys])
 
 
 @delete(

@@ -6,6 +6,7 @@ import msgspec
 from litestar import delete, get, post, put
 from litestar.params import RawBody
 
+from keyturn.core.pages import MAX_PAGE
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.group_views import (
     GroupList,
@@ -20,6 +21,8 @@ from keyturn.web.requests import (
     AnyRequest,
     IdInPath,
     InjectedCall,
+    PageOffset,
+    PageSize,
     TransferTo,
     asked_id,
     in_thread,
@@ -59,10 +62,10 @@ class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
 
 @get("/bim/group", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List groups")
 @recorded_read
-def list_groups(call: InjectedCall) -> GroupList:
-    """Answer all groups with USER_ADMIN, else those that the caller is in, in the order they were made."""
-    groups = call.services.groups.list_visible(call.principal)
-    return GroupList(len(groups), [GroupView.of(group) for group in groups])
+def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> GroupList:
+    """Answer a page of groups, in the order they were made: all with USER_ADMIN, else the caller's own."""
+    groups = call.services.groups.list_visible(call.principal, offset=offset, size=size)
+    return GroupList(groups.count, [GroupView.of(group) for group in groups])
 
 
 @post(
@@ -137,10 +140,12 @@ def delete_group(groupid: IdInPath, call: InjectedCall, successor: TransferTo = 
 
 @get(_GROUP + "/user", responses=_HIDDEN, tags=_TAGS, summary="List the members of a group")
 @recorded_read
-def list_members(groupid: IdInPath, call: InjectedCall) -> MemberList:
-    """Answer who is in a group that the caller is in, or, with USER_ADMIN, in any."""
-    members = call.services.groups.list_members(call.principal, asked_id(groupid))
-    return MemberList(len(members), [MemberView.of(member) for member in members])
+def list_members(
+    groupid: IdInPath, call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
+) -> MemberList:
+    """Answer a page of who is in a group that the caller is in, or, with USER_ADMIN, in any."""
+    members = call.services.groups.list_members(call.principal, asked_id(groupid), offset=offset, size=size)
+    return MemberList(members.count, [MemberView.of(member) for member in members])
 
 
 @post(

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from litestar import delete, get, post, put
 from litestar.params import FromPath, FromQuery, PathParameter, RawBody
 
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.permissions import Permission
 from keyturn.core.searches import UserSearch
 from keyturn.core.times import wire_time
@@ -28,7 +29,6 @@ from keyturn.web.api.people.user_views import (
 )
 from keyturn.web.bodies import get_json, read_json
 from keyturn.web.requests import (
-    MAX_PAGE,
     AnyRequest,
     Call,
     InjectedCall,

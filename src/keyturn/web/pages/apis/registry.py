@@ -1,7 +1,8 @@
 """Services: the APIs that are registered here, their scopes, and who may hold them."""
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +17,7 @@ from keyturn.services.apis.fields import ScopeToRegister, as_registered
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
 from keyturn.web.pages.frame.account_lists import named_ids
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
-from keyturn.web.pages.frame.paging import paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import RESOURCES
@@ -27,7 +28,7 @@ from keyturn.web.pages.frame.views import (
     SubmittedForm,
     View,
 )
-from keyturn.web.requests import IdInPath, in_thread, read_id
+from keyturn.web.requests import IdInPath, asked_id, in_thread, read_id
 
 SEEN = "seen"
 """The version of the scope that the form was filled with."""
@@ -51,11 +52,14 @@ def services_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
     """Show the services."""
-    resources = view.services.apis.list_visible(view.principal)
-    at = paging(len(resources), page, RESOURCES.path)
+    at, resources = read_page(
+        lambda offset, size: view.services.apis.list_visible(view.principal, offset=offset, size=size),
+        page,
+        RESOURCES.path,
+    )
     return view.render(
         "apis/list.html",
-        services=at.part_of(resources),
+        services=resources,
         at=at,
         listed=LISTED_SCOPES,
         notice=_NOTICES.get(notice or ""),
@@ -196,8 +200,17 @@ def _scope(sent: SubmittedForm) -> ScopeToRegister:
     return ScopeToRegister(
         name=sent.form.get("scope", "").strip(),
         description=sent.text("scope_description"),
-        group_ids=named_ids(sent.ticked(GROUP)) if who == CHOSEN else None,
+        group_ids=_holders(sent) if who == CHOSEN else None,
     )
+
+
+def _holders(sent: SubmittedForm) -> list[int]:
+    """Return the groups that were ticked, and those whose numbers were typed."""
+    typed = [text for text in re.split(r"[\s,]+", sent.form.get("group_numbers", "")) if text]
+    for text in typed:
+        if not asked_id(text):
+            raise InvalidInput("group_numbers", "Give the numbers of groups, like 17, 23.")
+    return named_ids([*sent.ticked(GROUP), *typed])
 
 
 def _values(scope: ResourceScope) -> dict[str, str]:
@@ -241,7 +254,7 @@ def _new(
     return view.render(
         "apis/new.html",
         error=error,
-        groups=view.services.apis.list_groups(view.principal),
+        **_group_choices(view),
         values=values or {},
     )
 
@@ -254,7 +267,8 @@ def _service(
     error: KeyturnError | None = None,
     values: Mapping[str, str] | None = None,
 ) -> Response[str]:
-    names = {group.group_id: group.name for group in view.services.apis.list_groups(view.principal)}
+    holding = frozenset().union(*(scope.group_ids for scope in resource.scopes))
+    names = view.services.apis.name_groups(view.principal, holding)
     identifier, scope = quote(resource.identifier, safe=""), quote(resource.scopes[0].name, safe=":")
     return view.render(
         "apis/api.html",
@@ -281,9 +295,17 @@ def _scope_form(
         error=error,
         service=resource,
         was=was,
-        groups=view.services.apis.list_groups(view.principal),
+        **_group_choices(view, named_ids(name.removeprefix(GROUP) for name in values or () if GROUP in name)),
         values=values or {},
     )
+
+
+def _group_choices(view: View, chosen: Iterable[int] = ()) -> dict[str, Any]:
+    """Return the groups that are offered as holders: those that are chosen, and the first of the others."""
+    offered = view.services.apis.list_groups(view.principal)
+    named = view.services.apis.name_groups(view.principal, frozenset(chosen))
+    named |= {group.group_id: group.name for group in offered}
+    return {"groups": sorted(named.items()), "has_more_groups": offered.count > len(named)}
 
 
 def _deletion(

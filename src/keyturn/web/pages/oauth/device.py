@@ -9,6 +9,7 @@ from litestar.params import FromQuery, RawBody
 from keyturn.composition import Services
 from keyturn.core.device_codes import read_user_code
 from keyturn.core.device_logins import DeviceLogin
+from keyturn.core.pages import Page
 from keyturn.errors import InvalidInput, TooManyFailures
 from keyturn.verifying.origin import Origin
 from keyturn.web.access import DEVICE_PAGE_PATH
@@ -136,5 +137,5 @@ def _show(
         device=shown,
         user_code=read_user_code(form.get("user_code", "")),
         values=form,
-        **key_form(services),
+        **key_form(services, Page(0, ())),
     )

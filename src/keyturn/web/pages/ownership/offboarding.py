@@ -100,7 +100,7 @@ def _ending(
     error: KeyturnError | None = None,
     values: dict[str, str] | None = None,
 ) -> Response[str]:
-    stops = view.services.offboarding.what_stops(view.principal, user)
+    stops = view.services.offboarding.what_stops(view.principal, user, named=LISTED)
     return view.render(
         template,
         error=error,
@@ -114,11 +114,11 @@ def _ending(
 def _shown(view: View, stops: OffboardingImpact) -> dict[str, Any]:
     now = view.services.system.now()
     return {
-        "keys": [shown_key(key, now) for key in stops.keys[:LISTED]],
-        "key_count": len(stops.keys),
+        "keys": [shown_key(key, now) for key in stops.keys],
+        "key_count": stops.keys.count,
         "session_count": stops.sessions,
-        "owned": stops.service_accounts[:LISTED],
-        "owned_count": len(stops.service_accounts),
+        "owned": stops.service_accounts.items,
+        "owned_count": stops.service_accounts.count,
         "word": DELETION_WORD,
     }
 

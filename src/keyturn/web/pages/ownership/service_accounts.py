@@ -14,7 +14,7 @@ from keyturn.web.pages.frame.account_lists import (
     find_account,
     owners_of,
 )
-from keyturn.web.pages.frame.paging import ROWS, paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import (
@@ -58,8 +58,11 @@ def service_accounts_page(
     if not account_list.is_administration and view.principal.may(Permission.USER_ADMIN):
         return see_other(SERVICE_ACCOUNTS.path)
     service = view.services.service_accounts
-    at = paging(service.list_visible(view.principal, size=1).count, page, account_list.path)
-    users = service.list_visible(view.principal, offset=at.offset, size=ROWS).items
+    at, users = read_page(
+        lambda offset, size: service.list_visible(view.principal, offset=offset, size=size),
+        page,
+        account_list.path,
+    )
     return view.render(
         "ownership/service_accounts.html",
         account_list=account_list,
@@ -182,7 +185,7 @@ def _new(
         "ownership/service_account_new.html",
         error=error,
         permission_boxes=permission_boxes(view.principal, frozenset(), values),
-        all_groups=group_choices(view),
+        **group_choices(view),
         values=values or {},
     )
 

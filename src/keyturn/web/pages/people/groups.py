@@ -7,9 +7,8 @@ from litestar.response import Redirect
 from keyturn.core.people import GroupRecord, ServiceOwner
 from keyturn.core.searches import UserSearch
 from keyturn.errors import KeyturnError
-from keyturn.services.people.administration import MAX_PAGE
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
-from keyturn.web.pages.frame.paging import paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS, asks_if
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import GROUPS
@@ -37,11 +36,12 @@ def groups_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
     """Show the groups."""
-    groups = view.services.groups.list_visible(view.principal)
-    at = paging(len(groups), page, GROUPS.path)
-    return view.render(
-        "people/groups.html", groups=at.part_of(groups), at=at, notice=_NOTICES.get(notice or "")
+    at, groups = read_page(
+        lambda offset, size: view.services.groups.list_visible(view.principal, offset=offset, size=size),
+        page,
+        GROUPS.path,
     )
+    return view.render("people/groups.html", groups=groups, at=at, notice=_NOTICES.get(notice or ""))
 
 
 @get("/new", include_in_schema=False)
@@ -176,13 +176,17 @@ def _group(
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     group = view.services.groups.get(view.principal, number)
-    members = view.services.groups.list_members(view.principal, number)
-    at = paging(len(members), page, f"{GROUPS.path}/{number}")
+    service = view.services.groups
+    at, members = read_page(
+        lambda offset, size: service.list_members(view.principal, number, offset=offset, size=size),
+        page,
+        f"{GROUPS.path}/{number}",
+    )
     return view.render(
         "people/group.html",
         error=error,
         group=group,
-        members=at.part_of(members),
+        members=members,
         at=at,
         notice=notice,
         values=values or {},
@@ -197,13 +201,13 @@ def _deletion(
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     wanted = UserSearch(owners=frozenset({ServiceOwner(group_id=group.group_id)}))
-    owned = view.services.user_administration.search(view.principal, wanted, size=MAX_PAGE)
+    owned = view.services.user_administration.search(view.principal, wanted, size=LISTED)
     return view.render(
         "people/group_delete.html",
         error=error,
         group=group,
-        member_count=len(view.services.groups.list_members(view.principal, group.group_id)),
-        owned=owned.items[:LISTED],
+        member_count=view.services.groups.list_members(view.principal, group.group_id, size=1).count,
+        owned=owned.items,
         owned_count=owned.count,
         word=DELETION_WORD,
         values=values or {},

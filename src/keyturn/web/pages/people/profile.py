@@ -8,6 +8,7 @@ from keyturn.composition import Services
 from keyturn.core.audit import AuditAction
 from keyturn.errors import InvalidInput, TooBusy, TooManyFailures
 from keyturn.services.people.users import PROFILE_LIMITS
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.frame.views import SubmittedForm
@@ -67,8 +68,17 @@ def sessions_page(
     pages: InjectedPages,
     visitor: InjectedVisitor,
     notice: FromQuery[str | None] = None,
+    page: FromQuery[int] = 1,
 ) -> Response[str]:
-    """Show where the person is signed in."""
+    """Show where the person is signed in: this session, then the others."""
+    session = visitor.session
+    at, records = read_page(
+        lambda offset, size: services.sessions.list_own(
+            session.principal, first=session.session_id, offset=offset, size=size
+        ),
+        page,
+        "/profile/sessions",
+    )
     sessions = [
         {
             "id": record.session_id,
@@ -78,15 +88,16 @@ def sessions_page(
             "address": record.address,
             "user_agent": record.user_agent,
             "kind": record.kind.value,
-            "current": record.session_id == visitor.session.session_id,
+            "current": record.session_id == session.session_id,
         }
-        for record in services.sessions.list_own(visitor.session.principal)
+        for record in records
     ]
     return pages.render(
         "people/profile_sessions.html",
         visitor,
         tab="sessions",
         sessions=sessions,
+        at=at,
         notice=_NOTICES.get(notice or ""),
     )
 

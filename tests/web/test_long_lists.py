@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import keyturn.web
 from tests.databases import new_postgresql_database
 from tests.long_lists import ROWS, fill, rows_read
 from tests.statements import statements
@@ -114,6 +117,19 @@ def test_a_list_of_the_api_comes_in_pages(filled: Filled, path: str) -> None:
     assert rows.count <= 7 * (1 + 2 * 20) + BESIDE
     assert (beyond["hits"], beyond["count"]) == ([], LISTS[path])
     assert wrong.status_code == 422
+
+
+def test_no_handler_cuts_a_list_in_python() -> None:
+    """What a page or an answer leaves out, the database left out: no handler slices from an offset."""
+    folder = Path(keyturn.web.__file__).parent
+    found = {
+        f"{path.relative_to(folder)}: {ast.unparse(node)}"
+        for name in ("pages", "api")
+        for path in (folder / name).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Slice) and node.lower is not None
+    }
+    assert not found
 
 
 def test_a_project_tells_a_page_of_its_members(filled: Filled) -> None:

@@ -1,13 +1,12 @@
 """Projects: some people, and the connections that keys linked to them may see."""
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
@@ -18,15 +17,28 @@ from keyturn.store.database.schema import (
     api_key,
     connection,
     group_member,
-    profile,
     project,
     project_connection,
     project_member,
     user,
 )
-from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database
 from keyturn.store.keys.api_keys import lock_keys
+from keyturn.store.people.project_rows import (
+    ALL_PROJECTS,
+    CONNECTIONS_OF_PROJECT,
+    COUNT_CONNECTIONS,
+    COUNT_MEMBERS,
+    MEMBERS_OF_PROJECT,
+    MEMBERSHIP,
+    ONE_PROJECT,
+    ONE_PROJECT_OF_USER,
+    PROJECTS_OF_USER,
+    ProjectQueries,
+    memberships,
+    read_member,
+    read_projects,
+)
 
 
 class Projects:
@@ -66,9 +78,9 @@ class Projects:
             )
             change.record(audit, target_id=number)
             _check_name(change.connection, number, name, seen_by)
-            (record,) = _read(
+            (record,) = read_projects(
                 lambda query, **given: change.connection.execute(query.select, given).all(),
-                _ONE,
+                ONE_PROJECT,
                 range(1),
                 project_id=number,
                 size=1,
@@ -79,7 +91,7 @@ class Projects:
     def find(self, project_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> ProjectRecord | None:
         """Return the project with this id, with at most `size` of its members and of its connections."""
         ask = partial(self._database.read, project_id=project_id, size=1, skipped=0)
-        found = _read(ask, _ONE, range(offset, offset + size))
+        found = read_projects(ask, ONE_PROJECT, range(offset, offset + size))
         return found[0] if found else None
 
     def list_all(self, *, offset: int = 0, size: int = MAX_PAGE, listed: int = 0) -> Page[ProjectRecord]:
@@ -87,7 +99,7 @@ class Projects:
 
         Each with the first `listed` of its members and of its connections.
         """
-        return self._page(_ALL, offset, size, listed)
+        return self._page(ALL_PROJECTS, offset, size, listed)
 
     def list_of_user(
         self,
@@ -103,42 +115,44 @@ class Projects:
         With `project_id`, that one alone.
         """
         if project_id is None:
-            return self._page(_OF_USER, offset, size, listed, user_id=user_id)
-        return self._page(_ONE_OF_USER, offset, size, listed, user_id=user_id, project_id=project_id)
+            return self._page(PROJECTS_OF_USER, offset, size, listed, user_id=user_id)
+        return self._page(ONE_PROJECT_OF_USER, offset, size, listed, user_id=user_id, project_id=project_id)
 
     def _page(
-        self, queries: "_ProjectQueries", offset: int, size: int, listed: int, **parameters: Any
+        self, queries: ProjectQueries, offset: int, size: int, listed: int, **parameters: Any
     ) -> Page[ProjectRecord]:
         (counted,) = self._database.read(queries.count, **parameters)
-        projects = _read(self._database.read, queries, range(listed), size=size, skipped=offset, **parameters)
+        projects = read_projects(
+            self._database.read, queries, range(listed), size=size, skipped=offset, **parameters
+        )
         return Page(counted.number, projects)
 
     def list_members(self, project_id: int, *, offset: int, size: int) -> Page[ProjectMember]:
         """Return at most `size` members of a project, by their ids."""
-        (counted,) = self._database.read(_COUNT_MEMBERS, project_id=project_id)
+        (counted,) = self._database.read(COUNT_MEMBERS, project_id=project_id)
         rows = self._database.read(
-            _MEMBERS_OF_ONE, project_id=project_id, first=offset + 1, last=offset + size
+            MEMBERS_OF_PROJECT, project_id=project_id, first=offset + 1, last=offset + size
         )
-        return Page(counted.number, tuple(map(_member, rows)))
+        return Page(counted.number, tuple(map(read_member, rows)))
 
     def list_connections(self, project_id: int, *, offset: int, size: int) -> Page[str]:
         """Return the keys of at most `size` connections of a project, in alphabetical order."""
-        (counted,) = self._database.read(_COUNT_CONNECTIONS, project_id=project_id)
+        (counted,) = self._database.read(COUNT_CONNECTIONS, project_id=project_id)
         rows = self._database.read(
-            _CONNECTIONS_OF_ONE, project_id=project_id, first=offset + 1, last=offset + size
+            CONNECTIONS_OF_PROJECT, project_id=project_id, first=offset + 1, last=offset + size
         )
         return Page(counted.number, tuple(row.connection_key for row in rows))
 
     def find_membership(self, project_id: int, user_id: int) -> bool | None:
         """Return whether a user owns a project; None if they are not in it."""
-        found = self._database.read(_MEMBERSHIP, project_id=project_id, user_id=user_id)
+        found = self._database.read(MEMBERSHIP, project_id=project_id, user_id=user_id)
         return found[0].is_owner if found else None
 
     def names(self, project_ids: Collection[int], *, member: int | None = None) -> dict[int, str]:
         """Return the names of these projects; with `member`, of those alone that this user is in."""
         query = select(project.c.id, project.c.name).where(project.c.id.in_(project_ids))
         if member is not None:
-            query = query.where(project.c.id.in_(_memberships(member)))
+            query = query.where(project.c.id.in_(memberships(member)))
         with self._database.reading() as reading:
             return {row.id: row.name for row in reading.execute(query)}
 
@@ -146,7 +160,7 @@ class Projects:
         """Return whether two users are in one project or group, where each sees the other's name."""
         groups = select(group_member.c.group_id).where(group_member.c.user_id == user_id)
         in_project = select(project_member.c.user_id).where(
-            project_member.c.user_id == other_id, project_member.c.project_id.in_(_memberships(user_id))
+            project_member.c.user_id == other_id, project_member.c.project_id.in_(memberships(user_id))
         )
         in_group = select(group_member.c.user_id).where(
             group_member.c.user_id == other_id, group_member.c.group_id.in_(groups)
@@ -309,13 +323,9 @@ def _check_name(reading: Connection, project_id: int, name: str, seen_by: int | 
     """
     others = select(project.c.id).where(project.c.name == name, project.c.id != project_id)
     if seen_by is not None:
-        others = others.where(project.c.id.in_(_memberships(seen_by)))
+        others = others.where(project.c.id.in_(memberships(seen_by)))
     if reading.execute(others.limit(1)).first() is not None:
         raise Conflict(f"There is a project {name} already.")
-
-
-def _memberships(user_id: Any) -> Any:
-    return select(project_member.c.project_id).where(project_member.c.user_id == user_id)
 
 
 def _check_owned(reading: Connection, project_id: int) -> None:
@@ -335,146 +345,6 @@ def _check_quota(connection: Connection, user_id: int, at_most: int) -> None:
     ).scalar_one()
     if made >= at_most:
         raise QuotaExceeded(f"You made {made} projects, and may make {at_most}: delete some first.")
-
-
-_SIZE: Any = bindparam("size")
-_SKIPPED: Any = bindparam("skipped")
-_FIRST: Any = bindparam("first")
-_LAST: Any = bindparam("last")
-"""Which members and connections of each project are read, counted from 1."""
-
-
-@dataclass(frozen=True, slots=True)
-class _ProjectQueries:
-    """What is asked about a page of projects: how many there are in all, and what is on the page."""
-
-    count: CompiledQuery
-    projects: CompiledQuery
-    members: CompiledQuery
-    connections: CompiledQuery
-
-    @classmethod
-    def of(cls, *conditions: Any) -> "_ProjectQueries":
-        """Compile the queries for the projects for which the conditions hold."""
-        within = select(project.c.id).where(*conditions).order_by(project.c.id).limit(_SIZE).offset(_SKIPPED)
-        return cls(
-            CompiledQuery(select(func.count().label("number")).select_from(project).where(*conditions)),
-            CompiledQuery(_PROJECT.where(*conditions).order_by(project.c.id).limit(_SIZE).offset(_SKIPPED)),
-            _members_of(project_member.c.project_id.in_(within)),
-            _connections_of(project_connection.c.project_id.in_(within)),
-        )
-
-
-def _members_of(condition: Any) -> CompiledQuery:
-    """Compile the query for the members `first` to `last` of each project for which the condition holds."""
-    number = func.row_number().over(
-        partition_by=project_member.c.project_id, order_by=project_member.c.user_id
-    )
-    numbered = (
-        select(
-            project_member.c.project_id,
-            project_member.c.user_id,
-            project_member.c.is_owner,
-            number.label("number"),
-        )
-        .where(condition)
-        .subquery()
-    )
-    return CompiledQuery(
-        select(numbered.c.project_id, numbered.c.is_owner, user.c.id, user.c.userid, profile.c.name)
-        .join(user, user.c.id == numbered.c.user_id)
-        .join(profile, profile.c.user_id == user.c.id)
-        .where(numbered.c.number >= _FIRST, numbered.c.number <= _LAST)
-        .order_by(numbered.c.project_id, user.c.id)
-    )
-
-
-def _connections_of(condition: Any) -> CompiledQuery:
-    """Compile the same for connections, in alphabetical order."""
-    number = func.row_number().over(
-        partition_by=project_connection.c.project_id, order_by=connection.c.connection_key
-    )
-    numbered = (
-        select(project_connection.c.project_id, connection.c.connection_key, number.label("number"))
-        .join(connection, connection.c.id == project_connection.c.connection_id)
-        .where(condition)
-        .subquery()
-    )
-    return CompiledQuery(
-        select(numbered.c.project_id, numbered.c.connection_key)
-        .where(numbered.c.number >= _FIRST, numbered.c.number <= _LAST)
-        .order_by(numbered.c.project_id, numbered.c.number)
-    )
-
-
-_PROJECT = select(
-    project,
-    select(func.count())
-    .where(project_member.c.project_id == project.c.id)
-    .scalar_subquery()
-    .label("member_count"),
-    select(func.count())
-    .where(project_connection.c.project_id == project.c.id)
-    .scalar_subquery()
-    .label("connection_count"),
-)
-_ALL = _ProjectQueries.of()
-_ONE = _ProjectQueries.of(project.c.id == bindparam("project_id"))
-_OF_USER = _ProjectQueries.of(project.c.id.in_(_memberships(bindparam("user_id"))))
-_ONE_OF_USER = _ProjectQueries.of(
-    project.c.id == bindparam("project_id"), project.c.id.in_(_memberships(bindparam("user_id")))
-)
-
-
-def _read(
-    ask: Callable[..., Sequence[Any]], queries: _ProjectQueries, listed: range, **parameters: Any
-) -> tuple[ProjectRecord, ...]:
-    """Return the projects with those of their members and connections whose numbers, from 0, are `listed`."""
-    rows = ask(queries.projects, **parameters)
-    members: dict[int, list[ProjectMember]] = defaultdict(list)
-    keys: dict[int, list[str]] = defaultdict(list)
-    if rows and listed:
-        parameters |= {"first": listed.start + 1, "last": listed.stop}
-        for row in ask(queries.members, **parameters):
-            members[row.project_id].append(_member(row))
-        for linked in ask(queries.connections, **parameters):
-            keys[linked.project_id].append(linked.connection_key)
-    return tuple(
-        ProjectRecord(
-            project_id=row.id,
-            name=row.name,
-            description=row.description,
-            member_count=row.member_count,
-            members=tuple(members[row.id]),
-            connection_count=row.connection_count,
-            connection_keys=tuple(keys[row.id]),
-            created_by=row.created_by,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-        )
-        for row in rows
-    )
-
-
-def _member(row: Any) -> ProjectMember:
-    return ProjectMember(row.id, row.userid, row.name, row.is_owner)
-
-
-_HAS_MEMBER = project_member.c.project_id == bindparam("project_id")
-_HAS_CONNECTION = project_connection.c.project_id == bindparam("project_id")
-_MEMBERS_OF_ONE, _CONNECTIONS_OF_ONE = _members_of(_HAS_MEMBER), _connections_of(_HAS_CONNECTION)
-_COUNT_MEMBERS = CompiledQuery(
-    select(func.count().label("number")).select_from(project_member).where(_HAS_MEMBER)
-)
-_COUNT_CONNECTIONS = CompiledQuery(
-    select(func.count().label("number")).select_from(project_connection).where(_HAS_CONNECTION)
-)
-_MEMBERSHIP = CompiledQuery(
-    select(project_member.c.is_owner).where(
-        project_member.c.project_id == bindparam("project_id"),
-        project_member.c.user_id == bindparam("user_id"),
-    )
-)
 
 
 def _connection_id(connection_key: str) -> Any:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from keyturn import logs
 from keyturn.composition import Services, open_services
 from keyturn.core.permissions import Permission
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.databases import (
     empty_postgresql_database,

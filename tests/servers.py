@@ -7,10 +7,10 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from keyturn.composition import Services, open_services
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import Settings, read_settings
 from keyturn.web.app import create_app
 from keyturn.web.edge.server import Server, server_config
@@ -18,6 +18,7 @@ from keyturn.web.edge.server import Server, server_config
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from keyturn.services.people.identity.provider import IdentityProvider
     from keyturn.system import System
 
 START_TIMEOUT_SECONDS = 20
@@ -47,15 +48,19 @@ def running_app(app: Any, *, http: Any = None) -> Iterator[str]:
 def running_server(
     database: str, system: System | None = None, **settings: object
 ) -> Iterator[RunningServer]:
-    """Serve `database` on a free loopback port until the block ends."""
+    """Serve `database` on a free loopback port until the block ends.
+
+    `identity_providers` are more of them; all others are settings.
+    """
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         settings.setdefault("creations_per_minute", 1_000_000)  # Many tests stop the clock.
         settings.setdefault("passphrases_per_minute", 1_000_000)
+        others = cast("tuple[IdentityProvider, ...]", settings.pop("identity_providers", ()))
         chosen = read_settings({"KEYTURN_DATABASE": database}, port=port, **settings)
-        services = open_services(chosen, system, hashing=CHEAPEST)
+        services = open_services(chosen, system, hashing=CHEAPEST, identity_providers=others)
         with _serving(create_app(services), listener, settings=chosen):
             yield RunningServer(chosen.public_url, services)
 

@@ -26,7 +26,7 @@ from keyturn import verifier as verifier_module
 from keyturn.composition import Services, open_services
 from keyturn.core.networks import read_network
 from keyturn.services.keys.keys import CreatedKey
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import open_engine
 from keyturn.verifying.origin import COMMAND_LINE

@@ -1,5 +1,6 @@
 """The composition root: settings in, everything wired. Nothing else opens a database."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,9 +32,13 @@ from keyturn.services.ownership.offboarding import Offboarding
 from keyturn.services.ownership.service_accounts import ServiceAccounts
 from keyturn.services.people.administration import UserAdministration
 from keyturn.services.people.groups import Groups
-from keyturn.services.people.invitations import Invitations
+from keyturn.services.people.identity.attempts import SignInAttempts
+from keyturn.services.people.identity.invitations import Invitations
+from keyturn.services.people.identity.password_provider import PasswordProvider
+from keyturn.services.people.identity.passwords import ARGON2ID, Passwords
+from keyturn.services.people.identity.provider import IdentityProvider
+from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.logins import Logins
-from keyturn.services.people.passwords import ARGON2ID, Passwords
 from keyturn.services.people.projects import Projects
 from keyturn.services.people.quotas import Quotas
 from keyturn.services.people.reauthentication import Reauthentication
@@ -102,6 +107,7 @@ class Services:
     keys: Keys
     key_rotation: KeyRotation
     devices: DeviceLogins
+    identity: IdentityProviders
     logins: Logins
     users: Users
     invitations: Invitations
@@ -140,6 +146,7 @@ def open_services(
     must_exist: bool = False,
     beside_server: bool = False,
     hashing: Parameters = ARGON2ID,
+    identity_providers: Sequence[IdentityProvider] = (),
 ) -> Services:
     """Open the database, bring its schema up to date, check the root key, and wire everything.
 
@@ -147,6 +154,7 @@ def open_services(
     unless it `must_exist`. An older schema is migrated if the settings say so. A program `beside_server`
     migrates none, and for it what the server has announced wins over `settings`. Raise `CannotStart` with one
     sentence that says what to do. `hashing` is for tests, which want the same argon2id with less work.
+    People sign in with `identity_providers` besides the built-in one.
     """
     system = system or System()
     may_begin = not must_exist and (settings.new_installation or _is_default_and_unused(settings))
@@ -163,7 +171,8 @@ def open_services(
     try:
         if beside_server and (told := store.installation.find_settings()) is not None:
             settings = _as_published(settings, told)
-        return _wire(settings, system, store, hashing)
+        identity = IdentityProviders(PasswordProvider(Passwords(hashing)), *identity_providers)
+        return _wire(settings, system, store, identity)
     except BaseException:
         store.close()
         raise
@@ -266,7 +275,7 @@ def _verification(
     return Verification(store, system, usage, freshness, audiences, authenticator)
 
 
-def _wire(settings: Settings, system: System, store: Store, hashing: Parameters) -> Services:
+def _wire(settings: Settings, system: System, store: Store, identity: IdentityProviders) -> Services:
     vault = _open_vault(settings, system, store)
     installation = Installation(store, vault, system)
     installation.check_root_key()
@@ -290,18 +299,22 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
     feed = Feed(store, verification.freshness.changes, told, system)
     verification.freshness.on_change(feed.wake)
     issuer = TokenIssuer(_token_format(told), signing_keys, system)
-    passwords = Passwords(hashing)
-    logins = Logins(
+    attempts = SignInAttempts(
         store,
-        passwords=passwords,
-        issuer=issuer,
-        session_limits=limits,
-        token_life=settings.token_life,
+        identity,
         failures_per_minute=settings.sign_in_failures_per_minute,
         passphrases_per_minute=settings.passphrases_per_minute,
         system=system,
     )
-    users = Users(store, passwords=passwords, logins=logins, system=system)
+    logins = Logins(
+        store,
+        attempts=attempts,
+        issuer=issuer,
+        session_limits=limits,
+        token_life=settings.token_life,
+        system=system,
+    )
+    users = Users(store, identity=identity, attempts=attempts, system=system)
     quotas = Quotas(
         keys_per_owner=settings.keys_per_owner,
         creations_per_minute=settings.creations_per_minute,
@@ -321,8 +334,12 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         system=system,
     )
     sessions = Sessions(store, limits, system)
-    invitations = Invitations(store, passwords=passwords, public_url=settings.public_url, system=system)
-    administration = UserAdministration(store, users=users, invitations=invitations, system=system)
+    invitations = Invitations(
+        store, passwords=identity.built_in.passwords, public_url=settings.public_url, system=system
+    )
+    administration = UserAdministration(
+        store, identity=identity, users=users, invitations=invitations, system=system
+    )
     revocation = TokenRevocation(store, _token_format(told), signing_keys, system)
     return Services(
         settings=settings,
@@ -346,6 +363,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         keys=keys,
         key_rotation=KeyRotation(store, keys=keys, key_format=key_format, system=system),
         devices=DeviceLogins(store, keys=keys, apis=apis, system=system),
+        identity=identity,
         logins=logins,
         users=users,
         invitations=invitations,
@@ -353,7 +371,7 @@ def _wire(settings: Settings, system: System, store: Store, hashing: Parameters)
         offboarding=Offboarding(
             store, administration=administration, keys=keys, sessions=sessions, system=system
         ),
-        groups=Groups(store, users, system),
+        groups=Groups(store, users, identity, system),
         projects=projects,
         apis=apis,
         service_accounts=ServiceAccounts(

@@ -13,7 +13,7 @@ import pytest
 
 from keyturn import CredentialRefused, StoreUnavailable, Verifier
 from keyturn.composition import Services, open_services
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.databases import new_postgresql_database

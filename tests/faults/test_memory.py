@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from keyturn.services.people.passwords import MAX_AT_ONCE, MAX_WAITING
+from keyturn.services.people.identity.passwords import MAX_AT_ONCE, MAX_WAITING
 from tests.journeys.processes import serving
 
 if TYPE_CHECKING:

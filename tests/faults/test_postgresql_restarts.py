@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from keyturn.composition import open_services
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE

@@ -20,7 +20,7 @@ from joserfc.jwk import KeySet
 
 from keyturn import KeyturnError, Verifier
 from keyturn.composition import open_services
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_postgresql_database

@@ -16,7 +16,7 @@ from sqlalchemy import insert, select
 
 from keyturn.composition import Services, open_services
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store.database.schema import api_key
 from keyturn.verifying.origin import COMMAND_LINE

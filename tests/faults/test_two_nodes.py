@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from keyturn.composition import Services, open_services
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_postgresql_database

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.composition import open_services
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.databases import new_sqlite_database
 from tests.integrations.issuer import Issuer

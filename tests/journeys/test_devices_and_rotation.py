@@ -98,7 +98,7 @@ def test_a_device_is_refused_with_the_keyboard(site: Site, chromium: Browser) ->
         page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("alert")).to_contain_text("No device is waiting")
         expect(page.get_by_label("Code")).to_be_focused()
-    assert site.server.services.keys.list_of(person.user.user_id) == []
+    assert site.server.services.keys.list_of(person.user.user_id).items == ()
 
 
 @pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from keyturn.composition import Services, open_services
 from keyturn.core.lifetimes import Lifetime
 from keyturn.errors import CredentialRefused, NotFound
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE

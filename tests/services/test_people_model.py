@@ -36,7 +36,7 @@ from keyturn.errors import (
     PermissionMissing,
 )
 from keyturn.services.keys.keys import Lifetime
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store.people.sessions import SessionToAdd, insert_session
 from keyturn.verifying.origin import COMMAND_LINE

@@ -16,7 +16,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, OAuthRefused, Reason
 from keyturn.services.apis.fields import ScopeToRegister
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.apis import (

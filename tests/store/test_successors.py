@@ -130,4 +130,4 @@ def test_a_key_that_makes_keys_does_not_wait_for_its_owner_s_end(store: Store) -
 
         assert is_deleted is True
         assert isinstance(made, (ApiKeyRecord, CredentialRefused, InvalidState))
-        assert store.api_keys.list_of_user(user_id) == []
+        assert store.api_keys.list_of_user(user_id).items == ()

@@ -60,8 +60,8 @@ MEMBER: Mapping[str, Any] = {
 NEW_MEMBER = {"id": int, "group": int, "profile": int, "createdAt": str, "updatedAt": str}
 PROJECT: Mapping[str, Any] = {
     "id": int, "name": str, "description": TEXT,
-    "members": [{"id": int, "userid": str, "name": TEXT, "owner": bool}],
-    "connectionKeys": [str], "createdBy": int, "createdAt": str, "updatedAt": str,
+    "memberCount": int, "members": [{"id": int, "userid": str, "name": TEXT, "owner": bool}],
+    "connectionCount": int, "connectionKeys": [str], "createdBy": int, "createdAt": str, "updatedAt": str,
 }  # fmt: skip
 SERVICE: Mapping[str, Any] = {
     "id": int, "name": str, "identifier": str, "description": TEXT,

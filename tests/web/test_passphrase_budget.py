@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from argon2 import PasswordHasher
 
-from keyturn.services.people.passwords import MAX_AT_ONCE, MAX_WAITING
+from keyturn.services.people.identity.passwords import MAX_AT_ONCE, MAX_WAITING
 from tests.conftest import PASSPHRASE
 from tests.people import NEW_PASSPHRASE
 from tests.web.sites import Browser, Site

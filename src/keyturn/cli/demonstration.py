@@ -13,7 +13,6 @@ from keyturn.composition import Services
 from keyturn.core.encoding import base62_from_random
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.errors import CannotStart, Conflict, NotFound
 from keyturn.settings import Settings, data_directory
 from keyturn.store.database.engine import sqlite_path
@@ -47,7 +46,7 @@ def set_up_demonstration(services: Services) -> str:
     """
     _check_own(services)
     passphrase = _add_admin(services)
-    user = services.users.get_by_userid(BUILT_IN_IAM, USERID)
+    user = services.users.get_by_userid(None, USERID)
     warehouse = (sqlite_path(services.settings.database) or data_directory() / "x").with_name(
         WAREHOUSE_FILE_NAME
     )
@@ -77,7 +76,7 @@ def _check_own(services: Services) -> None:
 def _add_admin(services: Services) -> str | None:
     """Make the administrator; return the passphrase, None if there is one from an earlier start."""
     try:
-        services.users.get_by_userid(BUILT_IN_IAM, USERID)
+        services.users.get_by_userid(None, USERID)
     except NotFound:
         random = services.system.random_bytes(3 * PASSPHRASE_CHARACTERS)
         passphrase = base62_from_random(random, PASSPHRASE_CHARACTERS)

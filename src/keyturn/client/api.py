@@ -111,6 +111,7 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class _Services(msgspec.Struct):
+    count: int
     hits: list[Service]
 
 
@@ -219,7 +220,12 @@ class ApiClient:
 
     def list_services(self) -> list[Service]:
         """Return the services of which the user may hold scopes, with these; to an administrator all."""
-        return self._ask(_Services, "GET", "/services").hits
+        found: list[Service] = []
+        while True:
+            page = self._ask(_Services, "GET", "/services", params={"size": PAGE, "offset": len(found)})
+            found += page.hits
+            if not page.hits or len(found) >= page.count:
+                return found
 
     def connection(self, connection_key: str) -> Connection:
         """Return a connection."""

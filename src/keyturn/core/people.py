@@ -131,8 +131,12 @@ class ProjectRecord:
     project_id: int
     name: str
     description: str | None
+    member_count: int
     members: tuple[ProjectMember, ...]
+    """Those that were asked for, of all."""
+    connection_count: int
     connection_keys: tuple[str, ...]
+    """Those that were asked for, of all."""
     created_by: int
     created_at: datetime
     updated_at: datetime
@@ -143,6 +147,7 @@ class LoginRecord:
     """The facts about an account that a login needs."""
 
     user_id: int
+    iamid: str
     userid: str
     password_hash: str | None = field(repr=False)
     failed_logins: int

@@ -8,9 +8,6 @@ import msgspec
 from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.errors import PermissionMissing
 
-BUILT_IN_IAM = "bim"
-"""The identity manager that Keyturn itself is, under the name the Immuta API gives it."""
-
 
 class AuthMethod(StrEnum):
     """How the caller proved who they are."""

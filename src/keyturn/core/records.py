@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -182,15 +182,6 @@ class SystemKeyRecord:
     sealed_secret: bytes = field(repr=False)
     expires_at: datetime | None
     """None for one that never ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some of the things that were asked for."""
-
-    count: int
-    """How many there are in all."""
-    items: tuple[T, ...]
 
 
 @dataclass(frozen=True, slots=True)

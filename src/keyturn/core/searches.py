@@ -11,6 +11,8 @@ from keyturn.core.records import KeyState
 class UserSearch:
     """Which users are looked for. Every text is part of what it is compared with; case does not matter."""
 
+    provider: str | None = None
+    """The whole iamid of their identity provider: no part of it, and in this case alone."""
     iamid: str | None = None
     userid: str | None = None
     email: str | None = None
@@ -21,6 +23,8 @@ class UserSearch:
     kinds: frozenset[UserKind] | None = None
     owners: frozenset[ServiceOwner] | None = None
     """Service accounts of these alone."""
+    managed_by: int | None = None
+    """Service accounts of this user, or of a group that they are in, alone."""
     in_group: int | None = None
     ids: frozenset[int] | None = None
     """These alone."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.principal import Principal
 from keyturn.core.records import ConnectionRecord
 from keyturn.errors import NotFound
@@ -37,11 +38,17 @@ class Connections:
             raise NotFound("There is no such connection.")
         return found
 
-    def list_keys(self, principal: Principal) -> list[str]:
-        """Return the keys of the connections that the caller may see, in alphabetical order."""
+    def list_keys(
+        self, principal: Principal, *, size: int = MAX_PAGE, outside_of: int | None = None
+    ) -> list[str]:
+        """Return the first keys of the connections that the caller may see, in alphabetical order.
+
+        With `outside_of`, of those that are not in this project.
+        """
         principal.check_may_see_connections()
-        keys = self._store.connections.list_keys()
-        return [key for key in keys if self._is_in_project(principal, key)]
+        project_id = principal.project_id
+        seen_in = None if project_id is None else (project_id, principal.user_id)
+        return self._store.connections.list_keys(size=size, outside_of=outside_of, seen_in=seen_in)
 
     def _is_in_project(self, principal: Principal, connection_key: str) -> bool:
         """Return whether the connection exists for this credential: one of a project sees only the project's.

@@ -1,14 +1,16 @@
 """Registered APIs, and who may hold their scopes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, or_, select, update
+from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, select, type_coerce, update
 
 from keyturn.core.apis import ApiRecord, ResourceScope, Rules
 from keyturn.core.audit import AuditEntry
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.errors import ChangedMeanwhile, NotFound
 from keyturn.store.database.rows import changed_values
 from keyturn.store.database.schema import (
@@ -32,6 +34,17 @@ class ApiFields:
     identifier: str
     description: str | None
     scopes: Sequence[ResourceScope]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSearch:
+    """Which APIs are looked for."""
+
+    resource_id: int | None = None
+    scopes: frozenset[str] | None = None
+    """Those that have one of these at least."""
+    held_by: tuple[int, ...] = ()
+    """The users who may all hold a scope of it; empty for whatever anybody holds."""
 
 
 class Apis:
@@ -106,9 +119,68 @@ class Apis:
                 change.record(audit)
         return bool(deleted)
 
-    def list_all(self) -> list[ApiRecord]:
-        """Return all registered APIs in alphabetical order."""
-        return list(self.rules().resources)
+    def search(self, wanted: ApiSearch, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiRecord]:
+        """Return at most `size` of the APIs that are looked for, in alphabetical order, as of one state.
+
+        With `held_by`, only those of which these users may hold scopes, with these alone.
+        """
+        may_hold = _may_be_held_by(wanted.held_by)
+        conditions = _conditions(wanted, may_hold)
+        with self._database.snapshot() as connection:
+            count = connection.execute(
+                select(func.count()).select_from(resource).where(*conditions)
+            ).scalar_one()
+            rows = connection.execute(
+                select(resource)
+                .where(*conditions)
+                .order_by(resource.c.name, resource.c.id)
+                .offset(offset)
+                .limit(size)
+            ).all()
+            ids = [row.id for row in rows]
+            scopes = connection.execute(
+                select(resource_scope)
+                .where(resource_scope.c.resource_id.in_(ids), *may_hold)
+                .order_by(resource_scope.c.name)
+            ).all()
+            holders = connection.execute(
+                select(resource_scope_group)
+                .join(resource_scope, resource_scope.c.name == resource_scope_group.c.scope)
+                .where(resource_scope.c.resource_id.in_(ids))
+            ).all()
+        return Page(count, tuple(_api_records(rows, scopes, holders)))
+
+    def grantable_among(self, names: Collection[str], user_id: int) -> frozenset[str]:
+        """Return those of these scopes that there are, and that this user may hold."""
+        query = select(resource_scope.c.name).where(
+            resource_scope.c.name.in_(names),
+            resource_scope.c.resource_id.is_not(None),
+            *_may_be_held_by((user_id,)),
+        )
+        with self._database.reading() as connection:
+            return frozenset(connection.execute(query).scalars())
+
+    def holds_more(self, user_id: int, other_id: int) -> bool:
+        """Return whether this user may hold a scope that the other may not hold."""
+        (mine,), (theirs,) = _may_be_held_by((user_id,)), _may_be_held_by((other_id,))
+        query = select(resource_scope.c.name).where(resource_scope.c.resource_id.is_not(None), mine, ~theirs)
+        with self._database.reading() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
+    def find_taken(self, fields: ApiFields, *, other_than: int | None) -> ApiRecord | None:
+        """Return an API that has the name, the identifier or a scope of these fields; not `other_than`."""
+        names = [scope.name for scope in fields.scopes]
+        wanted = or_(
+            resource.c.name == fields.name,
+            resource.c.identifier == fields.identifier,
+            resource.c.id.in_(select(resource_scope.c.resource_id).where(resource_scope.c.name.in_(names))),
+        )
+        query = select(resource.c.id).where(wanted).order_by(resource.c.name, resource.c.id).limit(1)
+        if other_than is not None:
+            query = query.where(resource.c.id != other_than)
+        with self._database.snapshot() as connection:
+            found = connection.execute(query).scalar_one_or_none()
+            return None if found is None else self.search(ApiSearch(resource_id=found), size=1)[0]
 
     def rules(self) -> Rules:
         """Return which scopes there are and who may hold them, as of one revision."""
@@ -116,39 +188,20 @@ class Apis:
             revision = connection.execute(select(installation.c.revision)).scalar_one()
             rows = connection.execute(select(resource).order_by(resource.c.name, resource.c.id)).all()
             scopes = connection.execute(select(resource_scope).order_by(resource_scope.c.name)).all()
-            holders: dict[str, set[int]] = {}
-            for scope, group_id in connection.execute(select(resource_scope_group)).all():
-                holders.setdefault(scope, set()).add(group_id)
-        of_resource: dict[int, list[ResourceScope]] = {}
-        for row in scopes:
-            of_resource.setdefault(row.resource_id, []).append(
-                ResourceScope(
-                    row.name, row.description, row.is_for_everyone, frozenset(holders.get(row.name, ()))
-                )
-            )
-        resources = tuple(
-            ApiRecord(
-                resource_id=row.id,
-                name=row.name,
-                identifier=row.identifier,
-                description=row.description,
-                scopes=tuple(of_resource.get(row.id, ())),
-                created_at=row.created_at,
-                updated_at=row.updated_at,
-            )
-            for row in rows
-        )
+            holders = connection.execute(select(resource_scope_group)).all()
+        resources = tuple(_api_records(rows, scopes, holders))
         return Rules(revision, resources, frozenset(row.name for row in scopes if row.resource_id is None))
 
-    def list_narrowed(self, at: datetime) -> list[Sequence[str]]:
-        """Return the scopes of each key that is narrowed and active at this time."""
+    def count_narrowed(self, names: Collection[str], at: datetime) -> int:
+        """Return how many keys are narrowed to one of these scopes at least, and active at this time."""
+        stored = type_coerce(api_key.c.scopes, Text)
+        query = select(func.count()).where(
+            or_(False, *(stored.contains(f'"{name}"', autoescape=True) for name in sorted(names))),
+            api_key.c.revoked_at.is_(None),
+            or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > at),
+        )
         with self._database.reading() as connection:
-            query = select(api_key.c.scopes).where(
-                api_key.c.scopes.is_not(None),
-                api_key.c.revoked_at.is_(None),
-                or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > at),
-            )
-            return list(connection.execute(query).scalars())
+            return connection.execute(query).scalar_one()
 
     def groups_of(self, user_id: int) -> frozenset[int]:
         """Return the ids of the groups that a user is in: what decides which scopes they may hold."""
@@ -158,6 +211,56 @@ class Apis:
 _GROUPS_OF = CompiledQuery(
     select(group_member.c.group_id).where(group_member.c.user_id == bindparam("user_id"))
 )
+
+
+def _may_be_held_by(user_ids: Iterable[int]) -> list[Any]:
+    """Return what must be true of a scope that each of these users may hold."""
+    return [
+        or_(
+            resource_scope.c.is_for_everyone,
+            resource_scope.c.name.in_(
+                select(resource_scope_group.c.scope)
+                .join(group_member, group_member.c.group_id == resource_scope_group.c.group_id)
+                .where(group_member.c.user_id == user_id)
+            ),
+        )
+        for user_id in user_ids
+    ]
+
+
+def _conditions(wanted: ApiSearch, may_hold: list[Any]) -> list[Any]:
+    """Return what must be true of an API."""
+    conditions: list[Any] = []
+    if wanted.resource_id is not None:
+        conditions.append(resource.c.id == wanted.resource_id)
+    if wanted.scopes is not None:
+        named = select(resource_scope.c.resource_id).where(resource_scope.c.name.in_(wanted.scopes))
+        conditions.append(resource.c.id.in_(named))
+    if may_hold:
+        conditions.append(resource.c.id.in_(select(resource_scope.c.resource_id).where(*may_hold)))
+    return conditions
+
+
+def _api_records(rows: Iterable[Any], scopes: Iterable[Any], holders: Iterable[Any]) -> Iterator[ApiRecord]:
+    """Yield APIs with their scopes, and these with the groups that hold them."""
+    groups: dict[str, set[int]] = {}
+    for scope, group_id in holders:
+        groups.setdefault(scope, set()).add(group_id)
+    of_resource: dict[int, list[ResourceScope]] = {}
+    for row in scopes:
+        of_resource.setdefault(row.resource_id, []).append(
+            ResourceScope(row.name, row.description, row.is_for_everyone, frozenset(groups.get(row.name, ())))
+        )
+    for row in rows:
+        yield ApiRecord(
+            resource_id=row.id,
+            name=row.name,
+            identifier=row.identifier,
+            description=row.description,
+            scopes=tuple(of_resource.get(row.id, ())),
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
 
 
 def _naming() -> AbstractContextManager[None]:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Select, insert, select
 
 from keyturn.core.audit import AuditEntry
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.records import ConnectionRecord, PersonReference
 from keyturn.store.database.schema import connection as table
-from keyturn.store.database.schema import profile
+from keyturn.store.database.schema import profile, project_connection, project_member
 from keyturn.store.database.transactions import Database, refusing_twins
 
 
@@ -56,11 +57,29 @@ class Connections:
             )
             change.record(audit)
 
-    def list_keys(self) -> list[str]:
-        """Return the keys of all connections, in alphabetical order."""
+    def list_keys(
+        self, *, size: int = MAX_PAGE, outside_of: int | None = None, seen_in: tuple[int, int] | None = None
+    ) -> list[str]:
+        """Return the keys of at most `size` connections, in alphabetical order.
+
+        Of those alone that are not in the project `outside_of`; and with `seen_in`, a project and a user, of
+        those that the user sees as a member of it.
+        """
+        query = select(table.c.connection_key).order_by(table.c.connection_key).limit(size)
+        if outside_of is not None:
+            query = query.where(table.c.id.not_in(_in_project(outside_of)))
+        if seen_in is not None:
+            project_id, user_id = seen_in
+            members = select(project_member.c.project_id).where(project_member.c.user_id == user_id)
+            query = query.where(
+                table.c.id.in_(_in_project(project_id).where(project_connection.c.project_id.in_(members)))
+            )
         with self._database.reading() as connection:
-            query = select(table.c.connection_key).order_by(table.c.connection_key)
             return list(connection.execute(query).scalars())
+
+
+def _in_project(project_id: int) -> Select[tuple[int]]:
+    return select(project_connection.c.connection_id).where(project_connection.c.project_id == project_id)
 
 
 _creator, _updater = profile.alias("creator"), profile.alias("updater")

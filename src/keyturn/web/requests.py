@@ -14,6 +14,7 @@ from litestar.params import PathParameter, QueryParameter, SkipValidation
 from litestar.response.base import ASGIResponse
 
 from keyturn.composition import Services
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
 from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
@@ -58,7 +59,6 @@ InjectedOrigin = NamedDependency[SkipValidation[Origin]]
 IdInPath = Annotated[str, PathParameter(schema_extra={"type": "integer", "minimum": 1, "maximum": MAX_ID})]
 """An id as it stands in the path. Read it with `read_id`: an integer parser takes many spellings of one."""
 
-MAX_PAGE = 200
 PageSize = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE)]
 """How many of a list are asked for."""
 PageOffset = Annotated[int, QueryParameter(ge=0, le=1_000_000)]

@@ -11,7 +11,7 @@ import pytest
 from keyturn.cli.admin.options import opened_services
 from keyturn.composition import ANNOUNCED, open_services
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import Settings, read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.cli.conftest import Command, opened, refused

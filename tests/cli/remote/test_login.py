@@ -152,7 +152,7 @@ def test_giving_up_leaves_nothing_behind(server: RunningServer, tmp_path: Path) 
     assert not (tmp_path / "config").exists()
     approve(server, login.code)
     user = server.services.users.get_by_userid("bim", "bob")
-    assert server.services.keys.list_of(user.user_id) == []
+    assert server.services.keys.list_of(user.user_id).items == ()
 
 
 def test_a_refusal_is_told(server: RunningServer, tmp_path: Path) -> None:

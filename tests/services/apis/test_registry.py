@@ -372,7 +372,7 @@ def test_what_is_unfit_is_refused_at_its_field(
         services.apis.update(admin, there.resource_id, HERE, **{**GOOD, **unfit})
     assert refused.value.field == field
     assert actions(services) == before
-    assert services.apis.list_all() == [there]
+    assert services.apis.list_all().items == (there,)
 
 
 @pytest.mark.parametrize(

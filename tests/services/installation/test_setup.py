@@ -12,7 +12,7 @@ from sqlalchemy import text
 from keyturn.composition import Services, open_services
 from keyturn.core.permissions import Permission
 from keyturn.errors import CannotStart, CredentialRefused, InvalidInput
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.conftest import PASSPHRASE, Opener
 from tests.databases import new_postgresql_database

@@ -72,7 +72,7 @@ def test_fault_b4_import_refuses_what_a_person_can_guess(services: Services) -> 
     for text in ("mycompanyproductionkey", "correcthorsebatterystaple"):
         with pytest.raises(InvalidInput, match="can be guessed"):
             services.keys.import_foreign(user_id, COMMAND_LINE, text=text, name=None, lifetime=None)
-    assert services.keys.list_of(user_id) == []
+    assert services.keys.list_of(user_id).items == ()
     text = "9f86d081884c7d659a2feaa0c55ad015"
     services.keys.import_foreign(user_id, COMMAND_LINE, text=text, name=None, lifetime=None)
     assert caller(services, text).user_id == user_id

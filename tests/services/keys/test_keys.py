@@ -13,7 +13,7 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.services.keys.keys import CreatedKey
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import Opener
@@ -121,7 +121,7 @@ def test_a_key_is_not_born_dead(services: Services, bob: Principal, clock: Clock
         with pytest.raises(InvalidInput) as refused:
             create(services, bob, lifetime=Lifetime(past))
         assert refused.value.field == "expiresAt"
-    assert services.keys.list_own(bob) == []
+    assert services.keys.list_own(bob).items == ()
     assert is_accepted(services, create(services, bob, lifetime=Lifetime(clock.now + MILLISECOND)).secret)
 
 
@@ -169,7 +169,7 @@ def test_unfit_names_are_refused(services: Services, bob: Principal) -> None:
         with pytest.raises(InvalidInput) as refused:
             create(services, bob, name=name)
         assert refused.value.field == "name"
-    assert services.keys.list_own(bob) == []
+    assert services.keys.list_own(bob).items == ()
 
 
 def test_a_revoked_key_is_dead_with_its_tokens(services: Services, bob: Principal, reopen: Opener) -> None:
@@ -234,7 +234,7 @@ def test_somebody_else_s_key_is_not_found(services: Services, bob: Principal) ->
     assert len(refusals) == 1
     assert actions(services) == before
     assert is_accepted(services, made.secret)
-    assert services.keys.list_own(eve) == []
+    assert services.keys.list_own(eve).items == ()
 
 
 def test_a_key_is_revoked_once(services: Services, bob: Principal) -> None:

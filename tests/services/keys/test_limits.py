@@ -173,7 +173,7 @@ def test_an_unfit_bound_makes_no_key(
     with pytest.raises(InvalidInput) as refused:
         new_key(services, bob, **unfit)
     assert refused.value.field == field
-    assert services.keys.list_own(bob) == []
+    assert services.keys.list_own(bob).items == ()
     assert last_rows(services, before) == []
 
 

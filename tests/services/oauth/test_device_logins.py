@@ -73,7 +73,7 @@ def test_a_device_gets_a_key_of_whoever_approves(
     approve(services, session, begun, Lifetime(clock.now + timedelta(days=7)))
     made = take(services, begun)
 
-    assert services.keys.list_own(session.principal) == [made.record]
+    assert services.keys.list_own(session.principal).items == (made.record,)
     who = caller(services, made.secret)
     assert (who.user_id, who.scopes, who.key_id) == (session.principal.user_id, None, made.record.key_id)
     assert (made.record.name, made.record.expires_at) == (NAME, clock.now + timedelta(days=7))
@@ -125,7 +125,7 @@ def test_nothing_is_given_before_a_person_approves(
         asked.append(refusal(services, begun))
     pending, slow = OAuthCode.AUTHORIZATION_PENDING, OAuthCode.SLOW_DOWN
     assert asked == [pending, slow, pending, pending]
-    assert services.keys.list_own(session.principal) == []
+    assert services.keys.list_own(session.principal).items == ()
 
 
 def test_a_refused_device_gets_nothing(services: Services, session: BrowserSession, clock: Clock) -> None:
@@ -135,7 +135,7 @@ def test_a_refused_device_gets_nothing(services: Services, session: BrowserSessi
     with pytest.raises(InvalidInput):
         approve(services, session, begun)
     assert refusal(services, begun) is OAuthCode.ACCESS_DENIED
-    assert services.keys.list_own(session.principal) == []
+    assert services.keys.list_own(session.principal).items == ()
 
 
 def test_a_code_is_over_at_its_instant(services: Services, session: BrowserSession, clock: Clock) -> None:
@@ -200,7 +200,7 @@ def test_an_approval_dies_with_its_session(services: Services, session: BrowserS
             services.users.set_password(COMMAND_LINE, user, "eleven quiet harbours at dusk")
 
     assert refusal(services, begun) is OAuthCode.INVALID_GRANT
-    assert services.keys.list_own(principal) == []
+    assert services.keys.list_own(principal).items == ()
 
 
 @pytest.mark.parametrize("end", ["session", "person"])
@@ -222,7 +222,7 @@ def test_fault_a8_an_approval_that_ends_while_the_device_asks_is_void(
 
     assert isinstance(outcome, OAuthRefused)
     assert outcome.code is OAuthCode.INVALID_GRANT
-    assert services.keys.list_own(principal) == []
+    assert services.keys.list_own(principal).items == ()
     assert refusal(services, begun) is OAuthCode.INVALID_GRANT
 
 

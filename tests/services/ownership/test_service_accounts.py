@@ -178,7 +178,7 @@ def test_an_owner_makes_no_key_beyond_themselves(services: Services, admin: Prin
     with pytest.raises(PermissionMissing) as refused:
         key_of_service(services, owner, "beyond")
     assert refused.value.any_of == (GOVERNANCE,)
-    assert services.service_accounts.list_keys(owner, "beyond") == []
+    assert services.service_accounts.list_keys(owner, "beyond").items == ()
     assert caller(services, key_of_service(services, admin, "beyond").secret).may(GOVERNANCE)
 
 

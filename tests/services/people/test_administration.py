@@ -469,7 +469,7 @@ def test_deleting_ends_everything_at_once(services: Services, admin: Principal, 
             services.user_administration.get(admin, "bim", userid)
         with pytest.raises(NotFound):
             services.offboarding.delete(admin, "bim", userid, HERE)
-    assert services.groups.list_members(admin, group.group_id) == []
+    assert services.groups.list_members(admin, group.group_id).items == ()
     assert services.store.integrity_problems() == []
 
 
@@ -485,7 +485,7 @@ def test_a_name_that_is_free_again_is_somebody_else(
     assert again.user_id > bob.user_id
     assert not is_accepted(services, key)
     assert services.sessions.find(cookie) is None
-    assert services.keys.list_of(again.user_id) == []
+    assert services.keys.list_of(again.user_id).items == ()
 
 
 def test_an_heir_keeps_the_service_accounts_of_the_deleted(

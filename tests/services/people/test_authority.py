@@ -9,10 +9,10 @@ from msgspec.structs import replace
 
 from keyturn.composition import Services
 from keyturn.core.audit import AuditAction
+from keyturn.core.pages import Page
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import Page
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.authority import check_may_grant
 from tests.people import (

@@ -46,7 +46,7 @@ def test_a_group_is_what_was_said_of_it(services: Services, admin: Principal) ->
 
     changed = services.groups.update(admin, made.group_id, HERE, name=None, email=None, description=None)
     assert (changed.name, changed.email, changed.description) == ("Team Ö", None, None)
-    assert services.groups.list_visible(admin) == [changed]
+    assert services.groups.list_visible(admin).items == (changed,)
 
 
 def test_a_name_is_taken_once(services: Services, admin: Principal) -> None:
@@ -188,7 +188,7 @@ def test_a_deleted_group_s_programs_end_or_are_handed_over(
     services.groups.delete(admin, group, HERE, successor=ServiceOwner(admin.user_id) if has_heir else None)
 
     assert is_accepted(services, key) is has_heir
-    assert services.groups.list_visible(admin) == []
+    assert services.groups.list_visible(admin).items == ()
     assert services.user_administration.get(admin, "bim", "bob").user_id == bob.user_id
     with pytest.raises(NotFound):
         services.groups.delete(admin, group, HERE)

@@ -132,7 +132,7 @@ def test_strangers_see_no_project(services: Services, carol: Principal, project:
     services.projects.set_member(carol, project, "ada", HERE, is_owner=False)
     for who in (carol, governor, manager):
         assert [each.project_id for each in services.projects.list_visible(who)] == [project]
-    assert services.projects.list_visible(stranger) == []
+    assert services.projects.list_visible(stranger).items == ()
     refusals = set()
     for project_id in (project, *NO_IDS):
         for act in (

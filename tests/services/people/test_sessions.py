@@ -141,7 +141,7 @@ def test_the_list_shows_what_lives(services: Services, cookie: str, clock: Clock
     clock.advance(timedelta(minutes=20))
     assert [session.kind for session in services.sessions.list_own(second.principal)] == [SessionKind.TOKEN]
     clock.advance(timedelta(minutes=30))
-    assert services.sessions.list_own(second.principal) == []
+    assert services.sessions.list_own(second.principal).items == ()
 
 
 @pytest.mark.parametrize("hours", [1, 12])

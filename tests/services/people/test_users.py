@@ -26,14 +26,17 @@ from keyturn.errors import (
     TooBusy,
     TooManyFailures,
 )
-from keyturn.services.people.logins import (
+from keyturn.services.people.identity.attempts import (
     FREE_FAILURES,
     MAX_DELAY,
     MAX_FAILURES,
-    Logins,
+    SignInAttempts,
 )
-from keyturn.services.people.passwords import ARGON2ID, CHEAPEST, Passwords
-from keyturn.services.people.turns import Asker, Turns
+from keyturn.services.people.identity.password_provider import PasswordProvider
+from keyturn.services.people.identity.passwords import ARGON2ID, CHEAPEST, Passwords
+from keyturn.services.people.identity.registry import IdentityProviders
+from keyturn.services.people.identity.turns import Asker, Turns
+from keyturn.services.people.logins import Logins
 from keyturn.services.people.users import USERID_MAX_CHARACTERS
 from keyturn.services.text import canonical_userid
 from keyturn.services.tokens.issuer import TokenIssuer
@@ -71,12 +74,16 @@ def logins_with(services: Services, passwords: Passwords) -> Logins:
     token_format = AccessTokenFormat(settings.public_url, settings.public_url, settings.token_life)
     return Logins(
         services.store,
-        passwords=passwords,
+        attempts=SignInAttempts(
+            services.store,
+            IdentityProviders(PasswordProvider(passwords)),
+            failures_per_minute=settings.sign_in_failures_per_minute,
+            passphrases_per_minute=settings.passphrases_per_minute,
+            system=services.system,
+        ),
         issuer=TokenIssuer(token_format, services.signing_keys, services.system),
         session_limits=SessionLimits(timedelta(minutes=30), timedelta(hours=12)),
         token_life=settings.token_life,
-        failures_per_minute=settings.sign_in_failures_per_minute,
-        passphrases_per_minute=settings.passphrases_per_minute,
         system=services.system,
     )
 
@@ -408,7 +415,7 @@ def test_fault_b5_an_address_has_a_budget_of_sign_ins_before_hashing(reopen: Ope
     for number in range(3):
         with pytest.raises(CredentialRefused):
             services.logins.log_in_browser(f"nobody-{number}", WRONG, Origin(f"2001:db8:1:2::{number}"))
-    services.logins._passwords._hasher = counting = CountingHasher()
+    services.identity.built_in.passwords._hasher = counting = CountingHasher()
     for ask in (services.logins.log_in_browser, partial(services.logins.log_in_api, "bim")):
         with pytest.raises(TooManyFailures, match="sign-ins failed") as refused:
             ask("bob", PASSPHRASE, here)
@@ -423,7 +430,7 @@ def test_a_sign_in_that_nobody_judged_is_no_failure(reopen: Opener) -> None:
     """Where too many sign in at once, who is turned away has not failed."""
     services = reopen(sign_in_failures_per_minute=3)
     add_person(services)
-    passwords, begun, let_go = services.logins._passwords, threading.Event(), threading.Event()
+    passwords, begun, let_go = services.identity.built_in.passwords, threading.Event(), threading.Event()
     passwords._turns = Turns("one", at_once=1, waiting=0)
     other = threading.Thread(
         target=lambda: passwords._turns.take(Asker("", ""), lambda: (begun.set(), let_go.wait(10)))

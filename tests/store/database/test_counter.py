@@ -14,7 +14,7 @@ import pytest
 
 from keyturn.composition import Services, open_services
 from keyturn.errors import CannotStart, CredentialRefused, Reason
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
 from keyturn.store.database.counter import ChangeCounter

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from keyturn import Verifier
 from keyturn.composition import open_services
 from keyturn.errors import CannotStart
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
 from keyturn.store.database.engine import has_password

@@ -58,7 +58,7 @@ def test_absent_keys_are_none(store: Store, bob: int) -> None:
     assert store.api_keys.find_owner(record.key_id + 1) is None
     assert store.api_keys.find_of_user(record.key_id, bob + 1) is None
     assert store.api_keys.find_of_user(record.key_id + 1, bob) is None
-    assert store.api_keys.list_of_user(bob + 1) == []
+    assert store.api_keys.list_of_user(bob + 1).items == ()
 
 
 def test_a_digest_is_stored_once(store: Store, bob: int) -> None:

@@ -228,7 +228,7 @@ def test_what_nobody_approved_is_not_taken(store: Store, bob: int) -> None:
         (another, bob + 1, NOW),
     ):
         assert store.device_logins.take(new.digest, a_key(user_id), at, an_entry()) is None
-    assert store.api_keys.list_of_user(bob) == []
+    assert store.api_keys.list_of_user(bob).items == ()
 
 
 @pytest.mark.parametrize("end", ["sign out", "disable"])
@@ -248,7 +248,7 @@ def test_a_wait_ends_with_what_it_stands_on(store: Store, bob: int, end: str) ->
 
     assert store.device_logins.take(new.digest, a_key(bob), NOW, by_approver) is None
 
-    assert store.api_keys.list_of_user(bob) == []
+    assert store.api_keys.list_of_user(bob).items == ()
     assert count(store) == 0
 
 

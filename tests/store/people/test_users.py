@@ -96,7 +96,7 @@ def test_what_was_proved_must_still_be_true(store: Store, bob: int) -> None:
 
     store.users.set_disabled(bob, LATER, LATER, an_entry())
     assert store.logins.record_login(a_session(bob), an_entry(), checked="hash", rehashed=None) is None
-    assert store.sessions.list_living(bob, NOW, NOW - timedelta(1)) == []
+    assert store.sessions.list_living(bob, NOW, NOW - timedelta(1)).items == ()
 
 
 def test_failures_are_counted_per_account(store: Store, bob: int) -> None:
@@ -145,7 +145,7 @@ def test_disabling_ends_sessions_for_good(store: Store, bob: int) -> None:
     assert store.users.set_disabled(bob, None, LATER, an_entry())
     assert not store.users.set_disabled(bob, None, LATER, an_entry())
 
-    assert store.sessions.list_living(bob, NOW, NOW - timedelta(1)) == []
+    assert store.sessions.list_living(bob, NOW, NOW - timedelta(1)).items == ()
 
 
 def test_a_profile_changes_only_where_told(store: Store, bob: int) -> None:

@@ -97,7 +97,7 @@ def test_what_is_no_approval_is_a_refusal(site: Site, decision: str) -> None:
         answer = ask(client, begun)
         assert (answer.status_code, answer.json()["error"]) == (400, "access_denied")
         assert decide(browser, begun).status_code == 422
-    assert site.services.keys.list_of(user.user_id) == []
+    assert site.services.keys.list_of(user.user_id).items == ()
 
 
 def test_the_page_says_what_is_to_be_done_with_the_code(site: Site) -> None:

@@ -18,7 +18,7 @@ import pytest
 from keyturn.composition import open_services
 from keyturn.core import feed
 from keyturn.services.feed.pages import FeedPages
-from keyturn.services.people.passwords import CHEAPEST
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.edge import feed_streams as streams

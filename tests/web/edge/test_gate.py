@@ -19,8 +19,8 @@ from sqlalchemy import text
 
 from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
-from keyturn.services.people.passwords import CHEAPEST, MAX_AT_ONCE, MAX_WAITING
-from keyturn.services.people.turns import Asker
+from keyturn.services.people.identity.passwords import CHEAPEST, MAX_AT_ONCE, MAX_WAITING
+from keyturn.services.people.identity.turns import Asker
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.edge import messages

@@ -12,7 +12,7 @@ from keyturn.cli.standard_input import read_stdin
 from keyturn.cli.tables import Column, never_without, print_list
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import Network
-from keyturn.core.principal import BUILT_IN_IAM
+from keyturn.core.pages import every
 from keyturn.core.records import ApiKeyRecord
 from keyturn.core.shown import shown
 from keyturn.services.keys.keys import USES_DAYS
@@ -46,7 +46,7 @@ def add(
 ) -> None:
     """Make a key, and print it and nothing else. It cannot be shown again."""
     with opened_services(database) as services:
-        user = services.users.get_by_userid(BUILT_IN_IAM, userid)
+        user = services.users.get_by_userid(None, userid)
         created = services.keys.create_for(
             user.user_id,
             COMMAND_LINE,
@@ -71,9 +71,10 @@ def add(
 def list_keys(userid: str, *, as_json: bool, database: str | None) -> None:
     """List the keys of a user, without their secrets."""
     with opened_services(database) as services:
-        user = services.users.get_by_userid(BUILT_IN_IAM, userid)
+        user = services.users.get_by_userid(None, userid)
         columns = _columns(services.keys.count_uses(user.user_id), services.system.now())
-        print_list(services.keys.list_of(user.user_id), columns, as_json=as_json)
+        keys = every(lambda offset, size: services.keys.list_of(user.user_id, offset=offset, size=size))
+        print_list(keys, columns, as_json=as_json)
 
 
 def _columns(uses: Mapping[int, int], now: datetime) -> tuple[Column[ApiKeyRecord], ...]:
@@ -124,7 +125,7 @@ def import_key(userid: str, name: str | None, expires: Lifetime | None, database
     """
     text = read_stdin("apikey").strip()
     with opened_services(database) as services:
-        user = services.users.get_by_userid(BUILT_IN_IAM, userid)
+        user = services.users.get_by_userid(None, userid)
         record = services.keys.import_foreign(
             user.user_id, COMMAND_LINE, text=text, name=name, lifetime=expires
         )

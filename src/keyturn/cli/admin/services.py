@@ -9,6 +9,7 @@ from keyturn.cli.output import json_option
 from keyturn.cli.tables import Column, print_list
 from keyturn.composition import Services
 from keyturn.core.apis import ApiRecord, ResourceScope
+from keyturn.core.pages import every
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.verifying.origin import COMMAND_LINE
@@ -65,8 +66,10 @@ def add(
 def list_services(*, as_json: bool, database: str | None) -> None:
     """List the services, with their scopes and who may hold them."""
     with opened_services(database) as services:
-        names = {group.group_id: group.name for group in services.store.groups.list_all()}
-        rows = [(resource, scope) for resource in services.apis.list_all() for scope in resource.scopes]
+        apis = every(lambda offset, size: services.apis.list_all(offset=offset, size=size))
+        rows = [(resource, scope) for resource in apis for scope in resource.scopes]
+        groups = every(lambda offset, size: services.store.groups.list_all(offset=offset, size=size))
+        names = {group.group_id: group.name for group in groups}
         print_list(rows, _columns(names), as_json=as_json)
 
 
@@ -99,7 +102,7 @@ def _scope(text: str, group_ids: list[int] | None) -> ScopeToRegister:
 
 
 def _group_ids(services: Services, names: tuple[str, ...]) -> list[int]:
-    ids = {group.name: group.group_id for group in services.store.groups.list_all()}
+    ids = services.store.groups.ids(names)
     missing = [name for name in names if name not in ids]
     if missing:
         raise InvalidInput("group", f"There is no group {missing[0]}: make it on the Groups page first.")

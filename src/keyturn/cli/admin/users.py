@@ -12,7 +12,6 @@ from keyturn.cli.output import json_option
 from keyturn.cli.tables import Column, never_without, print_list
 from keyturn.core.people import UserRecord
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.verifying.origin import COMMAND_LINE
 
 ALL = "all"
@@ -112,6 +111,6 @@ def sign_out(userid: str, *, database: str | None) -> None:
 def password(userid: str, *, password_stdin: bool, database: str | None) -> None:
     """Set the passphrase of USERID and end all their sessions. Their keys stay."""
     with opened_services(database) as services:
-        user = services.users.get_by_userid(BUILT_IN_IAM, userid)
+        user = services.users.get_by_userid(None, userid)
         services.users.set_password(COMMAND_LINE, user, read_passphrase(from_stdin=password_stdin))
     click.echo(f"The passphrase of {userid} is set.")

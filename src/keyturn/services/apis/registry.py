@@ -3,15 +3,15 @@
 Shown to people as *services*. A service account is something else: a user that is no person.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from keyturn.core.apis import MAX_SCOPES_CHARACTERS, ApiRecord, ResourceScope
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import GroupRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
@@ -20,7 +20,7 @@ from keyturn.core.scopes import is_scope
 from keyturn.errors import ChangedMeanwhile, Conflict, InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered, checked_fields
 from keyturn.store import Store
-from keyturn.store.apis import ApiFields
+from keyturn.store.apis import ApiFields, ApiSearch
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
@@ -36,31 +36,49 @@ class Apis:
         self._own_identifier = own_identifier
         self._system = system
 
-    def list_all(self) -> list[ApiRecord]:
-        """Return the registered APIs, in alphabetical order: for whoever may read the database."""
-        return self._store.apis.list_all()
+    def list_all(self, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiRecord]:
+        """Return a page of the APIs, in alphabetical order: for whoever may read the database."""
+        return self._store.apis.search(ApiSearch(), offset=offset, size=size)
 
-    def list_visible(self, principal: Principal) -> list[ApiRecord]:
-        """Return all to an administrator, to others those of which they may hold scopes, with these alone.
+    def list_covering(self, scopes: frozenset[str]) -> Page[ApiRecord]:
+        """Return the APIs that have one of these scopes, with all of theirs."""
+        return self._store.apis.search(ApiSearch(scopes=scopes))
 
-        In alphabetical order.
+    def list_visible(self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiRecord]:
+        """Return a page of all to an administrator, to others of those of which they may hold scopes.
+
+        With these scopes alone, and in alphabetical order.
         """
-        if self.may_change(principal):
-            return self.list_all()
-        return self.list_grantable(principal.user_id)
+        return self._store.apis.search(ApiSearch(held_by=self._seen_by(principal)), offset=offset, size=size)
 
     def get(self, principal: Principal, resource_id: int) -> ApiRecord:
         """Return one that the caller may see, as `list_visible` does; raise `NotFound` for any other."""
-        return _one_of(self.list_visible(principal), resource_id)
+        return self._find(resource_id, held_by=self._seen_by(principal))
+
+    def _seen_by(self, principal: Principal) -> tuple[int, ...]:
+        return () if self.may_change(principal) else (principal.user_id,)
+
+    def _find(self, resource_id: int, *, held_by: tuple[int, ...] = ()) -> ApiRecord:
+        if not is_id(resource_id):
+            raise NotFound
+        found = self._store.apis.search(ApiSearch(resource_id=resource_id, held_by=held_by), size=1)
+        if not found:
+            raise NotFound
+        return found[0]
 
     def may_change(self, principal: Principal) -> bool:
         """Return whether the caller may register APIs, and learns who may hold their scopes."""
         return principal.may(Permission.APPLICATION_ADMIN)
 
-    def list_groups(self, principal: Principal) -> list[GroupRecord]:
-        """Return the groups that an administrator may name as holders: all."""
+    def list_groups(self, principal: Principal, *, size: int = MAX_PAGE) -> Page[GroupRecord]:
+        """Return the first groups that an administrator may name as holders, of all."""
         principal.check_may(Permission.APPLICATION_ADMIN)
-        return self._store.groups.list_all()
+        return self._store.groups.list_all(size=size)
+
+    def name_groups(self, principal: Principal, group_ids: Collection[int]) -> dict[int, str]:
+        """Return the names of these groups, for an administrator."""
+        principal.check_may(Permission.APPLICATION_ADMIN)
+        return self._store.groups.names(group_ids) if group_ids else {}
 
     def add(
         self,
@@ -97,7 +115,7 @@ class Apis:
         self._check_free(fields, None)
         with _telling():
             resource_id = self._store.apis.add(fields, audit.at, audit)
-        return _one_of(self.list_all(), resource_id)
+        return self._find(resource_id)
 
     def update(
         self,
@@ -136,7 +154,7 @@ class Apis:
         return self.get(principal, resource_id)
 
     def _as_it_is(self, resource_id: int) -> dict[str, Any]:
-        resource = _one_of(self.list_all(), resource_id)
+        resource = self._find(resource_id)
         return {
             "name": resource.name,
             "identifier": resource.identifier,
@@ -151,7 +169,7 @@ class Apis:
 
     def unregister(self, actor: Actor, resource_id: int) -> ApiRecord:
         """Forget an API from the command line, as `delete` does."""
-        resource = _one_of(self.list_all(), resource_id)
+        resource = self._find(resource_id)
         audit = AuditEntry(
             self._system.now(),
             AuditAction.RESOURCE_DELETED,
@@ -168,39 +186,24 @@ class Apis:
         """Return how many active keys are narrowed to a scope of this API, for an administrator."""
         principal.check_may(Permission.APPLICATION_ADMIN)
         names = self.get(principal, resource_id).scope_names
-        narrowed = self._store.apis.list_narrowed(self._system.now())
-        return sum(not names.isdisjoint(scopes) for scopes in narrowed)
+        return self._store.apis.count_narrowed(names, self._system.now())
 
-    def list_grantable(self, user_id: int) -> list[ApiRecord]:
-        """Return the APIs of which a user may hold scopes, with these alone.
+    def list_grantable(self, user_id: int, *, size: int = MAX_PAGE) -> Page[ApiRecord]:
+        """Return the first APIs of which a user may hold scopes, with these alone.
 
         As the database has it now: what is remembered for verification may be of a moment ago.
         """
-        with self._store.snapshot():
-            rules, groups = self._store.apis.rules(), self._store.apis.groups_of(user_id)
-        withheld = rules.withheld_from(groups)
-        grantable = (
-            replace(resource, scopes=tuple(scope for scope in resource.scopes if scope.name not in withheld))
-            for resource in rules.resources
-        )
-        return [resource for resource in grantable if resource.scopes]
+        return self._store.apis.search(ApiSearch(held_by=(user_id,)), size=size)
 
-    def list_givable(self, principal: Principal, user_id: int) -> list[ApiRecord]:
+    def list_givable(self, principal: Principal, user_id: int, *, size: int = MAX_PAGE) -> Page[ApiRecord]:
         """Return of `list_grantable` what the caller may put into a key of this user."""
-        with self._store.snapshot():
-            grantable = self.list_grantable(user_id)
-            if principal.may(Permission.USER_ADMIN):
-                return grantable
-            own = self._names_grantable(principal.user_id)
-        givable = (
-            replace(resource, scopes=tuple(scope for scope in resource.scopes if scope.name in own))
-            for resource in grantable
-        )
-        return [resource for resource in givable if resource.scopes]
+        if principal.may(Permission.USER_ADMIN):
+            return self.list_grantable(user_id, size=size)
+        return self._store.apis.search(ApiSearch(held_by=(user_id, principal.user_id)), size=size)
 
     def check_grantable(self, user_id: int, scopes: Sequence[str]) -> tuple[str, ...]:
         """Return the scopes of a new key, each once; raise `InvalidInput` for what its user may not hold."""
-        known = self._names_grantable(user_id)
+        known = self._grantable_among(scopes, user_id)
         for scope in scopes:
             if scope not in known:
                 raise InvalidInput("scopes", f"There is no scope {_named(scope)} that this user may hold.")
@@ -220,36 +223,41 @@ class Apis:
         """
         if principal.may(Permission.USER_ADMIN):
             return
-        with self._store.snapshot():
-            covered, own = self._names_grantable(user_id), self._names_grantable(principal.user_id)
-        if scopes is None and covered - own:
+        if scopes is None and self._store.apis.holds_more(user_id, principal.user_id):
             raise InvalidInput(
                 "scopes",
                 "This user may hold scopes that you may not hold yourself: choose some that you may.",
             )
-        for scope in scopes or ():
-            if scope not in covered & own:
+        if not scopes:
+            return
+        with self._store.snapshot():
+            covered = self._grantable_among(scopes, user_id)
+            known = self._grantable_among(tuple(covered), principal.user_id)
+        for scope in scopes:
+            if scope not in known:
                 raise InvalidInput(
                     "scopes", f"There is no scope {_named(scope)} that this user and you yourself may hold."
                 )
 
-    def _names_grantable(self, user_id: int) -> frozenset[str]:
-        return frozenset().union(*(resource.scope_names for resource in self.list_grantable(user_id)))
+    def _grantable_among(self, scopes: Sequence[str], user_id: int) -> frozenset[str]:
+        """Return those of these scopes that the user may hold, of no more than fit into a token."""
+        named = sorted({scope for scope in scopes if is_scope(scope)})[:MAX_SCOPES_CHARACTERS]
+        return self._store.apis.grantable_among(named, user_id) if named else frozenset()
 
     def _check_free(self, fields: ApiFields, resource_id: int | None) -> None:
         """Say which field is taken. The database decides; it cannot say which."""
         if fields.identifier == self._own_identifier:
             raise InvalidInput("identifier", "This is the identifier of this installation itself.")
-        for other in self.list_all():
-            if other.resource_id == resource_id:
-                continue
-            if other.name == fields.name:
-                raise InvalidInput("name", "There is a service with this name.", code="unique")
-            if other.identifier == fields.identifier:
-                raise InvalidInput("identifier", f"This is the identifier of {other.name}.", code="unique")
-            for scope in fields.scopes:
-                if scope.name in other.scope_names:
-                    raise InvalidInput("scopes", f"{scope.name} is a scope of {other.name}.", code="unique")
+        other = self._store.apis.find_taken(fields, other_than=resource_id)
+        if other is None:
+            return
+        if other.name == fields.name:
+            raise InvalidInput("name", "There is a service with this name.", code="unique")
+        if other.identifier == fields.identifier:
+            raise InvalidInput("identifier", f"This is the identifier of {other.name}.", code="unique")
+        for scope in fields.scopes:
+            if scope.name in other.scope_names:
+                raise InvalidInput("scopes", f"{scope.name} is a scope of {other.name}.", code="unique")
 
     def _about(
         self,
@@ -285,10 +293,3 @@ def _telling() -> Iterator[None]:
 
 def _named(scope: str) -> str:
     return scope if is_scope(scope) and len(scope) <= SHOWN_CHARACTERS else "of this name"
-
-
-def _one_of(resources: Sequence[ApiRecord], resource_id: int) -> ApiRecord:
-    for resource in resources:
-        if resource.resource_id == resource_id:
-            return resource
-    raise NotFound

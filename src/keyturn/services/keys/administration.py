@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import OwnedKey, Page, is_id
+from keyturn.core.records import OwnedKey, is_id
 from keyturn.core.searches import KeySearch
 from keyturn.errors import NotFound
 from keyturn.services.keys.keys import Keys
@@ -16,8 +17,6 @@ from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 from keyturn.verifying.uses import Usage
-
-MAX_PAGE = 200
 
 
 class KeyAdministration:

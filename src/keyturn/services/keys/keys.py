@@ -15,6 +15,7 @@ from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.lifetimes import KeyLife, Lifetime
 from keyturn.core.networks import Network
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
@@ -209,13 +210,32 @@ class Keys:
         since = self._system.now() - timedelta(days=USES_DAYS)
         return self._store.api_keys.count_uses(user_id, since_hour=int(since.timestamp()) // 3600)
 
-    def list_own(self, principal: Principal) -> list[ApiKeyRecord]:
-        """Return the caller's keys, the newest first, with their last use up to this moment."""
-        return self.list_of(principal.user_id)
+    def list_own(self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiKeyRecord]:
+        """Return a page of the caller's keys, the newest first, with their last use up to this moment."""
+        return self.list_of(principal.user_id, offset=offset, size=size)
 
-    def list_of(self, user_id: int) -> list[ApiKeyRecord]:
-        """Return any user's keys: for administrators and the command line."""
-        return [self._with_latest_use(record) for record in self._store.api_keys.list_of_user(user_id)]
+    def list_of(self, user_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiKeyRecord]:
+        """Return a page of any user's keys: for administrators and the command line."""
+        return self._latest(self._store.api_keys.list_of_user(user_id, offset=offset, size=size))
+
+    def list_active(self, user_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiKeyRecord]:
+        """Return a page of any user's living keys, the newest first."""
+        now = self._system.now()
+        return self._latest(self._store.api_keys.list_active(user_id, now=now, offset=offset, size=size))
+
+    def list_ended(self, user_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiKeyRecord]:
+        """Return a page of any user's keys that are revoked or over, the newest first."""
+        now = self._system.now()
+        return self._latest(self._store.api_keys.list_ended(user_id, now=now, offset=offset, size=size))
+
+    def list_active_first(self, user_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiKeyRecord]:
+        """Return a page of any user's keys: those that live, then those that ended, each the newest first."""
+        active = self.list_active(user_id, offset=offset, size=size)
+        ended = self.list_ended(user_id, offset=max(offset - active.count, 0), size=size - len(active.items))
+        return Page(active.count + ended.count, (*active, *ended))
+
+    def _latest(self, page: Page[ApiKeyRecord]) -> Page[ApiKeyRecord]:
+        return Page(page.count, tuple(map(self._with_latest_use, page.items)))
 
     def get_own(self, principal: Principal, key_id: int) -> ApiKeyRecord:
         """Return one of the caller's keys; raise `NotFound` for any other."""

@@ -12,7 +12,7 @@ from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, SystemKeyRecord, is_id
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
@@ -165,7 +165,7 @@ class SystemKeys:
 
     def _owner(self, actor: Actor) -> UserRecord:
         """Return the account that holds all system keys, made when it is first needed."""
-        found = self._store.users.find_by_name(BUILT_IN_IAM, SYSTEM_USERID)
+        found = self._users.find_system()
         if found is None:
             try:
                 return self._users.add(
@@ -175,7 +175,7 @@ class SystemKeys:
                     kind=UserKind.SYSTEM,
                 )
             except Conflict:  # Another call was faster.
-                found = self._store.users.find_by_name(BUILT_IN_IAM, SYSTEM_USERID)
+                found = self._users.find_system()
         if found is None or found.kind is not UserKind.SYSTEM:
             raise InvalidState(f"The user name {SYSTEM_USERID} is taken by a person: delete or rename them.")
         return found

@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import ServiceOwner, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import ApiKeyRecord, KeyState
+from keyturn.core.records import ApiKeyRecord
 from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.keys.keys import Keys
-from keyturn.services.people.administration import MAX_PAGE, UserAdministration
+from keyturn.services.people.administration import UserAdministration
 from keyturn.services.people.authority import successor_of
 from keyturn.services.people.sessions import Sessions
 from keyturn.store import Store
@@ -23,10 +24,11 @@ from keyturn.verifying.origin import Origin, actor_of
 class OffboardingImpact:
     """The credentials and accounts that end when a user is disabled or deleted."""
 
-    keys: tuple[ApiKeyRecord, ...]
-    """Their living keys."""
+    keys: Page[ApiKeyRecord]
+    """The newest of their living keys."""
     sessions: int
-    service_accounts: tuple[UserRecord, ...]
+    service_accounts: Page[UserRecord]
+    """The first of those that they own."""
 
 
 class Offboarding:
@@ -47,17 +49,17 @@ class Offboarding:
         self._sessions = sessions
         self._system = system
 
-    def what_stops(self, principal: Principal, user: UserRecord) -> OffboardingImpact:
-        """Return what ends when this user is disabled or deleted."""
+    def what_stops(
+        self, principal: Principal, user: UserRecord, *, named: int = MAX_PAGE
+    ) -> OffboardingImpact:
+        """Return what ends when this user is disabled or deleted: how many things, and `named` of each."""
         if not self._administration.controls(principal, user):
             raise NotFound
-        now = self._system.now()
-        keys = tuple(key for key in self._keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE)
         owned = UserSearch(owners=frozenset({ServiceOwner(user.user_id)}))
         return OffboardingImpact(
-            keys=keys,
-            sessions=len(self._sessions.list_of(user.user_id)),
-            service_accounts=self._store.users.search(owned, size=MAX_PAGE).items,
+            keys=self._keys.list_active(user.user_id, size=named),
+            sessions=self._sessions.list_of(user.user_id, size=1).count,
+            service_accounts=self._store.users.search(owned, size=named),
         )
 
     def set_disabled(

@@ -4,18 +4,20 @@ As users they are found like any other (`UserAdministration`), and disabled and 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.lifetimes import Lifetime
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import ApiKeyRecord, Page, is_id
+from keyturn.core.principal import Principal
+from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.apis.registry import Apis
 from keyturn.services.keys.keys import CreatedKey, Keys
-from keyturn.services.people.administration import MAX_PAGE, UserAdministration
+from keyturn.services.people.administration import UserAdministration
 from keyturn.services.people.authority import check_may_grant, successor_of
 from keyturn.services.people.users import Users, checked_permissions
 from keyturn.services.text import unique
@@ -93,7 +95,7 @@ class ServiceAccounts:
 
     def _person(self, field: str, userid: str, *, or_else: str) -> ServiceOwner:
         try:
-            user = self._users.get_by_userid(BUILT_IN_IAM, userid)
+            user = self._users.get_by_userid(None, userid)
         except NotFound:
             raise InvalidInput(field, or_else) from None
         if user.kind is not UserKind.PERSON or user.is_disabled:
@@ -103,21 +105,15 @@ class ServiceAccounts:
         return ServiceOwner(user.user_id)
 
     def list_visible(
-        self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE
+        self, principal: Principal, *, user_id: int | None = None, offset: int = 0, size: int = MAX_PAGE
     ) -> Page[UserRecord]:
-        """Return the service accounts that the caller may manage."""
-        if principal.may(Permission.USER_ADMIN):
-            return self._store.users.search(UserSearch(kinds=SERVICE_ACCOUNTS), offset=offset, size=size)
-        if not principal.is_unbound:
-            return Page(0, ())
-        groups = self._store.groups.list_of_user(principal.user_id)
-        owners = {
-            ServiceOwner(principal.user_id),
-            *(ServiceOwner(group_id=group.group_id) for group in groups),
-        }
-        return self._store.users.search(
-            UserSearch(kinds=SERVICE_ACCOUNTS, owners=frozenset(owners)), offset=offset, size=size
-        )
+        """Return a page of the service accounts that the caller may manage; with `user_id`, that one."""
+        wanted = UserSearch(kinds=SERVICE_ACCOUNTS, ids=None if user_id is None else frozenset({user_id}))
+        if not principal.may(Permission.USER_ADMIN):
+            if not principal.is_unbound:
+                return Page(0, ())
+            wanted = replace(wanted, managed_by=principal.user_id)
+        return self._store.users.search(wanted, offset=offset, size=size)
 
     def name_owners(self, accounts: Iterable[UserRecord]) -> dict[int, str]:
         """Return the user names of the people who own these accounts, by their numbers."""
@@ -131,7 +127,7 @@ class ServiceAccounts:
 
     def get(self, principal: Principal, userid: str) -> UserRecord:
         """Return a service account that the caller may manage; raise `NotFound` for any other."""
-        user = self._administration.get(principal, BUILT_IN_IAM, userid)
+        user = self._administration.get(principal, None, userid)
         if user.kind is not UserKind.SERVICE or not self._administration.controls(principal, user):
             raise NotFound
         return user
@@ -195,6 +191,8 @@ class ServiceAccounts:
         user = self.get(principal, userid)
         self._keys.revoke_of(user.user_id, key_id, actor_of(principal, origin))
 
-    def list_keys(self, principal: Principal, userid: str) -> list[ApiKeyRecord]:
-        """Return the keys of a service account, the newest first."""
-        return self._keys.list_of(self.get(principal, userid).user_id)
+    def list_keys(
+        self, principal: Principal, userid: str, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[ApiKeyRecord]:
+        """Return a page of the keys of a service account, the newest first."""
+        return self._keys.list_of(self.get(principal, userid).user_id, offset=offset, size=size)

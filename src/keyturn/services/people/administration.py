@@ -7,14 +7,15 @@ from functools import partial
 from typing import Any
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM, Principal
-from keyturn.core.records import Page
+from keyturn.core.principal import Principal
 from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.authority import check_may_grant
-from keyturn.services.people.invitations import Invitation, Invitations
+from keyturn.services.people.identity.invitations import Invitation, Invitations
+from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.users import Users, checked_permissions
 from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
@@ -22,7 +23,6 @@ from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
 ATTRIBUTE_MAX_CHARACTERS = 254
-MAX_PAGE = 200
 PEOPLE = frozenset({UserKind.PERSON})
 
 
@@ -41,11 +41,13 @@ class UserAdministration:
         self,
         store: Store,
         *,
+        identity: IdentityProviders,
         users: Users,
         invitations: Invitations,
         system: System,
     ) -> None:
         self._store = store
+        self._identity = identity
         self._users = users
         self._invitations = invitations
         self._system = system
@@ -55,15 +57,19 @@ class UserAdministration:
         principal: Principal,
         origin: Origin,
         *,
-        iamid: str = BUILT_IN_IAM,
+        iamid: str | None = None,
         userid: str,
         profile: Mapping[str, Any],
         password: str | None,
         permissions: Iterable[str],
     ) -> AddedUser:
-        """Make a user, who holds the default permissions besides. Without a passphrase they are invited."""
+        """Make a user, who holds the default permissions besides.
+
+        `iamid` names their identity provider, None the built-in one. Without a passphrase there they are
+        invited to set one; a user of any other provider needs none.
+        """
         principal.check_may(Permission.USER_ADMIN)
-        if iamid != BUILT_IN_IAM:
+        if iamid is not None and iamid not in self._identity:
             raise NotFound
         granted = checked_permissions(permissions)
         check_may_grant(principal, granted)
@@ -72,6 +78,7 @@ class UserAdministration:
         with unique("userid"):
             record = self._users.add(
                 actor,
+                iamid=iamid,
                 userid=userid,
                 name=fields.pop("name", None),
                 email=fields.pop("email", None),
@@ -86,7 +93,7 @@ class UserAdministration:
                 self._about(principal, origin, AuditAction.USER_PROFILE_UPDATED, record.user_id),
             )
             record = self._again(record)
-        if password is not None:
+        if password is not None or not self._identity.stores_password_of(record):
             return AddedUser(record, None)
         may_act_as = partial(check_may_grant, principal)
         return AddedUser(record, self._invitations.invite(record, actor, allow=may_act_as))
@@ -103,7 +110,7 @@ class UserAdministration:
             replace(wanted, ids=frozenset({principal.user_id})), offset=offset, size=size
         )
 
-    def get(self, principal: Principal, iamid: str, userid: str) -> UserRecord:
+    def get(self, principal: Principal, iamid: str | None, userid: str) -> UserRecord:
         """Return a user that the caller may see; raise `NotFound` for a hidden and an absent one alike.
 
         That is themselves, a service account of theirs, or, with USER_ADMIN, anybody.
@@ -221,6 +228,7 @@ class UserAdministration:
         user = self.get(principal, iamid, userid)
         if user.kind is not UserKind.PERSON:
             raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        self._identity.check_stores_password_of(user)
         _check_unbound(principal)
         actor = actor_of(principal, origin)
         if user.user_id == principal.user_id:
@@ -235,6 +243,7 @@ class UserAdministration:
         user = self._managed(principal, iamid, userid)
         if user.kind is not UserKind.PERSON:
             raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        self._identity.check_stores_password_of(user)
         self._check_may_act_as(principal, user)
         return self._invitations.invite(
             user, actor_of(principal, origin), allow=partial(check_may_grant, principal)
@@ -264,7 +273,7 @@ class UserAdministration:
         change(user.user_id, name, value, audit.at, audit)
         return self._again(user)
 
-    def _found(self, iamid: str, userid: str, *, visible_to: int | None = None) -> UserRecord:
+    def _found(self, iamid: str | None, userid: str, *, visible_to: int | None = None) -> UserRecord:
         try:
             return self._users.get_by_userid(iamid, userid, visible_to=visible_to)
         except NotFound:

@@ -1,6 +1,6 @@
 """Groups of users. What a group is given, its members have."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -8,13 +8,15 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import GroupRecord, MemberRecord, ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.people.administration import checked_attribute
 from keyturn.services.people.authority import check_may_grant, successor_of
+from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.users import Users
 from keyturn.services.text import checked_text, unique
 from keyturn.store import Store
@@ -29,21 +31,29 @@ DESCRIPTION_MAX_CHARACTERS = 2000
 class Groups:
     """Manages groups, for holders of USER_ADMIN. Others see those that they are in."""
 
-    def __init__(self, store: Store, users: Users, system: System) -> None:
+    def __init__(self, store: Store, users: Users, identity: IdentityProviders, system: System) -> None:
         self._store = store
         self._users = users
+        self._identity = identity
         self._system = system
 
-    def list_visible(self, principal: Principal) -> list[GroupRecord]:
-        """Return the groups that the caller may see, in the order they were made."""
+    def list_visible(
+        self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[GroupRecord]:
+        """Return a page of the groups that the caller may see, in the order they were made."""
         if principal.may(Permission.USER_ADMIN):
-            return self._store.groups.list_all()
-        return self._store.groups.list_of_user(principal.user_id)
+            return self._store.groups.list_all(offset=offset, size=size)
+        return self._store.groups.list_of_user(principal.user_id, offset=offset, size=size)
 
-    def list_of(self, principal: Principal, user_id: int) -> list[GroupRecord]:
-        """Return the groups that a user is in, for a holder of USER_ADMIN."""
+    def list_of(self, principal: Principal, user_id: int, *, size: int = MAX_PAGE) -> Page[GroupRecord]:
+        """Return the first groups that a user is in, for a holder of USER_ADMIN."""
         principal.check_may(Permission.USER_ADMIN)
-        return self._store.groups.list_of_user(user_id)
+        return self._store.groups.list_of_user(user_id, size=size)
+
+    def names(self, principal: Principal, group_ids: Collection[int]) -> dict[int, str]:
+        """Return the names of those of these groups that the caller may see."""
+        member = None if principal.may(Permission.USER_ADMIN) else principal.user_id
+        return self._store.groups.names(group_ids, member=member)
 
     def get(self, principal: Principal, group_id: int) -> GroupRecord:
         """Return a group that the caller may see; raise `NotFound` for a hidden and an absent one alike."""
@@ -57,19 +67,20 @@ class Groups:
         principal: Principal,
         origin: Origin,
         *,
-        iamid: str,
+        iamid: str | None = None,
         name: str,
         email: str | None = None,
         description: str | None = None,
     ) -> GroupRecord:
-        """Make a group."""
+        """Make a group. Every group is one of the built-in provider, whose `iamid` may be left out."""
         principal.check_may(Permission.USER_ADMIN)
-        if iamid != BUILT_IN_IAM:
-            raise InvalidInput("iamid", f"There is no identity manager but {BUILT_IN_IAM}.")
+        built_in = self._identity.built_in.iamid
+        if iamid not in {None, built_in}:
+            raise InvalidInput("iamid", f"Groups are made in the identity manager {built_in} alone.")
         fields = _checked(name, email, description)
         audit = self._about(principal, origin, AuditAction.GROUP_CREATED, None, details={"name": fields.name})
         with unique("name"):
-            return self._store.groups.add(iamid, fields, audit.at, audit)
+            return self._store.groups.add(built_in, fields, audit.at, audit)
 
     def update(
         self,
@@ -115,18 +126,23 @@ class Groups:
             raise NotFound
         return group
 
-    def list_members(self, principal: Principal, group_id: int) -> list[MemberRecord]:
-        """Return who is in a group; a member sees of the others' profiles no more than who they are."""
+    def list_members(
+        self, principal: Principal, group_id: int, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[MemberRecord]:
+        """Return a page of who is in a group; a member sees of the others' profiles only who they are."""
         self.get(principal, group_id)
-        members = self._store.groups.list_members(group_id)
+        members = self._store.groups.list_members(group_id, offset=offset, size=size)
         if principal.may(Permission.USER_ADMIN):
             return members
-        return [_to_fellow(member) if member.user_id != principal.user_id else member for member in members]
+        shown = (_to_fellow(one) if one.user_id != principal.user_id else one for one in members)
+        return Page(members.count, tuple(shown))
 
     def add_member(
-        self, principal: Principal, group_id: int, origin: Origin, *, iamid: str, userid: str
+        self, principal: Principal, group_id: int, origin: Origin, *, iamid: str | None = None, userid: str
     ) -> MemberRecord:
         """Put a user into a group, by user name or number; raise `InvalidInput` if they cannot be.
+
+        A name without `iamid` is one of the built-in provider.
 
         They control its service accounts from then on: the caller must hold what these hold.
         """
@@ -174,9 +190,15 @@ class Groups:
         origin: Origin,
         *,
         is_given: bool,
+        iamid: str | None = None,
     ) -> GroupRecord:
-        """Give a group an attribute, which is a name and a value, or take it."""
-        self._managed(principal, group_id)
+        """Give a group an attribute, which is a name and a value, or take it.
+
+        With `iamid`, raise `NotFound` for a group of another provider.
+        """
+        group = self._managed(principal, group_id)
+        if iamid is not None and group.iamid != iamid:
+            raise NotFound
         name, value = checked_attribute(*attribute)
         audit = self._about(
             principal,

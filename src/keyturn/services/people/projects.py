@@ -1,19 +1,20 @@
 """Projects: some people, and the connections that keys linked to the project may see."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserRecord
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
-from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.quotas import PROJECTS_PER_PERSON, Quotas
 from keyturn.services.people.users import Users
-from keyturn.services.text import canonical_userid, checked_text, is_storable, unique
+from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
@@ -34,28 +35,62 @@ class Projects:
         self._quotas = quotas
         self._system = system
 
-    def list_visible(self, principal: Principal) -> list[ProjectRecord]:
-        """Return the projects that the caller may see, in the order they were made."""
-        if principal.may(*SEE_PROJECTS):
-            return self._store.projects.list_all()
-        own = self._store.projects.list_of_user(principal.user_id)
-        return [one for one in own if principal.project_id in {None, one.project_id}]
+    def list_visible(
+        self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE, listed: int = 0
+    ) -> Page[ProjectRecord]:
+        """Return a page of the projects that the caller may see, in the order they were made.
 
-    def get(self, principal: Principal, project_id: int) -> ProjectRecord:
-        """Return a project that the caller may see; raise `NotFound` for a hidden and an absent one alike."""
+        Each with the first `listed` of its members and of its connections.
+        """
+        if principal.may(*SEE_PROJECTS):
+            return self._store.projects.list_all(offset=offset, size=size, listed=listed)
+        return self._store.projects.list_of_user(
+            principal.user_id, project_id=principal.project_id, offset=offset, size=size, listed=listed
+        )
+
+    def list_own(self, principal: Principal, *, size: int = MAX_PAGE) -> Page[ProjectRecord]:
+        """Return the first projects that the caller is in; some people see others too."""
+        return self._store.projects.list_of_user(principal.user_id, size=size)
+
+    def names(self, principal: Principal, project_ids: Collection[int]) -> dict[int, str]:
+        """Return the names of those of these projects that the caller may see."""
+        member = None if principal.may(*SEE_PROJECTS) else principal.user_id
+        return self._store.projects.names(project_ids, member=member) if project_ids else {}
+
+    def is_in(self, user_id: int, project_id: int) -> bool:
+        """Return whether a user is in a project."""
+        return is_id(project_id) and self._store.projects.find_membership(project_id, user_id) is not None
+
+    def get(
+        self, principal: Principal, project_id: int, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> ProjectRecord:
+        """Return a project that the caller may see; raise `NotFound` for a hidden and an absent one alike.
+
+        With at most `size` of its members and of its connections.
+        """
         sees_all = principal.may(*SEE_PROJECTS)
         if not sees_all and principal.project_id not in {None, project_id}:
             raise NotFound  # The key is linked to another one.
-        project = self._store.projects.find(project_id) if is_id(project_id) else None
-        if project is None or not (sees_all or _is_in(project, principal.user_id)):
+        project = None
+        if is_id(project_id) and (sees_all or self.is_in(principal.user_id, project_id)):
+            project = self._store.projects.find(project_id, offset=offset, size=size)
+        if project is None:
             raise NotFound
         return project
+
+    def list_members(self, project: ProjectRecord, *, offset: int, size: int) -> Page[ProjectMember]:
+        """Return a page of the members of a project that the caller was given."""
+        return self._store.projects.list_members(project.project_id, offset=offset, size=size)
+
+    def list_connections(self, project: ProjectRecord, *, offset: int, size: int) -> Page[str]:
+        """Return a page of the keys of its connections, in alphabetical order."""
+        return self._store.projects.list_connections(project.project_id, offset=offset, size=size)
 
     def may_change(self, principal: Principal, project: ProjectRecord) -> bool:
         """Return whether the caller may change this project and its members."""
         return principal.may(Permission.PROJECT_MANAGEMENT) or (
             principal.is_unbound
-            and any(member.is_owner and member.user_id == principal.user_id for member in project.members)
+            and self._store.projects.find_membership(project.project_id, principal.user_id) is True
         )
 
     def add(
@@ -134,7 +169,7 @@ class Projects:
     ) -> ProjectRecord:
         """Take a user out of a project: their keys that are linked to it see nothing from then on."""
         project = self._changeable(principal, project_id)
-        member = _find_member(project, userid)
+        member = self._find_member(project_id, userid)
         if member is None:
             raise InvalidInput("userid", "This user is not in the project.")
         audit = self._about(
@@ -189,8 +224,7 @@ class Projects:
 
     def check_linkable(self, user_id: int, project_id: int) -> None:
         """Raise `NotFound` unless this user is in the project, to which a key of theirs is to be linked."""
-        project = self._store.projects.find(project_id) if is_id(project_id) else None
-        if project is None or not _is_in(project, user_id):
+        if not self.is_in(user_id, project_id):
             raise NotFound("You are in no such project.")
 
     def _changeable(self, principal: Principal, project_id: int) -> ProjectRecord:
@@ -199,6 +233,14 @@ class Projects:
             raise PermissionMissing(Permission.PROJECT_MANAGEMENT)
         return project
 
+    def _find_member(self, project_id: int, userid: str) -> UserRecord | None:
+        """Return the member with this user name, or this number."""
+        try:
+            user = self._users.get_by_userid(None, userid)
+        except NotFound:
+            return None
+        return user if self.is_in(user.user_id, project_id) else None
+
     def _user(self, principal: Principal, userid: str) -> UserRecord:
         """Return who is to come into a project; raise `InvalidInput` if there is no such user.
 
@@ -206,7 +248,7 @@ class Projects:
         it, one names those whom one sees in a group or project (rule A2).
         """
         try:
-            user = self._users.get_by_userid(BUILT_IN_IAM, userid)
+            user = self._users.get_by_userid(None, userid)
         except NotFound:
             user = None
         if principal.may(Permission.USER_ADMIN, Permission.PROJECT_MANAGEMENT):
@@ -237,10 +279,6 @@ def _sees(principal: Principal) -> int | None:
     return None if principal.may(*SEE_PROJECTS) else principal.user_id
 
 
-def _is_in(project: ProjectRecord, user_id: int) -> bool:
-    return any(member.user_id == user_id for member in project.members)
-
-
 def _checked(name: str, description: str | None) -> tuple[str, str | None]:
     checked = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
     if checked is None:
@@ -249,16 +287,3 @@ def _checked(name: str, description: str | None) -> tuple[str, str | None]:
         "description", description, max_characters=DESCRIPTION_MAX_CHARACTERS, allows_lines=True
     )
     return checked, about
-
-
-def _find_member(project: ProjectRecord, userid: str) -> ProjectMember | None:
-    """Return the member with this user name, or this number."""
-    canonical = canonical_userid(userid)
-    return next(
-        (
-            member
-            for member in project.members
-            if canonical_userid(member.userid) == canonical or str(member.user_id) == userid
-        ),
-        None,
-    )

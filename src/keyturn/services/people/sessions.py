@@ -8,6 +8,7 @@ from datetime import timedelta
 from keyturn.core import verification
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
 from keyturn.core.records import SessionLimits, SessionRecord, is_id
 from keyturn.errors import CredentialRefused, NotFound
@@ -56,14 +57,20 @@ class Sessions:
             record.session_id, verification.principal_of_session(record), csrf_token(cookie)
         )
 
-    def list_own(self, principal: Principal) -> list[SessionRecord]:
-        """Return the caller's living sessions, the last seen first."""
-        return self.list_of(principal.user_id)
+    def list_own(
+        self, principal: Principal, *, first: int | None = None, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[SessionRecord]:
+        """Return a page of the caller's living sessions: `first`, then the others, the last seen first."""
+        return self.list_of(principal.user_id, first=first, offset=offset, size=size)
 
-    def list_of(self, user_id: int) -> list[SessionRecord]:
-        """Return any user's living sessions: for administrators."""
+    def list_of(
+        self, user_id: int, *, first: int | None = None, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[SessionRecord]:
+        """Return a page of any user's living sessions: for administrators."""
         now = self._system.now()
-        return self._store.sessions.list_living(user_id, now, now - self._limits.idle)
+        return self._store.sessions.list_living(
+            user_id, now, now - self._limits.idle, first=first, offset=offset, size=size
+        )
 
     def end_own(self, principal: Principal, session_id: int, origin: Origin, *, action: AuditAction) -> None:
         """End one of the caller's sessions, with the token that stands on it; raise `NotFound` otherwise."""

@@ -5,18 +5,20 @@ from dataclasses import replace
 from typing import Any
 
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
+from keyturn.core.pages import every
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
-from keyturn.core.principal import BUILT_IN_IAM, Principal
+from keyturn.core.principal import Principal
 from keyturn.core.searches import UserSearch
 from keyturn.core.user_names import fault_of_user_name, skeleton_of
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.installation.setup import digest_setup_code
-from keyturn.services.people.logins import Logins, StartedSession
-from keyturn.services.people.passwords import Passwords
+from keyturn.services.people.identity.attempts import SignInAttempts
+from keyturn.services.people.identity.registry import IdentityProviders, elsewhere
+from keyturn.services.people.identity.turns import Asker, asker_of
+from keyturn.services.people.logins import StartedSession
 from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
-from keyturn.services.people.turns import Asker, asker_of
-from keyturn.services.text import canonical_userid, checked_text
+from keyturn.services.text import canonical_userid, checked_text, is_storable
 from keyturn.store import Store
 from keyturn.store.ownership.control import Allow
 from keyturn.store.people.logins import KeptSession
@@ -39,7 +41,6 @@ PROFILE_LIMITS: Mapping[str, int] = {
 FREE_PROFILE_FIELDS = frozenset({"preferences", "external_user_ids"})
 """The fields that hold JSON, whose form is for the caller to check."""
 
-LISTED_AT_ONCE = 200
 SYSTEM_USERID = "keyturn system"
 """The account that holds the system keys."""
 
@@ -51,20 +52,22 @@ class Users:
         self,
         store: Store,
         *,
-        passwords: Passwords,
-        logins: Logins,
+        identity: IdentityProviders,
+        attempts: SignInAttempts,
         system: System,
     ) -> None:
         self._store = store
-        self._passwords = passwords
-        self._logins = logins
+        self._identity = identity
+        self._passwords = identity.built_in.passwords
+        self._attempts = attempts
         self._system = system
 
-    def add(
+    def add(  # noqa: PLR0913 - each is said of the user
         self,
         actor: Actor,
         *,
         userid: str,
+        iamid: str | None = None,
         name: str | None,
         email: str | None = None,
         password: str | None = None,
@@ -74,8 +77,14 @@ class Users:
     ) -> UserRecord:
         """Make a user; with an `owner`, a service account.
 
-        Without a passphrase they cannot sign in. A person holds the default permissions besides.
+        `iamid` names the provider that a person signs in with, None the built-in one. There they cannot sign
+        in without a passphrase; elsewhere they have none. A person holds the default permissions besides.
         """
+        provider = self._identity.built_in if iamid is None else self._identity.find(iamid)
+        if provider is None:
+            raise NotFound
+        if password is not None and not provider.stores_password:
+            raise elsewhere("password", provider, provider.iamid)
         if owner is not None:
             kind = UserKind.SERVICE
         held = checked_permissions(permissions)
@@ -84,7 +93,7 @@ class Users:
         new = self._user_to_add(userid, name, email, password, held, asker_of(actor))
         if canonical_userid(userid) == SYSTEM_USERID and kind is not UserKind.SYSTEM:
             raise InvalidInput("userid", "This user name is Keyturn's own.")
-        new = replace(new, kind=kind, owner=owner)
+        new = replace(new, iamid=provider.iamid, kind=kind, owner=owner)
         return self._store.users.add(new, self._creation(actor, new))
 
     def add_first(
@@ -127,7 +136,7 @@ class Users:
         if password is not None:
             self._passwords.check_acceptable(password, field="password", personal=(checked, checked_name))
         return UserToAdd(
-            iamid=BUILT_IN_IAM,
+            iamid=self._identity.built_in.iamid,
             userid=checked,
             canonical_userid=canonical,
             skeleton=skeleton_of(checked),
@@ -145,35 +154,44 @@ class Users:
             raise NotFound
         return record
 
-    def get_by_userid(self, iamid: str, userid: str, *, visible_to: int | None = None) -> UserRecord:
+    def get_by_userid(self, iamid: str | None, userid: str, *, visible_to: int | None = None) -> UserRecord:
         """Return the user with this name, or, for digits, with this numeric id; raise `NotFound`.
 
-        With `visible_to`, only if it is that user, or a service account of theirs.
+        A user is found under the iamid of their record alone, also where that provider is gone. With None, a
+        name is one of the built-in provider, and a number anybody's. With `visible_to`, only if it is that
+        user, or a service account of theirs.
         """
-        if iamid != BUILT_IN_IAM:
-            raise NotFound(f"There is no user {userid}.")
-        found = self._store.users.find_by_name(iamid, canonical_userid(userid), visible_to=visible_to)
+        found = self._find_by_name(iamid, userid, visible_to=visible_to)
         if found is None and userid.isascii() and userid.isdigit() and len(userid) <= 18:
             found = self._store.users.find_by_id(int(userid), visible_to=visible_to)
+            if found is not None and iamid is not None and found.iamid != iamid:
+                found = None
         if found is None:
             raise NotFound(f"There is no user {userid}.")
         return found
 
-    def get_by_name(self, iamid: str, userid: str) -> UserRecord:
-        """Return the user with this name alone; raise `NotFound`."""
-        found = None
-        if iamid == BUILT_IN_IAM:
-            found = self._store.users.find_by_name(iamid, canonical_userid(userid))
+    def get_by_name(self, iamid: str | None, userid: str) -> UserRecord:
+        """Return the user with this name alone, for None at the built-in provider; raise `NotFound`."""
+        found = self._find_by_name(iamid, userid)
         if found is None:
             raise NotFound(f"There is no user {userid}.")
         return found
+
+    def find_system(self) -> UserRecord | None:
+        """Return the account that holds the system keys; None before it is first needed."""
+        return self._find_by_name(None, SYSTEM_USERID)
+
+    def _find_by_name(
+        self, iamid: str | None, userid: str, *, visible_to: int | None = None
+    ) -> UserRecord | None:
+        wanted = self._identity.built_in.iamid if iamid is None else iamid
+        if not is_storable(wanted):
+            return None
+        return self._store.users.find_by_name(wanted, canonical_userid(userid), visible_to=visible_to)
 
     def list_all(self) -> Iterator[UserRecord]:
         """Return all users in the order they were made."""
-        offset = 0
-        while items := self._store.users.search(UserSearch(), offset=offset, size=LISTED_AT_ONCE).items:
-            yield from items
-            offset += len(items)
+        return every(lambda offset, size: self._store.users.search(UserSearch(), offset=offset, size=size))
 
     def checked_profile(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a profile as they are stored; raise `InvalidInput` for any others."""
@@ -206,10 +224,11 @@ class Users:
     ) -> StartedSession:
         """Change the caller's own passphrase; every other session of theirs ends, and this one's id changes.
 
-        Raise `InvalidInput` when the old one is wrong: whoever found an open browser does not get in; and
-        `TooManyFailures` if they gave one too often.
+        Raise `InvalidInput` when the old one is wrong, since somebody may have found an open browser, or when
+        another provider keeps it; and `TooManyFailures` if they gave one too often.
         """
         principal = current.principal
+        self._identity.check_stores_password_of(self.get(principal))
         self.check_own_password(principal, old, field="current_password", origin=origin)
         token = new_session_token(self._system)
         kept = KeptSession(current.session_id, digest_session_token(token))
@@ -221,7 +240,7 @@ class Users:
 
         Raise `TooManyFailures`, before anything is hashed, if they gave theirs too often (Q1).
         """
-        if not self._logins.is_own_password(principal, password, origin):
+        if not self._attempts.is_own_password(principal, password, origin, field=field):
             raise InvalidInput(field, "This is not your current passphrase. Try again in a moment.")
 
     def set_password(
@@ -238,6 +257,7 @@ class Users:
         """
         if user.kind is not UserKind.PERSON:
             raise InvalidInput("userid", "A service account has keys and no passphrase.")
+        self._identity.check_stores_password_of(user)
         self._set_password(actor, user, password, kept=None, allow=allow)
 
     def _set_password(
@@ -265,7 +285,7 @@ class Users:
 
     def set_disabled(self, actor: Actor, userid: str, *, disabled: bool) -> bool:
         """Stop a user's sessions, keys and tokens, or let the keys work again; False if nothing changed."""
-        user = self.get_by_userid(BUILT_IN_IAM, userid)
+        user = self.get_by_userid(None, userid)
         now = self._system.now()
         action = AuditAction.USER_DISABLED if disabled else AuditAction.USER_ENABLED
         audit = AuditEntry(now, action, actor, Target.USER, str(user.user_id))
@@ -273,7 +293,7 @@ class Users:
 
     def sign_out(self, actor: Actor, userid: str) -> None:
         """End all sessions and tokens of a user, wherever they are. Their keys go on working."""
-        user = self.get_by_userid(BUILT_IN_IAM, userid)
+        user = self.get_by_userid(None, userid)
         now = self._system.now()
         audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, Target.USER, str(user.user_id))
         self._store.users.sign_out(user.user_id, now, audit)

@@ -20,9 +20,10 @@ from sqlalchemy import (
 )
 
 from keyturn.core.audit import AuditEntry
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import UserKind
 from keyturn.core.principal import Principal
-from keyturn.core.records import ApiKeyRecord, KeyForVerification, KeyUsage, LastUse, OwnedKey, Page
+from keyturn.core.records import ApiKeyRecord, KeyForVerification, KeyUsage, LastUse, OwnedKey
 from keyturn.core.searches import KeySearch
 from keyturn.errors import QuotaExceeded
 from keyturn.store.database.credentials import find_key, find_key_by_id
@@ -157,9 +158,27 @@ class ApiKeys:
                 select(api_key.c.user_id).where(api_key.c.id == key_id)
             ).scalar_one_or_none()
 
-    def list_of_user(self, user_id: int) -> list[ApiKeyRecord]:
-        """Return all keys of a user, dead ones too, the newest first."""
-        return [_record(row) for row in self._database.read(_OF_USER, user_id=user_id)]
+    def list_of_user(self, user_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiKeyRecord]:
+        """Return at most `size` keys of a user, dead ones too, the newest first."""
+        (counted,) = self._database.read(_COUNT_OF_USER, user_id=user_id)
+        rows = self._database.read(_OF_USER, user_id=user_id, size=size, skipped=offset)
+        return Page(counted.number, tuple(map(_record, rows)))
+
+    def list_active(self, user_id: int, *, now: datetime, offset: int = 0, size: int) -> Page[ApiKeyRecord]:
+        """Return at most `size` of a user's living keys, the newest first."""
+        given = {"owner": user_id, "now": now}
+        with self._database.reading() as connection:
+            count = connection.execute(_LIVING, given).scalar_one()
+            rows = connection.execute(_LISTED_LIVING.limit(size).offset(offset), given).all()
+        return Page(count, tuple(map(_record, rows)))
+
+    def list_ended(self, user_id: int, *, now: datetime, offset: int = 0, size: int) -> Page[ApiKeyRecord]:
+        """Return at most `size` of a user's keys that are revoked or over, the newest first."""
+        given = {"owner": user_id, "now": now}
+        with self._database.reading() as connection:
+            count = connection.execute(_ENDED, given).scalar_one()
+            rows = connection.execute(_LISTED_ENDED.limit(size).offset(offset), given).all()
+        return Page(count, tuple(map(_record, rows)))
 
     def search(self, wanted: KeySearch, *, now: datetime, offset: int, size: int) -> Page[OwnedKey]:
         """Return at most `size` of the keys that are looked for, the newest first, with their owners."""
@@ -243,9 +262,15 @@ _LISTED = (
 )
 """The part of a listed key that lies beyond its own row."""
 
+_IS_OF_USER = api_key.c.user_id == bindparam("user_id")
 _OF_USER = CompiledQuery(
-    select(*_LISTED).where(api_key.c.user_id == bindparam("user_id")).order_by(api_key.c.id.desc())
+    select(*_LISTED)
+    .where(_IS_OF_USER)
+    .order_by(api_key.c.id.desc())
+    .limit(bindparam("size"))
+    .offset(bindparam("skipped"))
 )
+_COUNT_OF_USER = CompiledQuery(select(func.count().label("number")).select_from(api_key).where(_IS_OF_USER))
 
 
 _ADD = insert(api_key).returning(*_RECORD)
@@ -308,14 +333,20 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
 
 
 _OWNER_ALONE = select(user.c.id).where(user.c.id == bindparam("owner")).with_for_update(key_share=True)
-_LIVING = select(func.count()).where(
+_NOW = bindparam("now", type_=api_key.c.expires_at.type)
+_IS_LIVING = (
     api_key.c.user_id == bindparam("owner"),
     api_key.c.revoked_at.is_(None),
-    or_(
-        api_key.c.expires_at.is_(None),
-        api_key.c.expires_at > bindparam("now", type_=api_key.c.expires_at.type),
-    ),
+    or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > _NOW),
 )
+_HAS_ENDED = (
+    api_key.c.user_id == bindparam("owner"),
+    or_(api_key.c.revoked_at.is_not(None), api_key.c.expires_at <= _NOW),
+)
+_LIVING = select(func.count()).where(*_IS_LIVING)
+_ENDED = select(func.count()).where(*_HAS_ENDED)
+_LISTED_LIVING = select(*_LISTED).where(*_IS_LIVING).order_by(api_key.c.id.desc())
+_LISTED_ENDED = select(*_LISTED).where(*_HAS_ENDED).order_by(api_key.c.id.desc())
 
 
 def _owned_key(row: Any) -> OwnedKey:

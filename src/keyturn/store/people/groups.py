@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
 from keyturn.core.audit import AuditEntry
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
 from keyturn.store.database.rows import add_row, changed_values, remove_row
 from keyturn.store.database.schema import (
@@ -39,22 +40,34 @@ class GroupFields:
     description: str | None
 
 
-def _questions(*conditions: Any) -> tuple[CompiledQuery, CompiledQuery]:
-    """Return what is asked about groups and their attributes."""
-    within = select(group.c.id).where(*conditions)
-    return (
-        CompiledQuery(select(group).where(*conditions).order_by(group.c.id)),
-        CompiledQuery(
-            select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value).where(
-                group_attribute.c.group_id.in_(within)
-            )
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class _GroupQueries:
+    """What is asked about a page of groups: how many there are in all, the groups, and their attributes."""
+
+    count: CompiledQuery
+    groups: CompiledQuery
+    attributes: CompiledQuery
+
+    @classmethod
+    def of(cls, *conditions: Any) -> "_GroupQueries":
+        """Compile the queries for the groups for which the conditions hold."""
+        size: Any = bindparam("size")
+        skipped: Any = bindparam("skipped")
+        within = select(group.c.id).where(*conditions).order_by(group.c.id).limit(size).offset(skipped)
+        return cls(
+            CompiledQuery(select(func.count().label("number")).select_from(group).where(*conditions)),
+            CompiledQuery(select(group).where(*conditions).order_by(group.c.id).limit(size).offset(skipped)),
+            CompiledQuery(
+                select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value).where(
+                    group_attribute.c.group_id.in_(within)
+                )
+            ),
+        )
 
 
-_ALL = _questions()
-_ONE = _questions(group.c.id == bindparam("group_id"))
-_OF_USER = _questions(
+_ALL = _GroupQueries.of()
+_ONE = _GroupQueries.of(group.c.id == bindparam("group_id"))
+_OF_USER = _GroupQueries.of(
     group.c.id.in_(select(group_member.c.group_id).where(group_member.c.user_id == bindparam("user_id")))
 )
 
@@ -78,21 +91,40 @@ class Groups:
 
     def find(self, group_id: int) -> GroupRecord | None:
         """Return the group with this id."""
-        found = self._list(_ONE, group_id=group_id)
+        found = self._read(_ONE, group_id=group_id, size=1, skipped=0)
         return found[0] if found else None
 
-    def list_all(self) -> list[GroupRecord]:
-        """Return all groups in the order they were made."""
-        return self._list(_ALL)
+    def list_all(self, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
+        """Return at most `size` groups in the order they were made."""
+        return self._page(_ALL, offset, size)
 
-    def list_of_user(self, user_id: int) -> list[GroupRecord]:
-        """Return the groups that a user is in."""
-        return self._list(_OF_USER, user_id=user_id)
+    def list_of_user(self, user_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
+        """Return at most `size` of the groups that a user is in."""
+        return self._page(_OF_USER, offset, size, user_id=user_id)
 
-    def _list(self, questions: tuple[CompiledQuery, CompiledQuery], **parameters: Any) -> list[GroupRecord]:
-        rows, attributes = (self._database.read(question, **parameters) for question in questions)
-        by_id = gathered_attributes(attributes)
-        return [_group_record(row, by_id.get(row.id, {})) for row in rows]
+    def _page(self, queries: _GroupQueries, offset: int, size: int, **parameters: Any) -> Page[GroupRecord]:
+        (counted,) = self._database.read(queries.count, **parameters)
+        return Page(counted.number, self._read(queries, size=size, skipped=offset, **parameters))
+
+    def _read(self, queries: _GroupQueries, **parameters: Any) -> tuple[GroupRecord, ...]:
+        rows = self._database.read(queries.groups, **parameters)
+        by_id = gathered_attributes(self._database.read(queries.attributes, **parameters) if rows else ())
+        return tuple(_group_record(row, by_id.get(row.id, {})) for row in rows)
+
+    def names(self, group_ids: Collection[int], *, member: int | None = None) -> dict[int, str]:
+        """Return the names of these groups; with `member`, of those alone that this user is in."""
+        query = select(group.c.id, group.c.name).where(group.c.id.in_(group_ids)).order_by(group.c.id)
+        if member is not None:
+            mine = select(group_member.c.group_id).where(group_member.c.user_id == member)
+            query = query.where(group.c.id.in_(mine))
+        with self._database.reading() as connection:
+            return {row.id: row.name for row in connection.execute(query)}
+
+    def ids(self, names: Collection[str]) -> dict[str, int]:
+        """Return the ids of the groups with these names."""
+        query = select(group.c.name, group.c.id).where(group.c.name.in_(names))
+        with self._database.reading() as connection:
+            return {row.name: row.id for row in connection.execute(query)}
 
     def update(
         self,
@@ -139,11 +171,15 @@ class Groups:
                 change.record(entry)
         return True
 
-    def list_members(self, group_id: int) -> list[MemberRecord]:
-        """Return who is in a group, in the order they came."""
+    def list_members(self, group_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[MemberRecord]:
+        """Return at most `size` of those who are in a group, in the order they came."""
+        is_in = group_member.c.group_id == group_id
         with self._database.reading() as connection:
-            rows = connection.execute(_MEMBER.where(group_member.c.group_id == group_id)).all()
-        return [_member_record(row) for row in rows]
+            count = connection.execute(
+                select(func.count()).select_from(group_member).where(is_in)
+            ).scalar_one()
+            rows = connection.execute(_MEMBER.where(is_in).offset(offset).limit(size)).all()
+        return Page(count, tuple(map(_member_record, rows)))
 
     def is_member(self, group_id: int, user_id: int) -> bool:
         """Return whether a user is in a group."""

@@ -52,6 +52,7 @@ class Logins:
             return None
         return LoginRecord(
             user_id=row.id,
+            iamid=row.iamid,
             userid=row.userid,
             password_hash=row.password_hash,
             failed_logins=row.failed_logins,
@@ -238,6 +239,7 @@ def _new_password(password_hash: str, at: datetime) -> dict[str, Any]:
 
 _LOGIN = (
     user.c.id,
+    user.c.iamid,
     user.c.userid,
     user.c.password_hash,
     user.c.failed_logins,

@@ -1,15 +1,15 @@
 """Projects: some people, and the connections that keys linked to them may see."""
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import ProjectMember, ProjectRecord
 from keyturn.errors import Conflict, InvalidState, QuotaExceeded
 from keyturn.store.database.rows import add_row, changed_values, insert_on_conflict
@@ -17,15 +17,28 @@ from keyturn.store.database.schema import (
     api_key,
     connection,
     group_member,
-    profile,
     project,
     project_connection,
     project_member,
     user,
 )
-from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database
 from keyturn.store.keys.api_keys import lock_keys
+from keyturn.store.people.project_rows import (
+    ALL_PROJECTS,
+    CONNECTIONS_OF_PROJECT,
+    COUNT_CONNECTIONS,
+    COUNT_MEMBERS,
+    MEMBERS_OF_PROJECT,
+    MEMBERSHIP,
+    ONE_PROJECT,
+    ONE_PROJECT_OF_USER,
+    PROJECTS_OF_USER,
+    ProjectQueries,
+    memberships,
+    read_member,
+    read_projects,
+)
 
 
 class Projects:
@@ -65,30 +78,89 @@ class Projects:
             )
             change.record(audit, target_id=number)
             _check_name(change.connection, number, name, seen_by)
-            (record,) = _read(
-                lambda question: change.connection.execute(question.select, {"project_id": number}).all(),
-                _ONE,
+            (record,) = read_projects(
+                lambda query, **given: change.connection.execute(query.select, given).all(),
+                ONE_PROJECT,
+                range(1),
+                project_id=number,
+                size=1,
+                skipped=0,
             )
         return record
 
-    def find(self, project_id: int) -> ProjectRecord | None:
-        """Return the project with this id."""
-        found = _read(partial(self._database.read, project_id=project_id), _ONE)
+    def find(self, project_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> ProjectRecord | None:
+        """Return the project with this id, with at most `size` of its members and of its connections."""
+        ask = partial(self._database.read, project_id=project_id, size=1, skipped=0)
+        found = read_projects(ask, ONE_PROJECT, range(offset, offset + size))
         return found[0] if found else None
 
-    def list_all(self) -> list[ProjectRecord]:
-        """Return all projects in the order they were made."""
-        return _read(self._database.read, _ALL)
+    def list_all(self, *, offset: int = 0, size: int = MAX_PAGE, listed: int = 0) -> Page[ProjectRecord]:
+        """Return at most `size` projects in the order they were made.
 
-    def list_of_user(self, user_id: int) -> list[ProjectRecord]:
-        """Return the projects that a user is in."""
-        return _read(partial(self._database.read, user_id=user_id), _OF_USER)
+        Each with the first `listed` of its members and of its connections.
+        """
+        return self._page(ALL_PROJECTS, offset, size, listed)
+
+    def list_of_user(
+        self,
+        user_id: int,
+        *,
+        project_id: int | None = None,
+        offset: int = 0,
+        size: int = MAX_PAGE,
+        listed: int = 0,
+    ) -> Page[ProjectRecord]:
+        """Return at most `size` of the projects that a user is in, as `list_all` does.
+
+        With `project_id`, that one alone.
+        """
+        if project_id is None:
+            return self._page(PROJECTS_OF_USER, offset, size, listed, user_id=user_id)
+        return self._page(ONE_PROJECT_OF_USER, offset, size, listed, user_id=user_id, project_id=project_id)
+
+    def _page(
+        self, queries: ProjectQueries, offset: int, size: int, listed: int, **parameters: Any
+    ) -> Page[ProjectRecord]:
+        (counted,) = self._database.read(queries.count, **parameters)
+        projects = read_projects(
+            self._database.read, queries, range(listed), size=size, skipped=offset, **parameters
+        )
+        return Page(counted.number, projects)
+
+    def list_members(self, project_id: int, *, offset: int, size: int) -> Page[ProjectMember]:
+        """Return at most `size` members of a project, by their ids."""
+        (counted,) = self._database.read(COUNT_MEMBERS, project_id=project_id)
+        rows = self._database.read(
+            MEMBERS_OF_PROJECT, project_id=project_id, first=offset + 1, last=offset + size
+        )
+        return Page(counted.number, tuple(map(read_member, rows)))
+
+    def list_connections(self, project_id: int, *, offset: int, size: int) -> Page[str]:
+        """Return the keys of at most `size` connections of a project, in alphabetical order."""
+        (counted,) = self._database.read(COUNT_CONNECTIONS, project_id=project_id)
+        rows = self._database.read(
+            CONNECTIONS_OF_PROJECT, project_id=project_id, first=offset + 1, last=offset + size
+        )
+        return Page(counted.number, tuple(row.connection_key for row in rows))
+
+    def find_membership(self, project_id: int, user_id: int) -> bool | None:
+        """Return whether a user owns a project; None if they are not in it."""
+        found = self._database.read(MEMBERSHIP, project_id=project_id, user_id=user_id)
+        return found[0].is_owner if found else None
+
+    def names(self, project_ids: Collection[int], *, member: int | None = None) -> dict[int, str]:
+        """Return the names of these projects; with `member`, of those alone that this user is in."""
+        query = select(project.c.id, project.c.name).where(project.c.id.in_(project_ids))
+        if member is not None:
+            query = query.where(project.c.id.in_(memberships(member)))
+        with self._database.reading() as reading:
+            return {row.id: row.name for row in reading.execute(query)}
 
     def are_together(self, user_id: int, other_id: int) -> bool:
         """Return whether two users are in one project or group, where each sees the other's name."""
         groups = select(group_member.c.group_id).where(group_member.c.user_id == user_id)
         in_project = select(project_member.c.user_id).where(
-            project_member.c.user_id == other_id, project_member.c.project_id.in_(_memberships(user_id))
+            project_member.c.user_id == other_id, project_member.c.project_id.in_(memberships(user_id))
         )
         in_group = select(group_member.c.user_id).where(
             group_member.c.user_id == other_id, group_member.c.group_id.in_(groups)
@@ -251,13 +323,9 @@ def _check_name(reading: Connection, project_id: int, name: str, seen_by: int | 
     """
     others = select(project.c.id).where(project.c.name == name, project.c.id != project_id)
     if seen_by is not None:
-        others = others.where(project.c.id.in_(_memberships(seen_by)))
+        others = others.where(project.c.id.in_(memberships(seen_by)))
     if reading.execute(others.limit(1)).first() is not None:
         raise Conflict(f"There is a project {name} already.")
-
-
-def _memberships(user_id: Any) -> Any:
-    return select(project_member.c.project_id).where(project_member.c.user_id == user_id)
 
 
 def _check_owned(reading: Connection, project_id: int) -> None:
@@ -277,66 +345,6 @@ def _check_quota(connection: Connection, user_id: int, at_most: int) -> None:
     ).scalar_one()
     if made >= at_most:
         raise QuotaExceeded(f"You made {made} projects, and may make {at_most}: delete some first.")
-
-
-_Questions = tuple[CompiledQuery, CompiledQuery, CompiledQuery]
-"""About projects, their members, and their connections."""
-
-
-def _questions(*conditions: Any) -> _Questions:
-    """Return what is asked about the projects for which the conditions hold, however many they are."""
-    within = select(project.c.id).where(*conditions)
-    return (
-        CompiledQuery(select(project).where(*conditions).order_by(project.c.id)),
-        CompiledQuery(
-            select(
-                project_member.c.project_id,
-                project_member.c.is_owner,
-                user.c.id,
-                user.c.userid,
-                profile.c.name,
-            )
-            .join(user, user.c.id == project_member.c.user_id)
-            .join(profile, profile.c.user_id == user.c.id)
-            .where(project_member.c.project_id.in_(within))
-            .order_by(user.c.id)
-        ),
-        CompiledQuery(
-            select(project_connection.c.project_id, connection.c.connection_key)
-            .join(connection, connection.c.id == project_connection.c.connection_id)
-            .where(project_connection.c.project_id.in_(within))
-            .order_by(connection.c.connection_key)
-        ),
-    )
-
-
-_ALL = _questions()
-_ONE = _questions(project.c.id == bindparam("project_id"))
-_OF_USER = _questions(project.c.id.in_(_memberships(bindparam("user_id"))))
-
-
-def _read(ask: Callable[[CompiledQuery], Sequence[Any]], questions: _Questions) -> list[ProjectRecord]:
-    of_projects, of_members, of_connections = questions
-    rows = ask(of_projects)
-    members: dict[int, list[ProjectMember]] = defaultdict(list)
-    for row in ask(of_members):
-        members[row.project_id].append(ProjectMember(row.id, row.userid, row.name, row.is_owner))
-    keys: dict[int, list[str]] = defaultdict(list)
-    for linked in ask(of_connections):
-        keys[linked.project_id].append(linked.connection_key)
-    return [
-        ProjectRecord(
-            project_id=row.id,
-            name=row.name,
-            description=row.description,
-            members=tuple(members[row.id]),
-            connection_keys=tuple(keys[row.id]),
-            created_by=row.created_by,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-        )
-        for row in rows
-    ]
 
 
 def _connection_id(connection_key: str) -> Any:

@@ -83,7 +83,11 @@ USER_BY_NAME = CompiledQuery(
 USERS_IN_ORDER = CompiledQuery(
     SELECT_USER.order_by(user.c.id).limit(bindparam("size")).offset(bindparam("skipped"))
 )
-COUNT_USERS = CompiledQuery(select(func.count().label("number")).select_from(user))
+_COUNT = select(func.count().label("number")).select_from(user)
+COUNT_USERS = CompiledQuery(_COUNT)
+_OF_PROVIDER = user.c.iamid == bindparam("iamid")
+OF_PROVIDER_IN_ORDER = CompiledQuery(USERS_IN_ORDER.select.where(_OF_PROVIDER))
+COUNT_OF_PROVIDER = CompiledQuery(_COUNT.where(_OF_PROVIDER))
 
 
 def profile_record(row: Row[Any]) -> ProfileRecord:

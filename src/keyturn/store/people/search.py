@@ -19,33 +19,21 @@ def visibility_of(viewer: Any) -> list[Any]:
 
     In the question itself, so that asking for a hidden user takes no longer than for an absent one (A2).
     """
+    return [or_(user.c.id == viewer, user.c.id.in_(_managed_by(viewer)))]
+
+
+def _managed_by(viewer: Any) -> Any:
     groups = select(group_member.c.group_id).where(group_member.c.user_id == viewer)
-    owned = select(service_account.c.user_id).where(
+    return select(service_account.c.user_id).where(
         or_(service_account.c.owner_user_id == viewer, service_account.c.owner_group_id.in_(groups))
     )
-    return [or_(user.c.id == viewer, user.c.id.in_(owned))]
 
 
 def conditions_of(wanted: UserSearch) -> list[Any]:
     """Return what must be true of a user joined with their profile."""
-    conditions: list[Any] = []
-    for column, text in (
-        (user.c.iamid, wanted.iamid),
-        (user.c.userid, wanted.userid),
-        (profile.c.email, wanted.email),
-        (profile.c.name, wanted.name),
-    ):
-        if text is not None:
-            conditions.append(_contains(column, text))
-    if wanted.text is not None:
-        conditions.append(
-            or_(
-                *(
-                    _contains(column, wanted.text)
-                    for column in (user.c.userid, profile.c.email, profile.c.name)
-                )
-            )
-        )
+    conditions = _texts_of(wanted)
+    if wanted.provider is not None:
+        conditions.append(user.c.iamid == wanted.provider)
     if wanted.is_disabled is not None:
         conditions.append(
             user.c.disabled_at.is_not(None) if wanted.is_disabled else user.c.disabled_at.is_(None)
@@ -55,11 +43,27 @@ def conditions_of(wanted: UserSearch) -> list[Any]:
     if wanted.owners is not None:
         owned = or_(False, *map(owned_by, wanted.owners))
         conditions.append(user.c.id.in_(select(service_account.c.user_id).where(owned)))
+    if wanted.managed_by is not None:
+        conditions.append(user.c.id.in_(_managed_by(wanted.managed_by)))
     if wanted.in_group is not None:
         members = select(group_member.c.user_id).where(group_member.c.group_id == wanted.in_group)
         conditions.append(user.c.id.in_(members))
     if wanted.ids is not None:
         conditions.append(user.c.id.in_(wanted.ids))
+    return conditions
+
+
+def _texts_of(wanted: UserSearch) -> list[Any]:
+    columns = (
+        (user.c.iamid, wanted.iamid),
+        (user.c.userid, wanted.userid),
+        (profile.c.email, wanted.email),
+        (profile.c.name, wanted.name),
+    )
+    conditions = [_contains(column, text) for column, text in columns if text is not None]
+    if wanted.text is not None:
+        anywhere = (user.c.userid, profile.c.email, profile.c.name)
+        conditions.append(or_(*(_contains(column, wanted.text) for column in anywhere)))
     return conditions
 
 

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, case, func, insert, select, update
 
 from keyturn.core.audit import AuditEntry
+from keyturn.core.pages import Page
 from keyturn.core.records import SessionForVerification, SessionKind, SessionRecord
 from keyturn.store.database.credentials import find_session, find_session_by_id
 from keyturn.store.database.schema import session
@@ -88,16 +89,40 @@ class Sessions:
                 change.record(audit)
         return ended
 
-    def list_living(self, user_id: int, now: datetime, idle_since: datetime) -> list[SessionRecord]:
-        """Return this user's living sessions, the last seen first; browsers idle since then are left out."""
+    def list_living(
+        self,
+        user_id: int,
+        now: datetime,
+        idle_since: datetime,
+        *,
+        first: int | None = None,
+        offset: int = 0,
+        size: int = MAX_LIVING,
+    ) -> Page[SessionRecord]:
+        """Return at most `size` of this user's living sessions, the last seen first.
+
+        Browsers idle since then are left out. The session `first` comes before all others.
+        """
+        living = (
+            session.c.user_id == user_id,
+            session.c.ended_at.is_(None),
+            session.c.expires_at > now,
+            (session.c.kind == SessionKind.TOKEN.value) | (session.c.last_seen_at > idle_since),
+        )
         with self._database.reading() as connection:
+            count = connection.execute(select(func.count()).select_from(session).where(*living)).scalar_one()
             rows = connection.execute(
                 select(session)
-                .where(session.c.user_id == user_id, session.c.ended_at.is_(None), session.c.expires_at > now)
-                .where((session.c.kind == SessionKind.TOKEN.value) | (session.c.last_seen_at > idle_since))
-                .order_by(session.c.last_seen_at.desc(), session.c.id.desc())
+                .where(*living)
+                .order_by(
+                    case((session.c.id == first, 0), else_=1),
+                    session.c.last_seen_at.desc(),
+                    session.c.id.desc(),
+                )
+                .offset(offset)
+                .limit(size)
             ).all()
-        return [_record(row) for row in rows]
+        return Page(count, tuple(map(_record, rows)))
 
 
 def insert_session(new: SessionToAdd) -> Any:

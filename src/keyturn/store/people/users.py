@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, select, type_coerce, update
 
 from keyturn.core.audit import AuditEntry
+from keyturn.core.pages import Page
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
-from keyturn.core.records import Page
 from keyturn.core.searches import UserSearch
 from keyturn.core.user_names import look_alike, skeletons_to_ask_for
 from keyturn.errors import Conflict
@@ -33,7 +33,9 @@ from keyturn.store.ownership.control import (
     void_links_to,
 )
 from keyturn.store.people.rows import (
+    COUNT_OF_PROVIDER,
     COUNT_USERS,
+    OF_PROVIDER_IN_ORDER,
     SELECT_USER,
     USER_BY_ID,
     USER_BY_NAME,
@@ -147,10 +149,16 @@ class Users:
 
     def search(self, wanted: UserSearch, *, offset: int = 0, size: int) -> Page[UserRecord]:
         """Return at most `size` of those who are looked for, in the order they were made."""
-        if wanted == _ANYBODY:
-            (counted,) = self._database.read(COUNT_USERS)
-            everybody = ask_users(self._database, USERS_IN_ORDER, size=size, skipped=offset)
-            return Page(counted.number, tuple(everybody))
+        if wanted == UserSearch(provider=wanted.provider):
+            of_provider = {} if wanted.provider is None else {"iamid": wanted.provider}
+            all_of, in_order = (
+                (COUNT_USERS, USERS_IN_ORDER)
+                if wanted.provider is None
+                else (COUNT_OF_PROVIDER, OF_PROVIDER_IN_ORDER)
+            )
+            (counted,) = self._database.read(all_of, **of_provider)
+            found = ask_users(self._database, in_order, size=size, skipped=offset, **of_provider)
+            return Page(counted.number, tuple(found))
         conditions = conditions_of(wanted)
         with self._database.reading() as connection:
             count = connection.execute(
@@ -318,7 +326,6 @@ class Users:
         return removed
 
 
-_ANYBODY = UserSearch()
 _VISIBLE = visibility_of(bindparam("viewer"))
 _VISIBLE_BY_ID = CompiledQuery(USER_BY_ID.select.where(*_VISIBLE))
 _VISIBLE_BY_NAME = CompiledQuery(USER_BY_NAME.select.where(*_VISIBLE))

@@ -7,6 +7,7 @@ import msgspec
 from litestar.params import RawBody
 
 from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.permissions import Permission
 from keyturn.core.records import MAX_ID
 from keyturn.services.apis.fields import MAX_SCOPES, ScopeToRegister
@@ -14,7 +15,16 @@ from keyturn.web.api.apis.views import ServiceList, ServiceView
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import DeletedThing
 from keyturn.web.bodies import LongText, ScopeName, ShortText, get_json
-from keyturn.web.requests import AnyRequest, Call, IdInPath, InjectedCall, asked_id, in_thread
+from keyturn.web.requests import (
+    AnyRequest,
+    Call,
+    IdInPath,
+    InjectedCall,
+    PageOffset,
+    PageSize,
+    asked_id,
+    in_thread,
+)
 from keyturn.web.routes import Alias, needs, route
 
 _SERVICE, _API = "/services/{serviceid:str}", "/apis/{serviceid:str}"
@@ -65,15 +75,15 @@ class ServiceChangesBody(msgspec.Struct, forbid_unknown_fields=True):
     summary="List services",
 )
 @in_thread
-def list_services(call: InjectedCall) -> ServiceList:
-    """Answer the services of which the caller may hold scopes, with these.
+def list_services(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> ServiceList:
+    """Answer a page of the services of which the caller may hold scopes, with these.
 
     With APPLICATION_ADMIN, all, with all scopes and the groups that may hold them.
     """
-    resources = call.services.apis.list_visible(call.principal)
+    resources = call.services.apis.list_visible(call.principal, offset=offset, size=size)
     shows_holders = call.services.apis.may_change(call.principal)
     return ServiceList(
-        len(resources), [ServiceView.of(resource, shows_holders=shows_holders) for resource in resources]
+        resources.count, [ServiceView.of(resource, shows_holders=shows_holders) for resource in resources]
     )
 
 

@@ -48,7 +48,7 @@ class ServiceView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ServiceList(msgspec.Struct, frozen=True):
-    """All services that the caller may see."""
+    """A page of the services that the caller may see; `count` is of all."""
 
     count: int
     hits: list[ServiceView]

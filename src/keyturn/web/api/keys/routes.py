@@ -6,13 +6,13 @@ from typing import Annotated
 import msgspec
 from litestar.params import FromPath, HeaderParameter, RawBody
 
+from keyturn.core.pages import MAX_PAGE
 from keyturn.services.keys.rotation import MAX_OVERLAP
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.users import ONESELF_OR_SERVICE
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.bodies import ExpiresAt, NetworkTexts, ScopeNames, ShortText, lifetime_of, read_json
 from keyturn.web.requests import (
-    MAX_PAGE,
     AnyRequest,
     IdInPath,
     InjectedCall,
@@ -145,9 +145,9 @@ def list_keys(
 ) -> ApiKeyList:
     """Answer the user's keys without their secrets: one's own, or anybody's with USER_ADMIN."""
     user = call.services.user_administration.get(call.principal, iamid, userid)
-    keys = call.services.keys.list_of(user.user_id)
+    keys = call.services.keys.list_of(user.user_id, offset=offset, size=size)
     now = call.services.system.now()
-    return ApiKeyList(len(keys), [ApiKeyView.of(key, now) for key in keys[offset : offset + size]])
+    return ApiKeyList(keys.count, [ApiKeyView.of(key, now) for key in keys])
 
 
 @route(

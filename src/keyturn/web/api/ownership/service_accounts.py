@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 from litestar.params import FromPath, RawBody
 
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.web.api.documentation import with_body
@@ -21,7 +22,6 @@ from keyturn.web.bodies import (
     read_json,
 )
 from keyturn.web.requests import (
-    MAX_PAGE,
     AnyRequest,
     Call,
     IdInPath,
@@ -190,9 +190,9 @@ def list_service_keys(
 
     Needs USER_ADMIN, or to own the account or be in the group that does.
     """
-    keys = call.services.service_accounts.list_keys(call.principal, userid)
+    keys = call.services.service_accounts.list_keys(call.principal, userid, offset=offset, size=size)
     now = call.services.system.now()
-    return ApiKeyList(len(keys), [ApiKeyView.of(key, now) for key in keys[offset : offset + size]])
+    return ApiKeyList(keys.count, [ApiKeyView.of(key, now) for key in keys])
 
 
 @route(

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 from litestar.params import FromPath, PathParameter
 
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.errors import NotFound
 from keyturn.web.api.people.group_views import GroupView
 from keyturn.web.api.people.user_views import UserView
@@ -104,8 +103,7 @@ def _change_user(
 def _change_group(
     call: Call, iamid: str, groupid: str, attribute: tuple[str, str], *, is_given: bool
 ) -> GroupView:
-    group_id = asked_id(groupid) if iamid == BUILT_IN_IAM else 0
     group = call.services.groups.change_attribute(
-        call.principal, group_id, attribute, call.origin, is_given=is_given
+        call.principal, asked_id(groupid), attribute, call.origin, is_given=is_given, iamid=iamid
     )
     return GroupView.of(group)

@@ -3,8 +3,8 @@
 import msgspec
 from litestar.params import RawBody
 
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.group_views import (
     GroupList,
@@ -19,6 +19,8 @@ from keyturn.web.requests import (
     AnyRequest,
     IdInPath,
     InjectedCall,
+    PageOffset,
+    PageSize,
     TransferTo,
     asked_id,
     in_thread,
@@ -36,7 +38,7 @@ class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a new group is to be."""
 
     name: ShortText
-    iamid: str = BUILT_IN_IAM
+    iamid: str | msgspec.UnsetType = msgspec.UNSET
     email: ShortText | None = None
     description: LongText | None = None
 
@@ -53,15 +55,15 @@ class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
     """Who comes into a group."""
 
     userid: str
-    iamid: str = BUILT_IN_IAM
+    iamid: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @route("GET", "/bim/group", access=_OWN_GROUP, tag=_TAG, summary="List groups")
 @recorded_read
-def list_groups(call: InjectedCall) -> GroupList:
-    """Answer all groups with USER_ADMIN, else those that the caller is in, in the order they were made."""
-    groups = call.services.groups.list_visible(call.principal)
-    return GroupList(len(groups), [GroupView.of(group) for group in groups])
+def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> GroupList:
+    """Answer a page of groups, in the order they were made: all with USER_ADMIN, else the caller's own."""
+    groups = call.services.groups.list_visible(call.principal, offset=offset, size=size)
+    return GroupList(groups.count, [GroupView.of(group) for group in groups])
 
 
 @route(
@@ -81,7 +83,7 @@ def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupVi
     group = call.services.groups.add(
         call.principal,
         call.origin,
-        iamid=asked.iamid,
+        iamid=None if asked.iamid is msgspec.UNSET else asked.iamid,
         name=asked.name,
         email=asked.email,
         description=asked.description,
@@ -137,10 +139,12 @@ def delete_group(groupid: IdInPath, call: InjectedCall, successor: TransferTo = 
 
 @route("GET", _GROUP + "/user", access=_OWN_GROUP, tag=_TAG, summary="List the members of a group")
 @recorded_read
-def list_members(groupid: IdInPath, call: InjectedCall) -> MemberList:
-    """Answer who is in a group that the caller is in, or, with USER_ADMIN, in any."""
-    members = call.services.groups.list_members(call.principal, asked_id(groupid))
-    return MemberList(len(members), [MemberView.of(member) for member in members])
+def list_members(
+    groupid: IdInPath, call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
+) -> MemberList:
+    """Answer a page of who is in a group that the caller is in, or, with USER_ADMIN, in any."""
+    members = call.services.groups.list_members(call.principal, asked_id(groupid), offset=offset, size=size)
+    return MemberList(members.count, [MemberView.of(member) for member in members])
 
 
 @route(
@@ -157,7 +161,11 @@ def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: Inje
     such_as = '{"userid": …, "iamid": "bim"}'
     asked = get_json(body, request.headers.get("content-type"), NewMemberBody, such_as=such_as)
     member = call.services.groups.add_member(
-        call.principal, asked_id(groupid), call.origin, iamid=asked.iamid, userid=asked.userid
+        call.principal,
+        asked_id(groupid),
+        call.origin,
+        iamid=None if asked.iamid is msgspec.UNSET else asked.iamid,
+        userid=asked.userid,
     )
     return NewMemberView.of(member)
 

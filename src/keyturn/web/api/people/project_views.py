@@ -21,12 +21,14 @@ class ProjectMemberView(msgspec.Struct, frozen=True):
 
 
 class ProjectView(msgspec.Struct, frozen=True, rename="camel"):
-    """A project: its people, and the connections that keys linked to it see."""
+    """A project: some of its people, and of the connections that keys linked to it see; how many in all."""
 
     id: int
     name: str
     description: str | None
+    member_count: int
     members: list[ProjectMemberView]
+    connection_count: int
     connection_keys: list[str]
     created_by: int
     created_at: str
@@ -39,7 +41,9 @@ class ProjectView(msgspec.Struct, frozen=True, rename="camel"):
             id=record.project_id,
             name=record.name,
             description=record.description,
+            member_count=record.member_count,
             members=[ProjectMemberView.of(member) for member in record.members],
+            connection_count=record.connection_count,
             connection_keys=list(record.connection_keys),
             created_by=record.created_by,
             created_at=wire_time(record.created_at),
@@ -48,7 +52,7 @@ class ProjectView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ProjectList(msgspec.Struct, frozen=True):
-    """All projects that the caller may see."""
+    """A page of the projects that the caller may see; `count` is of all."""
 
     count: int
     hits: list[ProjectView]

@@ -3,12 +3,22 @@
 import msgspec
 from litestar.params import FromPath, RawBody
 
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.permissions import SEE_PROJECTS, Permission
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.project_views import ProjectList, ProjectView
 from keyturn.web.api.views import DeletedThing
 from keyturn.web.bodies import LongText, ShortText, get_json, read_json
-from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, in_thread, recorded_read
+from keyturn.web.requests import (
+    AnyRequest,
+    IdInPath,
+    InjectedCall,
+    PageOffset,
+    PageSize,
+    asked_id,
+    in_thread,
+    recorded_read,
+)
 from keyturn.web.responses import CONFLICT, FORBIDDEN, TOO_MANY
 from keyturn.web.routes import needs, route
 
@@ -18,6 +28,10 @@ _CONNECTION = _PROJECT + "/connection/{connection_key:str}"
 _TAG = "Projects"
 _PROJECT_MEMBER = needs(*SEE_PROJECTS, without="those that one is in")
 _PROJECT_OWNER = needs(Permission.PROJECT_MANAGEMENT, without="a project that one owns")
+
+
+LISTED_OF_EACH = 20
+"""How many members and connections a list tells of each project: a page of them stays under a megabyte."""
 
 
 class NewProjectBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -42,10 +56,15 @@ class ProjectMemberBody(msgspec.Struct, forbid_unknown_fields=True):
 
 @route("GET", "/project", access=_PROJECT_MEMBER, tag=_TAG, summary="List projects")
 @recorded_read
-def list_projects(call: InjectedCall) -> ProjectList:
-    """Answer the projects that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, all."""
-    projects = call.services.projects.list_visible(call.principal)
-    return ProjectList(len(projects), [ProjectView.of(project) for project in projects])
+def list_projects(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> ProjectList:
+    """Answer a page of the projects that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, of all.
+
+    Each with the first 20 of its members and of its connections.
+    """
+    projects = call.services.projects.list_visible(
+        call.principal, offset=offset, size=size, listed=LISTED_OF_EACH
+    )
+    return ProjectList(projects.count, [ProjectView.of(project) for project in projects])
 
 
 @route(
@@ -69,9 +88,16 @@ def add_project(request: AnyRequest, body: RawBody, call: InjectedCall) -> Proje
 
 @route("GET", _PROJECT, access=_PROJECT_MEMBER, tag=_TAG, summary="Read a project")
 @recorded_read
-def get_project(projectid: IdInPath, call: InjectedCall) -> ProjectView:
-    """Answer a project that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, any."""
-    return ProjectView.of(call.services.projects.get(call.principal, asked_id(projectid)))
+def get_project(
+    projectid: IdInPath, call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
+) -> ProjectView:
+    """Answer a project that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, any.
+
+    With a page of its members, and the same page of its connections.
+    """
+    return ProjectView.of(
+        call.services.projects.get(call.principal, asked_id(projectid), offset=offset, size=size)
+    )
 
 
 @route(

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from litestar.params import FromPath, FromQuery, PathParameter, RawBody
 
+from keyturn.core.pages import MAX_PAGE
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.searches import UserSearch
 from keyturn.core.times import wire_time
 from keyturn.errors import InvalidInput, NotFound
@@ -27,7 +27,6 @@ from keyturn.web.api.people.user_views import (
 )
 from keyturn.web.bodies import get_json, read_json
 from keyturn.web.requests import (
-    MAX_PAGE,
     AnyRequest,
     Call,
     InjectedCall,
@@ -69,7 +68,7 @@ def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: Inj
     They hold CREATE_PROJECT and the `permissions`, of which the caller must hold each. Needs USER_ADMIN.
     """
     asked = get_json(body, request.headers.get("content-type"), NewUserBody, such_as='{"userid": …}')
-    if asked.iamid not in {None, iamid, BUILT_IN_IAM}:
+    if iamid in call.services.identity and asked.iamid not in {None, iamid}:
         raise InvalidInput("iamid", "The iamid of the body must be that of the path.")
     added = call.services.user_administration.add(
         call.principal,
@@ -95,9 +94,9 @@ def list_users(
     iamid: FromPath[str], call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
 ) -> UserList:
     """Answer a page of users, in the order they were made: all with USER_ADMIN, else the caller alone."""
-    if iamid != BUILT_IN_IAM:
+    if iamid not in call.services.identity:
         raise NotFound
-    return _page(call, UserSearch(), offset, size)
+    return _page(call, UserSearch(provider=iamid), offset, size)
 
 
 @route("GET", "/bim/user", access=_ONESELF, tag=_TAG, summary="Search users")

@@ -1,6 +1,7 @@
 """Services: the APIs that are registered here, their scopes, and who may hold them."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +18,7 @@ from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
 from keyturn.web.pages.frame.account_lists import named_ids
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.forms import at_field, form, page
-from keyturn.web.pages.frame.paging import paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import APIS
@@ -27,7 +28,7 @@ from keyturn.web.pages.frame.views import (
     SubmittedForm,
     View,
 )
-from keyturn.web.requests import IdInPath, read_id
+from keyturn.web.requests import IdInPath, asked_id, read_id
 
 SEEN = "seen"
 """The version of the scope that the form was filled with."""
@@ -50,11 +51,14 @@ def services_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
     """Show the services."""
-    resources = view.services.apis.list_visible(view.principal)
-    at = paging(len(resources), page, APIS.path)
+    at, resources = read_page(
+        lambda offset, size: view.services.apis.list_visible(view.principal, offset=offset, size=size),
+        page,
+        APIS.path,
+    )
     return view.render(
         "apis/list.html",
-        services=at.part_of(resources),
+        services=resources,
         at=at,
         listed=LISTED_SCOPES,
         notice=_NOTICES.get(notice or ""),
@@ -211,8 +215,17 @@ def _scope(sent: SubmittedForm) -> ScopeToRegister:
     return ScopeToRegister(
         name=sent.form.get("scope", "").strip(),
         description=sent.text("scope_description"),
-        group_ids=named_ids(sent.ticked(GROUP)) if who == CHOSEN else None,
+        group_ids=_holders(sent) if who == CHOSEN else None,
     )
+
+
+def _holders(sent: SubmittedForm) -> list[int]:
+    """Return the groups that were ticked, and those whose numbers were typed."""
+    typed = [text for text in re.split(r"[\s,]+", sent.form.get("group_numbers", "")) if text]
+    for text in typed:
+        if not asked_id(text):
+            raise InvalidInput("group_numbers", "Give the numbers of groups, like 17, 23.")
+    return named_ids([*sent.ticked(GROUP), *typed])
 
 
 def _values(scope: ResourceScope) -> dict[str, str]:

@@ -10,7 +10,6 @@ from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.searches import UserSearch
 from keyturn.errors import NotFound
-from keyturn.services.people.administration import MAX_PAGE
 from keyturn.web.pages.frame import tabs
 from keyturn.web.pages.frame.views import View
 from keyturn.web.requests import asked_id, read_id
@@ -82,7 +81,8 @@ def find_account(view: View, account_list: AccountList, text: str) -> UserRecord
         wanted = UserSearch(ids=frozenset({user_id}), kinds=frozenset({account_list.kind}))
         found = view.services.user_administration.search(view.principal, wanted, size=1).items
     else:
-        found = tuple(user for user in own_services(view) if user.user_id == user_id)
+        mine = view.services.service_accounts
+        found = mine.list_visible(view.principal, user_id=user_id, size=1).items
     if not found:
         raise NotFound
     return found[0]
@@ -102,15 +102,6 @@ def list_of_account(view: View, account_list: AccountList, text: str) -> Account
     raise NotFound
 
 
-def own_services(view: View) -> Iterable[UserRecord]:
-    """Yield the service accounts that the person manages."""
-    offset = 0
-    service = view.services.service_accounts
-    while users := service.list_visible(view.principal, offset=offset, size=MAX_PAGE).items:
-        yield from users
-        offset += len(users)
-
-
 def owners_of(view: View, users: Iterable[UserRecord]) -> dict[ServiceOwner, ShownOwner]:
     """Return the owners of these accounts, as far as the viewer may see them."""
     owners = {user.owner for user in users if user.owner is not None}
@@ -121,10 +112,11 @@ def owners_of(view: View, users: Iterable[UserRecord]) -> dict[ServiceOwner, Sho
         for user in view.services.user_administration.search(view.principal, UserSearch(ids=ids)).items:
             path = f"{PEOPLE.path}/{user.user_id}" if is_admin else None
             shown[ServiceOwner(user.user_id)] = ShownOwner(user.profile.name or user.userid, path)
-    if any(owner.group_id is not None for owner in owners):
-        for group in view.services.groups.list_visible(view.principal):
-            path = f"{tabs.GROUPS.path}/{group.group_id}" if is_admin else None
-            shown[ServiceOwner(group_id=group.group_id)] = ShownOwner(f"the group {group.name}", path)
+    group_ids = {owner.group_id for owner in owners if owner.group_id is not None}
+    if group_ids:
+        for group_id, name in view.services.groups.names(view.principal, group_ids).items():
+            path = f"{tabs.GROUPS.path}/{group_id}" if is_admin else None
+            shown[ServiceOwner(group_id=group_id)] = ShownOwner(f"the group {name}", path)
     return shown
 
 

@@ -1,13 +1,17 @@
 """A long list, a page at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from keyturn.core.pages import Page
+
 T = TypeVar("T")
 
 ROWS = 50
+MAX_NUMBER = 1_000_000
+"""No list has more pages, and no database is asked for more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +30,37 @@ class Paging:
         """How many rows come before this page."""
         return (self.number - 1) * self.size
 
-    def part_of(self, rows: Sequence[T]) -> Sequence[T]:
-        """Return those of all rows that are on this page."""
-        return rows[self.offset : self.offset + self.size]
 
+def paging(
+    total: int, wanted: int, path: str, *, size: int = ROWS, parameter: str = "page", **query: str
+) -> Paging:
+    """Return the page that is asked for, or the nearest there is. `query` is kept in the addresses.
 
-def paging(total: int, wanted: int, path: str, *, size: int = ROWS, **query: str) -> Paging:
-    """Return the page that is asked for, or the nearest there is. `query` is kept in the addresses."""
+    `parameter` is what the addresses call the number of the page.
+    """
     count = max(1, -(-total // size))
     number = min(max(wanted, 1), count)
     kept = {name: value for name, value in query.items() if value}
 
     def address(page: int) -> str | None:
-        return f"{path}?{urlencode({**kept, 'page': page})}" if 1 <= page <= count else None
+        return f"{path}?{urlencode({**kept, parameter: page})}" if 1 <= page <= count else None
 
     return Paging(number, count, size, total, before=address(number - 1), after=address(number + 1))
+
+
+def read_page(
+    read: Callable[[int, int], Page[T]],
+    wanted: int,
+    path: str,
+    *,
+    size: int = ROWS,
+    parameter: str = "page",
+    **query: str,
+) -> tuple[Paging, tuple[T, ...]]:
+    """Read the page that is asked for, or the nearest there is, with an offset and a size; see `paging`."""
+    wanted = min(max(wanted, 1), MAX_NUMBER)
+    found = read((wanted - 1) * size, size)
+    at = paging(found.count, wanted, path, size=size, parameter=parameter, **query)
+    if at.number != wanted:
+        found = read(at.offset, size)
+    return at, found.items

@@ -14,7 +14,7 @@ from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.text import checked_text
 from keyturn.web.pages.frame.account_lists import PEOPLE, SERVICE_ACCOUNTS, named_ids
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.paging import paging
+from keyturn.web.pages.frame.paging import paging, read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import KEYS
@@ -54,9 +54,13 @@ def keys_page(
             "keys/administration.html", error=error, keys=[], at=paging(0, 1, KEYS.path), values=asked
         )
     service = view.services.all_keys
-    count = service.search(view.principal, wanted, size=1).count
-    at = paging(count, page, KEYS.path, size=KEYS_PER_PAGE, **asked)
-    found = service.search(view.principal, wanted, offset=at.offset, size=KEYS_PER_PAGE).items
+    at, found = read_page(
+        lambda offset, size: service.search(view.principal, wanted, offset=offset, size=size),
+        page,
+        KEYS.path,
+        size=KEYS_PER_PAGE,
+        **asked,
+    )
     return view.render(
         "keys/administration.html",
         keys=_shown(view, found),
@@ -126,7 +130,7 @@ def _days_ago(field: str, text: str, now: datetime) -> datetime | None:
 
 def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dict[str, Any]]:
     now = view.services.system.now()
-    names = project_names(view.services.projects.list_visible(view.principal))
+    names = project_names(view.services, view.principal, [owned.key for owned in found])
     return [
         {
             **shown_key(owned.key, now, project=project_of(owned.key, names)),

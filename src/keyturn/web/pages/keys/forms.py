@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -16,7 +16,8 @@ from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import readable_network
 from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
-from keyturn.core.people import ProjectRecord
+from keyturn.core.pages import Page
+from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord
 from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.keys.keys import CreatedKey
@@ -29,6 +30,8 @@ DAY_CHOICES = (7, 30, 90, 365)
 PRESELECTED_DAYS = 90
 FORM_ID_BYTES = 16
 
+OFFERED_SERVICES = 50
+"""Of how many services the scopes are offered in the form; those of others are named over the API."""
 HIDDEN_PROJECT = "one that you are not in"
 
 SCOPE = "scope."
@@ -40,7 +43,7 @@ _NETWORK = re.compile(r"[^\s,]+")
 _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
-def key_form(services: Services, offered: Sequence[ApiRecord] = ()) -> dict[str, Any]:
+def key_form(services: Services, offered: Page[ApiRecord]) -> dict[str, Any]:
     """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
     return {
         "offered_services": offered,
@@ -146,7 +149,7 @@ def show_created(
 ) -> Response[str]:
     """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
     scopes = created.record.scopes or frozenset()
-    covered = [api for api in services.apis.list_all() if scopes & api.scope_names]
+    covered = services.apis.list_covering(scopes).items if scopes else ()
     targets: list[ApiRecord | None] = [*covered] if covered else [None]
     return pages.render(
         "keys/created.html",
@@ -158,9 +161,9 @@ def show_created(
     )
 
 
-def project_names(projects: Iterable[ProjectRecord]) -> dict[int, str]:
-    """Return what `project_of` tells of these projects, which the viewer may see."""
-    return {project.project_id: project.name for project in projects}
+def project_names(services: Services, viewer: Principal, keys: Iterable[ApiKeyRecord]) -> Mapping[int, str]:
+    """Return the names of the projects of these keys, as far as the viewer may see them: for `project_of`."""
+    return services.projects.names(viewer, {key.project_id for key in keys if key.project_id is not None})
 
 
 def project_of(record: ApiKeyRecord, names: Mapping[int, str]) -> str | None:

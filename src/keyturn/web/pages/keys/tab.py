@@ -6,7 +6,6 @@ from litestar.response import Redirect
 
 from keyturn.composition import Services
 from keyturn.core.networks import read_address
-from keyturn.core.people import ProjectRecord
 from keyturn.core.records import KeyState
 from keyturn.errors import (
     Conflict,
@@ -19,13 +18,14 @@ from keyturn.errors import (
 )
 from keyturn.verifying.origin import Origin
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.paging import paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages, see_other
 from keyturn.web.pages.frame.tabs import PROFILE
 from keyturn.web.pages.frame.views import InjectedForm
 from keyturn.web.pages.frame.visitors import InjectedVisitor, Visitor, session_form
 from keyturn.web.pages.keys.forms import (
+    OFFERED_SERVICES,
     idempotency_key_of,
     key_form,
     key_pair_of,
@@ -38,7 +38,15 @@ from keyturn.web.pages.keys.forms import (
     show_created,
     shown_key,
 )
-from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
+from keyturn.web.requests import (
+    AnyRequest,
+    IdInPath,
+    InjectedOrigin,
+    InjectedServices,
+    asked_id,
+    in_thread,
+    read_id,
+)
 
 KEYS_PER_PAGE = 25
 """So that a page of them stays under 60 KB."""
@@ -73,7 +81,7 @@ def create_key(sent: InjectedForm) -> Response[str]:
             lifetime=lifetime_of(form, services),
             idempotency_key=idempotency_key_of(form),
             replaces_on_retry=False,
-            project_id=_project_of(form, _own_projects(services, visitor)),
+            project_id=_project_of(form, services, visitor),
             scopes=scopes_of(form),
             sources=networks_of(form),
             dpop_jkt=key_pair_of(form),
@@ -146,12 +154,15 @@ def _keys(
     values: dict[str, str] | None = None,
 ) -> Response[str]:
     now = services.system.now()
-    records = services.keys.list_own(visitor.session.principal)
-    records.sort(key=lambda record: record.state(now) is not KeyState.ACTIVE)
-    active_count = sum(record.state(now) is KeyState.ACTIVE for record in records)
-    at = paging(len(records), page, "/profile/keys", size=KEYS_PER_PAGE)
-    projects = _own_projects(services, visitor)
-    names = project_names(projects)
+    principal = visitor.session.principal
+    at, records = read_page(
+        lambda offset, size: services.keys.list_active_first(principal.user_id, offset=offset, size=size),
+        page,
+        "/profile/keys",
+        size=KEYS_PER_PAGE,
+    )
+    active_count = services.keys.list_active(principal.user_id, size=0).count
+    names = project_names(services, principal, records)
     return pages.render(
         "keys/tab.html",
         visitor,
@@ -164,36 +175,29 @@ def _keys(
                 rotate=f"/profile/keys/{record.key_id}/rotate",
                 project=project_of(record, names),
             )
-            for record in at.part_of(records)
+            for record in records
         ],
         active_count=active_count,
-        ended_count=len(records) - active_count,
+        ended_count=at.total - active_count,
         at=at,
         address=read_address(origin.address or ""),
-        project_choices=[(one.project_id, f"{one.name} (project {one.project_id})") for one in projects],
-        **key_form(services, services.apis.list_grantable(visitor.session.principal.user_id)),
+        project_choices=[
+            (one.project_id, f"{one.name} (project {one.project_id})")
+            for one in services.projects.list_own(principal)
+        ],
+        **key_form(services, services.apis.list_grantable(principal.user_id, size=OFFERED_SERVICES)),
         notice=notice,
         problems=problems_of(values, services) if values else {},
         values=values or {},
     )
 
 
-def _own_projects(services: Services, visitor: Visitor) -> list[ProjectRecord]:
-    """Return the projects that the person is in; some people see others too."""
-    principal = visitor.session.principal
-    return [
-        project
-        for project in services.projects.list_visible(principal)
-        if any(member.user_id == principal.user_id for member in project.members)
-    ]
-
-
-def _project_of(form: dict[str, str], projects: list[ProjectRecord]) -> int | None:
+def _project_of(form: dict[str, str], services: Services, visitor: Visitor) -> int | None:
     """Return the project that is chosen, None for none; raise `InvalidInput` for what is no choice."""
     chosen = form.get("project", "")
     if not chosen:
         return None
-    for project in projects:
-        if chosen == str(project.project_id):
-            return project.project_id
+    project_id = asked_id(chosen)
+    if services.projects.is_in(visitor.session.principal.user_id, project_id):
+        return project_id
     raise InvalidInput("project", "Choose one of your projects, or none.")

@@ -8,6 +8,7 @@ from litestar import Response
 from litestar.params import FromQuery
 
 from keyturn.core.device_codes import read_user_code
+from keyturn.core.pages import Page
 from keyturn.errors import InvalidInput
 from keyturn.web.navigation import DEVICE_PAGE_PATH
 from keyturn.web.pages.frame.forms import form, page
@@ -97,5 +98,5 @@ def _show(view: View, typed: Mapping[str, str]) -> Response[str]:
         device=shown,
         user_code=read_user_code(typed.get("user_code", "")),
         values=typed,
-        **key_form(view.services),
+        **key_form(view.services, Page(0, ())),
     )

@@ -76,17 +76,17 @@ def _successor(sent: SubmittedForm) -> ServiceOwner | None:
 
 
 def _ending(view: View, account_list: AccountList, user: UserRecord, template: str) -> Response[str]:
-    stops = view.services.offboarding.what_stops(view.principal, user)
+    stops = view.services.offboarding.what_stops(view.principal, user, named=LISTED)
     return view.render(template, account_list=account_list, user=user, **_shown(view, stops))
 
 
 def _shown(view: View, stops: OffboardingImpact) -> dict[str, Any]:
     now = view.services.system.now()
     return {
-        "keys": [shown_key(key, now) for key in stops.keys[:LISTED]],
-        "key_count": len(stops.keys),
+        "keys": [shown_key(key, now) for key in stops.keys],
+        "key_count": stops.keys.count,
         "session_count": stops.sessions,
-        "owned": stops.service_accounts[:LISTED],
-        "owned_count": len(stops.service_accounts),
+        "owned": stops.service_accounts.items,
+        "owned_count": stops.service_accounts.count,
         "word": DELETION_WORD,
     }

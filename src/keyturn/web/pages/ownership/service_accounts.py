@@ -16,7 +16,7 @@ from keyturn.web.pages.frame.account_lists import (
     owners_of,
 )
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.paging import ROWS, paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import (
@@ -59,8 +59,11 @@ def service_accounts_page(
     if not account_list.is_administration and view.principal.may(Permission.USER_ADMIN):
         return see_other(SERVICE_ACCOUNTS.path)
     service = view.services.service_accounts
-    at = paging(service.list_visible(view.principal, size=1).count, page, account_list.path)
-    users = service.list_visible(view.principal, offset=at.offset, size=ROWS).items
+    at, users = read_page(
+        lambda offset, size: service.list_visible(view.principal, offset=offset, size=size),
+        page,
+        account_list.path,
+    )
     return view.render(
         "ownership/service_accounts.html",
         account_list=account_list,

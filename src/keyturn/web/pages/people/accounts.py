@@ -8,10 +8,10 @@ from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.apis import ApiRecord
+from keyturn.core.pages import Page
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import ALLOWS, DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import KeyState
 from keyturn.errors import KeyturnError
 from keyturn.web.pages.frame.account_lists import (
     ADMINISTERED,
@@ -28,6 +28,7 @@ from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import KEYS
 from keyturn.web.pages.frame.views import WAS, InjectedForm, InjectedView, SubmittedForm, View
 from keyturn.web.pages.keys.forms import (
+    OFFERED_SERVICES,
     key_form,
     project_names,
     project_of,
@@ -39,6 +40,9 @@ BOX = "permission."
 """What the name of the box of a permission begins with."""
 LISTED_KEYS = 30
 """So that the page stays under 60 KB; the others are a link away."""
+LISTED_GROUPS = 50
+OFFERED_GROUPS = 200
+"""How many groups stand in a choice; where there are more, a number is typed instead."""
 
 NOTICES = {
     "permissions": "The permissions are saved.",
@@ -125,12 +129,13 @@ def show_account(
         error=error,
         account_list=account_list,
         user=user,
+        has_passphrase_here=user.kind is UserKind.PERSON and view.services.identity.stores_password_of(user),
         owner=owners_of(view, [user])[user.owner] if user.owner is not None else None,
         permission_boxes=permission_boxes(view.principal, user.permissions, values),
-        groups=view.services.groups.list_of(view.principal, user.user_id)
+        groups=view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
         if account_list.is_administration
-        else [],
-        all_groups=group_choices(view),
+        else Page(0, ()),
+        **group_choices(view),
         **_keys(view, account_list, user),
         **(key_form(view.services, _offered(view, user)) if user.kind is UserKind.SERVICE else {}),
         notice=notice,
@@ -139,32 +144,35 @@ def show_account(
     )
 
 
-def _offered(view: View, user: UserRecord) -> list[ApiRecord]:
+def _offered(view: View, user: UserRecord) -> Page[ApiRecord]:
     """Return the services with those scopes of theirs that a key of this account may be narrowed to."""
-    resources = view.services.apis
-    return resources.list_givable(view.principal, user.user_id)
+    return view.services.apis.list_givable(view.principal, user.user_id, size=OFFERED_SERVICES)
 
 
 def _keys(view: View, account_list: AccountList, user: UserRecord) -> dict[str, Any]:
     now = view.services.system.now()
-    active = [key for key in view.services.keys.list_of(user.user_id) if key.state(now) is KeyState.ACTIVE]
+    active = view.services.keys.list_active(user.user_id, size=LISTED_KEYS)
     is_service = user.kind is UserKind.SERVICE
     revoke = (
         f"{account_list.path}/{user.user_id}/keys/{{}}/revoke"
         if is_service
         else f"{KEYS.path}/revoke?key={{}}"
     )
-    names = project_names(view.services.projects.list_visible(view.principal))
+    names = project_names(view.services, view.principal, active)
     shown = [
         shown_key(key, now, revoke=revoke.format(key.key_id), project=project_of(key, names))
-        for key in active[:LISTED_KEYS]
+        for key in active
     ]
-    return {"keys": shown, "key_count": len(active)}
+    return {"keys": shown, "key_count": active.count}
 
 
-def group_choices(view: View) -> list[tuple[int, str]]:
-    """Return the groups that the viewer may name as an owner."""
-    return [(group.group_id, group.name) for group in view.services.groups.list_visible(view.principal)]
+def group_choices(view: View) -> dict[str, Any]:
+    """Return the groups that the viewer may name as an owner: the first, and whether there are others."""
+    offered = view.services.groups.list_visible(view.principal, size=OFFERED_GROUPS)
+    return {
+        "all_groups": [(group.group_id, group.name) for group in offered],
+        "has_more_groups": offered.count > len(offered),
+    }
 
 
 def permission_boxes(

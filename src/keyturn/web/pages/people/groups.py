@@ -5,12 +5,10 @@ from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.people import GroupRecord, ServiceOwner
-from keyturn.core.principal import BUILT_IN_IAM
 from keyturn.core.searches import UserSearch
-from keyturn.services.people.administration import MAX_PAGE
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.paging import paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS, asks_if
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import GROUPS
@@ -36,11 +34,12 @@ def groups_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
     """Show the groups."""
-    groups = view.services.groups.list_visible(view.principal)
-    at = paging(len(groups), page, GROUPS.path)
-    return view.render(
-        "people/groups.html", groups=at.part_of(groups), at=at, notice=_NOTICES.get(notice or "")
+    at, groups = read_page(
+        lambda offset, size: view.services.groups.list_visible(view.principal, offset=offset, size=size),
+        page,
+        GROUPS.path,
     )
+    return view.render("people/groups.html", groups=groups, at=at, notice=_NOTICES.get(notice or ""))
 
 
 @page("/new", GROUPS)
@@ -55,7 +54,6 @@ def create(sent: InjectedForm) -> Redirect:
     group = sent.services.groups.add(
         sent.principal,
         sent.origin,
-        iamid=BUILT_IN_IAM,
         name=sent.form.get("name", ""),
         email=sent.text("email"),
         description=sent.text("description"),
@@ -91,9 +89,7 @@ def update(group_id: IdInPath, sent: InjectedForm) -> Redirect:
 def add_member(group_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Put a user into the group."""
     number = read_id(group_id)
-    sent.services.groups.add_member(
-        sent.principal, number, sent.origin, iamid=BUILT_IN_IAM, userid=sent.form.get("userid", "")
-    )
+    sent.services.groups.add_member(sent.principal, number, sent.origin, userid=sent.form.get("userid", ""))
     return see_other(f"{GROUPS.path}/{number}?notice=added")
 
 
@@ -141,12 +137,16 @@ def _change_attribute(sent: SubmittedForm, number: int, *, is_given: bool) -> Re
 
 def _group(view: View, number: int, *, page: int = 1, notice: str | None = None) -> Response[str]:
     group = view.services.groups.get(view.principal, number)
-    members = view.services.groups.list_members(view.principal, number)
-    at = paging(len(members), page, f"{GROUPS.path}/{number}")
+    service = view.services.groups
+    at, members = read_page(
+        lambda offset, size: service.list_members(view.principal, number, offset=offset, size=size),
+        page,
+        f"{GROUPS.path}/{number}",
+    )
     return view.render(
         "people/group.html",
         group=group,
-        members=at.part_of(members),
+        members=members,
         at=at,
         notice=notice,
     )
@@ -154,12 +154,12 @@ def _group(view: View, number: int, *, page: int = 1, notice: str | None = None)
 
 def _deletion(view: View, group: GroupRecord) -> Response[str]:
     wanted = UserSearch(owners=frozenset({ServiceOwner(group_id=group.group_id)}))
-    owned = view.services.user_administration.search(view.principal, wanted, size=MAX_PAGE)
+    owned = view.services.user_administration.search(view.principal, wanted, size=LISTED)
     return view.render(
         "people/group_delete.html",
         group=group,
-        member_count=len(view.services.groups.list_members(view.principal, group.group_id)),
-        owned=owned.items[:LISTED],
+        member_count=view.services.groups.list_members(view.principal, group.group_id, size=1).count,
+        owned=owned.items,
         owned_count=owned.count,
         word=DELETION_WORD,
     )

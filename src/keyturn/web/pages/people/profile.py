@@ -8,6 +8,7 @@ from keyturn.core.audit import AuditAction
 from keyturn.services.people.users import PROFILE_LIMITS
 from keyturn.web.pages.frame.confirmation import check_repeated
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROFILE
@@ -52,8 +53,18 @@ def save_details(sent: InjectedForm) -> Redirect:
 
 
 @page("/sessions", PROFILE)
-def sessions_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Response[str]:
-    """Show where the person is signed in."""
+def sessions_page(
+    view: InjectedView, notice: FromQuery[str | None] = None, page: FromQuery[int] = 1
+) -> Response[str]:
+    """Show where the person is signed in: this session, then the others."""
+    session = view.visitor.session
+    at, records = read_page(
+        lambda offset, size: view.services.sessions.list_own(
+            view.principal, first=session.session_id, offset=offset, size=size
+        ),
+        page,
+        "/profile/sessions",
+    )
     sessions = [
         {
             "id": record.session_id,
@@ -63,14 +74,15 @@ def sessions_page(view: InjectedView, notice: FromQuery[str | None] = None) -> R
             "address": record.address,
             "user_agent": record.user_agent,
             "kind": record.kind.value,
-            "current": record.session_id == view.visitor.session.session_id,
+            "current": record.session_id == session.session_id,
         }
-        for record in view.services.sessions.list_own(view.principal)
+        for record in records
     ]
     return view.render(
         "people/profile_sessions.html",
         tab="sessions",
         sessions=sessions,
+        at=at,
         notice=_NOTICES.get(notice or ""),
     )
 
@@ -94,10 +106,14 @@ def end_other_sessions(sent: InjectedForm) -> Redirect:
 @page("/security", PROFILE)
 def security_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Response[str]:
     """Show the form for a new passphrase."""
+    user = view.services.users.get(view.principal)
+    provider = view.services.identity.find(user.iamid)
     return view.render(
         "people/profile_security.html",
         tab="security",
-        password_changed_at=view.services.users.get(view.principal).password_changed_at,
+        has_passphrase_here=view.services.identity.stores_password_of(user),
+        provider=user.iamid if provider is None else provider.display_name,
+        password_changed_at=user.password_changed_at,
         notice=_NOTICES.get(notice or ""),
     )
 

@@ -7,7 +7,7 @@ from litestar.response import Redirect
 from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.paging import paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROJECTS
@@ -34,11 +34,14 @@ def projects_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
     """Show the projects."""
-    projects = view.services.projects.list_visible(view.principal)
-    at = paging(len(projects), page, PROJECTS.path)
+    at, projects = read_page(
+        lambda offset, size: view.services.projects.list_visible(view.principal, offset=offset, size=size),
+        page,
+        PROJECTS.path,
+    )
     return view.render(
         "people/projects.html",
-        projects=at.part_of(projects),
+        projects=projects,
         at=at,
         may_create=view.principal.may(Permission.CREATE_PROJECT),
         notice=_NOTICES.get(notice or ""),
@@ -68,10 +71,12 @@ def project_page(
     project_id: IdInPath,
     view: InjectedView,
     page: FromQuery[int] = 1,
+    connections: FromQuery[int] = 1,
     notice: FromQuery[str | None] = None,
 ) -> Response[str]:
-    """Show a project."""
-    return _project(view, read_id(project_id), page=page, notice=_NOTICES.get(notice or ""))
+    """Show a project: one page of its members, and one of its connections."""
+    number, told = read_id(project_id), _NOTICES.get(notice or "")
+    return _project(view, number, page=page, connections=connections, notice=told)
 
 
 @form("/{project_id:str}", PROJECTS, asks=NEVER_ASKS, again=project_page)
@@ -132,7 +137,7 @@ def remove_connection(project_id: IdInPath, sent: InjectedForm) -> Redirect:
 @page("/{project_id:str}/delete", PROJECTS)
 def delete_page(project_id: IdInPath, view: InjectedView) -> Response[str]:
     """Say what ends with the project."""
-    project = view.services.projects.get(view.principal, read_id(project_id))
+    project = view.services.projects.get(view.principal, read_id(project_id), size=0)
     return view.render("people/project_delete.html", project=project, word=DELETION_WORD)
 
 
@@ -145,17 +150,33 @@ def delete(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     return see_other(f"{PROJECTS.path}?notice=deleted")
 
 
-def _project(view: View, number: int, *, page: int = 1, notice: str | None = None) -> Response[str]:
-    project = view.services.projects.get(view.principal, number)
-    at = paging(len(project.members), page, f"{PROJECTS.path}/{number}")
-    sees_connections = view.principal.may(*SEE_CONNECTION)
-    known = view.services.connections.list_keys(view.principal) if sees_connections else []
+def _project(
+    view: View, number: int, *, page: int = 1, connections: int = 1, notice: str | None = None
+) -> Response[str]:
+    service, path = view.services.projects, f"{PROJECTS.path}/{number}"
+    project = service.get(view.principal, number, size=0)
+    at, members = read_page(
+        lambda offset, size: service.list_members(project, offset=offset, size=size), page, path
+    )
+    at_connections, connection_keys = read_page(
+        lambda offset, size: service.list_connections(project, offset=offset, size=size),
+        connections,
+        path,
+        parameter="connections",
+    )
+    offered = []
+    if view.principal.may(*SEE_CONNECTION):
+        offered = view.services.connections.list_keys(
+            view.principal, size=OFFERED_CONNECTIONS, outside_of=number
+        )
     return view.render(
         "people/project.html",
         project=project,
-        members=at.part_of(project.members),
+        members=members,
         at=at,
-        may_change=view.services.projects.may_change(view.principal, project),
-        offered=[key for key in known if key not in project.connection_keys][:OFFERED_CONNECTIONS],
+        connection_keys=connection_keys,
+        at_connections=at_connections,
+        may_change=service.may_change(view.principal, project),
+        offered=offered,
         notice=notice,
     )

@@ -7,10 +7,10 @@ from keyturn.core.people import UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.searches import UserSearch
 from keyturn.services.people.administration import PEOPLE as PEOPLE_ALONE
-from keyturn.services.people.invitations import Invitation
+from keyturn.services.people.identity.invitations import Invitation
 from keyturn.web.pages.frame.account_lists import PEOPLE, InjectedAccountList, find_account
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.paging import ROWS, paging
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.people.accounts import BOX, account_page, permission_boxes
 from keyturn.web.requests import IdInPath
@@ -33,12 +33,18 @@ def users_page(
     status = status if status in STATUSES else "active"
     wanted = UserSearch(text=text.strip() or None, is_disabled=STATUSES[status], kinds=PEOPLE_ALONE)
     service = view.services.user_administration
-    count = service.search(view.principal, wanted, size=1).count
-    at = paging(count, page, PEOPLE.path, text=text, status=status)
+    at, users = read_page(
+        lambda offset, size: service.search(view.principal, wanted, offset=offset, size=size),
+        page,
+        PEOPLE.path,
+        text=text,
+        status=status,
+    )
     return view.render(
         "people/users.html",
-        users=service.search(view.principal, wanted, offset=at.offset, size=ROWS).items,
+        users=users,
         at=at,
+        with_passphrase={one.iamid for one in view.services.identity if one.stores_password},
         values={"text": text, "status": status},
         notice=_NOTICES.get(notice or ""),
     )

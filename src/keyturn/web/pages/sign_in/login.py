@@ -61,14 +61,23 @@ def _login_again(view: OpenView) -> Response[str]:
 
 
 def _login(view: OpenView, then: str | None, notice: str | None = None) -> Response[str]:
-    return view.render("sign_in/login.html", notice=notice, values={**view.values, "next": _target(then)})
+    providers = [(one.iamid, one.display_name) for one in view.services.identity if one.takes_password]
+    return view.render(
+        "sign_in/login.html",
+        notice=notice,
+        providers=providers,
+        values={**view.values, "next": _target(then)},
+    )
 
 
 @form("/login", ANYBODY, again=_login_again, also=(CredentialRefused,))
 def log_in(request: AnyRequest, sent: InjectedOpenForm) -> Redirect:
     """Start a session with a new id, and end the one that this browser had."""
     started = sent.services.logins.log_in_browser(
-        sent.form.get("userid", ""), sent.form.get("password", ""), sent.origin
+        sent.form.get("userid", ""),
+        sent.form.get("password", ""),
+        sent.origin,
+        iamid=sent.form.get("iamid") or None,
     )
     end_session(request, sent.services, sent.origin)
     return see_other(_target(sent.form.get("next")), session_cookie(sent.services, started.cookie))

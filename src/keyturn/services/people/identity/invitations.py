@@ -8,8 +8,8 @@ from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.people import UserRecord
 from keyturn.errors import InvalidInput, InvalidState, NotFound
-from keyturn.services.people.passwords import Passwords
-from keyturn.services.people.turns import account_of, asker_at
+from keyturn.services.people.identity.passwords import Passwords
+from keyturn.services.people.identity.turns import account_of, asker_at
 from keyturn.store import Store
 from keyturn.store.ownership.control import Allow
 from keyturn.system import System

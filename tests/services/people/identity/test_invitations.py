@@ -11,7 +11,7 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
-from keyturn.services.people.invitations import LIFE
+from keyturn.services.people.identity.invitations import LIFE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.people import (

@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from keyturn.errors import InvalidInput, TooBusy
-from keyturn.services.people.passwords import (
+from keyturn.services.people.identity.passwords import (
     ARGON2ID,
     CHEAPEST,
     MAX_AT_ONCE,
@@ -19,7 +19,7 @@ from keyturn.services.people.passwords import (
     MIN_CHARACTERS,
     Passwords,
 )
-from keyturn.services.people.turns import Asker
+from keyturn.services.people.identity.turns import Asker
 from tests.conftest import PASSPHRASE
 
 SOMEBODY = Asker("192.0.2.1", "user 1")

@@ -15,7 +15,7 @@ from argon2.exceptions import HashingError, InvalidHashError, VerificationError
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
 from keyturn.errors import InvalidInput, TooBusy
-from keyturn.services.people.turns import Asker, QueueFull, Turns
+from keyturn.services.people.identity.turns import Asker, QueueFull, Turns
 from keyturn.services.text import is_storable
 
 MIN_CHARACTERS = 15

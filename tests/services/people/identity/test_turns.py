@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.services.people.turns import (
+from keyturn.services.people.identity.turns import (
     Asker,
     QueueFull,
     Turns,

@@ -49,6 +49,8 @@ NAMES_ALL: Mapping[tuple[str, str], tuple[str, Permission]] = {
     ),
     ("POST", "/services"): ("groupid", Permission.APPLICATION_ADMIN),
     ("PUT", "/services/{serviceid}"): ("groupid", Permission.APPLICATION_ADMIN),
+    ("POST", "/apis"): ("groupid", Permission.APPLICATION_ADMIN),
+    ("PUT", "/apis/{serviceid}"): ("groupid", Permission.APPLICATION_ADMIN),
     ("DELETE", "/apikey/system/{keyid}"): ("keyid", Permission.APPLICATION_ADMIN),
     ("DELETE", "/bim/apikey/system/{keyid}"): ("keyid", Permission.APPLICATION_ADMIN),
 }

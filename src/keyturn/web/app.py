@@ -39,7 +39,15 @@ from keyturn.web.pages.frame.reauthentication import ask as ask_for_passphrase
 from keyturn.web.pages.frame.rendering import Pages, see_other
 from keyturn.web.pages.frame.visitors import LoginNeeded, find_visitor
 from keyturn.web.pages.routes import page_handlers, page_routers
-from keyturn.web.requests import MAX_ANSWERS, Answers, AnyRequest, call_of, note_failure, origin_of
+from keyturn.web.requests import (
+    MAX_ANSWERS,
+    Answers,
+    AnyRequest,
+    call_of,
+    check_not_refused,
+    note_failure,
+    origin_of,
+)
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
 from keyturn.web.route_table import RouteTable
 from keyturn.web.routers import ApiRouter
@@ -144,10 +152,7 @@ def create_framework_app(services: Services) -> Litestar:
 
 
 async def _check_not_refused(request: AnyRequest) -> None:
-    """Raise what the gate found wrong with the request of a page."""
-    refused: KeyturnError | None = request.scope["state"].get("refused")
-    if refused is not None:
-        raise refused
+    check_not_refused(request.scope)
 
 
 def _lead_to_login(request: AnyRequest, needed: LoginNeeded) -> Response[Any]:

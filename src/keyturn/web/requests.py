@@ -1,7 +1,7 @@
 """The framework's request, with what the gate put into it."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Annotated, Any, ParamSpec, TypeVar, cast
@@ -164,6 +164,13 @@ def origin_of(request: AnyRequest) -> Origin:
     """Return where the request comes from."""
     origin: Origin = request.scope["state"]["origin"]
     return origin
+
+
+def check_not_refused(scope: Mapping[str, Any]) -> None:
+    """Raise what the gate found wrong with the request of a page."""
+    refused: KeyturnError | None = scope["state"].get("refused")
+    if refused is not None:
+        raise refused
 
 
 def note_failure(request: AnyRequest, error: KeyturnError) -> None:

@@ -66,6 +66,7 @@ def test_a_device_is_signed_in(any_site: Site) -> None:
         assert (pending.status_code, pending.json()["error"]) == (400, "authorization_pending")
 
         shown = browser.submit("/device", user_code=begun["user_code"].lower()).text
+        assert "<dt>Asked</dt>" in shown
         for told in (NAME, "127.0.0.1", begun["user_code"], "Only go on if you started this yourself"):
             assert told in shown
         decided = decide(browser, begun)

@@ -24,7 +24,7 @@ from keyturn.web.pages.frame.visitors import (
     find_visitor,
     session_cookie,
 )
-from keyturn.web.requests import AnyRequest
+from keyturn.web.requests import AnyRequest, check_not_refused
 
 START = "/profile"
 _LOCAL_TARGET = re.compile(r"/(profile|admin)(/[a-z0-9/-]*)?|/device(\?user_code=[A-Z]{4}-[A-Z]{4})?")
@@ -91,7 +91,8 @@ def log_out(request: AnyRequest, sent: InjectedForm) -> Redirect:
 
 
 def while_setup_is_open(connection: AnyConnection, _handler: BaseRouteHandler) -> None:
-    """Raise `NotFound` once there is a user."""
+    """Raise `NotFound` once there is a user, unless the gate found the request wrong already."""
+    check_not_refused(connection.scope)  # The framework asks guards before anything else.
     services: Services = connection.app.state.services
     if not services.installation.is_setup_open():
         raise NotFound

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -254,7 +254,7 @@ def _new(
     return view.render(
         "apis/new.html",
         error=error,
-        **_group_choices(view),
+        **_group_choices(view, values or {}),
         values=values or {},
     )
 
@@ -295,15 +295,16 @@ def _scope_form(
         error=error,
         service=resource,
         was=was,
-        **_group_choices(view, named_ids(name.removeprefix(GROUP) for name in values or () if GROUP in name)),
+        **_group_choices(view, values or {}),
         values=values or {},
     )
 
 
-def _group_choices(view: View, chosen: Iterable[int] = ()) -> dict[str, Any]:
-    """Return the groups that are offered as holders: those that are chosen, and the first of the others."""
+def _group_choices(view: View, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the groups that are offered as holders: those that are ticked, and the first of the others."""
+    ticked = named_ids(name.removeprefix(GROUP) for name in values if name.startswith(GROUP))
     offered = view.services.apis.list_groups(view.principal)
-    named = view.services.apis.name_groups(view.principal, frozenset(chosen))
+    named = view.services.apis.name_groups(view.principal, ticked)
     named |= {group.group_id: group.name for group in offered}
     return {"groups": sorted(named.items()), "has_more_groups": offered.count > len(named)}
 

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults faults-short check bench lock
+.PHONY: help setup run test faults faults-short check floors bench lock
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ check: $(BIN)/.dev ## Formatter, linter, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+floors: $(BIN)/.dev ## Install each extra on exactly the oldest packages it allows, and use it
+	$(BIN)/python -m tests.floors
 
 bench: $(BIN)/.dev ## Measure beside a bare server and its peers; needs wrk, and node for two peers
 	$(BIN)/python -m bench

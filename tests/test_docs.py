@@ -23,8 +23,7 @@ from keyturn.core.permissions import ALLOWS, Permission
 from keyturn.errors import ProofFault, Reason
 from keyturn.settings import Settings, read_settings
 from keyturn.verifying.origin import COMMAND_LINE
-from keyturn.web.access import ROUTE_PERMISSIONS
-from keyturn.web.app import create_framework_app
+from keyturn.web.app import create_framework_app, route_table
 from tests.databases import new_sqlite_database
 from tests.gateways.gateways import KINDS
 from tests.replica.edges import wait_until
@@ -111,10 +110,10 @@ def test_the_table_of_routes_says_what_each_asks_for(server: RunningServer) -> N
             ", ".join(f"`{permission}`" for permission in asked.any_of),
             "403" if asked.without is None else asked.without[0].upper() + asked.without[1:],
         )
-        for route, asked in ROUTE_PERMISSIONS.items()
+        for route, asked in route_table().permissions.items()
     }
     described = httpx.get(f"{server.url}/openapi.json").json()["paths"]
-    for (method, path), asked in ROUTE_PERMISSIONS.items():
+    for (method, path), asked in route_table().permissions.items():
         description = described[path][method.lower()]["description"]
         assert all(permission in description for permission in asked.any_of), (method, path)
 

@@ -6,6 +6,8 @@ import ast
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,39 @@ def test_what_is_exported_is_there() -> None:
     """Each name of the public interface is one, once."""
     assert sorted(keyturn.__all__) == sorted(set(keyturn.__all__))
     assert all(hasattr(keyturn, name) for name in keyturn.__all__)
+
+
+def test_each_public_name_is_what_type_checkers_see() -> None:
+    """Whatever is imported when it is asked for is the object that the file imports for type checkers."""
+    tree = ast.parse((ROOT / "src" / "keyturn" / "__init__.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
+    seen = {
+        name.name: getattr(importlib.import_module(node.module), name.name)
+        for node in imports
+        if node.module is not None and node.module.startswith("keyturn")
+        for name in node.names
+    }
+    assert {*seen, "__version__"} == set(keyturn.__all__)
+    assert all(getattr(keyturn, name) is found for name, found in seen.items())
+
+
+def test_what_is_not_public_is_not_there() -> None:
+    """A name that is none of the public ones is missing as in any module, and `dir` lists those that are."""
+    with pytest.raises(AttributeError, match="'keyturn' has no attribute 'Verifer'"):
+        _ = keyturn.Verifer
+    with pytest.raises(ImportError, match="Verifer"):
+        exec("from keyturn import Verifer", {})
+    assert set(keyturn.__all__) <= set(dir(keyturn))
+
+
+def test_importing_keyturn_imports_nothing_else() -> None:
+    """A program that only names `keyturn` waits for no package and no other module of ours."""
+    program = "import sys, keyturn; print({n.partition('.')[0] for n in sys.modules} & {'msgspec', 'httpx', "
+    program += "'cryptography'}, [n for n in sys.modules if n.startswith('keyturn.')])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "set() []\n"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

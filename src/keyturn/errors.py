@@ -1,4 +1,4 @@
-"""What can go wrong, as types.
+"""Errors, as types.
 
 KeyturnError
 ├── CannotStart               the program stops with one sentence that says what to do
@@ -63,14 +63,14 @@ HOLDER_IS_TOLD = {
     Reason.NOT_BOUND: "This credential is not bound to a key pair: send it as Bearer.",
     Reason.WITHHELD: "The owner of this credential holds none of its scopes any more.",
 }
-"""What somebody reads who holds the whole secret; of every other reason nobody is told."""
+"""The texts for a holder of the whole secret. Other reasons are told to nobody."""
 
 
 NOT_AUTHENTICATED = (
     "Not authenticated. Send a key or token in Authorization: alone, after Bearer, or after DPoP "
     "with a proof."
 )
-"""What every stranger reads."""
+"""The text for every stranger."""
 
 
 class KeyturnError(Exception):
@@ -96,7 +96,7 @@ class CredentialRefused(KeyturnError):
 
 
 class ProofFault(StrEnum):
-    """What is wrong with a proof of possession: for the log."""
+    """The fault of a proof of possession, for the log."""
 
     MISSING = "proof_missing"
     MALFORMED = "proof_malformed"
@@ -198,7 +198,7 @@ class UnknownTransferCoding(KeyturnError):
 
 
 class UnknownAudience(KeyturnError):
-    """What is asked for is for an API that is not registered here: a mistake of whoever set it up."""
+    """The requested audience is not a registered API: the calling service is misconfigured."""
 
     def __init__(self, audience: str) -> None:
         super().__init__("There is no service with this identifier: register it, or correct the audience.")
@@ -234,7 +234,7 @@ class QuotaExceeded(KeyturnError):
 
 
 class InvalidState(KeyturnError):
-    """What is asked for cannot be done as things are (http-api.md, "Errors": 400)."""
+    """The present state does not allow the request (http-api.md, "Errors": 400)."""
 
 
 class OAuthCode(StrEnum):
@@ -255,7 +255,7 @@ class OAuthCode(StrEnum):
 
 
 class OAuthRefused(KeyturnError):
-    """What was asked of the token endpoint, or of introspection or revocation, is not done."""
+    """The token endpoint, introspection or revocation refuses a request."""
 
     def __init__(self, code: OAuthCode, description: str) -> None:
         super().__init__(description)

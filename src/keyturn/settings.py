@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from keyturn.core.access_token import Algorithm
 from keyturn.core.api_key import DEFAULT_PREFIX, ApiKeyFormat
+from keyturn.core.jwk import Algorithm
 from keyturn.core.loopback import is_loopback
 from keyturn.core.networks import Network, read_network
 from keyturn.errors import CannotStart
@@ -22,7 +22,7 @@ MAX_PORT = 65_535
 DEFAULT_DRAIN_SECONDS = 5
 """Long enough for most balancers to ask twice whether a server is ready."""
 CLIENT_VARIABLES = frozenset({"KEYTURN_URL", "KEYTURN_KEY", "KEYTURN_PROFILE", "KEYTURN_CA_FILE"})
-"""What programs that call a server are told by: no settings of the server."""
+"""Variables for programs that call a server: no settings of the server."""
 
 _KUBERNETES = re.compile(
     r"KEYTURN_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d{1,5}_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)",
@@ -71,8 +71,8 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8400
     unix_socket: Path | None = None
-    """A Unix socket to listen on besides, for a gateway on this machine. What comes that way is believed like
-    what comes from a trusted proxy: whoever may open the file."""
+    """A Unix socket to listen on besides, for a gateway on this machine. Requests over it are trusted like
+    those of a trusted proxy. The permissions of the file say who can send them."""
     public_url: str = ""
     """Where clients reach this server: the issuer and the audience of tokens. Default: the bind address."""
     allowed_hosts: tuple[str, ...] = ()
@@ -130,7 +130,7 @@ class Settings:
 
     @property
     def bind_url(self) -> str:
-        """What `public_url` is for an operator who gave none."""
+        """The `public_url` of an operator who gave none."""
         scheme = "https" if self.serves_tls else "http"
         bare = self.host.strip("[]")
         host = f"[{bare}]" if ":" in bare else bare

@@ -32,7 +32,7 @@ def request_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What the surrounding machine provides."""
+    """The clock and the randomness of the machine."""
 
     now: Callable[[], datetime] = utc_now
     timestamp: Callable[[], float] = time.time

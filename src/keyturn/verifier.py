@@ -56,7 +56,7 @@ class _Authenticator(Protocol):
 
 
 class _Verification(Protocol):
-    """What verifies, wherever it has its knowledge from."""
+    """The verifying half, over a database, a copy, or introspection."""
 
     @property
     def authenticator(self) -> _Authenticator: ...

@@ -160,7 +160,7 @@ def begin(site: Site, name: str = "keyturn on laptop", **form: str) -> BegunLogi
     devices = DeviceLogins(  # Of its own, whose budget of beginnings no other test spends.
         site.server.services.store,
         keys=site.server.services.keys,
-        resources=site.server.services.apis,
+        apis=site.server.services.apis,
         system=site.clock.system(),
     )
     return devices.begin({"client_id": name, **form}, Origin("192.0.2.7", "device", "request"))

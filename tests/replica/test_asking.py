@@ -14,6 +14,7 @@ import pytest
 from keyturn import CredentialRefused, StoreUnavailable
 from keyturn.core.access_token import VerifyingKey, VerifyingRing, generate_signing_key
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
+from keyturn.core.jwk import generate_private_key
 from keyturn.core.oauth import JWKS_PATH as KEY_SET
 from keyturn.replica import bounded_http as answers_module
 from keyturn.replica import published_keys
@@ -184,6 +185,17 @@ def test_known_keys_are_used_while_somebody_fetches(clock: Clock) -> None:
         assert len(known) == 1
         is_held.set()
         fetching.join()
+
+
+@pytest.mark.parametrize("change", [{"y": None}, {"x": "AA"}, {"y": ""}, {"kty": "OKP"}, {"use": "enc"}])
+def test_a_key_set_with_what_is_no_key_is_none(clock: Clock, change: dict[str, str | None]) -> None:
+    """A server that publishes a broken key has published none, and the caller gets an error of ours."""
+    changed = {"kid": "a", **generate_private_key("ES256").public_jwk()} | change
+    jwk = {name: value for name, value in changed.items() if value is not None}
+    with answering(lambda: httpx.Response(200, json={"keys": [jwk]})) as http:
+        keys = PublishedKeys(http, clock.system())
+        with pytest.raises(StoreUnavailable, match="cannot be fetched"):
+            keys.ring_for(b"a.b.c")
 
 
 def test_an_answer_that_comes_too_slowly_is_given_up(clock: Clock) -> None:

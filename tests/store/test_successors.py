@@ -47,15 +47,15 @@ def new_service(store: Store, owner: ServiceOwner) -> int:
 
 @dataclass(frozen=True)
 class Leaving:
-    """An owner who is disabled or deleted, and who is to inherit."""
+    """An owner who is disabled or deleted, and the successor."""
 
     owner: ServiceOwner
-    successor: ServiceOwner
+    to: ServiceOwner
     ends: str
 
     @property
     def successor(self) -> Successor:
-        return Successor(self.successor, grant_all)
+        return Successor(self.to, grant_all)
 
     def act(self, store: Store) -> bool:
         audit = an_entry(target_id="1")
@@ -76,7 +76,9 @@ class Leaving:
         (("person", "group"), "delete"),
     ],
 )
-def test_heirs_of_each_other_do_not_wait_for_ever(store: Store, kinds: tuple[str, str], ends: str) -> None:
+def test_successors_of_each_other_do_not_wait_for_ever(
+    store: Store, kinds: tuple[str, str], ends: str
+) -> None:
     """Of two owners that name each other, one leaves; the other's successor is gone, and it is told so."""
     store.users.add(a_user(permissions=frozenset({"APPLICATION_ADMIN", "USER_ADMIN"})), an_entry())
     for _ in range(ROUNDS):

@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from keyturn.web.access import ROUTE_PERMISSIONS
 from tests.web.people_routes import CALLS, Call, fresh_name
+from tests.web.sites import ROUTES
 
 if TYPE_CHECKING:
     import httpx
 
     from tests.web.sites import Site
 
+PERMITTED = ROUTES.permissions
 NOBODY: frozenset[str] = frozenset()
 PROTECTED = tuple(call for call in CALLS if not call.path.endswith("/authenticate"))
 ENDLESS = ("GET", "/feed")
 """Its answer has no end: tests/web/edge/test_feed.py."""
-ASKING = tuple(route for route in ROUTE_PERMISSIONS if route != ENDLESS)
-CLOSED = tuple(route for route in ASKING if ROUTE_PERMISSIONS[route].without is None)
+ASKING = tuple(route for route in PERMITTED if route != ENDLESS)
+CLOSED = tuple(route for route in ASKING if PERMITTED[route].without is None)
 
 
 def client_of(site: Site, permissions: frozenset[str], userid: str | None = None) -> httpx.Client:

@@ -216,36 +216,42 @@ CALLS = (
     Call("DELETE", "/project/{projectid}/member/{userid}", None, PROJECT),
     Call("PUT", "/project/{projectid}/connection/{connection_key}", None, PROJECT),
     Call("DELETE", "/project/{projectid}/connection/{connection_key}", None, PROJECT),
-    Call("GET", "/services", None, listed(SERVICE)),
-    Call(
-        "POST",
-        "/services",
-        {"name": "{fresh}", "identifier": "{identifier}", "scopes": [{"name": "{fresh}"}]},
-        SERVICE,
+    *(
+        call
+        for apis in ("/services", "/apis")
+        for call in (
+            Call("GET", apis, None, listed(SERVICE)),
+            Call(
+                "POST",
+                apis,
+                {"name": "{fresh}", "identifier": "{identifier}", "scopes": [{"name": "{fresh}"}]},
+                SERVICE,
+            ),
+            Call(
+                "POST",
+                apis,
+                {
+                    "name": "{fresh}",
+                    "identifier": "{identifier}",
+                    "scopes": [{"name": "{fresh}", "groups": ["{groupid}"]}],
+                },
+                SERVICE,
+            ),
+            Call("GET", f"{apis}/{{serviceid}}", None, SERVICE),
+            Call(
+                "PUT",
+                f"{apis}/{{serviceid}}",
+                {
+                    "name": "{fresh}",
+                    "identifier": "{identifier}",
+                    "description": "a\nb",
+                    "scopes": [{"name": "{fresh}", "description": "all", "groups": ["{groupid}"]}],
+                },
+                SERVICE,
+            ),
+            Call("DELETE", f"{apis}/{{serviceid}}", None, DELETED),
+        )
     ),
-    Call(
-        "POST",
-        "/services",
-        {
-            "name": "{fresh}",
-            "identifier": "{identifier}",
-            "scopes": [{"name": "{fresh}", "groups": ["{groupid}"]}],
-        },
-        SERVICE,
-    ),
-    Call("GET", "/services/{serviceid}", None, SERVICE),
-    Call(
-        "PUT",
-        "/services/{serviceid}",
-        {
-            "name": "{fresh}",
-            "identifier": "{identifier}",
-            "description": "a\nb",
-            "scopes": [{"name": "{fresh}", "description": "all", "groups": ["{groupid}"]}],
-        },
-        SERVICE,
-    ),
-    Call("DELETE", "/services/{serviceid}", None, DELETED),
     Call("GET", "/serviceaccount", None, listed(SERVICE_ACCOUNT)),
     Call(
         "POST", "/serviceaccount", {"userid": "{fresh}", "owner": {"userid": "{successor}"}}, SERVICE_ACCOUNT

@@ -15,7 +15,7 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
 from keyturn.services.keys.keys import CreatedKey
 from keyturn.verifying.origin import COMMAND_LINE
-from keyturn.web.app import create_framework_app
+from keyturn.web.app import create_framework_app, route_table
 from tests.conftest import PASSPHRASE
 from tests.people import HERE, person
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tests.fakes import Clock
     from tests.servers import RunningServer
 
+ROUTES = route_table()
+"""Every route that is declared."""
 CONNECTION = "123456789"
 FORM = "application/x-www-form-urlencoded"
 ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"

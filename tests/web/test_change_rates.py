@@ -13,11 +13,10 @@ from keyturn.core.audit import AuditAction
 from keyturn.core.permissions import Permission
 from keyturn.errors import TooManyFailures
 from keyturn.services.people.quotas import ENDS_WHAT_WAS_MADE, FREE_CHANGES
-from keyturn.web.access import PAGE_PATTERN
 from tests.conftest import PASSPHRASE
 from tests.people import HERE
 from tests.web.people_routes import ADMIN, CALLS, Call, add_things, fresh_name, principal
-from tests.web.sites import CONNECTION, Site, filled
+from tests.web.sites import CONNECTION, ROUTES, Site, filled
 from tests.web.test_hidden_things import Caller, new_caller
 from tests.web.test_revoked_meanwhile import CHANGING
 
@@ -138,7 +137,7 @@ def calls_of(site: Site) -> Iterator[Call | tuple[str, str]]:
         pattern = path.replace(":str", "")
         if method not in CHANGING:
             continue
-        if PAGE_PATTERN.fullmatch(path):
+        if ROUTES.is_page(path):
             if not path.startswith(("/login", "/setup", "/invitation")):
                 yield method, path
             continue

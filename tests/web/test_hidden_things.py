@@ -16,11 +16,10 @@ from keyturn.core.oauth import API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.services.apis.fields import ScopeToRegister
-from keyturn.web.access import ROUTE_PERMISSIONS
 from keyturn.web.pages.frame.tabs import TABS
 from tests.conftest import PASSPHRASE
 from tests.people import HERE
-from tests.web.people_callers import PROTECTED, comparable
+from tests.web.people_callers import PERMITTED, PROTECTED, comparable
 from tests.web.people_routes import ADMIN, Call, Things, add_service, add_things, fresh_name, principal
 from tests.web.sites import Browser, filled
 
@@ -83,7 +82,7 @@ PLAIN = {
 `keyId` is in the report of a follower, who is told of every key. The audience of `/verify` and the resource
 of a grant are addresses of APIs, which are published.
 """
-PERMISSIONS = sorted({permission for asked in ROUTE_PERMISSIONS.values() for permission in asked.any_of})
+PERMISSIONS = sorted({permission for asked in PERMITTED.values() for permission in asked.any_of})
 FORM_FIELDS = {
     "project": "projectid",
     "userid": "userid",
@@ -161,7 +160,7 @@ def kinds_in(call: Call) -> list[str]:
 def hidden_from(caller: Caller) -> Iterator[tuple[Call, str]]:
     """Give each call, with each thing that it refers to and this caller does not see."""
     for call in PROTECTED:
-        asked = ROUTE_PERMISSIONS.get(call.route)
+        asked = PERMITTED.get(call.route)
         if asked is not None and asked.without is None and caller.held.isdisjoint(asked.any_of):
             continue  # 403 whatever the target: tests/web/api/test_people_access.py.
         for kind in kinds_in(call):

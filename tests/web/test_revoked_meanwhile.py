@@ -15,13 +15,12 @@ from keyturn.core.feed import PATH as FEED
 from keyturn.core.permissions import Permission
 from keyturn.services.people.sessions import LOOPBACK_SESSION_COOKIE, csrf_token
 from keyturn.verifying.origin import COMMAND_LINE
-from keyturn.web.access import OPEN_PAGES, PAGE_PATTERN, is_open
 from keyturn.web.app import create_app
 from keyturn.web.forward_auth import PATH as VERIFY
 from tests.conftest import PASSPHRASE
 from tests.people import log_in
 from tests.web.people_routes import CALLS, Call, add_things, with_values
-from tests.web.sites import FORM, Site, filled
+from tests.web.sites import FORM, ROUTES, Site, filled
 from tests.web.test_route_table import OPEN_POSTS, plausible
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def test_fault_a1_a_key_that_is_revoked_before_the_last_byte_changes_nothing(sit
     things = add_things(site, password=PASSPHRASE)
     wrong = {}
     for method, path in changing_routes(site):
-        if PAGE_PATTERN.fullmatch(path) or path in OPEN_POSTS:
+        if ROUTES.is_page(path) or path in OPEN_POSTS:
             continue
         for call in call_of(method, path):
             userid = new_caller(site)
@@ -161,7 +160,7 @@ def test_fault_a1_a_session_that_ends_before_the_last_byte_changes_nothing(site:
     values = plausible(site)
     wrong, seen = {}, 0
     for method, path in changing_routes(site):
-        if not PAGE_PATTERN.fullmatch(filled(path, **values)) or path in OPEN_POSTS:
+        if not ROUTES.is_page(filled(path, **values)) or path in OPEN_POSTS:
             continue
         seen += 1
         userid = new_caller(site)
@@ -191,7 +190,7 @@ def test_fault_a14_a_key_that_is_revoked_before_the_last_byte_reads_nothing(site
     things = add_things(site, password=PASSPHRASE)
     wrong, seen = {}, 0
     for method, path in [*reading_routes(site), ("GET", f"{FEED}?nonce=0123456789abcdef")]:
-        if PAGE_PATTERN.fullmatch(path) or is_open(method, path) or path == VERIFY:
+        if ROUTES.is_page(path) or ROUTES.is_open(method, path) or path == VERIFY:
             continue  # `/verify` waits for no body.
         for call in call_of(method, path):
             seen += 1
@@ -218,7 +217,7 @@ def test_fault_a14_a_session_that_ends_before_the_last_byte_reads_nothing(site: 
     wrong, seen = {}, 0
     for method, path in reading_routes(site):
         target = filled(path, **values)
-        if not PAGE_PATTERN.fullmatch(target) or target in OPEN_PAGES or is_open(method, target):
+        if not ROUTES.is_page(target) or ROUTES.is_open(method, target):
             continue
         seen += 1
         userid = new_caller(site)
@@ -270,7 +269,7 @@ def test_fault_a5_nothing_is_answered_from_an_older_database(site: Site) -> None
             continue
         target = filled(path, **values)
         headers = {"authorization": key}
-        if PAGE_PATTERN.fullmatch(target):
+        if ROUTES.is_page(target):
             headers = {"cookie": f"{LOOPBACK_SESSION_COOKIE}={cookie}", "content-type": FORM}
         answer = asyncio.run(answered(gate, (method, target), headers, b"{}", lambda: None))
         if answer.status != 503:

@@ -9,11 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from keyturn.web import access
-from keyturn.web.access import OPEN_PAGES
-from keyturn.web.app import OPEN_API_ROUTES, PROTECTED_API_ROUTES
-from keyturn.web.pages.routes import page_routers
-from tests.web.sites import Browser, filled
+from tests.web.sites import ROUTES, Browser, filled
 
 if TYPE_CHECKING:
     from tests.web.sites import Site
@@ -54,29 +50,15 @@ OPEN_POSTS = {
 }
 """What a stranger may POST, and what an empty one is answered."""
 
-PAGES = {
-    ("POST", "/logout"),
-    ("GET", "/profile"),
-    ("POST", "/profile"),
-    ("GET", "/profile/sessions"),
-    ("POST", "/profile/sessions/{session_id:str}/end"),
-    ("POST", "/profile/sessions/end-others"),
-    ("GET", "/profile/security"),
-    ("POST", "/profile/security"),
-    ("GET", "/profile/keys"),
-    ("POST", "/profile/keys"),
-    ("GET", "/profile/keys/{key_id:str}/revoke"),
-    ("POST", "/profile/keys/{key_id:str}/revoke"),
-    ("GET", "/profile/keys/{key_id:str}/rotate"),
-    ("POST", "/profile/keys/{key_id:str}/rotate"),
-    ("GET", "/device"),
-    ("POST", "/device"),
-    ("POST", "/device/decision"),
-}
-"""What leads a stranger to the login."""
-
 GUARDED = ("/admin", "/profile/service-accounts")
-"""Below these everything does, whatever the method."""
+"""Below these everything leads a stranger to the login, whatever the method."""
+
+PAGES = {
+    (one.method, one.path)
+    for one in ROUTES.routes
+    if one.is_page and not one.access.is_open and not one.path.startswith(GUARDED)
+}
+"""What does besides."""
 
 FORMS = "Send a key or token in Authorization: alone, after Bearer, or after DPoP with a proof."
 BODY = {"statusCode": 401, "error": "Unauthorized", "message": f"Not authenticated. {FORMS}"}
@@ -189,7 +171,9 @@ def test_every_page_sends_strangers_to_the_login(site: Site, exists: bool) -> No
 
 
 def test_the_list_of_open_routes_is_exact(site: Site) -> None:
-    """Each route on the list exists and answers as written, so that no dead line hides a live route."""
+    """The routes on the list are those that are declared open, and answer as written."""
+    declared = {(one.method, one.path) for one in ROUTES.routes if one.access.is_open}
+    assert declared == {("GET", path) for path in OPEN} | {("POST", path) for path in OPEN_POSTS}
     routes = site.routes()
     assert {path for method, path in routes if method == "GET"} >= set(OPEN)
     assert {path for method, path in routes if method == "POST"} >= set(OPEN_POSTS)
@@ -288,10 +272,7 @@ def closed_requests(site: Site) -> list[tuple[str, str]]:
     """Return requests for all that is not open: every route with every method, and what is no route."""
     paths = {filled(path, **plausible(site)) for _, path in site.routes()} | set(NOWHERE)
     return [
-        (method, path)
-        for path in sorted(paths)
-        for method in METHODS
-        if path not in OPEN_PAGES and not access.is_open(method, path)
+        (method, path) for path in sorted(paths) for method in METHODS if not ROUTES.is_open(method, path)
     ]
 
 
@@ -386,17 +367,11 @@ def test_fault_c3_the_401_names_the_forms_that_are_read(
 
 
 def test_fault_c11_the_framework_serves_no_route_of_its_own(site: Site) -> None:
-    """Fault C11: the framework's table of routes holds what we registered, and nothing else."""
-    ours = {path for handler in (*OPEN_API_ROUTES, *PROTECTED_API_ROUTES) for path in handler.paths}
-    pages = {
-        (router.path.rstrip("/") + path.rstrip("/")) or "/"
-        for router in page_routers()
-        for route in router.routes
-        for path in [route.path.removeprefix(router.path.rstrip("/"))]
-    }
-    assert {path for _, path in site.routes()} == ours | pages
+    """Fault C11: the framework's table of routes holds what is declared, and nothing else."""
+    declared = {one.path for one in ROUTES.routes}
+    assert {path for _, path in site.routes()} == declared
     document = httpx.get(f"{site.url}/openapi.json").json()
-    assert set(document["paths"]) <= {re.sub(r":\w+}", "}", path) for path in ours}
+    assert set(document["paths"]) <= {re.sub(r":\w+}", "}", path) for path in declared}
 
 
 def test_method_override_headers_change_nothing(site: Site) -> None:

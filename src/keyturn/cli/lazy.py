@@ -21,7 +21,7 @@ class LazyCommand(NamedTuple):
 class LazyGroup(click.Group):
     """A group whose commands are imported when they run. Listing and completing them imports none.
 
-    What is `of_the_server` needs more packages than the others.
+    A command that is `of_the_server` needs more packages than the others.
     """
 
     def __init__(

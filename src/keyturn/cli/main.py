@@ -1,23 +1,16 @@
 """The entry: finds the commands, and turns what goes wrong into one sentence."""
 
-import re
-import ssl
 import sys
 
 import click
-import httpx
 
 from keyturn import __version__
 from keyturn.cli.lazy import LazyCommand, LazyGroup
-from keyturn.cli.output import accept_any_text, end_without_output, is_of_output
-from keyturn.cli.remote.profiles import CA_FILE_VARIABLE
+from keyturn.cli.output import EXIT_REFUSED, accept_any_text, end_without_output, is_of_output
 from keyturn.errors import KeyturnError, StoreUnavailable
 
-EXIT_REFUSED = 1
 EXIT_INTERRUPTED = 130
-"""What a shell says of a program that SIGINT ended: 128 and the signal's number."""
-EXIT_NO_ANSWER = 69
-"""EX_UNAVAILABLE of sysexits.h."""
+"""The exit status of a program that SIGINT ended: 128 and the signal's number."""
 EXIT_DEFECT = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -62,32 +55,6 @@ def cli(*, debug: bool) -> None:
     click.get_current_context().obj = debug
 
 
-def _without_answer(error: httpx.TransportError) -> str:
-    """Say which server gave no answer, why, as far as the system knows, and what to do."""
-    server = f"{error.request.url.scheme}://{error.request.url.netloc.decode('ascii')}"
-    reason = re.sub(r"^\[[^]]*\] *", "", str(error)).rstrip(".")  # Without the number of the error.
-    reason = re.sub(r" \(_ssl\.c:[0-9]+\)$", "", reason)
-    why = f" ({reason})" if reason else ""
-    match _cause_of(error):
-        case ssl.SSLCertVerificationError() as untrusted:
-            return (
-                f"The certificate of {server} is not trusted ({untrusted.verify_message.rstrip('.')}): give "
-                f"the file of its authority with --ca-file or {CA_FILE_VARIABLE}, or correct the address."
-            )
-        case ssl.SSLError():
-            return f"{server} does not speak TLS{why}: check the port, and whether the address is https."
-    if isinstance(error, httpx.RemoteProtocolError):
-        return f"{server} does not speak HTTP{why}: check the port, and whether the address is https."
-    return f"Nobody answers at {server}{why}: check the address, and that the server runs."
-
-
-def _cause_of(error: BaseException) -> BaseException:
-    """Return where an error began: httpx hides the system's behind two of its own."""
-    while (before := error.__cause__ or error.__context__) is not None:
-        error = before
-    return error
-
-
 def main() -> None:
     """Run the command line. No traceback reaches a person without `--debug`."""
     accept_any_text()
@@ -120,16 +87,22 @@ def _tell(error: Exception) -> int:
             text, code = f"{str(error)[0].upper()}{str(error)[1:]}.", EXIT_REFUSED
         case KeyturnError():
             text, code = str(error), EXIT_REFUSED
-        case httpx.TransportError():
-            text, code = _without_answer(error), EXIT_NO_ANSWER
-        case httpx.InvalidURL():
-            text, code = f"The address cannot be used: {str(error).rstrip('.')}.", EXIT_REFUSED
         case OSError() if is_of_output(error):
             return end_without_output(error)
         case OSError(filename=str(name)):
             text, code = f"{name} cannot be used: {error.strerror}.", EXIT_REFUSED
         case _:
-            text = f"this is a defect ({type(error).__name__}); run `keyturn --debug …` to see where."
-            code = EXIT_DEFECT
+            text, code = _of_http(error) or _of_defect(error)
     click.echo(f"keyturn: {text}", err=True)
     return code
+
+
+def _of_http(error: Exception) -> tuple[str, int] | None:
+    # Here, since this imports httpx, which takes longer than all the rest: most commands end without.
+    from keyturn.cli.remote.unreachable import explain  # noqa: PLC0415
+
+    return explain(error)
+
+
+def _of_defect(error: Exception) -> tuple[str, int]:
+    return f"this is a defect ({type(error).__name__}); run `keyturn --debug …` to see where.", EXIT_DEFECT

@@ -1,4 +1,4 @@
-"""What commands print, and what happens when it cannot be printed."""
+"""The output of commands, and the end of a command that cannot print."""
 
 import errno
 import io
@@ -14,6 +14,7 @@ from keyturn.core.shown import shown_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+EXIT_REFUSED = 1
 EXIT_CANNOT_PRINT = 74
 """EX_IOERR of sysexits.h."""
 EXIT_CLOSED_PIPE = 1
@@ -60,7 +61,7 @@ def is_of_output(error: OSError) -> bool:
 
 
 def end_without_output(error: OSError) -> int:
-    """Say that the output cannot be written; return the exit code. Whoever closed a pipe is told nothing."""
+    """Say that the output cannot be written; return the exit code. A closed pipe gets no message."""
     # What is still buffered would be tried again, and fail again, when Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from keyturn.core.dpop import is_thumbprint
+from keyturn.core.jwk import is_thumbprint
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import Network, read_network, readable_network
 

@@ -29,7 +29,7 @@ class Column(Generic[T]):
     name: str | None
     read: Callable[[T], Any]
     show: Callable[[Any], str] | None = None
-    """What the table says of a value. Usually: nothing for None, the words of a list, a time to read."""
+    """The text of a value in the table. Usually: nothing for None, the words of a list, a time to read."""
 
 
 def never_without(moment: datetime | None) -> str:

@@ -81,7 +81,7 @@ class CurrentCredential(msgspec.Struct, frozen=True, rename="camel"):
     key_id: int | None
     """None if it is no key, or the server does not say."""
     scopes: list[str]
-    """What it is narrowed to; empty for a credential that is not narrowed."""
+    """The scopes that it is narrowed to; empty for a credential that is not narrowed."""
     permissions: list[str]
     """The permissions of its owner that it carries."""
 
@@ -94,7 +94,7 @@ class Connection(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ServiceScope(msgspec.Struct, frozen=True):
-    """What a key can be narrowed to."""
+    """The scopes that a key can be narrowed to."""
 
     name: str
     description: str | None

@@ -25,7 +25,7 @@ from keyturn.errors import KeyturnError, OAuthCode
 
 TIMEOUT_SECONDS = 10.0
 SLOWER_SECONDS = 5.0
-"""What is added to the interval for `slow_down` (RFC 8628, section 3.5)."""
+"""Seconds that `slow_down` adds to the interval (RFC 8628, section 3.5)."""
 MAX_INTERVAL_SECONDS = 60.0
 SERVER_ERROR = 500
 
@@ -39,7 +39,7 @@ class LoginRefused(KeyturnError):
 
 
 class DeviceCodes(msgspec.Struct, frozen=True):
-    """What is shown to the person."""
+    """The codes that the person sees."""
 
     device_code: str
     """Known to the program alone."""

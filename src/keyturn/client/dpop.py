@@ -5,14 +5,11 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -21,21 +18,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from keyturn.core.dpop import TYPE, thumbprint_of
-from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
+from keyturn.core.dpop import TYPE
+from keyturn.core.encoding import base64url_encode
+from keyturn.core.jwk import PublicKey, private_key_of, public_key_of, read_public_key
 from keyturn.core.own_credential import read_own_credential
 
-_ECDSA = ec.ECDSA(SHA256())
 _JTI_BYTES = 16
 _NO_KEY = "this is no key on P-256 or Ed25519, in PEM or as a JWK"
-
-
-class _Jwk(msgspec.Struct):
-    """What a thumbprint is of. The private half, and whatever else stands there, is not read."""
-
-    crv: Literal["P-256", "Ed25519"]
-    x: str
-    y: str = ""
 
 
 class DpopKeyPair:
@@ -51,9 +40,10 @@ class DpopKeyPair:
             raise ValueError("a key pair for proofs is on P-256")  # noqa: TRY004 - of the right type, on another curve
         self._private_key = private_key
         self._now = now
-        jwk = _public_jwk(private_key.public_key())
-        self.jkt = thumbprint_of(jwk)
-        self._header = base64url_encode(msgspec.json.encode({"typ": TYPE, "alg": "ES256", "jwk": jwk}))
+        self._key = private_key_of(private_key)
+        self.jkt = self._key.thumbprint()
+        header = {"typ": TYPE, "alg": self._key.algorithm, "jwk": self._key.public_jwk()}
+        self._header = base64url_encode(msgspec.json.encode(header))
 
     @classmethod
     def chosen(cls, dpop: "DpopKeyPair | bool") -> "DpopKeyPair | None":
@@ -99,8 +89,7 @@ class DpopKeyPair:
             digest = hashlib.sha256(read_own_credential(credential).encode("ascii")).digest()
             claims["ath"] = base64url_encode(digest).decode("ascii")
         signed = self._header + b"." + base64url_encode(msgspec.json.encode(claims))
-        r, s = decode_dss_signature(self._private_key.sign(signed, _ECDSA))
-        return (signed + b"." + base64url_encode(r.to_bytes(32) + s.to_bytes(32))).decode("ascii")
+        return (signed + b"." + base64url_encode(self._key.sign(signed))).decode("ascii")
 
     def __repr__(self) -> str:
         """Show the thumbprint alone."""
@@ -113,34 +102,24 @@ def thumbprint_of_key(text: bytes) -> str:
     Raise `ValueError`, saying what to do, for what is no key on P-256 or Ed25519.
     """
     key = _read_jwk(text) if text.lstrip().startswith(b"{") else _read_pem(text)
-    if isinstance(key, Ed25519PublicKey):
-        x = base64url_encode(key.public_bytes_raw()).decode("ascii")
-        return thumbprint_of({"kty": "OKP", "crv": "Ed25519", "x": x})
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return thumbprint_of(_public_jwk(key))
-    raise ValueError(_NO_KEY)
+    return key.thumbprint()
 
 
-def _read_pem(text: bytes) -> object:
+def _read_pem(text: bytes) -> PublicKey:
     try:
         if b"PUBLIC KEY-----" in text:
-            return load_pem_public_key(text)
-        return load_pem_private_key(text, password=None).public_key()
+            return public_key_of(load_pem_public_key(text))
+        return public_key_of(load_pem_private_key(text, password=None).public_key())
     except TypeError:
         raise ValueError("this key has a passphrase: give its public key (openssl pkey -pubout)") from None
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError(_NO_KEY) from None
 
 
-def _read_jwk(text: bytes) -> object:
+def _read_jwk(text: bytes) -> PublicKey:
     """Return the public half, whatever else stands in the JWK."""
-    with suppress(ValueError, msgspec.DecodeError, EncodingError):  # Which may quote what was read.
-        jwk = msgspec.json.decode(text, type=_Jwk)
-        x = base64url_decode(jwk.x.encode("ascii"))
-        if jwk.crv == "Ed25519":
-            return Ed25519PublicKey.from_public_bytes(x)
-        numbers = (int.from_bytes(x), int.from_bytes(base64url_decode(jwk.y.encode("ascii"))))
-        return ec.EllipticCurvePublicNumbers(*numbers, ec.SECP256R1()).public_key()
+    with suppress(ValueError, msgspec.DecodeError):  # Which may quote what was read.
+        return read_public_key(msgspec.json.decode(text, type=dict[str, object]))
     raise ValueError(_NO_KEY)
 
 
@@ -150,12 +129,3 @@ def presenting(credential: str, key_pair: DpopKeyPair | None, method: str, url: 
     if key_pair is None:
         return {"Authorization": f"Bearer {credential}"}
     return {"Authorization": f"DPoP {credential}", "DPoP": key_pair.proof(method, url, credential=credential)}
-
-
-def _public_jwk(key: ec.EllipticCurvePublicKey) -> dict[str, str]:
-    numbers = key.public_numbers()
-    return {"kty": "EC", "crv": "P-256", "x": _coordinate(numbers.x), "y": _coordinate(numbers.y)}
-
-
-def _coordinate(number: int) -> str:
-    return base64url_encode(number.to_bytes(32)).decode("ascii")

@@ -61,8 +61,8 @@ class TokenKeeper:
     With `resource`, the identifier of a registered API, it is for that API alone (RFC 8707), and with
     `scopes` it covers these alone.
 
-    Whoever uses it sees to it that one thread or task asks at a time. Raises `ValueError` for an address that
-    would send the key in clear over a network, and for what is no key.
+    The caller lets one thread or task ask at a time. Raises `ValueError` for an address that would send the
+    key in clear over a network, and for what is no key.
     """
 
     def __init__(

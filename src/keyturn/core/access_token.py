@@ -19,36 +19,27 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-from joserfc.jwk import ECKey, OKPKey
 
 from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
+from keyturn.core.jwk import (
+    Algorithm,
+    PrivateKey,
+    PublicKey,
+    generate_private_key,
+    read_private_key,
+    read_public_key,
+)
 from keyturn.core.records import MAX_ID
 from keyturn.errors import CredentialRefused, Reason
 
-Algorithm = Literal["ES256", "EdDSA"]
-
 MAX_TOKEN_BYTES = 4096
-SIGNATURE_BYTES = 64
-"""Both algorithms sign with 64 bytes: RFC 7518, section 3.4; RFC 8032, section 5.1.6."""
 CLOCK_SKEW = timedelta(seconds=30)
 """How far in the future another node's `iat` may lie. `exp` gets no leeway."""
 
-_ALGORITHM_OF_CURVE: dict[tuple[Any, Any], Algorithm] = {
-    ("EC", "P-256"): "ES256",
-    ("OKP", "Ed25519"): "EdDSA",
-}
-_ECDSA = ECDSA(SHA256())
 _KID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y"})
-_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-
 
 MAX_SECONDS = 253_402_300_799
 """The last second of the year 9999: what a `datetime` can say."""
@@ -62,7 +53,7 @@ def _text(pattern: str) -> msgspec.Meta:
 
 
 class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a token is bound to (RFC 7800, section 3.1)."""
+    """The key pair that a token is bound to (RFC 7800, section 3.1)."""
 
     jkt: Annotated[str, _text("[A-Za-z0-9_-]{43}")]
     """The thumbprint of the key pair that alone may present it (RFC 9449, section 6.1)."""
@@ -117,80 +108,61 @@ class VerifyingKey:
 
     kid: str
     algorithm: Algorithm
-    key: ECKey | OKPKey = field(repr=False)
+    key: PublicKey = field(repr=False)
     header_segment: bytes = field(repr=False)
 
     @classmethod
-    def from_jwk(cls, jwk: dict[str, Any]) -> Self:
-        """Read a JWK (RFC 7517) that this module wrote; raise `ValueError` for another."""
-        algorithm = _algorithm_of(jwk)
-        key = ECKey.import_key(jwk) if algorithm == "ES256" else OKPKey.import_key(jwk)
-        header = {"alg": algorithm, "kid": jwk["kid"], "typ": "at+jwt"}
-        return cls(jwk["kid"], algorithm, key, base64url_encode(msgspec.json.encode(header)))
+    def from_jwk(cls, jwk: Mapping[str, Any]) -> Self:
+        """Read a public JWK (RFC 7517) that this module wrote; raise `ValueError` for another."""
+        return cls._of(read_public_key(jwk), jwk)
+
+    @classmethod
+    def _of(cls, key: PublicKey, jwk: Mapping[str, Any]) -> Self:
+        kid = _check_purpose(jwk, key.algorithm)
+        header = {"alg": key.algorithm, "kid": kid, "typ": "at+jwt"}
+        return cls(kid, key.algorithm, key, base64url_encode(msgspec.json.encode(header)))
 
     def public_jwk(self) -> dict[str, Any]:
         """Return the public members, as a JWKS publishes them."""
-        members = self.key.as_dict(private=False).items()
-        kept: dict[str, Any] = {name: value for name, value in members if name in _PUBLIC_MEMBERS}
-        return kept | {"kid": self.kid, "alg": self.algorithm, "use": "sig"}
+        return {**self.key.public_jwk(), "kid": self.kid, "alg": self.algorithm, "use": "sig"}
 
     def verify(self, signing_input: bytes, signature: bytes) -> bool:
         """Return whether this key made `signature`, in the spelling that `sign` writes."""
-        if len(signature) != SIGNATURE_BYTES:
-            return False
-        public: Any = self.key.public_key
-        try:
-            if self.algorithm == "EdDSA":
-                public.verify(signature, signing_input)
-                return True
-            r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
-            if s > _P256_ORDER // 2:
-                return False
-            public.verify(encode_dss_signature(r, s), signing_input, _ECDSA)
-        except InvalidSignature:
-            return False
-        return True
+        return self.key.is_canonical(signature) and self.key.verify(signing_input, signature)
 
 
 @dataclass(frozen=True, slots=True)
 class SigningKey(VerifyingKey):
     """A key with its private half."""
 
+    key: PrivateKey = field(repr=False)
+
     @classmethod
-    def from_jwk(cls, jwk: dict[str, Any]) -> Self:
+    def from_jwk(cls, jwk: Mapping[str, Any]) -> Self:
         """Read a private JWK that `generate_signing_key` wrote; raise `ValueError` for another."""
         if "d" not in jwk:
             raise ValueError("a signing key has its private half")
-        # The two-argument form, since a slotted dataclass is not the class that the bare `super()` means.
-        return super(SigningKey, cls).from_jwk(jwk)
+        return cls._of(read_private_key(jwk), jwk)
 
     def sign(self, signing_input: bytes) -> bytes:
         """Return the one signature spelling that `verify` accepts for what it signs."""
-        private: Any = self.key.private_key
-        if self.algorithm == "EdDSA":
-            signature: bytes = private.sign(signing_input)
-            return signature
-        r, s = decode_dss_signature(private.sign(signing_input, _ECDSA))
-        return r.to_bytes(32) + min(s, _P256_ORDER - s).to_bytes(32)
+        return self.key.sign(signing_input)
 
 
 def generate_signing_key(algorithm: Algorithm, kid: str) -> dict[str, Any]:
-    """Return a new private JWK. The randomness is the crypto library's own, as no other is fit for it."""
-    key = ECKey.generate_key("P-256") if algorithm == "ES256" else OKPKey.generate_key("Ed25519")
-    return {**key.as_dict(private=True), "kid": kid}
+    """Return a new private JWK."""
+    return {**generate_private_key(algorithm).private_jwk(), "kid": kid}
 
 
-def _algorithm_of(jwk: dict[str, Any]) -> Algorithm:
-    """Return the one algorithm that this key is for; raise `ValueError` unless it is one of ours."""
-    algorithm = _ALGORITHM_OF_CURVE.get((jwk.get("kty"), jwk.get("crv")))
-    if algorithm is None:
-        raise ValueError("a signing key is on P-256 or Ed25519")
-    if not isinstance(jwk.get("kid"), str) or _KID.fullmatch(jwk["kid"]) is None:
+def _check_purpose(jwk: Mapping[str, Any], algorithm: Algorithm) -> str:
+    """Return the `kid`; raise `ValueError` for none, and for a key that says it is for something else."""
+    kid, operations = jwk.get("kid"), jwk.get("key_ops", ["sign"])
+    if not isinstance(kid, str) or _KID.fullmatch(kid) is None:
         raise ValueError("the kid of a signing key is 1 to 64 letters, digits, '_' and '-'")
-    is_for_signing = jwk.get("use", "sig") == "sig" and "sign" in jwk.get("key_ops", ["sign"])
+    is_for_signing = jwk.get("use", "sig") == "sig" and isinstance(operations, list) and "sign" in operations
     if not is_for_signing or jwk.get("alg", algorithm) != algorithm:
         raise ValueError(f"the key is not for signing with {algorithm}")
-    return algorithm
+    return kid
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +205,7 @@ def _by_header(keys: Sequence[VerifyingKey]) -> dict[bytes, VerifyingKey]:
 
 @dataclass(frozen=True, slots=True)
 class AccessTokenFormat:
-    """What the tokens of one installation must say."""
+    """The claims that every token of one installation has."""
 
     issuer: str
     audience: str

@@ -44,7 +44,7 @@ class ApiRecord:
     resource_id: int
     name: str
     identifier: str
-    """What a token for it says as `aud`, and what a client asks for as `resource` (RFC 8707)."""
+    """The `aud` of a token for it, and the `resource` that a client asks for (RFC 8707)."""
     description: str | None
     scopes: tuple[ResourceScope, ...]
     """At least one, in alphabetical order."""

@@ -1,4 +1,4 @@
-"""The audit log: what happens, to what, by whom, and what each action does to credentials.
+"""The audit log: actions, their targets and actors, and the effect of each action on credentials.
 
 Every change of rights is one row, written in the transaction of the change. Caches, the feed and the
 verifiers in other processes learn from these rows alone what they must forget: so the table of effects
@@ -15,7 +15,7 @@ from keyturn.core.principal import Principal
 
 
 class Target(StrEnum):
-    """What an action is about, as the Immuta audit schema names it where it has a name."""
+    """The type of thing that an action is about, named as in the Immuta audit schema where it has a name."""
 
     API_KEY = "APIKEY"
     CONNECTION = "CONNECTION"
@@ -77,7 +77,7 @@ class AuditAction(StrEnum):
 
 
 class Effect(Enum):
-    """What an action does to credentials and to what is stored of them."""
+    """The effect of an action on credentials and their stored rows."""
 
     NOTHING = auto()
     """No credential begins or ends, and none may do more or less."""
@@ -146,7 +146,7 @@ LEAVES_RULES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts, in which request, from where: what every audit row says."""
+    """The actor of an audit row: a user or a stranger, in one request, from one address."""
 
     user_id: int | None
     """None for a stranger and for the command line."""
@@ -227,13 +227,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class AuditedChange:
-    """What one revision changed."""
+    """The change of one revision."""
 
     action: str
     target_type: str
     target_id: str | None
     user_id: int | None = None
-    """Whom it is about too, where its details say so."""
+    """Another user whom it is about, where its details name one."""
     session_id: int | None = None
     """Which session began, where its details say so."""
     key_ids: tuple[int, ...] = ()
@@ -242,7 +242,7 @@ class AuditedChange:
 
 @dataclass(frozen=True, slots=True)
 class ChangesSince:
-    """What happened after a revision."""
+    """The changes after a revision."""
 
     newest: Mark
     """Which the next question begins with."""

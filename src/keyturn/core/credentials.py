@@ -48,7 +48,7 @@ class AccessTokenCredential:
 
     @property
     def digest(self) -> bytes:
-        """What the token is remembered by: SHA-256 of every byte of it."""
+        """The key of the token in caches: SHA-256 of every byte of it."""
         return hashlib.sha256(self.token).digest()
 
 
@@ -57,7 +57,7 @@ Credential = ApiKeyCredential | AccessTokenCredential
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What one `Authorization` value presents, without its scheme, and not looked at yet."""
+    """The credential in one `Authorization` value, without its scheme and not parsed yet."""
 
     value: bytes = field(repr=False)
     is_with_proof: bool = False

@@ -11,22 +11,17 @@ order and spacing is read, and both signatures (r, s) and (r, n - s): a proof is
 members of the header and the key, private members, base64url with a second spelling.
 """
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
+from keyturn.core.jwk import PublicKey, read_public_key
 from keyturn.errors import AmbiguousCredential, DpopProofRefused, ProofFault
 
 ALGORITHMS = ("ES256", "EdDSA")
@@ -44,12 +39,8 @@ REPLAY_BOUND = (
     "A proof is good once in each process of the installation, and for "
     f"{GOOD_FOR.total_seconds():g} seconds at most."
 )
-"""What whoever is asked for a proof is told: no process asks another one which proofs it has seen."""
+"""The scope of the replay check: each process remembers the proofs that it has seen itself."""
 
-_DIGEST_BYTES = 32
-_COORDINATE_BYTES = 32
-_SIGNATURE_BYTES = 64
-_ECDSA = ec.ECDSA(SHA256())
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _URL = re.compile(
     r"(https?)://([A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]*))?(/[!-\"$->@-~]*)?(?:[?#][!-~]*)?",
@@ -108,7 +99,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Claims(msgspec.Struct, frozen=True):
-    """What is read of the claims. Others may stand beside them (RFC 9449, section 4.2)."""
+    """The claims that are read. Others may stand beside them (RFC 9449, section 4.2)."""
 
     jti: str
     htm: str
@@ -140,7 +131,7 @@ def check_proof(presented: PresentedProof | None, *, now: datetime, credential: 
         raise DpopProofRefused(ProofFault.URL)
     if credential is not None and claims.ath != base64url_encode(credential).decode("ascii"):
         raise DpopProofRefused(ProofFault.CREDENTIAL)
-    return Proof(_thumbprint(key), claims.jti, claims.iat)
+    return Proof(key.thumbprint(), claims.jti, claims.iat)
 
 
 def normal_url(url: str) -> str | None:
@@ -158,44 +149,36 @@ def normal_url(url: str) -> str | None:
     return f"{scheme}://{host}:{port}{_normal_path(path or '/')}"
 
 
-def is_thumbprint(text: str) -> bool:
-    """Return whether `text` can be a thumbprint: base64url of a SHA-256 (RFC 9449, section 6.1)."""
-    try:
-        return len(base64url_decode(text.encode("ascii"))) == _DIGEST_BYTES
-    except (EncodingError, UnicodeEncodeError):
-        return False
-
-
-def thumbprint_of(jwk: dict[str, str]) -> str:
-    """Return the thumbprint of a public key: of its required members, in order (RFC 7638, section 3)."""
-    members = {name: jwk[name] for name in ("crv", "kty", "x", "y") if name in jwk}
-    return base64url_encode(hashlib.sha256(msgspec.json.encode(members)).digest()).decode("ascii")
-
-
-def _read(proof: bytes) -> tuple[_Key, _Claims]:
+def _read(proof: bytes) -> tuple[PublicKey, _Claims]:
     """Return the key and the claims of a proof that this key signed."""
     if len(proof) > MAX_PROOF_BYTES:
         raise DpopProofRefused(ProofFault.MALFORMED)
     segments = proof.split(b".")
     if len(segments) != 3:
         raise DpopProofRefused(ProofFault.MALFORMED)
-    header = _decoded(segments[0], _Header, ProofFault.HEADER)
-    if header.jwk.alg not in {None, header.alg}:
-        raise DpopProofRefused(ProofFault.HEADER)
+    key = _key_of(_decoded(segments[0], _Header, ProofFault.HEADER))
     try:
-        verify = _verifier(header)
-        signature = base64url_decode(segments[2])
-        if len(signature) != _SIGNATURE_BYTES:
-            raise DpopProofRefused(ProofFault.SIGNATURE)
-        verify(signature, segments[0] + b"." + segments[1])
-    except (EncodingError, InvalidSignature):
-        raise DpopProofRefused(ProofFault.SIGNATURE) from None
-    except ValueError:
-        raise DpopProofRefused(ProofFault.HEADER) from None
+        is_signed = key.verify(segments[0] + b"." + segments[1], base64url_decode(segments[2]))
+    except EncodingError:
+        is_signed = False
+    if not is_signed:
+        raise DpopProofRefused(ProofFault.SIGNATURE)
     claims = _decoded(segments[1], _Claims, ProofFault.CLAIMS)
     if not 0 < len(claims.jti) <= MAX_JTI_CHARACTERS:
         raise DpopProofRefused(ProofFault.CLAIMS)
-    return header.jwk, claims
+    return key, claims
+
+
+def _key_of(header: _Header) -> PublicKey:
+    """Return the key of a header whose algorithm it is for."""
+    members = msgspec.structs.asdict(header.jwk)
+    try:
+        key = read_public_key({name: value for name, value in members.items() if value is not None})
+    except ValueError:
+        raise DpopProofRefused(ProofFault.HEADER) from None
+    if header.alg != key.algorithm or header.jwk.alg not in {None, header.alg}:
+        raise DpopProofRefused(ProofFault.HEADER)
+    return key
 
 
 def _decoded(segment: bytes, shape: type[T], fault: ProofFault) -> T:
@@ -219,45 +202,6 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(_name: str) -> None:
     raise ValueError("NaN and Infinity are no JSON")  # RFC 8259, section 6
-
-
-def _verifier(header: _Header) -> Callable[[bytes, bytes], None]:
-    """Return what raises `InvalidSignature` unless this key signed; raise `ValueError` for what is no key."""
-    key = header.jwk
-    match (header.alg, key.kty, key.crv, key.y):
-        case ("ES256", "EC", "P-256", str(y)):
-            numbers = ec.EllipticCurvePublicNumbers(_coordinate(key.x), _coordinate(y), ec.SECP256R1())
-            on_curve = numbers.public_key()
-
-            def verify(signature: bytes, signed: bytes) -> None:
-                r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
-                on_curve.verify(encode_dss_signature(r, s), signed, _ECDSA)
-
-            return verify
-        case ("EdDSA", "OKP", "Ed25519", None):
-            return Ed25519PublicKey.from_public_bytes(_member(key.x)).verify
-        case _:
-            raise ValueError("the algorithm is not for this key")
-
-
-def _member(text: str) -> bytes:
-    """Return a member of a key of either curve; raise `ValueError` for another length or spelling."""
-    try:
-        raw = base64url_decode(text.encode("ascii"))
-    except EncodingError:
-        raise ValueError("not base64url") from None
-    if len(raw) != _COORDINATE_BYTES:
-        raise ValueError("of another length")
-    return raw
-
-
-def _coordinate(text: str) -> int:
-    return int.from_bytes(_member(text))
-
-
-def _thumbprint(key: _Key) -> str:
-    members = {"crv": key.crv, "kty": key.kty, "x": key.x}
-    return thumbprint_of(members if key.y is None else {**members, "y": key.y})
 
 
 def _check_time(claims: _Claims, now: datetime) -> None:

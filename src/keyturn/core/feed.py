@@ -134,7 +134,7 @@ class SigningKeyRow(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Gone(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What exists no more. The keys and sessions of a user who is gone are gone too."""
+    """Rows that exist no more. The keys and sessions of a user who is gone are gone too."""
 
     users: list[int] = []
     keys: list[int] = []
@@ -142,7 +142,7 @@ class Gone(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class KeyUseReport(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """What is sent back: when a key was last used, and how often since the last report of it."""
+    """The report of a verifier: when a key was last used, and how often since its last report."""
 
     key_id: Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
     at: Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]

@@ -1,6 +1,6 @@
-"""What a secret of a key may not do any more once it was rotated away, nor any token of it.
+"""The changes that a former secret of a key, and any token of it, may not make.
 
-While its overlap lasts it goes on for programs that do not have the new one yet. Whoever else has it must not
+While its overlap lasts it goes on for programs that do not have the new one yet. A thief who has it must not
 outlast it, nor shut out the holder of the new one. So it touches nothing by which anybody gets in: no key and
 no account, its own or another's. One check where every change is written down: no route can be forgotten.
 """

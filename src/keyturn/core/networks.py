@@ -1,8 +1,8 @@
 """Where a request comes from, and which addresses a credential may be used from.
 
-A proxy appends the address that it was called from to `X-Forwarded-For`, so only the right end of that
-list is told by somebody whom we trust: it is read from the right, past our own proxies, to the first
-address that is not one of them. What stands left of that was written by the client and means nothing.
+A proxy appends the address that it was called from to `X-Forwarded-For`, so only the right end of that list
+is told by somebody whom we trust: it is read from the right, past our own proxies, to the first address that
+is not one of them. The part left of that was written by the client and means nothing.
 """
 
 import ipaddress
@@ -13,7 +13,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 UNIX_PEER = "unix"
-"""Who calls over a Unix socket: the permissions of its file say who that can be."""
+"""The address of a caller over a Unix socket. The permissions of its file say who can call."""
 MAX_HOPS = 32
 """How many entries of `X-Forwarded-For` are read; nobody has that many proxies."""
 
@@ -22,7 +22,7 @@ SITE_PREFIXES = {4: 24, 6: 48}
 
 MAX_PORT = 65535
 _MAPPED_BITS = 96
-"""What stands before the IPv4 address in `::ffff:192.0.2.1` (RFC 4291, section 2.5.5.2)."""
+"""The bytes before the IPv4 address in `::ffff:192.0.2.1` (RFC 4291, section 2.5.5.2)."""
 _WITH_PORT = re.compile(
     r"(?:\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(?:%[^%\[\]:]+)?)\]|([0-9.]+)(?=:))(?::([0-9]{1,5}))?"
 )
@@ -97,7 +97,7 @@ def readable_network(text: str) -> str:
 def site_of(source: str | None) -> str | None:
     """Return the network that a source shares with its neighbours: a /24 of IPv4, a /48 of IPv6.
 
-    What is no address is a site of its own.
+    A text that is no address is a site of its own.
     """
     address = None if source is None else read_address(source.partition("%")[0])
     if address is None:

@@ -24,14 +24,14 @@ DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"
 API_KEY_TYPE = "urn:keyturn:token-type:api_key"
-"""What a subject token is; the registry has no name for a key."""
+"""The type of a subject token; the registry has no name for a key."""
 
 BEARER = "Bearer"
 DPOP = "DPoP"
 """Types of tokens, and with the same spelling schemes of `Authorization` (RFC 6750, RFC 9449)."""
 API_KEY = "api_key"
-"""What introspection calls a key, which is no token."""
+"""The token type that introspection gives for a key."""
 
 INVALID_TOKEN = "invalid_token"
 INSUFFICIENT_SCOPE = "insufficient_scope"
-"""What a challenge says is wrong (RFC 6750, section 3.1)."""
+"""The error codes of a challenge (RFC 6750, section 3.1)."""

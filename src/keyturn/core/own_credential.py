@@ -10,7 +10,7 @@ MAX_CHARACTERS = 4096
 NO_KEY = "this is no key: give the text that was shown when it was made, on one line and without quotes"
 _BYTE_ORDER_MARK = "\ufeff"
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""What can stand behind a scheme (RFC 9110, section 11.2): every key and token, and no stray character."""
+"""The characters of a credential after its scheme (RFC 9110, section 11.2): those of every key and token."""
 
 
 def is_credential(text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ProfileRecord:
-    """What a person says of themselves. None means unset."""
+    """The profile that a person edits. None means unset."""
 
     profile_id: int
     name: str | None
@@ -26,7 +26,7 @@ class ProfileRecord:
 
 
 class UserKind(StrEnum):
-    """What stands behind an account."""
+    """The kind of an account."""
 
     PERSON = "person"
     SERVICE = "service"
@@ -37,7 +37,7 @@ class UserKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ServiceOwner:
-    """Who a service account belongs to: a person or a group, never both."""
+    """The owner of a service account: a person or a group, never both."""
 
     user_id: int | None = None
     group_id: int | None = None
@@ -144,7 +144,7 @@ class ProjectRecord:
 
 @dataclass(frozen=True, slots=True)
 class LoginRecord:
-    """What a login needs to know of an account."""
+    """The facts about an account that a login needs."""
 
     user_id: int
     iamid: str

@@ -1,6 +1,6 @@
 """The permissions, in one table (permissions.md, "Permissions").
 
-Which route asks for which is a table too, beside the other facts of the wire: `web.access`.
+Which route asks for which is a table too, beside the other facts of the wire: `web.routes`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,10 +40,11 @@ ALLOWS: Mapping[Permission, str] = {
     Permission.VERIFY_CREDENTIALS: "Verify everybody's credentials in another program: by the feed, or by "
     "introspection.",
 }
-"""What each allows here. The others mean something to services behind `/verify` alone: stored, and told."""
+"""The meaning of each permission in Keyturn. The others mean something to services behind `/verify` alone:
+stored, and told."""
 
 DEFAULT_PERMISSIONS = frozenset({Permission.CREATE_PROJECT.value})
-"""What every new person holds, whatever else is said (http-api.md, "Users"); a service account does not."""
+"""The permissions that every new person holds (http-api.md, "Users"). A service account does not."""
 
 
 def not_held(held: frozenset[str], given: Iterable[str]) -> list[str]:

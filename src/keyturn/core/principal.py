@@ -1,4 +1,4 @@
-"""Who is calling, and what they may do."""
+"""The caller of a request, and their rights."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -78,7 +78,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     jkt: str | None
     """The thumbprint of the key pair that the credential is bound to (RFC 9449); None for none."""
     credential: PresentedCredential
-    """What was presented. It decides nothing about what the caller may do."""
+    """The credential that was presented. It decides nothing about what the caller may do."""
 
     @property
     def is_unbound(self) -> bool:

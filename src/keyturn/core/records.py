@@ -1,4 +1,4 @@
-"""What the store holds, as facts: frozen, complete, without any secret in clear."""
+"""Records of the store as facts: frozen, complete, without any secret in clear."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,7 +105,7 @@ class SessionForVerification(msgspec.Struct, frozen=True, gc=False):
 
 
 class KeyState(StrEnum):
-    """What a list says of a key."""
+    """The state of a key in a list."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -216,7 +216,7 @@ class ConnectionRecord:
 
 @dataclass(frozen=True, slots=True)
 class PersonReference:
-    """Who did something, in few words."""
+    """The person who did something, in few words."""
 
     user_id: int
     name: str | None
@@ -242,7 +242,7 @@ class SigningKeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class InstallationSettings:
-    """What a verifier or a command in another process must know of the server's settings.
+    """The server's settings that a verifier or a command in another process must know.
 
     None is what a server of an earlier version did not say.
     """

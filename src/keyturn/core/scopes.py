@@ -1,4 +1,4 @@
-"""What a credential covers."""
+"""Scopes: the parts of an API that a credential covers."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What people look for among users and keys."""
+"""Searches among users and keys."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -30,7 +30,7 @@ _MOST_MARKS = 4
 _PALOCHKA = "\u04cf"
 """A letter of the Caucasus. Unicode's table has it as i; most fonts draw it as l."""
 _NO_CAPITALS = frozenset("01|")
-"""What looks like a capital I or O, and is none."""
+"""Characters that look like a capital I or O."""
 
 
 def fault_of_user_name(name: str) -> str | None:

@@ -92,7 +92,7 @@ def check_still_lives(
     if any(end is not None and end <= now for end in (credential.ends_at, record.expires_at)):
         raise CredentialRefused(Reason.EXPIRED, key_id=key_id, secret_matched=True)
     if not caller.permissions <= record.owner.permissions:
-        raise Conflict("What you may do was changed just now: try again.")
+        raise Conflict("Your permissions were changed just now: try again.")
     return is_former
 
 

@@ -56,7 +56,7 @@ _SETTINGS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class _Chosen:
-    """What the settings ask for, in one process."""
+    """The verifier that the settings ask for, in one process."""
 
     process: int
     address: str

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 _READ_DIFFERENTLY = ("//", "\\", "%", "\0")
-"""What another reader of the same path may fold, decode or cut."""
+"""Characters that another reader of the same path may fold, decode or cut."""
 _DOTS = frozenset({".", ".."})
 
 

@@ -24,7 +24,7 @@ _log = logging.getLogger("keyturn.integrations")
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What one request says of its caller."""
+    """The credentials and address of one request."""
 
     authorization: Sequence[bytes] = field(repr=False)
     """The value of each `Authorization` line."""
@@ -43,7 +43,7 @@ class Presented:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """Whom one verifier passed for one request, for what stands behind it and asks the same verifier.
+    """The caller that one verifier passed for one request, for code behind it that asks the same verifier.
 
     For another verifier this says nothing: it may judge for another audience, or another installation.
     """

@@ -31,7 +31,7 @@ from keyturn.errors import (
 
 REALM = "keyturn"
 BEARER_FORMAT, DESCRIPTION = "API key or token", "An API key, or a token of one."
-"""What the OpenAPI description of a protected API says of the scheme."""
+"""The security scheme in the OpenAPI description of a protected API."""
 
 REFUSALS: tuple[type[KeyturnError], ...] = (
     AmbiguousCredential,
@@ -44,7 +44,7 @@ REFUSALS: tuple[type[KeyturnError], ...] = (
     TooManyFailures,
     UnknownAudience,
 )
-"""What is answered. Any other error is a mistake of the program: it is raised, and nobody passes."""
+"""The answer. Any other error is a mistake of the program: it is raised, and nobody passes."""
 
 _DPOP_ALGORITHMS = " ".join(ALGORITHMS)
 _UNREGISTERED = "This service is not registered with its Keyturn any more, so nothing was decided."

@@ -15,7 +15,7 @@ CALLER = "keyturn.principal"
 """Where the `Principal` is in the environment. No header can be there: those begin with `HTTP_`."""
 
 UNQUOTED = "/!$&'()*+,;=:@~"
-"""What stands in a path as it is (RFC 3986, section 3.3)."""
+"""Characters that stand in a path as they are (RFC 3986, section 3.3)."""
 
 
 class KeyturnMiddleware:

@@ -38,7 +38,7 @@ _NO_SESSIONS = SessionLimits(timedelta(0), timedelta(0))
 
 @dataclass(frozen=True, slots=True)
 class FollowingVerification:
-    """What verifies from a copy."""
+    """Verification from a copy."""
 
     http: httpx.Client
     follower: Follower
@@ -59,7 +59,7 @@ class FollowingVerification:
 
 @dataclass(frozen=True, slots=True)
 class AskingVerification:
-    """What verifies by asking."""
+    """Verification by introspection."""
 
     http: httpx.Client
     audiences: NoAudiences

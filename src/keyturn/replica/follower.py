@@ -67,7 +67,7 @@ _SENTENCES = {
 
 
 class _FeedBroken(KeyturnError):
-    """What came is no feed, or not the answer to what was asked."""
+    """The answer is no feed, or not the answer to this request."""
 
 
 class Follower:
@@ -98,7 +98,7 @@ class Follower:
         self._has_reached = False
         """Whether this stream has said how far it reaches: one that goes on after much may take its time."""
         self.hello: feed.Hello | None = None
-        """What the server is set to, once it was heard."""
+        """The server's settings, once they were heard."""
         self._is_true = threading.Event()
         self._refused: FeedRefused | None = None
         self._why = "the Keyturn server was not reached"
@@ -215,7 +215,7 @@ class Follower:
     def _apply(self, name: str, event: bytes, asked_at: float) -> None:
         """Take in one event, in the order that the module tells of. One of a newer server is passed over.
 
-        What changes the meaning of the rest changes `format`.
+        A change of meaning changes `format`.
         """
         if name == feed.ALIVE:
             alive = _decoded(event, feed.Alive)

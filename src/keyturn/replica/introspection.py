@@ -42,7 +42,7 @@ from keyturn.verifying.rate_limit import CredentialRateLimit
 from keyturn.verifying.uses import UseContext
 
 LONGEST_TOKEN_LIFE = timedelta(days=366)
-"""What the server says of a token decides: this only keeps out what it never issued."""
+"""The server's answer decides. This check only keeps out texts that it never issued."""
 
 _TOO_LATE = "the Keyturn server takes too long to answer"
 _MAY_NOT_ASK = (
@@ -57,7 +57,7 @@ _SESSION_CLIENT = re.compile(r"session-([1-9][0-9]{0,18})")
 
 
 class IntrospectionAnswer(msgspec.Struct, frozen=True):
-    """What is read of the server's answer."""
+    """The members of the server's answer that are read."""
 
     active: bool
     sub: str = "0"

@@ -11,7 +11,7 @@ from keyturn.core.times import time_at
 T = TypeVar("T")
 
 NONE = -(2**63)
-"""What a packed number says for none."""
+"""The packed number for None."""
 
 
 class Interned:
@@ -43,7 +43,7 @@ class Interned:
 
 
 class KeyValues:
-    """What keys share: scopes, networks, key pairs. The tables are made anew by each full copy.
+    """Values that keys share: scopes, networks, key pairs. The tables are made anew by each full copy.
 
     So they do not grow for ever. Until it is whole, rows that it has not told yet have their numbers in the
     former tables. One that was cut off is gone on with: there are never more than two of each.

@@ -39,7 +39,7 @@ MAX_PRUNED_AT = 10_000
 
 @dataclass(slots=True)
 class _Told:
-    """What was told in the full copy that is under way, but for keys: each of those carries its turn."""
+    """The rows of the full copy that is under way, but for keys: each of those carries its turn."""
 
     users: set[int] = field(default_factory=set)
     sessions: set[int] = field(default_factory=set)
@@ -167,7 +167,7 @@ class Replica:
         self._told = _Told()
 
     def abandon_full(self) -> None:
-        """Give up a full copy that was cut off. What came of it is true, and nothing is taken for gone."""
+        """Give up a full copy that was cut off. The rows that came are true, and none is taken for gone."""
         self._told = None
 
     def end_full(self) -> None:

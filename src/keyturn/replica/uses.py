@@ -13,7 +13,7 @@ from keyturn.replica.packing import slices
 
 
 class SendsUses:
-    """What `Usage` writes to, far from the database: at most once in a minute for each key."""
+    """Report the uses that `Usage` noted far from the database, at most once a minute for each key."""
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http

@@ -28,7 +28,7 @@ from keyturn.store.database.transactions import Database, refusing_twins
 
 @dataclass(frozen=True, slots=True)
 class ApiFields:
-    """What is said of an API."""
+    """The fields of an API."""
 
     name: str
     identifier: str

@@ -1,4 +1,4 @@
-"""What the feed tells of, read a page at a time, as it is when it is asked.
+"""The rows of the feed, read a page at a time in their present state.
 
 Rows are tuples in the order of the rows of `keyturn.core.feed`, sets as the JSON text that is stored: the
 server passes on what it need not look into.

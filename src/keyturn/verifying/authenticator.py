@@ -1,4 +1,4 @@
-"""Who is calling: header, what is remembered, one question to the store at most, the decision."""
+"""Authentication: parse the header, look in the cache, query the store at most once, decide."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -49,7 +49,7 @@ class TellsFreshness(Protocol):
 
     @property
     def counter(self) -> Counter:
-        """What moves with every change."""
+        """A number that moves with every change."""
 
     seen: int
     """The counter that was looked up for."""

@@ -1,4 +1,4 @@
-"""What this process remembers of credentials, and how it forgets.
+"""The cache of verdicts on credentials, and its invalidation.
 
 An entry belongs to the SHA-256 of a whole credential, with the API that it was verified for if that is not
 the installation itself (K5, R5), and stands on two *dependencies*: a key or a
@@ -30,7 +30,7 @@ ENDED = 0.0
 
 
 class DependencyKind(Enum):
-    """What a dependency is about."""
+    """The kind of thing that a cached verdict depends on."""
 
     USER = auto()
     KEY = auto()
@@ -59,7 +59,7 @@ class CachedVerdict:
     """A credential with its verdict, parsed once: true while both dependencies are valid, until `ends_at`."""
 
     principal: Principal
-    """Who calls with it, while it is alive."""
+    """The caller, while the credential is alive."""
     ends_at: float
     """Seconds since 1970; the credential is dead at this instant. `ENDED` for one that is dead already."""
     dependency: Dependency
@@ -71,7 +71,7 @@ class CachedVerdict:
     used: bool = False
     """Set by each further use, cleared by the search for an entry to drop."""
     answer: bytes | None = None
-    """What the web layer always answers to this credential, once it has been written."""
+    """The bytes that the web layer answers to this credential, once it has written them."""
 
     @property
     def end(self) -> datetime | None:
@@ -92,8 +92,8 @@ class VerificationIndex:
         self._tokens: WeakValueDictionary[str, CachedVerdict] = WeakValueDictionary()
         self._negatives: OrderedDict[bytes, float] = OrderedDict()
         self.entries: OrderedDict[bytes, CachedVerdict] = OrderedDict()
-        """By digest, and the API that it is good for. Whoever reads one must look at `is_valid` of both
-        dependencies and at `ends_at`.
+        """By digest, and the API that it is good for. A reader must check `is_valid` of both dependencies,
+        and `ends_at`.
         """
         self.generation = 0
         """Grows whenever something is forgotten. A fill that began before that is not kept (R4)."""

@@ -1,4 +1,4 @@
-"""What a credential is, asked once and remembered."""
+"""Look up a credential once, and cache the verdict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -252,7 +252,7 @@ class _PresentedToken:
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """Who calls, and why they are refused where they show their credential, if they are."""
+    """The caller, and the refusal where the credential covers nothing."""
 
     principal: Principal
     refused: KeyturnError | None = None

@@ -1,4 +1,4 @@
-"""Who does something, from where: what each change says of its maker."""
+"""The origin of a request, and the actor of each change."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Origin:
 
 
 COMMAND_LINE = Actor(user_id=None, userid="command line")
-"""Whoever can run `keyturn admin` on the server."""
+"""The actor of `keyturn admin`: anybody who can run it on the server."""
 
 
 def actor_of(principal: Principal, origin: Origin) -> Actor:

@@ -96,7 +96,7 @@ class RateLimiter:
 
 
 class CredentialRateLimit:
-    """What one address may spend on credentials, in two budgets of `per_minute` each.
+    """The limits of one address, for wrong credentials and for look-ups: `per_minute` each.
 
     One is for what is known to be wrong: by its form, by its signature, or since it was looked up before. The
     other is for what has to be looked up to know, and turns out to be wrong. Without it a program that goes

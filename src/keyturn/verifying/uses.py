@@ -45,7 +45,7 @@ class RecordsUse(Protocol):
 
 
 class KeyUse:
-    """What is noted of one key. Whoever verifies it holds this, and notes each use without a lock."""
+    """The notes about one key. The verifying code holds this, and notes each use without a lock."""
 
     __slots__ = (
         "__weakref__",
@@ -93,7 +93,7 @@ class Usage:
         self._without_secrets = without_secrets
         self._known: WeakValueDictionary[int, KeyUse] = WeakValueDictionary()
         self._noted: dict[int, KeyUse] = {}
-        """What is unwritten, or was written so lately that the next write must wait."""
+        """Notes that are unwritten, or were written so lately that the next write must wait."""
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None

@@ -15,12 +15,9 @@ from litestar import Litestar, MediaType, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
-from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import BaseRoute
-from litestar.types import Method
-from litestar.types.internal_types import PathParameterDefinition
 
 from keyturn import __version__
 from keyturn.composition import Services, open_services
@@ -29,118 +26,24 @@ from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFou
 from keyturn.logs import configure_logs
 from keyturn.settings import Settings, read_settings
 from keyturn.verifying.redaction import Redactor
-from keyturn.web.access import PAGE_PATTERN, login_path, wants_page
-from keyturn.web.api import connections as data
-from keyturn.web.api import feed, system
-from keyturn.web.api.apis import routes as resources
-from keyturn.web.api.keys import routes as keys
-from keyturn.web.api.keys import system_keys
-from keyturn.web.api.oauth import devices
-from keyturn.web.api.oauth import routes as oauth
-from keyturn.web.api.ownership import service_accounts
-from keyturn.web.api.people import (
-    attributes,
-    groups,
-    projects,
-    users,
-)
-from keyturn.web.api.people import (
-    me as people,
-)
-from keyturn.web.api.tokens import routes as authentication
+from keyturn.web.api.routes import api_handlers
 from keyturn.web.edge.gate import Gate
 from keyturn.web.edge.headers import SecurityHeaders
 from keyturn.web.edge.request_limits import HostRule
 from keyturn.web.edge.server import put_requests_first
 from keyturn.web.json_response import JsonResponse
+from keyturn.web.navigation import login_path, wants_page
 from keyturn.web.pages.frame import tabs
 from keyturn.web.pages.frame.reauthentication import PassphraseNeeded, send_renewed_session
 from keyturn.web.pages.frame.reauthentication import ask as ask_for_passphrase
 from keyturn.web.pages.frame.rendering import Pages, see_other
 from keyturn.web.pages.frame.visitors import LoginNeeded, find_visitor
-from keyturn.web.pages.routes import page_routers
+from keyturn.web.pages.routes import page_handlers, page_routers
 from keyturn.web.requests import MAX_ANSWERS, Answers, AnyRequest, call_of, note_failure, origin_of
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
+from keyturn.web.route_table import RouteTable
 from keyturn.web.routers import ApiRouter
-
-OPEN_API_ROUTES = (
-    authentication.exchange,
-    authentication.log_in,
-    oauth.token,
-    devices.device_authorization,
-    oauth.refresh,
-    oauth.introspect,
-    oauth.revoke,
-    oauth.authorization_server,
-    oauth.openid_configuration,
-    oauth.protected_resource,
-    system.live,
-    system.ready,
-    system.jwks,
-    system.openapi,
-)
-PROTECTED_API_ROUTES = (
-    authentication.verify,
-    keys.create_key,
-    keys.rotate_key,
-    keys.list_keys,
-    keys.delete_key,
-    system_keys.get_system_key,
-    system_keys.delete_system_key,
-    people.current_user,
-    people.list_identity_managers,
-    users.add_user,
-    users.list_users,
-    users.search_users,
-    users.get_user,
-    users.update_profile,
-    users.set_permissions,
-    users.remove_permission,
-    users.set_password,
-    users.set_disabled,
-    users.delete_user,
-    users.invite_user,
-    attributes.give_to_user,
-    attributes.take_from_user,
-    attributes.give_to_group,
-    attributes.take_from_group,
-    groups.list_groups,
-    groups.add_group,
-    groups.get_group,
-    groups.update_group,
-    groups.delete_group,
-    groups.list_members,
-    groups.add_member,
-    groups.remove_member,
-    projects.list_projects,
-    projects.add_project,
-    projects.get_project,
-    projects.update_project,
-    projects.delete_project,
-    projects.set_project_member,
-    projects.remove_project_member,
-    projects.add_project_connection,
-    projects.remove_project_connection,
-    resources.list_services,
-    resources.add_service,
-    resources.get_service,
-    resources.update_service,
-    resources.delete_service,
-    service_accounts.list_service_accounts,
-    service_accounts.add_service_account,
-    service_accounts.get_service_account,
-    service_accounts.transfer,
-    service_accounts.create_service_key,
-    service_accounts.list_service_keys,
-    service_accounts.delete_service_key,
-    data.get_connection,
-    feed.follow,
-    feed.report_uses,
-)
-
-_CREDENTIAL = "Authorization"
-_OLDER_GENERATION = "bim"
-"""What the older generation of paths begins with (http-api.md, "HTTP API")."""
+from keyturn.web.routes import CREDENTIAL, declared_by, operation_id
 
 
 def from_environment() -> Gate:
@@ -168,20 +71,31 @@ def _end_with_supervisor() -> None:
 
 def create_app(services: Services) -> Gate:
     """Return the ASGI application over these services; it closes them when it shuts down."""
-    settings = services.settings
+    settings, routes = services.settings, route_table()
     return Gate(
         create_framework_app(services),
         services,
-        hosts=_host_rule(settings),
-        headers=SecurityHeaders(https=settings.uses_https),
+        routes=routes,
+        hosts=_host_rule(settings, routes),
+        headers=SecurityHeaders(routes, https=settings.uses_https),
         trusted_proxies=settings.trusted_proxies,
         without_secrets=Redactor(settings.key_prefix),
     )
 
 
+def route_table() -> RouteTable:
+    """Return every route that is declared."""
+    return RouteTable(
+        declared for handler in (*api_handlers(), *page_handlers()) for declared in declared_by(handler)
+    )
+
+
 def create_framework_app(services: Services) -> Litestar:
-    """Return the application without the gate: for the gate, and to list its routes."""
-    pages = Pages(services.system)
+    """Return the application without the gate: for the gate, and to list its routes.
+
+    It serves what is declared, and nothing else.
+    """
+    pages, routes = Pages(services.system), route_table()
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -191,12 +105,11 @@ def create_framework_app(services: Services) -> Litestar:
         finally:
             services.close()
 
-    open_router = ApiRouter("/", route_handlers=OPEN_API_ROUTES, response_class=JsonResponse)
-    protected_router = ApiRouter(
-        "/", route_handlers=PROTECTED_API_ROUTES, response_class=JsonResponse, security=[{_CREDENTIAL: []}]
-    )
-    return Litestar(
-        route_handlers=[open_router, protected_router, *page_routers()],
+    app = Litestar(
+        route_handlers=[
+            ApiRouter("/", route_handlers=api_handlers(), response_class=JsonResponse),
+            *page_routers(),
+        ],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "pages": Provide(lambda: pages, sync_to_thread=False),
@@ -220,11 +133,14 @@ def create_framework_app(services: Services) -> Litestar:
             {
                 "services": services,
                 "pages": pages,
+                "routes": routes,
                 "answers": Answers(services.verification.freshness, max_entries=MAX_ANSWERS),
                 "is_draining": False,
             }
         ),
     )
+    routes.check_serves(app.routes)
+    return app
 
 
 async def _check_not_refused(request: AnyRequest) -> None:
@@ -243,7 +159,7 @@ def _lead_to_login(request: AnyRequest, needed: LoginNeeded) -> Response[Any]:
 
 def _answer_error(request: AnyRequest, error: KeyturnError) -> Response[Any]:
     note_failure(request, error)
-    if isinstance(error, CredentialRefused) and PAGE_PATTERN.fullmatch(request.scope["path"]):
+    if isinstance(error, CredentialRefused) and _is_page(request):
         return see_other(f"/login?then={request.scope['path']}")  # The session has ended meanwhile.
     return _answer(request, response_of(error))
 
@@ -283,7 +199,7 @@ def _parameter_at_fault(error: HTTPException) -> tuple[str, str]:
 def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
     """Answer in HTML where a browser looks at a page, in JSON everywhere else."""
     headers = dict(response.headers)
-    if not (PAGE_PATTERN.fullmatch(request.scope["path"]) and wants_page(request.scope)):
+    if not (_is_page(request) and wants_page(request.scope)):
         return Response(
             response.encoded(), status_code=response.status, media_type=MediaType.JSON, headers=headers
         )
@@ -307,6 +223,11 @@ def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
     return page
 
 
+def _is_page(request: AnyRequest) -> bool:
+    routes: RouteTable = request.app.state.routes
+    return routes.is_page(request.scope["path"])
+
+
 _TITLES = {
     HTTPStatus.NOT_FOUND: "There is no such page",
     HTTPStatus.FORBIDDEN: "This was refused",
@@ -314,21 +235,17 @@ _TITLES = {
 }
 
 
-def _host_rule(settings: Settings) -> HostRule:
+def _host_rule(settings: Settings, routes: RouteTable) -> HostRule:
     """Return which hosts are answered: the public one, the allowed ones, and loopback on loopback."""
     public = urlsplit(settings.public_url)
     port = {"http": ":80", "https": ":443"}[public.scheme]
     bare = public.netloc.lower().removesuffix(port)
     names = {bare, *settings.allowed_hosts} | ({f"{bare}{port}"} if public.port is None else set())
-    return HostRule(frozenset(names), allows_loopback=settings.is_loopback_bind)
-
-
-def _operation_id(
-    handler: HTTPRouteHandler, _method: Method, components: list[str | PathParameterDefinition]
-) -> str:
-    """Name an operation after its function; the newer, shorter one of two paths gets a name of its own."""
-    is_shorter_twin = len(handler.paths) > 1 and components[0] != _OLDER_GENERATION
-    return handler.handler_name + ("_short_path" if is_shorter_twin else "")
+    return HostRule(
+        frozenset(names),
+        allows_loopback=settings.is_loopback_bind,
+        any_host_paths=routes.any_host_paths,
+    )
 
 
 def _openapi() -> OpenAPIConfig:
@@ -338,7 +255,7 @@ def _openapi() -> OpenAPIConfig:
         description="API keys and bearer tokens. Send either in `Authorization`, alone or after `Bearer `.",
         components=Components(
             security_schemes={
-                _CREDENTIAL: SecurityScheme(
+                CREDENTIAL: SecurityScheme(
                     type="apiKey",
                     name="Authorization",
                     security_scheme_in="header",
@@ -348,7 +265,7 @@ def _openapi() -> OpenAPIConfig:
                 )
             }
         ),
-        operation_id_creator=_operation_id,
+        operation_id_creator=operation_id,
         use_handler_docstrings=True,
         openapi_router=_Unserved("/", route_handlers=()),
         render_plugins=[],

@@ -39,7 +39,7 @@ class Call:
 
     @property
     def principal(self) -> Principal:
-        """Who calls; raise `CredentialRefused` on a route that the gate lets strangers reach."""
+        """The caller. Raise `CredentialRefused` on a route that the gate lets strangers reach."""
         if self.found is None:
             raise CredentialRefused(Reason.MISSING)
         return self.found
@@ -99,6 +99,16 @@ def in_thread(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
     @wraps(handler)
     async def run(*args: P.args, **kwargs: P.kwargs) -> T:
         return await to_thread.run_sync(partial(handler, *args, **kwargs))
+
+    return run
+
+
+def at_once(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
+    """Run a handler that waits for nothing: it answers what is known already."""
+
+    @wraps(handler)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return handler(*args, **kwargs)
 
     return run
 

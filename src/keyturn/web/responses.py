@@ -47,7 +47,7 @@ REALM = "keyturn"
 
 
 class Validation(msgspec.Struct, frozen=True):
-    """What is wrong with one field."""
+    """The fault of one field."""
 
     code: str
     field: str
@@ -77,7 +77,7 @@ class ErrorResponse:
     body: ErrorBody
     headers: tuple[tuple[str, str], ...] = ()
     oauth: OAuthErrorBody | None = None
-    """What takes the place of the body where OAuth has words of its own."""
+    """The body where OAuth has words of its own."""
 
     def encoded(self) -> bytes:
         """Return the body as JSON."""
@@ -211,7 +211,7 @@ def _body(status: int, message: str, validation: list[Validation] | None = None)
 
 
 ANY_ROUTE = (MALFORMED, INVALID, UNAVAILABLE)
-"""What any route that reads input or the database may answer."""
+"""The answers of any route that reads input or the database."""
 
 
 def documented(*statuses: HTTPStatus) -> dict[int, Any]:

@@ -55,6 +55,14 @@ def test_a_service_is_registered_listed_and_deleted(run: Command, person: str, t
     assert [row.action for row in told] == ["ResourceCreated", "ResourceCreated", "ResourceDeleted"]
 
 
+def test_the_commands_have_a_second_name(run: Command, person: str) -> None:
+    """`keyturn admin api` is `keyturn admin service`."""
+    added = run("admin", "api", "add", "Orders", ORDERS, "--scope", "orders:read")
+    assert added.out == f"Service 1 is registered: Orders, {ORDERS}.\n"
+    assert run("admin", "api", "list").out == run("admin", "service", "list").out
+    assert run("admin", "api", "delete", "1").out == "Service 1, Orders, is deleted.\n"
+
+
 def test_the_commands_of_the_how_to_run(run: Command, person: str, tmp_path: Path) -> None:
     """What an administrator copies from the page does what it says there."""
     with opened(tmp_path) as services:

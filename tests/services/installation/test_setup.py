@@ -88,7 +88,7 @@ def test_a_tampered_signing_key_stops_the_start(services: Services, reopen: Open
 def test_no_private_key_is_on_disk(tmp_path: Path) -> None:
     """No file of an embedded database holds a private key, passphrase, key or cookie (S1, S5, K4)."""
     services = open_embedded(tmp_path)
-    private = str(services.signing_keys.ring.signing.key.as_dict(private=True)["d"])
+    private = services.signing_keys.ring.signing.key.private_jwk()["d"]
     add_person(services)
     cookie = log_in(services)
     key = services.keys.create(signed_in(services, cookie).principal, HERE, name=None, lifetime=None).secret

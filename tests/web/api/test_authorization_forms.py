@@ -12,9 +12,8 @@ import pytest
 
 from keyturn.core.encoding import crc32_base62
 from keyturn.verifying.origin import COMMAND_LINE, Origin
-from keyturn.web.access import PAGE_PATTERN, is_open
 from tests.statements import statements
-from tests.web.sites import filled, status_of, statuses_of
+from tests.web.sites import ROUTES, filled, status_of, statuses_of
 from tests.web.test_route_table import UNKNOWN
 
 if TYPE_CHECKING:
@@ -67,8 +66,8 @@ def protected(site: Site) -> list[tuple[str, str]]:
     return [
         (method, path)
         for method, path in site.routes()
-        if not is_open(method, filled(path, **PARAMETERS))
-        and not PAGE_PATTERN.fullmatch(filled(path, **PARAMETERS))
+        if not ROUTES.is_open(method, filled(path, **PARAMETERS))
+        and not ROUTES.is_page(filled(path, **PARAMETERS))
     ]
 
 

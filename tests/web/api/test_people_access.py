@@ -9,13 +9,13 @@ import pytest
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
-from keyturn.web.access import ROUTE_PERMISSIONS
 from tests.conftest import PASSPHRASE
 from tests.people import HERE
 from tests.web.people_callers import (
     ASKING,
     CLOSED,
     NOBODY,
+    PERMITTED,
     PROTECTED,
     calls_of,
     client_of,
@@ -57,7 +57,7 @@ def test_without_the_permission_a_route_is_403_whatever_the_target(
     any_site: Site, things: Things, route: tuple[str, str]
 ) -> None:
     """The refusal names those of the table, and is the same for what exists, what does not, and oneself."""
-    asked = ROUTE_PERMISSIONS[route]
+    asked = PERMITTED[route]
     me = any_site.add_holder(f"{fresh_name()}@example.com", NOBODY)
     for call in calls_of(route):
         with client_of(any_site, NOBODY, me.userid) as client:
@@ -73,7 +73,7 @@ def test_without_the_permission_a_route_is_403_whatever_the_target(
 def test_each_permission_of_the_table_is_enough(any_site: Site, route: tuple[str, str]) -> None:
     """Whoever holds any one of a route's permissions, and nothing else, is answered."""
     for call in calls_of(route):
-        for permission in ROUTE_PERMISSIONS[route].any_of:
+        for permission in PERMITTED[route].any_of:
             with client_of(any_site, frozenset({permission.value})) as client:
                 answer = call.send(client, add_things(any_site, password=PASSPHRASE).of(call))
             assert answer.status_code == 200, (permission, answer.text)
@@ -82,10 +82,10 @@ def test_each_permission_of_the_table_is_enough(any_site: Site, route: tuple[str
 def test_no_other_permission_opens_a_closed_route(any_site: Site, things: Things) -> None:
     """Whoever holds every permission but those of the table is refused."""
     for route in CLOSED:
-        others = frozenset(Permission) - set(ROUTE_PERMISSIONS[route].any_of)
+        others = frozenset(Permission) - set(PERMITTED[route].any_of)
         for call in calls_of(route):
             with client_of(any_site, others) as client:
-                assert needed(call.send(client, things.of(call))) == list(ROUTE_PERMISSIONS[route].any_of)
+                assert needed(call.send(client, things.of(call))) == list(PERMITTED[route].any_of)
 
 
 def test_every_route_that_can_miss_a_permission_is_in_the_table(any_site: Site) -> None:
@@ -103,9 +103,9 @@ def test_every_route_that_can_miss_a_permission_is_in_the_table(any_site: Site) 
         if "403" in operation["responses"] and path not in {"/verify", "/feed"}
     }
     assert documented == refused
-    assert refused <= set(ROUTE_PERMISSIONS)
+    assert refused <= set(PERMITTED)
     operations = {(method.upper(), path) for path, item in described.items() for method in item}
-    assert set(ROUTE_PERMISSIONS) <= operations
+    assert set(PERMITTED) <= operations
 
 
 def calls_by_many(site: Site) -> list[tuple[Call, httpx.Response]]:

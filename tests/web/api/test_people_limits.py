@@ -9,10 +9,9 @@ import pytest
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import COMMAND_LINE
-from keyturn.web.access import ROUTE_PERMISSIONS
 from tests.conftest import PASSPHRASE
 from tests.people import HERE
-from tests.web.people_callers import CLOSED, NOBODY, PROTECTED, calls_of, client_of, needed
+from tests.web.people_callers import CLOSED, NOBODY, PERMITTED, PROTECTED, calls_of, client_of, needed
 from tests.web.people_routes import ADMIN, Call, Things, add_things, fresh_name, principal
 from tests.web.sites import CONNECTION
 
@@ -93,7 +92,7 @@ def test_a_narrowed_credential_manages_nothing(any_site: Site, things: Things) -
             for route in closed:
                 for call in calls_of(route):
                     answer = call.send(client, things.of(call))
-                    assert needed(answer) == list(ROUTE_PERMISSIONS[route].any_of), (
+                    assert needed(answer) == list(PERMITTED[route].any_of), (
                         call,
                         answer.text,
                         credential,

@@ -12,12 +12,11 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.errors import ChangedMeanwhile
 from keyturn.services.apis.fields import ScopeToRegister, as_registered
-from keyturn.web.access import PAGE_PATTERN
 from keyturn.web.app import create_framework_app
 from tests.people import HERE, person
 from tests.store.crowds import all_at_once
 from tests.web.people_routes import add_service, fresh_name
-from tests.web.sites import Browser, filled
+from tests.web.sites import ROUTES, Browser, filled
 
 if TYPE_CHECKING:
     from keyturn.core.principal import Principal
@@ -93,7 +92,7 @@ def test_fault_g8_every_field_is_sent_with_what_was_shown(site: Site, admin: Pri
     site.services.users.update_profile(admin, {"name": "Ada", "about": "two\nlines"}, HERE)
     tracked = set()
     for route in create_framework_app(site.services).routes:
-        if not PAGE_PATTERN.fullmatch(route.path) or "GET" not in route.methods or "key_id" in route.path:
+        if not ROUTES.is_page(route.path) or "GET" not in route.methods or "key_id" in route.path:
             continue
         values = numbers | ({"user_id": numbers["account"]} if "service-accounts" in route.path else {})
         page = browser.get(filled(route.path, **values))

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.core.permissions import Permission
-from keyturn.web.access import PAGE_PATTERN
 from keyturn.web.app import create_framework_app
 from keyturn.web.pages.frame.reauthentication import FIELD, NEVER_ASKS
 from tests.conftest import PASSPHRASE
 from tests.people import HERE
-from tests.web.sites import Browser, filled, secret_on
+from tests.web.sites import ROUTES, Browser, filled, secret_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +49,7 @@ def forms(site: Site) -> dict[str, HTTPRouteHandler]:
     return {
         route.path: handler
         for route in create_framework_app(site.services).routes
-        if PAGE_PATTERN.fullmatch(route.path) and "POST" in route.methods and route.path not in OPEN
+        if ROUTES.is_page(route.path) and "POST" in route.methods and route.path not in OPEN
         for handler in route.route_handlers
         if "POST" in handler.http_methods
     }

@@ -1,4 +1,4 @@
-"""`keyturn admin service …`: the APIs that are registered here."""
+"""`keyturn admin service …`, or `keyturn admin api …`: the APIs that are registered here."""
 
 from collections.abc import Mapping
 
@@ -23,7 +23,7 @@ def service() -> None:
 @service.command()
 @click.argument("name")
 @click.argument("identifier", metavar="URI")
-@click.option("--description", help="What it is, for people.")
+@click.option("--description", help="A description for people.")
 @click.option(
     "--scope",
     "scopes",
@@ -107,3 +107,7 @@ def _group_ids(services: Services, names: tuple[str, ...]) -> list[int]:
     if missing:
         raise InvalidInput("group", f"There is no group {missing[0]}: make it on the Groups page first.")
     return [ids[name] for name in names]
+
+
+api = click.Group("api", commands=service.commands, help=service.help)
+"""The same commands under their other name."""

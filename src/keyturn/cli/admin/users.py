@@ -47,7 +47,7 @@ def user() -> None:
     "permissions",
     multiple=True,
     type=click.Choice([ALL, *(permission.value for permission in Permission)]),
-    help="What they may do, or `all`; can be given several times. CREATE_PROJECT is held by everybody.",
+    help="A permission, or `all`; can be given several times. CREATE_PROJECT is held by everybody.",
 )
 @password_option
 @database_option
@@ -84,7 +84,7 @@ def list_users(*, as_json: bool, database: str | None) -> None:
 
 @user.command()
 @click.argument("userid")
-@click.option("--undo", is_flag=True, help="Let them in again. What was revoked stays revoked.")
+@click.option("--undo", is_flag=True, help="Let them in again. Revoked keys stay revoked.")
 @database_option
 def disable(userid: str, *, undo: bool, database: str | None) -> None:
     """Stop the sessions, keys and tokens of USERID at once."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
 SERVICE = "keyturn"
-"""What the keyring calls our keys; each is named after its profile."""
+"""The service name of our keys in the keyring; each key is named after its profile."""
 
 
 def find_key(profile: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Whom credentials are good for, and what of it their owners may hold: read seldom, asked often."""
+"""Audiences of credentials, and the scopes that their owners may hold: read seldom, asked often."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from keyturn.store import Store
 F = TypeVar("F", KeyForVerification, SessionForVerification)
 
 TARGETS = (Target.RESOURCE, Target.GROUP)
-"""What the audit log calls things whose changes change this."""
+"""The targets whose changes invalidate this."""
 
 
 MAX_REVISIONS = 1000
@@ -98,7 +98,7 @@ class Audiences:
 
 
 class StoredCredentials:
-    """What `Lookup` asks, answered from the database."""
+    """The credentials for `Lookup`, from the database."""
 
     changes = 0
     """Each answer is of one committed state, and what comes later only ends more."""

@@ -1,4 +1,4 @@
-"""What an administrator says of a registered API, and what of it is fit."""
+"""The fields of a registered API, and their validation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

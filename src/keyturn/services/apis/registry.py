@@ -25,7 +25,7 @@ from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
 SHOWN_CHARACTERS = 18
-"""What of a foreign name is repeated: never something that could be a key."""
+"""The part of a foreign name that messages repeat: nothing that could be a key."""
 
 
 class Apis:
@@ -217,8 +217,9 @@ class Apis:
     def check_may_act_as(self, principal: Principal, user_id: int, scopes: Sequence[str] | None) -> None:
         """Raise `InvalidInput` if a key of this user would cover what the caller may not hold (A3).
 
-        `scopes` is None for all that the user may hold. Who may put anybody into any group may hold anything.
-        What the caller may not hold is hidden from them: it is not named, and answered as what is not there.
+        `scopes` is None for all that the user may hold. A caller who may put anybody into any group may hold
+        anything. A scope that the caller may not hold is hidden: no message names it, and it counts as
+        absent.
         """
         if principal.may(Permission.USER_ADMIN):
             return

@@ -35,7 +35,7 @@ COLUMNS = (
 )
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""What a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
+"""Characters that a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
 
 
 class AuditTrail:

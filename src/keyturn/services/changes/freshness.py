@@ -32,7 +32,7 @@ RETRY_SECONDS = 0.2
 """After the database failed, nobody asks it again for this long: requests must not queue for it."""
 
 NEVER = -1
-"""What the counter never shows."""
+"""A value that the counter never has."""
 
 _KINDS: Mapping[str, DependencyKind] = {
     Target.USER: DependencyKind.USER,

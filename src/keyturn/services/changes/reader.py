@@ -1,7 +1,7 @@
-"""The one reader of the audit log: what has changed, told to all who subscribe.
+"""The one reader of the audit log: it tells every change to its subscribers.
 
-Whoever has to act before anything cached is trusted again subscribes, and is told while a request waits.
-Whoever may act later (the feed) subscribes to be woken, and reads from a mark of its own with `since`.
+A cache subscribes to be invalidated before it is trusted again, while a request waits. A reader that may be
+late (the feed) subscribes to be woken, and reads from a mark of its own with `since`.
 """
 
 from collections.abc import Callable, Sequence

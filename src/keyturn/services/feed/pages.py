@@ -1,4 +1,4 @@
-"""What the feed sends: the present state of things, a page at a time, as events ready to be written."""
+"""The pages of the feed: the present state of things as events, ready to be written."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime

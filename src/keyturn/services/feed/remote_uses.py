@@ -14,7 +14,7 @@ from keyturn.verifying.redaction import Redactor
 OLDEST = timedelta(days=1)
 """A report of an older use counts as of then: it was held back, and must not rewrite history."""
 MAX_USES = 1_000_000_000
-"""What one report can say of one key: more than a process verifies in a minute."""
+"""The most uses of one key in one report: more than a process verifies in a minute."""
 
 
 class RecordsReports(Protocol):

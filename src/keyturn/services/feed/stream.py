@@ -1,13 +1,13 @@
 """The feed: tells verifiers in other programs all that decides over credentials, and every change at once.
 
-What is told between two marks is one change. It is read in one snapshot of the database, or, where it is
-too much for that, told again as far as it changed meanwhile: so what somebody has at the end of it is one
-state that the database was in, and not a mixture of several, which could be wider than each of them.
+The events between two marks are one change. It is read in one snapshot of the database, or, where it is too
+much for that, told again as far as it changed meanwhile: so what somebody has at the end of it is one state
+that the database was in, and not a mixture of several, which could be wider than each of them.
 
 A thread looks for changes while anybody follows, and writes what changed once for all who do. A change on
-this host moves the shared counter, which it reads every `GLANCE_SECONDS`; one on another node comes with
-a hint, by way of `Freshness`; and every `LOOK_SECONDS` it looks in any case. What a look finds is told
-together with the instant from before the look: that is how far whoever follows may trust what they have.
+this host moves the shared counter, which it reads every `GLANCE_SECONDS`; one on another node comes with a
+hint, by way of `Freshness`; and every `LOOK_SECONDS` it looks in any case. The events of a look carry the
+instant from before the look: a follower may trust its copy up to then.
 """
 
 import logging
@@ -45,7 +45,7 @@ MAX_READ_AT_ONCE = 200
 """After more changes than this each follower's stream reads for itself, and nothing of it is kept."""
 MAX_KEPT_BATCHES = 4096
 MAX_KEPT_BYTES = 32 * 1024 * 1024
-"""What is kept for those who are slow. Whoever falls behind that is cut off, and comes back."""
+"""Events that are kept for slow followers. A follower that falls behind that is cut off, and comes back."""
 
 Part = bytes | Callable[[], Iterator[bytes]]
 """An event, or what reads the pages of one that is too large to be kept."""
@@ -53,7 +53,7 @@ _Part = bytes | Callable[["Subscription"], Iterator[bytes]]
 
 
 class FellBehind(Exception):
-    """Whoever follows is too slow for what changes."""
+    """A follower is too slow for the changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What was changed up to a mark, as it was then."""
+    """The changes up to a mark, as they were then."""
 
     newest: Mark
     touched: Touched
@@ -272,7 +272,7 @@ class Feed:
     def _parts_of(self, since: ChangesSince, mark: Mark) -> tuple[_Part, ...]:
         """Return the present state of all that changed since `mark`. To be asked in the snapshot of `since`.
 
-        What a few changes name is read once for all who follow, and everything else by each of them.
+        Rows that few changes name are read once for all followers, and all others by each of them.
         """
         touched = _touched(since)
         if touched is None:

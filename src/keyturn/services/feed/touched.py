@@ -1,4 +1,4 @@
-"""What the rows of the audit log are about: the state of which things is to be told anew."""
+"""From rows of the audit log to the things whose state the feed sends again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from keyturn.core.audit import AuditedChange, Effect, Target, effect_of
 
 @dataclass(slots=True)
 class Touched:
-    """What some changes are about, each once."""
+    """The things that some changes are about, each once."""
 
     users: set[int] = field(default_factory=set)
     whole_users: set[int] = field(default_factory=set)

@@ -15,7 +15,7 @@ _ROOT_KEY_CHECK = b"keyturn"
 
 
 class Installation:
-    """What is checked and made when the server starts."""
+    """Checks and set-up when the server starts."""
 
     def __init__(self, store: Store, vault: Vault, system: System) -> None:
         self._store = store

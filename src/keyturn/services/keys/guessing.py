@@ -40,7 +40,7 @@ _LONGEST = 32
 _SHORTEST_LETTERS = 5
 _LETTERS = re.compile(rf"[a-z]{{{_SHORTEST_LETTERS},}}")
 _LANGUAGE_BITS = 2.0
-"""What a guesser needs for a letter of an unknown word; written language holds less (Shannon, 1951)."""
+"""Bits that a guesser needs for a letter of an unknown word; written language holds less (Shannon, 1951)."""
 _WORD_BITS = 12.0
 _BETWEEN_WORDS = r"[-_. ]"
 _WORD = r"(?:[A-Za-z][a-z]{0,11}|[A-Z]{1,12})"
@@ -56,13 +56,13 @@ _RUN_BITS = math.log2(sum(map(len, _RUNS))) + _LENGTH
 
 
 class _Part(NamedTuple):
-    """What a description can say at one place."""
+    """A step of a description."""
 
     length: int
     told: float
-    """What it costs to say, in bits."""
+    """The cost of saying it, in bits."""
     guessed: float
-    """What it costs to guess."""
+    """The cost of guessing it, in bits."""
 
 
 def check_not_made_up(text: str) -> None:

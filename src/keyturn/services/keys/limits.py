@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from keyturn.core.dpop import is_thumbprint
+from keyturn.core.jwk import is_thumbprint
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import Network, are_within, read_network
 from keyturn.core.principal import Principal

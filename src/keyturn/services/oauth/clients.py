@@ -1,4 +1,4 @@
-"""Who asks at the endpoints of OAuth: a client whose secret is a key, or a holder of a key or token.
+"""Callers of the OAuth endpoints: a client whose secret is a key, or a holder of a key or token.
 
 The id of a client is `key-` and the number of the key, or the public id that stands in the key. Its secret
 is the key, sent as RFC 6749 says (section 2.3.1): by `Basic`, or in the form. A proof of possession may come

@@ -58,7 +58,8 @@ BEGINNINGS_PER_MINUTE = 10
 WRONG_CODES_PER_MINUTE = 5
 """By one person. While a hundred devices wait, that is one hit in a century (RFC 8628, section 5.1)."""
 DECISIONS_PER_MINUTE = 30
-"""By one person. What is decided takes no place, but is a row until the device has had time to ask (Q8)."""
+"""By one person. A decided login does not count, but its row stays until the device has had time to ask
+(Q8)."""
 UNKNOWN_CODES_PER_MINUTE = 60
 """From one source. Nobody guesses the device's own code, but each try is a question to the database (Q1)."""
 
@@ -89,7 +90,7 @@ class _Polls:
 
 @dataclass(frozen=True, slots=True)
 class BegunLogin:
-    """What a device is told at the beginning (RFC 8628, section 3.2); where the page is, `web` knows."""
+    """The first answer to a device (RFC 8628, section 3.2). `web` adds the address of the page."""
 
     device_code: str = field(repr=False)
     user_code: str
@@ -187,9 +188,9 @@ class DeviceLogins:
     def take(self, form: Form, origin: Origin) -> CreatedKey:
         """Return the key of a device that was approved, made now and once; raise `OAuthRefused`.
 
-        Raise `TooManyFailures` after too many codes that are unknown.
-        It is named as the device called itself, is listed among the person's keys, and ends when they chose.
-        What is raised before that is of RFC 8628, section 3.5.
+        Raise `TooManyFailures` after too many codes that are unknown. It is named as the device called
+        itself, is listed among the person's keys, and ends when they chose. Errors before that are those of
+        RFC 8628, section 3.5.
         """
         presented = form.get("device_code", "")
         if not presented:

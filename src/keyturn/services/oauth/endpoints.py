@@ -1,4 +1,4 @@
-"""What OAuth clients ask: tokens, what a token is, and its end.
+"""The OAuth endpoints: tokens, introspection and revocation.
 
 The client is an API key (`oauth_clients`), so every OAuth library can use a key as it is.
 
@@ -69,7 +69,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Introspection:
-    """What is told of a living key or token."""
+    """The introspection of a living key or token."""
 
     principal: Principal
     claims: AccessTokenClaims | None

@@ -22,7 +22,7 @@ from keyturn.verifying.origin import Origin, actor_of
 
 @dataclass(frozen=True, slots=True)
 class OffboardingImpact:
-    """What ends when a user is disabled or deleted."""
+    """The credentials and accounts that end when a user is disabled or deleted."""
 
     keys: Page[ApiKeyRecord]
     """The newest of their living keys."""

@@ -26,7 +26,7 @@ BOUNDED_BY_PASSPHRASES = frozenset(
         AuditAction.USER_PASSWORD_UPDATED,
     }
 )
-"""What takes the passphrase, which is given only so often (`Logins`). A wrong one must be counted always."""
+"""Actions that take the passphrase, which `Logins` limits by itself. A wrong one must be counted always."""
 ENDS_WHAT_WAS_MADE = frozenset(
     {
         AuditAction.API_KEY_DELETED,
@@ -43,7 +43,7 @@ could use the rate up, and so keep its owner from revoking it."""
 FREE_CHANGES = COUNTED_BEFORE | BOUNDED_BY_PASSPHRASES | ENDS_WHAT_WAS_MADE
 
 PROVISIONING = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN, Permission.PROJECT_MANAGEMENT)
-"""Whoever holds one of these changes things for many, by scripts too."""
+"""Holders of one of these change things for many, by scripts too."""
 
 
 class Quotas:

@@ -19,7 +19,6 @@ import msgspec
 
 from keyturn.core.access_token import (
     CLOCK_SKEW,
-    Algorithm,
     KeyRing,
     SigningKey,
     VerifyingKey,
@@ -28,6 +27,7 @@ from keyturn.core.access_token import (
 )
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
+from keyturn.core.jwk import Algorithm
 from keyturn.core.records import SigningKeyRecord
 from keyturn.errors import CannotStart
 from keyturn.services.installation.vault import SealBroken, Vault
@@ -41,7 +41,7 @@ JWKS_MAX_AGE = timedelta(minutes=5)
 """How long others may keep our public keys, and so the least time between publishing a key and signing."""
 LEAD = 2 * JWKS_MAX_AGE
 TARGET = Target.SIGNING_KEY
-"""What the audit log calls a signing key."""
+"""The target of signing keys in the audit log."""
 
 
 class VerifyingKeys:

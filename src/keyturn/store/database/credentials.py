@@ -1,4 +1,4 @@
-"""What a verdict on a credential needs, asked of the committed state of the database."""
+"""Look-ups for verdicts on credentials, in the committed state of the database."""
 
 from collections.abc import Callable
 from datetime import datetime

@@ -32,7 +32,7 @@ _UNFLUSHED_NOTIFY = f"BEGIN; SET LOCAL synchronous_commit = off; NOTIFY {CHANNEL
 
 
 class Hints(Protocol):
-    """What a database offers to tell nodes of changes."""
+    """The hints of a database to its nodes."""
 
     def send(self) -> None:
         """Tell the other nodes, soon, that something changed. Never fails and never waits."""

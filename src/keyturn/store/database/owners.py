@@ -1,4 +1,4 @@
-"""What decides whether an owner's credentials work, read the same way for keys and for sessions."""
+"""The facts that decide whether an owner's credentials work, read alike for keys and for sessions."""
 
 from functools import lru_cache
 from typing import Any

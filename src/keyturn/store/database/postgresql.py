@@ -119,7 +119,7 @@ def open_postgresql(database: str, limits: TransactionLimits = LIMITS) -> Engine
 def read_address(database: str) -> dict[str, str]:
     """Return the parameters of an address, as libpq reads it; raise `CannotStart` for one that is unfit.
 
-    What the address leaves out libpq takes from its environment (PGHOST, PGSERVICE, PGOPTIONS …).
+    libpq takes the parts that the address leaves out from its environment (PGHOST, PGSERVICE, PGOPTIONS …).
     """
     address = re.sub(r"\Apostgres(?:ql)?(?:\+\w+)?://", "postgresql://", database)
     try:

@@ -51,7 +51,7 @@ class Database:
         self._beside = pool_beside(engine)
         self._newest_read = 0
         self.limit: ChangeLimit | None = None
-        """What each change is asked of and counted by; None for no limit, as on the command line."""
+        """The limit that checks and counts each change; None for none, as on the command line."""
         self._snapshot = threading.local()
         self.counter = counter_of(engine)
         self.hints = hints_of(engine)

@@ -260,7 +260,7 @@ _LISTED = (
     .scalar_subquery()
     .label("former_secret_ends_at"),
 )
-"""What a list says of a key beyond its own row."""
+"""The part of a listed key that lies beyond its own row."""
 
 _IS_OF_USER = api_key.c.user_id == bindparam("user_id")
 _OF_USER = CompiledQuery(

@@ -94,6 +94,6 @@ def controllers_of(accounts: Any) -> Select[Any]:
 def void_links_to(connection: Connection, accounts: Any) -> None:
     """Void the invitations of accounts that gain permissions, and of all who control them.
 
-    Whoever made a link may not give what it would open from now on. Their rows must be locked.
+    The maker of a link may not give the rights that it would open from now on. Their rows must be locked.
     """
     connection.execute(delete(invitation).where(invitation.c.user_id.in_(controllers_of(accounts))))

@@ -1,4 +1,4 @@
-"""Who made a link to set a passphrase, and whether they could still make it.
+"""The makers of links to set a passphrase, and whether they could still make them.
 
 A link lasts for days, and whoever has it has the account for good. So it dies with what made it: a key that
 leaked and was revoked must not let anybody in later by the links that it made.
@@ -21,7 +21,7 @@ MAKER = (
     invitation.c.maker_epoch,
     invitation.c.maker_password_number,
 )
-"""What is to be read of a link."""
+"""The columns of a link that are read."""
 
 
 def maker_of(actor: Actor) -> dict[str, Any]:

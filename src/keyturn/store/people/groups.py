@@ -33,7 +33,7 @@ from keyturn.store.people.service_accounts import end_owned, lock_owners
 
 @dataclass(frozen=True, slots=True)
 class GroupFields:
-    """What is said of a group."""
+    """The fields of a group."""
 
     name: str
     email: str | None

@@ -1,4 +1,4 @@
-"""What a login needs, and the two ways in which a passphrase comes to be."""
+"""Queries for logins, and the two ways in which a passphrase comes to be."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -211,7 +211,9 @@ class Logins:
             change.connection.execute(end_sessions(user_id, at))
             change.record(audit, target_id=user_id)
             if not could_be_made(change.connection, link, at):
-                raise InvalidState("Whoever made this link could not make it any more.")
+                raise InvalidState(
+                    "The maker of this link lost the right to make it: ask an administrator for a new one."
+                )
         return True
 
 

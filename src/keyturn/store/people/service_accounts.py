@@ -141,7 +141,7 @@ def transfer_owned(
 ) -> list[AuditEntry]:
     """Give the service accounts for which `owned` is true to `successor`, whose rows are locked.
 
-    What stopped with its owner works again.
+    A service account that stopped with its owner works again.
     """
     owner = successor.owner
     check_owner_lives(connection, owner)

@@ -67,7 +67,7 @@ class UserToAdd:
     canonical_userid: str
     """The folded user name: one per identity manager."""
     skeleton: str
-    """What all names share that look like this one."""
+    """The form that all names share that look like this one."""
     permissions: frozenset[str]
     name: str | None
     email: str | None
@@ -179,7 +179,7 @@ class Users:
     ) -> bool:
         """Give a user the permissions that `change_to` makes of theirs; False if there is no such user.
 
-        Nothing is written if that changes nothing. What `change_to` raises undoes it. Raise `Conflict` if
+        Nothing is written if that changes nothing. An error of `change_to` undoes it. Raise `Conflict` if
         nobody would be left to administer (A5).
         """
         with self._database.change() as change:

@@ -1,19 +1,18 @@
 """Connections."""
 
-from http import HTTPStatus
-
-from litestar import get
 from litestar.params import FromPath
 
+from keyturn.core.permissions import SEE_CONNECTION
 from keyturn.web.api.views import ConnectionView
 from keyturn.web.requests import InjectedCall, brief_read
-from keyturn.web.responses import documented
+from keyturn.web.routes import needs, route
 
 
-@get(
+@route(
+    "GET",
     "/data/connection/{connection_key:str}",
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
-    tags=["Connections"],
+    access=needs(*SEE_CONNECTION),
+    tag="Connections",
     summary="Read a connection",
 )
 @brief_read

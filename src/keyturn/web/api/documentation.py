@@ -1,40 +1,30 @@
 """How a request body is described in OpenAPI, where the route reads it itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIMediaType, RequestBody, Schema
 
 from keyturn.web.bodies import FORM, JSON
 
 
-def with_body(shape: Any, *, form: bool = False, required: bool = False, description: str) -> type[Operation]:
-    """Return an operation whose body is `shape`, as JSON and, if asked for, as a form."""
-    return _operation(shape, (JSON, FORM) if form else (JSON,), required=required, description=description)
+def with_body(shape: Any, *, form: bool = False, required: bool = False, description: str) -> RequestBody:
+    """Describe a body that is `shape`, as JSON and, if asked for, as a form."""
+    return _body(shape, (JSON, FORM) if form else (JSON,), required=required, description=description)
 
 
-def with_form(shape: Any, *, description: str) -> type[Operation]:
-    """Return an operation whose body is `shape`, as a form alone."""
-    return _operation(shape, (FORM,), required=True, description=description)
+def with_form(shape: Any, *, description: str) -> RequestBody:
+    """Describe a body that is `shape`, as a form alone."""
+    return _body(shape, (FORM,), required=True, description=description)
 
 
-def _operation(
-    shape: Any, media_types: tuple[str, ...], *, required: bool, description: str
-) -> type[Operation]:
-    body = RequestBody(
+def _body(shape: Any, media_types: tuple[str, ...], *, required: bool, description: str) -> RequestBody:
+    return RequestBody(
         content={media: OpenAPIMediaType(schema=_schema(shape)) for media in media_types},
         description=description,
         required=required,
     )
-
-    @dataclass
-    class OperationWithBody(Operation):
-        def __post_init__(self) -> None:
-            self.request_body = body
-
-    return OperationWithBody
 
 
 def _schema(shape: Any) -> Schema:

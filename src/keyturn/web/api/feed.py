@@ -4,11 +4,11 @@ from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from litestar import get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import QueryParameter, RawBody
 
 from keyturn.core import feed
+from keyturn.core.permissions import Permission
 from keyturn.core.records import KeyUsage, LastUse
 from keyturn.core.times import time_at
 from keyturn.errors import MalformedRequest
@@ -16,10 +16,8 @@ from keyturn.services.feed.stream import check_may_follow
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import get_json
 from keyturn.web.edge.feed_streams import NONCE_PATTERN
-from keyturn.web.requests import AnyRequest, InjectedCall, in_thread
-from keyturn.web.responses import documented
-
-_ERRORS = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+from keyturn.web.requests import AnyRequest, InjectedCall, at_once, in_thread
+from keyturn.web.routes import needs, route
 
 
 class UsesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,20 +33,21 @@ class UsesView(msgspec.Struct, frozen=True):
     """Of how many keys."""
 
 
-@get(
+@route(
+    "GET",
     feed.PATH,
-    responses={
+    access=needs(Permission.VERIFY_CREDENTIALS),
+    tag="Feed",
+    summary="Follow everything that decides over credentials",
+    answers={
         HTTPStatus.OK: ResponseSpec(
             None,
             generate_examples=False,
             description="Server-sent events (`text/event-stream`), without end.",
-        ),
-        **_ERRORS,
+        )
     },
-    tags=["Feed"],
-    summary="Follow everything that decides over credentials",
-    sync_to_thread=False,
 )
+@at_once
 def follow(
     call: InjectedCall,
     nonce: Annotated[str, QueryParameter(pattern=NONCE_PATTERN)] = "",  # noqa: ARG001 - for the description
@@ -64,13 +63,13 @@ def follow(
     raise MalformedRequest("Follow the feed with GET.")
 
 
-@post(
+@route(
+    "POST",
     feed.USES_PATH,
-    status_code=HTTPStatus.OK,
-    responses=_ERRORS,
-    tags=["Feed"],
-    operation_class=with_body(UsesBody, required=True, description="At most 100 keys."),
+    access=needs(Permission.VERIFY_CREDENTIALS),
+    tag="Feed",
     summary="Report uses of keys",
+    body=with_body(UsesBody, required=True, description="At most 100 keys."),
 )
 @in_thread
 def report_uses(request: AnyRequest, body: RawBody, call: InjectedCall) -> UsesView:

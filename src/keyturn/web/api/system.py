@@ -3,15 +3,15 @@
 from typing import Annotated, Literal
 
 import msgspec
-from litestar import Response, get
+from litestar import Response
 from litestar.params import QueryParameter
 
 from keyturn.core.oauth import JWKS_PATH
 from keyturn.errors import StoreUnavailable
 from keyturn.services.tokens.signing_keys import JWKS_MAX_AGE
 from keyturn.web.representation import Representation
-from keyturn.web.requests import AnyRequest, InjectedCall, Refusal, brief_read
-from keyturn.web.responses import documented
+from keyturn.web.requests import AnyRequest, InjectedCall, Refusal, at_once, brief_read
+from keyturn.web.routes import OPEN, route
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -27,19 +27,23 @@ class Jwks(msgspec.Struct, frozen=True):
     keys: list[dict[str, str]]
 
 
-@get("/health/live", sync_to_thread=False, tags=["Health"], summary="Is the process alive")
+@route("GET", "/health/live", access=OPEN, any_host=True, tag="Health", summary="Is the process alive")
+@at_once
 def live() -> Health:
     """Answer as soon as the server runs. A failure means: restart it."""
     return Health("ok", {})
 
 
-@get(
+@route(
+    "GET",
     "/health/ready",
-    tags=["Health"],
+    access=OPEN,
+    any_host=True,
+    tag="Health",
     summary="Can it do its work",
-    responses=documented(),
-    sync_to_thread=False,
+    refusals=(),
 )
+@at_once
 def ready(
     request: AnyRequest,
     call: InjectedCall,
@@ -69,11 +73,7 @@ def ready(
     return Refusal(Health("unavailable", details), refused=StoreUnavailable(why))
 
 
-@get(
-    JWKS_PATH,
-    tags=["Authentication"],
-    summary="The keys that sign bearer tokens",
-)
+@route("GET", JWKS_PATH, access=OPEN, tag="Authentication", summary="The keys that sign bearer tokens")
 @brief_read
 def jwks(call: InjectedCall) -> Response[Jwks]:
     """Answer the public keys, for services that check tokens themselves."""
@@ -83,7 +83,8 @@ def jwks(call: InjectedCall) -> Response[Jwks]:
     )
 
 
-@get("/openapi.json", sync_to_thread=False, include_in_schema=False)
+@route("GET", "/openapi.json", access=OPEN, is_described=False)
+@at_once
 def openapi(request: AnyRequest) -> Response[bytes]:
     """Answer the OpenAPI description of these routes, which is written once."""
     state = request.app.state

@@ -17,7 +17,7 @@ from keyturn.system import System
 FEW_FILES = 4096
 """Fewer open files than this are too few for a server that others reach."""
 MANY_FILES = 1_048_576
-"""What Linux gives a process at most, unless it was told otherwise."""
+"""The most files that Linux gives a process by default."""
 SHARE = 2
 """One address gets this part of the open files at most, whatever the setting says."""
 FILES_FOR_OTHERS = 8

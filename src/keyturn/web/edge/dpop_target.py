@@ -30,7 +30,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 PROOF_HEADER = b"dpop"
 _ORIGINAL = (b"x-original-method", b"x-original-url")
 _FORWARDED = (b"x-forwarded-method", b"x-forwarded-uri")
-"""What tells one set from the other. Proxies write the host and the protocol for many reasons."""
+"""The header that tells one set from the other. Proxies write the host and the protocol for many reasons."""
 _FORWARDED_ORIGIN = (b"x-forwarded-proto", b"x-forwarded-host")
 
 

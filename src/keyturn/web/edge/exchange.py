@@ -14,6 +14,9 @@ from keyturn.services.tokens.issuer import IssuedToken
 from keyturn.verifying.origin import Origin
 from keyturn.web.bodies import FORM, Unshown, media_type, read_form, read_json
 
+OLDER_EXCHANGE_PATH, EXCHANGE_PATH = "/bim/apikey/authenticate", "/apikey/authenticate"
+EXCHANGE_PATHS = frozenset({OLDER_EXCHANGE_PATH, EXCHANGE_PATH})
+
 
 class ExchangeBody(Unshown, frozen=True, forbid_unknown_fields=True):
     """The key to exchange."""

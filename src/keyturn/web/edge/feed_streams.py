@@ -1,4 +1,4 @@
-"""`GET /feed`: the stream that verifiers in other programs follow. What is in it is told in `core.feed`.
+"""`GET /feed`: the stream that verifiers in other programs follow. `core.feed` describes its content.
 
 It is answered by the gate: a stream has no end that a framework could wait for.
 """

@@ -1,6 +1,6 @@
 """The gate: raw ASGI in front of the framework, where every request is bounded, named and authenticated.
 
-Deny by default: a path that `web.access` does not open needs a credential, whether it exists or not.
+Deny by default: a path that no declaration (`web.routes`) opens needs a credential, whether it exists or not.
 `/verify` and the exchange are answered here and go no further: what a framework does for a request costs
 several times what they do.
 """
@@ -37,18 +37,8 @@ from keyturn.verifying.origin import Origin
 from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import UseContext, use_context_of
 from keyturn.web import forward_auth
-from keyturn.web.access import (
-    EXCHANGE_PATHS,
-    NO_PAGE,
-    OPEN_PAGES,
-    PAGE_PATTERN,
-    PROVING_PATHS,
-    is_open,
-    login_path,
-    wants_page,
-)
 from keyturn.web.edge.dpop_target import proof_for_asked, proof_for_this
-from keyturn.web.edge.exchange import answer_exchange
+from keyturn.web.edge.exchange import EXCHANGE_PATHS, answer_exchange
 from keyturn.web.edge.feed_streams import FeedStreams
 from keyturn.web.edge.headers import SecurityHeaders
 from keyturn.web.edge.messages import (
@@ -74,10 +64,12 @@ from keyturn.web.edge.request_limits import (
     tolerant_path,
 )
 from keyturn.web.edge.request_log import RequestLog
+from keyturn.web.navigation import NO_PAGE, login_path, wants_page
 from keyturn.web.pages.frame.visitors import LoginNeeded, Visitor, find_visitor
 from keyturn.web.pages.oauth.device import wanted_page
 from keyturn.web.requests import failure_name
 from keyturn.web.responses import internal_error, response_of
+from keyturn.web.route_table import RouteTable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,6 +101,7 @@ class Gate:
         app: Any,
         services: Services,
         *,
+        routes: RouteTable,
         hosts: HostRule,
         headers: SecurityHeaders,
         trusted_proxies: Sequence[Network],
@@ -120,6 +113,7 @@ class Gate:
         self._exchange = services.exchange
         self._freshness = services.verification.freshness
         self._feed = FeedStreams(services.feed)
+        self._routes = routes
         self._hosts = hosts
         self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
         self._headers = headers
@@ -356,12 +350,12 @@ class Gate:
     async def _authenticate(self, scope: Scope, origin: Origin) -> Principal | None:
         """Return who calls; None only where no credential is needed."""
         path = scope["path"]
-        if is_open(scope["method"], path) or path in OPEN_PAGES:
+        if self._routes.is_open(scope["method"], path):
             names = {name for name, _ in scope["headers"]}
-            if scope["path"] in PROVING_PATHS and (b"authorization" in names or has_body(scope)):
+            if path in self._routes.proving_paths and (b"authorization" in names or has_body(scope)):
                 check_one_place(scope)
             return None
-        is_page = PAGE_PATTERN.fullmatch(path) is not None
+        is_page = self._routes.is_page(path)
         has_credential = any(name == b"authorization" for name, _ in scope["headers"])
         if is_page or (wants_page(scope) and not has_credential):
             # Whether there is such a page, and what it takes, is found out by nobody who is not signed in.
@@ -381,11 +375,11 @@ class Gate:
     async def _whole_body(self, scope: Scope, receive: Receive, origin: Origin) -> bytes:
         """Return the body of a request, which is good now that it is whole.
 
-        Whoever was revoked while the body came must change nothing and learn nothing. Pages, and routes that
-        prove by themselves who asks, go to the database from here on, which must be no older than what was
-        read from it (D7). What is wrong with the request of a page is for the application to say, on a page.
+        A caller that was revoked while the body came must change nothing and learn nothing. Pages, and routes
+        that prove by themselves who asks, go to the database from here on, which must be no older than what
+        was read from it (D7). The application reports a bad request for a page, on a page.
         """
-        is_page = PAGE_PATTERN.fullmatch(scope["path"]) is not None
+        is_page = self._routes.is_page(scope["path"])
         try:
             body = await BoundedBody(receive, declared_length(scope)).whole()
             if scope["user"] is None:

@@ -1,6 +1,7 @@
 """The headers of every answer (OWASP ASVS 3.4)."""
 
-import re
+from keyturn.web.route_table import RouteTable
+from keyturn.web.routes import HeaderSet
 
 HSTS_SECONDS = 31_536_000
 
@@ -24,14 +25,6 @@ _API_PAGE_POLICY = (
     b"connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
 
-API_PAGE_PATH = "/docs/api"
-
-_DATA = re.compile(
-    r"/(bim|apikey|iam|project|services|serviceaccount|oauth|data|feed|health|verify|openapi\.json|\.well-known)(/.*)?",
-    re.DOTALL,
-)
-"""Paths of the API. Everything else may be shown as a document, and gets what documents need."""
-
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
@@ -41,16 +34,17 @@ class SecurityHeaders:
     What only concerns documents is left out of data: writing a header costs the server more than a look-up.
     """
 
-    def __init__(self, *, https: bool) -> None:
+    def __init__(self, routes: RouteTable, *, https: bool) -> None:
         hsts: Headers = ()
         if https:
             hsts = ((b"strict-transport-security", b"max-age=%d; includeSubDomains" % HSTS_SECONDS),)
-        self._data: Headers = (_NO_SNIFFING, *hsts, (b"content-security-policy", _DATA_POLICY))
-        self._pages: Headers = (*_DOCUMENTS, *hsts, (b"content-security-policy", _PAGES_POLICY))
-        self._api_page: Headers = (*_DOCUMENTS, *hsts, (b"content-security-policy", _API_PAGE_POLICY))
+        self._set_at = routes.headers_at
+        self._sets: dict[HeaderSet, Headers] = {
+            HeaderSet.DATA: (_NO_SNIFFING, *hsts, (b"content-security-policy", _DATA_POLICY)),
+            HeaderSet.DOCUMENT: (*_DOCUMENTS, *hsts, (b"content-security-policy", _PAGES_POLICY)),
+            HeaderSet.API_PAGE: (*_DOCUMENTS, *hsts, (b"content-security-policy", _API_PAGE_POLICY)),
+        }
 
     def for_path(self, path: str) -> Headers:
         """Return the headers of an answer under `path`."""
-        if _DATA.fullmatch(path):
-            return self._data
-        return self._api_page if path == API_PAGE_PATH else self._pages
+        return self._sets[self._set_at(path)]

@@ -19,7 +19,8 @@ from keyturn.web.edge.written_answers import InOneWrite, WrittenRefusal, begin_o
 HEADER_TIMEOUT_SECONDS = 5.0
 IDLE_TIMEOUT_SECONDS = 30
 MAX_UNPARSED_HEADER_BYTES = 32 * 1024
-"""What may arrive before a header ends. The gate holds whole headers to a smaller bound, with an answer."""
+"""The most bytes that may arrive before a header ends. The gate holds whole headers to a smaller bound, with
+an answer."""
 
 VERIFY_TARGET = forward_auth.PATH.encode("ascii")
 """The one path that is answered here, spelled plainly."""
@@ -35,7 +36,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     server_state: Any
     """A `keyturn.web.edge.server.State`."""
     _source: str | None = None
-    """What this connection is counted under."""
+    """The address that this connection is counted under."""
     _deadline: float | None = None
     """When the connection ends, in the time of the loop, unless what is awaited comes before: a header, a
     request, or the rest of a body that nobody reads. None while we work."""
@@ -45,7 +46,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _header_bytes = 0
     _begun_in_this_read = False
     _head = b""
-    """What arrived from the begin of the header on that is being read."""
+    """The bytes that arrived since the header that is being read began."""
     _is_head_past = False
     """Whether that header has ended, and something else may follow it."""
     _body_bytes = 0
@@ -53,9 +54,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _is_in_body = False
     """Whether a request that the application answers has begun to be read, and has not ended."""
     _bounds: BodyBounds | None = None
-    """What is counted of that request behind its header; None before anything is."""
+    """The counted bytes of that request behind its header; None before any."""
     _waiting: tuple[bytes, int] | None = None
-    """What arrived behind a request that waits for its turn, and from where on it is still to be read."""
+    """The bytes behind a request that waits for its turn, and the offset of the first unread one."""
     _is_answered = False
     """Whether the request that is being read was answered at its header already."""
     _is_upgrade = False

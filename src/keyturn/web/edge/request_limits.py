@@ -14,8 +14,6 @@ MAX_HEADER_FIELDS = 100
 MAX_BODY_BYTES = 64 * 1024
 BODY_TOO_LARGE = f"The body is larger than {MAX_BODY_BYTES} bytes."
 
-HEALTH_PATHS = frozenset({"/health/live", "/health/ready"})
-"""What is answered under any single well-formed `Host` (H7)."""
 CREDENTIAL_HEADERS = frozenset({b"x-api-key", b"api-key", b"proxy-authorization"})
 MISPLACED_HEADERS = CREDENTIAL_HEADERS | {b"x-auth-token", b"x-access-token"}
 """Where other servers read a credential."""
@@ -40,6 +38,9 @@ class HostRule:
     """Host names with their port as clients write it, lower case."""
     allows_loopback: bool
     """Whether loopback names are answered with any port: on a loopback bind nobody else can reach us."""
+
+    any_host_paths: frozenset[str]
+    """Where any single well-formed `Host` is answered (H7)."""
 
     def allows(self, host: str) -> bool:
         """Return whether this `Host` value is ours."""
@@ -69,7 +70,7 @@ def check_request(scope: Scope, hosts: HostRule) -> None:
     given = [value for name, value in headers if name == b"host"]
     host = given[0].decode("latin-1") if len(given) == 1 else ""
     # Probes and balancers ask for an address that no setting knows; the answer tells nothing of anybody.
-    is_probe = scope["path"] in HEALTH_PATHS and _WELL_FORMED_HOST.fullmatch(host) is not None
+    is_probe = scope["path"] in hosts.any_host_paths and _WELL_FORMED_HOST.fullmatch(host) is not None
     if not (is_probe or hosts.allows(host)):
         raise MalformedRequest(
             "This Host is not answered here: add it to KEYTURN_ALLOWED_HOSTS, or set KEYTURN_PUBLIC_URL."

@@ -26,7 +26,7 @@ _READS = ("GET ", "HEAD ")
 
 @dataclass(slots=True)
 class _Repeated:
-    """What one address repeats, since its last line."""
+    """The repeated requests of one address since its last line."""
 
     count: int = 0
     failures: Counter[str] = field(default_factory=Counter)

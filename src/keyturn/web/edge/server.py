@@ -45,7 +45,7 @@ APPLICATION = "keyturn.web.app:from_environment"
 
 
 class State(ServerState):
-    """What the connections of a server share."""
+    """State that the connections of a server share."""
 
     def __init__(self, connections: Connections, last_request_seconds: float) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ from keyturn.errors import KeyturnError
 from keyturn.web.responses import response_of
 
 _CONTROLS = bytes({*range(0x20), 0x7F} - {0x09})
-"""What no header may hold (RFC 9110, section 5.5), but for the end of its line."""
+"""Bytes that no header may hold (RFC 9110, section 5.5), but for the end of its line."""
 _ABOUT_CONNECTION = frozenset({b"connection", b"transfer-encoding"})
 _REFUSAL_HEADERS = (
     (b"content-type", b"application/json"),

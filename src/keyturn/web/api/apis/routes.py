@@ -1,15 +1,14 @@
 """Services: the APIs that are registered here, their scopes, and who may hold them."""
 
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from litestar import delete, get, post, put
 from litestar.params import RawBody
 
 from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.pages import MAX_PAGE
+from keyturn.core.permissions import Permission
 from keyturn.core.records import MAX_ID
 from keyturn.services.apis.fields import MAX_SCOPES, ScopeToRegister
 from keyturn.web.api.apis.views import ServiceList, ServiceView
@@ -26,11 +25,12 @@ from keyturn.web.requests import (
     asked_id,
     in_thread,
 )
-from keyturn.web.responses import documented
+from keyturn.web.routes import Alias, needs, route
 
-_SERVICE = "/services/{serviceid:str}"
-_TAGS = ["Services"]
-_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_SERVICE, _API = "/services/{serviceid:str}", "/apis/{serviceid:str}"
+_TAG = "Services"
+_APPLICATION_ADMIN = needs(Permission.APPLICATION_ADMIN)
+_HOLDER = needs(Permission.APPLICATION_ADMIN, without="those of which one may hold scopes, with these alone")
 _SUCH_AS = '{"name": …, "identifier": …, "scopes": [{"name": …}]}'
 
 GroupId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
@@ -66,7 +66,14 @@ class ServiceChangesBody(msgspec.Struct, forbid_unknown_fields=True):
     description: LongText | msgspec.UnsetType | None = msgspec.UNSET
 
 
-@get("/services", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List services")
+@route(
+    "GET",
+    "/services",
+    access=_HOLDER,
+    alias=Alias("/apis", "list_apis"),
+    tag=_TAG,
+    summary="List services",
+)
 @in_thread
 def list_services(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> ServiceList:
     """Answer a page of the services of which the caller may hold scopes, with these.
@@ -80,13 +87,14 @@ def list_services(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOff
     )
 
 
-@post(
+@route(
+    "POST",
     "/services",
-    status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
-    operation_class=with_body(ServiceBody, required=True, description="Name, identifier and scopes."),
-    tags=_TAGS,
+    access=_APPLICATION_ADMIN,
+    alias=Alias("/apis", "add_api"),
+    tag=_TAG,
     summary="Register a service",
+    body=with_body(ServiceBody, required=True, description="Name, identifier and scopes."),
 )
 @in_thread
 def add_service(request: AnyRequest, body: RawBody, call: InjectedCall) -> ServiceView:
@@ -106,10 +114,12 @@ def add_service(request: AnyRequest, body: RawBody, call: InjectedCall) -> Servi
     return ServiceView.of(resource, shows_holders=True)
 
 
-@get(
+@route(
+    "GET",
     _SERVICE,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
-    tags=_TAGS,
+    access=_HOLDER,
+    alias=Alias(_API, "get_api"),
+    tag=_TAG,
     summary="Read a service",
 )
 @in_thread
@@ -118,12 +128,14 @@ def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
     return _view(call, asked_id(serviceid))
 
 
-@put(
+@route(
+    "PUT",
     _SERVICE,
-    responses=_REFUSED,
-    operation_class=with_body(ServiceChangesBody, required=True, description="What is to change."),
-    tags=_TAGS,
+    access=_APPLICATION_ADMIN,
+    alias=Alias(_API, "update_api"),
+    tag=_TAG,
     summary="Change a service",
+    body=with_body(ServiceChangesBody, required=True, description="What is to change."),
 )
 @in_thread
 def update_service(
@@ -147,7 +159,14 @@ def update_service(
     return ServiceView.of(resource, shows_holders=True)
 
 
-@delete(_SERVICE, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Delete a service")
+@route(
+    "DELETE",
+    _SERVICE,
+    access=_APPLICATION_ADMIN,
+    alias=Alias(_API, "delete_api"),
+    tag=_TAG,
+    summary="Delete a service",
+)
 @in_thread
 def delete_service(serviceid: IdInPath, call: InjectedCall) -> DeletedThing:
     """Forget a service: no key or token is good for it any more. Needs APPLICATION_ADMIN."""

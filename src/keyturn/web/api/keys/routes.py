@@ -1,16 +1,15 @@
 """The caller's own API keys."""
 
 from datetime import timedelta
-from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from litestar import delete, get, post
 from litestar.params import FromPath, HeaderParameter, RawBody
 
 from keyturn.core.pages import MAX_PAGE
 from keyturn.services.keys.rotation import MAX_OVERLAP
 from keyturn.web.api.documentation import with_body
+from keyturn.web.api.people.users import ONESELF_OR_SERVICE
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.bodies import ExpiresAt, NetworkTexts, ScopeNames, ShortText, lifetime_of, read_json
 from keyturn.web.requests import (
@@ -23,7 +22,8 @@ from keyturn.web.requests import (
     in_thread,
     read_id,
 )
-from keyturn.web.responses import documented
+from keyturn.web.responses import CONFLICT, NOT_FOUND, TOO_MANY
+from keyturn.web.routes import Alias, route
 
 MAX_OVERLAP_SECONDS = int(MAX_OVERLAP.total_seconds())
 
@@ -51,15 +51,14 @@ class RotationBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)]
 
 
-@post(
-    ["/bim/apikey", "/apikey"],
-    status_code=HTTPStatus.OK,
-    responses=documented(
-        HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
-    ),
-    operation_class=with_body(NewKeyBody, description="May be left out."),
-    tags=["API keys"],
+@route(
+    "POST",
+    "/bim/apikey",
+    alias=Alias("/apikey"),
+    tag="API keys",
     summary="Generate an API key",
+    body=with_body(NewKeyBody, description="May be left out."),
+    refusals=(NOT_FOUND, CONFLICT, TOO_MANY),
 )
 @in_thread
 def create_key(
@@ -93,15 +92,14 @@ def create_key(
     return NewApiKeyView.of(created.record, created.secret, call.services.system.now())
 
 
-@post(
-    ["/bim/apikey/{keyid:str}/rotate", "/apikey/{keyid:str}/rotate"],
-    status_code=HTTPStatus.OK,
-    responses=documented(
-        HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
-    ),
-    operation_class=with_body(RotationBody, description="May be left out."),
-    tags=["API keys"],
+@route(
+    "POST",
+    "/bim/apikey/{keyid:str}/rotate",
+    alias=Alias("/apikey/{keyid:str}/rotate"),
+    tag="API keys",
     summary="Give an API key a new secret",
+    body=with_body(RotationBody, description="May be left out."),
+    refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread
 def rotate_key(
@@ -129,13 +127,12 @@ def rotate_key(
     return NewApiKeyView.of(rotated.record, rotated.secret, call.services.system.now())
 
 
-@get(
-    ["/bim/iam/{iamid:str}/user/{userid:str}/apikeys", "/iam/{iamid:str}/user/{userid:str}/apikeys"],
-    responses=documented(
-        HTTPStatus.UNAUTHORIZED,
-        HTTPStatus.NOT_FOUND,
-    ),
-    tags=["API keys"],
+@route(
+    "GET",
+    "/bim/iam/{iamid:str}/user/{userid:str}/apikeys",
+    access=ONESELF_OR_SERVICE,
+    alias=Alias("/iam/{iamid:str}/user/{userid:str}/apikeys"),
+    tag="API keys",
     summary="List a user's API keys",
 )
 @brief_read
@@ -153,12 +150,13 @@ def list_keys(
     return ApiKeyList(keys.count, [ApiKeyView.of(key, now) for key in keys])
 
 
-@delete(
-    ["/bim/apikey/{keyid:str}", "/apikey/{keyid:str}"],
-    status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
-    tags=["API keys"],
+@route(
+    "DELETE",
+    "/bim/apikey/{keyid:str}",
+    alias=Alias("/apikey/{keyid:str}"),
+    tag="API keys",
     summary="Delete an API key",
+    refusals=(CONFLICT,),
 )
 @in_thread
 def delete_key(keyid: IdInPath, call: InjectedCall) -> DeletedKey:

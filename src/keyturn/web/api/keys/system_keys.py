@@ -1,20 +1,21 @@
 """System keys, for what is part of the installation (http-api.md, "System keys")."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from litestar import delete, post
 from litestar.params import RawBody
 
+from keyturn.core.permissions import Permission
 from keyturn.services.keys.system_keys import SCOPES
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import DeletedKey, SystemKeyView
 from keyturn.web.bodies import ExpiresAt, ShortText, get_json, lifetime_of
 from keyturn.web.requests import AnyRequest, IdInPath, InjectedCall, asked_id, in_thread
-from keyturn.web.responses import documented
+from keyturn.web.responses import CONFLICT, TOO_MANY
+from keyturn.web.routes import Alias, needs, route
 
-_TAGS = ["System keys"]
+_TAG = "System keys"
+_APPLICATION_ADMIN = needs(Permission.APPLICATION_ADMIN)
 
 Scope = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(SCOPES)})]
 
@@ -29,15 +30,15 @@ class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     expires_at: ExpiresAt = msgspec.UNSET
 
 
-@post(
-    ["/bim/apikey/system", "/apikey/system"],
-    status_code=HTTPStatus.OK,
-    responses=documented(
-        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
-    ),
-    operation_class=with_body(SystemKeyBody, required=True, description="Name, scopes and connection."),
-    tags=_TAGS,
+@route(
+    "POST",
+    "/bim/apikey/system",
+    access=_APPLICATION_ADMIN,
+    alias=Alias("/apikey/system"),
+    tag=_TAG,
     summary="Get or generate a system key",
+    body=with_body(SystemKeyBody, required=True, description="Name, scopes and connection."),
+    refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread
 def get_system_key(request: AnyRequest, body: RawBody, call: InjectedCall) -> SystemKeyView:
@@ -61,11 +62,12 @@ def get_system_key(request: AnyRequest, body: RawBody, call: InjectedCall) -> Sy
     return SystemKeyView.of(revealed, key, call.services.system.now())
 
 
-@delete(
-    ["/bim/apikey/system/{keyid:str}", "/apikey/system/{keyid:str}"],
-    status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND),
-    tags=_TAGS,
+@route(
+    "DELETE",
+    "/bim/apikey/system/{keyid:str}",
+    access=_APPLICATION_ADMIN,
+    alias=Alias("/apikey/system/{keyid:str}"),
+    tag=_TAG,
     summary="Delete a system key",
 )
 @in_thread

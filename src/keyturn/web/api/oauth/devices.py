@@ -1,19 +1,17 @@
 """Device authorization (RFC 8628): how a program that holds no credential comes to a key."""
 
-from http import HTTPStatus
-
 import msgspec
-from litestar import post
 from litestar.params import RawBody
 
 from keyturn.core.oauth import BEARER, DEVICE_AUTHORIZATION_PATH
 from keyturn.services.keys.keys import CreatedKey
 from keyturn.services.oauth.device_logins import BegunLogin
-from keyturn.web.access import DEVICE_PAGE_PATH
 from keyturn.web.api.documentation import with_form
 from keyturn.web.api.oauth.forms import OAUTH_ERRORS, oauth_form
 from keyturn.web.bodies import Unshown
+from keyturn.web.navigation import DEVICE_PAGE_PATH
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, in_thread
+from keyturn.web.routes import OPEN, route
 
 
 class DeviceForm(msgspec.Struct, frozen=True):
@@ -67,15 +65,14 @@ class DeviceGrantView(Unshown, frozen=True, omit_defaults=True):
         )
 
 
-@post(
+@route(
+    "POST",
     DEVICE_AUTHORIZATION_PATH,
-    status_code=HTTPStatus.OK,
-    responses=OAUTH_ERRORS,
-    tags=["OAuth"],
-    operation_class=with_form(
-        DeviceForm, description="What the program calls itself, and the scopes it wants."
-    ),
+    access=OPEN,
+    tag="OAuth",
     summary="Begin to sign a device in",
+    body=with_form(DeviceForm, description="What the program calls itself, and the scopes it wants."),
+    refusals=OAUTH_ERRORS,
 )
 @in_thread
 def device_authorization(request: AnyRequest, body: RawBody, call: InjectedCall) -> BegunLoginView:

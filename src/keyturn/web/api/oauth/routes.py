@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Response
 from litestar.params import RawBody
 
 from keyturn.core.access_token import Confirmation
@@ -26,17 +26,19 @@ from keyturn.core.oauth import (
     TOKEN_EXCHANGE,
     TOKEN_PATH,
 )
+from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import OAuthCode, OAuthRefused
 from keyturn.services.oauth.endpoints import Grant, Introspection
-from keyturn.web.access import REFRESH_PATH
 from keyturn.web.api.documentation import with_form
 from keyturn.web.api.oauth.devices import DeviceGrantView, device_grant
 from keyturn.web.api.oauth.forms import OAUTH_ERRORS, oauth_form
 from keyturn.web.bodies import Unshown
 from keyturn.web.edge.dpop_target import proof_for_this
-from keyturn.web.requests import AnyRequest, Call, InjectedCall, brief_read, in_thread
+from keyturn.web.requests import AnyRequest, Call, InjectedCall, at_once, brief_read, in_thread
+from keyturn.web.routes import OPEN, PROVES_ITSELF, RouteAccess, route
 
+REFRESH_PATH = "/bim/oauth/token"
 _METADATA_AGE = {"Cache-Control": "public, max-age=3600"}
 _CLIENT_AUTHENTICATION = ["client_secret_basic", "client_secret_post"]
 
@@ -128,13 +130,14 @@ class ProtectedResourceMetadata(msgspec.Struct, frozen=True):
     resource_documentation: str
 
 
-@post(
+@route(
+    "POST",
     TOKEN_PATH,
-    status_code=HTTPStatus.OK,
-    responses=OAUTH_ERRORS,
-    tags=["OAuth"],
-    operation_class=with_form(TokenForm, description="The grant, and who asks."),
+    access=PROVES_ITSELF,
+    tag="OAuth",
     summary="Get a bearer token",
+    body=with_form(TokenForm, description="The grant, and who asks."),
+    refusals=OAUTH_ERRORS,
 )
 async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> GrantView | DeviceGrantView:
     """Give a bearer token, narrowed to `scope` if that is given.
@@ -151,14 +154,15 @@ async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> Grant
     )
 
 
-@post(
+@route(
+    "POST",
     REFRESH_PATH,
-    status_code=HTTPStatus.OK,
-    responses=OAUTH_ERRORS,
-    tags=["OAuth"],
+    access=OPEN,
+    tag="OAuth",
     summary="Refresh a token, which is never done here",
-    sync_to_thread=False,
+    refusals=OAUTH_ERRORS,
 )
+@at_once
 def refresh() -> None:
     """Say what to do instead (http-api.md, "Exchange"): no refresh token was ever given."""
     raise OAuthRefused(
@@ -166,13 +170,16 @@ def refresh() -> None:
     )
 
 
-@post(
+@route(
+    "POST",
     INTROSPECTION_PATH,
-    status_code=HTTPStatus.OK,
-    responses=OAUTH_ERRORS,
-    tags=["OAuth"],
-    operation_class=with_form(CredentialForm, description="The key or token, and who asks."),
+    access=RouteAccess(
+        (Permission.VERIFY_CREDENTIALS,), "one's own credentials", is_open=True, reads_credential=True
+    ),
+    tag="OAuth",
     summary="Say what a key or token is",
+    body=with_form(CredentialForm, description="The key or token, and who asks."),
+    refusals=OAUTH_ERRORS,
 )
 @brief_read
 def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> IntrospectionView:
@@ -186,13 +193,14 @@ def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> Intros
     return IntrospectionView(active=False) if found is None else _introspection_view(found)
 
 
-@post(
+@route(
+    "POST",
     REVOCATION_PATH,
-    status_code=HTTPStatus.OK,
-    responses=OAUTH_ERRORS,
-    tags=["OAuth"],
-    operation_class=with_form(CredentialForm, description="The key or token, and who asks."),
+    access=PROVES_ITSELF,
+    tag="OAuth",
     summary="End a key or token",
+    body=with_form(CredentialForm, description="The key or token, and who asks."),
+    refusals=OAUTH_ERRORS,
 )
 @in_thread
 def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[None]:
@@ -203,16 +211,18 @@ def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[N
     return Response(None, status_code=HTTPStatus.OK)
 
 
-@get(SERVER_METADATA_PATH, tags=["OAuth"], summary="Where everything is")
+@route("GET", SERVER_METADATA_PATH, access=OPEN, tag="OAuth", summary="Where everything is")
 @brief_read
 def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
     """Describe this authorization server (RFC 8414)."""
     return _metadata(call)
 
 
-@get(
+@route(
+    "GET",
     OPENID_METADATA_PATH,
-    tags=["OAuth"],
+    access=OPEN,
+    tag="OAuth",
     summary="Where everything is, for clients that know no other name",
 )
 @brief_read
@@ -221,12 +231,8 @@ def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMeta
     return _metadata(call)
 
 
-@get(
-    RESOURCE_METADATA_PATH,
-    sync_to_thread=False,
-    tags=["OAuth"],
-    summary="What protects this",
-)
+@route("GET", RESOURCE_METADATA_PATH, access=OPEN, tag="OAuth", summary="What protects this")
+@at_once
 def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata]:
     """Describe this API as a protected resource (RFC 9728)."""
     url = call.services.settings.public_url

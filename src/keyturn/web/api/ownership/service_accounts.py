@@ -1,14 +1,13 @@
 """Service accounts: users for programs. As users they are read, disabled and deleted with the others."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
 from keyturn.core.pages import MAX_PAGE
 from keyturn.core.people import ServiceOwner
+from keyturn.core.permissions import Permission
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.user_bodies import PermissionName
 from keyturn.web.api.people.user_views import ServiceAccountList, ServiceAccountView
@@ -32,13 +31,14 @@ from keyturn.web.requests import (
     asked_id,
     in_thread,
 )
-from keyturn.web.responses import documented
+from keyturn.web.responses import CONFLICT, FORBIDDEN, TOO_MANY
+from keyturn.web.routes import needs, route
 
 _ACCOUNT = "/serviceaccount/{userid:str}"
 _KEYS = _ACCOUNT + "/apikey"
-_TAGS = ["Service accounts"]
-_HIDDEN = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
-_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_TAG = "Service accounts"
+_USER_ADMIN = needs(Permission.USER_ADMIN)
+_OWN_SERVICE_ACCOUNT = needs(Permission.USER_ADMIN, without="those that one owns, or a group of one's own")
 _SUCH_AS = '{"owner": {"userid": …}}, or {"owner": {"group": …}}'
 
 
@@ -74,12 +74,7 @@ class ServiceKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel")
     expires_at: ExpiresAt = msgspec.UNSET
 
 
-@get(
-    "/serviceaccount",
-    responses=documented(HTTPStatus.UNAUTHORIZED),
-    tags=_TAGS,
-    summary="List service accounts",
-)
+@route("GET", "/serviceaccount", access=_OWN_SERVICE_ACCOUNT, tag=_TAG, summary="List service accounts")
 @in_thread
 def list_service_accounts(
     call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
@@ -94,13 +89,13 @@ def list_service_accounts(
     return ServiceAccountList(found.count, [ServiceAccountView.of(item, names) for item in found.items])
 
 
-@post(
+@route(
+    "POST",
     "/serviceaccount",
-    status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
-    operation_class=with_body(NewServiceAccountBody, required=True, description="User name and owner."),
-    tags=_TAGS,
+    access=_USER_ADMIN,
+    tag=_TAG,
     summary="Make a service account",
+    body=with_body(NewServiceAccountBody, required=True, description="User name and owner."),
 )
 @in_thread
 def add_service_account(request: AnyRequest, body: RawBody, call: InjectedCall) -> ServiceAccountView:
@@ -122,7 +117,7 @@ def add_service_account(request: AnyRequest, body: RawBody, call: InjectedCall) 
     return ServiceAccountView.of(made, accounts.name_owners([made]))
 
 
-@get(_ACCOUNT, responses=_HIDDEN, tags=_TAGS, summary="Read a service account")
+@route("GET", _ACCOUNT, access=_OWN_SERVICE_ACCOUNT, tag=_TAG, summary="Read a service account")
 @in_thread
 def get_service_account(userid: FromPath[str], call: InjectedCall) -> ServiceAccountView:
     """Answer a service account that the caller or a group of theirs owns, or, with USER_ADMIN, any."""
@@ -131,12 +126,13 @@ def get_service_account(userid: FromPath[str], call: InjectedCall) -> ServiceAcc
     return ServiceAccountView.of(found, accounts.name_owners([found]))
 
 
-@put(
+@route(
+    "PUT",
     _ACCOUNT,
-    responses=_REFUSED,
-    operation_class=with_body(HandOverBody, required=True, description="The new owner."),
-    tags=_TAGS,
+    access=_USER_ADMIN,
+    tag=_TAG,
     summary="Hand a service account over",
+    body=with_body(HandOverBody, required=True, description="The new owner."),
 )
 @in_thread
 def transfer(
@@ -152,13 +148,14 @@ def transfer(
     return ServiceAccountView.of(given, accounts.name_owners([given]))
 
 
-@post(
+@route(
+    "POST",
     _KEYS,
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED | documented(HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS),
-    operation_class=with_body(ServiceKeyBody, description="May be left out."),
-    tags=_TAGS,
+    access=_OWN_SERVICE_ACCOUNT,
+    tag=_TAG,
     summary="Generate a key of a service account",
+    body=with_body(ServiceKeyBody, description="May be left out."),
+    refusals=(FORBIDDEN, CONFLICT, TOO_MANY),
 )
 @in_thread
 def create_service_key(
@@ -184,7 +181,7 @@ def create_service_key(
     return NewApiKeyView.of(made.record, made.secret, call.services.system.now())
 
 
-@get(_KEYS, responses=_HIDDEN, tags=_TAGS, summary="List the keys of a service account")
+@route("GET", _KEYS, access=_OWN_SERVICE_ACCOUNT, tag=_TAG, summary="List the keys of a service account")
 @in_thread
 def list_service_keys(
     userid: FromPath[str], call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
@@ -198,11 +195,11 @@ def list_service_keys(
     return ApiKeyList(keys.count, [ApiKeyView.of(key, now) for key in keys])
 
 
-@delete(
+@route(
+    "DELETE",
     _KEYS + "/{keyid:str}",
-    status_code=HTTPStatus.OK,
-    responses=_HIDDEN,
-    tags=_TAGS,
+    access=_OWN_SERVICE_ACCOUNT,
+    tag=_TAG,
     summary="Delete a key of a service account",
 )
 @in_thread

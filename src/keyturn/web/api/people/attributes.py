@@ -1,24 +1,23 @@
 """Attributes of users and groups (http-api.md, "Users")."""
 
 import re
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote
 
-from litestar import delete, put
 from litestar.params import FromPath, PathParameter
 
+from keyturn.core.permissions import Permission
 from keyturn.errors import NotFound
 from keyturn.web.api.people.group_views import GroupView
 from keyturn.web.api.people.user_views import UserView
 from keyturn.web.requests import AnyRequest, Call, IdInPath, InjectedCall, asked_id, in_thread
-from keyturn.web.responses import documented
+from keyturn.web.routes import needs, route
 
 _USER = "/bim/iam/{iamid:str}/user/{userid:str}/authorizations/{key:str}/{value:path}"
 _GROUP = "/bim/iam/{iamid:str}/group/{groupid:str}/authorizations/{key:str}/{value:path}"
-_TAGS = ["Attributes"]
-_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_TAG = "Attributes"
+_USER_ADMIN = needs(Permission.USER_ADMIN)
 
 _VALUE = re.compile(r"(?:/+[^/]+){5}/+authorizations/+[^/]+/(.+)", re.DOTALL)
 
@@ -28,7 +27,7 @@ ValueInPath = Annotated[
 """All that follows in the path, slashes too. How the framework reads it is not used: it tidies slashes."""
 
 
-@put(_USER, responses=_REFUSED, tags=_TAGS, summary="Give a user an attribute")
+@route("PUT", _USER, access=_USER_ADMIN, tag=_TAG, summary="Give a user an attribute")
 @in_thread
 def give_to_user(
     iamid: FromPath[str],
@@ -42,13 +41,7 @@ def give_to_user(
     return _change_user(call, iamid, userid, (key, _value(request)), is_given=True)
 
 
-@delete(
-    _USER,
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED,
-    tags=_TAGS,
-    summary="Take an attribute from a user",
-)
+@route("DELETE", _USER, access=_USER_ADMIN, tag=_TAG, summary="Take an attribute from a user")
 @in_thread
 def take_from_user(
     iamid: FromPath[str],
@@ -62,7 +55,7 @@ def take_from_user(
     return _change_user(call, iamid, userid, (key, _value(request)), is_given=False)
 
 
-@put(_GROUP, responses=_REFUSED, tags=_TAGS, summary="Give a group an attribute")
+@route("PUT", _GROUP, access=_USER_ADMIN, tag=_TAG, summary="Give a group an attribute")
 @in_thread
 def give_to_group(
     iamid: FromPath[str],
@@ -76,13 +69,7 @@ def give_to_group(
     return _change_group(call, iamid, groupid, (key, _value(request)), is_given=True)
 
 
-@delete(
-    _GROUP,
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED,
-    tags=_TAGS,
-    summary="Take an attribute from a group",
-)
+@route("DELETE", _GROUP, access=_USER_ADMIN, tag=_TAG, summary="Take an attribute from a group")
 @in_thread
 def take_from_group(
     iamid: FromPath[str],

@@ -1,12 +1,10 @@
 """Groups and their members (http-api.md, "Groups")."""
 
-from http import HTTPStatus
-
 import msgspec
-from litestar import delete, get, post, put
 from litestar.params import RawBody
 
 from keyturn.core.pages import MAX_PAGE
+from keyturn.core.permissions import Permission
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.group_views import (
     GroupList,
@@ -28,12 +26,12 @@ from keyturn.web.requests import (
     in_thread,
     recorded_read,
 )
-from keyturn.web.responses import documented
+from keyturn.web.routes import needs, route
 
 _GROUP = "/bim/group/{groupid:str}"
-_TAGS = ["Groups"]
-_HIDDEN = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND)
-_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_TAG = "Groups"
+_USER_ADMIN = needs(Permission.USER_ADMIN)
+_OWN_GROUP = needs(Permission.USER_ADMIN, without="those that one is in")
 
 
 class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,7 +58,7 @@ class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
     iamid: str | msgspec.UnsetType = msgspec.UNSET
 
 
-@get("/bim/group", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List groups")
+@route("GET", "/bim/group", access=_OWN_GROUP, tag=_TAG, summary="List groups")
 @recorded_read
 def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> GroupList:
     """Answer a page of groups, in the order they were made: all with USER_ADMIN, else the caller's own."""
@@ -68,13 +66,13 @@ def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffse
     return GroupList(groups.count, [GroupView.of(group) for group in groups])
 
 
-@post(
+@route(
+    "POST",
     "/bim/group",
-    status_code=HTTPStatus.OK,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN),
-    operation_class=with_body(NewGroupBody, required=True, description="Its name, and what is known."),
-    tags=_TAGS,
+    access=_USER_ADMIN,
+    tag=_TAG,
     summary="Make a group",
+    body=with_body(NewGroupBody, required=True, description="Its name, and what is known."),
 )
 @in_thread
 def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
@@ -93,19 +91,20 @@ def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupVi
     return GroupView.of(group)
 
 
-@get(_GROUP, responses=_HIDDEN, tags=_TAGS, summary="Read a group")
+@route("GET", _GROUP, access=_OWN_GROUP, tag=_TAG, summary="Read a group")
 @recorded_read
 def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
     """Answer a group that the caller is in, or, with USER_ADMIN, any."""
     return GroupView.of(call.services.groups.get(call.principal, asked_id(groupid)))
 
 
-@put(
+@route(
+    "PUT",
     _GROUP,
-    responses=_REFUSED,
-    operation_class=with_body(GroupBody, description="All that is said of it."),
-    tags=_TAGS,
+    access=_USER_ADMIN,
+    tag=_TAG,
     summary="Change a group",
+    body=with_body(GroupBody, description="All that is said of it."),
 )
 @in_thread
 def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
@@ -125,7 +124,7 @@ def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: In
     return GroupView.of(group)
 
 
-@delete(_GROUP, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Delete a group")
+@route("DELETE", _GROUP, access=_USER_ADMIN, tag=_TAG, summary="Delete a group")
 @in_thread
 def delete_group(groupid: IdInPath, call: InjectedCall, successor: TransferTo = None) -> DeletedThing:
     """Delete a group and the service accounts it owns, for ever. Its members stay. Needs USER_ADMIN."""
@@ -138,7 +137,7 @@ def delete_group(groupid: IdInPath, call: InjectedCall, successor: TransferTo = 
     return DeletedThing(gone.group_id)
 
 
-@get(_GROUP + "/user", responses=_HIDDEN, tags=_TAGS, summary="List the members of a group")
+@route("GET", _GROUP + "/user", access=_OWN_GROUP, tag=_TAG, summary="List the members of a group")
 @recorded_read
 def list_members(
     groupid: IdInPath, call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
@@ -148,13 +147,13 @@ def list_members(
     return MemberList(members.count, [MemberView.of(member) for member in members])
 
 
-@post(
+@route(
+    "POST",
     _GROUP + "/user",
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED,
-    operation_class=with_body(NewMemberBody, required=True, description="Who."),
-    tags=_TAGS,
+    access=_USER_ADMIN,
+    tag=_TAG,
     summary="Put a user into a group",
+    body=with_body(NewMemberBody, required=True, description="Who."),
 )
 @in_thread
 def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> NewMemberView:
@@ -171,11 +170,11 @@ def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: Inje
     return NewMemberView.of(member)
 
 
-@delete(
+@route(
+    "DELETE",
     _GROUP + "/user/{membershipid:str}",
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED,
-    tags=_TAGS,
+    access=_USER_ADMIN,
+    tag=_TAG,
     summary="Take a user out of a group",
 )
 @in_thread

@@ -1,33 +1,19 @@
 """The caller, and where users come from."""
 
-from http import HTTPStatus
-
-from litestar import get
-
 from keyturn.web.api.people.user_views import IdentityManagerView, UserView
-from keyturn.web.requests import InjectedCall, recorded_read
-from keyturn.web.responses import documented
+from keyturn.web.requests import InjectedCall, at_once, recorded_read
+from keyturn.web.routes import route
 
 
-@get(
-    "/bim/rpc/user/current",
-    responses=documented(HTTPStatus.UNAUTHORIZED),
-    tags=["Users"],
-    summary="Who am I",
-)
+@route("GET", "/bim/rpc/user/current", tag="Users", summary="Who am I")
 @recorded_read
 def current_user(call: InjectedCall) -> UserView:
     """Answer the user that the credential belongs to."""
     return UserView.of(call.services.users.get(call.principal))
 
 
-@get(
-    "/bim/iam",
-    responses=documented(HTTPStatus.UNAUTHORIZED),
-    sync_to_thread=False,
-    tags=["Users"],
-    summary="List identity managers",
-)
+@route("GET", "/bim/iam", tag="Users", summary="List identity managers")
+@at_once
 def list_identity_managers(call: InjectedCall) -> list[IdentityManagerView]:
     """Answer where users come from: Keyturn itself, which the Immuta API calls `bim`, comes first."""
     return [

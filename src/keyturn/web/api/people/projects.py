@@ -1,12 +1,10 @@
 """Projects, their members and connections."""
 
-from http import HTTPStatus
-
 import msgspec
-from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
 from keyturn.core.pages import MAX_PAGE
+from keyturn.core.permissions import SEE_PROJECTS, Permission
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.project_views import ProjectList, ProjectView
 from keyturn.web.api.views import DeletedThing
@@ -21,13 +19,15 @@ from keyturn.web.requests import (
     in_thread,
     recorded_read,
 )
-from keyturn.web.responses import documented
+from keyturn.web.responses import CONFLICT, FORBIDDEN, TOO_MANY
+from keyturn.web.routes import needs, route
 
 _PROJECT = "/project/{projectid:str}"
 _MEMBER = _PROJECT + "/member/{userid:str}"
 _CONNECTION = _PROJECT + "/connection/{connection_key:str}"
-_TAGS = ["Projects"]
-_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
+_TAG = "Projects"
+_PROJECT_MEMBER = needs(*SEE_PROJECTS, without="those that one is in")
+_PROJECT_OWNER = needs(Permission.PROJECT_MANAGEMENT, without="a project that one owns")
 
 
 LISTED_OF_EACH = 20
@@ -54,7 +54,7 @@ class ProjectMemberBody(msgspec.Struct, forbid_unknown_fields=True):
     owner: bool = False
 
 
-@get("/project", responses=documented(HTTPStatus.UNAUTHORIZED), tags=_TAGS, summary="List projects")
+@route("GET", "/project", access=_PROJECT_MEMBER, tag=_TAG, summary="List projects")
 @recorded_read
 def list_projects(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> ProjectList:
     """Answer a page of the projects that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, of all.
@@ -67,15 +67,14 @@ def list_projects(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOff
     return ProjectList(projects.count, [ProjectView.of(project) for project in projects])
 
 
-@post(
+@route(
+    "POST",
     "/project",
-    status_code=HTTPStatus.OK,
-    responses=documented(
-        HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
-    ),
-    operation_class=with_body(NewProjectBody, required=True, description="Its name."),
-    tags=_TAGS,
+    access=needs(Permission.CREATE_PROJECT),
+    tag=_TAG,
     summary="Make a project",
+    body=with_body(NewProjectBody, required=True, description="Its name."),
+    refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread
 def add_project(request: AnyRequest, body: RawBody, call: InjectedCall) -> ProjectView:
@@ -87,12 +86,7 @@ def add_project(request: AnyRequest, body: RawBody, call: InjectedCall) -> Proje
     return ProjectView.of(project)
 
 
-@get(
-    _PROJECT,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
-    tags=_TAGS,
-    summary="Read a project",
-)
+@route("GET", _PROJECT, access=_PROJECT_MEMBER, tag=_TAG, summary="Read a project")
 @recorded_read
 def get_project(
     projectid: IdInPath, call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
@@ -106,12 +100,14 @@ def get_project(
     )
 
 
-@put(
+@route(
+    "PUT",
     _PROJECT,
-    responses=_REFUSED,
-    operation_class=with_body(ProjectBody, description="All that is said of it."),
-    tags=_TAGS,
+    access=_PROJECT_OWNER,
+    tag=_TAG,
     summary="Change a project",
+    body=with_body(ProjectBody, description="All that is said of it."),
+    refusals=(FORBIDDEN,),
 )
 @in_thread
 def update_project(
@@ -128,7 +124,7 @@ def update_project(
     return ProjectView.of(project)
 
 
-@delete(_PROJECT, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Delete a project")
+@route("DELETE", _PROJECT, access=_PROJECT_OWNER, tag=_TAG, summary="Delete a project", refusals=(FORBIDDEN,))
 @in_thread
 def delete_project(projectid: IdInPath, call: InjectedCall) -> DeletedThing:
     """Delete a project for ever, and revoke the keys that are linked to it.
@@ -139,12 +135,14 @@ def delete_project(projectid: IdInPath, call: InjectedCall) -> DeletedThing:
     return DeletedThing(gone.project_id)
 
 
-@put(
+@route(
+    "PUT",
     _MEMBER,
-    responses=_REFUSED,
-    operation_class=with_body(ProjectMemberBody, description="May be left out: a member, no owner."),
-    tags=_TAGS,
+    access=_PROJECT_OWNER,
+    tag=_TAG,
     summary="Put a user into a project",
+    body=with_body(ProjectMemberBody, description="May be left out: a member, no owner."),
+    refusals=(FORBIDDEN,),
 )
 @in_thread
 def set_project_member(
@@ -161,8 +159,13 @@ def set_project_member(
     return ProjectView.of(project)
 
 
-@delete(
-    _MEMBER, status_code=HTTPStatus.OK, responses=_REFUSED, tags=_TAGS, summary="Take a user out of a project"
+@route(
+    "DELETE",
+    _MEMBER,
+    access=_PROJECT_OWNER,
+    tag=_TAG,
+    summary="Take a user out of a project",
+    refusals=(FORBIDDEN,),
 )
 @in_thread
 def remove_project_member(projectid: IdInPath, userid: FromPath[str], call: InjectedCall) -> ProjectView:
@@ -175,7 +178,16 @@ def remove_project_member(projectid: IdInPath, userid: FromPath[str], call: Inje
     )
 
 
-@put(_CONNECTION, responses=_REFUSED, tags=_TAGS, summary="Add a connection to a project")
+@route(
+    "PUT",
+    _CONNECTION,
+    access=needs(
+        Permission.PROJECT_MANAGEMENT, without="a project that one owns, and a connection that one may see"
+    ),
+    tag=_TAG,
+    summary="Add a connection to a project",
+    refusals=(FORBIDDEN,),
+)
 @in_thread
 def add_project_connection(
     projectid: IdInPath, connection_key: FromPath[str], call: InjectedCall
@@ -192,12 +204,13 @@ def add_project_connection(
     )
 
 
-@delete(
+@route(
+    "DELETE",
     _CONNECTION,
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED,
-    tags=_TAGS,
+    access=_PROJECT_OWNER,
+    tag=_TAG,
     summary="Take a connection out of a project",
+    refusals=(FORBIDDEN,),
 )
 @in_thread
 def remove_project_connection(

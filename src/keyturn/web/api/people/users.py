@@ -1,9 +1,7 @@
 """Users: make, find, change, disable, delete (http-api.md, "Users")."""
 
-from http import HTTPStatus
 from typing import Annotated, Any
 
-from litestar import delete, get, post, put
 from litestar.params import FromPath, FromQuery, PathParameter, RawBody
 
 from keyturn.core.pages import MAX_PAGE
@@ -38,13 +36,15 @@ from keyturn.web.requests import (
     in_thread,
     recorded_read,
 )
-from keyturn.web.responses import documented
+from keyturn.web.responses import CONFLICT, FORBIDDEN
+from keyturn.web.routes import needs, route
 
 _USER = "/bim/iam/{iamid:str}/user/{userid:str}"
-_TAGS = ["Users"]
-_REFUSED = documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND)
-_REFUSED_OR_LAST = documented(
-    HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT
+_TAG = "Users"
+_USER_ADMIN = needs(Permission.USER_ADMIN)
+_ONESELF = needs(Permission.USER_ADMIN, without="oneself")
+ONESELF_OR_SERVICE = needs(
+    Permission.USER_ADMIN, without="oneself, and a service account of one's own, or of a group of one's own"
 )
 
 PermissionInPath = Annotated[
@@ -53,13 +53,13 @@ PermissionInPath = Annotated[
 TrueOrFalse = Annotated[str, PathParameter(schema_extra={"enum": ["true", "false"]})]
 
 
-@post(
+@route(
+    "POST",
     "/bim/iam/{iamid:str}/user",
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED,
-    operation_class=with_body(NewUserBody, required=True, description="User name, and what is known."),
-    tags=_TAGS,
+    access=_USER_ADMIN,
+    tag=_TAG,
     summary="Make a user",
+    body=with_body(NewUserBody, required=True, description="User name, and what is known."),
 )
 @in_thread
 def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall) -> NewUserView:
@@ -82,10 +82,11 @@ def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: Inj
     return NewUserView.of(added)
 
 
-@get(
+@route(
+    "GET",
     "/bim/iam/{iamid:str}/user",
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
-    tags=_TAGS,
+    access=_ONESELF,
+    tag=_TAG,
     summary="List the users of an identity manager",
 )
 @recorded_read
@@ -98,12 +99,7 @@ def list_users(
     return _page(call, UserSearch(provider=iamid), offset, size)
 
 
-@get(
-    "/bim/user",
-    responses=documented(HTTPStatus.UNAUTHORIZED),
-    tags=_TAGS,
-    summary="Search users",
-)
+@route("GET", "/bim/user", access=_ONESELF, tag=_TAG, summary="Search users")
 @recorded_read
 def search_users(
     call: InjectedCall,
@@ -122,24 +118,25 @@ def search_users(
     return _page(call, wanted, offset, size)
 
 
-@get(
-    _USER,
-    responses=documented(HTTPStatus.UNAUTHORIZED, HTTPStatus.NOT_FOUND),
-    tags=_TAGS,
-    summary="Read a user",
-)
+@route("GET", _USER, access=ONESELF_OR_SERVICE, tag=_TAG, summary="Read a user")
 @recorded_read
 def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> UserView:
     """Answer the caller, a service account of theirs, or, with USER_ADMIN, anybody."""
     return UserView.of(call.services.user_administration.get(call.principal, iamid, userid))
 
 
-@put(
+@route(
+    "PUT",
     _USER + "/profile",
-    responses=_REFUSED,
-    operation_class=with_body(ProfileBody, description="The fields to change."),
-    tags=_TAGS,
+    access=needs(
+        Permission.USER_ADMIN,
+        without="oneself, and a service account of one's own, or of a group of one's own, but for "
+        "`externalUserIds`",
+    ),
+    tag=_TAG,
     summary="Change a profile",
+    body=with_body(ProfileBody, description="The fields to change."),
+    refusals=(FORBIDDEN,),
 )
 @in_thread
 def update_profile(
@@ -155,14 +152,16 @@ def update_profile(
     )
 
 
-@put(
+@route(
+    "PUT",
     _USER + "/permissions",
-    responses=_REFUSED_OR_LAST,
-    operation_class=with_body(
+    access=_USER_ADMIN,
+    tag=_TAG,
+    summary="Set a user's permissions",
+    body=with_body(
         list[PermissionName] | PermissionsBody, required=True, description="All of them, alone or by name."
     ),
-    tags=_TAGS,
-    summary="Set a user's permissions",
+    refusals=(CONFLICT,),
 )
 @in_thread
 def set_permissions(
@@ -180,12 +179,13 @@ def set_permissions(
     )
 
 
-@delete(
+@route(
+    "DELETE",
     _USER + "/permissions/{permission:str}",
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED_OR_LAST,
-    tags=_TAGS,
+    access=_USER_ADMIN,
+    tag=_TAG,
     summary="Take a permission from a user",
+    refusals=(CONFLICT,),
 )
 @in_thread
 def remove_permission(
@@ -199,12 +199,14 @@ def remove_permission(
     )
 
 
-@put(
+@route(
+    "PUT",
     _USER + "/password",
-    responses=_REFUSED,
-    operation_class=with_body(PasswordBody, required=True, description="The new passphrase."),
-    tags=_TAGS,
+    access=needs(Permission.USER_ADMIN, without="oneself, with the current passphrase"),
+    tag=_TAG,
     summary="Set a passphrase",
+    body=with_body(PasswordBody, required=True, description="The new passphrase."),
+    refusals=(FORBIDDEN,),
 )
 @in_thread
 def set_password(
@@ -227,11 +229,16 @@ def set_password(
     return UserView.of(users.get(call.principal, iamid, userid))
 
 
-@put(
+@route(
+    "PUT",
     _USER + "/disable/{disable:str}",
-    responses=_REFUSED_OR_LAST,
-    tags=_TAGS,
+    access=needs(
+        Permission.USER_ADMIN,
+        without="a service account of one's own, or of a group of one's own, to disable it",
+    ),
+    tag=_TAG,
     summary="Disable or enable a user",
+    refusals=(FORBIDDEN, CONFLICT),
 )
 @in_thread
 def set_disabled(
@@ -259,12 +266,13 @@ def set_disabled(
     return UserView.of(user)
 
 
-@delete(
+@route(
+    "DELETE",
     _USER,
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED_OR_LAST,
-    tags=_TAGS,
+    access=needs(Permission.USER_ADMIN, without="a service account of one's own, or of a group of one's own"),
+    tag=_TAG,
     summary="Delete a user",
+    refusals=(FORBIDDEN, CONFLICT),
 )
 @in_thread
 def delete_user(
@@ -285,13 +293,7 @@ def delete_user(
     return DeletedUser(gone.user_id, gone.userid)
 
 
-@post(
-    _USER + "/invitation",
-    status_code=HTTPStatus.OK,
-    responses=_REFUSED,
-    tags=_TAGS,
-    summary="Make a new link for a user",
-)
+@route("POST", _USER + "/invitation", access=_USER_ADMIN, tag=_TAG, summary="Make a new link for a user")
 @in_thread
 def invite_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> InvitationView:
     """Answer a link with which a person sets a passphrase, once, within 7 days; an earlier one is void.

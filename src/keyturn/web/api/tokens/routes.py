@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
@@ -14,11 +14,17 @@ from keyturn.web import forward_auth
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import Unshown, get_json
 from keyturn.web.edge.dpop_target import proof_for_this
-from keyturn.web.edge.exchange import ExchangeBody, TokenView, answer_exchange, token_view
+from keyturn.web.edge.exchange import (
+    EXCHANGE_PATH,
+    OLDER_EXCHANGE_PATH,
+    ExchangeBody,
+    TokenView,
+    answer_exchange,
+    token_view,
+)
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
-from keyturn.web.responses import documented
-
-_ERRORS = documented(HTTPStatus.UNAUTHORIZED)
+from keyturn.web.responses import FORBIDDEN, TOO_MANY, UNAUTHENTICATED
+from keyturn.web.routes import OPEN, PROVES_ITSELF, Alias, route
 
 
 class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
@@ -28,15 +34,17 @@ class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
-@post(
-    ["/bim/apikey/authenticate", "/apikey/authenticate"],
-    status_code=HTTPStatus.OK,
-    responses=_ERRORS,
-    tags=["Authentication"],
-    operation_class=with_body(
+@route(
+    "POST",
+    OLDER_EXCHANGE_PATH,
+    access=PROVES_ITSELF,
+    alias=Alias(EXCHANGE_PATH),
+    tag="Authentication",
+    summary="Exchange an API key for a bearer token",
+    body=with_body(
         ExchangeBody, form=True, description="The key; or no body, with the key in Authorization."
     ),
-    summary="Exchange an API key for a bearer token",
+    refusals=(UNAUTHENTICATED,),
 )
 @brief_read
 def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenView:
@@ -49,21 +57,17 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
     return answer_exchange(call.services.exchange, request.scope["headers"], body, call.origin, proof)
 
 
-@get(
-    "/verify",
-    responses={
+@route(
+    "GET",
+    forward_auth.PATH,
+    tag="Authentication",
+    summary="Say who calls, in headers: for gateways",
+    refusals=(FORBIDDEN, TOO_MANY),
+    answers={
         HTTPStatus.OK: ResponseSpec(
             None, generate_examples=False, description=f"An empty body, and {forward_auth.IDENTITY}."
-        ),
-        **documented(
-            HTTPStatus.BAD_REQUEST,
-            HTTPStatus.UNAUTHORIZED,
-            HTTPStatus.FORBIDDEN,
-            HTTPStatus.TOO_MANY_REQUESTS,
-        ),
+        )
     },
-    tags=["Authentication"],
-    summary="Say who calls, in headers: for gateways",
 )
 @brief_read
 def verify(
@@ -106,13 +110,14 @@ def verify(
     return Response(None, headers=headers)
 
 
-@post(
+@route(
+    "POST",
     "/bim/iam/{iamid:str}/user/authenticate",
-    status_code=HTTPStatus.OK,
-    responses=_ERRORS,
-    tags=["Authentication"],
-    operation_class=with_body(LoginBody, required=True, description="User name and passphrase."),
+    access=OPEN,
+    tag="Authentication",
     summary="Sign in with a passphrase",
+    body=with_body(LoginBody, required=True, description="User name and passphrase."),
+    refusals=(UNAUTHENTICATED,),
 )
 @in_thread
 def log_in(

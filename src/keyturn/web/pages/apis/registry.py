@@ -7,28 +7,28 @@ from typing import Any
 from urllib.parse import quote
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.apis import ApiRecord, ResourceScope
-from keyturn.errors import ChangedMeanwhile, InvalidInput, KeyturnError, NotFound
+from keyturn.errors import ChangedMeanwhile, InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
 from keyturn.web.pages.frame.account_lists import named_ids
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
+from keyturn.web.pages.frame.forms import at_field, form, page
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
-from keyturn.web.pages.frame.tabs import RESOURCES
+from keyturn.web.pages.frame.tabs import APIS
 from keyturn.web.pages.frame.views import (
-    TOLD_ON_THE_PAGE,
     InjectedForm,
     InjectedView,
     SubmittedForm,
     View,
 )
-from keyturn.web.requests import IdInPath, asked_id, in_thread, read_id
+from keyturn.web.requests import IdInPath, asked_id, read_id
 
 SEEN = "seen"
 """The version of the scope that the form was filled with."""
@@ -46,8 +46,7 @@ _NOTICES = {
 }
 
 
-@get("/", include_in_schema=False)
-@in_thread
+@page("/", APIS)
 def services_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
@@ -55,7 +54,7 @@ def services_page(
     at, resources = read_page(
         lambda offset, size: view.services.apis.list_visible(view.principal, offset=offset, size=size),
         page,
-        RESOURCES.path,
+        APIS.path,
     )
     return view.render(
         "apis/list.html",
@@ -66,18 +65,16 @@ def services_page(
     )
 
 
-@get("/new", include_in_schema=False)
-@in_thread
+@page("/new", APIS)
 def new_page(view: InjectedView) -> Response[str]:
     """Show the form for a new service with its first scope."""
-    return _new(view)
+    return view.render("apis/new.html", groups=view.services.apis.list_groups(view.principal))
 
 
-@post("/new", include_in_schema=False)
-@in_thread
-def create(sent: InjectedForm) -> Response[str] | Redirect:
+@form("/new", APIS, again=new_page)
+def create(sent: InjectedForm) -> Redirect:
     """Register a service."""
-    try:
+    with at_field(scopes="scope"):
         resource = sent.services.apis.add(
             sent.principal,
             sent.origin,
@@ -86,90 +83,108 @@ def create(sent: InjectedForm) -> Response[str] | Redirect:
             description=sent.text("description"),
             scopes=[_scope(sent)],
         )
-    except TOLD_ON_THE_PAGE as error:
-        return _new(sent, error=_at_the_scope(error), values=sent.form)
-    return see_other(f"{RESOURCES.path}/{resource.resource_id}?notice=saved")
+    return see_other(f"{APIS.path}/{resource.resource_id}?notice=saved")
 
 
-@get("/{resource_id:str}", include_in_schema=False)
-@in_thread
+@page("/{resource_id:str}", APIS)
 def service_page(
     resource_id: IdInPath, view: InjectedView, notice: FromQuery[str | None] = None
 ) -> Response[str]:
     """Show a service."""
-    return _service(view, _resource(view, resource_id), notice=_NOTICES.get(notice or ""))
+    resource = _resource(view, resource_id)
+    names = {group.group_id: group.name for group in view.services.apis.list_groups(view.principal)}
+    identifier, scope = quote(resource.identifier, safe=""), quote(resource.scopes[0].name, safe=":")
+    return view.render(
+        "apis/api.html",
+        service=resource,
+        holders={scope.name: scope.held_by(names) for scope in resource.scopes},
+        verify_target=f"{PATH}?{AUDIENCE_PARAMETER}={identifier}&{SCOPE_PARAMETER}={scope}",
+        verifier=f'verifier = Verifier("…", audience="{resource.identifier}")',
+        notice=_NOTICES.get(notice or ""),
+    )
 
 
-@post("/{resource_id:str}", include_in_schema=False)
-@in_thread
-def update(resource_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{resource_id:str}", APIS, again=service_page)
+def update(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Change what is said of a service; its scopes stay."""
     resource = _resource(sent, resource_id)
-    try:
-        sent.services.apis.update(
-            sent.principal,
-            resource.resource_id,
-            sent.origin,
-            **_changes(sent),
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _service(sent, resource, error=error, values=sent.form)
-    return see_other(f"{RESOURCES.path}/{resource.resource_id}?notice=saved")
+    sent.services.apis.update(
+        sent.principal,
+        resource.resource_id,
+        sent.origin,
+        **_changes(sent),
+    )
+    return see_other(f"{APIS.path}/{resource.resource_id}?notice=saved")
 
 
-@get("/{resource_id:str}/scope", include_in_schema=False)
-@in_thread
+@page("/{resource_id:str}/scope", APIS)
 def scope_page(resource_id: IdInPath, view: InjectedView, name: FromQuery[str] = "") -> Response[str]:
     """Show the form for a new scope, or for the one with this name."""
     resource = _resource(view, resource_id)
-    return _scope_form(view, resource, name, values=_values(_scope_of(resource, name)) if name else None)
+    return _scope_form(view, resource, name, _values(_scope_of(resource, name)) if name else {})
 
 
-@post("/{resource_id:str}/scope", include_in_schema=False)
-@in_thread
-def save_scope(resource_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+def _typed_scope(view: SubmittedForm, resource_id: str) -> Response[str]:
+    """Show the form of a scope with what was typed."""
+    return _scope_form(view, _resource(view, resource_id), view.form.get("was", ""), view.values)
+
+
+def _kept_scope(view: SubmittedForm, resource_id: str) -> Response[str]:
+    """Show the form of a scope with what it says still."""
+    resource, was = _resource(view, resource_id), view.form.get("was", "")
+    return _scope_form(view, resource, was, _values(_scope_of(resource, was)))
+
+
+def _scope_form(view: View, resource: ApiRecord, was: str, values: Mapping[str, str]) -> Response[str]:
+    return view.render(
+        "apis/scope.html",
+        service=resource,
+        was=was,
+        groups=view.services.apis.list_groups(view.principal),
+        values=values,
+    )
+
+
+@form("/{resource_id:str}/scope", APIS, again=_typed_scope)
+def save_scope(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Add a scope, or put what is sent in the place of one."""
     resource, was = _resource(sent, resource_id), sent.form.get("was", "")
-    try:
-        if was and sent.form.get(SEEN) != version_of(_scope_of(resource, was)):
-            raise ChangedMeanwhile("Somebody else changed this scope meanwhile: look at it again.")
+    if was and sent.form.get(SEEN) != version_of(_scope_of(resource, was)):
+        raise ChangedMeanwhile("Somebody else changed this scope meanwhile: look at it again.")
+    with at_field(scopes="scope"):
         _save(sent, resource, [*_others(resource, was), _scope(sent)])
-    except TOLD_ON_THE_PAGE as error:
-        return _scope_form(sent, resource, was, error=_at_the_scope(error), values=sent.form)
-    return see_other(f"{RESOURCES.path}/{resource.resource_id}?notice=scope")
+    return see_other(f"{APIS.path}/{resource.resource_id}?notice=scope")
 
 
-@post("/{resource_id:str}/scope/remove", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def remove_scope(resource_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{resource_id:str}/scope/remove", APIS, asks=NEVER_ASKS, again=_kept_scope)
+def remove_scope(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Take a scope from the service; it keeps one at least."""
     resource, was = _resource(sent, resource_id), sent.form.get("was", "")
-    scope = _scope_of(resource, was)
-    try:
+    _scope_of(resource, was)
+    with at_field(scopes="scope"):
         _save(sent, resource, _others(resource, was))
-    except TOLD_ON_THE_PAGE as error:
-        return _scope_form(sent, resource, was, error=_at_the_scope(error), values=_values(scope))
-    return see_other(f"{RESOURCES.path}/{resource.resource_id}?notice=scope")
+    return see_other(f"{APIS.path}/{resource.resource_id}?notice=scope")
 
 
-@get("/{resource_id:str}/delete", include_in_schema=False)
-@in_thread
+@page("/{resource_id:str}/delete", APIS)
 def delete_page(resource_id: IdInPath, view: InjectedView) -> Response[str]:
     """Say what ends with the service."""
-    return _deletion(view, _resource(view, resource_id))
+    resource = _resource(view, resource_id)
+    return view.render(
+        "apis/delete.html",
+        service=resource,
+        key_count=view.services.apis.count_keys(view.principal, resource.resource_id),
+        word=DELETION_WORD,
+    )
 
 
-@post("/{resource_id:str}/delete", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def delete(resource_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{resource_id:str}/delete", APIS, asks=NEVER_ASKS, again=delete_page)
+def delete(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Delete the service, if the word was typed."""
     resource = _resource(sent, resource_id)
-    try:
-        check_typed(sent)
-        sent.services.apis.delete(sent.principal, resource.resource_id, sent.origin)
-    except TOLD_ON_THE_PAGE as error:
-        return _deletion(sent, resource, error=error, values=sent.form)
-    return see_other(f"{RESOURCES.path}?notice=deleted")
+    check_typed(sent)
+    sent.services.apis.delete(sent.principal, resource.resource_id, sent.origin)
+    return see_other(f"{APIS.path}?notice=deleted")
 
 
 def _resource(view: View, resource_id: str) -> ApiRecord:
@@ -239,102 +254,3 @@ def _scope_of(resource: ApiRecord, name: str) -> ResourceScope:
 
 def _others(resource: ApiRecord, name: str) -> list[ScopeToRegister]:
     return [as_registered(scope) for scope in resource.scopes if scope.name != name]
-
-
-def _at_the_scope(error: KeyturnError) -> KeyturnError:
-    """Say at the one scope of the form what is wrong with the scopes."""
-    if isinstance(error, InvalidInput) and error.field == "scopes":
-        return InvalidInput("scope", str(error), code=error.code)
-    return error
-
-
-def _new(
-    view: View, *, error: KeyturnError | None = None, values: Mapping[str, str] | None = None
-) -> Response[str]:
-    return view.render(
-        "apis/new.html",
-        error=error,
-        **_group_choices(view, values or {}),
-        values=values or {},
-    )
-
-
-def _service(
-    view: View,
-    resource: ApiRecord,
-    *,
-    notice: str | None = None,
-    error: KeyturnError | None = None,
-    values: Mapping[str, str] | None = None,
-) -> Response[str]:
-    holding = frozenset().union(*(scope.group_ids for scope in resource.scopes))
-    names = view.services.apis.name_groups(view.principal, holding)
-    identifier, scope = quote(resource.identifier, safe=""), quote(resource.scopes[0].name, safe=":")
-    return view.render(
-        "apis/api.html",
-        error=error,
-        service=resource,
-        holders={scope.name: scope.held_by(names) for scope in resource.scopes},
-        verify_target=f"{PATH}?{AUDIENCE_PARAMETER}={identifier}&{SCOPE_PARAMETER}={scope}",
-        verifier=f'verifier = Verifier("…", audience="{resource.identifier}")',
-        notice=notice,
-        values=values or {},
-    )
-
-
-def _scope_form(
-    view: View,
-    resource: ApiRecord,
-    was: str,
-    *,
-    error: KeyturnError | None = None,
-    values: Mapping[str, str] | None = None,
-) -> Response[str]:
-    return view.render(
-        "apis/scope.html",
-        error=error,
-        service=resource,
-        was=was,
-        **_group_choices(view, values or {}),
-        values=values or {},
-    )
-
-
-def _group_choices(view: View, values: Mapping[str, str]) -> dict[str, Any]:
-    """Return the groups that are offered as holders: those that are ticked, and the first of the others."""
-    ticked = named_ids(name.removeprefix(GROUP) for name in values if name.startswith(GROUP))
-    offered = view.services.apis.list_groups(view.principal)
-    named = view.services.apis.name_groups(view.principal, ticked)
-    named |= {group.group_id: group.name for group in offered}
-    return {"groups": sorted(named.items()), "has_more_groups": offered.count > len(named)}
-
-
-def _deletion(
-    view: View,
-    resource: ApiRecord,
-    *,
-    error: KeyturnError | None = None,
-    values: Mapping[str, str] | None = None,
-) -> Response[str]:
-    return view.render(
-        "apis/delete.html",
-        error=error,
-        service=resource,
-        key_count=view.services.apis.count_keys(view.principal, resource.resource_id),
-        word=DELETION_WORD,
-        values=values or {},
-    )
-
-
-HANDLERS = (
-    services_page,
-    new_page,
-    create,
-    service_page,
-    update,
-    scope_page,
-    save_scope,
-    remove_scope,
-    delete_page,
-    delete,
-)

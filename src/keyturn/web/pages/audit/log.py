@@ -6,7 +6,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
-from litestar import Response, get
+from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Stream
 
@@ -23,10 +23,11 @@ from keyturn.web.pages.audit.words import (
     TARGETS,
     detail_lines,
 )
+from keyturn.web.pages.frame.forms import page
 from keyturn.web.pages.frame.tabs import AUDIT, KEYS, USERS
 from keyturn.web.pages.frame.views import InjectedView, View
 from keyturn.web.pages.keys.forms import read_day
-from keyturn.web.requests import AnyRequest, asked_id, in_thread
+from keyturn.web.requests import AnyRequest, asked_id
 
 FILTERS = ("action", "actor", "key", "target_type", "target", "since", "until", "result")
 RESULTS = {"success": True, "failure": False}
@@ -37,8 +38,7 @@ LINES_AT_ONCE = 200
 _CHOOSE_A_DAY = "Give a day like 2026-11-25."
 
 
-@get("/", include_in_schema=False)
-@in_thread
+@page("/", AUDIT)
 def audit_page(request: AnyRequest, view: InjectedView, before: FromQuery[str] = "") -> Response[str]:
     """Show the newest rows that are looked for, or those before one of them."""
     asked = _asked(request)
@@ -50,16 +50,14 @@ def audit_page(request: AnyRequest, view: InjectedView, before: FromQuery[str] =
     return _page(view, asked, rows, is_newest=not before)
 
 
-@get("/export.jsonl", include_in_schema=False)
-@in_thread
+@page("/export.jsonl", AUDIT)
 def export_json_lines(request: AnyRequest, view: InjectedView) -> Stream:
     """Answer with the rows that are looked for, each as a line of JSON."""
     lines = view.services.audit_trail.json_lines(view.principal, _search(_asked(request)))
     return _attachment(lines, "application/x-ndjson", "jsonl", view.services.system.now())
 
 
-@get("/export.csv", include_in_schema=False)
-@in_thread
+@page("/export.csv", AUDIT)
 def export_csv(request: AnyRequest, view: InjectedView) -> Stream:
     """Answer with the rows that are looked for as CSV."""
     lines = view.services.audit_trail.csv_lines(view.principal, _search(_asked(request)))
@@ -199,6 +197,3 @@ def _attachment(lines: Iterator[bytes], media_type: str, ending: str, now: datet
 def _pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
     while piece := b"".join(islice(lines, LINES_AT_ONCE)):
         yield piece
-
-
-HANDLERS = (audit_page, export_json_lines, export_csv)

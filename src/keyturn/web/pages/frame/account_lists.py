@@ -1,7 +1,7 @@
 """Where accounts are managed: people, and service accounts by administrators or by their owners."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
@@ -16,10 +16,10 @@ from keyturn.web.requests import asked_id, read_id
 
 
 @dataclass(frozen=True, slots=True)
-class AccountList:
-    """One of the three lists of accounts."""
+class AccountList(tabs.Part):
+    """One of the three lists of accounts, with the pages of those that are in it."""
 
-    path: str
+    _: KW_ONLY
     kind: UserKind
     label: str
     base: str
@@ -30,28 +30,34 @@ class AccountList:
 
 PEOPLE = AccountList(
     tabs.USERS.path,
-    UserKind.PERSON,
-    tabs.USERS.label,
-    "frame/administration.html",
-    "users",
+    tabs.USERS.any_of,
+    kind=UserKind.PERSON,
+    label=tabs.USERS.label,
+    base="frame/administration.html",
+    tab="users",
     is_administration=True,
 )
 SERVICE_ACCOUNTS = AccountList(
     tabs.SERVICE_ACCOUNTS.path,
-    UserKind.SERVICE,
-    tabs.SERVICE_ACCOUNTS.label,
-    "frame/administration.html",
-    "service-accounts",
+    tabs.SERVICE_ACCOUNTS.any_of,
+    kind=UserKind.SERVICE,
+    label=tabs.SERVICE_ACCOUNTS.label,
+    base="frame/administration.html",
+    tab="service-accounts",
     is_administration=True,
 )
 OWN_SERVICE_ACCOUNTS = AccountList(
     "/profile/service-accounts",
-    UserKind.SERVICE,
-    "Service accounts",
-    "frame/profile.html",
-    "service-accounts",
+    kind=UserKind.SERVICE,
+    label="Service accounts",
+    base="frame/profile.html",
+    tab="service-accounts",
     is_administration=False,
 )
+"""For whoever is signed in: those that they own, or a group of theirs."""
+ADMINISTERED = (PEOPLE, SERVICE_ACCOUNTS)
+OF_SERVICE_ACCOUNTS = (SERVICE_ACCOUNTS, OWN_SERVICE_ACCOUNTS)
+ALL_ACCOUNTS = (PEOPLE, SERVICE_ACCOUNTS, OWN_SERVICE_ACCOUNTS)
 
 InjectedAccountList = NamedDependency[SkipValidation[AccountList]]
 

@@ -4,13 +4,15 @@ import mimetypes
 from functools import cache
 from importlib.resources import files
 
-from litestar import Response, get
+from litestar import Response
 from litestar.params import FromPath
 
 from keyturn.errors import NotFound
+from keyturn.web.pages.frame.forms import asset
 from keyturn.web.pages.frame.rendering import InjectedPages
 from keyturn.web.representation import Representation
-from keyturn.web.requests import AnyRequest, in_thread
+from keyturn.web.requests import AnyRequest
+from keyturn.web.routes import HeaderSet
 
 _OURS = "keyturn.web"
 _SWAGGER = "swagger_ui"
@@ -18,22 +20,19 @@ _SWAGGER_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
 _MAX_AGE_SECONDS = 3600
 
 
-@get("/static/{name:str}", include_in_schema=False)
-@in_thread
+@asset("/static/{name:str}")
 def static_file(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     """Answer one of our own files."""
     return _file(_OURS, name, request)
 
 
-@get("/docs/api", include_in_schema=False)
-@in_thread
+@asset("/docs/api", headers=HeaderSet.API_PAGE)
 def api_page(pages: InjectedPages) -> Response[str]:
     """Show the description of the API, to try out."""
     return pages.render("frame/api_docs.html")
 
 
-@get("/docs/api/assets/{name:str}", include_in_schema=False)
-@in_thread
+@asset("/docs/api/assets/{name:str}")
 def api_page_asset(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     """Answer a file of Swagger UI."""
     if name not in _SWAGGER_FILES:

@@ -1,4 +1,6 @@
-"""Pages that ask before something ends: what they name, and what a person types."""
+"""What a person types twice or by hand, and what pages name that ask before something ends."""
+
+from collections.abc import Mapping
 
 from keyturn.errors import InvalidInput
 from keyturn.web.pages.frame.views import SubmittedForm
@@ -12,3 +14,9 @@ def check_typed(sent: SubmittedForm) -> None:
     """Raise `InvalidInput` unless the word was typed that keeps people from deleting by accident."""
     if sent.text("typed") != DELETION_WORD:
         raise InvalidInput("typed", f"Type the word {DELETION_WORD} to confirm.")
+
+
+def check_repeated(form: Mapping[str, str]) -> None:
+    """Raise `InvalidInput` unless the new passphrase was typed twice alike."""
+    if form.get("password") != form.get("password_again"):
+        raise InvalidInput("password_again", "The two passphrases differ.")

@@ -1,7 +1,7 @@
 """The page that asks for the passphrase again, and then goes on with what the person wanted to do.
 
-Every form asks, once the passphrase was given too long ago in its session, unless its handler says
-`opt=NEVER_ASKS`, or with which fields it asks alone: a form that is forgotten asks too often.
+Every form asks, once the passphrase was given too long ago in its session, unless its declaration
+says `asks=NEVER_ASKS`, or with which fields it asks alone: a form that is forgotten asks too often.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ _COOKIE = "renewed_session"
 Form = Mapping[str, str]
 Asks = Callable[[Form], bool]
 
+ALWAYS_ASKS: Mapping[str, Any] = {}
 NEVER_ASKS: Mapping[str, Any] = {_RULE: None}
 """For a form that makes no key and gives no right, or asks for the passphrase itself."""
 

@@ -1,6 +1,6 @@
 """What a handler of a page is given: who looks, at what, and what their form says."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
     QuotaExceeded,
+    TooBusy,
     TooManyFailures,
 )
 from keyturn.verifying.origin import Origin
@@ -28,6 +29,7 @@ from keyturn.web.pages.frame.rendering import InjectedPages, Pages
 from keyturn.web.pages.frame.visitors import (
     AnyConnection,
     Visitor,
+    open_form,
     require_visitor,
     session_form,
 )
@@ -39,6 +41,7 @@ TOLD_ON_THE_PAGE = (
     InvalidState,
     PermissionMissing,
     QuotaExceeded,
+    TooBusy,
     TooManyFailures,
 )
 """What a person can mend, or understand, where they are. Everything else gets a page of its own."""
@@ -49,26 +52,54 @@ WAS = "was."
 Guard = Callable[[AnyConnection, BaseRouteHandler], None]
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """Somebody who is signed in looks at a page."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenView:
+    """Somebody looks at a page that is for strangers too."""
 
     services: Services
     pages: Pages
-    visitor: Visitor
     origin: Origin
+    error: KeyturnError | None = None
+    """What was wrong with the form for which the page is shown again."""
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What was typed there."""
+
+    @property
+    def seen_by(self) -> Visitor | None:
+        """Who is named in the head of the page."""
+        return None
+
+    def render(self, template: str, *, error: KeyturnError | None = None, **context: Any) -> Response[str]:
+        """Return the page, with what went wrong and what was typed; `context` may have other `values`."""
+        shown = {"values": self.values, **context}
+        return self.pages.render(template, self.seen_by, refused=error or self.error, **shown)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenForm(OpenView):
+    """Somebody has sent a form that a stranger may send."""
+
+    form: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View(OpenView):
+    """Somebody who is signed in looks at a page."""
+
+    visitor: Visitor
+
+    @property
+    def seen_by(self) -> Visitor | None:
+        """Who looks."""
+        return self.visitor
 
     @property
     def principal(self) -> Principal:
         """Who looks."""
         return self.visitor.session.principal
 
-    def render(self, template: str, *, error: KeyturnError | None = None, **context: Any) -> Response[str]:
-        """Return the page, with what went wrong on it."""
-        return self.pages.render(template, self.visitor, refused=error, **context)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedForm(View):
     """Somebody who is signed in has sent a form of one of our pages."""
 
@@ -94,6 +125,8 @@ class SubmittedForm(View):
         return [name.removeprefix(prefix) for name in self.form if name.startswith(prefix)]
 
 
+InjectedOpenView = NamedDependency[SkipValidation[OpenView]]
+InjectedOpenForm = NamedDependency[SkipValidation[OpenForm]]
 InjectedView = NamedDependency[SkipValidation[View]]
 InjectedForm = NamedDependency[SkipValidation[SubmittedForm]]
 
@@ -113,18 +146,39 @@ def admits(*any_of: Permission) -> Guard:
     return check
 
 
+def open_view_of(request: AnyRequest, services: InjectedServices, pages: InjectedPages) -> OpenView:
+    """Return that somebody looks."""
+    return OpenView(services=services, pages=pages, origin=origin_of(request))
+
+
+def open_form_of(
+    request: AnyRequest, body: RawBody, services: InjectedServices, pages: InjectedPages
+) -> OpenForm:
+    """Return the form that somebody sends; raise `ForeignForm` if it is none of ours."""
+    sent = open_form(request, body, services)
+    return OpenForm(services=services, pages=pages, origin=origin_of(request), form=sent)
+
+
 def view_of(request: AnyRequest, services: InjectedServices, pages: InjectedPages) -> View:
     """Return who looks, whom the guard has let in."""
-    return View(services, pages, request.scope["state"]["visitor"], origin_of(request))
+    return View(services=services, pages=pages, origin=origin_of(request), visitor=visitor_of(request))
 
 
 def form_of(
     request: AnyRequest, body: RawBody, services: InjectedServices, pages: InjectedPages
 ) -> SubmittedForm:
-    """Return who sends which form; raise `ForeignForm` if it is none of ours.
+    """Return who sends which form, whom the guard has let in; raise `ForeignForm` if it is none of ours.
 
-    Raise `LoginNeeded` for a stranger, and `PassphraseNeeded` for whoever must give the passphrase first.
+    Raise `PassphraseNeeded` for whoever must give the passphrase first.
     """
-    visitor: Visitor = request.scope["state"].get("visitor") or require_visitor(request, services)
+    visitor = visitor_of(request)
     visitor, form = proven(request, services, visitor, session_form(request, body, services, visitor))
-    return SubmittedForm(services, pages, visitor, origin_of(request), form)
+    return SubmittedForm(
+        services=services, pages=pages, origin=origin_of(request), visitor=visitor, form=form
+    )
+
+
+def visitor_of(request: AnyRequest) -> Visitor:
+    """Return who is signed in, whom the guard has let in."""
+    visitor: Visitor = request.scope["state"]["visitor"]
+    return visitor

@@ -19,7 +19,7 @@ from keyturn.services.people.sessions import (
     is_csrf_token,
 )
 from keyturn.web.bodies import FORM, MAX_FORM_FIELDS, media_type, read_form
-from keyturn.web.requests import AnyRequest, InjectedServices
+from keyturn.web.requests import AnyRequest
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
@@ -105,11 +105,6 @@ def require_visitor(request: AnyConnection, services: Services) -> Visitor:
         return visitor
     owned = services.service_accounts.list_visible(principal, size=1)
     return replace(visitor, keeps_service_accounts=owned.count > 0)
-
-
-def visitor_of(request: AnyRequest, services: InjectedServices) -> Visitor:
-    """Return who is signed in, for handlers; raise `LoginNeeded`."""
-    return require_visitor(request, services)
 
 
 def open_form(

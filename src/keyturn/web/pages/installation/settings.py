@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from litestar import Response, get
+from litestar import Response
 
 from keyturn.settings import ENVIRONMENT_PREFIX, Settings
+from keyturn.web.pages.frame.forms import page
+from keyturn.web.pages.frame.tabs import SETTINGS
 from keyturn.web.pages.frame.views import InjectedView
-from keyturn.web.requests import in_thread
 
 GIVEN = "given, and not shown"
 NONE = "none"
@@ -54,8 +55,7 @@ class ShownSetting:
     source: str
 
 
-@get("/", include_in_schema=False)
-@in_thread
+@page("/", SETTINGS)
 def settings_page(view: InjectedView) -> Response[str]:
     """Show the settings in force."""
     services = view.services
@@ -96,6 +96,3 @@ def _words(value: object) -> str:
 def _source(name: str, settings: Settings, defaults: Settings) -> str:
     """Say where a value comes from, as far as it can be known: a given one may equal the default."""
     return "default" if getattr(settings, name) == getattr(defaults, name) else "set by the operator"
-
-
-HANDLERS = (settings_page,)

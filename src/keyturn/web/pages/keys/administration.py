@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from litestar import Response, get, post
+from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
@@ -13,6 +13,7 @@ from keyturn.core.searches import KeySearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.text import checked_text
 from keyturn.web.pages.frame.account_lists import PEOPLE, SERVICE_ACCOUNTS, named_ids
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import paging, read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
@@ -36,7 +37,7 @@ _NOTICES = {
 }
 
 
-@get("/", include_in_schema=False)
+@page("/", KEYS)
 @in_thread
 def keys_page(
     request: AnyRequest,
@@ -69,7 +70,7 @@ def keys_page(
     )
 
 
-@get("/revoke", include_in_schema=False)
+@page("/revoke", KEYS)
 @in_thread
 def revoke_page(view: InjectedView, key: FromQuery[list[str] | None] = None) -> Response[str] | Redirect:
     """Ask before revoking, listing the keys that were ticked and are alive."""
@@ -82,7 +83,7 @@ def revoke_page(view: InjectedView, key: FromQuery[list[str] | None] = None) -> 
     return view.render("keys/revoke_many.html", keys=_shown(view, living), box=BOX)
 
 
-@post("/revoke", include_in_schema=False, opt=NEVER_ASKS)
+@form("/revoke", KEYS, asks=NEVER_ASKS)
 @in_thread
 def revoke(sent: InjectedForm) -> Redirect:
     """End the keys that the form names."""
@@ -145,6 +146,3 @@ def _path_of(owned: OwnedKey) -> str | None:
     """Return where the owner is managed; None for Keyturn itself."""
     account_list = {UserKind.PERSON: PEOPLE, UserKind.SERVICE: SERVICE_ACCOUNTS}.get(owned.kind)
     return None if account_list is None else f"{account_list.path}/{owned.key.user_id}"
-
-
-HANDLERS = (keys_page, revoke_page, revoke)

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 
-from litestar import Response, get, post
+from litestar import Response
 
 from keyturn.composition import Services
 from keyturn.core.records import KeyState
 from keyturn.errors import Conflict, InvalidInput, NotFound, TooManyFailures
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages
+from keyturn.web.pages.frame.tabs import PROFILE
 from keyturn.web.pages.frame.views import InjectedForm
 from keyturn.web.pages.frame.visitors import InjectedVisitor, Visitor
 from keyturn.web.pages.keys.forms import (
@@ -26,7 +28,7 @@ OVERLAPS = (
 """How long the former secret may go on, in seconds."""
 
 
-@get("/profile/keys/{key_id:str}/rotate", include_in_schema=False)
+@page("/keys/{key_id:str}/rotate", PROFILE)
 @in_thread
 def rotate_page(
     key_id: IdInPath, services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor
@@ -35,7 +37,7 @@ def rotate_page(
     return _ask(services, pages, visitor, read_id(key_id))
 
 
-@post("/profile/keys/{key_id:str}/rotate", include_in_schema=False)
+@form("/keys/{key_id:str}/rotate", PROFILE)
 @in_thread
 def rotate_key(key_id: IdInPath, sent: InjectedForm) -> Response[str]:
     """Give the key a new secret, and show it, this once."""

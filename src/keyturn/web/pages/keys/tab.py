@@ -1,6 +1,6 @@
 """The API Keys tab."""
 
-from litestar import Response, get, post
+from litestar import Response
 from litestar.params import FromQuery, RawBody
 from litestar.response import Redirect
 
@@ -17,9 +17,11 @@ from keyturn.errors import (
     TooManyFailures,
 )
 from keyturn.verifying.origin import Origin
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages, see_other
+from keyturn.web.pages.frame.tabs import PROFILE
 from keyturn.web.pages.frame.views import InjectedForm
 from keyturn.web.pages.frame.visitors import InjectedVisitor, Visitor, session_form
 from keyturn.web.pages.keys.forms import (
@@ -52,7 +54,7 @@ KEYS_PER_PAGE = 25
 _NOTICES = {"revoked": "The key is revoked. It and every token made from it are refused from now on."}
 
 
-@get("/profile/keys", include_in_schema=False)
+@page("/keys", PROFILE)
 @in_thread
 def keys_page(
     services: InjectedServices,
@@ -66,7 +68,7 @@ def keys_page(
     return _keys(services, pages, visitor, origin, notice=_NOTICES.get(notice or ""), page=page)
 
 
-@post("/profile/keys", include_in_schema=False)
+@form("/keys", PROFILE)
 @in_thread
 def create_key(sent: InjectedForm) -> Response[str]:
     """Make a key and show it, this once."""
@@ -105,7 +107,7 @@ def show_it_was_shown(pages: Pages, visitor: Visitor, error: Conflict, *, back: 
     )
 
 
-@get("/profile/keys/{key_id:str}/revoke", include_in_schema=False)
+@page("/keys/{key_id:str}/revoke", PROFILE)
 @in_thread
 def revoke_page(
     key_id: IdInPath, services: InjectedServices, pages: InjectedPages, visitor: InjectedVisitor
@@ -124,7 +126,7 @@ def revoke_page(
     )
 
 
-@post("/profile/keys/{key_id:str}/revoke", include_in_schema=False, opt=NEVER_ASKS)
+@form("/keys/{key_id:str}/revoke", PROFILE, asks=NEVER_ASKS)
 @in_thread
 def revoke_key(
     key_id: IdInPath,

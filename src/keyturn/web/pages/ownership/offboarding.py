@@ -2,88 +2,72 @@
 
 from typing import Any
 
-from litestar import Response, get, post
+from litestar import Response
 from litestar.response import Redirect
 
 from keyturn.core.people import ServiceOwner, UserRecord
-from keyturn.errors import KeyturnError
 from keyturn.services.ownership.offboarding import OffboardingImpact
-from keyturn.web.pages.frame.account_lists import AccountList, InjectedAccountList, find_account
+from keyturn.web.pages.frame.account_lists import (
+    ALL_ACCOUNTS,
+    AccountList,
+    InjectedAccountList,
+    find_account,
+)
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.reauthentication import asks_if
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import (
-    TOLD_ON_THE_PAGE,
     InjectedForm,
     InjectedView,
     SubmittedForm,
     View,
 )
 from keyturn.web.pages.keys.forms import shown_key
-from keyturn.web.pages.people.accounts import show_account
-from keyturn.web.requests import IdInPath, in_thread
+from keyturn.web.pages.people.accounts import account_page
+from keyturn.web.requests import IdInPath
 
 
-@get("/{user_id:str}/disable", include_in_schema=False)
-@in_thread
+@page("/{user_id:str}/disable", *ALL_ACCOUNTS)
 def disable_page(user_id: IdInPath, view: InjectedView, account_list: InjectedAccountList) -> Response[str]:
     """Show what stops when the account is disabled."""
     return _ending(view, account_list, find_account(view, account_list, user_id), "ownership/disable.html")
 
 
-@post("/{user_id:str}/disable", include_in_schema=False, opt=asks_if(handOverTo=None))
-@in_thread
-def disable(
-    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
-) -> Response[str] | Redirect:
+@form("/{user_id:str}/disable", *ALL_ACCOUNTS, asks=asks_if(handOverTo=None), again=disable_page)
+def disable(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Disable the account."""
     user = find_account(sent, account_list, user_id)
-    try:
-        sent.services.offboarding.set_disabled(
-            sent.principal, user.iamid, user.userid, sent.origin, disabled=True, successor=_successor(sent)
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _ending(sent, account_list, user, "ownership/disable.html", error=error, values=sent.form)
+    sent.services.offboarding.set_disabled(
+        sent.principal, user.iamid, user.userid, sent.origin, disabled=True, successor=_successor(sent)
+    )
     return see_other(f"{account_list.path}/{user.user_id}?notice=disabled")
 
 
-@post("/{user_id:str}/enable", include_in_schema=False)
-@in_thread
-def enable(
-    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
-) -> Response[str] | Redirect:
+@form("/{user_id:str}/enable", *ALL_ACCOUNTS, again=account_page)
+def enable(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Let the account go on."""
     user = find_account(sent, account_list, user_id)
-    try:
-        sent.services.offboarding.set_disabled(
-            sent.principal, user.iamid, user.userid, sent.origin, disabled=False
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, account_list, user, error=error)
+    sent.services.offboarding.set_disabled(
+        sent.principal, user.iamid, user.userid, sent.origin, disabled=False
+    )
     return see_other(f"{account_list.path}/{user.user_id}?notice=enabled")
 
 
-@get("/{user_id:str}/delete", include_in_schema=False)
-@in_thread
+@page("/{user_id:str}/delete", *ALL_ACCOUNTS)
 def delete_page(user_id: IdInPath, view: InjectedView, account_list: InjectedAccountList) -> Response[str]:
     """Show what ends for ever when the account is deleted."""
     return _ending(view, account_list, find_account(view, account_list, user_id), "ownership/delete.html")
 
 
-@post("/{user_id:str}/delete", include_in_schema=False, opt=asks_if(handOverTo=None))
-@in_thread
-def delete(
-    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
-) -> Response[str] | Redirect:
+@form("/{user_id:str}/delete", *ALL_ACCOUNTS, asks=asks_if(handOverTo=None), again=delete_page)
+def delete(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Delete the account, if the word was typed."""
     user = find_account(sent, account_list, user_id)
-    try:
-        check_typed(sent)
-        sent.services.offboarding.delete(
-            sent.principal, user.iamid, user.userid, sent.origin, successor=_successor(sent)
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _ending(sent, account_list, user, "ownership/delete.html", error=error, values=sent.form)
+    check_typed(sent)
+    sent.services.offboarding.delete(
+        sent.principal, user.iamid, user.userid, sent.origin, successor=_successor(sent)
+    )
     return see_other(f"{account_list.path}?notice=deleted")
 
 
@@ -91,24 +75,9 @@ def _successor(sent: SubmittedForm) -> ServiceOwner | None:
     return sent.services.service_accounts.find_successor(sent.principal, sent.text("handOverTo"))
 
 
-def _ending(
-    view: View,
-    account_list: AccountList,
-    user: UserRecord,
-    template: str,
-    *,
-    error: KeyturnError | None = None,
-    values: dict[str, str] | None = None,
-) -> Response[str]:
+def _ending(view: View, account_list: AccountList, user: UserRecord, template: str) -> Response[str]:
     stops = view.services.offboarding.what_stops(view.principal, user, named=LISTED)
-    return view.render(
-        template,
-        error=error,
-        account_list=account_list,
-        user=user,
-        **_shown(view, stops),
-        values=values or {},
-    )
+    return view.render(template, account_list=account_list, user=user, **_shown(view, stops))
 
 
 def _shown(view: View, stops: OffboardingImpact) -> dict[str, Any]:
@@ -121,6 +90,3 @@ def _shown(view: View, stops: OffboardingImpact) -> dict[str, Any]:
         "owned_count": stops.service_accounts.count,
         "word": DELETION_WORD,
     }
-
-
-HANDLERS = (disable_page, disable, enable, delete_page, delete)

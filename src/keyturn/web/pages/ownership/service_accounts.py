@@ -1,19 +1,21 @@
 """Service accounts, for administrators and for those who own some."""
 
-from litestar import Response, get, post
+from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.records import KeyState
-from keyturn.errors import Conflict, KeyturnError, NotFound
+from keyturn.errors import Conflict, NotFound
 from keyturn.web.pages.frame.account_lists import (
+    OF_SERVICE_ACCOUNTS,
     SERVICE_ACCOUNTS,
     InjectedAccountList,
     find_account,
     owners_of,
 )
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
@@ -22,7 +24,6 @@ from keyturn.web.pages.frame.views import (
     InjectedForm,
     InjectedView,
     SubmittedForm,
-    View,
 )
 from keyturn.web.pages.keys.forms import (
     idempotency_key_of,
@@ -37,17 +38,17 @@ from keyturn.web.pages.keys.forms import (
 from keyturn.web.pages.keys.tab import show_it_was_shown
 from keyturn.web.pages.people.accounts import (
     BOX,
+    account_page,
     group_choices,
     permission_boxes,
     show_account,
 )
-from keyturn.web.requests import IdInPath, asked_id, in_thread, read_id
+from keyturn.web.requests import IdInPath, asked_id, read_id
 
 _NOTICES = {"deleted": "The service account is deleted."}
 
 
-@get("/", include_in_schema=False)
-@in_thread
+@page("/", *OF_SERVICE_ACCOUNTS)
 def service_accounts_page(
     view: InjectedView,
     account_list: InjectedAccountList,
@@ -73,46 +74,40 @@ def service_accounts_page(
     )
 
 
-@get("/new", include_in_schema=False)
-@in_thread
+@page("/new", SERVICE_ACCOUNTS)
 def new_page(view: InjectedView) -> Response[str]:
     """Show the form for a new service account."""
-    return _new(view)
+    return view.render(
+        "ownership/service_account_new.html",
+        permission_boxes=permission_boxes(view.principal, frozenset(), view.values),
+        all_groups=group_choices(view),
+    )
 
 
-@post("/new", include_in_schema=False)
-@in_thread
-def create(sent: InjectedForm) -> Response[str] | Redirect:
+@form("/new", SERVICE_ACCOUNTS, again=new_page)
+def create(sent: InjectedForm) -> Redirect:
     """Make a service account."""
     service = sent.services.service_accounts
-    try:
-        user = service.add(
-            sent.principal,
-            sent.origin,
-            userid=sent.form.get("userid", ""),
-            name=sent.text("name"),
-            owner=_owner(sent),
-            permissions=sent.ticked(BOX),
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _new(sent, error=error, values=sent.form)
+    user = service.add(
+        sent.principal,
+        sent.origin,
+        userid=sent.form.get("userid", ""),
+        name=sent.text("name"),
+        owner=_owner(sent),
+        permissions=sent.ticked(BOX),
+    )
     return see_other(f"{SERVICE_ACCOUNTS.path}/{user.user_id}")
 
 
-@post("/{user_id:str}/hand-over", include_in_schema=False)
-@in_thread
-def transfer(user_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{user_id:str}/hand-over", SERVICE_ACCOUNTS, again=account_page)
+def transfer(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Give the service account to another owner."""
-    user = find_account(sent, SERVICE_ACCOUNTS, user_id)
-    try:
-        sent.services.service_accounts.transfer(sent.principal, user.userid, _owner(sent), sent.origin)
-    except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, SERVICE_ACCOUNTS, user, error=error, values=sent.form)
-    return see_other(f"{SERVICE_ACCOUNTS.path}/{user.user_id}?notice=handed-over")
+    user = find_account(sent, account_list, user_id)
+    sent.services.service_accounts.transfer(sent.principal, user.userid, _owner(sent), sent.origin)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=handed-over")
 
 
-@post("/{user_id:str}/keys", include_in_schema=False)
-@in_thread
+@form("/{user_id:str}/keys", *OF_SERVICE_ACCOUNTS)
 def create_key(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Response[str]:
     """Make a key of the service account and show it, this once."""
     user = find_account(sent, account_list, user_id)
@@ -137,8 +132,7 @@ def create_key(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAcco
     return show_created(sent.services, sent.pages, sent.visitor, created, back=back)
 
 
-@get("/{user_id:str}/keys/{key_id:str}/revoke", include_in_schema=False)
-@in_thread
+@page("/{user_id:str}/keys/{key_id:str}/revoke", *OF_SERVICE_ACCOUNTS)
 def revoke_page(
     user_id: IdInPath, key_id: IdInPath, view: InjectedView, account_list: InjectedAccountList
 ) -> Response[str]:
@@ -157,8 +151,7 @@ def revoke_page(
     )
 
 
-@post("/{user_id:str}/keys/{key_id:str}/revoke", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
+@form("/{user_id:str}/keys/{key_id:str}/revoke", *OF_SERVICE_ACCOUNTS, asks=NEVER_ASKS)
 def revoke_key(
     user_id: IdInPath, key_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
 ) -> Redirect:
@@ -176,19 +169,3 @@ def _owner(sent: SubmittedForm) -> ServiceOwner:
         userid=sent.text("owner"),
         group_id=None if group is None else asked_id(group),
     )
-
-
-def _new(
-    view: View, *, error: KeyturnError | None = None, values: dict[str, str] | None = None
-) -> Response[str]:
-    return view.render(
-        "ownership/service_account_new.html",
-        error=error,
-        permission_boxes=permission_boxes(view.principal, frozenset(), values),
-        **group_choices(view),
-        values=values or {},
-    )
-
-
-HANDLERS = (service_accounts_page, create_key, revoke_page, revoke_key)
-ADMINISTRATION_HANDLERS = (new_page, create, transfer)

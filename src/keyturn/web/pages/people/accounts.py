@@ -1,8 +1,9 @@
 """The page of one account: what it is, what it may do, its keys, and how it is changed."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from litestar import Response, get, post
+from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
@@ -13,23 +14,19 @@ from keyturn.core.permissions import ALLOWS, DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import KeyturnError
 from keyturn.web.pages.frame.account_lists import (
+    ADMINISTERED,
+    ALL_ACCOUNTS,
     AccountList,
     InjectedAccountList,
     find_account,
     list_of_account,
     owners_of,
 )
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import KEYS
-from keyturn.web.pages.frame.views import (
-    TOLD_ON_THE_PAGE,
-    WAS,
-    InjectedForm,
-    InjectedView,
-    SubmittedForm,
-    View,
-)
+from keyturn.web.pages.frame.views import WAS, InjectedForm, InjectedView, SubmittedForm, View
 from keyturn.web.pages.keys.forms import (
     OFFERED_SERVICES,
     key_form,
@@ -37,7 +34,7 @@ from keyturn.web.pages.keys.forms import (
     project_of,
     shown_key,
 )
-from keyturn.web.requests import IdInPath, in_thread
+from keyturn.web.requests import IdInPath
 
 BOX = "permission."
 """What the name of the box of a permission begins with."""
@@ -57,8 +54,7 @@ NOTICES = {
 }
 
 
-@get("/{user_id:str}", include_in_schema=False)
-@in_thread
+@page("/{user_id:str}", *ALL_ACCOUNTS)
 def account_page(
     user_id: IdInPath,
     view: InjectedView,
@@ -73,58 +69,43 @@ def account_page(
     return show_account(view, account_list, user, notice=NOTICES.get(notice or ""))
 
 
-@post("/{user_id:str}/permissions", include_in_schema=False)
-@in_thread
-def set_permissions(
-    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
-) -> Response[str] | Redirect:
+@form("/{user_id:str}/permissions", *ADMINISTERED, again=account_page)
+def set_permissions(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Give what was ticked and take what was unticked, of what the administrator may give."""
     user = find_account(sent, account_list, user_id)
     offered = {name for name in Permission if _may_give(sent.principal, name)}
     ticked, shown = offered & set(sent.ticked(BOX)), offered & set(sent.ticked(WAS + BOX))
-    try:
-        sent.services.user_administration.give_and_take(
-            sent.principal,
-            user.iamid,
-            user.userid,
-            sent.origin,
-            given=ticked - shown,
-            taken=shown - ticked,
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, account_list, user, error=error, values=sent.form)
+    sent.services.user_administration.give_and_take(
+        sent.principal,
+        user.iamid,
+        user.userid,
+        sent.origin,
+        given=ticked - shown,
+        taken=shown - ticked,
+    )
     return see_other(f"{account_list.path}/{user.user_id}?notice=permissions")
 
 
-@post("/{user_id:str}/attributes/add", include_in_schema=False)
-@in_thread
-def add_attribute(
-    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
-) -> Response[str] | Redirect:
+@form("/{user_id:str}/attributes/add", *ADMINISTERED, again=account_page)
+def add_attribute(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Give the account an attribute."""
     return _change_attribute(sent, account_list, user_id, is_given=True)
 
 
-@post("/{user_id:str}/attributes/remove", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def remove_attribute(
-    user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
-) -> Response[str] | Redirect:
+@form("/{user_id:str}/attributes/remove", *ADMINISTERED, asks=NEVER_ASKS, again=account_page)
+def remove_attribute(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Take an attribute from the account."""
     return _change_attribute(sent, account_list, user_id, is_given=False)
 
 
 def _change_attribute(
     sent: SubmittedForm, account_list: AccountList, user_id: str, *, is_given: bool
-) -> Response[str] | Redirect:
+) -> Redirect:
     user = find_account(sent, account_list, user_id)
     attribute = (sent.form.get("key", ""), sent.form.get("value", ""))
-    try:
-        sent.services.user_administration.change_attribute(
-            sent.principal, user.iamid, user.userid, attribute, sent.origin, is_given=is_given
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, account_list, user, error=error, values=sent.form)
+    sent.services.user_administration.change_attribute(
+        sent.principal, user.iamid, user.userid, attribute, sent.origin, is_given=is_given
+    )
     return see_other(f"{account_list.path}/{user.user_id}?notice=attribute")
 
 
@@ -136,9 +117,13 @@ def show_account(
     notice: str | None = None,
     error: KeyturnError | None = None,
     problems: dict[str, str] | None = None,
-    values: dict[str, str] | None = None,
+    values: Mapping[str, str] | None = None,
 ) -> Response[str]:
-    """Return the page of an account, with what went wrong there and what was typed."""
+    """Return the page of an account, with what went wrong there and what was typed.
+
+    `error` and `values` are those of the view where they are left out.
+    """
+    values = view.values if values is None else values
     return view.render(
         "people/account.html",
         error=error,
@@ -155,7 +140,7 @@ def show_account(
         **(key_form(view.services, _offered(view, user)) if user.kind is UserKind.SERVICE else {}),
         notice=notice,
         problems=problems or {},
-        values=values or {},
+        values=values,
     )
 
 
@@ -191,7 +176,7 @@ def group_choices(view: View) -> dict[str, Any]:
 
 
 def permission_boxes(
-    principal: Principal, held: frozenset[str], values: dict[str, str] | None = None
+    principal: Principal, held: frozenset[str], values: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """Return the permissions as boxes: as they are held, or as they were ticked in `values`.
 
@@ -205,12 +190,10 @@ def permission_boxes(
             "allows": ALLOWS.get(name, "Stored, and told to services behind /verify."),
             "is_offered": _may_give(principal, name),
             "is_ticked": BOX + name in values
-            if values is not None and "permissions" in values and _may_give(principal, name)
+            if "permissions" in values and _may_give(principal, name)
             else name in held,
             "was": WAS + BOX + name.value,
-            "was_ticked": WAS + BOX + name in values
-            if values is not None and "permissions" in values
-            else name in held,
+            "was_ticked": WAS + BOX + name in values if "permissions" in values else name in held,
         }
         for name in sorted(Permission, key=lambda name: name not in ALLOWS)
     ]
@@ -218,7 +201,3 @@ def permission_boxes(
 
 def _may_give(principal: Principal, name: Permission) -> bool:
     return name in principal.carried_permissions or name in DEFAULT_PERMISSIONS
-
-
-HANDLERS = (account_page,)
-ADMINISTRATION_HANDLERS = (set_permissions, add_attribute, remove_attribute)

@@ -1,24 +1,20 @@
 """The profile: details, sessions, security."""
 
-from litestar import Response, get, post
-from litestar.params import FromQuery, RawBody
+from litestar import Response
+from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.composition import Services
 from keyturn.core.audit import AuditAction
-from keyturn.errors import InvalidInput, TooBusy, TooManyFailures
 from keyturn.services.people.users import PROFILE_LIMITS
+from keyturn.web.pages.frame.confirmation import check_repeated
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
-from keyturn.web.pages.frame.rendering import InjectedPages, Pages, see_other
-from keyturn.web.pages.frame.views import SubmittedForm
-from keyturn.web.pages.frame.visitors import (
-    InjectedVisitor,
-    Visitor,
-    session_cookie,
-    session_form,
-)
-from keyturn.web.requests import AnyRequest, IdInPath, InjectedOrigin, InjectedServices, in_thread, read_id
+from keyturn.web.pages.frame.rendering import see_other
+from keyturn.web.pages.frame.tabs import PROFILE
+from keyturn.web.pages.frame.views import InjectedForm, InjectedView
+from keyturn.web.pages.frame.visitors import session_cookie
+from keyturn.web.requests import IdInPath, read_id
 
 _NOTICES = {
     "saved": "Your details are saved.",
@@ -28,53 +24,43 @@ _NOTICES = {
 }
 
 
-@get("/profile", include_in_schema=False)
-@in_thread
-def details_page(
-    services: InjectedServices,
-    pages: InjectedPages,
-    visitor: InjectedVisitor,
-    notice: FromQuery[str | None] = None,
-) -> Response[str]:
+@page("/", PROFILE)
+def details_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Response[str]:
     """Show what the person says of themselves, and what they may do."""
-    return _details(services, pages, visitor, notice=_NOTICES.get(notice or ""))
+    record = view.services.users.get(view.principal)
+    user = {
+        "userid": record.userid,
+        "iamid": record.iamid,
+        "permissions": sorted(record.permissions),
+        "created_at": record.created_at,
+        "last_login_at": record.last_login_at,
+    }
+    return view.render(
+        "people/profile_details.html",
+        tab="details",
+        profile=record.profile,
+        user=user,
+        notice=_NOTICES.get(notice or ""),
+    )
 
 
-@post("/profile", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def save_details(
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    pages: InjectedPages,
-    visitor: InjectedVisitor,
-    origin: InjectedOrigin,
-) -> Response[str]:
+@form("/", PROFILE, asks=NEVER_ASKS, again=details_page)
+def save_details(sent: InjectedForm) -> Redirect:
     """Store the fields that were sent."""
-    form = session_form(request, body, services, visitor)
-    sent = SubmittedForm(services, pages, visitor, origin, form)
-    fields = sent.changed(*(name for name in PROFILE_LIMITS if name in form))
-    try:
-        services.users.update_profile(visitor.session.principal, fields, origin)
-    except (InvalidInput, TooManyFailures) as error:
-        return _details(services, pages, visitor, error=error, values=form)
+    fields = sent.changed(*(name for name in PROFILE_LIMITS if name in sent.form))
+    sent.services.users.update_profile(sent.principal, fields, sent.origin)
     return see_other("/profile?notice=saved")
 
 
-@get("/profile/sessions", include_in_schema=False)
-@in_thread
+@page("/sessions", PROFILE)
 def sessions_page(
-    services: InjectedServices,
-    pages: InjectedPages,
-    visitor: InjectedVisitor,
-    notice: FromQuery[str | None] = None,
-    page: FromQuery[int] = 1,
+    view: InjectedView, notice: FromQuery[str | None] = None, page: FromQuery[int] = 1
 ) -> Response[str]:
     """Show where the person is signed in: this session, then the others."""
-    session = visitor.session
+    session = view.visitor.session
     at, records = read_page(
-        lambda offset, size: services.sessions.list_own(
-            session.principal, first=session.session_id, offset=offset, size=size
+        lambda offset, size: view.services.sessions.list_own(
+            view.principal, first=session.session_id, offset=offset, size=size
         ),
         page,
         "/profile/sessions",
@@ -92,9 +78,8 @@ def sessions_page(
         }
         for record in records
     ]
-    return pages.render(
+    return view.render(
         "people/profile_sessions.html",
-        visitor,
         tab="sessions",
         sessions=sessions,
         at=at,
@@ -102,123 +87,47 @@ def sessions_page(
     )
 
 
-@post("/profile/sessions/{session_id:str}/end", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def end_session(
-    session_id: IdInPath,
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    visitor: InjectedVisitor,
-    origin: InjectedOrigin,
-) -> Redirect:
+@form("/sessions/{session_id:str}/end", PROFILE, asks=NEVER_ASKS)
+def end_session(session_id: IdInPath, sent: InjectedForm) -> Redirect:
     """End one session of the person."""
-    session_form(request, body, services, visitor)
-    services.sessions.end_own(
-        visitor.session.principal, read_id(session_id), origin, action=AuditAction.SESSION_ENDED
+    sent.services.sessions.end_own(
+        sent.principal, read_id(session_id), sent.origin, action=AuditAction.SESSION_ENDED
     )
     return see_other("/profile/sessions?notice=session-ended")
 
 
-@post("/profile/sessions/end-others", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def end_other_sessions(
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    visitor: InjectedVisitor,
-    origin: InjectedOrigin,
-) -> Redirect:
+@form("/sessions/end-others", PROFILE, asks=NEVER_ASKS)
+def end_other_sessions(sent: InjectedForm) -> Redirect:
     """End all sessions of the person but this one."""
-    session_form(request, body, services, visitor)
-    services.sessions.end_others(visitor.session, origin)
+    sent.services.sessions.end_others(sent.visitor.session, sent.origin)
     return see_other("/profile/sessions?notice=sessions-ended")
 
 
-@get("/profile/security", include_in_schema=False)
-@in_thread
-def security_page(
-    services: InjectedServices,
-    pages: InjectedPages,
-    visitor: InjectedVisitor,
-    notice: FromQuery[str | None] = None,
-) -> Response[str]:
+@page("/security", PROFILE)
+def security_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Response[str]:
     """Show the form for a new passphrase."""
-    return _security(services, pages, visitor, notice=_NOTICES.get(notice or ""))
-
-
-@post("/profile/security", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def change_password(
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    pages: InjectedPages,
-    visitor: InjectedVisitor,
-    origin: InjectedOrigin,
-) -> Response[str]:
-    """Change the passphrase for one who knows the old one."""
-    form = session_form(request, body, services, visitor)
-    try:
-        if form.get("password") != form.get("password_again"):
-            raise InvalidInput("password_again", "The two passphrases differ.")
-        renewed = services.users.change_password(
-            visitor.session,
-            old=form.get("current_password", ""),
-            new=form.get("password", ""),
-            origin=origin,
-        )
-    except (InvalidInput, TooBusy, TooManyFailures) as error:
-        return _security(services, pages, visitor, error=error)
-    return see_other("/profile/security?notice=passphrase-changed", session_cookie(services, renewed.cookie))
-
-
-def _details(
-    services: Services,
-    pages: Pages,
-    visitor: Visitor,
-    *,
-    notice: str | None = None,
-    error: InvalidInput | TooManyFailures | None = None,
-    values: dict[str, str] | None = None,
-) -> Response[str]:
-    record = services.users.get(visitor.session.principal)
-    user = {
-        "userid": record.userid,
-        "iamid": record.iamid,
-        "permissions": sorted(record.permissions),
-        "created_at": record.created_at,
-        "last_login_at": record.last_login_at,
-    }
-    return pages.render(
-        "people/profile_details.html",
-        visitor,
-        refused=error,
-        tab="details",
-        profile=record.profile,
-        user=user,
-        notice=notice,
-        values=values or {},
+    user = view.services.users.get(view.principal)
+    provider = view.services.identity.find(user.iamid)
+    return view.render(
+        "people/profile_security.html",
+        tab="security",
+        has_passphrase_here=view.services.identity.stores_password_of(user),
+        provider=user.iamid if provider is None else provider.display_name,
+        password_changed_at=user.password_changed_at,
+        notice=_NOTICES.get(notice or ""),
     )
 
 
-def _security(
-    services: Services,
-    pages: Pages,
-    visitor: Visitor,
-    *,
-    notice: str | None = None,
-    error: InvalidInput | TooBusy | TooManyFailures | None = None,
-) -> Response[str]:
-    user = services.users.get(visitor.session.principal)
-    provider = services.identity.find(user.iamid)
-    return pages.render(
-        "people/profile_security.html",
-        visitor,
-        refused=error,
-        tab="security",
-        has_passphrase_here=services.identity.stores_password_of(user),
-        provider=user.iamid if provider is None else provider.display_name,
-        password_changed_at=user.password_changed_at,
-        notice=notice,
+@form("/security", PROFILE, asks=NEVER_ASKS, again=security_page)
+def change_password(sent: InjectedForm) -> Redirect:
+    """Change the passphrase for one who knows the old one."""
+    check_repeated(sent.form)
+    renewed = sent.services.users.change_password(
+        sent.visitor.session,
+        old=sent.form.get("current_password", ""),
+        new=sent.form.get("password", ""),
+        origin=sent.origin,
+    )
+    return see_other(
+        "/profile/security?notice=passphrase-changed", session_cookie(sent.services, renewed.cookie)
     )

@@ -1,24 +1,22 @@
 """Projects, for those who see all of them. Some may only look."""
 
-from litestar import Response, get, post
+from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.core.people import ProjectRecord
 from keyturn.core.permissions import SEE_CONNECTION, Permission
-from keyturn.errors import KeyturnError
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROJECTS
 from keyturn.web.pages.frame.views import (
-    TOLD_ON_THE_PAGE,
     InjectedForm,
     InjectedView,
     View,
 )
-from keyturn.web.requests import IdInPath, in_thread, read_id
+from keyturn.web.requests import IdInPath, read_id
 
 OFFERED_CONNECTIONS = 200
 """How many a browser is told to complete what is typed; any other can be typed in full."""
@@ -31,8 +29,7 @@ _NOTICES = {
 }
 
 
-@get("/", include_in_schema=False)
-@in_thread
+@page("/", PROJECTS)
 def projects_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
@@ -51,31 +48,25 @@ def projects_page(
     )
 
 
-@get("/new", include_in_schema=False)
-@in_thread
+@page("/new", PROJECTS)
 def new_page(view: InjectedView) -> Response[str]:
     """Show the form for a new project."""
     return view.render("people/project_new.html")
 
 
-@post("/new", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def create(sent: InjectedForm) -> Response[str] | Redirect:
+@form("/new", PROJECTS, asks=NEVER_ASKS, again=new_page)
+def create(sent: InjectedForm) -> Redirect:
     """Make a project that the administrator owns."""
-    try:
-        project = sent.services.projects.add(
-            sent.principal,
-            sent.origin,
-            name=sent.form.get("name", ""),
-            description=sent.text("description"),
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return sent.render("people/project_new.html", error=error, values=sent.form)
+    project = sent.services.projects.add(
+        sent.principal,
+        sent.origin,
+        name=sent.form.get("name", ""),
+        description=sent.text("description"),
+    )
     return see_other(f"{PROJECTS.path}/{project.project_id}?notice=saved")
 
 
-@get("/{project_id:str}", include_in_schema=False)
-@in_thread
+@page("/{project_id:str}", PROJECTS)
 def project_page(
     project_id: IdInPath,
     view: InjectedView,
@@ -88,110 +79,79 @@ def project_page(
     return _project(view, number, page=page, connections=connections, notice=told)
 
 
-@post("/{project_id:str}", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def update(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{project_id:str}", PROJECTS, asks=NEVER_ASKS, again=project_page)
+def update(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Change what is said of a project."""
     number = read_id(project_id)
-    try:
-        sent.services.projects.update(
-            sent.principal,
-            number,
-            sent.origin,
-            **sent.changed("name", "description"),
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _project(sent, number, error=error, values=sent.form)
+    sent.services.projects.update(
+        sent.principal,
+        number,
+        sent.origin,
+        **sent.changed("name", "description"),
+    )
     return see_other(f"{PROJECTS.path}/{number}?notice=saved")
 
 
-@post("/{project_id:str}/members/set", include_in_schema=False)
-@in_thread
-def set_member(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{project_id:str}/members/set", PROJECTS, again=project_page)
+def set_member(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Put a user into the project, or change whether they own it."""
     number = read_id(project_id)
-    try:
-        sent.services.projects.set_member(
-            sent.principal,
-            number,
-            sent.form.get("userid", ""),
-            sent.origin,
-            is_owner="is_owner" in sent.form,
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _project(sent, number, error=error, values=sent.form)
+    sent.services.projects.set_member(
+        sent.principal,
+        number,
+        sent.form.get("userid", ""),
+        sent.origin,
+        is_owner="is_owner" in sent.form,
+    )
     return see_other(f"{PROJECTS.path}/{number}?notice=member")
 
 
-@post("/{project_id:str}/members/remove", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def remove_member(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{project_id:str}/members/remove", PROJECTS, asks=NEVER_ASKS, again=project_page, keeps=False)
+def remove_member(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Take a user out of the project."""
     number = read_id(project_id)
-    try:
-        sent.services.projects.remove_member(sent.principal, number, sent.form.get("userid", ""), sent.origin)
-    except TOLD_ON_THE_PAGE as error:
-        return _project(sent, number, error=error)
+    sent.services.projects.remove_member(sent.principal, number, sent.form.get("userid", ""), sent.origin)
     return see_other(f"{PROJECTS.path}/{number}?notice=member")
 
 
-@post("/{project_id:str}/connections/add", include_in_schema=False)
-@in_thread
-def add_connection(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{project_id:str}/connections/add", PROJECTS, again=project_page)
+def add_connection(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Add a connection to the project."""
     number = read_id(project_id)
-    try:
-        sent.services.projects.add_connection(
-            sent.principal, number, sent.form.get("connectionKey", "").strip(), sent.origin
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _project(sent, number, error=error, values=sent.form)
+    sent.services.projects.add_connection(
+        sent.principal, number, sent.form.get("connectionKey", "").strip(), sent.origin
+    )
     return see_other(f"{PROJECTS.path}/{number}?notice=connection")
 
 
-@post("/{project_id:str}/connections/remove", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def remove_connection(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{project_id:str}/connections/remove", PROJECTS, asks=NEVER_ASKS, again=project_page, keeps=False)
+def remove_connection(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Take a connection out of the project."""
     number = read_id(project_id)
-    try:
-        sent.services.projects.remove_connection(
-            sent.principal, number, sent.form.get("connectionKey", ""), sent.origin
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _project(sent, number, error=error)
+    sent.services.projects.remove_connection(
+        sent.principal, number, sent.form.get("connectionKey", ""), sent.origin
+    )
     return see_other(f"{PROJECTS.path}/{number}?notice=connection")
 
 
-@get("/{project_id:str}/delete", include_in_schema=False)
-@in_thread
+@page("/{project_id:str}/delete", PROJECTS)
 def delete_page(project_id: IdInPath, view: InjectedView) -> Response[str]:
     """Say what ends with the project."""
-    return _deletion(view, view.services.projects.get(view.principal, read_id(project_id), size=0))
+    project = view.services.projects.get(view.principal, read_id(project_id), size=0)
+    return view.render("people/project_delete.html", project=project, word=DELETION_WORD)
 
 
-@post("/{project_id:str}/delete", include_in_schema=False, opt=NEVER_ASKS)
-@in_thread
-def delete(project_id: IdInPath, sent: InjectedForm) -> Response[str] | Redirect:
+@form("/{project_id:str}/delete", PROJECTS, asks=NEVER_ASKS, again=delete_page)
+def delete(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Delete the project, if the word was typed."""
     project = sent.services.projects.get(sent.principal, read_id(project_id))
-    try:
-        check_typed(sent)
-        sent.services.projects.delete(sent.principal, project.project_id, sent.origin)
-    except TOLD_ON_THE_PAGE as error:
-        return _deletion(sent, project, error=error, values=sent.form)
+    check_typed(sent)
+    sent.services.projects.delete(sent.principal, project.project_id, sent.origin)
     return see_other(f"{PROJECTS.path}?notice=deleted")
 
 
 def _project(
-    view: View,
-    number: int,
-    *,
-    page: int = 1,
-    connections: int = 1,
-    notice: str | None = None,
-    error: KeyturnError | None = None,
-    values: dict[str, str] | None = None,
+    view: View, number: int, *, page: int = 1, connections: int = 1, notice: str | None = None
 ) -> Response[str]:
     service, path = view.services.projects, f"{PROJECTS.path}/{number}"
     project = service.get(view.principal, number, size=0)
@@ -211,7 +171,6 @@ def _project(
         )
     return view.render(
         "people/project.html",
-        error=error,
         project=project,
         members=members,
         at=at,
@@ -220,32 +179,4 @@ def _project(
         may_change=service.may_change(view.principal, project),
         offered=offered,
         notice=notice,
-        values=values or {},
     )
-
-
-def _deletion(
-    view: View,
-    project: ProjectRecord,
-    *,
-    error: KeyturnError | None = None,
-    values: dict[str, str] | None = None,
-) -> Response[str]:
-    return view.render(
-        "people/project_delete.html", error=error, project=project, word=DELETION_WORD, values=values or {}
-    )
-
-
-HANDLERS = (
-    projects_page,
-    new_page,
-    create,
-    project_page,
-    update,
-    set_member,
-    remove_member,
-    add_connection,
-    remove_connection,
-    delete_page,
-    delete,
-)

@@ -1,24 +1,19 @@
 """Finding people, making their accounts, and the links with which they set a passphrase."""
 
-from litestar import Response, get, post
+from litestar import Response
 from litestar.params import FromQuery
 
 from keyturn.core.people import UserRecord
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.searches import UserSearch
-from keyturn.errors import KeyturnError
 from keyturn.services.people.administration import PEOPLE as PEOPLE_ALONE
 from keyturn.services.people.identity.invitations import Invitation
-from keyturn.web.pages.frame.account_lists import PEOPLE, find_account
+from keyturn.web.pages.frame.account_lists import PEOPLE, InjectedAccountList, find_account
+from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import read_page
-from keyturn.web.pages.frame.views import (
-    TOLD_ON_THE_PAGE,
-    InjectedForm,
-    InjectedView,
-    View,
-)
-from keyturn.web.pages.people.accounts import BOX, permission_boxes, show_account
-from keyturn.web.requests import IdInPath, in_thread
+from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
+from keyturn.web.pages.people.accounts import BOX, account_page, permission_boxes
+from keyturn.web.requests import IdInPath
 
 STATUSES = {"active": False, "disabled": True, "all": None}
 """The choices of the filter, and whether such users are disabled."""
@@ -26,8 +21,7 @@ STATUSES = {"active": False, "disabled": True, "all": None}
 _NOTICES = {"deleted": "The user is deleted."}
 
 
-@get("/", include_in_schema=False)
-@in_thread
+@page("/", PEOPLE)
 def users_page(
     view: InjectedView,
     text: FromQuery[str] = "",
@@ -56,60 +50,40 @@ def users_page(
     )
 
 
-@get("/new", include_in_schema=False)
-@in_thread
+@page("/new", PEOPLE)
 def new_page(view: InjectedView) -> Response[str]:
     """Show the form for a new user."""
-    return _new(view)
+    return view.render(
+        "people/user_new.html",
+        permission_boxes=permission_boxes(view.principal, DEFAULT_PERMISSIONS, view.values),
+        always=DEFAULT_PERMISSIONS,
+    )
 
 
-@post("/new", include_in_schema=False)
-@in_thread
+@form("/new", PEOPLE, again=new_page)
 def create(sent: InjectedForm) -> Response[str]:
     """Make a user; their user name is their e-mail address unless another is given."""
     email = sent.text("email")
-    try:
-        added = sent.services.user_administration.add(
-            sent.principal,
-            sent.origin,
-            userid=sent.text("userid") or email or "",
-            profile={"name": sent.text("name"), "email": email},
-            password=None,
-            permissions=sent.ticked(BOX),
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return _new(sent, error=error, values=sent.form)
+    added = sent.services.user_administration.add(
+        sent.principal,
+        sent.origin,
+        userid=sent.text("userid") or email or "",
+        profile={"name": sent.text("name"), "email": email},
+        password=None,
+        permissions=sent.ticked(BOX),
+    )
     return _show_link(sent, added.record, added.invitation, is_new=True)
 
 
-@post("/{user_id:str}/invite", include_in_schema=False)
-@in_thread
-def invite(user_id: IdInPath, sent: InjectedForm) -> Response[str]:
+@form("/{user_id:str}/invite", PEOPLE, again=account_page)
+def invite(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Response[str]:
     """Make a new link with which the person sets a passphrase, and show it, this once."""
-    user = find_account(sent, PEOPLE, user_id)
-    try:
-        invitation = sent.services.user_administration.invite(
-            sent.principal, user.iamid, user.userid, sent.origin
-        )
-    except TOLD_ON_THE_PAGE as error:
-        return show_account(sent, PEOPLE, user, error=error)
+    user = find_account(sent, account_list, user_id)
+    invitation = sent.services.user_administration.invite(
+        sent.principal, user.iamid, user.userid, sent.origin
+    )
     return _show_link(sent, user, invitation, is_new=False)
 
 
 def _show_link(view: View, user: UserRecord, invitation: Invitation | None, *, is_new: bool) -> Response[str]:
     return view.render("people/link.html", user=user, invitation=invitation, is_new=is_new)
-
-
-def _new(
-    view: View, *, error: KeyturnError | None = None, values: dict[str, str] | None = None
-) -> Response[str]:
-    return view.render(
-        "people/user_new.html",
-        error=error,
-        permission_boxes=permission_boxes(view.principal, DEFAULT_PERMISSIONS, values),
-        always=DEFAULT_PERMISSIONS,
-        values=values or {},
-    )
-
-
-HANDLERS = (users_page, new_page, create, invite)

@@ -1,39 +1,31 @@
 """The page behind an invitation's link: a person sets their passphrase, once."""
 
-from litestar import Response, get, post
-from litestar.params import RawBody
+from litestar import Response
+from litestar.response import Redirect
 
-from keyturn.errors import InvalidInput, TooBusy
-from keyturn.web.pages.frame.rendering import InjectedPages, see_other
-from keyturn.web.pages.frame.visitors import expired_cookie, open_form
-from keyturn.web.pages.sign_in.login import check_repeated, end_session
-from keyturn.web.requests import AnyRequest, InjectedOrigin, InjectedServices, in_thread
+from keyturn.web.pages.frame.confirmation import check_repeated
+from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.rendering import see_other
+from keyturn.web.pages.frame.tabs import ANYBODY
+from keyturn.web.pages.frame.views import InjectedOpenForm, InjectedOpenView
+from keyturn.web.pages.frame.visitors import expired_cookie
+from keyturn.web.pages.sign_in.login import end_session
+from keyturn.web.requests import AnyRequest
 
 
-@get("/invitation", include_in_schema=False, sync_to_thread=False)
-def invitation_page(pages: InjectedPages) -> Response[str]:
+@page("/invitation", ANYBODY)
+def invitation_page(view: InjectedOpenView) -> Response[str]:
     """Show the form. The code is not here: it stands behind the # of the link, which no browser sends."""
-    return pages.render("sign_in/invitation.html")
+    return view.render("sign_in/invitation.html")
 
 
-@post("/invitation", include_in_schema=False)
-@in_thread
-def accept(
-    request: AnyRequest,
-    body: RawBody,
-    services: InjectedServices,
-    pages: InjectedPages,
-    origin: InjectedOrigin,
-) -> Response[str]:
+@form("/invitation", ANYBODY, again=invitation_page)
+def accept(request: AnyRequest, sent: InjectedOpenForm) -> Redirect:
     """Set the passphrase of whoever holds the link, and lead them to the login.
 
     Whoever is signed in with this browser is signed out: it may be another person.
     """
-    form = open_form(request, body, services)
-    try:
-        check_repeated(form)
-        services.invitations.accept(form.get("code", ""), form.get("password", ""), origin)
-    except (InvalidInput, TooBusy) as error:
-        return pages.render("sign_in/invitation.html", refused=error, values={"code": form.get("code", "")})
-    end_session(request, services, origin)
-    return see_other("/login?notice=passphrase-set", expired_cookie(services))
+    check_repeated(sent.form)
+    sent.services.invitations.accept(sent.form.get("code", ""), sent.form.get("password", ""), sent.origin)
+    end_session(request, sent.services, sent.origin)
+    return see_other("/login?notice=passphrase-set", expired_cookie(sent.services))

@@ -1,0 +1,175 @@
+"""The declaration of a page and of a form, and the frame in which a form's handler runs.
+
+    @page("/new", GROUPS)
+    def new_page(view: InjectedView) -> Response[str]:
+        return view.render("people/group_new.html")
+
+    @form("/new", GROUPS, asks=NEVER_ASKS, again=new_page)
+    def create(sent: InjectedForm) -> Redirect:
+        group = sent.services.groups.add(…)
+        return see_other(…)
+
+A declaration says where a page is, in which parts, and so who is let in, and whether a form asks for the
+passphrase first. A handler says what happens. The frame says what can go wrong: it shows the page of the form
+again, with the status of the error, its message at its field, what was typed, and its name in the log.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import wraps
+from inspect import iscoroutinefunction, signature
+from typing import Any
+
+from litestar import Response
+from litestar.handlers import HTTPRouteHandler
+
+from keyturn.errors import InvalidInput, KeyturnError
+from keyturn.web.pages.frame.reauthentication import ALWAYS_ASKS
+from keyturn.web.pages.frame.tabs import ANYBODY, Part
+from keyturn.web.pages.frame.views import TOLD_ON_THE_PAGE, Guard
+from keyturn.web.requests import in_thread
+from keyturn.web.routes import OPEN, Handler, HeaderSet, Method, Route, RouteAccess, serving
+
+PARTS = "parts"
+"""Where a handler keeps the parts that it stands in, among the framework's options."""
+
+SHOWN = "shown"
+"""Where the handler of a page keeps the function that returns it."""
+
+Shown = Callable[..., Response[Any]]
+Declare = Callable[[Handler], HTTPRouteHandler]
+
+_SECRETS = ("password", "passphrase")
+"""What is in the name of a field that is never shown again."""
+
+
+def page(path: str, *parts: Part, guard: Guard | None = None) -> Declare:
+    """Declare a page below each of these parts. It may wait: it runs in a thread.
+
+    `guard` is asked after that of the part.
+    """
+
+    def declare(handler: Handler) -> HTTPRouteHandler:
+        return _declared("GET", path, parts, _waiting(handler), opt={SHOWN: handler}, guard=guard)
+
+    return declare
+
+
+def asset(path: str, *, headers: HeaderSet = HeaderSet.DOCUMENT) -> Declare:
+    """Declare what anybody may GET, whether they have a session or not."""
+
+    def declare(handler: Handler) -> HTTPRouteHandler:
+        return serving(
+            _waiting(handler),
+            [Route("GET", path, OPEN, headers)],
+            paths=[path],
+            opt={PARTS: (ANYBODY,)},
+            include_in_schema=False,
+        )
+
+    return declare
+
+
+def form(
+    path: str,
+    *parts: Part,
+    again: HTTPRouteHandler | Shown | None = None,
+    asks: Mapping[str, Any] = ALWAYS_ASKS,
+    keeps: bool = True,
+    also: tuple[type[KeyturnError], ...] = (),
+    guard: Guard | None = None,
+) -> Declare:
+    """Declare a form below each of these parts. It runs in a thread.
+
+    Where the handler raises what a person can mend, or one of `also`, the answer is the page `again`. It is
+    given the form as its `view`, which has the error and what was typed, and those arguments of the handler
+    that it names. `keeps` is False where nobody typed what the form says. Without `again`, for a form of
+    one button, and for every other error, the answer is a page of the error alone.
+    """
+
+    def declare(handler: Handler) -> HTTPRouteHandler:
+        framed = handler
+        if again is not None:
+            shown = again.opt[SHOWN] if isinstance(again, HTTPRouteHandler) else again
+            framed = _framed(handler, shown, told=(*TOLD_ON_THE_PAGE, *also), keeps=keeps)
+        return _declared("POST", path, parts, _waiting(framed), opt=asks, guard=guard)
+
+    return declare
+
+
+def parts_of(handler: HTTPRouteHandler) -> tuple[Part, ...]:
+    """Return the parts that a page stands in."""
+    parts: tuple[Part, ...] = handler.opt[PARTS]
+    return parts
+
+
+@contextmanager
+def at_field(**fields: str) -> Iterator[None]:
+    """Say at the inputs of a form what is wrong with fields that the service calls otherwise."""
+    try:
+        yield
+    except InvalidInput as error:
+        if error.field not in fields:
+            raise
+        raise InvalidInput(fields[error.field], str(error), code=error.code) from None
+
+
+def typed_in(form: Mapping[str, str]) -> dict[str, str]:
+    """Return what a page shows again of a form: no passphrase."""
+    return {name: text for name, text in form.items() if not any(secret in name for secret in _SECRETS)}
+
+
+def _framed(handler: Handler, shown: Shown, *, told: tuple[type[KeyturnError], ...], keeps: bool) -> Handler:
+    """Return the handler in its frame; raise `TypeError` if it lacks an argument that the page needs."""
+    wanted = signature(shown).parameters
+    given = signature(handler).parameters.keys() & wanted.keys()
+    if missing := {name for name, one in wanted.items() if one.default is one.empty} - given - {"view"}:
+        raise TypeError(f"{handler.__qualname__} does not take what its page needs: {sorted(missing)}.")
+
+    @wraps(handler)
+    def run(**arguments: Any) -> Any:
+        sent = arguments["sent"]
+        try:
+            return handler(**arguments)
+        except told as error:
+            refused = replace(sent, error=error, values=typed_in(sent.form) if keeps else {})
+            return shown(view=refused, **{name: arguments[name] for name in given})
+
+    return run
+
+
+def _waiting(handler: Handler) -> Handler:
+    return handler if iscoroutinefunction(handler) else in_thread(handler)
+
+
+def _declared(
+    method: Method,
+    path: str,
+    parts: tuple[Part, ...],
+    handler: Handler,
+    *,
+    opt: Mapping[str, Any] | None = None,
+    guard: Guard | None = None,
+) -> HTTPRouteHandler:
+    if not parts:
+        raise TypeError(f"{handler.__qualname__} says of no part who is let in: name one, or ANYBODY.")
+    return serving(
+        handler,
+        [_route(method, path, part) for part in parts],
+        paths=[path],
+        opt={**(opt or {}), PARTS: parts},
+        guards=None if guard is None else [guard],
+        include_in_schema=False,
+    )
+
+
+def _route(method: Method, path: str, part: Part) -> Route:
+    return Route(
+        method,
+        (part.path.rstrip("/") + path).rstrip("/") or "/",
+        RouteAccess(part.any_of, is_open=part.is_open),
+        HeaderSet.DOCUMENT,
+        is_page=True,
+        section="/" + part.path.split("/")[1] if part.is_section else None,
+    )

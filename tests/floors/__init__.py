@@ -1,0 +1,1 @@
+"""Keyturn on the oldest packages that it says it works with: `make floors`."""

@@ -184,6 +184,15 @@ def test_a_scope_keeps_holders_that_are_not_offered(filled: Filled) -> None:
     assert wrong.status_code == 422
 
 
+def test_a_group_that_is_not_offered_can_own_a_service_account(filled: Filled) -> None:
+    """Where there are more groups than a choice holds, the form takes the number of any."""
+    services, path = filled.site.services, f"/admin/service-accounts/{filled.ids['robot'] + 7}"
+    last = services.groups.list_visible(_principal(filled), offset=ROWS - 1, size=1)[0]
+    assert filled.browser.submit(f"{path}/hand-over", group="no number").status_code == 422
+    assert filled.browser.submit(f"{path}/hand-over", group=f"{last.group_id}").status_code == 303
+    assert f"the group {last.name}" in filled.browser.get(path).text
+
+
 def _principal(filled: Filled) -> object:
     found = filled.site.services.sessions.find(filled.browser.session_value())
     assert found is not None

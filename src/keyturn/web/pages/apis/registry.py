@@ -68,7 +68,7 @@ def services_page(
 @page("/new", APIS)
 def new_page(view: InjectedView) -> Response[str]:
     """Show the form for a new service with its first scope."""
-    return view.render("apis/new.html", groups=view.services.apis.list_groups(view.principal))
+    return view.render("apis/new.html", **_group_choices(view, view.values))
 
 
 @form("/new", APIS, again=new_page)
@@ -92,7 +92,8 @@ def service_page(
 ) -> Response[str]:
     """Show a service."""
     resource = _resource(view, resource_id)
-    names = {group.group_id: group.name for group in view.services.apis.list_groups(view.principal)}
+    holding = frozenset().union(*(scope.group_ids for scope in resource.scopes))
+    names = view.services.apis.name_groups(view.principal, holding)
     identifier, scope = quote(resource.identifier, safe=""), quote(resource.scopes[0].name, safe=":")
     return view.render(
         "apis/api.html",
@@ -140,9 +141,18 @@ def _scope_form(view: View, resource: ApiRecord, was: str, values: Mapping[str, 
         "apis/scope.html",
         service=resource,
         was=was,
-        groups=view.services.apis.list_groups(view.principal),
+        **_group_choices(view, values),
         values=values,
     )
+
+
+def _group_choices(view: View, values: Mapping[str, str]) -> dict[str, Any]:
+    """Return the groups that are offered as holders: those that are ticked, and the first of the others."""
+    ticked = named_ids(name.removeprefix(GROUP) for name in values if name.startswith(GROUP))
+    offered = view.services.apis.list_groups(view.principal)
+    named = view.services.apis.name_groups(view.principal, ticked)
+    named |= {group.group_id: group.name for group in offered}
+    return {"groups": sorted(named.items()), "has_more_groups": offered.count > len(named)}
 
 
 @form("/{resource_id:str}/scope", APIS, again=_typed_scope)

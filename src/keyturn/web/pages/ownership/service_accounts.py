@@ -80,7 +80,7 @@ def new_page(view: InjectedView) -> Response[str]:
     return view.render(
         "ownership/service_account_new.html",
         permission_boxes=permission_boxes(view.principal, frozenset(), view.values),
-        all_groups=group_choices(view),
+        **group_choices(view),
     )
 
 

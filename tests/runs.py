@@ -33,7 +33,7 @@ def begin_run() -> Path:
     It is in `PYTEST_DEBUG_TEMPROOT` if that is set, else in memory if there is room, else among temporary
     files.
     """
-    folder = Path(tempfile.mkdtemp(prefix="keyturn-tests-", dir=_parent())).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="keyturn-", dir=_parent())).resolve()
     folder.chmod(0o711)  # PostgreSQL, which does not run as root, has its own folder in it.
     _watch(folder)
     os.environ["TMPDIR"] = str(folder)
@@ -59,7 +59,7 @@ def _watch(folder: Path) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # An interrupt of the terminal reaches the run, and not who clears up after it.
+        start_new_session=True,  # An interrupt of the terminal reaches the run alone.
     )
     assert watchdog.stdin is not None
     _HELD.append(watchdog)
@@ -84,7 +84,9 @@ def _end_processes(folder: Path) -> None:
     while left := processes_of(folder):
         for process in left:
             with contextlib.suppress(psutil.Error):
-                if process.name() == "postgres":  # It alone can give back the memory that its processes share.
+                if (
+                    process.name() == "postgres"
+                ):  # It alone can give back the memory that its processes share.
                     process.send_signal(signal.SIGQUIT)
                 else:
                     process.kill()

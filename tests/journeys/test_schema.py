@@ -19,6 +19,7 @@ import pytest
 from keyturn.core.permissions import Permission
 from tests.conftest import PASSPHRASE
 from tests.journeys.processes import ServerProcess, run_command, serving
+from tests.sizes import size
 from tests.web.sites import read_all, status_of
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ schemathesis = pytest.importorskip(
 from schemathesis.engine import events, from_schema  # noqa: E402 - after the check that it is there
 
 SEED = 20261125
-EXAMPLES_PER_OPERATION = 25
-EXAMPLES_OF_THE_EXCHANGE = 100
-MIN_CASES = 2000
+EXAMPLES_PER_OPERATION = size(8, full=25)
+EXAMPLES_OF_THE_EXCHANGE = size(30, full=100)
+MIN_CASES = size(800, full=2000)
 SAME_EVERY_TIME = {
     "generation": {"max-examples": EXAMPLES_PER_OPERATION, "deterministic": True, "database": "none"},
     "phases": {
@@ -129,6 +130,7 @@ def is_open(document: dict[str, Any], operation: dict[str, Any]) -> bool:
     return not security or {} in security
 
 
+@pytest.mark.sized
 def test_no_generated_request_breaks_the_description(server: ServerProcess, token: str) -> None:
     """Whatever is sent, the server answers what its description says, and never with a server error.
 

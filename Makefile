@@ -25,7 +25,7 @@ test: $(BIN)/.dev ## Run the tests: unit, property, both databases, HTTP, browse
 	exit $$failed
 
 faults: $(BIN)/.dev ## Kills, cuts and stale answers under load, at full size: about an hour
-	$(DISK) KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 KEYTURN_ROTATIONS=30 KEYTURN_FEED_DISCONNECTS=20 \
+	$(DISK) KEYTURN_FULL_SIZE=1 KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 KEYTURN_ROTATIONS=30 KEYTURN_FEED_DISCONNECTS=20 \
 		$(BIN)/pytest -m faults -s
 	KEYTURN_FULL_SIZE=1 $(BIN)/pytest -m "sized and not faults" --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 

@@ -18,7 +18,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-READY_SECONDS, END_SECONDS = 120.0, 60.0
+READY_SECONDS, END_SECONDS = 180.0, 180.0
 PROJECT = Path(__file__).parent.parent
 ONE_OF_EVERYTHING = ("--numprocesses=1", "tests/interrupted.py")
 

@@ -26,7 +26,7 @@ from tests.databases import (
 )
 from tests.fakes import Clock
 from tests.people import PASSPHRASE, add_person, holder, person
-from tests.phases import WAITING, WORKING, phase_of
+from tests.phases import WAITING, WORKING, FileScheduling, phase_of
 from tests.postgresql import FOR_MANY_DATABASES, Cluster
 from tests.runs import begin_run
 
@@ -65,6 +65,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if phase is None or collection_path.suffix != ".py":
         return None
     return True if phase_of(collection_path) != phase else None
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling | None:
+    """Give each file to one worker, which starts its servers once."""
+    return FileScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from xdist.scheduler import LoadFileScheduling
+
 TESTS = Path(__file__).parent
 WORKING, WAITING = "working", "waiting"
 FILES_THAT_WAIT = tuple(
@@ -38,6 +40,18 @@ FILES_THAT_WAIT = tuple(
         "web/test_revoked_meanwhile.py",
     )
 )
+
+
+STATES = "test_every_state_of_every_page"
+"""Half the time of the two longest files, which are in journeys: a worker of its own may take them."""
+
+
+class FileScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """One worker for each file, but for the states of every page, which need nothing of the file's others."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, name = nodeid.partition("::")
+        return f"{file}::{STATES}" if name.startswith(STATES) else file
 
 
 def phase_of(path: Path) -> str:

@@ -76,7 +76,9 @@ class Leaving:
         (("person", "group"), "delete"),
     ],
 )
-def test_successors_of_each_other_do_not_wait_for_ever(store: Store, kinds: tuple[str, str], ends: str) -> None:
+def test_successors_of_each_other_do_not_wait_for_ever(
+    store: Store, kinds: tuple[str, str], ends: str
+) -> None:
     """Of two owners that name each other, one leaves; the other's successor is gone, and it is told so."""
     store.users.add(a_user(permissions=frozenset({"APPLICATION_ADMIN", "USER_ADMIN"})), an_entry())
     for _ in range(ROUNDS):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from keyturn.system import System
 
-START_TIMEOUT_SECONDS = 20
+START_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tests.postgresql import Cluster
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_TIMEOUT_SECONDS = 30
+START_TIMEOUT_SECONDS = 120
 END_TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.02
 

@@ -1,6 +1,10 @@
 # Needs Python 3.11 or newer and make. Everything else goes into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests that mostly wait for time-outs, browsers and gateways, on two cores.
+WAITING_AT_ONCE ?= 6
+# What is killed loses what no disk has: never in memory.
+DISK := PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp}
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test faults faults-short check floors bench lock
@@ -15,14 +19,18 @@ run: $(BIN)/.server ## Serve a demonstration on http://127.0.0.1:8400 and print 
 	$(BIN)/keyturn serve --demo
 
 test: $(BIN)/.dev ## Run the tests: unit, property, both databases, HTTP, browser, gateways
-	$(BIN)/pytest -m "not faults" --numprocesses=auto --dist=loadfile --no-loadscope-reorder
+	@failed=0; \
+	$(BIN)/pytest --phase=working -m "not faults" --numprocesses=auto --dist=loadfile --no-loadscope-reorder || failed=1; \
+	$(BIN)/pytest --phase=waiting -m "not faults" --numprocesses=$(WAITING_AT_ONCE) --dist=loadfile || failed=1; \
+	exit $$failed
 
 faults: $(BIN)/.dev ## Kills, cuts and stale answers under load, at full size: about an hour
-	KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 KEYTURN_ROTATIONS=30 KEYTURN_FEED_DISCONNECTS=20 \
+	$(DISK) KEYTURN_FULL_SIZE=1 KEYTURN_FAULT_ROUNDS=200 KEYTURN_STALENESS_ROUNDS=100000 KEYTURN_REVOKES=1000 KEYTURN_PG_KILLS=10 KEYTURN_ROTATIONS=30 KEYTURN_FEED_DISCONNECTS=20 \
 		$(BIN)/pytest -m faults -s
+	KEYTURN_FULL_SIZE=1 $(BIN)/pytest -m "sized and not faults" --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 faults-short: $(BIN)/.dev ## The same in a few minutes
-	$(BIN)/pytest -m faults -s
+	$(DISK) $(BIN)/pytest -m faults -s
 
 check: $(BIN)/.dev ## Formatter, linter, types, import contracts
 	$(BIN)/ruff format --check .

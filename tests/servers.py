@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from keyturn.services.people.identity.provider import IdentityProvider
     from keyturn.system import System
 
-START_TIMEOUT_SECONDS = 20
+START_TIMEOUT_SECONDS = 120
 
 
 @dataclass(frozen=True)

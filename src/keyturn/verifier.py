@@ -287,13 +287,14 @@ def _open_elsewhere(
     if not key:
         raise CannotStart("A Verifier of a server elsewhere is given a key of that server too.")
     from keyturn.replica.compose import open_elsewhere  # noqa: PLC0415
+    from keyturn.replica.follower import Timeouts  # noqa: PLC0415
 
     return open_elsewhere(
         url,
         key,
         max_staleness_seconds=max_staleness_seconds,
         failures_per_minute=failures_per_minute,
-        timeout=timeout,
+        timeouts=Timeouts(start=timeout),
         tls=tls,
         follow=follow,
     )

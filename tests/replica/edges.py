@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from keyturn import CredentialRefused, KeyturnError, Principal, Verifier
 from keyturn.core.permissions import Permission
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from tests.servers import RunningServer
 
 PATIENCE_SECONDS = 10.0
+
+
+class Verifies(Protocol):
+    """A verifier, or what stands for one with time-outs of a test's own."""
+
+    def verify(self, credential: str, /) -> Principal: ...
 
 
 @dataclass
@@ -67,7 +73,7 @@ def new_follower(services: Services) -> CreatedKey:
     return services.keys.create_for(owner.user_id, COMMAND_LINE, name="edge", lifetime=None)
 
 
-def answer_of(verifier: Verifier, credential: str, **options: object) -> object:
+def answer_of(verifier: Verifies, credential: str, **options: object) -> object:
     """Return the principal, or what refused it, in a form that compares."""
     try:
         return verifier.verify(credential, **options)  # type: ignore[arg-type]
@@ -85,5 +91,5 @@ def wait_until(is_so: Callable[[], bool], *, seconds: float = PATIENCE_SECONDS) 
         time.sleep(0.005)
 
 
-def accepts(verifier: Verifier, credential: str) -> bool:
+def accepts(verifier: Verifies, credential: str) -> bool:
     return isinstance(answer_of(verifier, credential), Principal)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn import CannotStart, Reason, StoreUnavailable, Verifier
-from keyturn.replica import follower
+from keyturn import CannotStart, Principal, Reason, StoreUnavailable, Verifier
 from keyturn.replica.compose import FollowingVerification, open_elsewhere
+from keyturn.replica.follower import Timeouts
 from keyturn.system import System, monotonic
 from tests.people import HERE, change_behind
 from tests.replica.edges import accepts, answer_of, wait_until
 from tests.replica.proxy import between
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from keyturn.services.keys.keys import CreatedKey
     from tests.replica.edges import Edge
 
@@ -51,11 +55,11 @@ def test_a_lost_heartbeat_ends_trust_and_its_return_restores_it(edge: Edge) -> N
         assert not accepts(verifier, doomed.secret)
 
 
-def test_late_words_are_not_fresh(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_words_are_not_fresh(edge: Edge) -> None:
     """On a stream that flows, and says everything later than the bound, nothing is trusted."""
-    monkeypatch.setattr(follower, "LAG_SECONDS", 60.0)  # Else another stream is begun.
     key, doomed = edge.key(), edge.key()
-    with between(edge.server.url) as proxy, follow(edge, proxy.url, bound=3.0) as verifier:
+    patient = Timeouts(lag=60.0)  # Else another stream is begun.
+    with between(edge.server.url) as proxy, judging(edge, proxy.url, patient, bound=3.0) as verifier:
         assert accepts(verifier, key.secret)
         assert accepts(verifier, doomed.secret)
         for proxy.delay in (1.0, 2.0, 3.0, 4.0):
@@ -172,6 +176,34 @@ def follow(edge: Edge, url: str, *, bound: float = BOUND, timeout: float = 20) -
     return Verifier(url, edge.follower.secret, max_staleness_seconds=bound, timeout=timeout)
 
 
+@dataclass(frozen=True)
+class Judge:
+    """A verification that was opened with time-outs of the test's own."""
+
+    verification: FollowingVerification
+
+    def verify(self, credential: str) -> Principal:
+        found = self.verification.authenticator.authenticate([credential.encode()], HERE)
+        assert found is not None
+        return found
+
+
+@contextmanager
+def judging(edge: Edge, url: str, timeouts: Timeouts, *, bound: float) -> Iterator[Judge]:
+    verification = open_elsewhere(
+        url,
+        edge.follower.secret,
+        max_staleness_seconds=bound,
+        failures_per_minute=1_000_000,
+        timeouts=timeouts,
+    )
+    assert isinstance(verification, FollowingVerification)
+    try:
+        yield Judge(verification)
+    finally:
+        verification.close()
+
+
 @pytest.mark.parametrize("jump", [-5.0, 15.0], ids=["here", "there"])
 def test_a_machine_that_stood_still_is_noticed(edge: Edge, jump: float) -> None:
     """When one of both machines stood still its count of seconds is off: another stream is begun at once."""
@@ -183,7 +215,6 @@ def test_a_machine_that_stood_still_is_noticed(edge: Edge, jump: float) -> None:
             edge.follower.secret,
             max_staleness_seconds=20.0,
             failures_per_minute=120,
-            timeout=20,
             system=system,
         )
         assert isinstance(verification, FollowingVerification)

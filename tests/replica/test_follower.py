@@ -26,7 +26,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.records import SessionLimits
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, StoreUnavailable
 from keyturn.replica import follower as follower_module
-from keyturn.replica.follower import LAG_SECONDS, STREAM_SECONDS, Follower
+from keyturn.replica.follower import Follower, Timeouts
 from keyturn.replica.freshness import Trust
 from keyturn.replica.state import Replica
 from keyturn.services.apis.fields import ScopeToRegister
@@ -298,19 +298,19 @@ def test_a_full_copy_is_heard_to_its_end(told: Told, clock: Clock) -> None:
     """A stream is exchanged after its time, but not in the middle of a full copy, which would begin anew."""
     told.hear_all()
     told.hear(feed.RESET)
-    clock.advance(timedelta(seconds=STREAM_SECONDS + 1))
+    clock.advance(timedelta(seconds=Timeouts().stream + 1))
     assert not told.asks_anew
     told.hear(feed.WHOLE)
-    told.hear_alive(STREAM_SECONDS + 1)
+    told.hear_alive(Timeouts().stream + 1)
     assert told.asks_anew
 
 
 def test_who_goes_on_after_much_is_given_time(told: Told, clock: Clock) -> None:
     """A stream that has not said yet how far it reaches does not lag; one that says it late does."""
     told.hear(feed.USERS, [])
-    clock.advance(timedelta(seconds=LAG_SECONDS + BOUND))
+    clock.advance(timedelta(seconds=Timeouts().lag + BOUND))
     assert not told.asks_anew
-    told.hear_alive(LAG_SECONDS)
+    told.hear_alive(Timeouts().lag)
     assert told.asks_anew
 
 

@@ -25,9 +25,10 @@ from tests.people import (
     last_rows,
     new_key,
 )
+from tests.sizes import size
 from tests.store.crowds import all_at_once
 
-ROUNDS, MIXED_ROUNDS = 50, 10
+ROUNDS, MIXED_ROUNDS = size(12, full=50), size(4, full=10)
 APPLICATION_ADMIN, USER_ADMIN = Permission.APPLICATION_ADMIN, Permission.USER_ADMIN
 
 
@@ -126,6 +127,7 @@ def test_the_last_but_one_may_leave(services: Services, root: Principal, way: st
     assert [user.userid for user in administrators(services)] == ["two"]
 
 
+@pytest.mark.sized
 @pytest.mark.parametrize(("one", "two"), list(itertools.combinations_with_replacement(WAYS, 2)))
 @pytest.mark.usefixtures("root")
 def test_of_the_last_two_one_stays(services: Services, office: Principal, one: str, two: str) -> None:

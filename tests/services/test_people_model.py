@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -52,8 +53,9 @@ from tests.services.plain_people import (
     Project,
     Refused,
 )
+from tests.sizes import size
 
-EXAMPLES, STEPS = 200, 50
+EXAMPLES, STEPS = size(40, full=200), 50
 PEOPLE, PROGRAMS, GROUPS, PROJECTS = ("ann", "ben", "cid"), ("p1", "p2"), ("g1", "g2"), ("w1", "w2")
 ADMIN = Principal(
     1,
@@ -648,6 +650,7 @@ class People(RuleBasedStateMachine):
 
 TestPeople = People.TestCase
 TestPeople.settings = settings(max_examples=EXAMPLES, stateful_step_count=STEPS)
+TestPeople.pytestmark = [pytest.mark.sized]  # type: ignore[attr-defined]
 TestPeople.__doc__ = (
     "After any steps, credentials, people and the audit log are exactly what they should be (R3, A5, A6)."
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-START_TIMEOUT_SECONDS = 30
+START_TIMEOUT_SECONDS = 120
 
 _PROGRAM = "from keyturn.cli import main; main()"
 

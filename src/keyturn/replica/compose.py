@@ -16,7 +16,7 @@ from keyturn.core.oauth import SERVER_METADATA_PATH
 from keyturn.core.own_credential import read_own_credential
 from keyturn.core.records import SessionLimits
 from keyturn.errors import CannotStart, CredentialRefused, KeyturnError
-from keyturn.replica.follower import CONNECT_SECONDS, SILENCE_SECONDS, FeedRefused, Follower
+from keyturn.replica.follower import TIMEOUTS, FeedRefused, Follower, Timeouts
 from keyturn.replica.freshness import Trust
 from keyturn.replica.introspection import IntrospectingAuthenticator, NoAudiences, check_may_ask
 from keyturn.replica.state import Replica
@@ -79,10 +79,10 @@ def open_elsewhere(
     *,
     max_staleness_seconds: float,
     failures_per_minute: int,
-    timeout: float,
     tls: ssl.SSLContext | None = None,
     follow: bool = True,
     system: System | None = None,
+    timeouts: Timeouts = TIMEOUTS,
 ) -> FollowingVerification | AskingVerification:
     """Follow the feed of a server, and return once all of it was told; or ask about each credential.
 
@@ -94,7 +94,7 @@ def open_elsewhere(
     http = httpx.Client(
         base_url=url,
         headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
-        timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+        timeout=httpx.Timeout(timeouts.silence, connect=timeouts.connect),
         verify=True if tls is None else tls,
         **httpx_options(url),
     )
@@ -103,7 +103,7 @@ def open_elsewhere(
         if not follow:
             return _asking(http, key, max_staleness_seconds, failures, system)
         try:
-            return _following(http, max_staleness_seconds, timeout, failures, system)
+            return _following(http, max_staleness_seconds, failures, system, timeouts)
         except FeedRefused as refused:
             if refused.status != httpx.codes.FORBIDDEN:
                 raise CannotStart(f"This cannot verify: {refused}.") from None
@@ -136,9 +136,9 @@ def _checked_key(url: str, key: str, max_staleness_seconds: float) -> str:
 def _following(
     http: httpx.Client,
     max_staleness_seconds: float,
-    timeout: float,
     failures: CredentialRateLimit,
     system: System,
+    timeouts: Timeouts,
 ) -> FollowingVerification:
     copy, index, trust = Replica(system), VerificationIndex(), Trust(system)
     follower = Follower(
@@ -148,9 +148,10 @@ def _following(
         trust=trust,
         max_staleness_seconds=max_staleness_seconds,
         system=system,
+        timeouts=timeouts,
     )
     try:
-        hello = follower.start(timeout)
+        hello = follower.start()
     except BaseException:
         follower.stop()
         raise

@@ -9,7 +9,7 @@ it is trusted.
 Trust reaches `max_staleness` from the instant that the server says it has told everything of, counted from
 before the request was sent: so no delay on the way, no buffer and no recording of an older stream makes
 anything look newer than it is. Clocks that run at different speeds differ by milliseconds in
-`STREAM_SECONDS`, after which a new stream begins.
+`Timeouts.stream`, after which a new stream begins.
 """
 
 import random
@@ -18,6 +18,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TypeVar
 
 import httpx
@@ -32,19 +33,32 @@ from keyturn.verifying.index import VerificationIndex
 
 T = TypeVar("T")
 
-STREAM_SECONDS = 300.0
-LAG_SECONDS = 10.0
-"""A stream that lags behind is not exchanged for another before: behind a slow proxy that one lags too."""
-DRIFT_SECONDS = 0.1
-"""How far the clocks of both may run apart in a stream. Further, and this machine has stood still."""
-SILENCE_SECONDS = 3.0
-"""The server says something every second: a connection that is silent for so long is dead."""
-CONNECT_SECONDS = 3.0
-RECONNECT_SECONDS = (0.05, 1.0)
-"""The first pause before following again, and the longest, each twice the one before."""
 NONCE_BYTES = 18
 MAX_CHANGE_BYTES = 8 * 1024 * 1024
 """A larger change is not kept aside: some 40,000 rows, which are written in a fraction of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long a follower waits before it acts, in seconds."""
+
+    start: float = 60.0
+    """Within so long the first copy is whole."""
+    stream: float = 300.0
+    """A stream that is older is exchanged for another."""
+    lag: float = 10.0
+    """A stream that lags is not exchanged for another before: behind a slow proxy that one lags too."""
+    drift: float = 0.1
+    """How far the clocks of both may run apart in a stream. Further, and this machine has stood still."""
+    silence: float = 3.0
+    """The server says something every second: a connection that is silent for so long is dead."""
+    connect: float = 3.0
+    reconnect: tuple[float, float] = (0.05, 1.0)
+    """The first pause before following again, and the longest, each twice the one before."""
+
+
+TIMEOUTS = Timeouts()
+"""Those of every verifier."""
 
 
 class FeedRefused(KeyturnError):
@@ -82,8 +96,10 @@ class Follower:
         trust: Trust,
         max_staleness_seconds: float,
         system: System,
+        timeouts: Timeouts = TIMEOUTS,
     ) -> None:
         self._http = http
+        self._timeouts = timeouts
         self._copy = copy
         self._index = index
         self._trust = trust
@@ -117,8 +133,9 @@ class Follower:
             feed.GONE: copy.apply_gone,
         }
 
-    def start(self, timeout: float) -> feed.Hello:
-        """Return once the copy is whole; raise `FeedRefused`, or `CannotStart` after `timeout` seconds."""
+    def start(self) -> feed.Hello:
+        """Return once the copy is whole; raise `FeedRefused`, or `CannotStart` if it is not in time."""
+        timeout = self._timeouts.start
         self._thread.start()
         self._is_true.wait(timeout)
         if self._refused is not None and self.hello is None:
@@ -133,11 +150,12 @@ class Follower:
         if self._socket is not None:
             with suppress(OSError):  # Gone already.
                 self._socket.shutdown(socket.SHUT_RDWR)  # It waits for the next word of the server.
-        self._thread.join(SILENCE_SECONDS + CONNECT_SECONDS)
+        self._thread.join(self._timeouts.silence + self._timeouts.connect)
         self._trust.end("the verifier is closed", for_good=True)
 
     def _run(self) -> None:
-        pause = RECONNECT_SECONDS[0]
+        shortest, longest = self._timeouts.reconnect
+        pause = shortest
         while not self._stopping.is_set():
             heard = self._trust.trusted_until
             try:
@@ -154,9 +172,9 @@ class Follower:
             except Exception as error:  # noqa: BLE001 - whatever it is, the thread goes on: nobody else follows
                 self._why = f"the feed could not be followed ({type(error).__name__})"
             self._trust.tell_why(self._why)
-            pause = RECONNECT_SECONDS[0] if self._trust.trusted_until > heard else pause
+            pause = shortest if self._trust.trusted_until > heard else pause
             self._stopping.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - so that many do not come at once
-            pause = min(pause * 2, RECONNECT_SECONDS[1])
+            pause = min(pause * 2, longest)
 
     def _follow(self) -> None:
         """Follow one stream until it is old."""
@@ -196,7 +214,7 @@ class Follower:
             return False  # Begun anew it would take as long again.
         now = self._system.monotonic()
         lags = self._has_reached and self._trust.trusted_until - now < self._max_staleness / 2
-        return now - asked_at > (LAG_SECONDS if lags else STREAM_SECONDS)
+        return now - asked_at > (self._timeouts.lag if lags else self._timeouts.stream)
 
     def _greet(self, name: str, event: bytes, nonce: str) -> None:
         hello = _decoded(event, feed.Hello) if name == feed.HELLO else None
@@ -265,7 +283,7 @@ class Follower:
         if self._mark is not None and alive.revision < self._mark[0]:
             raise _FeedBroken("the server's database is older than what it told before")  # D7
         ahead = asked_at + alive.elapsed - self._system.monotonic()
-        if ahead > DRIFT_SECONDS:
+        if ahead > self._timeouts.drift:
             why = "the feed tells of a time that has not come: this machine stood still"
             self._trust.end(why)  # What was trusted before is older than it seems, by this much or by more.
             raise _FeedBroken(why)

@@ -236,16 +236,26 @@ def test_fault_e6_no_default_changes_a_transaction(address: str, root_key_file: 
 # E7: without a home
 
 
-def test_fault_e7_a_node_needs_no_home(address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Fault E7: without a home directory a node opens PostgreSQL, and meets the others of its host."""
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the place of `/dev/shm`, for a user who has chosen none."""
+    folder = tmp_path_factory.mktemp("shared")
+    monkeypatch.setattr("keyturn.store.database.counter.SHARED_LOCATIONS", (str(folder),))
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    return folder
+
+
+def test_fault_e7_a_node_needs_no_home(
+    address: str, shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Fault E7: without a home directory a node opens PostgreSQL, and meets the others of its host."""
     places = []
     for home in (tmp_path / "gone", tmp_path):
         monkeypatch.setenv("HOME", str(home))
         with closing(Store(open_engine(address))) as store:
             places.append(store.counter._path)
     assert places[0] == places[1]
-    assert not places[0].is_relative_to(tmp_path)
+    assert places[0].parent.parent == shared
     assert not (tmp_path / "gone").exists()
 
 
@@ -277,7 +287,7 @@ def _folder_name() -> str:
 
 
 def test_fault_e7_a_user_without_a_home_runs_node_and_verifier(
-    root_key_file: Path, monkeypatch: pytest.MonkeyPatch, address: str
+    root_key_file: Path, monkeypatch: pytest.MonkeyPatch, address: str, shared: Path
 ) -> None:
     """Fault E7: a user without a home opens PostgreSQL, or gets `CannotStart`, and no other error."""
 
@@ -285,7 +295,6 @@ def test_fault_e7_a_user_without_a_home_runs_node_and_verifier(
         raise RuntimeError("could not determine the home directory")
 
     monkeypatch.setattr("platformdirs.user_data_dir", no_home)
-    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     with pytest.raises(CannotStart, match="No server has run"):
         Verifier(address)
     settings = read_settings({"KEYTURN_DATABASE": address}, root_key_file=root_key_file)

@@ -23,7 +23,7 @@ from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import Origin
 from tests.apis import register
 from tests.cli.conftest import Command, opened, refused
-from tests.people import holder
+from tests.people import chosen_key, holder, restricted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_key_is_bound_in_the_database(run: Command, tmp_path: Path, person: st
     assert run("admin", "key", "add", "--user", person, *BOTH).code == 0
     with opened(tmp_path) as services:
         (key,) = services.keys.list_of(1)
-    assert (key.sources, key.jkt) == (("127.0.0.0/8", "2001:db8::7/128"), JKT)
+    assert key.restrictions == restricted(allowFrom=["127.0.0.0/8", "2001:db8::7/128"], dpopJkt=JKT)
     listed = run("admin", "key", "list", "--user", person).out
     assert "127.0.0.0/8, 2001:db8::7, key pair 0ZcOCORZ…" in listed
 
@@ -65,9 +65,7 @@ def test_a_list_tells_all_that_a_key_is_narrowed_to(run: Command, tmp_path: Path
         register(services, "orders")
         project = services.projects.add(maker, Origin(), name="Report", description=None)
         for narrowed in ({"project_id": project.project_id}, {"scopes": ["orders:read"]}):
-            services.keys.create(
-                maker, Origin(), name=None, lifetime=None, sources=["192.0.2.0/24"], **narrowed
-            )
+            services.keys.create(maker, Origin(), chosen_key(allowFrom=["192.0.2.0/24"], **narrowed))
     listed = run("admin", "key", "list", "--user", "maker").out
     assert f"project {project.project_id}, 192.0.2.0/24" in listed
     assert "orders:read, 192.0.2.0/24" in listed

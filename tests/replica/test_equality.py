@@ -14,6 +14,7 @@ from keyturn import KeyturnError, Principal, Verifier
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, actor_of
 from tests.people import HERE, add_person, change_behind, holder, person
 from tests.replica.edges import PATIENCE_SECONDS, answer_of
@@ -77,7 +78,7 @@ class World:
         caller = self._caller()
         lives = timedelta(milliseconds=self._choice.choice([40, *[10**8] * 5]))
         lifetime = Lifetime(self._services.system.now() + lives)
-        key = self._services.keys.create(caller, HERE, name=None, lifetime=lifetime)
+        key = self._services.keys.create(caller, HERE, NewKey(None, lifetime))
         self._keys.append((caller.userid, key))
         self.credentials.append(key.secret)
 

@@ -16,9 +16,10 @@ import msgspec
 
 from keyturn.core.apis import MAX_SCOPE_CHARACTERS
 from keyturn.core.lifetimes import Lifetime
+from keyturn.core.restriction_kinds import MAX_NETWORKS
+from keyturn.core.restrictions import Restrictions, read_restrictions
 from keyturn.errors import InvalidInput, MalformedRequest
 from keyturn.services.apis.fields import MAX_SCOPES
-from keyturn.services.keys.limits import MAX_NETWORKS
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -69,6 +70,23 @@ class Unshown(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Name the kind of it alone."""
         return f"{type(self).__name__}(…)"
+
+
+class RestrictionFields(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """What a new key is to be restricted to; nothing by default."""
+
+    scopes: ScopeNames | None = None
+    allow_from: NetworkTexts | None = None
+    dpop_jkt: str | None = None
+
+    def restrictions(self) -> Restrictions:
+        """Return what was chosen; raise `InvalidInput`."""
+        return read_restrictions({wire: getattr(self, name) for name, wire in _RESTRICTION_FIELDS})
+
+
+_RESTRICTION_FIELDS = tuple(
+    (field.name, field.encode_name) for field in msgspec.structs.fields(RestrictionFields)
+)
 
 
 def media_type(content_type: str | None) -> str | None:

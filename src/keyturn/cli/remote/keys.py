@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 import httpx
+import msgspec
 
 from keyturn.cli.output import json_option, json_text, print_json, print_secret
 from keyturn.cli.remote.commands import client_of, profile_option
@@ -18,11 +19,17 @@ from keyturn.cli.remote.profiles import (
     read_profile,
     write_profile,
 )
-from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, expires_option, restriction_text
+from keyturn.cli.restrictions import (
+    as_arguments,
+    expires_option,
+    restriction_options,
+    restriction_text,
+    restrictions_of,
+)
 from keyturn.cli.tables import never_without, print_table
 from keyturn.client import ApiClient, NewApiKey
 from keyturn.core.lifetimes import Lifetime
-from keyturn.core.networks import Network
+from keyturn.core.restrictions import Restrictions
 from keyturn.errors import CannotStart, KeyturnError
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -62,18 +69,15 @@ def key() -> None:
     help="A scope that it covers, of a service; can be given several times. [default: all that you may do]",
 )
 @expires_option("as the server is set, a year unless told otherwise")
-@allow_from_option
-@dpop_jkt_option
+@restriction_options
 @json_option
 @profile_option
 def create(
     *,
     name: str | None,
     project_id: int | None,
-    scopes: tuple[str, ...],
     expires: Lifetime | None,
-    sources: tuple[Network, ...],
-    dpop_jkt: str | None,
+    restrictions: Restrictions,
     profile: str | None,
     as_json: bool,
 ) -> None:
@@ -82,10 +86,8 @@ def create(
         made = client.create_key(
             name,
             project_id=project_id,
-            scopes=scopes or None,
-            allow_from=[*map(str, sources)] or None,
-            dpop_jkt=dpop_jkt,
-            **({} if expires is None else {"expires_at": expires.expires_at}),
+            **as_arguments(restrictions),
+            expires_at=msgspec.UNSET if expires is None else expires.expires_at,
         )
     _print(made, as_json=as_json)
 
@@ -108,12 +110,7 @@ def list_keys(*, profile: str | None, as_json: bool) -> None:
             never_without(one.created_at),
             never_without(one.expires_at),
             never_without(one.last_used_at),
-            restriction_text(
-                project_id=one.project,
-                scopes=one.scopes,
-                sources=one.allow_from,
-                jkt=one.dpop_jkt,
-            ),
+            restriction_text(one.project, restrictions_of(one)),
             one.state,
         )
         for one in keys

@@ -3,7 +3,7 @@
 Shown to people as *services*. A service account is something else: a user that is no person.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -211,7 +211,7 @@ class Apis:
             raise InvalidInput("scopes", "So many scopes do not fit into a token: choose fewer for one key.")
         return chosen
 
-    def check_may_act_as(self, principal: Principal, user_id: int, scopes: Sequence[str] | None) -> None:
+    def check_may_act_as(self, principal: Principal, user_id: int, scopes: Collection[str] | None) -> None:
         """Raise `InvalidInput` if a key of this user would cover what the caller may not hold (A3).
 
         `scopes` is None for all that the user may hold. Who may put anybody into any group may hold anything.
@@ -226,7 +226,7 @@ class Apis:
                 "scopes",
                 "This user may hold scopes that you may not hold yourself: choose some that you may.",
             )
-        for scope in scopes or ():
+        for scope in sorted(scopes or ()):
             if scope not in covered & own:
                 raise InvalidInput(
                     "scopes", f"There is no scope {_named(scope)} that this user and you yourself may hold."

@@ -8,10 +8,11 @@ import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, HeaderParameter, RawBody
 
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.keys.rotation import MAX_OVERLAP
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
-from keyturn.web.bodies import ExpiresAt, NetworkTexts, ScopeNames, ShortText, lifetime_of, read_json
+from keyturn.web.bodies import ExpiresAt, RestrictionFields, ShortText, lifetime_of, read_json
 from keyturn.web.requests import (
     MAX_PAGE,
     AnyRequest,
@@ -28,14 +29,11 @@ from keyturn.web.responses import documented
 MAX_OVERLAP_SECONDS = int(MAX_OVERLAP.total_seconds())
 
 
-class NewKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class NewKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """What a new key is to be."""
 
     name: ShortText | None = None
     project_id: int | None = None
-    scopes: ScopeNames | None = None
-    allow_from: NetworkTexts | None = None
-    dpop_jkt: str | None = None
     expires_at: ExpiresAt = msgspec.UNSET
 
 
@@ -82,13 +80,13 @@ def create_key(
     created = call.services.keys.create(
         call.principal,
         call.origin,
-        name=asked.name,
-        lifetime=lifetime_of(asked.expires_at),
-        idempotency_key=idempotency_key,
-        project_id=asked.project_id,
-        scopes=asked.scopes,
-        sources=asked.allow_from,
-        dpop_jkt=asked.dpop_jkt,
+        NewKey(
+            asked.name,
+            lifetime_of(asked.expires_at),
+            asked.restrictions(),
+            project_id=asked.project_id,
+            idempotency_key=idempotency_key,
+        ),
     )
     return NewApiKeyView.of(created.record, created.secret, call.services.system.now())
 

@@ -8,14 +8,14 @@ from litestar import delete, get, post, put
 from litestar.params import FromPath, RawBody
 
 from keyturn.core.people import ServiceOwner
+from keyturn.services.keys.keys import NewKey
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.user_bodies import PermissionName
 from keyturn.web.api.people.user_views import ServiceAccountList, ServiceAccountView
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.bodies import (
     ExpiresAt,
-    NetworkTexts,
-    ScopeNames,
+    RestrictionFields,
     ShortText,
     get_json,
     lifetime_of,
@@ -64,13 +64,10 @@ class HandOverBody(msgspec.Struct, forbid_unknown_fields=True):
     owner: OwnerBody
 
 
-class ServiceKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class ServiceKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """What a new key is to be."""
 
     name: ShortText | None = None
-    scopes: ScopeNames | None = None
-    allow_from: NetworkTexts | None = None
-    dpop_jkt: str | None = None
     expires_at: ExpiresAt = msgspec.UNSET
 
 
@@ -175,11 +172,7 @@ def create_service_key(
         call.principal,
         userid,
         call.origin,
-        name=asked.name,
-        lifetime=lifetime_of(asked.expires_at),
-        scopes=asked.scopes,
-        sources=asked.allow_from,
-        dpop_jkt=asked.dpop_jkt,
+        NewKey(asked.name, lifetime_of(asked.expires_at), asked.restrictions()),
     )
     return NewApiKeyView.of(made.record, made.secret, call.services.system.now())
 

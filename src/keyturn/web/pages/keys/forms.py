@@ -14,13 +14,13 @@ from keyturn.composition import Services
 from keyturn.core.apis import ApiRecord
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
-from keyturn.core.networks import readable_network
 from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
 from keyturn.core.people import ProjectRecord
 from keyturn.core.records import ApiKeyRecord
+from keyturn.core.restriction_kinds import KINDS
+from keyturn.core.restrictions import find_faults, read_restrictions, typed_restrictions
 from keyturn.errors import ForeignForm, InvalidInput
-from keyturn.services.keys.keys import CreatedKey
-from keyturn.services.keys.limits import checked_jkt, checked_sources
+from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH
 from keyturn.web.pages.frame.rendering import Pages
 from keyturn.web.pages.frame.visitors import Visitor
@@ -34,9 +34,11 @@ HIDDEN_PROJECT = "one that you are not in"
 SCOPE = "scope."
 """What the name of the box of a scope begins with."""
 
+RESTRICTION_NAMES = tuple(kind.wire for kind in KINDS if kind.wire != "scopes")
+"""Of the fields of the form in which restrictions are typed: scopes have boxes of their own."""
+
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CHOOSE_A_DATE = "Choose the date on which the key ends."
-_NETWORK = re.compile(r"[^\s,]+")
 _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
@@ -44,6 +46,7 @@ def key_form(services: Services, offered: Sequence[ApiRecord] = ()) -> dict[str,
     """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
     return {
         "offered_services": offered,
+        "restriction_names": RESTRICTION_NAMES,
         "expiry_choices": _choices(allows_never=services.keys.life.allows_never),
         "tomorrow": (services.system.now() + timedelta(days=1)).date().isoformat(),
         "form_id": new_form_id(services),
@@ -76,15 +79,19 @@ def scopes_of(form: dict[str, str]) -> list[str] | None:
     return [name.removeprefix(SCOPE) for name in form if name.startswith(SCOPE)]
 
 
-def networks_of(form: dict[str, str]) -> list[str] | None:
-    """Return the networks that are typed, None for an empty field: a key that works from anywhere."""
-    typed = form.get("allowFrom", "")
-    return _NETWORK.findall(typed) if typed.strip() else None
+def new_key_of(form: dict[str, str], services: Services, *, project_id: int | None = None) -> NewKey:
+    """Return the key that the form asks for; raise `InvalidInput` that names the input at fault."""
+    return NewKey(
+        form.get("name"),
+        lifetime_of(form, services),
+        idempotency_key=idempotency_key_of(form),
+        restrictions=read_restrictions(_typed(form)),
+        project_id=project_id,
+    )
 
 
-def key_pair_of(form: dict[str, str]) -> str | None:
-    """Return the thumbprint that is typed, None for a key that whoever has it may present."""
-    return form.get("dpopJkt", "").strip() or None
+def _typed(form: dict[str, str]) -> dict[str, Any]:
+    return {**typed_restrictions(form), "scopes": scopes_of(form)}
 
 
 def lifetime_of(form: dict[str, str], services: Services) -> Lifetime:
@@ -116,18 +123,13 @@ def _chosen_lifetime(form: dict[str, str], choice: str, now: datetime) -> Lifeti
 
 
 def problems_of(form: dict[str, str], services: Services) -> dict[str, str]:
-    """Return what is wrong with what the form says of expiry, networks and key pair: all of it at once."""
+    """Return what is wrong with what the form says of expiry and restrictions: all of it at once."""
     found: dict[str, str] = {}
-    for check in (
-        lambda: lifetime_of(form, services),
-        lambda: checked_sources(networks_of(form)),
-        lambda: checked_jkt(key_pair_of(form)),
-    ):
-        try:
-            check()
-        except InvalidInput as error:
-            found[error.field] = str(error)
-    return found
+    try:
+        lifetime_of(form, services)
+    except InvalidInput as error:
+        found[error.field] = str(error)
+    return found | find_faults(_typed(form))
 
 
 def read_day(field: str, text: str, refusal: str) -> datetime:
@@ -145,7 +147,7 @@ def show_created(
     services: Services, pages: Pages, visitor: Visitor, created: CreatedKey, *, back: str
 ) -> Response[str]:
     """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
-    scopes = created.record.scopes or frozenset()
+    scopes = created.record.restrictions.scopes or frozenset()
     covered = [api for api in services.apis.list_all() if scopes & api.scope_names]
     targets: list[ApiRecord | None] = [*covered] if covered else [None]
     return pages.render(
@@ -189,9 +191,8 @@ def shown_key(
         "revoke": revoke,
         "rotate": rotate,
         "project": project,
-        "scopes": None if record.scopes is None else sorted(record.scopes),
-        "networks": None if record.sources is None else [*map(readable_network, record.sources)],
-        "jkt": record.jkt,
+        "restrictions": record.restrictions.describe(),
+        "is_bound": record.restrictions.jkt is not None,
     }
 
 

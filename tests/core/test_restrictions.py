@@ -79,7 +79,7 @@ def test_a_restriction_that_is_not_known_opens_nothing() -> None:
     """What a newer program wrote is refused from everywhere, and nothing of it is taken for free."""
     newer = restore_restrictions({"allowFrom": ["127.0.0.0/8"], "allowMoons": ["full"]})
     assert newer.is_conditional
-    assert newer.find_fault("127.0.0.1") is Reason.RESTRICTION
+    assert newer.find_fault("127.0.0.1", None) is Reason.RESTRICTION
     assert restore_restrictions({"allowMoons": None}) == UNRESTRICTED
 
 

@@ -158,6 +158,12 @@ def normal_url(url: str) -> str | None:
     return f"{scheme}://{host}:{port}{_normal_path(path or '/')}"
 
 
+def path_of_url(url: str) -> str | None:
+    """Return the path of a URL as it stands there, without query and fragment; None if it is no URL."""
+    found = _URL.fullmatch(url)
+    return None if found is None else found[4] or "/"
+
+
 def is_thumbprint(text: str) -> bool:
     """Return whether `text` can be a thumbprint: base64url of a SHA-256 (RFC 9449, section 6.1)."""
     try:

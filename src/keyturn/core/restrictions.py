@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from keyturn.core.networks import Network, is_within, read_address
+from keyturn.core.paths import RequestTarget
 from keyturn.core.restriction_kinds import KINDS, Kind
 from keyturn.errors import InvalidInput, Reason
 
@@ -37,8 +38,8 @@ class Restrictions(msgspec.Struct, frozen=True, gc=False):
         """Whether more decides than the key itself: who may present it is asked for elsewhere."""
         return self.networks is not None or self.is_unknown
 
-    def find_fault(self, address: str | None) -> Reason | None:
-        """Return why a request from this address may not use the key; None if it may.
+    def find_fault(self, address: str | None, target: RequestTarget | None) -> Reason | None:  # noqa: ARG002 - for the next kind
+        """Return why this request, from this address, may not use the key; None if it may.
 
         An address that is not known lies in no network.
         """

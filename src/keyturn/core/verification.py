@@ -7,6 +7,7 @@ pure function, so that each rule can be tried at exactly its instant.
 from datetime import UTC, datetime
 
 from keyturn.core.access_token import AccessTokenClaims
+from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import (
     KeyForVerification,
@@ -20,11 +21,27 @@ from keyturn.errors import Conflict, CredentialRefused, Reason, ScopeMissing
 
 
 def check_api_key(
-    record: KeyForVerification | None, *, now: datetime, source: str | None
+    record: KeyForVerification | None,
+    *,
+    now: datetime,
+    source: str | None,
+    target: RequestTarget | None = None,
 ) -> KeyForVerification:
-    """Return `record` if its key may be used at `now` from `source`; raise `CredentialRefused` otherwise.
+    """Return `record` if its key lives and this request may use it; raise `CredentialRefused` otherwise.
 
-    A key is dead at exactly `expires_at`.
+    `source` is the address that the request comes from, `target` its method and path; None for not known.
+    """
+    record = check_key_lives(record, now=now)
+    restrictions = record.restrictions
+    if restrictions.is_conditional and (fault := restrictions.find_fault(source, target)) is not None:
+        raise CredentialRefused(fault, key_id=record.key_id, secret_matched=True)
+    return record
+
+
+def check_key_lives(record: KeyForVerification | None, *, now: datetime) -> KeyForVerification:
+    """Return `record` if its key lives at `now`; raise `CredentialRefused` otherwise.
+
+    A key is dead at exactly `expires_at`. Whether this request may use it is not asked.
     """
     if record is None:
         raise CredentialRefused(Reason.UNKNOWN)
@@ -34,8 +51,6 @@ def check_api_key(
         raise CredentialRefused(Reason.EXPIRED, key_id=record.key_id, secret_matched=True)
     if record.owner.is_disabled:
         raise CredentialRefused(Reason.OWNER_DISABLED, key_id=record.key_id, secret_matched=True)
-    if record.restrictions.is_conditional and (fault := record.restrictions.find_fault(source)) is not None:
-        raise CredentialRefused(fault, key_id=record.key_id, secret_matched=True)
     return record
 
 

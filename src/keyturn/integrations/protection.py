@@ -19,6 +19,9 @@ VerifierSource = Verifier | Callable[[], Verifier]
 VERIFIED = "keyturn.verified"
 """Where a request keeps its `Verified`. No header can be there: WSGI's begin with `HTTP_`."""
 
+UNQUOTED = "/!$&'()*+,;=:@~"
+"""What stands in a path as it is (RFC 3986, section 3.3)."""
+
 _log = logging.getLogger("keyturn.integrations")
 
 
@@ -39,6 +42,8 @@ class Presented:
     method: str
     path: str
     """As it was sent, without the query."""
+    routed_path: str
+    """By which the application routes, below its mount; as it was sent, and empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,12 @@ class Protection:
         source = self._source(presented)
         try:
             principal = verifier.verify(
-                _only(presented.authorization), source=source, scopes=scopes, dpop=self._proof(presented)
+                _only(presented.authorization),
+                source=source,
+                scopes=scopes,
+                dpop=self._proof(presented),
+                method=presented.method,
+                path=(presented.path, presented.routed_path),
             )
         except KeyturnError as error:
             _note(error, source)
@@ -101,7 +111,12 @@ class Protection:
         source = self._source(presented)
         try:
             principal = await verifier.verify_async(
-                _only(presented.authorization), source=source, scopes=scopes, dpop=self._proof(presented)
+                _only(presented.authorization),
+                source=source,
+                scopes=scopes,
+                dpop=self._proof(presented),
+                method=presented.method,
+                path=(presented.path, presented.routed_path),
             )
         except KeyturnError as error:
             _note(error, source)

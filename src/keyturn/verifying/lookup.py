@@ -166,7 +166,7 @@ class Lookup:
         if record is None:
             self._failures.check_look_up(asked.source, was_wrong=False)
             record = self._credentials.find_key_by_id(key_id)
-        record = verification.check_api_key(record, now=asked.at, source=asked.source)
+        record = verification.check_key_lives(record, now=asked.at)
         self._check_not_revoked(claims)
         scopes = _scopes_of(record.owner, asked.audience)
         verdict = _verdict(

@@ -135,7 +135,10 @@ class Keys:
         if principal.key_id is None:
             return new
         maker = verification.check_api_key(
-            self._store.api_keys.find_for_token(principal.key_id), now=now, source=origin.address
+            self._store.api_keys.find_for_token(principal.key_id),
+            now=now,
+            source=origin.address,
+            target=origin.target,
         )
         if maker.project_id is not None and new.project_id not in {None, maker.project_id}:
             raise NotFound("You are in no such project.")

@@ -45,6 +45,8 @@ class Reason(StrEnum):
     REVOKED = "revoked"
     OWNER_DISABLED = "owner_disabled"
     SOURCE = "source"
+    REQUEST = "request"
+    """It may not be used for this method or path, or nobody said which request it came with."""
     RESTRICTION = "restriction"
     """It is restricted in a way that this program, which is older, does not know."""
     SENDER = "sender"
@@ -61,6 +63,7 @@ HOLDER_IS_TOLD = {
     Reason.REVOKED: "This credential has been revoked.",
     Reason.OWNER_DISABLED: "The owner of this credential is disabled.",
     Reason.SOURCE: "This credential may not be used from this address.",
+    Reason.REQUEST: "This credential may not be used for this request.",
     Reason.RESTRICTION: "This credential is restricted in a way that is not known here.",
     Reason.SENDER: "This credential is bound to a key pair: send it as DPoP, with a proof of that key pair.",
     Reason.NOT_BOUND: "This credential is not bound to a key pair: send it as Bearer.",

@@ -28,8 +28,20 @@ from tests.people import chosen_key, holder, restricted
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.servers import RunningServer
+
 JKT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 NETWORKS = ("127.0.0.0/8", "2001:db8::7")
+REQUESTS = (
+    "--allow-method",
+    "POST",
+    "--allow-method",
+    "GET",
+    "--allow-path",
+    "/bim",
+    "--allow-path",
+    "/data/x",
+)
 BOTH = ("--allow-from", NETWORKS[0], "--allow-from", NETWORKS[1], "--dpop-jkt", JKT)
 
 # Making and listing
@@ -94,6 +106,59 @@ def test_what_is_no_bound_is_a_usage_error(
     assert done.code == 2
     assert done.out == ""
     assert told in " ".join(done.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "command", [("admin", "key", "add", "--user", "ada"), ("key", "create")], ids=" ".join
+)
+@pytest.mark.parametrize(
+    ("option", "unfit", "told"),
+    [
+        ("--allow-method", "get", "in capitals"),
+        ("--allow-path", "data", "no canonical path"),
+        ("--allow-path", "/data/", "Leave out the slash"),
+        ("--allow-path", "/data/../x", "no canonical path"),
+    ],
+)
+def test_what_is_no_request_is_a_usage_error(
+    configured: Command, command: tuple[str, ...], option: str, unfit: str, told: str
+) -> None:
+    """Before anything is asked or made, the command says what to write."""
+    done = configured(*command, option, unfit)
+    assert (done.code, done.out) == (2, "")
+    assert told in " ".join(done.err.replace("│", " ").split())
+
+
+def test_a_key_is_restricted_to_requests(configured: Command) -> None:
+    """`key create` sends methods and paths; the list tells of them, in JSON and in few words."""
+    made = json.loads(configured("key", "create", "--name", "reads", *REQUESTS, "--json").out)
+    told = {"allowMethods": ["GET", "POST"], "allowPaths": ["/bim", "/data/x"]}
+    assert told.items() <= made.items()
+    (listed, free) = json.loads(configured("key", "list", "--json").out)
+    assert told.items() <= listed.items()
+    assert (free["allowMethods"], free["allowPaths"]) == (None, None)
+    assert "GET, POST, /bim, /data/x" in configured("key", "list").out
+
+
+def test_a_key_is_restricted_to_requests_in_the_database(run: Command, tmp_path: Path, person: str) -> None:
+    """`admin key add` restricts a key alike, and `admin key list` says so."""
+    assert run("admin", "key", "add", "--user", person, *REQUESTS).code == 0
+    with opened(tmp_path) as services:
+        (key,) = services.keys.list_of(1)
+    assert key.restrictions == restricted(allowMethods=["GET", "POST"], allowPaths=["/bim", "/data/x"])
+    assert "GET, POST, /bim, /data/x" in run("admin", "key", "list", "--user", person).out
+    (told,) = json.loads(run("admin", "key", "list", "--user", person, "--json").out)
+    assert (told["allowMethods"], told["allowPaths"]) == (["GET", "POST"], ["/bim", "/data/x"])
+
+
+def test_a_restricted_key_is_rotated(call: Command, server: RunningServer, key: str) -> None:
+    """A key that may not ask `/verify` who it is gets its new secret all the same, if it may ask for that."""
+    chosen = ("--allow-method", "POST", "--allow-path", "/bim/apikey")
+    made = json.loads(call("key", "create", *chosen, "--json", KEYTURN_URL=server.url, KEYTURN_KEY=key).out)
+    done = call("key", "rotate", str(made["id"]), KEYTURN_URL=server.url, KEYTURN_KEY=made["apikey"])
+    assert (done.code, done.out.startswith("kt_")) == (0, True), done
+    again = call("key", "rotate", str(made["id"]), KEYTURN_URL=server.url, KEYTURN_KEY=made["apikey"])
+    assert "has expired" in refused(again)
 
 
 # The thumbprint

@@ -47,6 +47,7 @@ KEY: Mapping[str, Any] = {
     "id": int, "keyid": int, "name": TEXT, "context": str, "project": (int, NoneType), "masked": str,
     "state": str, "createdAt": str, "expiresAt": TEXT, "lastUsedAt": TEXT, "revokedAt": TEXT,
     "formerSecretEndsAt": TEXT, "scopes": (list, NoneType), "allowFrom": (list, NoneType), "dpopJkt": TEXT,
+    "allowMethods": (list, NoneType), "allowPaths": (list, NoneType),
 }  # fmt: skip
 NEW_KEY = {"apikey": str, **KEY}
 SYSTEM_KEY = {**NEW_KEY, "scopes": [str], "connectionKey": str}

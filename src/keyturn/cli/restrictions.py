@@ -16,6 +16,7 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import Network, read_network
 from keyturn.core.restriction_kinds import KINDS
 from keyturn.core.restrictions import Restrictions, read_restrictions, restore_restrictions
+from keyturn.errors import InvalidInput
 
 if TYPE_CHECKING:
     from keyturn.client import ApiKey
@@ -85,7 +86,11 @@ def restriction_options(command: Callable[..., Any]) -> Callable[..., Any]:
         for kind in KINDS:
             value = given.pop(kind.name, None)
             chosen[kind.wire] = [*map(str, value)] if isinstance(value, tuple) and value else value or None
-        return command(*args, restrictions=read_restrictions(chosen), **given)
+        try:
+            restrictions = read_restrictions(chosen)
+        except InvalidInput as error:
+            raise click.UsageError(str(error)) from None
+        return command(*args, restrictions=restrictions, **given)
 
     decorated: Callable[..., Any] = with_restrictions
     for option in reversed(_OPTIONS):
@@ -106,6 +111,18 @@ _OPTIONS = (
         "jkt",
         type=ThumbprintType(),
         help="The thumbprint of a key pair, without whose proofs the key opens nothing (RFC 9449).",
+    ),
+    click.option(
+        "--allow-method",
+        "methods",
+        multiple=True,
+        help="A method that the key may be used for, like GET; can be given several times.",
+    ),
+    click.option(
+        "--allow-path",
+        "paths",
+        multiple=True,
+        help="A path, with all below it, that the key may be used for; can be given several times.",
     ),
 )
 

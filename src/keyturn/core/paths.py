@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+import msgspec
+
 READ_DIFFERENTLY = ("//", "\\", "%", "\0")
 """What another reader of a decoded path may fold, decode or cut."""
 DOTS = frozenset({".", ".."})
@@ -40,6 +42,31 @@ class RequestTarget:
 
 EXCHANGE: Final = RequestTarget("POST", (), is_exchange=True)
 """What whoever gives a token for a credential has it judged for."""
+
+
+class RequestRule(msgspec.Struct, frozen=True, gc=False):
+    """The requests that a credential may be used for; None for any method, or any path."""
+
+    methods: tuple[str, ...] | None
+    paths: tuple[str, ...] | None
+    """Prefixes, each of whole segments."""
+
+    def allows(self, target: RequestTarget | None) -> bool:
+        """Return whether a request may be made; None for one that is not known, which never may (K11).
+
+        HEAD is allowed where GET is (RFC 9110, section 9.3.2). A path that is not canonical is under no
+        prefix.
+        """
+        if target is None:
+            return False
+        return target.is_exchange or (
+            (self.methods is None or has_method(self.methods, target.method))
+            and (self.paths is None or (bool(target.paths) and all(map(self._has_path, target.paths))))
+        )
+
+    def _has_path(self, sent: str) -> bool:
+        path = read_path(sent)
+        return path is not None and any(is_under(path, read_prefix(prefix)) for prefix in self.paths or ())
 
 
 def is_unambiguous(path: str) -> bool:

@@ -8,10 +8,17 @@ from typing import Any, Final
 
 from keyturn.core.dpop import is_thumbprint
 from keyturn.core.networks import Network, are_within, read_network, readable_network
+from keyturn.core.paths import has_method, is_under, read_path, read_prefix
 from keyturn.errors import InvalidInput
 
 MAX_NETWORKS = 100
 """How many networks a key may be used from at most: each is looked at with each request."""
+MAX_METHODS = MAX_PATHS = 20
+MAX_METHOD_CHARACTERS = 32
+MAX_PATH_CHARACTERS = 255
+
+_METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*")
+"""RFC 9110, section 9.1: methods are compared with their case, and those that there are have capitals."""
 _FAULTS_TOLD = 3
 _UNREADABLE = "is no address or network."
 _REPEATED = re.compile(r"[!-~]{1,18}|(?=[^.:]*[.:])[0-9A-Fa-f.:/]{1,49}")
@@ -96,6 +103,60 @@ def _read_jkt(text: str) -> str:
     return text
 
 
+def _read_methods(texts: Sequence[str]) -> tuple[str, ...]:
+    found = tuple(sorted(set(texts)))
+    for text in found:
+        if len(text) > MAX_METHOD_CHARACTERS or _METHOD.fullmatch(text) is None:
+            raise InvalidInput("allowMethods", "A method is written in capitals, like GET or POST.")
+    _check_count("allowMethods", found, MAX_METHODS, "method")
+    return found
+
+
+def _read_paths(texts: Sequence[str]) -> tuple[str, ...]:
+    for number, text in enumerate(texts, start=1):
+        if len(text) > MAX_PATH_CHARACTERS:
+            raise InvalidInput(
+                "allowPaths", f"Entry {number} is longer than {MAX_PATH_CHARACTERS} characters."
+            )
+        if read_path(text) is None:
+            raise InvalidInput(
+                "allowPaths",
+                f"Entry {number} is no canonical path. Write it as it stands in a URL, from the first slash "
+                "and without a query, like /data/connection: with no empty segments, none of dots, and "
+                "nothing encoded that need not be.",
+            )
+        if text != "/" and text.endswith("/"):
+            raise InvalidInput(
+                "allowPaths",
+                f"Leave out the slash at the end of entry {number}: a path allows itself and all below it.",
+            )
+    found = tuple(dict.fromkeys(texts))
+    _check_count("allowPaths", found, MAX_PATHS, "path")
+    return found
+
+
+def _check_count(field: str, found: Sequence[str], at_most: int, word: str) -> None:
+    if not found:
+        raise InvalidInput(field, f"Name a {word}, or leave it out: a key of no {word} works nowhere.")
+    if len(found) > at_most:
+        raise InvalidInput(field, f"A key is restricted to {at_most} {word}s at most.")
+
+
+def _are_methods_within(chosen: Sequence[str], wide: Sequence[str]) -> bool:
+    return all(has_method(wide, method) for method in chosen)
+
+
+def _are_paths_within(chosen: Sequence[str], wide: Sequence[str]) -> bool:
+    return all(any(is_under(read_prefix(path), read_prefix(prefix)) for prefix in wide) for path in chosen)
+
+
+def _restore_paths(written: Iterable[str]) -> tuple[str, ...]:
+    prefixes = _texts(written)
+    for prefix in prefixes:
+        read_prefix(prefix)
+    return prefixes
+
+
 def _texts(written: Iterable[str]) -> tuple[str, ...]:
     if isinstance(written, str) or not all(isinstance(text, str) for text in written):
         raise ValueError("no list of texts")
@@ -147,5 +208,31 @@ KINDS: Final[tuple[Kind, ...]] = (
         too_wide="What is bound to a key pair makes only what is bound to the same one.",
         is_list=False,
         is_code=True,
+    ),
+    Kind(
+        name="methods",
+        wire="allowMethods",
+        audit="allowMethods",
+        label="Methods",
+        read=_read_methods,
+        restore=_texts,
+        write=list,
+        words=list,
+        is_within=_are_methods_within,
+        too_wide="A key cannot make one for more methods than its own.",
+        is_listed_whole=True,
+    ),
+    Kind(
+        name="paths",
+        wire="allowPaths",
+        audit="allowPaths",
+        label="Paths",
+        read=_read_paths,
+        restore=_restore_paths,
+        write=list,
+        words=list,
+        is_within=_are_paths_within,
+        too_wide="A key cannot make one for more paths than its own.",
+        typed=re.compile(r"\S+"),
     ),
 )

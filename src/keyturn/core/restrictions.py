@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from keyturn.core.networks import Network, is_within, read_address
-from keyturn.core.paths import RequestTarget
+from keyturn.core.paths import RequestRule, RequestTarget
 from keyturn.core.restriction_kinds import KINDS, Kind
 from keyturn.errors import InvalidInput, Reason
 
@@ -30,24 +30,38 @@ class Restrictions(msgspec.Struct, frozen=True, gc=False):
     """The networks that it may be used from; without, it works from anywhere."""
     jkt: str | None = None
     """The thumbprint of the key pair that alone may present it (RFC 9449); without, anybody may."""
+    methods: tuple[str, ...] | None = None
+    """The methods of the requests that it may be used for; without, any."""
+    paths: tuple[str, ...] | None = None
+    """The prefixes of their paths, canonical and of whole segments; without, any."""
     is_unknown: bool = False
     """Whether it is restricted in a way that this older program does not know: then it opens nothing."""
 
     @property
     def is_conditional(self) -> bool:
         """Whether more decides than the key itself: who may present it is asked for elsewhere."""
-        return self.networks is not None or self.is_unknown
+        return (
+            self.networks is not None or self.methods is not None or self.paths is not None or self.is_unknown
+        )
 
-    def find_fault(self, address: str | None, target: RequestTarget | None) -> Reason | None:  # noqa: ARG002 - for the next kind
+    @property
+    def requests(self) -> RequestRule | None:
+        """The requests that it may be used for; None for any."""
+        if self.methods is None and self.paths is None:
+            return None
+        return RequestRule(self.methods, self.paths)
+
+    def find_fault(self, address: str | None, target: RequestTarget | None) -> Reason | None:
         """Return why this request, from this address, may not use the key; None if it may.
 
-        An address that is not known lies in no network.
+        An address that is not known lies in no network, and a request that is not known is not allowed.
         """
         if self.is_unknown:
             return Reason.RESTRICTION
         if self.networks is not None and not is_within(read_address(address or ""), self.networks):
             return Reason.SOURCE
-        return None
+        requests = self.requests
+        return None if requests is None or requests.allows(target) else Reason.REQUEST
 
     def within(self, maker: "Restrictions") -> "Restrictions":
         """Return the restrictions of a key that is made with one that has those of `maker` (A3).

@@ -206,6 +206,7 @@ def powerless(
         withheld=owner.withheld,
         jkt=jkt,
         credential=credential,
+        requests=key.restrictions.requests,
     )
 
 
@@ -334,4 +335,5 @@ def _principal(
         withheld=owner.withheld,
         jkt=jkt,
         credential=credential,
+        requests=None if key is None else key.restrictions.requests,
     )

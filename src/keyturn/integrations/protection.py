@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from keyturn.core.dpop import PresentedProof, normal_url
 from keyturn.core.networks import client_address, read_network
+from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes, is_scope
-from keyturn.errors import AmbiguousCredential, CredentialRefused, KeyturnError
+from keyturn.errors import AmbiguousCredential, CredentialRefused, KeyturnError, Reason
 from keyturn.verifier import Verifier
 
 VerifierSource = Verifier | Callable[[], Verifier]
@@ -162,7 +163,13 @@ def _already_verified(presented: Presented, verifier: Verifier) -> Principal | N
     if not isinstance(known, Verified) or known.verifier is not verifier:
         return None
     is_same = (*presented.authorization,) == known.authorization and (*presented.proofs,) == known.proofs
-    return known.principal if is_same else None
+    if not is_same:
+        return None
+    requests = known.principal.requests
+    target = RequestTarget(presented.method, (presented.path, presented.routed_path))
+    if requests is not None and not requests.allows(target):  # The application reads another request in it.
+        raise CredentialRefused(Reason.REQUEST, key_id=known.principal.key_id, secret_matched=True)
+    return known.principal
 
 
 def _keep(presented: Presented, verifier: Verifier, principal: Principal) -> Principal:

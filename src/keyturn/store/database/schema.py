@@ -248,6 +248,8 @@ api_key = Table(
     Column("secret_number", BigInteger, nullable=False, server_default="0"),
     Column("project_id", BigInteger),
     Column("jkt", String(64)),
+    Column("methods", Json),
+    Column("paths", Json),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
@@ -263,9 +265,9 @@ api_key = Table(
 
 `sources`, which the code calls `networks`, are those that the key may be used from (RFC 4632); null for
 anywhere. `project_id` is no foreign key: a key of a project that is gone must see nothing, and not become one
-of no project. `jkt` is the thumbprint of the key pair that alone may present the key (RFC 9449). `epoch` is
-as a user's. `secret_number` grows with every new secret: a token carries that of the secret which it was made
-with.
+of no project. `jkt` is the thumbprint of the key pair that alone may present the key (RFC 9449). `methods`
+and `paths` are those of the requests that it may be used for; null for any. `epoch` is as a user's.
+`secret_number` grows with every new secret: a token carries that of the secret which it was made with.
 """
 
 RESTRICTION_COLUMNS = tuple(api_key.c[kind.name] for kind in KINDS)

@@ -33,6 +33,8 @@ class _KeyFields(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     scopes: list[str] | None
     allow_from: list[str] | None
     dpop_jkt: str | None
+    allow_methods: list[str] | None
+    allow_paths: list[str] | None
     masked: str
     state: str
     created_at: str

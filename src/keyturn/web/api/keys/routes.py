@@ -73,8 +73,10 @@ def create_key(
 
     With `scopes`, of services and such that the caller may hold, it covers these alone. With `allowFrom`,
     which lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the thumbprint of a
-    key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the same
-    `Idempotency-Key` gives the same key a new secret instead of making another.
+    key pair, it opens nothing without a proof of that key pair (RFC 9449). With `allowMethods` and
+    `allowPaths`, prefixes of whole segments, it opens only such requests, and the exchange.
+
+    A retry with the same `Idempotency-Key` gives the same key a new secret instead of making another.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     created = call.services.keys.create(

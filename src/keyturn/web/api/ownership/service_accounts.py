@@ -165,7 +165,7 @@ def create_service_key(
 
     Needs USER_ADMIN, or to own the account or be in the group that does; and each permission that it holds.
     With `scopes`, such as the account may hold, it covers these alone. Without USER_ADMIN it covers nothing
-    that the caller may not hold. `expiresAt`, `allowFrom` and `dpopJkt` are those of one's own key.
+    that the caller may not hold. `expiresAt`, and all that restricts it, is as for one's own key.
     """
     asked = read_json(body, request.headers.get("content-type"), ServiceKeyBody) or ServiceKeyBody()
     made = call.services.service_accounts.create_key(

@@ -15,6 +15,7 @@ from keyturn.core.apis import ApiRecord
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
+from keyturn.core.paths import RequestTarget
 from keyturn.core.people import ProjectRecord
 from keyturn.core.records import ApiKeyRecord
 from keyturn.core.restriction_kinds import KINDS
@@ -30,6 +31,8 @@ PRESELECTED_DAYS = 90
 FORM_ID_BYTES = 16
 
 HIDDEN_PROJECT = "one that you are not in"
+
+_WHO = "/bim/rpc/user/current"
 
 SCOPE = "scope."
 """What the name of the box of a scope begins with."""
@@ -155,9 +158,18 @@ def show_created(
         visitor,
         secret=created.secret,
         key=shown_key(created.record, services.system.now()),
+        works_directly=_works_directly(created.record, targets),
         uses=[how_to_use(services.settings.public_url, created.secret, target) for target in targets],
         back=back,
     )
+
+
+def _works_directly(record: ApiKeyRecord, targets: Sequence[ApiRecord | None]) -> bool:
+    """Return whether the key may ask what the page shows first: who it is. `/verify` is told no request."""
+    requests = record.restrictions.requests
+    if requests is None:
+        return True
+    return targets == [None] and requests.allows(RequestTarget("GET", (_WHO,)))
 
 
 def project_names(projects: Iterable[ProjectRecord]) -> dict[int, str]:
@@ -213,10 +225,10 @@ def how_to_use(public_url: str, secret: str, target: ApiRecord | None) -> HowToU
     if target is None:
         return HowToUse(
             service=None,
-            curl_direct=f"curl {public_url}/bim/rpc/user/current \\\n  {header}",
+            curl_direct=f"curl {public_url}{_WHO} \\\n  {header}",
             curl_exchange=f"curl {public_url}/bim/apikey/authenticate \\\n"
             f"  --header 'Content-Type: application/json' \\\n  --data '{{\"apikey\": \"{secret}\"}}'",
-            program_with_proof=_program(public_url, secret, f"{public_url}/bim/rpc/user/current"),
+            program_with_proof=_program(public_url, secret, f"{public_url}{_WHO}"),
         )
     identifier = target.identifier
     verify = f"{public_url}{PATH}?{AUDIENCE_PARAMETER}={quote(identifier, safe='')}"

@@ -9,7 +9,10 @@ from sqlalchemy import text
 
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.restriction_kinds import KINDS
+from keyturn.core.restrictions import read_restrictions
 from keyturn.errors import CredentialRefused
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from keyturn.core.people import ServiceOwner, UserRecord
     from keyturn.core.permissions import Permission
     from keyturn.core.principal import Principal
+    from keyturn.core.restrictions import Restrictions
     from keyturn.services.keys.keys import CreatedKey
     from keyturn.services.people.sessions import BrowserSession
 
@@ -72,11 +76,22 @@ def put_together(services: Services, admin: Principal, *userids: str) -> None:
 
 
 def new_key(services: Services, principal: Principal, **chosen: Any) -> CreatedKey:
-    return services.keys.create(principal, HERE, **{"name": None, "lifetime": None, **chosen})
+    """Make a key of what `NewKey` has, and of restrictions by their names on the wire."""
+    return services.keys.create(principal, HERE, chosen_key(**chosen))
+
+
+def chosen_key(**chosen: Any) -> NewKey:
+    wire = {kind.wire: chosen.pop(kind.wire) for kind in KINDS if kind.wire in chosen}
+    return NewKey(**chosen, restrictions=restricted(**wire))
+
+
+def restricted(**wire: Any) -> Restrictions:
+    """What somebody chose, by its names on the wire."""
+    return read_restrictions(wire)
 
 
 def key_of_service(services: Services, principal: Principal, userid: str = "robot") -> CreatedKey:
-    return services.service_accounts.create_key(principal, userid, HERE, name=None, lifetime=None)
+    return services.service_accounts.create_key(principal, userid, HERE, NewKey())
 
 
 def is_accepted(services: Services, credential: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 
 from keyturn import PermissionMissing
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.people import change_behind
 from tests.test_closing import KINDS, edge
@@ -30,7 +31,7 @@ def test_a_narrowed_key_of_one_who_may_everything_carries_nothing(
         COMMAND_LINE, userid="root", name=None, password=None, permissions=frozenset(Permission)
     )
     whole, narrow = (
-        edge.services.keys.create_for(owner.user_id, COMMAND_LINE, name=name, lifetime=None)
+        edge.services.keys.create_for(owner.user_id, COMMAND_LINE, NewKey(name))
         for name in ("whole", "narrow")
     )
     change_behind(

@@ -21,6 +21,7 @@ from keyturn.composition import open_services
 from keyturn.core.dpop import GOOD_FOR, REPLAY_BOUND
 from keyturn.core.permissions import ALLOWS, Permission
 from keyturn.errors import ProofFault, Reason
+from keyturn.services.keys.keys import NewKey
 from keyturn.settings import Settings, read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.app import create_framework_app, route_table
@@ -55,7 +56,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 def new_key(server: RunningServer) -> str:
     ada = server.services.users.get_by_userid("bim", "ada")
-    return server.services.keys.create_for(ada.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+    return server.services.keys.create_for(ada.user_id, COMMAND_LINE, NewKey()).secret
 
 
 def example(heading: str, server: RunningServer) -> dict[str, Any]:
@@ -291,7 +292,7 @@ def test_the_example_at_the_edge_refuses_and_lets_in(
     holder = server.services.users.add(
         COMMAND_LINE, userid="edge", name=None, permissions=frozenset({Permission.VERIFY_CREDENTIALS.value})
     )
-    follower = server.services.keys.create_for(holder.user_id, COMMAND_LINE, name=None, lifetime=None)
+    follower = server.services.keys.create_for(holder.user_id, COMMAND_LINE, NewKey())
     monkeypatch.setenv("KEYTURN_KEY", follower.secret)
     text = (ROOT / "docs" / "howto" / "verify-at-the-edge.md").read_text()
     match = re.search(r"```python\n(.*?)```", text, re.DOTALL)

@@ -24,8 +24,7 @@ from keyturn import (
 )
 from keyturn import verifier as verifier_module
 from keyturn.composition import Services, open_services
-from keyturn.core.networks import read_network
-from keyturn.services.keys.keys import CreatedKey
+from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import open_engine
@@ -33,7 +32,7 @@ from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.databases import new_postgresql_database
 from tests.faults.forwarder import forwarding
-from tests.people import HERE, add_person, change_behind, person
+from tests.people import HERE, add_person, change_behind, person, restricted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +59,7 @@ def bob(server: Services) -> Principal:
 
 @pytest.fixture
 def key(server: Services, bob: Principal) -> CreatedKey:
-    return server.keys.create(bob, HERE, name=None, lifetime=None)
+    return server.keys.create(bob, HERE, NewKey())
 
 
 @pytest.fixture
@@ -93,7 +92,7 @@ def test_whatever_the_server_issued_is_known(verifier: Verifier, server: Service
 
 def test_a_refusal_has_its_reason(verifier: Verifier, server: Services, bob: Principal) -> None:
     """Each refusal is typed, and says why to the program that asks."""
-    revoked = server.keys.create(bob, HERE, name=None, lifetime=None)
+    revoked = server.keys.create(bob, HERE, NewKey())
     assert verifier.verify(revoked.secret).key_id == revoked.record.key_id
     server.keys.revoke_own(bob, revoked.record.key_id, HERE)
 
@@ -109,7 +108,7 @@ def test_a_refusal_has_its_reason(verifier: Verifier, server: Services, bob: Pri
 def test_what_the_server_revokes_is_dead_here(verifier: Verifier, server: Services, bob: Principal) -> None:
     """A key and its token that are remembered here are refused on the very next call (R1)."""
     for _ in range(20):
-        key = server.keys.create(bob, HERE, name=None, lifetime=None)
+        key = server.keys.create(bob, HERE, NewKey())
         token = server.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token
         for credential in (key.secret, token, key.secret, token):
             assert verifier.verify(credential).userid == "bob"
@@ -119,9 +118,9 @@ def test_what_the_server_revokes_is_dead_here(verifier: Verifier, server: Servic
 
 def test_scopes_and_addresses_are_held(verifier: Verifier, server: Services, bob: Principal) -> None:
     """A narrowed key passes for what it covers, and a bound one from its networks, remembered or not."""
-    narrow = server.keys.create(bob, HERE, name=None, lifetime=None)
+    narrow = server.keys.create(bob, HERE, NewKey())
     bound = server.keys.create_for(
-        bob.user_id, COMMAND_LINE, name=None, lifetime=None, sources=[read_network("192.0.2.0/24")]
+        bob.user_id, COMMAND_LINE, NewKey(restrictions=restricted(allowFrom=["192.0.2.0/24"]))
     )
     change_behind(server, "UPDATE api_key SET scopes = '[\"a\"]' WHERE id = :id", id=narrow.record.key_id)
     for _ in range(2):
@@ -162,7 +161,7 @@ def test_uses_are_written_at_the_end(
 
 def test_threads_share_one(verifier: Verifier, server: Services, bob: Principal) -> None:
     """Many threads that verify, while keys are revoked, never accept a dead one nor refuse the living one."""
-    living, *others = (server.keys.create(bob, HERE, name=None, lifetime=None) for _ in range(20))
+    living, *others = (server.keys.create(bob, HERE, NewKey()) for _ in range(20))
     wrong: list[str] = []
     stop = threading.Event()
     dead: set[str] = set()
@@ -297,7 +296,7 @@ def test_fault_f9_a_coroutine_does_not_wait_for_a_database_that_hangs(
         services = open_.enter_context(closing(open_services(settings, hashing=CHEAPEST)))
         services.start()
         add_person(services)
-        keys = [services.keys.create(person(services), HERE, name=None, lifetime=None) for _ in range(20)]
+        keys = [services.keys.create(person(services), HERE, NewKey()) for _ in range(20)]
         forwarder = open_.enter_context(forwarding(postgresql_server))
         verifier = open_.enter_context(Verifier(forwarder.url(database.partition("?")[0].rpartition("/")[2])))
 

@@ -54,7 +54,7 @@ def credential(request: pytest.FixtureRequest, server: Services, prover: Prover)
     """A key that is bound to the key pair, or a token of one that is not."""
     bob = person(server)
     if request.param == "key":
-        return new_key(server, bob, dpop_jkt=prover.jkt).secret
+        return new_key(server, bob, dpopJkt=prover.jkt).secret
     url = "https://keys.example.com/exchange"
     proof = PresentedProof("POST", url, [prover.proof("POST", url, at=time.time()).encode()])
     secret = new_key(server, bob).secret

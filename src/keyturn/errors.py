@@ -45,6 +45,10 @@ class Reason(StrEnum):
     REVOKED = "revoked"
     OWNER_DISABLED = "owner_disabled"
     SOURCE = "source"
+    REQUEST = "request"
+    """It may not be used for this method or path, or nobody said which request it came with."""
+    RESTRICTION = "restriction"
+    """It is restricted in a way that this program, which is older, does not know."""
     SENDER = "sender"
     """It is bound to a key pair, and this was not sent with a proof of it."""
     NOT_BOUND = "not_bound"
@@ -59,6 +63,8 @@ HOLDER_IS_TOLD = {
     Reason.REVOKED: "This credential has been revoked.",
     Reason.OWNER_DISABLED: "The owner of this credential is disabled.",
     Reason.SOURCE: "This credential may not be used from this address.",
+    Reason.REQUEST: "This credential may not be used for this request.",
+    Reason.RESTRICTION: "This credential is restricted in a way that is not known here.",
     Reason.SENDER: "This credential is bound to a key pair: send it as DPoP, with a proof of that key pair.",
     Reason.NOT_BOUND: "This credential is not bound to a key pair: send it as Bearer.",
     Reason.WITHHELD: "The owner of this credential holds none of its scopes any more.",

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 
 from keyturn.core.dpop import PresentedProof
+from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes
 from keyturn.errors import CannotStart, CredentialRefused, KeyturnError, Reason, StoreUnavailable
@@ -157,6 +158,8 @@ class Verifier:
         source: str | None = None,
         scopes: Iterable[str] = (),
         dpop: PresentedProof | None = None,
+        method: str | None = None,
+        path: str | Sequence[str] | None = None,
     ) -> Principal:
         """Return who calls with this value of the `Authorization` header.
 
@@ -164,6 +167,10 @@ class Verifier:
         counted by it. `scopes` are what the call needs: a credential that is not narrowed covers all. `dpop`
         is the proof that came with a credential that is bound to a key pair (RFC 9449); without it that is
         refused. A proof is good once in this process; another process that verifies takes it once too.
+
+        `method` and `path` are those of the request, the path as the client sent it and without its query:
+        keys that are restricted to methods or paths need them both. Give several paths where it is read in
+        more than one way, as below a mount: then all of them must be allowed.
 
         Blocks for a look into the database when the credential is not remembered: in a coroutine use
         `verify_async`.
@@ -185,7 +192,8 @@ class Verifier:
                 check_scopes(known.principal, scopes)
             return known.principal
         try:
-            principal = self._authenticator.authenticate([value], self._origin_of(address=source), dpop)
+            origin = self._origin_of(address=source, target=_target_of(method, path))
+            principal = self._authenticator.authenticate([value], origin, dpop)
         except Exception as error:
             if self._is_closed and not isinstance(error, KeyturnError):  # Its connections were taken from it.
                 raise StoreUnavailable(_IS_CLOSED) from error
@@ -202,6 +210,8 @@ class Verifier:
         source: str | None = None,
         scopes: Iterable[str] = (),
         dpop: PresentedProof | None = None,
+        method: str | None = None,
+        path: str | Sequence[str] | None = None,
     ) -> Principal:
         """Do what `verify` does, with any look into the database in a thread of the verifier's own.
 
@@ -213,7 +223,9 @@ class Verifier:
             if scopes:
                 check_scopes(known.principal, scopes)
             return known.principal
-        verify = partial(self.verify, value, source=source, scopes=scopes, dpop=dpop)
+        verify = partial(
+            self.verify, value, source=source, scopes=scopes, dpop=dpop, method=method, path=path
+        )
         try:
             asked = asyncio.wrap_future(self._threads.submit(verify))
         except RuntimeError:  # Closed since, or the program ends.
@@ -248,6 +260,13 @@ class Verifier:
     ) -> None:
         """Close it."""
         self.close()
+
+
+def _target_of(method: str | None, path: str | Sequence[str] | None) -> RequestTarget | None:
+    """Return the request that is judged for; None unless both are known."""
+    if method is None or path is None:
+        return None
+    return RequestTarget(method, (path,) if isinstance(path, str) else tuple(path))
 
 
 def _new_threads() -> ThreadPoolExecutor:

@@ -16,6 +16,7 @@ import structlog
 
 from keyturn.cli import main
 from keyturn.composition import Services, open_services
+from keyturn.services.keys.keys import NewKey
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
@@ -104,7 +105,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 @pytest.fixture
 def key(server: RunningServer) -> str:
     user = add_person(server.services)
-    return server.services.keys.create_for(user.user_id, COMMAND_LINE, name="first", lifetime=None).secret
+    return server.services.keys.create_for(user.user_id, COMMAND_LINE, NewKey("first")).secret
 
 
 @pytest.fixture

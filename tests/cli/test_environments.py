@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.certificates import make_certificate
 from tests.cli.conftest import Command, refused
@@ -53,7 +54,7 @@ def test_fault_g7_half_an_environment_is_told(call: Command, key: str) -> None:
 def test_fault_g7_a_named_profile_wins(configured: Command, server: RunningServer, key: str) -> None:
     """`--profile` and KEYTURN_PROFILE name a profile, whatever key the environment has."""
     other = add_person(server.services, "alice")
-    made = server.services.keys.create_for(other.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+    made = server.services.keys.create_for(other.user_id, COMMAND_LINE, NewKey()).secret
     environment = {"KEYTURN_URL": server.url, "KEYTURN_KEY": made}
     assert configured("whoami", **environment).out.startswith("alice")
     assert configured("whoami", "--profile", "default", **environment).out.startswith("bob")
@@ -91,7 +92,7 @@ def test_fault_g7_whoami_says_what_the_key_carries(call: Command, server: Runnin
         description=None,
         scopes=[ScopeToRegister("orders:read", None, None)],
     )
-    key = services.keys.create_for(ada.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+    key = services.keys.create_for(ada.user_id, COMMAND_LINE, NewKey()).secret
     environment = {"KEYTURN_URL": server.url, "KEYTURN_KEY": key}
     assert call("whoami", **environment).out == "ada, with CREATE_PROJECT, USER_ADMIN\n"
     narrowed = call("key", "create", "--scope", "orders:read", **environment).out.strip()
@@ -118,7 +119,7 @@ def test_fault_g7_a_private_authority_is_given_by_file(
 ) -> None:
     """`--ca-file` is kept with the profile; KEYTURN_CA_FILE does the same for the environment."""
     user = add_person(tls_server.services)
-    key = tls_server.services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+    key = tls_server.services.keys.create_for(user.user_id, COMMAND_LINE, NewKey()).secret
     file = str(tmp_path / "tls.pem")
     arguments = ("configure", "--url", tls_server.url, "--key-stdin")
     untrusted = refused(call(*arguments, stdin=key), code=69)

@@ -23,13 +23,25 @@ from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import Origin
 from tests.apis import register
 from tests.cli.conftest import Command, opened, refused
-from tests.people import holder
+from tests.people import chosen_key, holder, restricted
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.servers import RunningServer
+
 JKT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
 NETWORKS = ("127.0.0.0/8", "2001:db8::7")
+REQUESTS = (
+    "--allow-method",
+    "POST",
+    "--allow-method",
+    "GET",
+    "--allow-path",
+    "/bim",
+    "--allow-path",
+    "/data/x",
+)
 BOTH = ("--allow-from", NETWORKS[0], "--allow-from", NETWORKS[1], "--dpop-jkt", JKT)
 
 # Making and listing
@@ -53,7 +65,7 @@ def test_a_key_is_bound_in_the_database(run: Command, tmp_path: Path, person: st
     assert run("admin", "key", "add", "--user", person, *BOTH).code == 0
     with opened(tmp_path) as services:
         (key,) = services.keys.list_of(1)
-    assert (key.sources, key.jkt) == (("127.0.0.0/8", "2001:db8::7/128"), JKT)
+    assert key.restrictions == restricted(allowFrom=["127.0.0.0/8", "2001:db8::7/128"], dpopJkt=JKT)
     listed = run("admin", "key", "list", "--user", person).out
     assert "127.0.0.0/8, 2001:db8::7, key pair 0ZcOCORZ…" in listed
 
@@ -65,9 +77,7 @@ def test_a_list_tells_all_that_a_key_is_narrowed_to(run: Command, tmp_path: Path
         register(services, "orders")
         project = services.projects.add(maker, Origin(), name="Report", description=None)
         for narrowed in ({"project_id": project.project_id}, {"scopes": ["orders:read"]}):
-            services.keys.create(
-                maker, Origin(), name=None, lifetime=None, sources=["192.0.2.0/24"], **narrowed
-            )
+            services.keys.create(maker, Origin(), chosen_key(allowFrom=["192.0.2.0/24"], **narrowed))
     listed = run("admin", "key", "list", "--user", "maker").out
     assert f"project {project.project_id}, 192.0.2.0/24" in listed
     assert "orders:read, 192.0.2.0/24" in listed
@@ -96,6 +106,59 @@ def test_what_is_no_bound_is_a_usage_error(
     assert done.code == 2
     assert done.out == ""
     assert told in " ".join(done.err.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "command", [("admin", "key", "add", "--user", "ada"), ("key", "create")], ids=" ".join
+)
+@pytest.mark.parametrize(
+    ("option", "unfit", "told"),
+    [
+        ("--allow-method", "get", "in capitals"),
+        ("--allow-path", "data", "no canonical path"),
+        ("--allow-path", "/data/", "Leave out the slash"),
+        ("--allow-path", "/data/../x", "no canonical path"),
+    ],
+)
+def test_what_is_no_request_is_a_usage_error(
+    configured: Command, command: tuple[str, ...], option: str, unfit: str, told: str
+) -> None:
+    """Before anything is asked or made, the command says what to write."""
+    done = configured(*command, option, unfit)
+    assert (done.code, done.out) == (2, "")
+    assert told in " ".join(done.err.replace("│", " ").split())
+
+
+def test_a_key_is_restricted_to_requests(configured: Command) -> None:
+    """`key create` sends methods and paths; the list tells of them, in JSON and in few words."""
+    made = json.loads(configured("key", "create", "--name", "reads", *REQUESTS, "--json").out)
+    told = {"allowMethods": ["GET", "POST"], "allowPaths": ["/bim", "/data/x"]}
+    assert told.items() <= made.items()
+    (listed, free) = json.loads(configured("key", "list", "--json").out)
+    assert told.items() <= listed.items()
+    assert (free["allowMethods"], free["allowPaths"]) == (None, None)
+    assert "GET, POST, /bim, /data/x" in configured("key", "list").out
+
+
+def test_a_key_is_restricted_to_requests_in_the_database(run: Command, tmp_path: Path, person: str) -> None:
+    """`admin key add` restricts a key alike, and `admin key list` says so."""
+    assert run("admin", "key", "add", "--user", person, *REQUESTS).code == 0
+    with opened(tmp_path) as services:
+        (key,) = services.keys.list_of(1)
+    assert key.restrictions == restricted(allowMethods=["GET", "POST"], allowPaths=["/bim", "/data/x"])
+    assert "GET, POST, /bim, /data/x" in run("admin", "key", "list", "--user", person).out
+    (told,) = json.loads(run("admin", "key", "list", "--user", person, "--json").out)
+    assert (told["allowMethods"], told["allowPaths"]) == (["GET", "POST"], ["/bim", "/data/x"])
+
+
+def test_a_restricted_key_is_rotated(call: Command, server: RunningServer, key: str) -> None:
+    """A key that may not ask `/verify` who it is gets its new secret all the same, if it may ask for that."""
+    chosen = ("--allow-method", "POST", "--allow-path", "/bim/apikey")
+    made = json.loads(call("key", "create", *chosen, "--json", KEYTURN_URL=server.url, KEYTURN_KEY=key).out)
+    done = call("key", "rotate", str(made["id"]), KEYTURN_URL=server.url, KEYTURN_KEY=made["apikey"])
+    assert (done.code, done.out.startswith("kt_")) == (0, True), done
+    again = call("key", "rotate", str(made["id"]), KEYTURN_URL=server.url, KEYTURN_KEY=made["apikey"])
+    assert "has expired" in refused(again)
 
 
 # The thumbprint

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_sqlite_database
 from tests.people import add_person
@@ -53,5 +54,5 @@ class Keyed:
 def keyed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Keyed]:
     with running_server(new_sqlite_database(tmp_path), failures_per_minute=1_000_000) as server:
         user = add_person(server.services)
-        made = server.services.keys.create_for(user.user_id, COMMAND_LINE, name="first", lifetime=None)
+        made = server.services.keys.create_for(user.user_id, COMMAND_LINE, NewKey("first"))
         yield Keyed(server, made, capsys)

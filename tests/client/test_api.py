@@ -63,3 +63,17 @@ def test_a_key_goes_to_its_server_alone(keyed: Keyed) -> None:
         for path in ("https://evil.example/", "//evil.example/", "evil"):
             with pytest.raises(ValueError, match="path"):
                 client.request("GET", path)
+
+
+def test_a_key_is_restricted_to_requests(keyed: Keyed) -> None:
+    """The client sends methods and paths, and tells of them in what it makes and lists."""
+    with ApiClient(keyed.url, keyed.key) as client:
+        made = client.create_key(allow_methods=["GET"], allow_paths=["/bim/rpc", "/bim/iam"])
+        listed = next(one for one in client.list_keys() if one.id == made.id)
+    for found in (made, listed):
+        assert (found.allow_methods, found.allow_paths) == (["GET"], ["/bim/rpc", "/bim/iam"])
+    with ApiClient(keyed.url, made.apikey) as restricted:
+        assert restricted.current_user()
+        with pytest.raises(ServerRefused) as refused:
+            restricted.create_key()
+    assert refused.value.status == 401

@@ -14,9 +14,10 @@ from joserfc.jwk import ECKey
 from keyturn.client import DpopKeyPair, KeyturnAuth
 from keyturn.client.requests import KeyturnAuth as RequestsAuth
 from keyturn.client.tokens import ExchangeFailed
+from keyturn.services.keys.keys import NewKey
 from tests.client.conftest import WHO, Keyed
 from tests.client.test_auth import asking_by_httpx, asking_by_requests, asking_by_tasks
-from tests.people import HERE, person
+from tests.people import HERE, person, restricted
 from tests.proofs import digest_text
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def asker(request: pytest.FixtureRequest) -> Asker:
 def bound_key(keyed: Keyed, key_pair: DpopKeyPair) -> str:
     services = keyed.server.services
     bob = person(services)
-    return services.keys.create(bob, HERE, name=None, lifetime=None, dpop_jkt=key_pair.jkt).secret
+    return services.keys.create(bob, HERE, NewKey(restrictions=restricted(dpopJkt=key_pair.jkt))).secret
 
 
 def test_each_request_has_its_proof(keyed: Keyed, asker: Asker) -> None:

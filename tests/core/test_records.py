@@ -58,7 +58,7 @@ def test_a_list_calls_a_revoked_key_revoked() -> None:
 
 def test_no_record_shows_its_secret() -> None:
     """The hash of a password and a sealed signing key are in no repr."""
-    login = LoginRecord(7, "ada@example.org", "$argon2id$canary", 0, None, is_disabled=False)
+    login = LoginRecord(7, "bim", "ada@example.org", "$argon2id$canary", 0, None, is_disabled=False)
     sealed = SigningKeyRecord("vector-es256", "ES256", b"canary", NOW, NOW)
     assert "canary" not in repr(login) + str(login) + repr(sealed) + str(sealed)
 

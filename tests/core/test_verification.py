@@ -19,6 +19,7 @@ from keyturn.core.records import (
     SessionKind,
     SessionLimits,
 )
+from keyturn.core.restrictions import Restrictions
 from keyturn.core.verification import (
     check_api_key,
     check_sender,
@@ -43,7 +44,7 @@ OWNER = OwnerRecord(
     permissions=frozenset({"GOVERNANCE", "CREATE_PROJECT"}),
     is_disabled=False,
 )
-KEY = KeyForVerification(key_id=42, owner=OWNER, expires_at=None, revoked_at=None, scopes=None)
+KEY = KeyForVerification(key_id=42, owner=OWNER, expires_at=None, revoked_at=None)
 LIMITS = SessionLimits(idle=timedelta(hours=1), absolute=timedelta(hours=24))
 SESSION = SessionForVerification(
     session_id=5,
@@ -87,7 +88,7 @@ KEYS = st.builds(
     owner=OWNERS,
     expires_at=st.none() | TIMES,
     revoked_at=st.none() | TIMES,
-    scopes=st.none() | SCOPE_SETS,
+    restrictions=st.builds(Restrictions, scopes=st.none() | SCOPE_SETS),
 )
 SESSIONS = st.builds(
     SessionForVerification,
@@ -419,7 +420,7 @@ def test_a_principal_says_which_credential_was_presented(
 
 def test_a_principal_says_what_its_credential_is_bound_to() -> None:
     """A bound key, a bound token of any key, and nothing else, carry the thumbprint (RFC 9449)."""
-    bound_key, bound_token = replace(KEY, jkt="jkt"), bound_to("jkt")
+    bound_key, bound_token = replace(KEY, restrictions=Restrictions(jkt="jkt")), bound_to("jkt")
     assert principal_of_key(bound_key).jkt == "jkt"
     assert principal_of_key_token(bound_token, bound_key).jkt == "jkt"
     assert principal_of_key_token(bound_token, KEY).jkt == "jkt"
@@ -430,7 +431,7 @@ def test_a_principal_says_what_its_credential_is_bound_to() -> None:
 def test_a_token_of_a_bound_key_is_bound_alike(jkt: str | None) -> None:
     """A token that is bound to nothing, or to another key pair than its key, was never given."""
     with pytest.raises(CredentialRefused) as refused:
-        principal_of_key_token(bound_to(jkt), replace(KEY, jkt="jkt"))
+        principal_of_key_token(bound_to(jkt), replace(KEY, restrictions=Restrictions(jkt="jkt")))
     assert (refused.value.reason, refused.value.secret_matched) == (Reason.CLAIMS, False)
 
 
@@ -449,7 +450,7 @@ def test_what_is_bound_needs_a_proof_of_its_key_pair(
     bound_to: str | None, proved: str | None, is_good: bool
 ) -> None:
     """What is bound passes with its own key pair alone; the holder of the whole secret is told."""
-    principal = principal_of_key(replace(KEY, jkt=bound_to))
+    principal = principal_of_key(replace(KEY, restrictions=Restrictions(jkt=bound_to)))
     if is_good:
         check_sender(principal, proved)
         return
@@ -492,7 +493,7 @@ def test_a_token_is_never_wider_than_its_key(of_key: frozenset[str] | None, of_t
     narrowed = [named for named in (of_key, of_token or None) if named is not None]
     expected = frozenset.intersection(*narrowed) if narrowed else None
     try:
-        scopes = principal_of_key_token(claims, replace(KEY, scopes=of_key)).scopes
+        scopes = principal_of_key_token(claims, replace(KEY, restrictions=Restrictions(scopes=of_key))).scopes
     except CredentialRefused:
         scopes = frozenset()
     assert scopes == expected
@@ -500,14 +501,14 @@ def test_a_token_is_never_wider_than_its_key(of_key: frozenset[str] | None, of_t
 
 def test_a_token_that_shares_no_scope_with_its_key_opens_nothing() -> None:
     """T15: no common scope is an empty set, which opens nothing, and not None, which would open all."""
-    record = replace(KEY, scopes=frozenset({"write"}))
+    record = replace(KEY, restrictions=Restrictions(scopes=frozenset({"write"})))
     with pytest.raises(CredentialRefused):
         principal_of_key_token(with_scope(CLAIMS, "read"), record)
 
 
 def test_a_key_without_any_scope_gives_tokens_without_any() -> None:
     """T15: a key narrowed to nothing opens nothing, and no token of it does."""
-    nothing = replace(KEY, scopes=frozenset())
+    nothing = replace(KEY, restrictions=Restrictions(scopes=frozenset()))
     for principal in (lambda: principal_of_key_token(CLAIMS, nothing), lambda: principal_of_key(nothing)):
         with pytest.raises(CredentialRefused):
             principal()
@@ -542,7 +543,8 @@ def test_a_session_token_is_never_wider_than_it_says() -> None:
 
 def passes_from(sources: list[str] | None, source: str | None) -> bool:
     """Return whether a key that is bound to these networks passes from there; a refusal says no other why."""
-    bound = replace(KEY, sources=None if sources is None else tuple(map(read_network, sources)))
+    networks = None if sources is None else tuple(map(read_network, sources))
+    bound = replace(KEY, restrictions=Restrictions(networks=networks))
     try:
         return check_api_key(bound, now=NOW, source=source) is bound
     except CredentialRefused as refused:
@@ -607,7 +609,7 @@ def test_a_key_bound_to_no_network_passes_from_nowhere() -> None:
 
 def test_a_source_excuses_nothing() -> None:
     """From inside its networks a revoked, expired or disabled key is refused for what it is."""
-    bound = replace(KEY, sources=(read_network("192.0.2.0/24"),))
+    bound = replace(KEY, restrictions=Restrictions(networks=(read_network("192.0.2.0/24"),)))
     for record, reason in (
         (replace(bound, revoked_at=NOW), Reason.REVOKED),
         (replace(bound, expires_at=NOW), Reason.EXPIRED),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keyturn.composition import open_services
+from keyturn.services.keys.keys import NewKey
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.journeys.processes import clean_environment
@@ -45,7 +46,7 @@ def main(database: str, user_id: int, root_key_file: str) -> None:
     services = open_services(settings)
     print("begun", flush=True)
     while True:
-        key = services.keys.create_for(user_id, COMMAND_LINE, name="other", lifetime=None)
+        key = services.keys.create_for(user_id, COMMAND_LINE, NewKey("other"))
         time.sleep(PAUSE_SECONDS)
         services.keys.revoke_any(key.record.key_id, COMMAND_LINE)
         time.sleep(PAUSE_SECONDS)

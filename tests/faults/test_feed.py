@@ -13,6 +13,7 @@ import pytest
 
 from keyturn import CredentialRefused, StoreUnavailable, Verifier
 from keyturn.composition import Services, open_services
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
@@ -84,7 +85,7 @@ class Keys(threading.Thread):
             self.surprises.append(f"{self.name}: {error!r}")
 
     def _make(self) -> Key:
-        made = self._services.keys.create_for(self._user_id, COMMAND_LINE, name=None, lifetime=None)
+        made = self._services.keys.create_for(self._user_id, COMMAND_LINE, NewKey())
         token = self._services.exchange.exchange(in_header=[], in_body=made.secret, origin=Origin()).token
         return Key((made.secret, token), made.record.key_id)
 

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 
 from keyturn.composition import open_services
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
@@ -79,7 +80,7 @@ def node_on(postgresql: OwnPostgresql, folder: Path, root_key_file: Path) -> Ite
     services = open_services(settings, hashing=CHEAPEST)
     try:
         user_id = add_person(services).user_id
-        writer = services.keys.create_for(user_id, COMMAND_LINE, name=None, lifetime=None).secret
+        writer = services.keys.create_for(user_id, COMMAND_LINE, NewKey()).secret
     finally:
         services.close()
     environment = {

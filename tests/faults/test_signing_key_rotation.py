@@ -20,6 +20,7 @@ from joserfc.jwk import KeySet
 
 from keyturn import KeyturnError, Verifier
 from keyturn.composition import open_services
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
@@ -149,9 +150,7 @@ def test_no_rotation_refuses_a_living_token(
         ),
         hashing=CHEAPEST,
     )
-    key = services.keys.create_for(
-        add_person(services).user_id, COMMAND_LINE, name=None, lifetime=None
-    ).secret
+    key = services.keys.create_for(add_person(services).user_id, COMMAND_LINE, NewKey()).secret
     follower = new_follower(services).secret
     environment = {
         "KEYTURN_LOG_LEVEL": "error",

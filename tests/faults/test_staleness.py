@@ -16,6 +16,7 @@ from sqlalchemy import insert, select
 
 from keyturn.composition import Services, open_services
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store.database.schema import api_key
@@ -176,7 +177,7 @@ def hunt(database: str, folder: Path, root_key_file: Path, *, workers: int, roun
     try:
         user_id = add_person(services).user_id
         other_id = add_person(services, "other").user_id
-        writer = services.keys.create_for(user_id, COMMAND_LINE, name="writer", lifetime=None).secret
+        writer = services.keys.create_for(user_id, COMMAND_LINE, NewKey("writer")).secret
         with (
             serving(database, folder, "--workers", str(workers), environment=environment) as server,
             changing(database, other_id, root_key_file),

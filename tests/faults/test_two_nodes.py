@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from keyturn.composition import Services, open_services
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
@@ -54,7 +55,7 @@ class TwoNodes:
 
     def remembered_key(self, *wires: Wire) -> tuple[int, str]:
         """Make a key that each of these nodes remembers."""
-        key = self.services.keys.create_for(self.user_id, COMMAND_LINE, name=None, lifetime=None)
+        key = self.services.keys.create_for(self.user_id, COMMAND_LINE, NewKey())
         for wire in wires:
             assert [wire.verify(key.secret) for _ in range(2)] == [200, 200]
         return key.record.key_id, key.secret
@@ -67,7 +68,7 @@ def two_nodes(database: str, folder: Path, root_key_file: Path, *, b_sees: str) 
     services = open_services(settings, hashing=CHEAPEST)
     try:
         user_id = add_person(services).user_id
-        writer = services.keys.create_for(user_id, COMMAND_LINE, name="writer", lifetime=None).secret
+        writer = services.keys.create_for(user_id, COMMAND_LINE, NewKey("writer")).secret
         environments = [
             {
                 "KEYTURN_LOG_LEVEL": "error",

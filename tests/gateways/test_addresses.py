@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keyturn.core.networks import read_network
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.gateways.conftest import BOB
+from tests.people import restricted
 
 if TYPE_CHECKING:
     from tests.gateways.conftest import Scene
@@ -27,9 +28,7 @@ def test_the_networks_of_a_key_hold_behind_the_gateway(scene: Scene) -> None:
     bound = scene.site.services.keys.create_for(
         scene.site.users[BOB].user_id,
         COMMAND_LINE,
-        name=None,
-        lifetime=None,
-        sources=[read_network("127.0.0.2/32")],
+        NewKey(restrictions=restricted(allowFrom=["127.0.0.2/32"])),
     )
     for lines in ((), *CLAIMS):
         for _ in range(2):

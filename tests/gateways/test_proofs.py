@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.core.principal import AuthMethod
+from keyturn.services.keys.keys import NewKey
 from tests.gateways.conftest import BOB, HOST
-from tests.people import HERE, person
+from tests.people import HERE, person, restricted
 from tests.proofs import Prover
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Sender:
         self.scene, self.prover = scene, Prover()
         services = scene.site.services
         made = services.keys.create(
-            person(services, BOB), HERE, name=None, lifetime=None, dpop_jkt=self.prover.jkt
+            person(services, BOB), HERE, NewKey(restrictions=restricted(dpopJkt=self.prover.jkt))
         )
         self.key = made.secret
 

@@ -12,6 +12,7 @@ from keyturn.core.apis import MAX_SCOPE_CHARACTERS, MAX_SCOPES_CHARACTERS
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.users import USERID_MAX_CHARACTERS
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.forward_auth import MAX_IDENTITY_BYTES, header_block
@@ -50,7 +51,7 @@ def long_names(site: Site) -> dict[str, str]:
     keys = {}
     for name, scopes in ((LONGEST_NAME, longest_scopes()), (CHINESE_NAME, None)):
         user = site.add_user(name, frozenset(Permission))
-        made = site.services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None)
+        made = site.services.keys.create_for(user.user_id, COMMAND_LINE, NewKey())
         listed = None if scopes is None else json.dumps(scopes)
         change_behind(
             site.services,

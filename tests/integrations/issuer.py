@@ -6,9 +6,9 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keyturn.core.networks import read_network
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.people import HERE, add_person, change_behind
+from tests.people import HERE, add_person, change_behind, restricted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,8 @@ class Issuer:
 
     def key(self, userid: str = "bob", *, source: str | None = None) -> CreatedKey:
         user = self.services.users.get_by_userid("bim", userid)
-        sources = {} if source is None else {"sources": [read_network(source)]}
-        return self.services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None, **sources)
+        new = NewKey(restrictions=restricted(allowFrom=None if source is None else [source]))
+        return self.services.keys.create_for(user.user_id, COMMAND_LINE, new)
 
     def token(self, key: CreatedKey) -> str:
         return self.services.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token

@@ -22,6 +22,7 @@ from keyturn.core.permissions import Permission
 from keyturn.errors import AmbiguousCredential, KeyturnError
 from keyturn.integrations import django, rest_framework
 from keyturn.integrations.refusals import refusal_of
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.integrations import django_views
 from tests.integrations.sites import Options, application
@@ -263,7 +264,7 @@ def remote(tmp_path: Path) -> Iterator[tuple[str, str, str]]:
         )
         bob = server.services.users.get_by_userid("bim", "bob")
         keys = [
-            server.services.keys.create_for(owner, COMMAND_LINE, name=None, lifetime=None).secret
+            server.services.keys.create_for(owner, COMMAND_LINE, NewKey()).secret
             for owner in (edge.user_id, bob.user_id)
         ]
         yield server.url, keys[0], keys[1]

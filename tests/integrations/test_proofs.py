@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keyturn.integrations.protection import Protection
+from keyturn.services.keys.keys import NewKey
 from tests.integrations.sites import INTEGRATIONS, Options, Site, running
-from tests.people import HERE, person
+from tests.people import HERE, person, restricted
 from tests.proofs import Prover
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Sender:
     def __init__(self, issuer: Issuer, site: Site) -> None:
         self.site, self.prover = site, Prover()
         self.key = issuer.services.keys.create(
-            person(issuer.services), HERE, name=None, lifetime=None, dpop_jkt=self.prover.jkt
+            person(issuer.services), HERE, NewKey(restrictions=restricted(dpopJkt=self.prover.jkt))
         ).secret
 
     def proof(self, path: str = "/orders", **others: Any) -> str:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keyturn.core.networks import read_network
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
+from tests.people import restricted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,10 +143,11 @@ class Person:
         return self.site.server.services.keys.create_for(
             self.user.user_id,
             COMMAND_LINE,
-            name=name,
-            lifetime=lifetime,
-            sources=[*map(read_network, networks)],
-            dpop_jkt=dpop_jkt,
+            NewKey(
+                name,
+                lifetime,
+                restrictions=restricted(allowFrom=networks or None, dpopJkt=dpop_jkt),
+            ),
         )
 
     def revoke(self, key: CreatedKey) -> None:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from keyturn.core.lifetimes import Lifetime
-from keyturn.services.keys.limits import MAX_NETWORKS
+from keyturn.core.restriction_kinds import MAX_NETWORKS
 from keyturn.verifying.origin import Origin
 from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
 from tests.conftest import PASSPHRASE

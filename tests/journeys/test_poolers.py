@@ -12,6 +12,7 @@ import pytest
 from keyturn import CredentialRefused, Verifier
 from keyturn.errors import CannotStart
 from keyturn.services.changes import freshness
+from keyturn.services.keys.keys import NewKey
 from keyturn.store import Store, open_engine
 from keyturn.store.database.engine import WRITES
 from keyturn.verifying.origin import COMMAND_LINE
@@ -109,7 +110,7 @@ def test_fault_e2_many_changes_at_once_all_succeed(node: RunningServer, pooler: 
 
     def create(_number: int) -> int:
         for _ in range(KEYS_EACH):
-            node.services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None)
+            node.services.keys.create_for(user.user_id, COMMAND_LINE, NewKey())
         return KEYS_EACH
 
     assert all_at_once(WRITERS, create) == [KEYS_EACH] * WRITERS

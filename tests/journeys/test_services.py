@@ -11,8 +11,10 @@ import pytest
 
 from keyturn.core.permissions import Permission
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.journeys.browsers import Person, Site, row_of, sign_in, tab_to, window
+from tests.people import restricted
 
 pytest.importorskip("playwright", reason="no browser driver: install playwright to run these tests")
 
@@ -207,14 +209,14 @@ def add_cast(site: Site) -> Cast:
     register(
         site, "A service with a long name that says what it does " * 2, [ScopeToRegister("long:" + "x" * 100)]
     )
-    key = site.server.services.keys.create_for(person.user.user_id, COMMAND_LINE, name="whole", lifetime=None)
+    key = site.server.services.keys.create_for(person.user.user_id, COMMAND_LINE, NewKey("whole"))
     principal = site.server.services.authenticator.identify(key.secret.encode()).principal
     site.server.services.keys.create(
         principal,
         Origin(),
-        name="order import",
-        lifetime=None,
-        scopes=["orders:read", "orders:write", "stock:count"],
+        NewKey(
+            "order import", restrictions=restricted(scopes=["orders:read", "orders:write", "stock:count"])
+        ),
     )
     return Cast(admin, person, orders)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from keyturn import CredentialRefused, KeyturnError, Principal, Verifier
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.people import HERE, add_person, person
@@ -49,7 +50,7 @@ class Edge:
         return Verifier(self.server.url, self.follower.secret, **options)  # type: ignore[arg-type]
 
     def key(self) -> CreatedKey:
-        return self.services.keys.create(self.bob, HERE, name=None, lifetime=None)
+        return self.services.keys.create(self.bob, HERE, NewKey())
 
     def token(self, key: CreatedKey) -> str:
         return self.services.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token
@@ -70,7 +71,7 @@ def new_follower(services: Services) -> CreatedKey:
         password=None,
         permissions=frozenset({Permission.VERIFY_CREDENTIALS}),
     )
-    return services.keys.create_for(owner.user_id, COMMAND_LINE, name="edge", lifetime=None)
+    return services.keys.create_for(owner.user_id, COMMAND_LINE, NewKey("edge"))
 
 
 def answer_of(verifier: Verifies, credential: str, **options: object) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ import pytest
 
 from keyturn import KeyturnError, Principal, Verifier
 from keyturn.core.lifetimes import Lifetime
+from keyturn.core.paths import RequestTarget
 from keyturn.core.permissions import Permission
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, actor_of
-from tests.people import HERE, add_person, change_behind, holder, person
+from tests.people import HERE, add_person, change_behind, holder, person, restricted
 from tests.replica.edges import PATIENCE_SECONDS, answer_of
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ STEPS = 300
 COMPARED_EVERY = 10
 API = "https://orders.example"
 SEEDS = ("one", "two")
+METHOD, PATH = "POST", "/orders/1"
+ASKS = replace(HERE, target=RequestTarget(METHOD, (PATH,)))
 
 
 class World:
@@ -55,7 +60,7 @@ class World:
             *often * 3, self._rotate, self._log_in, self._sign_out, self._disable, self._permit, self._join,
             self._leave, self._register, self._unregister, self._delete_person, self._add_person,
             self._rotate_signing, self._retire_signing, self._end_token, self._narrow, self._novelty,
-            self._regroup, self._bind,
+            self._regroup, self._bind, self._restrict,
         ]  # fmt: skip
         move = self._choice.choice(moves)
         try:
@@ -77,7 +82,7 @@ class World:
         caller = self._caller()
         lives = timedelta(milliseconds=self._choice.choice([40, *[10**8] * 5]))
         lifetime = Lifetime(self._services.system.now() + lives)
-        key = self._services.keys.create(caller, HERE, name=None, lifetime=lifetime)
+        key = self._services.keys.create(caller, HERE, NewKey(None, lifetime))
         self._keys.append((caller.userid, key))
         self.credentials.append(key.secret)
 
@@ -177,6 +182,14 @@ class World:
         bind = "UPDATE api_key SET jkt = :jkt WHERE id = :id"
         change_behind(self._services, bind, jkt="A" * 43, id=key.record.key_id)
 
+    def _restrict(self) -> None:
+        caller, chosen = self._caller(), {"allowMethods": ["GET"], "allowPaths": ["/orders", "/x%20y"]}
+        for name in self._choice.sample([*chosen], 1):
+            new = NewKey(restrictions=restricted(**{name: chosen[name]}))
+            key = self._services.keys.create(caller, HERE, new)
+            self._keys.append((caller.userid, key))
+            self.credentials.append(key.secret)
+
     def _novelty(self) -> None:
         change_behind(self._services, "DELETE FROM api_key WHERE id = :id", id=self._key()[1].record.key_id)
 
@@ -189,10 +202,10 @@ def differences(
         authenticator = authenticator.at(audience)
     for credential in credentials:
         try:
-            expected: object = authenticator.authenticate([credential.encode()], HERE)
+            expected: object = authenticator.authenticate([credential.encode()], ASKS)
         except KeyturnError as error:
             expected = error
-        found = answer_of(verifier, credential, source=HERE.address)
+        found = answer_of(verifier, credential, source=HERE.address, method=METHOD, path=PATH)
         if said(expected) != found:
             yield f"{credential[:12]}… is {said(expected)} there and {found} here"
 

@@ -30,6 +30,7 @@ from keyturn.replica.follower import Follower, Timeouts
 from keyturn.replica.freshness import Trust
 from keyturn.replica.state import Replica
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.index import VerificationIndex
 from keyturn.verifying.lookup import Lookup
@@ -148,7 +149,7 @@ def told(clock: Clock) -> Told:
 FOREIGN = b"0123456789abcdef" * 2
 DIGEST = sha256(FOREIGN).digest()
 OWNER = [1, "bob", "bim", None, ["AUDIT"], False, 0, []]
-KEY = [7, 1, DIGEST, None, None, 0, None, None, None, None, None, None, 0, None]
+KEY = [7, 1, DIGEST, None, None, 0, None, None, None, None, 0, None]
 API = "https://orders.example.com"
 
 
@@ -258,7 +259,7 @@ def test_fault_a3_a_new_scope_is_withheld_before_it_is_covered(
     services: Services, admin: Principal, clock: Clock
 ) -> None:
     """Whoever takes in a change event by event, as another follower may, never covers a guarded scope."""
-    key = services.keys.create_for(add_person(services).user_id, COMMAND_LINE, name=None, lifetime=None)
+    key = services.keys.create_for(add_person(services).user_id, COMMAND_LINE, NewKey())
     api = register(services, "orders", None)
     subscription = services.feed.follow(replace(admin, jkt=None), lambda: None)
     told, digest = Told(clock), sha256(key.secret.encode()).digest()

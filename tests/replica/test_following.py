@@ -9,11 +9,11 @@ import httpx
 import pytest
 
 from keyturn import CannotStart, CredentialRefused, Principal, Reason, StoreUnavailable, Verifier
-from keyturn.core.networks import read_network
 from keyturn.core.permissions import Permission
 from keyturn.services.feed import stream as feed_service
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, actor_of
-from tests.people import HERE, change_behind, holder
+from tests.people import HERE, change_behind, holder, restricted
 from tests.replica.edges import accepts, answer_of, wait_until
 from tests.replica.proxy import between
 
@@ -32,7 +32,9 @@ def test_whatever_was_issued_before_is_known(edge: Edge) -> None:
     dead_token = edge.token(dead)
     edge.revoke(dead)
     bound = edge.services.keys.create_for(
-        edge.bob.user_id, COMMAND_LINE, name=None, lifetime=None, sources=[read_network("127.0.0.0/8")]
+        edge.bob.user_id,
+        COMMAND_LINE,
+        NewKey(restrictions=restricted(allowFrom=["127.0.0.0/8"])),
     )
     with edge.verifier() as verifier:
         for credential in (
@@ -266,9 +268,7 @@ def test_a_key_goes_in_clear_to_no_proxy(edge: Edge, monkeypatch: pytest.MonkeyP
 
 def test_no_stranger_follows(edge: Edge) -> None:
     """Without the permission, or with a key that is narrowed, it is 403; without a credential 401."""
-    narrowed = edge.services.keys.create_for(
-        edge.follower.record.user_id, COMMAND_LINE, name=None, lifetime=None
-    )
+    narrowed = edge.services.keys.create_for(edge.follower.record.user_id, COMMAND_LINE, NewKey())
     narrow = "UPDATE api_key SET scopes = '[\"a\"]' WHERE id = :id"
     change_behind(edge.services, narrow, id=narrowed.record.key_id)
     question = {"nonce": "n" * 16}
@@ -330,9 +330,7 @@ def test_followers_are_bounded(edge: Edge, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_two_followers_are_told_the_same(edge: Edge) -> None:
     """A change reaches everybody who follows."""
-    another = edge.services.keys.create_for(
-        edge.follower.record.user_id, COMMAND_LINE, name="another", lifetime=None
-    )
+    another = edge.services.keys.create_for(edge.follower.record.user_id, COMMAND_LINE, NewKey("another"))
     with edge.verifier() as one, Verifier(edge.server.url, another.secret) as two:
         key = edge.key()
         for verifier in (one, two):

@@ -30,6 +30,7 @@ from keyturn.core.oauth import INTROSPECTION_PATH, JWKS_PATH
 from keyturn.core.permissions import Permission
 from keyturn.replica.introspection import IntrospectingAuthenticator
 from keyturn.replica.published_keys import FETCH_SECONDS, PublishedKeys
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.fakes import Clock
 from tests.people import HERE, change_behind, holder, unknown_key
@@ -249,9 +250,7 @@ def test_an_audience_takes_the_feed(edge: Edge, asker: str) -> None:
 
 def test_fault_b13_a_key_without_the_permission_does_not_start(edge: Edge) -> None:
     """The start names the permission, for a key that lacks it and for one that carries it no longer."""
-    narrowed = edge.services.keys.create_for(
-        edge.follower.record.user_id, COMMAND_LINE, name=None, lifetime=None
-    )
+    narrowed = edge.services.keys.create_for(edge.follower.record.user_id, COMMAND_LINE, NewKey())
     narrow = "UPDATE api_key SET scopes = '[\"a\"]' WHERE id = :id"
     change_behind(edge.services, narrow, id=narrowed.record.key_id)
     for secret in (edge.key().secret, narrowed.secret):

@@ -34,7 +34,7 @@ def key(number: int, *, former: int | None = None, user_id: int = 1, place: int 
     former_digest = None if former is None else digest(former)
     found = digest(number if place is None else place)
     secrets = (1, None) if former is None else (3, 1)
-    return [number, user_id, found, None, None, 0, None, None, None, None, former_digest, ends_at, *secrets]
+    return [number, user_id, found, None, None, 0, None, None, former_digest, ends_at, *secrets]
 
 
 def tell(told: Callable[[bytes], Any], *rows: Any) -> Any:
@@ -186,13 +186,13 @@ def test_words_go_with_the_last_user_who_has_them(copy: Replica) -> None:
 
 
 def narrow(number: int, *scopes: str) -> list[Any]:
-    return [*key(number)[:7], list(scopes), *key(number)[8:]]
+    return [*key(number)[:7], {"scopes": list(scopes)}, *key(number)[8:]]
 
 
 def scopes_of(copy: Replica, number: int) -> list[str]:
     found = copy.find_key(digest(number))
     assert found is not None
-    return sorted(found.scopes or ())
+    return sorted(found.restrictions.scopes or ())
 
 
 def test_what_keys_share_is_made_anew_by_full_copies(copy: Replica) -> None:
@@ -210,7 +210,7 @@ def test_what_keys_share_is_made_anew_by_full_copies(copy: Replica) -> None:
         else:
             copy.abandon_full()
         assert [scopes_of(copy, number) for number in (1, 2, 3)] == [["scope-99"], ["more", "two"], ["three"]]
-    assert len(copy._values._present[0]) == 3
+    assert len(copy._restrictions) == 3
 
 
 def test_fault_a12_no_clock_revives_a_token_in_a_copy(

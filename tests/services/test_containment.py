@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keyturn.core.networks import read_network
 from keyturn.core.oauth import CLIENT_CREDENTIALS
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
@@ -23,10 +22,11 @@ from keyturn.errors import (
     OAuthRefused,
     PermissionMissing,
 )
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.tokens.signing_keys import LEAD
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
-from tests.people import HERE, add_person, caller, holder, person, put_together
+from tests.people import HERE, add_person, caller, holder, person, put_together, restricted
 
 if TYPE_CHECKING:
     from keyturn.composition import Services
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def key_of(services: Services, principal: Principal) -> str:
-    return services.keys.create(principal, HERE, name=None, lifetime=None).secret
+    return services.keys.create(principal, HERE, NewKey()).secret
 
 
 def narrow_token(services: Services, key: str, *, scope: str = "orders:read") -> str:
@@ -64,13 +64,11 @@ def test_a_token_is_no_client(services: Services, bob: Principal, clock: Clock) 
 
 def test_a_retry_wins_no_broader_key(services: Services, bob: Principal) -> None:
     """With the Idempotency-Key of a broad key a narrowed credential does not get that key (A3)."""
-    broad = services.keys.create(bob, HERE, name=None, lifetime=None, idempotency_key="deploy-1")
+    broad = services.keys.create(bob, HERE, NewKey(idempotency_key="deploy-1"))
     token = narrow_token(services, key_of(services, bob))
 
     with pytest.raises(Conflict):
-        services.keys.create(
-            caller(services, token), HERE, name=None, lifetime=None, idempotency_key="deploy-1"
-        )
+        services.keys.create(caller(services, token), HERE, NewKey(idempotency_key="deploy-1"))
 
     assert caller(services, broad.secret).scopes is None
 
@@ -95,7 +93,7 @@ def test_what_is_bound_to_networks_is_revoked_from_anywhere(services: Services, 
     """A key, and a token of it, are ended by OAuth's revocation though not good here (R9)."""
     proof = key_of(services, bob)
     bound = services.keys.create_for(
-        bob.user_id, COMMAND_LINE, name=None, lifetime=None, sources=[read_network("192.0.2.0/24")]
+        bob.user_id, COMMAND_LINE, NewKey(restrictions=restricted(allowFrom=["192.0.2.0/24"]))
     )
     there = replace(HERE, address="192.0.2.1")
     token = services.exchange.exchange(in_header=[], in_body=bound.secret, origin=there).token
@@ -134,7 +132,7 @@ def test_a_narrowed_credential_tells_of_no_permission(services: Services, admin:
     """What a credential carries is the same for us, for services behind a gateway, and in introspection."""
     key = key_of(services, admin)
     project = services.projects.add(admin, HERE, name="p", description=None)
-    linked = services.keys.create(admin, HERE, name=None, lifetime=None, project_id=project.project_id).secret
+    linked = services.keys.create(admin, HERE, NewKey(project_id=project.project_id)).secret
 
     assert caller(services, key).carried_permissions == admin.permissions
     for narrowed in (narrow_token(services, key), linked):
@@ -178,14 +176,14 @@ def test_a_key_that_ended_meanwhile_makes_no_key(services: Services, bob: Princi
     services.keys.revoke_any(let_in.key_id, COMMAND_LINE)
 
     with pytest.raises(CredentialRefused):
-        services.keys.create(let_in, HERE, name=None, lifetime=None)
+        services.keys.create(let_in, HERE, NewKey())
 
 
 def test_a_narrowed_credential_changes_no_account(services: Services, bob: Principal) -> None:
     """It ends no other key of its owner's, and changes neither their profile nor their passphrase."""
     key = key_of(services, bob)
     narrowed = caller(services, narrow_token(services, key))
-    other = services.keys.create(bob, HERE, name=None, lifetime=None)
+    other = services.keys.create(bob, HERE, NewKey())
 
     with pytest.raises(NotFound):
         services.keys.revoke_own(narrowed, other.record.key_id, HERE)
@@ -207,7 +205,7 @@ def test_a_linked_key_sees_its_project_alone(services: Services, bob: Principal)
     one, two = (services.projects.add(bob, HERE, name=name, description=None) for name in ("one", "two"))
     linked = caller(
         services,
-        services.keys.create(bob, HERE, name=None, lifetime=None, project_id=one.project_id).secret,
+        services.keys.create(bob, HERE, NewKey(project_id=one.project_id)).secret,
     )
 
     assert [project.name for project in services.projects.list_visible(linked)] == ["one"]

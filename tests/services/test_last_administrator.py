@@ -14,6 +14,7 @@ from keyturn.core.permissions import ADMINISTRATION, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.searches import UserSearch
 from keyturn.errors import Conflict
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.people import (
     HERE,
@@ -86,7 +87,7 @@ def office(services: Services) -> Principal:
     account = services.users.add(
         COMMAND_LINE, userid="office", name=None, permissions=Permission, kind=UserKind.SYSTEM
     )
-    key = services.keys.create_for(account.user_id, COMMAND_LINE, name=None, lifetime=None)
+    key = services.keys.create_for(account.user_id, COMMAND_LINE, NewKey())
     return caller(services, key.secret)
 
 

@@ -15,6 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from keyturn.composition import Services, open_services
 from keyturn.core.lifetimes import Lifetime
 from keyturn.errors import CredentialRefused, NotFound
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
@@ -91,9 +92,7 @@ class Model(RuleBasedStateMachine):
     def create_key(self, owner: str, minutes: int | None) -> Credential:
         ends_at = None if minutes is None else self.clock.now + timedelta(minutes=minutes)
         user = self.services.users.get_by_userid("bim", owner)
-        made = self.services.keys.create_for(
-            user.user_id, COMMAND_LINE, name=None, lifetime=Lifetime(ends_at)
-        )
+        made = self.services.keys.create_for(user.user_id, COMMAND_LINE, NewKey(None, Lifetime(ends_at)))
         key = Credential(owner, made.secret, "key", ends_at, number=made.record.key_id)
         self.credentials.append(key)
         return key
@@ -117,7 +116,7 @@ class Model(RuleBasedStateMachine):
         if not self.is_alive(key):
             return
         who = caller(self.services, key.text)
-        made = self.services.keys.create(who, HERE, name=None, lifetime=None)
+        made = self.services.keys.create(who, HERE, NewKey())
         ends_at = self.clock.now + timedelta(days=365)
         if key.ends_at is not None:
             ends_at = min(ends_at, key.ends_at)

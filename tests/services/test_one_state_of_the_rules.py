@@ -8,6 +8,7 @@ import pytest
 
 from keyturn.errors import OAuthRefused
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from tests.apis import covered, new_group, register, say_anew, scopes_of, token_for
 from tests.people import HERE, add_person, person
 from tests.services.interruptions import interrupted
@@ -31,7 +32,7 @@ class World:
         self.bob = person(services)
         self.groups = [new_group(services, admin, name) for name in ("one", "two")]
         self.api = register(services, "orders", [self.groups[0]])
-        self.key = services.keys.create(self.bob, HERE, name=None, lifetime=None).secret
+        self.key = services.keys.create(self.bob, HERE, NewKey()).secret
         self.number = 0
 
     def register_guarded_scope(self) -> None:

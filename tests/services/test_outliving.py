@@ -12,6 +12,7 @@ from keyturn.core.audit import AuditAction, AuditSearch
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.errors import Conflict, KeyturnError
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import actor_of
 from tests.apis import register
 from tests.conftest import PASSPHRASE
@@ -62,7 +63,7 @@ def own_key(services: Services, who: Principal, lifetime: Lifetime | None) -> da
 
 
 def key_of_account(services: Services, who: Principal, lifetime: Lifetime | None) -> datetime | None:
-    made = services.service_accounts.create_key(who, "robot", HERE, name=None, lifetime=lifetime)
+    made = services.service_accounts.create_key(who, "robot", HERE, NewKey(None, lifetime))
     return made.record.expires_at
 
 
@@ -143,7 +144,7 @@ def test_what_a_key_made_goes_on_and_is_found_by_its_number(services: Services, 
         who = caller(services, credential)
         made += [
             new_key(services, who).record.key_id,
-            services.service_accounts.create_key(who, "robot", HERE, name=None, lifetime=None).record.key_id,
+            services.service_accounts.create_key(who, "robot", HERE, NewKey()).record.key_id,
             ask_for(services, who, regenerate=True).record.key_id,
         ]
     add_person(services, "newcomer", None)
@@ -170,7 +171,7 @@ def test_fault_a7_a_narrowed_token_makes_a_key_that_ends_with_it(
     first = new_key(services, caller(services, token))
     clock.advance(HOUR / 2)
     second = new_key(services, caller(services, exchanged(services, first.secret)))
-    assert (first.record.scopes, second.record.scopes) == ({"orders:read"},) * 2
+    assert (first.record.restrictions.scopes, second.record.restrictions.scopes) == ({"orders:read"},) * 2
     assert first.record.expires_at == second.record.expires_at == clock.now + HOUR / 2
     clock.advance(HOUR / 2)
     assert not is_accepted(services, first.secret)

@@ -36,7 +36,7 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
 )
-from keyturn.services.keys.keys import Lifetime
+from keyturn.services.keys.keys import Lifetime, NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store.people.sessions import SessionToAdd, insert_session
@@ -111,7 +111,7 @@ def beginning() -> Beginning:
     root = services.users.add(
         COMMAND_LINE, userid="root", name=None, permissions=Permission, kind=UserKind.SYSTEM
     )
-    services.keys.create_for(root.user_id, COMMAND_LINE, name=None, lifetime=Lifetime(None))
+    services.keys.create_for(root.user_id, COMMAND_LINE, NewKey(None, Lifetime(None)))
     before = services.store.installation.revision()
     services.close()
     machine = People(Beginning(folder, Clock().now, before, PlainPeople()))
@@ -476,11 +476,7 @@ class People(RuleBasedStateMachine):
         is_in = project is None or account in project.owners | project.members
         with self.happening(is_possible=is_in and not account.is_disabled):
             made = self.services.keys.create(
-                self.calling_as(account),
-                HERE,
-                name=None,
-                lifetime=None,
-                project_id=project.number if project else None,
+                self.calling_as(account), HERE, NewKey(project_id=project.number if project else None)
             )
             self.keep(Credential(made.secret, account, made.record.key_id, project=project))
 
@@ -489,7 +485,7 @@ class People(RuleBasedStateMachine):
         userid = self.userid(which, UserKind.SERVICE)
         account = self.account(userid)
         with self.happening(is_possible=account is not None):
-            made = self.services.service_accounts.create_key(ADMIN, userid, HERE, name=None, lifetime=None)
+            made = self.services.service_accounts.create_key(ADMIN, userid, HERE, NewKey())
             if account:
                 self.keep(Credential(made.secret, account, made.record.key_id))
 

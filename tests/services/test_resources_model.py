@@ -16,6 +16,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, OAuthRefused, Reason
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
@@ -179,7 +180,7 @@ class Model(RuleBasedStateMachine):
         return self.make_a_whole_key(owner)
 
     def make_a_whole_key(self, owner: str) -> str:
-        made = self.services.keys.create_for(self.user_ids[owner], COMMAND_LINE, name=None, lifetime=None)
+        made = self.services.keys.create_for(self.user_ids[owner], COMMAND_LINE, NewKey())
         return self.know(Credential(owner, made.secret, None)).text
 
     @rule(

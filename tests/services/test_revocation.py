@@ -11,7 +11,7 @@ from keyturn.composition import Services
 from keyturn.core.people import ServiceOwner
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput
-from keyturn.services.keys.keys import Lifetime
+from keyturn.services.keys.keys import Lifetime, NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import Opener
 from tests.fakes import Clock
@@ -33,7 +33,7 @@ def test_a_revoked_token_is_dead_where_clocks_are_behind(
     services: Services, bob: Principal, clock: Clock
 ) -> None:
     """However clocks differ or are set back, a token that was revoked stays dead (R7, D8)."""
-    key = services.keys.create(bob, HERE, name=None, lifetime=None).secret
+    key = services.keys.create(bob, HERE, NewKey()).secret
     first, second = (
         services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token for _ in range(2)
     )
@@ -55,7 +55,7 @@ def known_revocations(services: Services) -> int:
 
 def test_what_cannot_live_again_is_forgotten(services: Services, bob: Principal, clock: Clock) -> None:
     """A revoked token takes no room once its signing key is gone, after which no clock lets it live again."""
-    key = services.keys.create(bob, HERE, name=None, lifetime=None).secret
+    key = services.keys.create(bob, HERE, NewKey()).secret
     first = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
     assert services.revocation.revoke(first, COMMAND_LINE)
     services.signing_keys.rotate(COMMAND_LINE)
@@ -98,7 +98,7 @@ def test_fault_a12_a_wrong_clock_revives_no_token(
     is_revoked_then: bool,
 ) -> None:
     """Whatever is done by a clock that is wrong, and later right again, a revoked token stays dead."""
-    key = services.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=Lifetime(None)).secret
+    key = services.keys.create_for(bob.user_id, COMMAND_LINE, NewKey(None, Lifetime(None))).secret
     token = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
     if not is_revoked_then:
         assert services.revocation.revoke(token, COMMAND_LINE)
@@ -120,7 +120,7 @@ def test_fault_a12_a_wrong_clock_forgets_no_rotation(
     services: Services, bob: Principal, clock: Clock
 ) -> None:
     """A retry of a rotation that another has followed is told so, though a clock was ahead in between."""
-    made = services.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=Lifetime(None))
+    made = services.keys.create_for(bob.user_id, COMMAND_LINE, NewKey(None, Lifetime(None)))
     key_id = made.record.key_id
 
     def rotate(who: Principal, name: str) -> None:
@@ -226,7 +226,7 @@ def test_changes_at_one_instant_each_end_what_was_issued_before(
     services: Services, bob: Principal, clock: Clock, moments: int
 ) -> None:
     """Signing out twice in a second ends what was issued in between, and nothing later (R8)."""
-    key = services.keys.create(bob, HERE, name=None, lifetime=None).secret
+    key = services.keys.create(bob, HERE, NewKey()).secret
     tokens = []
     for _ in range(3):
         tokens.append(exchanged(services, key))
@@ -241,13 +241,11 @@ def test_changes_at_one_instant_each_end_what_was_issued_before(
 
 def test_a_secret_that_lived_for_a_moment_leaves_no_token(services: Services, bob: Principal) -> None:
     """Of a key that gets two new secrets within a second the tokens of the first two secrets are dead."""
-    secrets = [services.keys.create(bob, HERE, name=None, lifetime=None, idempotency_key="once").secret]
+    secrets = [services.keys.create(bob, HERE, NewKey(idempotency_key="once")).secret]
     tokens = []
     for _ in range(2):
         tokens.append(services.exchange.exchange(in_header=[], in_body=secrets[-1], origin=HERE).token)
-        secrets.append(
-            services.keys.create(bob, HERE, name=None, lifetime=None, idempotency_key="once").secret
-        )
+        secrets.append(services.keys.create(bob, HERE, NewKey(idempotency_key="once")).secret)
 
     for dead in (*tokens, *secrets[:2]):
         with pytest.raises(CredentialRefused):

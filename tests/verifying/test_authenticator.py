@@ -16,6 +16,7 @@ from keyturn.composition import Services
 from keyturn.core.api_key import CHECKSUM_LENGTH, RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, StoreUnavailable, TooManyFailures
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying import index as verification_index
 from keyturn.verifying import rate_limit as failures
 from keyturn.verifying.index import NEGATIVE_SECONDS
@@ -28,7 +29,7 @@ from tests.statements import statements
 
 @pytest.fixture
 def key(services: Services, bob: Principal) -> str:
-    return services.keys.create(bob, HERE, name=None, lifetime=None).secret
+    return services.keys.create(bob, HERE, NewKey()).secret
 
 
 def test_without_a_credential_there_is_nobody(services: Services) -> None:

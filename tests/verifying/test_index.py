@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import KeyForVerification, OwnerRecord
+from keyturn.core.restrictions import Restrictions
 from keyturn.verifying import index as module
 from keyturn.verifying.index import (
     MAX_ENTRIES,
@@ -58,7 +59,7 @@ def digest_of(number: int) -> bytes:
 def key_record(key_id: int, user_id: int = 1, version: int = 0) -> KeyForVerification:
     """A key as it was read at one version of the facts, which its scopes tell."""
     owner = OwnerRecord(user_id, "bob", "bim", None, frozenset(), is_disabled=False)
-    return KeyForVerification(key_id, owner, None, None, frozenset({str(version)}))
+    return KeyForVerification(key_id, owner, None, None, Restrictions(scopes=frozenset({str(version)})))
 
 
 def credential(record: KeyForVerification | None = None, principal: Principal = PRINCIPAL) -> CachedVerdict:
@@ -294,7 +295,6 @@ def test_a_key_is_not_believed_once_its_owner_changed(was_disabled: bool) -> Non
         KeyForVerification(
             7,
             OwnerRecord(1, "bob", "bim", None, frozenset(), is_disabled=is_disabled),
-            None,
             None,
             None,
         )
@@ -542,7 +542,7 @@ def _principal_of(record: KeyForVerification) -> Principal:
         "bim",
         None,
         frozenset(),
-        record.scopes,
+        record.restrictions.scopes,
         AuthMethod.API_KEY,
         KEY_ID,
         None,

@@ -11,9 +11,10 @@ import pytest
 
 from keyturn.core.dpop import GOOD_FOR, LEEWAY, PresentedProof, Proof
 from keyturn.errors import DpopProofRefused, ProofFault, TooBusy
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.proofs import MAX_REMEMBERED, Proofs
 from tests.fakes import Clock
-from tests.people import HERE
+from tests.people import HERE, restricted
 from tests.proofs import Prover
 from tests.threads import switching_every
 
@@ -142,7 +143,7 @@ def test_fault_e11_a_proof_is_good_once_in_each_process(
 ) -> None:
     """As is said where it is asked for: each process takes a proof once, and none after its time."""
     prover, url = Prover(), "https://api.example.com/orders"
-    key = services.keys.create(bob, HERE, name=None, lifetime=None, dpop_jkt=prover.jkt).secret
+    key = services.keys.create(bob, HERE, NewKey(restrictions=restricted(dpopJkt=prover.jkt))).secret
     at = clock.now.timestamp() + ahead
     proof = PresentedProof("GET", url, [prover.proof("GET", url, at=at, credential=key).encode()])
     processes = [services, reopen(), reopen()]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.errors import CredentialRefused, StoreUnavailable, TooManyFailures
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying import rate_limit as module
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.rate_limit import MAX_SOURCES, RateLimiter
@@ -298,7 +299,7 @@ def told_by_exchange(services: Services, key: str, origin: Origin) -> str:
 
 
 def new_key(services: Services, owner: Principal) -> str:
-    return services.keys.create(owner, HERE, name=None, lifetime=None).secret
+    return services.keys.create(owner, HERE, NewKey()).secret
 
 
 def token_of(services: Services, key: str) -> str:
@@ -312,7 +313,7 @@ def spend_all(services: Services) -> None:
 
 def test_a_source_over_its_budget(limited: Services, bob: Principal) -> None:
     """What is known to be good passes all the same; all else is told to wait, and costs no question (Q1)."""
-    known, unseen, revoked = (limited.keys.create(bob, HERE, name=None, lifetime=None) for _ in range(3))
+    known, unseen, revoked = (limited.keys.create(bob, HERE, NewKey()) for _ in range(3))
     assert told(limited, known.secret, HERE) == "accepted"
     of_known = token_of(limited, known.secret)
     of_unseen = token_of(limited, unseen.secret)

@@ -15,6 +15,7 @@ from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, KeyUsage, LastUse
 from keyturn.errors import CredentialRefused, StoreUnavailable
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying import uses as module
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.redaction import Redactor
@@ -415,7 +416,7 @@ def test_old_hours_are_forgotten_later_when_the_database_was_away(
 
 def test_uses_are_counted_in_the_hour_they_happened(services: Services, bob: Principal, clock: Clock) -> None:
     """Uses of a key and of its tokens are stored under its hour, wherever they were verified."""
-    key = services.keys.create(bob, HERE, name=None, lifetime=None)
+    key = services.keys.create(bob, HERE, NewKey())
     token = services.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token
     services.usage.flush(everything=True)
     hour = int(clock.now.timestamp()) // 3600
@@ -439,7 +440,7 @@ def test_uses_are_counted_in_the_hour_they_happened(services: Services, bob: Pri
 
 def test_a_refused_credential_was_not_used(services: Services, bob: Principal) -> None:
     """Neither a revoked key nor one of which the checksum is wrong counts as used."""
-    key = services.keys.create(bob, HERE, name=None, lifetime=None)
+    key = services.keys.create(bob, HERE, NewKey())
     services.keys.revoke_own(bob, key.record.key_id, HERE)
     for credential in (key.secret, key.secret[:-1] + "_"):
         with pytest.raises(CredentialRefused):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from tests.people import HERE, caller
 from tests.web.sites import CONNECTION, FORM, filled
 
@@ -46,6 +47,7 @@ KEY: Mapping[str, Any] = {
     "id": int, "keyid": int, "name": TEXT, "context": str, "project": (int, NoneType), "masked": str,
     "state": str, "createdAt": str, "expiresAt": TEXT, "lastUsedAt": TEXT, "revokedAt": TEXT,
     "formerSecretEndsAt": TEXT, "scopes": (list, NoneType), "allowFrom": (list, NoneType), "dpopJkt": TEXT,
+    "allowMethods": (list, NoneType), "allowPaths": (list, NoneType),
 }  # fmt: skip
 NEW_KEY = {"apikey": str, **KEY}
 SYSTEM_KEY = {**NEW_KEY, "scopes": [str], "connectionKey": str}
@@ -333,7 +335,7 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
         connection_key=CONNECTION,
         regenerate=False,
     )
-    service_key = services.service_accounts.create_key(admin, service.userid, HERE, name=None, lifetime=None)
+    service_key = services.service_accounts.create_key(admin, service.userid, HERE, NewKey())
     resource = add_service(site, admin, fresh_name(), [ScopeToRegister(fresh_name(), None, [group.group_id])])
     if all(known.name != "Open" for known in services.apis.list_all()):
         add_service(site, admin, "Open", [ScopeToRegister("open:read")])

@@ -13,7 +13,7 @@ import httpx
 
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
-from keyturn.services.keys.keys import CreatedKey
+from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.app import create_framework_app, route_table
 from tests.conftest import PASSPHRASE
@@ -102,7 +102,7 @@ class Site:
     def key(self, userid: str, *, expires_at: datetime | None = None, never: bool = False) -> CreatedKey:
         lifetime = Lifetime(expires_at) if never or expires_at is not None else None
         return self.services.keys.create_for(
-            self.users[userid].user_id, COMMAND_LINE, name="test", lifetime=lifetime
+            self.users[userid].user_id, COMMAND_LINE, NewKey("test", lifetime)
         )
 
     def client(self, **options: object) -> httpx.Client:

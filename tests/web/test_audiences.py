@@ -16,7 +16,8 @@ from keyturn.core.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, CLIENT_CREDENTIA
 from keyturn.core.principal import Principal
 from keyturn.errors import HOLDER_IS_TOLD, Reason
 from keyturn.services.apis.fields import ScopeToRegister
-from tests.people import HERE
+from keyturn.services.keys.keys import NewKey
+from tests.people import HERE, restricted
 from tests.web.edge.test_forward_auth import identity
 from tests.web.people_routes import ADMIN, add_service, fresh_name, principal
 
@@ -60,7 +61,7 @@ def stock(any_site: Site, admin: Principal) -> Api:
 
 def narrow_key(site: Site, *scopes: str) -> str:
     return site.services.keys.create(
-        principal(site, BOB), HERE, name=None, lifetime=None, scopes=scopes
+        principal(site, BOB), HERE, NewKey(restrictions=restricted(scopes=scopes))
     ).secret
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from keyturn.core.permissions import Permission
 from keyturn.errors import Conflict
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.keys.rotation import MAX_OVERLAP
 from keyturn.store.database.schema import (
     api_key,
@@ -150,9 +151,9 @@ def test_fault_b10_nor_does_a_token_of_it_make_a_key(site: Site) -> None:
     new = services.key_rotation.rotate_own(who, made.record.key_id, HERE, overlap=MAX_OVERLAP)
     for former in (earlier, token_of(site, made.secret), token_of_token(site, made.secret)):
         with pytest.raises(Conflict, match="rotated away"):
-            services.keys.create(caller(services, former), HERE, name=None, lifetime=None)
+            services.keys.create(caller(services, former), HERE, NewKey())
     for present in (token_of(site, new.secret), token_of_token(site, new.secret)):
-        services.keys.create(caller(services, present), HERE, name=None, lifetime=None)
+        services.keys.create(caller(services, present), HERE, NewKey())
 
 
 def test_fault_b10_a_token_of_a_former_secret_dies_with_it(site: Site) -> None:

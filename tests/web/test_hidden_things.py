@@ -16,6 +16,7 @@ from keyturn.core.oauth import API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.web.pages.frame.tabs import TABS
 from tests.conftest import PASSPHRASE
 from tests.people import HERE
@@ -136,7 +137,7 @@ def new_caller(site: Site, held: frozenset[str]) -> Caller:
         "projectid": project.project_id,
         "keyid": site.key(user.userid).record.key_id,
     }
-    key = services.service_accounts.create_key(admin, robot.userid, HERE, name=None, lifetime=None)
+    key = services.service_accounts.create_key(admin, robot.userid, HERE, NewKey())
     return Caller(user.userid, held, own, {"userid": robot.userid, "keyid": key.record.key_id})
 
 
@@ -276,11 +277,7 @@ def test_what_oauth_tells_of_a_hidden_service_is_what_it_tells_of_none(
     for caller in callers:
         whole = site.key(caller.userid).secret
         linked = site.services.keys.create(
-            principal(site, caller.userid),
-            HERE,
-            name=None,
-            lifetime=None,
-            project_id=int(str(caller.own["projectid"])),
+            principal(site, caller.userid), HERE, NewKey(project_id=int(str(caller.own["projectid"])))
         ).secret
         for key, parameter, more in itertools.product(
             (whole, linked), ("resource", "audience"), ({}, {"scope": scope}, {"scope": "no-such"})

@@ -12,6 +12,7 @@ from keyturn.cli.main import cli
 from keyturn.core.lifetimes import MAX_LIFE
 from keyturn.core.people import ServiceOwner
 from keyturn.core.times import wire_time
+from keyturn.services.keys.keys import NewKey
 from tests.people import HERE, person
 from tests.web.sites import CONNECTION, filled
 
@@ -96,7 +97,7 @@ def person_key(site: Site) -> str:
     """Return a key of the administrator, which outlives what is made here."""
     administrator = site.users[ADMIN].user_id
     return site.services.keys.create(
-        person(site.services, ADMIN), HERE, name=None, lifetime=None, for_user=administrator
+        person(site.services, ADMIN), HERE, NewKey(), for_user=administrator
     ).secret
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.client import DpopKeyPair
-from keyturn.core.networks import read_network
 from keyturn.core.people import ServiceOwner
-from keyturn.services.keys.limits import MAX_NETWORKS
+from keyturn.core.restriction_kinds import MAX_NETWORKS
+from keyturn.core.restrictions import UNRESTRICTED
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
+from tests.people import restricted
 from tests.proofs import Prover
 from tests.web.sites import secret_on
 
@@ -110,9 +112,7 @@ def test_a_bound_key_makes_none_that_is_wider(any_site: Site) -> None:
     made = any_site.services.keys.create_for(
         any_site.new_user().user_id,
         COMMAND_LINE,
-        name=None,
-        lifetime=None,
-        sources=[read_network("127.0.0.0/8")],
+        NewKey(restrictions=restricted(allowFrom=["127.0.0.0/8"])),
     )
     headers = {"Authorization": made.secret}
     with any_site.client() as http:
@@ -295,7 +295,7 @@ def test_white_space_is_nothing(site: Site) -> None:
     shown = submit_key(site.browser(user.userid), "/profile/keys", allowFrom=" \r\n\t", dpopJkt="  ")
     assert shown.status_code == 200
     (key,) = site.services.keys.list_of(user.user_id)
-    assert (key.sources, key.jkt) == (None, None)
+    assert key.restrictions == UNRESTRICTED
 
 
 def test_a_key_in_the_wrong_field_is_in_no_message(site: Site) -> None:

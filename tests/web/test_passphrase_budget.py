@@ -119,7 +119,7 @@ def test_a_crowd_of_right_sign_ins_leaves_a_place_for_another_account(open_site:
     with open_site() as site:
         site.add_people()
         site.add_user(ALICE)
-        passwords = site.services.logins._passwords
+        passwords = site.services.identity.built_in.passwords
         passwords._hasher = held = HeldHasher()
         answers: list[int] = []
         crowd = [

@@ -56,10 +56,9 @@ local function verify(txn, scope)
     url = url .. "?" .. table.concat(asked, "&")
   end
   local headers = values_of(txn.http:req_get_headers(), ASKED)
-  if headers["dpop"] ~= nil then
-    headers["x-original-method"] = { txn.sf:method() }
-    headers["x-original-url"] = { PUBLIC_URL .. txn.sf:pathq() }
-  end
+  -- Which request it is: for proofs of possession, and for keys that are restricted to methods or paths.
+  headers["x-original-method"] = { txn.sf:method() }
+  headers["x-original-url"] = { PUBLIC_URL .. txn.sf:pathq() }
   local answer = core.httpclient():get({ url = url, headers = headers, timeout = TIMEOUT_MS })
   if answer == nil or answer.status == nil or answer.status < 200 or (answer.status >= 300 and answer.status < 400) then
     end_with(txn, 503, {}, "")

@@ -14,6 +14,7 @@ from keyturn.core.encoding import base62_from_random
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.permissions import Permission
 from keyturn.errors import CannotStart, Conflict, NotFound
+from keyturn.services.keys.keys import NewKey
 from keyturn.settings import Settings, data_directory
 from keyturn.store.database.engine import sqlite_path
 from keyturn.verifying.origin import COMMAND_LINE
@@ -59,7 +60,7 @@ def set_up_demonstration(services: Services) -> str:
     with suppress(Conflict):  # It is there from an earlier start.
         services.connections.register(COMMAND_LINE, user.user_id, CONNECTION_KEY, details)
     lifetime = Lifetime(services.system.now() + KEY_LIFE)
-    created = services.keys.create_for(user.user_id, COMMAND_LINE, name="demonstration", lifetime=lifetime)
+    created = services.keys.create_for(user.user_id, COMMAND_LINE, NewKey("demonstration", lifetime))
     return _what_to_try(services.settings, passphrase, created.secret)
 
 

@@ -3,20 +3,25 @@
 Imports nothing of the server: those who only call one use it too.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar, cast
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 from keyturn.core.jwk import is_thumbprint
 from keyturn.core.lifetimes import Lifetime
-from keyturn.core.networks import Network, read_network, readable_network
+from keyturn.core.networks import Network, read_network
+from keyturn.core.restriction_kinds import KINDS
+from keyturn.core.restrictions import Restrictions, read_restrictions, restore_restrictions
+from keyturn.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from keyturn.client import ApiKey
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-SHOWN_CHARACTERS = 8
-"""What a list shows of a thumbprint: enough to tell a person's key pairs apart."""
 
 
 class NetworkType(click.ParamType[Network, Any]):
@@ -72,33 +77,74 @@ def expires_option(default: str) -> Callable[[F], F]:
     return click.option("--expires", type=LifetimeType(), help=f"When it ends. [default: {default}]")
 
 
-def allow_from_option(command: F) -> F:
-    """Add `--allow-from`."""
-    return click.option(
+def restriction_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that restrict a key; the command gets one value, `restrictions`."""
+
+    @wraps(command)
+    def with_restrictions(*args: Any, **given: Any) -> Any:
+        chosen: dict[str, Any] = {}
+        for kind in KINDS:
+            value = given.pop(kind.name, None)
+            chosen[kind.wire] = [*map(str, value)] if isinstance(value, tuple) and value else value or None
+        try:
+            restrictions = read_restrictions(chosen)
+        except InvalidInput as error:
+            raise click.UsageError(str(error)) from None
+        return command(*args, restrictions=restrictions, **given)
+
+    decorated: Callable[..., Any] = with_restrictions
+    for option in reversed(_OPTIONS):
+        decorated = option(decorated)
+    return decorated
+
+
+_OPTIONS = (
+    click.option(
         "--allow-from",
-        "sources",
+        "networks",
         type=NetworkType(),
         multiple=True,
         help="A network that the key may be used from, like 192.0.2.0/24; can be given several times.",
-    )(command)
-
-
-def dpop_jkt_option(command: F) -> F:
-    """Add `--dpop-jkt`."""
-    return click.option(
+    ),
+    click.option(
         "--dpop-jkt",
+        "jkt",
         type=ThumbprintType(),
         help="The thumbprint of a key pair, without whose proofs the key opens nothing (RFC 9449).",
-    )(command)
+    ),
+    click.option(
+        "--allow-method",
+        "methods",
+        multiple=True,
+        help="A method that the key may be used for, like GET; can be given several times.",
+    ),
+    click.option(
+        "--allow-path",
+        "paths",
+        multiple=True,
+        help="A path, with all below it, that the key may be used for; can be given several times.",
+    ),
+)
 
 
-def restriction_text(
-    *, project_id: int | None, scopes: Iterable[str] | None, sources: Sequence[str] | None, jkt: str | None
-) -> str:
-    """Return what a list says a key is narrowed to; empty for one that is all that its owner is."""
+def as_arguments(restrictions: Restrictions) -> dict[str, Any]:
+    """Return the arguments of `ApiClient.create_key` that restrict a key."""
+    return {_HUMP.sub(r"_\g<0>", name).lower(): value for name, value in restrictions.to_wire().items()}
+
+
+def restrictions_of(key: "ApiKey") -> Restrictions:
+    """Return the restrictions of a key as the server lists it."""
+    return restore_restrictions(
+        {kind.wire: getattr(key, _HUMP.sub(r"_\g<0>", kind.wire).lower()) for kind in KINDS}
+    )
+
+
+def restriction_text(project_id: int | None, restrictions: Restrictions) -> str:
+    """Return what a list says a key is restricted to; empty for one that is all that its owner is."""
     told = [] if project_id is None else [f"project {project_id}"]
-    told += sorted(scopes or ())
-    told += map(readable_network, sources or ())
-    if jkt is not None:
-        told.append(f"key pair {jkt[:SHOWN_CHARACTERS]}…")
+    for fact in restrictions.describe():
+        told += [f"{fact.label.lower()} {fact.listed}"] if fact.is_code else fact.words
     return ", ".join(told)
+
+
+_HUMP = re.compile("[A-Z]")

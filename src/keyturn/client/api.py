@@ -60,6 +60,10 @@ class ApiKey(msgspec.Struct, frozen=True, rename="camel"):
     """The networks that it may be used from; None for anywhere."""
     dpop_jkt: str | None
     """The thumbprint of the key pair that alone may present it; None for anybody."""
+    allow_methods: list[str] | None
+    """The methods of the requests that it may be used for; None for any."""
+    allow_paths: list[str] | None
+    """The prefixes of their paths; None for any."""
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -157,12 +161,16 @@ class ApiClient:
         scopes: Sequence[str] | None = None,
         allow_from: Sequence[str] | None = None,
         dpop_jkt: str | None = None,
+        allow_methods: Sequence[str] | None = None,
+        allow_paths: Sequence[str] | None = None,
         expires_at: datetime | msgspec.UnsetType | None = msgspec.UNSET,
     ) -> NewApiKey:
         """Make a key for the same user; its `apikey` is the secret.
 
         With `scopes` it covers these alone; with `allow_from`, addresses and networks, it is refused from
-        anywhere else; with `dpop_jkt`, the `jkt` of a `DpopKeyPair`, it needs proofs of that one.
+        anywhere else; with `dpop_jkt`, the `jkt` of a `DpopKeyPair`, it needs proofs of that one;
+        with `allow_methods` and `allow_paths`, prefixes like `/data/connection`, it opens such requests
+        alone.
         Without `expires_at`, a time with a zone, it lives as long as the server is set to; with None it never
         ends, where that is allowed.
         """
@@ -172,6 +180,8 @@ class ApiClient:
             "scopes": None if scopes is None else list(scopes),
             "allowFrom": None if allow_from is None else list(allow_from),
             "dpopJkt": dpop_jkt,
+            "allowMethods": None if allow_methods is None else list(allow_methods),
+            "allowPaths": None if allow_paths is None else list(allow_paths),
         }
         if expires_at is not msgspec.UNSET:
             body["expiresAt"] = None if expires_at is None else _wire_end(expires_at)

@@ -149,6 +149,12 @@ def normal_url(url: str) -> str | None:
     return f"{scheme}://{host}:{port}{_normal_path(path or '/')}"
 
 
+def path_of_url(url: str) -> str | None:
+    """Return the path of a URL as it stands there, without query and fragment; None if it is no URL."""
+    found = _URL.fullmatch(url)
+    return None if found is None else found[4] or "/"
+
+
 def _read(proof: bytes) -> tuple[PublicKey, _Claims]:
     """Return the key and the claims of a proof that this key signed."""
     if len(proof) > MAX_PROOF_BYTES:

@@ -1,6 +1,6 @@
 """The feed: all that a verifier elsewhere must know, and what changes of it, as server-sent events.
 
-    event: hello      {"nonce":…,"format":2,"issuer":…,…,"resumed":false}    once, first
+    event: hello      {"nonce":…,"format":3,"issuer":…,…,"resumed":false}    once, first
     event: reset      {}                   what follows until `whole` takes the place of all that is known
     event: users      [[…],…]              the present state of some users; likewise keys, sessions, tokens
     event: resources  [[…],…]              all registered APIs; likewise signing-keys
@@ -21,7 +21,7 @@ import msgspec
 
 from keyturn.core.records import MAX_ID
 
-FORMAT = 2
+FORMAT = 3
 PATH = "/feed"
 USES_PATH = "/feed/uses"
 MAX_EVENT_BYTES = 16 * 1024 * 1024
@@ -89,9 +89,8 @@ class KeyRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
     revoked_at: int | None
     epoch: int
     project_id: int | None
-    scopes: list[str] | None
-    sources: list[str] | None
-    jkt: str | None
+    restrictions: msgspec.Raw
+    """An object as `restore_restrictions` reads it, or null."""
     former_digest: _Digest | None
     """Of the secret that was rotated away last, if there is one."""
     former_ends_at: int | None

@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from keyturn.core.paths import RequestRule
 from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.errors import PermissionMissing
 
@@ -79,6 +80,8 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     """The thumbprint of the key pair that the credential is bound to (RFC 9449); None for none."""
     credential: PresentedCredential
     """The credential that was presented. It decides nothing about what the caller may do."""
+    requests: RequestRule | None = None
+    """The requests that the credential may be used for, of which this is one; None for any."""
 
     @property
     def is_unbound(self) -> bool:

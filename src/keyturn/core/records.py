@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from keyturn.core.networks import Network
 from keyturn.core.people import UserKind
+from keyturn.core.restrictions import UNRESTRICTED, Restrictions
 
 T = TypeVar("T")
 
@@ -54,16 +54,11 @@ class KeyForVerification(msgspec.Struct, frozen=True, gc=False):
     expires_at: datetime | None
     """None for a key that never expires."""
     revoked_at: datetime | None
-    scopes: frozenset[str] | None
-    """None for a key that may do whatever its owner may."""
-    sources: tuple[Network, ...] | None = None
-    """The networks that the key may be used from; None for anywhere."""
+    restrictions: Restrictions = UNRESTRICTED
     epoch: int = 0
     """Grows with every change that ends all tokens of this key."""
     project_id: int | None = None
     """The project that the key is linked to; it may be gone."""
-    jkt: str | None = None
-    """The thumbprint of the key pair that alone may present the key (RFC 9449); None for anybody."""
     secret_number: int = 0
     """How many secrets the key had before its present one."""
     former_number: int | None = None
@@ -143,12 +138,7 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, gc=False):
     revoked_at: datetime | None
     last_use: LastUse | None
     project_id: int | None = None
-    scopes: frozenset[str] | None = None
-    """What its maker narrowed it to; None for a key that may do whatever its owner may."""
-    sources: tuple[str, ...] | None = None
-    """The networks that it may be used from; None for anywhere."""
-    jkt: str | None = None
-    """The thumbprint of the key pair that alone may present it; None for anybody."""
+    restrictions: Restrictions = UNRESTRICTED
     former_secret_ends_at: datetime | None = None
     """When the secret ends, or ended, that the key had before its last rotation; None if it had no other."""
 

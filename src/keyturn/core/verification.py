@@ -7,7 +7,7 @@ pure function, so that each rule can be tried at exactly its instant.
 from datetime import UTC, datetime
 
 from keyturn.core.access_token import AccessTokenClaims
-from keyturn.core.networks import is_within, read_address
+from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import (
     KeyForVerification,
@@ -21,11 +21,27 @@ from keyturn.errors import Conflict, CredentialRefused, Reason, ScopeMissing
 
 
 def check_api_key(
-    record: KeyForVerification | None, *, now: datetime, source: str | None
+    record: KeyForVerification | None,
+    *,
+    now: datetime,
+    source: str | None,
+    target: RequestTarget | None = None,
 ) -> KeyForVerification:
-    """Return `record` if its key may be used at `now` from `source`; raise `CredentialRefused` otherwise.
+    """Return `record` if its key lives and this request may use it; raise `CredentialRefused` otherwise.
 
-    A key is dead at exactly `expires_at`. One that is bound to networks is refused from an unknown address.
+    `source` is the address that the request comes from, `target` its method and path; None for not known.
+    """
+    record = check_key_lives(record, now=now)
+    restrictions = record.restrictions
+    if restrictions.is_conditional and (fault := restrictions.find_fault(source, target)) is not None:
+        raise CredentialRefused(fault, key_id=record.key_id, secret_matched=True)
+    return record
+
+
+def check_key_lives(record: KeyForVerification | None, *, now: datetime) -> KeyForVerification:
+    """Return `record` if its key lives at `now`; raise `CredentialRefused` otherwise.
+
+    A key is dead at exactly `expires_at`. Whether this request may use it is not asked.
     """
     if record is None:
         raise CredentialRefused(Reason.UNKNOWN)
@@ -35,8 +51,6 @@ def check_api_key(
         raise CredentialRefused(Reason.EXPIRED, key_id=record.key_id, secret_matched=True)
     if record.owner.is_disabled:
         raise CredentialRefused(Reason.OWNER_DISABLED, key_id=record.key_id, secret_matched=True)
-    if record.sources is not None and not is_within(read_address(source or ""), record.sources):
-        raise CredentialRefused(Reason.SOURCE, key_id=record.key_id, secret_matched=True)
     return record
 
 
@@ -119,10 +133,10 @@ def principal_of_key(
     return _principal(
         record.owner,
         AuthMethod.API_KEY,
-        scopes=record.scopes,
+        scopes=record.restrictions.scopes,
         audience_scopes=audience_scopes,
         key=record,
-        jkt=record.jkt,
+        jkt=record.restrictions.jkt,
         credential=presented_key(record),
     )
 
@@ -134,11 +148,12 @@ def principal_of_key_token(
     _check_subject(claims, record.owner)
     if claims.kt_epoch < record.token_epoch:
         raise CredentialRefused(Reason.REVOKED, key_id=record.key_id, secret_matched=True)
-    if record.jkt is not None and claims.jkt != record.jkt:
+    restrictions = record.restrictions
+    if restrictions.jkt is not None and claims.jkt != restrictions.jkt:
         raise CredentialRefused(Reason.CLAIMS, key_id=record.key_id)  # No such token was ever given for it.
     granted = _scopes_of(claims)
-    if record.scopes is not None:
-        granted = record.scopes if granted is None else granted & record.scopes
+    if restrictions.scopes is not None:
+        granted = restrictions.scopes if granted is None else granted & restrictions.scopes
     return _principal(
         record.owner,
         AuthMethod.ACCESS_TOKEN,
@@ -191,6 +206,7 @@ def powerless(
         withheld=owner.withheld,
         jkt=jkt,
         credential=credential,
+        requests=key.restrictions.requests,
     )
 
 
@@ -319,4 +335,5 @@ def _principal(
         withheld=owner.withheld,
         jkt=jkt,
         credential=credential,
+        requests=None if key is None else key.restrictions.requests,
     )

@@ -6,7 +6,13 @@ from urllib.parse import quote
 
 from keyturn.core.principal import Principal
 from keyturn.integrations.open_paths import OpenPaths
-from keyturn.integrations.protection import Presented, Protection, VerifierSource, checked_scopes
+from keyturn.integrations.protection import (
+    UNQUOTED,
+    Presented,
+    Protection,
+    VerifierSource,
+    checked_scopes,
+)
 from keyturn.integrations.refusals import REFUSALS, Refusal, refusal_of
 
 Scope = MutableMapping[str, Any]
@@ -80,6 +86,7 @@ def presented_in(scope: Scope) -> Presented:
         proofs=[value for name, value in scope["headers"] if name == b"dpop"],
         method=scope.get("method", "GET"),  # A WebSocket begins with a GET (RFC 6455, section 4.1).
         path=quote(scope.get("path", "")) if raw_path is None else raw_path.decode("latin-1"),
+        routed_path=quote(_routed_path(scope), safe=UNQUOTED),
     )
 
 

@@ -31,9 +31,15 @@ from django.utils.decorators import sync_and_async_middleware
 
 from keyturn.errors import CannotStart
 from keyturn.integrations.open_paths import OpenPaths
-from keyturn.integrations.protection import Presented, Protection, VerifierSource, checked_scopes
+from keyturn.integrations.protection import (
+    UNQUOTED,
+    Presented,
+    Protection,
+    VerifierSource,
+    checked_scopes,
+)
 from keyturn.integrations.refusals import REFUSALS, refusal_of
-from keyturn.integrations.wsgi import UNQUOTED, presented_in
+from keyturn.integrations.wsgi import presented_in
 from keyturn.opening import Opening
 from keyturn.verifier import DEFAULT_FAILURES_PER_MINUTE, Verifier
 
@@ -158,7 +164,11 @@ def _opening() -> Opening[Protection]:
 def presented_to(request: HttpRequest) -> Presented:
     """Read what the request says of its caller; Django joins header lines with commas under ASGI too."""
     presented = presented_in(request.META)
-    return replace(presented, path=quote(request.path, safe=UNQUOTED))  # In META, ASGI has it in other ways.
+    return replace(  # In META, ASGI has them in other ways.
+        presented,
+        path=quote(request.path, safe=UNQUOTED),
+        routed_path=quote(request.path_info, safe=UNQUOTED),
+    )
 
 
 def _refuse(request: HttpRequest, scopes: tuple[str, ...]) -> HttpResponse | None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable
 
-_READ_DIFFERENTLY = ("//", "\\", "%", "\0")
-"""Characters that another reader of the same path may fold, decode or cut."""
-_DOTS = frozenset({".", ".."})
+from keyturn.core.paths import is_unambiguous
 
 
 class OpenPaths:
@@ -36,4 +34,4 @@ class OpenPaths:
             return True
         if not path.startswith(self._prefixes):
             return False
-        return _DOTS.isdisjoint(path.split("/")) and not any(part in path for part in _READ_DIFFERENTLY)
+        return is_unambiguous(path)

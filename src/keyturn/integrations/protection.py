@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from keyturn.core.dpop import PresentedProof, normal_url
 from keyturn.core.networks import client_address, read_network
+from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import check_scopes, is_scope
-from keyturn.errors import AmbiguousCredential, CredentialRefused, KeyturnError
+from keyturn.errors import AmbiguousCredential, CredentialRefused, KeyturnError, Reason
 from keyturn.verifier import Verifier
 
 VerifierSource = Verifier | Callable[[], Verifier]
@@ -18,6 +19,9 @@ VerifierSource = Verifier | Callable[[], Verifier]
 
 VERIFIED = "keyturn.verified"
 """Where a request keeps its `Verified`. No header can be there: WSGI's begin with `HTTP_`."""
+
+UNQUOTED = "/!$&'()*+,;=:@~"
+"""What stands in a path as it is (RFC 3986, section 3.3)."""
 
 _log = logging.getLogger("keyturn.integrations")
 
@@ -39,6 +43,8 @@ class Presented:
     method: str
     path: str
     """As it was sent, without the query."""
+    routed_path: str
+    """By which the application routes, below its mount; as it was sent, and empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +91,12 @@ class Protection:
         source = self._source(presented)
         try:
             principal = verifier.verify(
-                _only(presented.authorization), source=source, scopes=scopes, dpop=self._proof(presented)
+                _only(presented.authorization),
+                source=source,
+                scopes=scopes,
+                dpop=self._proof(presented),
+                method=presented.method,
+                path=(presented.path, presented.routed_path),
             )
         except KeyturnError as error:
             _note(error, source)
@@ -101,7 +112,12 @@ class Protection:
         source = self._source(presented)
         try:
             principal = await verifier.verify_async(
-                _only(presented.authorization), source=source, scopes=scopes, dpop=self._proof(presented)
+                _only(presented.authorization),
+                source=source,
+                scopes=scopes,
+                dpop=self._proof(presented),
+                method=presented.method,
+                path=(presented.path, presented.routed_path),
             )
         except KeyturnError as error:
             _note(error, source)
@@ -147,7 +163,13 @@ def _already_verified(presented: Presented, verifier: Verifier) -> Principal | N
     if not isinstance(known, Verified) or known.verifier is not verifier:
         return None
     is_same = (*presented.authorization,) == known.authorization and (*presented.proofs,) == known.proofs
-    return known.principal if is_same else None
+    if not is_same:
+        return None
+    requests = known.principal.requests
+    target = RequestTarget(presented.method, (presented.path, presented.routed_path))
+    if requests is not None and not requests.allows(target):  # The application reads another request in it.
+        raise CredentialRefused(Reason.REQUEST, key_id=known.principal.key_id, secret_matched=True)
+    return known.principal
 
 
 def _keep(presented: Presented, verifier: Verifier, principal: Principal) -> Principal:

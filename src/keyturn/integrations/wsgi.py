@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from keyturn.integrations.open_paths import OpenPaths
-from keyturn.integrations.protection import Presented, Protection, VerifierSource, checked_scopes
+from keyturn.integrations.protection import (
+    UNQUOTED,
+    Presented,
+    Protection,
+    VerifierSource,
+    checked_scopes,
+)
 from keyturn.integrations.refusals import REFUSALS, Refusal, refusal_of
 
 if TYPE_CHECKING:
@@ -13,9 +19,6 @@ if TYPE_CHECKING:
 
 CALLER = "keyturn.principal"
 """Where the `Principal` is in the environment. No header can be there: those begin with `HTTP_`."""
-
-UNQUOTED = "/!$&'()*+,;=:@~"
-"""Characters that stand in a path as they are (RFC 3986, section 3.3)."""
 
 
 class KeyturnMiddleware:
@@ -75,6 +78,7 @@ def presented_in(environ: MutableMapping[str, Any]) -> Presented:
         proofs=[] if proofs is None else proofs.encode("latin-1", "replace").split(b","),
         method=environ.get("REQUEST_METHOD", ""),
         path=quote(_whole_path(environ), safe=UNQUOTED),
+        routed_path=quote(_decoded(environ.get("PATH_INFO", "")), safe=UNQUOTED),
     )
 
 

@@ -50,7 +50,8 @@ _MAY_NOT_ASK = (
     "use a key that is neither narrowed to scopes nor linked to a project"
 )
 _NOT_GOOD = (
-    "the key that this verifier asks with is not good without a network: use one that is bound to none"
+    "the key that this verifier asks with is not good without a network or a request: use one that is "
+    "bound to no network, method or path"
 )
 _KEY_CLIENT = re.compile(r"key-([1-9][0-9]{0,18})")
 _SESSION_CLIENT = re.compile(r"session-([1-9][0-9]{0,18})")

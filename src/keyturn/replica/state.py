@@ -17,7 +17,7 @@ from keyturn.core.times import in_milliseconds, read_time, time_at
 from keyturn.errors import StoreUnavailable
 from keyturn.replica.packing import (
     NONE,
-    KeyValues,
+    KnownRestrictions,
     packed,
     slices,
     unpacked_time,
@@ -55,9 +55,9 @@ class Replica:
         """Held for as long as a change is taken in: each question finds all of it or nothing."""
         self._changes = 0
         self._is_torn = True
-        self._keys = PackedTable("qqqqqIIIII")
+        self._keys = PackedTable("qqqqqIII")
         self._former = PackedTable("qI")
-        self._values = KeyValues()
+        self._restrictions = KnownRestrictions()
         self._words: WeakValueDictionary[tuple[str, ...], frozenset[str]] = WeakValueDictionary()
         self._names: dict[str, str] = {}
         self._users: dict[int, OwnerRecord] = {}
@@ -163,7 +163,7 @@ class Replica:
         """Begin a full copy: at its end, what was not told in it is gone, and not before."""
         self._turn = (self._turn + 1) % 2**32
         with self._lock:
-            self._values.begin(self._turn)
+            self._restrictions.begin(self._turn)
         self._told = _Told()
 
     def abandon_full(self) -> None:
@@ -181,7 +181,7 @@ class Replica:
                 for key_id in some:
                     self._forget_key(key_id)
         with self._lock:
-            self._values.end()
+            self._restrictions.end()
         for user_id in self._users.keys() - told.users:
             del self._users[user_id]
         for session_id in self._sessions.keys() - told.sessions:
@@ -269,7 +269,7 @@ class Replica:
             row.epoch,
             packed(row.project_id),
             row.secret_number,
-            *self._values.numbers(row.scopes, row.sources, row.jkt),
+            self._restrictions.number(bytes(row.restrictions)),
             self._turn,
         )
         digest, ends_at, number = row.former_digest, row.former_ends_at, row.former_number
@@ -284,22 +284,19 @@ class Replica:
 
     def _key(self, row: Sequence[Any], *, is_by_former_secret: bool = False) -> KeyForVerification | None:
         """Return a key; None if its owner is gone, and so it is too."""
-        _digest, key_id, user_id, expires_at, revoked_at, epoch, project_id, secret_number, *numbers = row
+        _digest, key_id, user_id, expires_at, revoked_at, epoch, project_id, secret_number, number, turn = row
         former = self._former.find_number(key_id) if len(self._former) else None
         owner = self._owner(user_id)
         if owner is None:
             return None
-        scopes, sources, jkt = self._values.of_row(*numbers)
         return KeyForVerification(
             key_id=key_id,
             owner=owner,
             expires_at=unpacked_time(expires_at),
             revoked_at=unpacked_time(revoked_at),
-            scopes=scopes,
-            sources=sources,
+            restrictions=self._restrictions.of_row(number, turn),
             epoch=epoch,
             project_id=None if project_id == NONE else project_id,
-            jkt=jkt,
             secret_number=secret_number,
             former_number=None if former is None else former[3],
             former_ends_at=None if former is None else time_at(former[2]),

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from sqlalchemy import Column, ColumnElement, Select, bindparam, literal_column, select
 
 from keyturn.core.records import SessionKind
+from keyturn.core.restriction_kinds import KINDS
 from keyturn.store.database.schema import (
+    RESTRICTION_COLUMNS,
+    Json,
     UtcTime,
     api_key,
     as_stored,
@@ -100,6 +104,23 @@ class Feed:
         return self._database.query(query, **dict(zip(_NAMES, padded, strict=True)), **others)
 
 
+def key_row(row: Row) -> Row:
+    """Return the row of a key with its restrictions as one object, in the place of their columns."""
+    stored = row[_RESTRICTIONS]
+    told = None
+    if any(value is not None for value in stored):
+        told = {
+            kind.wire: msgspec.Raw(value) if isinstance(column.type, Json) else value
+            for kind, column, value in zip(KINDS, RESTRICTION_COLUMNS, stored, strict=True)
+            if value is not None
+        }
+    return (*row[: _RESTRICTIONS.start], told, *row[_RESTRICTIONS.stop :])
+
+
+_RESTRICTIONS = slice(7, 7 + len(RESTRICTION_COLUMNS))
+"""Where their columns stand in the row of a key."""
+
+
 def _stored(now: datetime) -> Any:
     return UtcTime().process_bind_param(now, None)  # type: ignore[arg-type]  # the dialect plays no part
 
@@ -144,9 +165,7 @@ _KEYS: Select[Any] = (
         as_stored(api_key.c.revoked_at),
         api_key.c.epoch,
         api_key.c.project_id,
-        as_stored(api_key.c.scopes),
-        as_stored(api_key.c.sources),
-        api_key.c.jkt,
+        *map(as_stored, RESTRICTION_COLUMNS),
         former_secret.c.digest,
         as_stored(former_secret.c.ends_at),
         api_key.c.secret_number,

@@ -226,7 +226,7 @@ class Authenticator:
         credential = read_authorization(authorization, self._key_format)
         if credential is None:
             raise CredentialRefused(Reason.MISSING)
-        known = self._living(credential, origin.address)
+        known = self._living(credential, origin)
         if known.principal.jkt != judged.jkt:
             raise CredentialRefused(Reason.SENDER, key_id=known.principal.key_id, secret_matched=True)
         if known.refused is not None:
@@ -271,7 +271,7 @@ class Authenticator:
 
         Without `origin` it is only asked about: no use is noted, and whoever holds its key pair may be.
         """
-        known = self._living(credential, None if origin is None else origin.address)
+        known = self._living(credential, origin)
         if origin is not None:
             self.proofs.check_sender(known.principal, proof, is_with_proof=credential.is_with_proof)
         if known.refused is not None:
@@ -280,9 +280,13 @@ class Authenticator:
             known.dependency.use.note(self._timestamp(), use_context_of(origin))
         return known
 
-    def _living(self, credential: Credential, source: str | None) -> CachedVerdict:
-        """Return the credential if it lives and may be used from there; who holds it is not asked."""
+    def _living(self, credential: Credential, origin: Origin | None) -> CachedVerdict:
+        """Return the credential if it lives and this request may use it; who holds it is not asked.
+
+        Without `origin`, whose request it came with is not known.
+        """
         self._freshness.ensure()
+        source, target = (None, None) if origin is None else (origin.address, origin.target)
         digest = credential.digest
         known = self._index.find(digest + self._entry_suffix)
         if known is None:
@@ -294,7 +298,7 @@ class Authenticator:
                     known = self._lookup.find_token(token, digest, source, since, self._audience)
         now = self._system.now()
         if known.dependency.key is not None:
-            verification.check_api_key(known.dependency.key, now=now, source=source)
+            verification.check_api_key(known.dependency.key, now=now, source=source, target=target)
         if known.ends_at <= now.timestamp():
             reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
             raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)

@@ -122,7 +122,10 @@ class Lookup:
         verdict = _verdict(
             partial(verification.principal_of_key, record, audience_scopes=scopes),
             lambda: verification.powerless(
-                record, AuthMethod.API_KEY, jkt=record.jkt, credential=verification.presented_key(record)
+                record,
+                AuthMethod.API_KEY,
+                jkt=record.restrictions.jkt,
+                credential=verification.presented_key(record),
             ),
         )
         ends_at = _end_of(record, verdict.principal.credential)
@@ -163,7 +166,7 @@ class Lookup:
         if record is None:
             self._failures.check_look_up(asked.source, was_wrong=False)
             record = self._credentials.find_key_by_id(key_id)
-        record = verification.check_api_key(record, now=asked.at, source=asked.source)
+        record = verification.check_key_lives(record, now=asked.at)
         self._check_not_revoked(claims)
         scopes = _scopes_of(record.owner, asked.audience)
         verdict = _verdict(
@@ -217,7 +220,7 @@ class Lookup:
             ends_at,
             Dependency(record, self._usage.of_key(record.key_id)),
             Dependency(),
-            is_conditional=record.sources is not None
+            is_conditional=record.restrictions.is_conditional
             or verdict.principal.jkt is not None
             or verdict.refused is not None,
             refused=verdict.refused,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from keyturn.core.audit import Actor
+from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
 
 
@@ -16,6 +17,8 @@ class Origin:
     request_id: str | None = None
     via: str | None = None
     """Method and path, without the query, which could hold anything."""
+    target: RequestTarget | None = None
+    """The request that a credential is judged for: at `/verify` the one that a gateway asks about."""
 
 
 COMMAND_LINE = Actor(user_id=None, userid="command line")

@@ -16,9 +16,16 @@ import msgspec
 
 from keyturn.core.apis import MAX_SCOPE_CHARACTERS
 from keyturn.core.lifetimes import Lifetime
+from keyturn.core.restriction_kinds import (
+    MAX_METHOD_CHARACTERS,
+    MAX_METHODS,
+    MAX_NETWORKS,
+    MAX_PATH_CHARACTERS,
+    MAX_PATHS,
+)
+from keyturn.core.restrictions import Restrictions, read_restrictions
 from keyturn.errors import InvalidInput, MalformedRequest
 from keyturn.services.apis.fields import MAX_SCOPES
-from keyturn.services.keys.limits import MAX_NETWORKS
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -39,6 +46,15 @@ NetworkText = Annotated[
     str, msgspec.Meta(min_length=1, max_length=64, examples=["192.0.2.7", "192.0.2.0/24", "2001:db8::/32"])
 ]
 NetworkTexts = Annotated[list[NetworkText], msgspec.Meta(min_length=1, max_length=MAX_NETWORKS)]
+MethodName = Annotated[
+    str,
+    msgspec.Meta(min_length=1, max_length=MAX_METHOD_CHARACTERS, examples=["GET"]),
+]
+MethodNames = Annotated[list[MethodName], msgspec.Meta(min_length=1, max_length=MAX_METHODS)]
+PathPrefix = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=MAX_PATH_CHARACTERS, examples=["/data/connection"])
+]
+PathPrefixes = Annotated[list[PathPrefix], msgspec.Meta(min_length=1, max_length=MAX_PATHS)]
 ExpiresAt = (
     Annotated[datetime, msgspec.Meta(tz=True, examples=["2027-01-31T00:00:00Z"])] | None | msgspec.UnsetType
 )
@@ -69,6 +85,25 @@ class Unshown(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         """Name the kind of it alone."""
         return f"{type(self).__name__}(…)"
+
+
+class RestrictionFields(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """What a new key is to be restricted to; nothing by default."""
+
+    scopes: ScopeNames | None = None
+    allow_from: NetworkTexts | None = None
+    dpop_jkt: str | None = None
+    allow_methods: MethodNames | None = None
+    allow_paths: PathPrefixes | None = None
+
+    def restrictions(self) -> Restrictions:
+        """Return what was chosen; raise `InvalidInput`."""
+        return read_restrictions({wire: getattr(self, name) for name, wire in _RESTRICTION_FIELDS})
+
+
+_RESTRICTION_FIELDS = tuple(
+    (field.name, field.encode_name) for field in msgspec.structs.fields(RestrictionFields)
+)
 
 
 def media_type(content_type: str | None) -> str | None:

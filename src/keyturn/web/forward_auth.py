@@ -14,9 +14,9 @@ With `audience=…` it is asked for a registered API: then tokens for that API a
 scopes are always said in full. That is read from the query alone, which the gateway writes: a header could be
 the client's, who would choose whose tokens are good.
 
-What a gateway says of the request that it asks for, its method and its target, decides nothing about what a
-credential may do: it is read for proofs of possession alone (`web.proven_request`). Scopes that are asked for
-can only refuse more.
+What a gateway says of the request that it asks for, its method and its target, is read for proofs of
+possession and for keys that are restricted to methods and paths (`web.edge.dpop_target`), and for nothing
+else. Scopes that are asked for can only refuse more.
 """
 
 import re

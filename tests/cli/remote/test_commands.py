@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.apis import register
 from tests.cli.conftest import Command, refused
-from tests.people import HERE, add_person, is_accepted
+from tests.people import HERE, add_person, is_accepted, restricted
 from tests.people import person as signed_in_person
 from tests.proxies import environment_with_proxy
 from tests.servers import RunningServer
@@ -61,7 +62,7 @@ def test_profiles_are_kept_apart(
 ) -> None:
     """Each profile has a server and a key of its own; one that is not there is named."""
     other = add_person(server.services, "alice")
-    made = server.services.keys.create_for(other.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+    made = server.services.keys.create_for(other.user_id, COMMAND_LINE, NewKey()).secret
     done = configured("configure", "--url", server.url, "--key-stdin", "--profile", "work", stdin=made)
     assert done.code == 0
     assert configured("whoami", "--profile", "work").out.startswith("alice")
@@ -159,7 +160,7 @@ def test_fault_g9_a_token_is_for_the_one_service_of_the_key(call: Command, serve
     bob = add_person(services)
     api = register(services, "orders")
     secret = services.keys.create(
-        signed_in_person(services, bob.userid), HERE, name=None, lifetime=None, scopes=["orders:read"]
+        signed_in_person(services, bob.userid), HERE, NewKey(restrictions=restricted(scopes=["orders:read"]))
     ).secret
     assert call("configure", "--url", server.url, "--key-stdin", stdin=secret).code == 0
     done = call("token")

@@ -19,6 +19,7 @@ from keyring.backends import fail, null
 from keyring.errors import PasswordSetError
 
 from keyturn.core.lifetimes import Lifetime
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.cli.conftest import Command, Outcome, refused
 from tests.people import add_person, is_accepted, log_in, signed_in
@@ -240,7 +241,7 @@ def test_the_former_key_is_not_forgotten(
 def test_a_former_key_of_somebody_else_is_told(call: Command, server: RunningServer, tmp_path: Path) -> None:
     """A key that the new one cannot end is ended on the page of whose it is."""
     eve = add_person(server.services, "eve")
-    made = server.services.keys.create_for(eve.user_id, COMMAND_LINE, name=None, lifetime=None)
+    made = server.services.keys.create_for(eve.user_id, COMMAND_LINE, NewKey())
     assert call("configure", "--url", server.url, "--key-stdin", stdin=made.secret).code == 0
     add_person(server.services)
 

@@ -20,6 +20,7 @@ from keyturn.errors import (
     ScopeMissing,
 )
 from keyturn.services.apis.fields import MAX_SCOPES, ScopeToRegister
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.apis import (
     NOTHING_THERE,
@@ -40,6 +41,7 @@ from tests.people import (
     add_person,
     add_service_account,
     caller,
+    chosen_key,
     holder,
     last_rows,
     new_key,
@@ -122,7 +124,7 @@ def test_who_is_in_the_group_may_hold_it_from_the_next_request_on(
     user = add_person(services)
     group = new_group(services, admin)
     register(services, "orders", held_by=[group])
-    key = services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+    key = services.keys.create_for(user.user_id, COMMAND_LINE, NewKey()).secret
     token = token_for(services, key, "orders")
     for _ in range(2):
         for credential in (key, token):
@@ -272,17 +274,18 @@ def test_a_key_is_narrowed_to_what_its_user_may_hold(
 def test_a_key_says_what_it_was_narrowed_to(services: Services, bob: Principal, orders: str) -> None:
     """Each scope once; None for a key that is not narrowed."""
     made = new_key(services, bob, scopes=["orders:write", "orders:read", "orders:read"])
-    assert made.record.scopes == {"orders:read", "orders:write"}
+    assert made.record.restrictions.scopes == {"orders:read", "orders:write"}
     new_key(services, bob)
-    assert [key.scopes for key in services.keys.list_own(bob)] == [None, made.record.scopes]
+    listed = [key.restrictions for key in services.keys.list_own(bob)]
+    assert [one.scopes for one in listed] == [None, made.record.restrictions.scopes]
 
 
 def test_a_narrowed_key_makes_none_that_covers_more(services: Services, bob: Principal, orders: str) -> None:
     """With a narrowed key one makes a key of the same scopes or of fewer, and none of others (A3)."""
     maker = caller(services, new_key(services, bob, scopes=["orders:read", "orders:write"]).secret)
-    assert new_key(services, maker).record.scopes == maker.scopes
+    assert new_key(services, maker).record.restrictions.scopes == maker.scopes
     fewer = new_key(services, maker, scopes=["orders:read"])
-    assert fewer.record.scopes == {"orders:read"}
+    assert fewer.record.restrictions.scopes == {"orders:read"}
     with pytest.raises(InvalidInput, match="covers more"):
         new_key(services, caller(services, fewer.secret), scopes=["orders:write"])
 
@@ -310,18 +313,18 @@ def test_an_owner_makes_no_key_that_covers_what_they_may_not_hold(
     told = []
     for scopes in (None, ["orders:write"], ["orders:never"]):
         with pytest.raises(InvalidInput, match="yourself") as refused:
-            accounts.create_key(bob, "robot", HERE, name=None, lifetime=None, scopes=scopes)
+            accounts.create_key(bob, "robot", HERE, chosen_key(scopes=scopes))
         told.append(str(refused.value))
     assert "orders:write" not in told[0], "it is hidden from him"
     assert told[1].replace("write", "never") == told[2], "as if there were none"
-    made = accounts.create_key(bob, "robot", HERE, name=None, lifetime=None, scopes=["orders:read"])
+    made = accounts.create_key(bob, "robot", HERE, chosen_key(scopes=["orders:read"]))
     assert covered(services, made.secret, "orders") == {"orders:read"}
     offered = services.apis.list_givable(bob, account.user_id)
     assert [scope.name for one in offered for scope in one.scopes] == ["orders:read"]
-    wide = accounts.create_key(admin, "robot", HERE, name=None, lifetime=None)
+    wide = accounts.create_key(admin, "robot", HERE, chosen_key())
     assert covered(services, wide.secret, "orders") == {"orders:read", "orders:write"}
     services.groups.add_member(admin, group, HERE, iamid="bim", userid="bob")
-    accounts.create_key(bob, "robot", HERE, name=None, lifetime=None)
+    accounts.create_key(bob, "robot", HERE, chosen_key())
 
 
 # Who registers

@@ -26,7 +26,7 @@ from keyturn.core.records import SessionKind
 from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services.changes import freshness as module
 from keyturn.services.changes.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
-from keyturn.services.keys.keys import CreatedKey
+from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.services.people.sessions import BrowserSession
 from keyturn.store import audit_log
 from keyturn.store.database.hints import NoHints, PostgresqlHints
@@ -140,7 +140,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 @pytest.fixture
 def key(services: Services, bob: Principal) -> CreatedKey:
     """A key of Bob's that is remembered."""
-    made = services.keys.create(bob, HERE, name=None, lifetime=None)
+    made = services.keys.create(bob, HERE, NewKey())
     assert verdict(services, made.secret) == ACCEPTED
     return made
 
@@ -215,7 +215,7 @@ def administrator(services: Services) -> Principal:
 
 
 def key_of_person(services: Services, _admin: Principal, who: Principal) -> CreatedKey:
-    return services.keys.create(who, HERE, name="key", lifetime=None, idempotency_key="the first try")
+    return services.keys.create(who, HERE, NewKey("key", idempotency_key="the first try"))
 
 
 def key_of_program(services: Services, admin: Principal, who: Principal) -> CreatedKey:
@@ -417,9 +417,7 @@ PATHS: dict[str, Change] = {
     ),
     "replace_secret": Change(
         AuditAction.API_KEY_REPLACED,
-        lambda w: w.services.keys.create(
-            w.principal, HERE, name="key", lifetime=None, idempotency_key="the first try"
-        ),
+        lambda w: w.services.keys.create(w.principal, HERE, NewKey("key", idempotency_key="the first try")),
         key=UNKNOWN,
         exchange=UNKNOWN,
         key_token=REVOKED,
@@ -802,7 +800,7 @@ PATHS: dict[str, Change] = {
     ),
     "create": Change(
         AuditAction.API_KEY_CREATED,
-        lambda w: w.services.keys.create(w.principal, HERE, name=None, lifetime=None),
+        lambda w: w.services.keys.create(w.principal, HERE, NewKey()),
     ),
     "add": Change(AuditAction.USER_CREATED, lambda w: add_person(w.services, f"friend of {w.userid}")),
     "log in": Change(AuditAction.USER_LOGGED_IN, lambda w: log_in(w.services, w.userid)),
@@ -871,7 +869,7 @@ def test_each_path_ends_what_is_remembered(
 
 def test_what_ends_nothing_forgets_nothing(services: Services, key: CreatedKey, bob: Principal) -> None:
     """Logins, new keys and new users, which come all day, leave what is remembered in place."""
-    services.keys.create(bob, HERE, name=None, lifetime=None)
+    services.keys.create(bob, HERE, NewKey())
     log_in(services)
     add_person(services, "eve")
     services.connections.register(COMMAND_LINE, bob.user_id, "one", {})
@@ -886,7 +884,7 @@ def test_what_ends_nothing_forgets_nothing(services: Services, key: CreatedKey, 
 def test_a_change_to_one_forgets_no_other(services: Services, key: CreatedKey, bob: Principal) -> None:
     """When a key, a session or a user ends, no other credential is looked up again."""
     add_person(services, "eve")
-    other = services.keys.create(bob, HERE, name=None, lifetime=None)
+    other = services.keys.create(bob, HERE, NewKey())
     services.keys.revoke_own(bob, other.record.key_id, HERE)
     services.users.set_disabled(COMMAND_LINE, "eve", disabled=True)
     for session in services.sessions.list_own(bob):
@@ -961,7 +959,7 @@ def test_nothing_is_accepted_after_its_end(bob: Principal, reopen: Opener) -> No
             thread.start()
         try:
             for _ in range(ROUNDS_IN_THREADS):
-                made = places[0].keys.create(bob, HERE, name=None, lifetime=None)
+                made = places[0].keys.create(bob, HERE, NewKey())
                 token = places[0].exchange.exchange(in_header=[], in_body=made.secret, origin=HERE).token
                 before = list(accepted)
                 current[0] = (made.secret, token)
@@ -1110,7 +1108,7 @@ def test_more_changes_than_are_read_forget_everything(
     assert audit_log.MAX_CHANGES_AT_ONCE <= 1000
     monkeypatch.setattr(audit_log, "MAX_CHANGES_AT_ONCE", 5)
     for changes, is_kept in ((5, True), (6, False)):
-        other = services.keys.create(bob, HERE, name=None, lifetime=None)
+        other = services.keys.create(bob, HERE, NewKey())
         assert verdict(services, other.secret) == ACCEPTED
         services.keys.revoke_own(bob, other.record.key_id, HERE)
         for _ in range(changes - 1):
@@ -1241,7 +1239,7 @@ def test_a_replaced_counter_is_noticed(
 ) -> None:
     """When the counter's file is lost, the next look of each process finds the new one, and all is well."""
     other = reopen()
-    keys = [key, *(services.keys.create(bob, HERE, name=None, lifetime=None) for _ in range(2))]
+    keys = [key, *(services.keys.create(bob, HERE, NewKey()) for _ in range(2))]
     for made, place in itertools.product(keys, (services, other)):
         assert verdict(place, made.secret) == ACCEPTED
     assert not services.store.counter.is_replaced()

@@ -10,6 +10,7 @@ import pytest
 from keyturn.core.permissions import Permission
 from keyturn.core.records import KeyUsage, LastUse
 from keyturn.errors import PermissionMissing
+from keyturn.services.keys.keys import NewKey
 from tests.people import HERE, add_person, holder, person
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def test_a_report_is_bounded(services: Services) -> None:
     edge = holder(services, "edge", Permission.VERIFY_CREDENTIALS)
     add_person(services)
     bob, now = person(services), services.system.now()
-    new, old = (services.keys.create(bob, HERE, name=None, lifetime=None) for _ in range(2))
+    new, old = (services.keys.create(bob, HERE, NewKey()) for _ in range(2))
     services.remote_uses.record(
         edge,
         [
@@ -40,7 +41,7 @@ def test_nobody_else_reports(services: Services) -> None:
     """Without the permission nothing is written."""
     add_person(services)
     bob = person(services)
-    key = services.keys.create(bob, HERE, name=None, lifetime=None)
+    key = services.keys.create(bob, HERE, NewKey())
     report = KeyUsage(LastUse(services.system.now(), None, None, None), 1)
     with pytest.raises(PermissionMissing):
         services.remote_uses.record(bob, [(key.record.key_id, report)])

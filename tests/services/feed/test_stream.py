@@ -19,6 +19,7 @@ from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.errors import InvalidState, KeyturnError, PermissionMissing, StoreUnavailable, TooBusy
 from keyturn.services.feed import stream as feed
 from keyturn.services.feed.stream import FellBehind, Part, Subscription
+from keyturn.services.keys.keys import NewKey
 from keyturn.store.database.schema import api_key
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.apis import new_group, register
@@ -91,7 +92,7 @@ def test_each_change_is_told_as_what_it_touches(services: Services) -> None:
     bob = person(services)
     listener = Listener(services)
     listener.begin()
-    key = services.keys.create(bob, HERE, name=None, lifetime=None)
+    key = services.keys.create(bob, HERE, NewKey())
     assert listener.next() == [wire.KEYS]
     services.keys.revoke_own(bob, key.record.key_id, HERE)
     assert listener.next() == [wire.KEYS]
@@ -106,7 +107,7 @@ def test_a_mark_is_gone_on_from(services: Services) -> None:
     """With a mark what came since is told, if that can be named; one of the future is not believed."""
     add_person(services)
     mark = services.store.audit_log.newest()
-    services.keys.create(person(services), HERE, name=None, lifetime=None)
+    services.keys.create(person(services), HERE, NewKey())
     listener = Listener(services)
     assert listener.begin(mark)[0] == wire.HELLO
     assert wire.RESET not in listener.begin(mark)
@@ -123,7 +124,7 @@ def test_whoever_falls_behind_is_cut_off(services: Services, monkeypatch: pytest
     bob = person(services)
     slow, quick = Listener(services), Listener(services)
     for _ in range(4):
-        services.keys.create(bob, HERE, name=None, lifetime=None)
+        services.keys.create(bob, HERE, NewKey())
         assert quick.next() == [wire.KEYS]
     with pytest.raises(FellBehind):
         services.feed.take(slow.subscription)

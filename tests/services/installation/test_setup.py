@@ -12,6 +12,7 @@ from sqlalchemy import text
 from keyturn.composition import Services, open_services
 from keyturn.core.permissions import Permission
 from keyturn.errors import CannotStart, CredentialRefused, InvalidInput
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from tests.conftest import PASSPHRASE, Opener
@@ -91,7 +92,7 @@ def test_no_private_key_is_on_disk(tmp_path: Path) -> None:
     private = services.signing_keys.ring.signing.key.private_jwk()["d"]
     add_person(services)
     cookie = log_in(services)
-    key = services.keys.create(signed_in(services, cookie).principal, HERE, name=None, lifetime=None).secret
+    key = services.keys.create(signed_in(services, cookie).principal, HERE, NewKey()).secret
     token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
     code = services.installation.new_setup_code() or "none"
     root_key = (tmp_path / "root.key").read_text().strip()
@@ -213,7 +214,7 @@ def test_a_restart_keeps_everything(services: Services, reopen: Opener) -> None:
     add_person(services)
     cookie = log_in(services)
     bob = signed_in(services, cookie).principal
-    key = services.keys.create(bob, HERE, name=None, lifetime=None)
+    key = services.keys.create(bob, HERE, NewKey())
     token = services.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token
     services.close()
 

@@ -12,13 +12,13 @@ from keyturn.composition import Services, open_services
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
-from keyturn.services.keys.keys import CreatedKey
+from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import Opener
 from tests.fakes import Clock
-from tests.people import HERE, actions, add_person, caller, is_accepted, new_key, person
+from tests.people import HERE, actions, add_person, caller, chosen_key, is_accepted, new_key, person
 from tests.store.crowds import all_at_once, before_change
 
 MILLISECOND = timedelta(milliseconds=1)
@@ -27,8 +27,8 @@ FOREIGN = "3f9c2b7e81d04a56b7c9e0f1a2d3c4b5"
 
 
 def create(services: Services, who: Principal, **given: object) -> CreatedKey:
-    values: dict[str, object] = {"name": "laptop", "lifetime": None}
-    return services.keys.create(who, HERE, **(values | given))  # type: ignore[arg-type]
+    how = {name: given.pop(name) for name in ("for_user", "replaces_on_retry") if name in given}
+    return services.keys.create(who, HERE, chosen_key(**({"name": "laptop"} | given)), **how)  # type: ignore[arg-type]
 
 
 def exchanged(services: Services, secret: str) -> str:
@@ -95,7 +95,7 @@ def test_never_can_be_forbidden(services: Services, bob: Principal, reopen: Open
 
     for make in (
         lambda: create(strict, bob, lifetime=NEVER),
-        lambda: strict.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=NEVER),
+        lambda: strict.keys.create_for(bob.user_id, COMMAND_LINE, NewKey(None, NEVER)),
         lambda: strict.keys.import_foreign(
             bob.user_id, COMMAND_LINE, text=FOREIGN, name=None, lifetime=NEVER
         ),
@@ -250,7 +250,7 @@ def test_a_key_is_revoked_once(services: Services, bob: Principal) -> None:
 
 def test_the_command_line_reaches_every_key(services: Services, bob: Principal) -> None:
     """An administrator makes and ends anybody's key by id, and is told when there is none."""
-    made = services.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=None)
+    made = services.keys.create_for(bob.user_id, COMMAND_LINE, NewKey())
     assert caller(services, made.secret).userid == "bob"
 
     services.keys.revoke_any(made.record.key_id, COMMAND_LINE)
@@ -264,7 +264,7 @@ def test_the_command_line_reaches_every_key(services: Services, bob: Principal) 
 def test_a_key_for_nobody_is_not_called_a_duplicate(services: Services, bob: Principal) -> None:
     """A key for a user who is not there is refused, but not as one that exists already."""
     for make in (
-        lambda: services.keys.create_for(bob.user_id + 99, COMMAND_LINE, name=None, lifetime=None),
+        lambda: services.keys.create_for(bob.user_id + 99, COMMAND_LINE, NewKey()),
         lambda: services.keys.import_foreign(
             bob.user_id + 99, COMMAND_LINE, text=FOREIGN, name=None, lifetime=None
         ),

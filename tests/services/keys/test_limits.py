@@ -10,10 +10,22 @@ import pytest
 
 from keyturn.core.networks import Network, read_network
 from keyturn.core.people import ServiceOwner
+from keyturn.core.records import ApiKeyRecord
+from keyturn.core.restriction_kinds import MAX_NETWORKS
 from keyturn.errors import Conflict, CredentialRefused, InvalidInput, Reason
-from keyturn.services.keys.limits import MAX_NETWORKS, checked_sources
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.people import HERE, add_service_account, caller, is_accepted, last_rows, new_key, person
+from tests.people import (
+    HERE,
+    add_service_account,
+    caller,
+    chosen_key,
+    is_accepted,
+    last_rows,
+    new_key,
+    person,
+    restricted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +45,15 @@ HOME, ELSEWHERE = ("127.0.0.0/8", "2001:db8::/32"), ("192.0.2.0/24",)
 def test_networks_are_kept_once_and_in_one_spelling() -> None:
     """Addresses become networks, IPv4 in IPv6 clothes becomes IPv4, and what is named twice counts once."""
     typed = ["192.0.2.7", "2001:DB8:0::/32", "192.0.2.7/32", "::ffff:192.0.2.7", "10.0.0.0/255.0.0.0"]
-    assert checked_sources(typed) == tuple(map(read_network, ("192.0.2.7", "2001:db8::/32", "10.0.0.0/8")))
+    meant = ("192.0.2.7", "2001:db8::/32", "10.0.0.0/8")
+    assert restricted(allowFrom=typed).networks == tuple(map(read_network, meant))
 
 
 def test_no_word_of_networks_means_anywhere() -> None:
     """Nothing asked is no restriction; a list that is there and empty is an error, never all or none."""
-    assert checked_sources(None) is None
+    assert restricted(allowFrom=None).networks is None
     with pytest.raises(InvalidInput, match="works nowhere") as refused:
-        checked_sources([])
+        restricted(allowFrom=[])
     assert refused.value.field == "allowFrom"
 
 
@@ -64,7 +77,7 @@ def test_no_word_of_networks_means_anywhere() -> None:
 def test_what_is_wrong_with_a_network_is_told(text: str, told: str) -> None:
     """The sentence names what cannot be read, and says what to write instead."""
     with pytest.raises(InvalidInput) as refused:
-        checked_sources([text])
+        restricted(allowFrom=[text])
     assert refused.value.field == "allowFrom"
     assert told in str(refused.value)
     is_unreadable = "is no address" in told
@@ -77,7 +90,7 @@ def test_what_is_wrong_with_a_network_is_told(text: str, told: str) -> None:
 def test_a_secret_that_is_typed_for_a_network_is_not_repeated(secret: str) -> None:
     """Who pastes a key into the wrong field finds it in no error: it is called by its place."""
     with pytest.raises(InvalidInput) as refused:
-        checked_sources(["192.0.2.7", secret])
+        restricted(allowFrom=["192.0.2.7", secret])
     assert "Entry 2 is no address" in str(refused.value)
     assert secret[:10] not in str(refused.value)
 
@@ -85,7 +98,7 @@ def test_a_secret_that_is_typed_for_a_network_is_not_repeated(secret: str) -> No
 def test_of_many_faults_some_are_told() -> None:
     """Each of the first three is told, and how many more there are."""
     with pytest.raises(InvalidInput) as refused:
-        checked_sources([f"host-{number}" for number in range(MAX_NETWORKS)])
+        restricted(allowFrom=[f"host-{number}" for number in range(MAX_NETWORKS)])
     assert [f"host-{number} is" in str(refused.value) for number in range(4)] == [True, True, True, False]
     assert f"There are {MAX_NETWORKS - 3} more such faults." in str(refused.value)
 
@@ -93,11 +106,11 @@ def test_of_many_faults_some_are_told() -> None:
 def test_the_number_of_networks_is_bounded() -> None:
     """A key has as many networks as can be looked at with each request, and not one more."""
     many = [f"10.0.{number}.0/24" for number in range(MAX_NETWORKS + 1)]
-    found = checked_sources([*many[:-1], many[0]])
+    found = restricted(allowFrom=[*many[:-1], many[0]]).networks
     assert found is not None
     assert len(found) == MAX_NETWORKS
     with pytest.raises(InvalidInput, match=str(MAX_NETWORKS)):
-        checked_sources(many)
+        restricted(allowFrom=many)
 
 
 # What is made
@@ -105,7 +118,7 @@ def test_the_number_of_networks_is_bounded() -> None:
 
 def test_a_key_works_from_its_networks_alone(services: Services, bob: Principal) -> None:
     """From an address in them it is good with its tokens; from elsewhere its holder is told why not."""
-    made = new_key(services, bob, sources=["127.0.0.1", "192.0.2.0/24"])
+    made = new_key(services, bob, allowFrom=["127.0.0.1", "192.0.2.0/24"])
     token = services.exchange.exchange(in_header=[made.secret.encode()], in_body=None, origin=HERE).token
     for credential in (made.secret, f"Bearer {token}"):
         assert caller(services, credential).user_id == bob.user_id
@@ -115,13 +128,19 @@ def test_a_key_works_from_its_networks_alone(services: Services, bob: Principal)
             assert refused.value.reason is Reason.SOURCE
 
 
+def bound_to(record: ApiKeyRecord) -> tuple[tuple[str, ...] | None, str | None]:
+    """The networks and the key pair of a key, as they are told."""
+    told = record.restrictions.to_wire()
+    return told["allowFrom"] and tuple(told["allowFrom"]), told["dpopJkt"]
+
+
 def test_a_key_says_what_it_is_bound_to(services: Services, bob: Principal) -> None:
     """The answer, the list and the audit log name its networks and key pair, if it has any."""
     before = len(last_rows(services, 0))
-    made = [new_key(services, bob, sources=["127.0.0.1", *HOME], dpop_jkt=JKT), new_key(services, bob)]
+    made = [new_key(services, bob, allowFrom=["127.0.0.1", *HOME], dpopJkt=JKT), new_key(services, bob)]
     told = [(("127.0.0.1/32", *HOME), JKT), (None, None)]
-    assert [(key.record.sources, key.record.jkt) for key in made] == told
-    listed = {key.key_id: (key.sources, key.jkt) for key in services.keys.list_own(bob)}
+    assert [bound_to(key.record) for key in made] == told
+    listed = {key.key_id: bound_to(key) for key in services.keys.list_own(bob)}
     assert [listed[key.record.key_id] for key in made] == told
     bound, free = (row.details for row in last_rows(services, before))
     assert (bound["sources"], bound["dpopJkt"]) == ([*told[0][0]], JKT)
@@ -133,14 +152,11 @@ def test_the_command_line_binds_alike(services: Services, bob: Principal) -> Non
     made = services.keys.create_for(
         bob.user_id,
         COMMAND_LINE,
-        name=None,
-        lifetime=None,
-        sources=[*map(read_network, HOME)],
-        dpop_jkt=JKT,
+        NewKey(restrictions=restricted(allowFrom=HOME, dpopJkt=JKT)),
     )
-    assert (made.record.sources, made.record.jkt) == (HOME, JKT)
+    assert bound_to(made.record) == (HOME, JKT)
     with pytest.raises(InvalidInput):
-        services.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=None, dpop_jkt=JKT[:-1])
+        services.keys.create_for(bob.user_id, COMMAND_LINE, NewKey(restrictions=restricted(dpopJkt=JKT[:-1])))
 
 
 def test_the_command_line_names_no_more_networks_than_others(services: Services, bob: Principal) -> None:
@@ -148,10 +164,12 @@ def test_the_command_line_names_no_more_networks_than_others(services: Services,
     networks = [read_network(f"10.0.{number}.0/24") for number in range(MAX_NETWORKS + 1)]
 
     def new(sources: Sequence[Network]) -> CreatedKey:
-        return services.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=None, sources=sources)
+        return services.keys.create_for(
+            bob.user_id, COMMAND_LINE, NewKey(restrictions=restricted(allowFrom=sources))
+        )
 
-    assert new(networks[:1] * 3).record.sources == ("10.0.0.0/24",)
-    assert len(new(networks[:-1] * 2).record.sources or ()) == MAX_NETWORKS
+    assert bound_to(new(networks[:1] * 3).record)[0] == ("10.0.0.0/24",)
+    assert len(bound_to(new(networks[:-1] * 2).record)[0] or ()) == MAX_NETWORKS
     with pytest.raises(InvalidInput, match=f"{MAX_NETWORKS} networks at most") as refused:
         new(networks)
     assert refused.value.field == "allowFrom"
@@ -160,9 +178,9 @@ def test_the_command_line_names_no_more_networks_than_others(services: Services,
 @pytest.mark.parametrize(
     ("unfit", "field"),
     [
-        ({"sources": []}, "allowFrom"),
-        ({"sources": ["127.0.0.1/8"]}, "allowFrom"),
-        ({"sources": ["127.0.0.1"], "dpop_jkt": ""}, "dpopJkt"),
+        ({"allowFrom": []}, "allowFrom"),
+        ({"allowFrom": ["127.0.0.1/8"]}, "allowFrom"),
+        ({"allowFrom": ["127.0.0.1"], "dpopJkt": ""}, "dpopJkt"),
     ],
 )
 def test_an_unfit_bound_makes_no_key(
@@ -197,22 +215,22 @@ def test_a_bound_key_makes_none_that_works_from_elsewhere(
     services: Services, bob: Principal, asked: Sequence[str] | None, given: Sequence[str] | None
 ) -> None:
     """A key, and a token of it, make what works from the same places or from some of them (A3)."""
-    maker = new_key(services, bob, sources=HOME)
+    maker = new_key(services, bob, allowFrom=HOME)
     token = services.exchange.exchange(in_header=[maker.secret.encode()], in_body=None, origin=HERE).token
     for credential in (maker.secret, f"Bearer {token}"):
         who = caller(services, credential)
         if given is None:
             with pytest.raises(InvalidInput, match="more places") as refused:
-                new_key(services, who, sources=asked)
+                new_key(services, who, allowFrom=asked)
             assert refused.value.field == "allowFrom"
         else:
-            assert new_key(services, who, sources=asked).record.sources == tuple(given)
+            assert bound_to(new_key(services, who, allowFrom=asked).record)[0] == tuple(given)
 
 
 def test_a_free_key_makes_bound_ones(services: Services, bob: Principal) -> None:
     """A key without networks makes one with any, as its owner does: it only narrows."""
     who = caller(services, new_key(services, bob).secret)
-    assert new_key(services, who, sources=ELSEWHERE).record.sources == ELSEWHERE
+    assert bound_to(new_key(services, who, allowFrom=ELSEWHERE).record)[0] == ELSEWHERE
 
 
 def test_a_key_of_a_service_account_is_bound_alike(
@@ -222,15 +240,15 @@ def test_a_key_of_a_service_account_is_bound_alike(
     add_service_account(services, admin, ServiceOwner(bob.user_id))
 
     def key_of_robot(who: Principal, **chosen: object) -> tuple[object, object]:
-        made = services.service_accounts.create_key(who, "robot", HERE, name=None, lifetime=None, **chosen)  # type: ignore[arg-type]
-        return made.record.sources, made.record.jkt
+        made = services.service_accounts.create_key(who, "robot", HERE, chosen_key(**chosen))
+        return bound_to(made.record)
 
-    assert key_of_robot(bob, sources=ELSEWHERE, dpop_jkt=JKT) == (ELSEWHERE, JKT)
+    assert key_of_robot(bob, allowFrom=ELSEWHERE, dpopJkt=JKT) == (ELSEWHERE, JKT)
     assert key_of_robot(bob) == (None, None)
-    who = caller(services, new_key(services, bob, sources=HOME).secret)
+    who = caller(services, new_key(services, bob, allowFrom=HOME).secret)
     assert key_of_robot(who) == (HOME, None)
     with pytest.raises(InvalidInput, match="more places"):
-        key_of_robot(who, sources=ELSEWHERE)
+        key_of_robot(who, allowFrom=ELSEWHERE)
 
 
 # Kept
@@ -238,15 +256,15 @@ def test_a_key_of_a_service_account_is_bound_alike(
 
 def test_a_rotation_keeps_networks_and_key_pair(services: Services, bob: Principal) -> None:
     """A new secret is bound as the one before, at once, in the list, and after a restart of the memory."""
-    made = new_key(services, bob, sources=["127.0.0.0/8"])
-    bound = new_key(services, bob, sources=ELSEWHERE, dpop_jkt=JKT)
+    made = new_key(services, bob, allowFrom=["127.0.0.0/8"])
+    bound = new_key(services, bob, allowFrom=ELSEWHERE, dpopJkt=JKT)
     for key in (made, bound):
         rotated = services.key_rotation.rotate_own(
             person(services), key.record.key_id, HERE, overlap=timedelta(hours=1)
         )
         kept = services.keys.get_own(bob, key.record.key_id)
-        assert (rotated.record.sources, rotated.record.jkt) == (key.record.sources, key.record.jkt)
-        assert (kept.sources, kept.jkt) == (key.record.sources, key.record.jkt)
+        assert bound_to(rotated.record) == bound_to(key.record)
+        assert bound_to(kept) == bound_to(key.record)
         for secret in (key.secret, rotated.secret):
             assert is_accepted(services, secret) == (key is made)
             with pytest.raises(CredentialRefused) as refused:
@@ -254,16 +272,15 @@ def test_a_rotation_keeps_networks_and_key_pair(services: Services, bob: Princip
             assert refused.value.reason is Reason.SOURCE
         found = services.store.api_keys.find_for_token(key.record.key_id)
         assert found is not None
-        assert found.jkt == key.record.jkt
-        assert found.sources == tuple(map(read_network, key.record.sources or ()))
+        assert found.restrictions == key.record.restrictions
 
 
 def test_a_retry_does_not_change_where_a_key_works(services: Services, bob: Principal) -> None:
     """The same call again gives the same key a new secret; with other networks it is a conflict."""
-    first = new_key(services, bob, sources=HOME, idempotency_key="once")
-    again = new_key(services, bob, sources=HOME, idempotency_key="once")
+    first = new_key(services, bob, allowFrom=HOME, idempotency_key="once")
+    again = new_key(services, bob, allowFrom=HOME, idempotency_key="once")
     assert again.record.key_id == first.record.key_id
-    assert again.record.sources == HOME
+    assert bound_to(again.record)[0] == HOME
     for other in (None, ELSEWHERE, HOME[:1]):
         with pytest.raises(Conflict):
-            new_key(services, bob, sources=other, idempotency_key="once")
+            new_key(services, bob, allowFrom=other, idempotency_key="once")

@@ -339,7 +339,7 @@ def test_a_key_rotates_itself_whatever_is_withheld(
 
     rotated = rotate(services, who, made, overlap=HOUR)
 
-    assert rotated.record.scopes == {"orders:read", "orders:write"}
+    assert rotated.record.restrictions.scopes == {"orders:read", "orders:write"}
     assert caller(services, rotated.secret).scopes == {"orders:read"}
     with pytest.raises(Conflict):  # A token that covers less looks the same.
         rotate(services, caller(services, token), made)

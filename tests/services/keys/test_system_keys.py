@@ -14,6 +14,7 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID
 from keyturn.core.searches import KeySearch
 from keyturn.errors import Conflict, InvalidState, NotFound, PermissionMissing
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.keys.system_keys import RevealedSystemKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import Opener
@@ -171,7 +172,7 @@ def test_a_deleted_one_frees_its_name(
 def test_an_ordinary_key_is_no_system_key(services: Services, admin: Principal, connection: str) -> None:
     """The route of the system keys deletes no other key."""
     ask(services, admin)
-    key = services.keys.create(admin, HERE, name=None, lifetime=None)
+    key = services.keys.create(admin, HERE, NewKey())
     with pytest.raises(NotFound):
         services.system_keys.delete(admin, key.record.key_id, HERE)
     assert is_accepted(services, key.secret)

@@ -23,6 +23,7 @@ from keyturn.errors import (
     NotFound,
     PermissionMissing,
 )
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
@@ -189,7 +190,7 @@ def test_a_key_ends_no_later_than_the_one_it_is_made_with(
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     ends = clock.now + timedelta(days=1)
     who = caller(services, new_key(services, bob, lifetime=Lifetime(ends)).secret)
-    made = services.service_accounts.create_key(who, "robot", HERE, name=None, lifetime=None)
+    made = services.service_accounts.create_key(who, "robot", HERE, NewKey())
     assert made.record.expires_at == ends
     narrowed = replace(who, scopes=frozenset({"plugin:trino"}))
     with pytest.raises(NotFound):

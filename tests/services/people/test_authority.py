@@ -14,6 +14,7 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.authority import check_may_grant
 from tests.people import (
     HERE,
@@ -66,9 +67,7 @@ def invite(services: Services, who: Principal, permission: Permission) -> object
 
 
 def make_key_of_program(services: Services, who: Principal, permission: Permission) -> object:
-    return services.service_accounts.create_key(
-        who, f"program with {permission}", HERE, name=None, lifetime=None
-    )
+    return services.service_accounts.create_key(who, f"program with {permission}", HERE, NewKey())
 
 
 # Fault B12: service accounts, and what controls them
@@ -122,7 +121,7 @@ def invite_one(kind: str) -> Way:
 
 def make_key_of_controlling_program(services: Services, who: Principal, permission: Permission) -> object:
     """A service account without permissions, in a group that owns one that has them."""
-    return services.service_accounts.create_key(who, f"controls {permission}", HERE, name=None, lifetime=None)
+    return services.service_accounts.create_key(who, f"controls {permission}", HERE, NewKey())
 
 
 def group_with(services: Services, who: Principal, permission: Permission) -> int:
@@ -311,9 +310,7 @@ def test_a_narrowed_credential_manages_nothing(services: Services, admin: Princi
         for act in (
             lambda who=principal: services.service_accounts.get(who, "robot"),
             lambda who=principal: services.service_accounts.list_keys(who, "robot"),
-            lambda who=principal: services.service_accounts.create_key(
-                who, "robot", HERE, name=None, lifetime=None
-            ),
+            lambda who=principal: services.service_accounts.create_key(who, "robot", HERE, NewKey()),
         ):
             with pytest.raises(NotFound):
                 act()

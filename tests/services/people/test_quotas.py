@@ -11,7 +11,7 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.errors import OAuthCode, OAuthRefused, QuotaExceeded, TooManyFailures
-from keyturn.services.keys.keys import CreatedKey
+from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.services.people import projects
 from keyturn.store.people import sessions
 from keyturn.verifying.origin import COMMAND_LINE
@@ -52,7 +52,7 @@ def test_fault_b8_an_account_has_so_many_living_keys(
             new_key(bounded, who)
     assert len(bounded.keys.list_own(bob)) == 3
 
-    bounded.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=None)
+    bounded.keys.create_for(bob.user_id, COMMAND_LINE, NewKey())
     bounded.keys.import_foreign(bob.user_id, COMMAND_LINE, text=FOREIGN, name=None, lifetime=None)
     for key in made:
         bounded.keys.revoke_own(bob, key.record.key_id, HERE)
@@ -118,7 +118,7 @@ def test_fault_b8_nobody_makes_more_in_a_minute(
             make()
         assert refused.value.retry_after == 15
     new_key(bounded, admin)
-    bounded.keys.create_for(bob.user_id, COMMAND_LINE, name=None, lifetime=None)
+    bounded.keys.create_for(bob.user_id, COMMAND_LINE, NewKey())
     clock.advance(timedelta(seconds=15))
     makers[3]()
 

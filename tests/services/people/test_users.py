@@ -26,6 +26,7 @@ from keyturn.errors import (
     TooBusy,
     TooManyFailures,
 )
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.attempts import (
     FREE_FAILURES,
     MAX_DELAY,
@@ -534,7 +535,7 @@ def test_a_lock_ends_no_session_and_no_key(services: Services) -> None:
     add_person(services)
     cookie = log_in(services)
     bob = signed_in(services, cookie).principal
-    key = services.keys.create(bob, HERE, name=None, lifetime=None).secret
+    key = services.keys.create(bob, HERE, NewKey()).secret
     token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
     for _ in range(FREE_FAILURES):
         fail_to_log_in(services)
@@ -634,7 +635,7 @@ def test_a_new_passphrase_ends_what_the_old_one_opened(services: Services) -> No
     add_person(services)
     here, elsewhere = log_in(services), log_in(services)
     current = signed_in(services, here)
-    key = services.keys.create(current.principal, HERE, name=None, lifetime=None).secret
+    key = services.keys.create(current.principal, HERE, NewKey()).secret
     key_token = services.exchange.exchange(in_header=[key.encode()], in_body=None, origin=HERE).token
     token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
 
@@ -702,8 +703,8 @@ def test_disabling_is_at_once_and_enabling_revives_no_session(services: Services
     add_person(services)
     cookie = log_in(services)
     bob = signed_in(services, cookie).principal
-    living = services.keys.create(bob, HERE, name=None, lifetime=None)
-    revoked = services.keys.create(bob, HERE, name=None, lifetime=None)
+    living = services.keys.create(bob, HERE, NewKey())
+    revoked = services.keys.create(bob, HERE, NewKey())
     services.keys.revoke_own(bob, revoked.record.key_id, HERE)
     key_token = services.exchange.exchange(in_header=[], in_body=living.secret, origin=HERE).token
     token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token

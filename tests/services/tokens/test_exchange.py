@@ -12,6 +12,7 @@ from keyturn.core.encoding import base64url_decode, base64url_encode
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.tokens.issuer import IssuedToken
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE, Opener
@@ -23,7 +24,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def key(services: Services, bob: Principal) -> str:
-    return services.keys.create(bob, HERE, name=None, lifetime=None).secret
+    return services.keys.create(bob, HERE, NewKey()).secret
 
 
 def exchange(services: Services, *, header: list[str] | None = None, body: str | None = None) -> IssuedToken:
@@ -68,7 +69,7 @@ def test_a_token_does_not_outlive_its_key(services: Services, bob: Principal, cl
         3_600_001,
     ):
         end = clock.now + timedelta(milliseconds=milliseconds)
-        key = services.keys.create(bob, HERE, name=None, lifetime=Lifetime(end)).secret
+        key = services.keys.create(bob, HERE, NewKey(None, Lifetime(end))).secret
 
         issued = exchange(services, body=key)
 
@@ -81,7 +82,7 @@ def test_a_key_with_less_than_a_second_left_gives_none(
 ) -> None:
     """A key whose remaining life no token can express is not exchanged; the key itself still works."""
     key = services.keys.create(
-        bob, HERE, name=None, lifetime=Lifetime(clock.now + timedelta(milliseconds=999))
+        bob, HERE, NewKey(None, Lifetime(clock.now + timedelta(milliseconds=999)))
     ).secret
 
     with pytest.raises(CredentialRefused) as refused:
@@ -115,7 +116,7 @@ def test_a_token_is_never_wider_than_its_key(services: Services, key: str) -> No
 def test_a_dead_key_is_not_exchanged(services: Services, bob: Principal, clock: Clock) -> None:
     """A revoked, expired or disabled key gives no token, and the holder is told why (T15)."""
     revoked, expiring, disabled = (
-        services.keys.create(bob, HERE, name=None, lifetime=Lifetime(clock.now + life))
+        services.keys.create(bob, HERE, NewKey(None, Lifetime(clock.now + life)))
         for life in (timedelta(days=9), timedelta(days=1), timedelta(days=9))
     )
     services.keys.revoke_own(bob, revoked.record.key_id, HERE)
@@ -229,7 +230,7 @@ def test_another_algorithm_keeps_old_tokens(services: Services, key: str, reopen
 
 def test_a_key_whose_scopes_fit_into_no_token(services: Services, bob: Principal) -> None:
     """An older key with very many scopes works as it is, and exchanging it says why it cannot be."""
-    made = services.keys.create(bob, HERE, name=None, lifetime=None)
+    made = services.keys.create(bob, HERE, NewKey())
     many = msgspec.json.encode([f"scope:{number:0>100}" for number in range(40)]).decode()
     change_behind(
         services, "UPDATE api_key SET scopes = :scopes WHERE id = :id", scopes=many, id=made.record.key_id

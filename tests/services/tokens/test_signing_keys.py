@@ -9,6 +9,7 @@ import pytest
 
 from keyturn.core.audit import AuditAction
 from keyturn.errors import CannotStart, CredentialRefused, Reason
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.tokens.signing_keys import LEAD
 from keyturn.store.tokens.signing_keys import LONG_AGO
 from keyturn.verifying.origin import COMMAND_LINE
@@ -24,7 +25,7 @@ MOMENT = timedelta(milliseconds=1)
 
 def new_key(services: Services) -> str:
     user = add_person(services)
-    return services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+    return services.keys.create_for(user.user_id, COMMAND_LINE, NewKey()).secret
 
 
 def token_of(services: Services, key: str) -> str:

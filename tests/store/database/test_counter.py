@@ -14,6 +14,7 @@ import pytest
 
 from keyturn.composition import Services, open_services
 from keyturn.errors import CannotStart, CredentialRefused, Reason
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
@@ -90,10 +91,7 @@ class People:
         self.counter = services.store.counter
 
     def remembered_keys(self, number: int = 1) -> list[CreatedKey]:
-        keys = [
-            self.services.keys.create_for(self.user_id, COMMAND_LINE, name=None, lifetime=None)
-            for _ in range(number)
-        ]
+        keys = [self.services.keys.create_for(self.user_id, COMMAND_LINE, NewKey()) for _ in range(number)]
         for key in keys:
             caller(self.services, key.secret)
         for key in keys:

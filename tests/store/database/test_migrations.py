@@ -219,7 +219,7 @@ def test_a_program_works_on_with_the_rows_of_0002(empty: Engine) -> None:
     )
     narrow = store.api_keys.find_for_verification(b"narrow")
     assert narrow is not None
-    assert narrow.scopes == {"plugin:trino"}
+    assert narrow.restrictions.scopes == {"plugin:trino"}
     new = store.users.add(a_user("new"), an_entry()).user_id
     assert new not in {1, 2}
     assert store.users.delete(2, NOW, an_entry(target_id="2"))

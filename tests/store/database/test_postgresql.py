@@ -16,6 +16,7 @@ from sqlalchemy import text
 from keyturn import Verifier
 from keyturn.composition import open_services
 from keyturn.errors import CannotStart
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
@@ -175,7 +176,7 @@ def test_fault_e4_a_schema_of_its_own_works(
     with closing(open_services(settings, hashing=CHEAPEST)) as services:
         services.start()
         user = add_person(services)
-        key = services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None)
+        key = services.keys.create_for(user.user_id, COMMAND_LINE, NewKey())
     with Verifier(mine) as verifier:
         assert verifier.verify(key.secret).userid == "bob"
     with psycopg.connect(address) as connection:
@@ -226,7 +227,7 @@ def test_fault_e6_no_default_changes_a_transaction(address: str, root_key_file: 
         user = add_person(services, "bòb")
 
         def create(number: int) -> int:
-            made = services.keys.create_for(user.user_id, COMMAND_LINE, name=f"ключ {number}", lifetime=None)
+            made = services.keys.create_for(user.user_id, COMMAND_LINE, NewKey(f"ключ {number}"))
             return made.record.key_id
 
         assert {type(made) for made in all_at_once(8, create)} == {int}

@@ -29,7 +29,7 @@ def test_a_key_is_stored_whole(store: Store, bob: int) -> None:
     assert found == store.api_keys.find_for_token(record.key_id)
     assert found is not None
     assert (found.key_id, found.owner.user_id, found.owner.userid) == (record.key_id, bob, "bob")
-    assert (found.expires_at, found.revoked_at, found.scopes) == (key.expires_at, None, None)
+    assert (found.expires_at, found.revoked_at, found.restrictions.scopes) == (key.expires_at, None, None)
 
 
 def test_an_unknown_digest_is_none(store: Store, bob: int) -> None:
@@ -216,4 +216,4 @@ def test_scopes_are_a_set(store: Store, bob: int, engine: Engine) -> None:
         found = store.api_keys.find_for_token(record.key_id)
 
         assert found is not None
-        assert found.scopes == expected
+        assert found.restrictions.scopes == expected

@@ -18,6 +18,7 @@ from keyturn.core.oauth import (
     TOKEN_EXCHANGE,
 )
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.oauth.endpoints import JWT_TYPE
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
@@ -336,11 +337,7 @@ def test_fault_b13_only_verifiers_are_told_of_others(any_site: Site) -> None:
         person(any_site.services, verifies.userid), HERE, name=fresh_name(), description=None
     )
     linked = any_site.services.keys.create(
-        person(any_site.services, verifies.userid),
-        HERE,
-        name=None,
-        lifetime=None,
-        project_id=project.project_id,
+        person(any_site.services, verifies.userid), HERE, NewKey(project_id=project.project_id)
     )
     with any_site.client() as http:
 

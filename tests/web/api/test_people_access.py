@@ -9,6 +9,7 @@ import pytest
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from tests.conftest import PASSPHRASE
 from tests.people import HERE
 from tests.web.people_callers import (
@@ -157,7 +158,7 @@ def narrowed_keys(site: Site) -> tuple[str, str]:
     """Return a key of the administrator that is linked to a project, and one with scopes."""
     admin = principal(site, ADMIN)
     project = site.services.projects.add(admin, HERE, name=fresh_name(), description=None)
-    linked = site.services.keys.create(admin, HERE, name=None, lifetime=None, project_id=project.project_id)
+    linked = site.services.keys.create(admin, HERE, NewKey(project_id=project.project_id))
     narrowed = site.services.system_keys.get_or_create(
         admin,
         HERE,

@@ -8,6 +8,7 @@ import pytest
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSPHRASE
 from tests.people import HERE
@@ -75,9 +76,7 @@ def test_a_narrowed_credential_manages_nothing(any_site: Site, things: Things) -
     """A key with scopes or of a project, and their tokens, open no closed route, whoever owns them (A3)."""
     admin = principal(any_site, ADMIN)
     project = any_site.services.projects.add(admin, HERE, name=fresh_name(), description=None)
-    linked = any_site.services.keys.create(
-        admin, HERE, name=None, lifetime=None, project_id=project.project_id
-    )
+    linked = any_site.services.keys.create(admin, HERE, NewKey(project_id=project.project_id))
     body = {"name": fresh_name(), "scopes": ["plugin:trino"], "connectionKey": CONNECTION}
     with any_site.client() as client:
         authorization = {"Authorization": any_site.key(ADMIN).secret}

@@ -349,7 +349,7 @@ def test_a_key_is_created_in_the_documented_shape(any_site: Site, path: str) -> 
             assert set(body) == {
                 "apikey", "id", "keyid", "name", "context", "project", "masked", "state", "createdAt",
                 "expiresAt", "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "allowFrom",
-                "dpopJkt",
+                "dpopJkt", "allowMethods", "allowPaths",
             }  # fmt: skip
             assert NATIVE_KEY.fullmatch(body["apikey"])
             assert type(body["keyid"]) is int
@@ -515,6 +515,7 @@ def test_the_list_shows_metadata_and_never_a_secret(any_site: Site) -> None:
             assert set(hit) == {
                 "id", "keyid", "name", "context", "project", "masked", "state", "createdAt", "expiresAt",
                 "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "allowFrom", "dpopJkt",
+                "allowMethods", "allowPaths",
             }  # fmt: skip
         page = client.get(path, params={"size": 1, "offset": 1}).json()
         assert page["count"] == 3

@@ -16,6 +16,7 @@ import pytest
 
 import keyturn.web
 from keyturn.core.networks import read_network
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web import forward_auth
 from keyturn.web.edge import dpop_target, gate, request_limits
@@ -23,6 +24,7 @@ from keyturn.web.edge import protocol as web_protocol
 from keyturn.web.edge.body_bounds import MAX_UNREAD_BYTES
 from keyturn.web.edge.feed_streams import TRANSPORT
 from tests.databases import new_sqlite_database
+from tests.people import restricted
 from tests.servers import running_app, running_server
 from tests.web.sites import TIMEOUT_SECONDS, read_all, status_of, statuses_of
 
@@ -190,9 +192,7 @@ def test_fault_c14_a_trailer_does_not_say_where_the_client_is(open_site: SiteOpe
         key = site.services.keys.create_for(
             site.users[BOB].user_id,
             COMMAND_LINE,
-            name=None,
-            lifetime=None,
-            sources=[read_network("192.0.2.0/24")],
+            NewKey(restrictions=restricted(allowFrom=["192.0.2.0/24"])),
         ).secret
         for path in ("/verify", "/bim/rpc/user/current"):
             for forwarded, status in (("192.0.2.7", 200), ("198.51.100.7", 401)):

@@ -13,9 +13,10 @@ import pytest
 
 from keyturn.core.networks import read_network
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.conftest import PASSPHRASE
-from tests.people import change_behind, unknown_key
+from tests.people import change_behind, restricted, unknown_key
 from tests.statements import statements
 from tests.web.sites import TIMEOUT_SECONDS, read_all, status_of, statuses_of
 
@@ -465,9 +466,7 @@ def test_a_key_can_be_bound_to_networks(open_site: SiteOpener) -> None:
         bound = site.services.keys.create_for(
             site.users[BOB].user_id,
             COMMAND_LINE,
-            name=None,
-            lifetime=None,
-            sources=[read_network("192.0.2.0/24"), read_network("2001:db8::/32")],
+            NewKey(restrictions=restricted(allowFrom=["192.0.2.0/24", "2001:db8::/32"])),
         )
         inside = Origin(address="192.0.2.1")
         token = site.services.exchange.exchange(in_header=[], in_body=bound.secret, origin=inside).token

@@ -19,6 +19,7 @@ from sqlalchemy import text
 
 from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST, MAX_AT_ONCE, MAX_WAITING
 from keyturn.services.people.identity.turns import Asker
 from keyturn.settings import read_settings
@@ -493,7 +494,7 @@ def test_the_log_is_lines_of_json_without_secrets(
     user = services.users.add(
         COMMAND_LINE, userid="a", name=None, password=PASSPHRASE, permissions=frozenset(Permission)
     )
-    key = services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None).secret
+    key = services.keys.create_for(user.user_id, COMMAND_LINE, NewKey()).secret
     unknown_key = key[:-1] + ("0" if key[-1] != "0" else "1")
     services.close()
     secrets = {"a key": key, "an unknown key": unknown_key, "its secret part": key[16:], **CANARIES}
@@ -699,7 +700,7 @@ def test_too_many_logins_at_once_are_turned_away(open_site: SiteOpener) -> None:
     """When all places for hashing are taken, a login is 503 with Retry-After, on the page too (Q4)."""
     with open_site() as busy:
         busy.add_people()
-        turns, may_end = busy.services.logins._passwords._turns, threading.Event()
+        turns, may_end = busy.services.identity.built_in.passwords._turns, threading.Event()
         # Of as many networks: none of them has more than the newcomer, to make room.
         others = [Asker(f"198.51.100.{number}", "") for number in range(MAX_AT_ONCE + MAX_WAITING)]
         threads = [threading.Thread(target=turns.take, args=(other, may_end.wait)) for other in others]
@@ -729,7 +730,7 @@ def test_a_last_use_is_written_after_the_server_stops(tmp_path_factory: pytest.T
     database = new_sqlite_database(folder)
     with running_server(database) as server:
         user = server.services.users.add(COMMAND_LINE, userid="a", name=None)
-        key = server.services.keys.create_for(user.user_id, COMMAND_LINE, name=None, lifetime=None)
+        key = server.services.keys.create_for(user.user_id, COMMAND_LINE, NewKey())
         assert httpx.get(f"{server.url}{WHO}", headers={"Authorization": key.secret}).status_code == 200
     reopened = open_services(read_settings({"KEYTURN_DATABASE": database}), hashing=CHEAPEST)
     try:

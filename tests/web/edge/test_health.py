@@ -11,6 +11,7 @@ import httpx
 import pysqlite3
 import pytest
 
+from keyturn.services.keys.keys import NewKey
 from keyturn.store.database import writes
 from tests.databases import new_sqlite_database
 from tests.people import HERE, add_person, person
@@ -42,7 +43,7 @@ def served(tmp_path: Path) -> Iterator[tuple[httpx.Client, Services, str]]:
     """A client of a server, its services, and a key."""
     with running_server(new_sqlite_database(tmp_path)) as server:
         add_person(server.services)
-        key = server.services.keys.create(person(server.services, "bob"), HERE, name=None, lifetime=None)
+        key = server.services.keys.create(person(server.services, "bob"), HERE, NewKey())
         with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
             yield client, server.services, key.secret
 

@@ -2,20 +2,22 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 
 import click
 
 from keyturn.cli.admin.options import database_option, opened_services
 from keyturn.cli.output import json_option, print_secret
-from keyturn.cli.restrictions import allow_from_option, dpop_jkt_option, expires_option, restriction_text
+from keyturn.cli.restrictions import expires_option, restriction_options, restriction_text
 from keyturn.cli.standard_input import read_stdin
 from keyturn.cli.tables import Column, never_without, print_list
 from keyturn.core.lifetimes import Lifetime
-from keyturn.core.networks import Network
 from keyturn.core.pages import every
 from keyturn.core.records import ApiKeyRecord
+from keyturn.core.restriction_kinds import KINDS
+from keyturn.core.restrictions import Restrictions
 from keyturn.core.shown import shown
-from keyturn.services.keys.keys import USES_DAYS
+from keyturn.services.keys.keys import USES_DAYS, NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 
 
@@ -33,28 +35,19 @@ default_expires_option = expires_option("the server's KEYTURN_KEY_LIFE_DAYS from
 @user_option
 @name_option
 @default_expires_option
-@allow_from_option
-@dpop_jkt_option
+@restriction_options
 @database_option
 def add(
     userid: str,
     name: str | None,
     expires: Lifetime | None,
-    sources: tuple[Network, ...],
-    dpop_jkt: str | None,
+    restrictions: Restrictions,
     database: str | None,
 ) -> None:
     """Make a key, and print it and nothing else. It cannot be shown again."""
     with opened_services(database) as services:
         user = services.users.get_by_userid(None, userid)
-        created = services.keys.create_for(
-            user.user_id,
-            COMMAND_LINE,
-            name=name,
-            lifetime=expires,
-            sources=sources,
-            dpop_jkt=dpop_jkt,
-        )
+        created = services.keys.create_for(user.user_id, COMMAND_LINE, NewKey(name, expires, restrictions))
     if user.is_disabled:
         click.echo(f"{shown(user.userid)} is disabled: the key opens nothing until that ends.", err=True)
     print_secret(
@@ -92,15 +85,17 @@ def _columns(uses: Mapping[int, int], now: datetime) -> tuple[Column[ApiKeyRecor
         ),
         Column("only", None, _restriction_text),
         Column(None, "project", lambda one: one.project_id),
-        Column(None, "scopes", lambda one: None if one.scopes is None else sorted(one.scopes)),
-        Column(None, "allowFrom", lambda one: one.sources),
-        Column(None, "dpopJkt", lambda one: one.jkt),
+        *(Column(None, kind.wire, partial(_restriction, kind.wire)) for kind in KINDS),
         Column("state", "state", lambda one: one.state(now).value),
     )
 
 
 def _restriction_text(one: ApiKeyRecord) -> str:
-    return restriction_text(project_id=one.project_id, scopes=one.scopes, sources=one.sources, jkt=one.jkt)
+    return restriction_text(one.project_id, one.restrictions)
+
+
+def _restriction(name: str, one: ApiKeyRecord) -> object:
+    return one.restrictions.to_wire()[name]
 
 
 @key.command()

@@ -204,7 +204,7 @@ class Apis:
     def check_grantable(self, user_id: int, scopes: Sequence[str]) -> tuple[str, ...]:
         """Return the scopes of a new key, each once; raise `InvalidInput` for what its user may not hold."""
         known = self._grantable_among(scopes, user_id)
-        for scope in scopes:
+        for scope in sorted(scopes):
             if scope not in known:
                 raise InvalidInput("scopes", f"There is no scope {_named(scope)} that this user may hold.")
         if not scopes:
@@ -214,7 +214,7 @@ class Apis:
             raise InvalidInput("scopes", "So many scopes do not fit into a token: choose fewer for one key.")
         return chosen
 
-    def check_may_act_as(self, principal: Principal, user_id: int, scopes: Sequence[str] | None) -> None:
+    def check_may_act_as(self, principal: Principal, user_id: int, scopes: Collection[str] | None) -> None:
         """Raise `InvalidInput` if a key of this user would cover what the caller may not hold (A3).
 
         `scopes` is None for all that the user may hold. A caller who may put anybody into any group may hold
@@ -233,13 +233,13 @@ class Apis:
         with self._store.snapshot():
             covered = self._grantable_among(scopes, user_id)
             known = self._grantable_among(tuple(covered), principal.user_id)
-        for scope in scopes:
+        for scope in sorted(scopes):
             if scope not in known:
                 raise InvalidInput(
                     "scopes", f"There is no scope {_named(scope)} that this user and you yourself may hold."
                 )
 
-    def _grantable_among(self, scopes: Sequence[str], user_id: int) -> frozenset[str]:
+    def _grantable_among(self, scopes: Collection[str], user_id: int) -> frozenset[str]:
         """Return those of these scopes that the user may hold, of no more than fit into a token."""
         named = sorted({scope for scope in scopes if is_scope(scope)})[:MAX_SCOPES_CHARACTERS]
         return self._store.apis.grantable_among(named, user_id) if named else frozenset()

@@ -11,7 +11,7 @@ from keyturn.core import feed
 from keyturn.core.apis import Rules
 from keyturn.core.times import in_milliseconds
 from keyturn.store import Store
-from keyturn.store.feed import NAMED_AT_ONCE, PAGE
+from keyturn.store.feed import NAMED_AT_ONCE, PAGE, key_row
 from keyturn.system import System
 
 Row = tuple[Any, ...]
@@ -33,7 +33,7 @@ class FeedPages:
         yield feed.encode_event(feed.RESET, {})
         yield self.signing_keys()
         yield from self.all_users()
-        yield from self._pages(feed.KEYS, self._store.feed.keys_after, 0, _key_row)
+        yield from self._pages(feed.KEYS, self._store.feed.keys_after, 0, key_row)
         now = self._system.now()
         yield from self._pages(
             feed.SESSIONS, lambda last: self._store.feed.sessions_after(last, now), 0, _as_it_is
@@ -69,7 +69,7 @@ class FeedPages:
         """Yield some keys, and that the others of them are gone."""
         for wanted in _in_batches(key_ids):
             rows = self._store.feed.keys(wanted)
-            yield from feed.encode_rows(feed.KEYS, map(_key_row, rows))
+            yield from feed.encode_rows(feed.KEYS, map(key_row, rows))
             if gone := set(wanted) - {row[0] for row in rows}:
                 yield feed.encode_event(feed.GONE, feed.Gone(keys=sorted(gone)))
 
@@ -78,11 +78,11 @@ class FeedPages:
         for users in _in_batches(user_ids):
             some = self._store.feed.some_keys_of(users)
             if len(some) < PAGE:
-                yield from feed.encode_rows(feed.KEYS, map(_key_row, some))
+                yield from feed.encode_rows(feed.KEYS, map(key_row, some))
                 continue
             for user_id in users:
                 after = partial(self._store.feed.keys_of, user_id)
-                yield from self._pages(feed.KEYS, after, 0, _key_row)
+                yield from self._pages(feed.KEYS, after, 0, key_row)
 
     def sessions(self, session_ids: Iterable[int]) -> Iterator[bytes]:
         """Yield some sessions of tokens, and that the others of them are gone."""
@@ -147,13 +147,6 @@ def _in_batches(names: Iterable[V]) -> Iterator[list[V]]:
 
 def _as_it_is(row: Row) -> Row:
     return row
-
-
-def _key_row(row: Row) -> Row:
-    """Put the sets in as the JSON that they are stored as: the order of columns is that of `feed.KeyRow`."""
-    if row[7] is None and row[8] is None:
-        return row
-    return (*row[:7], _raw(row[7]), _raw(row[8]), *row[9:])
 
 
 def _user_row(row: Row, withheld: Sequence[str]) -> Row:

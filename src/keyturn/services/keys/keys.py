@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,21 +13,14 @@ from keyturn.core import verification
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.lifetimes import KeyLife, Lifetime
-from keyturn.core.networks import Network
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, is_id
+from keyturn.core.restrictions import UNRESTRICTED, Restrictions
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.apis.registry import Apis
 from keyturn.services.keys.guessing import check_not_made_up
-from keyturn.services.keys.limits import (
-    KeyLimits,
-    checked_jkt,
-    checked_networks,
-    checked_sources,
-    end_within,
-    within_maker,
-)
+from keyturn.services.keys.limits import end_within
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.projects import Projects
 from keyturn.services.people.quotas import Quotas
@@ -43,6 +35,20 @@ from keyturn.verifying.uses import Usage
 NAME_MAX_CHARACTERS = 254
 IDEMPOTENCY_KEY_MAX_CHARACTERS = 200
 USES_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """What somebody chooses of a new key."""
+
+    name: str | None = None
+    lifetime: Lifetime | None = None
+    """None for the installation's default."""
+    restrictions: Restrictions = UNRESTRICTED
+    project_id: int | None = None
+    """A project that its user is in, whose connections alone it sees; None for all."""
+    idempotency_key: str | None = None
+    """By which a retry finds the key that the first try made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +83,22 @@ class Keys:
         self.quotas = quotas
         self._system = system
 
-    def create(  # noqa: PLR0913 - each bounds the key in a way of its own
+    def create(
         self,
         principal: Principal,
         origin: Origin,
+        new: NewKey,
         *,
-        name: str | None,
-        lifetime: Lifetime | None,
-        idempotency_key: str | None = None,
         replaces_on_retry: bool = True,
-        project_id: int | None = None,
-        scopes: Sequence[str] | None = None,
-        sources: Sequence[str] | None = None,
-        dpop_jkt: str | None = None,
         for_user: int | None = None,
     ) -> CreatedKey:
         """Make a key for the caller, or for the service account `for_user` that they manage.
 
-        Without `lifetime` it lives for the installation's default. With `project_id`, of a project that its
-        user is in, it sees that project's connections alone. With `scopes`, of registered APIs and such that
-        its user may hold, it covers these alone.
-
-        With `sources`, addresses and networks, it is refused from anywhere else. With `dpop_jkt`, the
-        thumbprint of a key pair, it opens nothing without a proof of that (RFC 9449).
-
         A key that is made with another key, or with a token of it, ends no later, does no more, sees no
         more, works from nowhere else, and is bound to the same key pair as that one (A3).
 
-        Raise `Conflict` if `lifetime` asks for a later end, and for a former secret; `QuotaExceeded` or
+        Raise `InvalidInput` for scopes that its user may not hold, and for what is wider than its maker;
+        `Conflict` if `new.lifetime` asks for a later end, and for a former secret; `QuotaExceeded` or
         `TooManyFailures` for too many keys, or for too many within a minute.
 
         With the `idempotency_key` of an earlier call the same key gets a new secret, in place of the one
@@ -112,36 +106,24 @@ class Keys:
         """
         self.check_may_make(principal)
         user_id = principal.user_id if for_user is None else for_user
-        granted = None if scopes is None else self._apis.check_grantable(user_id, scopes)
-        limits = self._limits(lifetime)
-        limits = replace(
-            limits,
-            expires_at=end_within(principal, lifetime, limits.expires_at),
-            project_id=project_id,
-            scopes=granted,
-            sources=checked_sources(sources),
-            jkt=checked_jkt(dpop_jkt),
-        )
-        if principal.key_id is not None:
-            maker = verification.check_api_key(
-                self._store.api_keys.find_for_token(principal.key_id),
-                now=limits.created_at,
-                source=origin.address,
-            )
-            limits = within_maker(limits, principal, maker)
+        if new.restrictions.scopes is not None:
+            self._apis.check_grantable(user_id, sorted(new.restrictions.scopes))
+        now = self._system.now()
+        expires_at = end_within(principal, new.lifetime, self.life.end_of(new.lifetime, now))
+        new = self._within_maker(principal, origin, new, now)
         actor = actor_of(principal, origin)
-        if limits.project_id is not None and limits.scopes is not None:
+        if new.project_id is not None and new.restrictions.scopes is not None:
             raise InvalidInput("scopes", "A key of a project covers no scopes: choose one of both.")
-        if limits.project_id is not None:
-            self._projects.check_linkable(user_id, limits.project_id)
-        key, secret = self._new_key(user_id, name, limits, idempotency_key)
+        if new.project_id is not None:
+            self._projects.check_linkable(user_id, new.project_id)
+        key, secret = self._new_key(user_id, new, now, expires_at)
         key = replace(key, at_most=self.quotas.keys_per_owner)
         self.quotas.note_creation(principal)
         try:
             may_act_as = None if for_user is None else partial(check_may_grant, principal)
             return self._add(key, secret, actor, allow=may_act_as)
         except Conflict:
-            if idempotency_key is None or not replaces_on_retry:
+            if new.idempotency_key is None or not replaces_on_retry:
                 raise
         audit = self._audit(AuditAction.API_KEY_REPLACED, actor, key)
         replaced = self._store.api_keys.replace_secret(key, audit)
@@ -149,43 +131,44 @@ class Keys:
             raise Conflict("This Idempotency-Key was used for another key: use a new one.")
         return CreatedKey(replaced, secret)
 
+    def _within_maker(self, principal: Principal, origin: Origin, new: NewKey, now: datetime) -> NewKey:
+        """Hold a new key, but for its end, within the key that it is made with, if there is one (A3)."""
+        if principal.key_id is None:
+            return new
+        maker = verification.check_api_key(
+            self._store.api_keys.find_for_token(principal.key_id),
+            now=now,
+            source=origin.address,
+            target=origin.target,
+        )
+        if maker.project_id is not None and new.project_id not in {None, maker.project_id}:
+            raise NotFound("You are in no such project.")
+        held = structs.replace(maker.restrictions, scopes=principal.scopes, jkt=principal.jkt)
+        return replace(
+            new,
+            restrictions=new.restrictions.within(held),
+            project_id=new.project_id if maker.project_id is None else maker.project_id,
+        )
+
     @staticmethod
     def check_may_make(principal: Principal) -> None:
         """Raise `Conflict` for a secret that was rotated away, and for a token of it."""
         if principal.credential.is_former_secret:
             raise Conflict(f"{FORMER_SECRET} Use the new one.")
 
-    def create_for(
-        self,
-        user_id: int,
-        actor: Actor,
-        *,
-        name: str | None,
-        lifetime: Lifetime | None,
-        sources: Sequence[Network] = (),
-        dpop_jkt: str | None = None,
-    ) -> CreatedKey:
-        """Make a key for any user, perhaps for some networks or one key pair alone: for the command line."""
-        limits = replace(
-            self._limits(lifetime), sources=checked_networks(sources) or None, jkt=checked_jkt(dpop_jkt)
-        )
-        return self._add(*self._new_key(user_id, name, limits, None), actor)
+    def create_for(self, user_id: int, actor: Actor, new: NewKey) -> CreatedKey:
+        """Make a key for any user: for the command line."""
+        now = self._system.now()
+        return self._add(*self._new_key(user_id, new, now, self.life.end_of(new.lifetime, now)), actor)
 
     def prepare(
-        self,
-        user_id: int,
-        actor: Actor,
-        name: str,
-        *,
-        scopes: tuple[str, ...] | None,
-        expires_at: datetime | None,
+        self, user_id: int, actor: Actor, new: NewKey, *, expires_at: datetime | None
     ) -> tuple[KeyToAdd, str, AuditEntry]:
         """Draw a key that another service stores with more; return it with its secret and audit entry.
 
-        That service has checked the scopes, None for not narrowed, and the expiry, None for never.
+        That service has checked the restrictions, and the expiry, None for never.
         """
-        limits = KeyLimits(self._system.now(), expires_at, scopes=scopes)
-        key, secret = self._new_key(user_id, name, limits, None)
+        key, secret = self._new_key(user_id, new, self._system.now(), expires_at)
         key = replace(key, at_most=self.quotas.keys_per_owner)
         return key, secret, self._audit(AuditAction.API_KEY_CREATED, actor, key)
 
@@ -198,7 +181,9 @@ class Keys:
         except ValueError as error:
             raise InvalidInput("apikey", f"{str(error)[0].upper()}{str(error)[1:]}.") from None
         check_not_made_up(text)
-        key = self._key_to_add(user_id, new, name, self._limits(lifetime), None)
+        now = self._system.now()
+        chosen = NewKey(name, lifetime)
+        key = self._key_to_add(user_id, new, chosen, now, self.life.end_of(lifetime, now))
         audit = self._audit(AuditAction.API_KEY_IMPORTED, actor, key)
         try:
             return self._store.api_keys.add(key, audit)
@@ -281,16 +266,12 @@ class Keys:
         audit = AuditEntry(now, AuditAction.API_KEY_DELETED, actor, Target.API_KEY, str(key_id))
         return self._store.api_keys.revoke(key_id, user_id, now, audit)
 
-    def _limits(self, lifetime: Lifetime | None) -> KeyLimits:
-        now = self._system.now()
-        return KeyLimits(now, self.life.end_of(lifetime, now))
-
     def _new_key(
-        self, user_id: int, name: str | None, limits: KeyLimits, idempotency_key: str | None
+        self, user_id: int, new: NewKey, now: datetime, expires_at: datetime | None
     ) -> tuple[KeyToAdd, str]:
         """Draw a key; return what is stored of it, and its secret."""
-        new = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
-        return self._key_to_add(user_id, new, name, limits, idempotency_key), new.text
+        drawn = self._format.make_api_key(self._system.random_bytes(core.RANDOM_BYTES))
+        return self._key_to_add(user_id, drawn, new, now, expires_at), drawn.text
 
     def _add(
         self,
@@ -304,25 +285,18 @@ class Keys:
         return CreatedKey(self._store.api_keys.add(key, audit, allow=allow), secret)
 
     def _key_to_add(
-        self,
-        user_id: int,
-        new: core.NewApiKey,
-        name: str | None,
-        limits: KeyLimits,
-        idempotency_key: str | None,
+        self, user_id: int, drawn: core.NewApiKey, new: NewKey, now: datetime, expires_at: datetime | None
     ) -> KeyToAdd:
         return KeyToAdd(
             user_id=user_id,
-            digest=new.digest,
-            masked=core.mask(self._format.prefix, new.public_id, new.last_characters),
-            name=self.checked_name(name),
-            created_at=limits.created_at,
-            expires_at=limits.expires_at,
-            scopes=limits.scopes,
-            sources=None if limits.sources is None else tuple(map(str, limits.sources)),
-            project_id=limits.project_id,
-            jkt=limits.jkt,
-            idempotency_key=digest_idempotency_key(idempotency_key),
+            digest=drawn.digest,
+            masked=core.mask(self._format.prefix, drawn.public_id, drawn.last_characters),
+            name=self.checked_name(new.name),
+            created_at=now,
+            expires_at=expires_at,
+            restrictions=new.restrictions,
+            project_id=new.project_id,
+            idempotency_key=digest_idempotency_key(new.idempotency_key),
         )
 
     def _audit(self, action: AuditAction, actor: Actor, key: KeyToAdd) -> AuditEntry:
@@ -337,10 +311,8 @@ class Keys:
                 "name": key.name,
                 "userId": key.user_id,
                 "expires": expires,
-                **({} if key.scopes is None else {"scopes": key.scopes}),
-                **({} if key.sources is None else {"sources": key.sources}),
+                **key.restrictions.to_details(),
                 **({} if key.project_id is None else {"projectId": key.project_id}),
-                **({} if key.jkt is None else {"dpopJkt": key.jkt}),
             },
         )
 

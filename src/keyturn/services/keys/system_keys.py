@@ -14,10 +14,11 @@ from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, SystemKeyRecord, is_id
+from keyturn.core.restrictions import Restrictions
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.installation.vault import Vault
-from keyturn.services.keys.keys import Keys
+from keyturn.services.keys.keys import Keys, NewKey
 from keyturn.services.keys.limits import end_within
 from keyturn.services.people.users import SYSTEM_USERID, Users
 from keyturn.services.text import checked_text, is_storable
@@ -123,7 +124,10 @@ class SystemKeys:
         replaced: SystemKeyRecord | None,
     ) -> RevealedSystemKey:
         key, secret, audit = self._keys.prepare(
-            self._owner(actor).user_id, actor, name, scopes=scopes, expires_at=expires_at
+            self._owner(actor).user_id,
+            actor,
+            NewKey(name, restrictions=Restrictions(scopes=frozenset(scopes))),
+            expires_at=expires_at,
         )
         new = SystemKeyToAdd(
             key, name, connection_key, scopes, self._vault.seal(secret.encode("ascii"), slot=_slot(name))

@@ -24,6 +24,7 @@ from keyturn.core.device_logins import DeviceLogin
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.networks import site_of
+from keyturn.core.restrictions import Restrictions
 from keyturn.core.scopes import is_scope
 from keyturn.errors import (
     Conflict,
@@ -36,7 +37,7 @@ from keyturn.errors import (
     TooBusy,
 )
 from keyturn.services.apis.registry import Apis
-from keyturn.services.keys.keys import CreatedKey, Keys
+from keyturn.services.keys.keys import CreatedKey, Keys, NewKey
 from keyturn.services.people.sessions import BrowserSession
 from keyturn.store import Store
 from keyturn.store.oauth.device_logins import DeviceLoginToAdd
@@ -235,8 +236,7 @@ class DeviceLogins:
         key, secret, audit = self._keys.prepare(
             approver.user_id,
             actor_of(approver, origin),
-            device.client_id,
-            scopes=None if device.scopes is None else tuple(sorted(device.scopes)),
+            NewKey(device.client_id, restrictions=Restrictions(scopes=device.scopes)),
             expires_at=device.key_expires_at,
         )
         made = self._store.device_logins.take(digest, key, now, audit)

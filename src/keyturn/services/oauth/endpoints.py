@@ -10,7 +10,7 @@ The client is an API key (`oauth_clients`), so every OAuth library can use a key
 - Revocation (RFC 7009) ends a token or key of the caller's own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keyturn.core import verification
 from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat
@@ -25,6 +25,7 @@ from keyturn.core.oauth import (
     DEVICE_CODE,
     TOKEN_EXCHANGE,
 )
+from keyturn.core.paths import EXCHANGE
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import KeyForVerification
@@ -114,6 +115,7 @@ class OAuth:
         """Give a token, bound to the key pair of the proof that is presented; raise `OAuthRefused`."""
         grant_type = parameter(form, "grant_type")
         proof = self._clients.check_proof(presented)
+        origin = replace(origin, target=EXCHANGE)
         if grant_type == CLIENT_CREDENTIALS:
             return self._by_client_credentials(form, authorization, origin, proof)
         if grant_type == TOKEN_EXCHANGE:

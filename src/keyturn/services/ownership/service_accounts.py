@@ -3,11 +3,10 @@
 As users they are found like any other (`UserAdministration`), and disabled and deleted (`Offboarding`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
-from keyturn.core.lifetimes import Lifetime
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
@@ -16,7 +15,7 @@ from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.services.apis.registry import Apis
-from keyturn.services.keys.keys import CreatedKey, Keys
+from keyturn.services.keys.keys import CreatedKey, Keys, NewKey
 from keyturn.services.people.administration import UserAdministration
 from keyturn.services.people.authority import check_may_grant, successor_of
 from keyturn.services.people.users import Users, checked_permissions
@@ -150,41 +149,15 @@ class ServiceAccounts:
         self._store.service_accounts.transfer(user.user_id, successor_of(principal, owner), now, audit)
         return self.get(principal, userid)
 
-    def create_key(  # noqa: PLR0913 - each bounds the key in a way of its own
-        self,
-        principal: Principal,
-        userid: str,
-        origin: Origin,
-        *,
-        name: str | None,
-        lifetime: Lifetime | None,
-        idempotency_key: str | None = None,
-        scopes: Sequence[str] | None = None,
-        sources: Sequence[str] | None = None,
-        dpop_jkt: str | None = None,
-    ) -> CreatedKey:
+    def create_key(self, principal: Principal, userid: str, origin: Origin, new: NewKey) -> CreatedKey:
         """Make a key of a service account, which opens no more than what the caller may do (A3).
-
-        With `scopes`, such as the account may hold, it covers these alone; with `sources` it works from
-        these networks alone; with `dpop_jkt` it is bound to that key pair.
 
         With the `idempotency_key` of an earlier call `Conflict` is raised.
         """
         user = self.get(principal, userid)
         check_may_grant(principal, self._store.service_accounts.permissions_with(user.user_id))
-        self._apis.check_may_act_as(principal, user.user_id, scopes)
-        return self._keys.create(
-            principal,
-            origin,
-            name=name,
-            lifetime=lifetime,
-            idempotency_key=idempotency_key,
-            replaces_on_retry=False,
-            scopes=scopes,
-            sources=sources,
-            dpop_jkt=dpop_jkt,
-            for_user=user.user_id,
-        )
+        self._apis.check_may_act_as(principal, user.user_id, new.restrictions.scopes)
+        return self._keys.create(principal, origin, new, replaces_on_retry=False, for_user=user.user_id)
 
     def revoke_key(self, principal: Principal, userid: str, key_id: int, origin: Origin) -> None:
         """End a key of a service account; raise `NotFound` if it is not one of its living keys."""

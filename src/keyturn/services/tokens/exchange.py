@@ -1,8 +1,11 @@
 """The exchange: an API key in, a bearer token out."""
 
+from dataclasses import replace
+
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.credentials import ApiKeyCredential, read_api_key, read_authorization
 from keyturn.core.dpop import PresentedProof
+from keyturn.core.paths import EXCHANGE
 from keyturn.core.principal import AuthMethod
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
 from keyturn.services.tokens.issuer import IssuedToken, TokenIssuer
@@ -40,7 +43,7 @@ class Exchange:
         known = self._remembered(in_header, in_body, origin)
         if known is None:
             credential = self._counted(in_header, in_body, origin)
-            known = self._authenticator.verify_credential(credential, origin, proof)
+            known = self._authenticator.verify_credential(credential, replace(origin, target=EXCHANGE), proof)
         if proof is not None:
             proofs.use(proof)
         assert known.dependency.key is not None, "an API key stands on a key"  # noqa: S101 - for the type checker

@@ -59,7 +59,7 @@ class TokenIssuer:
         return self._issue(
             user_id=key.owner.user_id,
             client_id=f"key-{key.key_id}",
-            scope=" ".join(sorted(scopes or key.scopes or ())),
+            scope=" ".join(sorted(scopes or key.restrictions.scopes or ())),
             not_after=min(ends, default=None),
             audience=audience,
             jkt=jkt,

@@ -14,10 +14,10 @@ from keyturn.errors import CredentialRefused, Reason
 from keyturn.store.database.owners import (
     OWNER_COLUMNS,
     owner_record,
-    read_networks,
-    read_words,
+    read_restrictions,
 )
 from keyturn.store.database.schema import (
+    RESTRICTION_COLUMNS,
     api_key,
     as_stored,
     former_secret,
@@ -73,18 +73,17 @@ def check_caller_lives(ask: Ask, caller: Principal, now: datetime) -> bool:
 def _key(rows: list[Row]) -> KeyForVerification | None:
     if not rows:
         return None
-    is_by_former_secret, key_id, expires_at, revoked_at, scopes, sources, *more = rows[0]
-    epoch, secret_number, former_number, former_ends_at, project_id, jkt, *owner = more
+    is_by_former_secret, key_id, expires_at, revoked_at, epoch, *more = rows[0]
+    secret_number, former_number, former_ends_at, project_id, *more = more
+    restrictions, owner = more[:_RESTRICTIONS], more[_RESTRICTIONS:]
     return KeyForVerification(
         key_id=key_id,
         owner=owner_record(*owner),
         expires_at=read_time(expires_at),
         revoked_at=read_time(revoked_at),
-        scopes=None if scopes is None else read_words(scopes),
-        sources=None if sources is None else read_networks(sources),
+        restrictions=read_restrictions(*restrictions),
         epoch=epoch,
         project_id=project_id,
-        jkt=jkt,
         secret_number=secret_number,
         former_number=former_number,
         former_ends_at=read_time(former_ends_at),
@@ -108,6 +107,9 @@ def _session(rows: list[Row]) -> SessionForVerification | None:
     )
 
 
+_RESTRICTIONS = len(RESTRICTION_COLUMNS)
+
+
 def _select_key(is_by_former_secret: Any) -> Select[Any]:
     """Ask for a key with its owner."""
     columns = (
@@ -115,14 +117,12 @@ def _select_key(is_by_former_secret: Any) -> Select[Any]:
         api_key.c.id,
         as_stored(api_key.c.expires_at),
         as_stored(api_key.c.revoked_at),
-        as_stored(api_key.c.scopes),
-        as_stored(api_key.c.sources),
         api_key.c.epoch,
         api_key.c.secret_number,
         former_secret.c.secret_number,
         as_stored(former_secret.c.ends_at),
         api_key.c.project_id,
-        api_key.c.jkt,
+        *map(as_stored, RESTRICTION_COLUMNS),
         *OWNER_COLUMNS,
     )
     return (

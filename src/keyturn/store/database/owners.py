@@ -6,9 +6,12 @@ from typing import Any
 import msgspec
 from sqlalchemy import String, cast, func, literal_column, select
 
-from keyturn.core.networks import Network, read_network
 from keyturn.core.records import StoredOwner
+from keyturn.core.restriction_kinds import KINDS
+from keyturn.core.restrictions import UNRESTRICTED, Restrictions, restore_restrictions
 from keyturn.store.database.schema import (
+    RESTRICTION_COLUMNS,
+    Json,
     as_stored,
     group_member,
     installation,
@@ -17,7 +20,7 @@ from keyturn.store.database.schema import (
 )
 
 REMEMBERED = 4096
-"""How many different sets of permissions, scopes and networks are kept parsed, each once."""
+"""How many different sets of permissions and restrictions are kept parsed, each once."""
 
 _COMMA: Any = literal_column("','")
 OWNER_COLUMNS = (
@@ -68,6 +71,17 @@ def read_words(stored: str) -> frozenset[str]:
 
 
 @lru_cache(REMEMBERED)
-def read_networks(stored: str) -> tuple[Network, ...]:
-    """Read the stored networks of a key."""
-    return tuple(map(read_network, msgspec.json.decode(stored, type=list[str])))
+def read_restrictions(*stored: str | None) -> Restrictions:
+    """Read what a key is restricted to, of `RESTRICTION_COLUMNS` as they are stored."""
+    if stored == _NOTHING_STORED:
+        return UNRESTRICTED
+    return restore_restrictions(
+        {
+            kind.wire: msgspec.json.decode(value) if value is not None and is_json else value
+            for kind, value, is_json in zip(KINDS, stored, _ARE_JSON, strict=True)
+        }
+    )
+
+
+_NOTHING_STORED = (None,) * len(KINDS)
+_ARE_JSON = tuple(isinstance(column.type, Json) for column in RESTRICTION_COLUMNS)

@@ -29,6 +29,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from keyturn.core.restriction_kinds import KINDS
 from keyturn.core.times import in_milliseconds, read_time
 
 
@@ -49,7 +50,8 @@ class UtcTime(TypeDecorator[datetime]):
 
 def as_stored(column: Column[Any]) -> ColumnElement[Any]:
     """Select a column as the driver gives it, for a `CompiledQuery`."""
-    return type_coerce(column, column.type.impl)  # type: ignore[attr-defined]  # it is a `TypeDecorator`
+    kind = column.type
+    return type_coerce(column, kind.impl) if isinstance(kind, TypeDecorator) else column
 
 
 class Json(TypeDecorator[Any]):
@@ -241,11 +243,13 @@ api_key = Table(
     Column("name", String(254)),
     Column("masked", String(160), nullable=False),
     Column("scopes", Json),
-    Column("sources", Json),
+    Column("sources", Json, key="networks"),
     Column("epoch", BigInteger, nullable=False, server_default="0"),
     Column("secret_number", BigInteger, nullable=False, server_default="0"),
     Column("project_id", BigInteger),
     Column("jkt", String(64)),
+    Column("methods", Json),
+    Column("paths", Json),
     Column("created_at", UtcTime, nullable=False),
     Column("expires_at", UtcTime),
     Column("revoked_at", UtcTime),
@@ -259,11 +263,15 @@ api_key = Table(
 )
 """`sqlite_autoincrement`: an id in a token must never come to mean another key.
 
-`sources` lists the networks that the key may be used from (RFC 4632); null for anywhere. `project_id` is no
-foreign key: a key of a project that is gone must see nothing, and not become one of no project. `jkt` is the
-thumbprint of the key pair that alone may present the key (RFC 9449). `epoch` is as a user's. `secret_number`
-grows with every new secret: a token carries that of the secret which it was made with.
+`sources`, which the code calls `networks`, are those that the key may be used from (RFC 4632); null for
+anywhere. `project_id` is no foreign key: a key of a project that is gone must see nothing, and not become one
+of no project. `jkt` is the thumbprint of the key pair that alone may present the key (RFC 9449). `methods`
+and `paths` are those of the requests that it may be used for; null for any. `epoch` is as a user's.
+`secret_number` grows with every new secret: a token carries that of the secret which it was made with.
 """
+
+RESTRICTION_COLUMNS = tuple(api_key.c[kind.name] for kind in KINDS)
+"""What a key is restricted to, in the order of the kinds."""
 
 former_secret = Table(
     "former_secret",

@@ -24,6 +24,8 @@ from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import UserKind
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, KeyForVerification, KeyUsage, LastUse, OwnedKey
+from keyturn.core.restriction_kinds import KINDS
+from keyturn.core.restrictions import UNRESTRICTED, Restrictions, restore_restrictions
 from keyturn.core.searches import KeySearch
 from keyturn.errors import QuotaExceeded
 from keyturn.store.database.credentials import find_key, find_key_by_id
@@ -52,14 +54,9 @@ class KeyToAdd:
     expires_at: datetime | None
     idempotency_key: str | None = None
     """Given by the caller so that a retry finds the key that the first try made; one per user."""
-    scopes: tuple[str, ...] | None = None
-    """None for a key that may do whatever its owner may."""
-    sources: tuple[str, ...] | None = None
-    """The networks that the key may be used from; None for anywhere."""
+    restrictions: Restrictions = UNRESTRICTED
     project_id: int | None = None
     """The project whose connections alone the key may see; None for no such bound."""
-    jkt: str | None = None
-    """The thumbprint of the key pair that alone may present the key; None for anybody."""
     at_most: int | None = None
     """How many living keys its user may have, this one too; None for any number."""
 
@@ -113,9 +110,10 @@ class ApiKeys:
                     api_key.c.name.is_not_distinct_from(key.name),
                     api_key.c.project_id.is_not_distinct_from(key.project_id),
                     # Whoever is narrowed must not win what is not.
-                    api_key.c.scopes.is_not_distinct_from(key.scopes),
-                    api_key.c.sources.is_not_distinct_from(key.sources),
-                    api_key.c.jkt.is_not_distinct_from(key.jkt),
+                    *(
+                        api_key.c[name].is_not_distinct_from(value)
+                        for name, value in key.restrictions.to_columns().items()
+                    ),
                     api_key.c.revoked_at.is_(None),
                     or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > key.created_at),
                     not_later,
@@ -248,9 +246,7 @@ _RECORD = tuple(
         "last_used_via",
         "last_used_agent",
         "project_id",
-        "scopes",
-        "sources",
-        "jkt",
+        *(kind.name for kind in KINDS),
     )
 )
 _LISTED = (
@@ -273,6 +269,7 @@ _OF_USER = CompiledQuery(
 _COUNT_OF_USER = CompiledQuery(select(func.count().label("number")).select_from(api_key).where(_IS_OF_USER))
 
 
+_NO_COLUMNS = frozenset({"at_most", "restrictions"})
 _ADD = insert(api_key).returning(*_RECORD)
 
 
@@ -280,7 +277,8 @@ def insert_key(connection: Connection, key: KeyToAdd) -> ApiKeyRecord:
     """Store a key within the change that makes it; raise `QuotaExceeded` if its user has too many."""
     if key.at_most is not None:
         _check_quota(connection, key, key.at_most)
-    values = {name: getattr(key, name) for name in KeyToAdd.__slots__ if name != "at_most"}
+    values = {name: getattr(key, name) for name in KeyToAdd.__slots__ if name not in _NO_COLUMNS}
+    values |= key.restrictions.to_columns()
     return _record(connection.execute(_ADD, values).one())
 
 
@@ -325,11 +323,14 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
         revoked_at=row.revoked_at,
         last_use=last_use,
         project_id=row.project_id,
-        scopes=None if row.scopes is None else frozenset(row.scopes),
-        sources=None if row.sources is None else tuple(row.sources),
-        jkt=row.jkt,
+        restrictions=_restrictions(row),
         former_secret_ends_at=getattr(row, "former_secret_ends_at", None),
     )
+
+
+def _restrictions(row: Row[Any]) -> Restrictions:
+    stored = {kind.wire: getattr(row, kind.name) for kind in KINDS}
+    return UNRESTRICTED if not any(stored.values()) else restore_restrictions(stored)
 
 
 _OWNER_ALONE = select(user.c.id).where(user.c.id == bindparam("owner")).with_for_update(key_share=True)

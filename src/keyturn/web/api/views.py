@@ -22,8 +22,8 @@ def optional_time(moment: datetime | None) -> str | None:
     return None if moment is None else wire_time(moment)
 
 
-class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
-    """A key without its secret."""
+class _KeyFields(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What every answer says of a key."""
 
     id: int
     keyid: int
@@ -33,6 +33,8 @@ class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
     scopes: list[str] | None
     allow_from: list[str] | None
     dpop_jkt: str | None
+    allow_methods: list[str] | None
+    allow_paths: list[str] | None
     masked: str
     state: str
     created_at: str
@@ -40,6 +42,10 @@ class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
     last_used_at: str | None
     revoked_at: str | None
     former_secret_ends_at: str | None
+
+
+class ApiKeyView(_KeyFields, frozen=True, rename="camel", kw_only=True):
+    """A key without its secret."""
 
     @classmethod
     def of(cls, record: ApiKeyRecord, now: datetime) -> "ApiKeyView":
@@ -47,25 +53,10 @@ class ApiKeyView(msgspec.Struct, frozen=True, rename="camel"):
         return cls(**_key_fields(record, now))
 
 
-class NewApiKeyView(Unshown, frozen=True, rename="camel"):
+class NewApiKeyView(Unshown, _KeyFields, frozen=True, rename="camel", kw_only=True):
     """A new key: the one answer that holds its secret, in `apikey`."""
 
     apikey: str
-    id: int
-    keyid: int
-    name: str | None
-    context: str
-    project: int | None
-    scopes: list[str] | None
-    allow_from: list[str] | None
-    dpop_jkt: str | None
-    masked: str
-    state: str
-    created_at: str
-    expires_at: str | None
-    last_used_at: str | None
-    revoked_at: str | None
-    former_secret_ends_at: str | None
 
     @classmethod
     def of(cls, record: ApiKeyRecord, secret: str, now: datetime) -> "NewApiKeyView":
@@ -73,24 +64,10 @@ class NewApiKeyView(Unshown, frozen=True, rename="camel"):
         return cls(apikey=secret, **_key_fields(record, now))
 
 
-class SystemKeyView(Unshown, frozen=True, rename="camel"):
+class SystemKeyView(Unshown, _KeyFields, frozen=True, rename="camel", kw_only=True):
     """A system key, with its secret in `apikey` in every answer: the contract wants it to be had again."""
 
     apikey: str
-    id: int
-    keyid: int
-    name: str | None
-    context: str
-    project: int | None
-    masked: str
-    state: str
-    created_at: str
-    expires_at: str | None
-    last_used_at: str | None
-    revoked_at: str | None
-    former_secret_ends_at: str | None
-    allow_from: list[str] | None
-    dpop_jkt: str | None
     scopes: list[str]
     connection_key: str
 
@@ -176,9 +153,7 @@ def _key_fields(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
         "name": record.name,
         "context": KEY_CONTEXT if record.project_id is None else PROJECT_CONTEXT,
         "project": record.project_id,
-        "scopes": None if record.scopes is None else sorted(record.scopes),
-        "allow_from": None if record.sources is None else list(record.sources),
-        "dpop_jkt": record.jkt,
+        **{_SNAKE[wire]: value for wire, value in record.restrictions.to_wire().items()},
         "masked": record.masked,
         "state": record.state(now).value,
         "created_at": wire_time(record.created_at),
@@ -187,3 +162,6 @@ def _key_fields(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
         "revoked_at": optional_time(record.revoked_at),
         "former_secret_ends_at": optional_time(record.former_secret_ends_at),
     }
+
+
+_SNAKE = {field.encode_name: field.name for field in msgspec.structs.fields(_KeyFields)}

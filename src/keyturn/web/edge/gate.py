@@ -20,6 +20,7 @@ from keyturn.composition import Services
 from keyturn.core import feed
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.networks import Network, client_address
+from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, check_scopes
 from keyturn.errors import (
@@ -37,7 +38,7 @@ from keyturn.verifying.origin import Origin
 from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import UseContext, use_context_of
 from keyturn.web import forward_auth
-from keyturn.web.edge.dpop_target import proof_for_asked, proof_for_this
+from keyturn.web.edge.dpop_target import proof_for_asked, proof_for_this, target_asked, target_of_this
 from keyturn.web.edge.exchange import EXCHANGE_PATHS, answer_exchange
 from keyturn.web.edge.feed_streams import FeedStreams
 from keyturn.web.edge.headers import SecurityHeaders
@@ -339,7 +340,14 @@ class Gate:
             user_agent=None if agent is None else self._without_secrets(agent.decode("latin-1")),
             request_id=request_id(),
             via=self._without_secrets(f"{scope['method']} {scope['path']}"),
+            target=self._target(scope),
         )
+
+    def _target(self, scope: Scope) -> RequestTarget | None:
+        """Return the request that a credential is judged for."""
+        if scope["path"] == forward_auth.PATH:
+            return target_asked(scope, self._trusted_proxies)
+        return target_of_this(scope)
 
     def _address(self, peer: str | None, forwarded: tuple[bytes, ...]) -> str | None:
         """Return the client's address, remembering those that are said in few words."""

@@ -11,6 +11,7 @@ import pytest
 from keyturn.composition import open_services
 from keyturn.core.permissions import Permission
 from keyturn.errors import CredentialRefused, InvalidInput, NotFound, TooManyFailures
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.attempts import FREE_FAILURES
 from keyturn.services.people.identity.password_provider import PasswordProvider
 from keyturn.services.people.identity.passwords import CHEAPEST, Passwords
@@ -206,7 +207,7 @@ def test_the_proof_within_a_session_is_the_providers(both: Services, clock: Cloc
 def test_users_of_a_provider_that_is_gone_are_still_managed(both: Services, services: Services) -> None:
     """Without their provider nobody signs in, keys go on, and administrators can stop them."""
     key = both.keys.create_for(
-        both.users.get_by_userid("corp", "carol").user_id, COMMAND_LINE, name=None, lifetime=None
+        both.users.get_by_userid("corp", "carol").user_id, COMMAND_LINE, NewKey(None, None)
     )
     with pytest.raises(CredentialRefused):
         log_in_carol(services)

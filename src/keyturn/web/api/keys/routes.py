@@ -7,11 +7,12 @@ import msgspec
 from litestar.params import FromPath, HeaderParameter, RawBody
 
 from keyturn.core.pages import MAX_PAGE
+from keyturn.services.keys.keys import NewKey
 from keyturn.services.keys.rotation import MAX_OVERLAP
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.users import ONESELF_OR_SERVICE
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
-from keyturn.web.bodies import ExpiresAt, NetworkTexts, ScopeNames, ShortText, lifetime_of, read_json
+from keyturn.web.bodies import ExpiresAt, RestrictionFields, ShortText, lifetime_of, read_json
 from keyturn.web.requests import (
     AnyRequest,
     IdInPath,
@@ -28,14 +29,11 @@ from keyturn.web.routes import Alias, route
 MAX_OVERLAP_SECONDS = int(MAX_OVERLAP.total_seconds())
 
 
-class NewKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class NewKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """What a new key is to be."""
 
     name: ShortText | None = None
     project_id: int | None = None
-    scopes: ScopeNames | None = None
-    allow_from: NetworkTexts | None = None
-    dpop_jkt: str | None = None
     expires_at: ExpiresAt = msgspec.UNSET
 
 
@@ -74,20 +72,22 @@ def create_key(
 
     With `scopes`, of services and such that the caller may hold, it covers these alone. With `allowFrom`,
     which lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the thumbprint of a
-    key pair, it opens nothing without a proof of that key pair (RFC 9449). A retry with the same
-    `Idempotency-Key` gives the same key a new secret instead of making another.
+    key pair, it opens nothing without a proof of that key pair (RFC 9449). With `allowMethods` and
+    `allowPaths`, prefixes of whole segments, it opens only such requests, and the exchange.
+
+    A retry with the same `Idempotency-Key` gives the same key a new secret instead of making another.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     created = call.services.keys.create(
         call.principal,
         call.origin,
-        name=asked.name,
-        lifetime=lifetime_of(asked.expires_at),
-        idempotency_key=idempotency_key,
-        project_id=asked.project_id,
-        scopes=asked.scopes,
-        sources=asked.allow_from,
-        dpop_jkt=asked.dpop_jkt,
+        NewKey(
+            asked.name,
+            lifetime_of(asked.expires_at),
+            asked.restrictions(),
+            project_id=asked.project_id,
+            idempotency_key=idempotency_key,
+        ),
     )
     return NewApiKeyView.of(created.record, created.secret, call.services.system.now())
 

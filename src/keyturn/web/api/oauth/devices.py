@@ -56,7 +56,7 @@ class DeviceGrantView(Unshown, frozen=True, omit_defaults=True):
     @classmethod
     def of(cls, made: CreatedKey, at: float) -> "DeviceGrantView":
         """Show a key with its secret."""
-        ends, scopes = made.record.expires_at, made.record.scopes
+        ends, scopes = made.record.expires_at, made.record.restrictions.scopes
         return cls(
             access_token=made.secret,
             token_type=BEARER,

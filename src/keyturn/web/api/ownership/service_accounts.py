@@ -8,14 +8,14 @@ from litestar.params import FromPath, RawBody
 from keyturn.core.pages import MAX_PAGE
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
+from keyturn.services.keys.keys import NewKey
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.user_bodies import PermissionName
 from keyturn.web.api.people.user_views import ServiceAccountList, ServiceAccountView
 from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
 from keyturn.web.bodies import (
     ExpiresAt,
-    NetworkTexts,
-    ScopeNames,
+    RestrictionFields,
     ShortText,
     get_json,
     lifetime_of,
@@ -64,13 +64,10 @@ class HandOverBody(msgspec.Struct, forbid_unknown_fields=True):
     owner: OwnerBody
 
 
-class ServiceKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+class ServiceKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", kw_only=True):
     """What a new key is to be."""
 
     name: ShortText | None = None
-    scopes: ScopeNames | None = None
-    allow_from: NetworkTexts | None = None
-    dpop_jkt: str | None = None
     expires_at: ExpiresAt = msgspec.UNSET
 
 
@@ -165,18 +162,14 @@ def create_service_key(
 
     Needs USER_ADMIN, or to own the account or be in the group that does; and each permission that it holds.
     With `scopes`, such as the account may hold, it covers these alone. Without USER_ADMIN it covers nothing
-    that the caller may not hold. `expiresAt`, `allowFrom` and `dpopJkt` are those of one's own key.
+    that the caller may not hold. `expiresAt`, and all that restricts it, is as for one's own key.
     """
     asked = read_json(body, request.headers.get("content-type"), ServiceKeyBody) or ServiceKeyBody()
     made = call.services.service_accounts.create_key(
         call.principal,
         userid,
         call.origin,
-        name=asked.name,
-        lifetime=lifetime_of(asked.expires_at),
-        scopes=asked.scopes,
-        sources=asked.allow_from,
-        dpop_jkt=asked.dpop_jkt,
+        NewKey(asked.name, lifetime_of(asked.expires_at), asked.restrictions()),
     )
     return NewApiKeyView.of(made.record, made.secret, call.services.system.now())
 

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -14,14 +14,15 @@ from keyturn.composition import Services
 from keyturn.core.apis import ApiRecord
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.lifetimes import Lifetime
-from keyturn.core.networks import readable_network
 from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
 from keyturn.core.pages import Page
+from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord
+from keyturn.core.restriction_kinds import KINDS
+from keyturn.core.restrictions import find_faults, read_restrictions, typed_restrictions
 from keyturn.errors import ForeignForm, InvalidInput
-from keyturn.services.keys.keys import CreatedKey
-from keyturn.services.keys.limits import checked_jkt, checked_sources
+from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH
 from keyturn.web.pages.frame.rendering import Pages
 from keyturn.web.pages.frame.visitors import Visitor
@@ -34,12 +35,16 @@ OFFERED_SERVICES = 50
 """Of how many services the scopes are offered in the form; those of others are named over the API."""
 HIDDEN_PROJECT = "one that you are not in"
 
+_WHO = "/bim/rpc/user/current"
+
 SCOPE = "scope."
 """What the name of the box of a scope begins with."""
 
+RESTRICTION_NAMES = tuple(kind.wire for kind in KINDS if kind.wire != "scopes")
+"""Of the fields of the form in which restrictions are typed: scopes have boxes of their own."""
+
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CHOOSE_A_DATE = "Choose the date on which the key ends."
-_NETWORK = re.compile(r"[^\s,]+")
 _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
@@ -47,6 +52,7 @@ def key_form(services: Services, offered: Page[ApiRecord]) -> dict[str, Any]:
     """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
     return {
         "offered_services": offered,
+        "restriction_names": RESTRICTION_NAMES,
         "expiry_choices": _choices(allows_never=services.keys.life.allows_never),
         "tomorrow": (services.system.now() + timedelta(days=1)).date().isoformat(),
         "form_id": new_form_id(services),
@@ -79,15 +85,19 @@ def scopes_of(form: dict[str, str]) -> list[str] | None:
     return [name.removeprefix(SCOPE) for name in form if name.startswith(SCOPE)]
 
 
-def networks_of(form: dict[str, str]) -> list[str] | None:
-    """Return the networks that are typed, None for an empty field: a key that works from anywhere."""
-    typed = form.get("allowFrom", "")
-    return _NETWORK.findall(typed) if typed.strip() else None
+def new_key_of(form: dict[str, str], services: Services, *, project_id: int | None = None) -> NewKey:
+    """Return the key that the form asks for; raise `InvalidInput` that names the input at fault."""
+    return NewKey(
+        form.get("name"),
+        lifetime_of(form, services),
+        idempotency_key=idempotency_key_of(form),
+        restrictions=read_restrictions(_typed(form)),
+        project_id=project_id,
+    )
 
 
-def key_pair_of(form: dict[str, str]) -> str | None:
-    """Return the thumbprint that is typed, None for a key that whoever has it may present."""
-    return form.get("dpopJkt", "").strip() or None
+def _typed(form: dict[str, str]) -> dict[str, Any]:
+    return {**typed_restrictions(form), "scopes": scopes_of(form)}
 
 
 def lifetime_of(form: dict[str, str], services: Services) -> Lifetime:
@@ -119,18 +129,13 @@ def _chosen_lifetime(form: dict[str, str], choice: str, now: datetime) -> Lifeti
 
 
 def problems_of(form: dict[str, str], services: Services) -> dict[str, str]:
-    """Return what is wrong with what the form says of expiry, networks and key pair: all of it at once."""
+    """Return what is wrong with what the form says of expiry and restrictions: all of it at once."""
     found: dict[str, str] = {}
-    for check in (
-        lambda: lifetime_of(form, services),
-        lambda: checked_sources(networks_of(form)),
-        lambda: checked_jkt(key_pair_of(form)),
-    ):
-        try:
-            check()
-        except InvalidInput as error:
-            found[error.field] = str(error)
-    return found
+    try:
+        lifetime_of(form, services)
+    except InvalidInput as error:
+        found[error.field] = str(error)
+    return found | find_faults(_typed(form))
 
 
 def read_day(field: str, text: str, refusal: str) -> datetime:
@@ -148,7 +153,7 @@ def show_created(
     services: Services, pages: Pages, visitor: Visitor, created: CreatedKey, *, back: str
 ) -> Response[str]:
     """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
-    scopes = created.record.scopes or frozenset()
+    scopes = created.record.restrictions.scopes or frozenset()
     covered = services.apis.list_covering(scopes).items if scopes else ()
     targets: list[ApiRecord | None] = [*covered] if covered else [None]
     return pages.render(
@@ -156,9 +161,18 @@ def show_created(
         visitor,
         secret=created.secret,
         key=shown_key(created.record, services.system.now()),
+        works_directly=_works_directly(created.record, targets),
         uses=[how_to_use(services.settings.public_url, created.secret, target) for target in targets],
         back=back,
     )
+
+
+def _works_directly(record: ApiKeyRecord, targets: Sequence[ApiRecord | None]) -> bool:
+    """Return whether the key may ask what the page shows first: who it is. `/verify` is told no request."""
+    requests = record.restrictions.requests
+    if requests is None:
+        return True
+    return targets == [None] and requests.allows(RequestTarget("GET", (_WHO,)))
 
 
 def project_names(services: Services, viewer: Principal, keys: Iterable[ApiKeyRecord]) -> Mapping[int, str]:
@@ -192,9 +206,8 @@ def shown_key(
         "revoke": revoke,
         "rotate": rotate,
         "project": project,
-        "scopes": None if record.scopes is None else sorted(record.scopes),
-        "networks": None if record.sources is None else [*map(readable_network, record.sources)],
-        "jkt": record.jkt,
+        "restrictions": record.restrictions.describe(),
+        "is_bound": record.restrictions.jkt is not None,
     }
 
 
@@ -215,10 +228,10 @@ def how_to_use(public_url: str, secret: str, target: ApiRecord | None) -> HowToU
     if target is None:
         return HowToUse(
             service=None,
-            curl_direct=f"curl {public_url}/bim/rpc/user/current \\\n  {header}",
+            curl_direct=f"curl {public_url}{_WHO} \\\n  {header}",
             curl_exchange=f"curl {public_url}/bim/apikey/authenticate \\\n"
             f"  --header 'Content-Type: application/json' \\\n  --data '{{\"apikey\": \"{secret}\"}}'",
-            program_with_proof=_program(public_url, secret, f"{public_url}/bim/rpc/user/current"),
+            program_with_proof=_program(public_url, secret, f"{public_url}{_WHO}"),
         )
     identifier = target.identifier
     verify = f"{public_url}{PATH}?{AUDIENCE_PARAMETER}={quote(identifier, safe='')}"

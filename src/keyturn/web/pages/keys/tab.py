@@ -26,15 +26,11 @@ from keyturn.web.pages.frame.views import InjectedForm
 from keyturn.web.pages.frame.visitors import InjectedVisitor, Visitor, session_form
 from keyturn.web.pages.keys.forms import (
     OFFERED_SERVICES,
-    idempotency_key_of,
     key_form,
-    key_pair_of,
-    lifetime_of,
-    networks_of,
+    new_key_of,
     problems_of,
     project_names,
     project_of,
-    scopes_of,
     show_created,
     shown_key,
 )
@@ -77,14 +73,8 @@ def create_key(sent: InjectedForm) -> Response[str]:
         created = services.keys.create(
             visitor.session.principal,
             origin,
-            name=form.get("name"),
-            lifetime=lifetime_of(form, services),
-            idempotency_key=idempotency_key_of(form),
+            new_key_of(form, services, project_id=_project_of(form, services, visitor)),
             replaces_on_retry=False,
-            project_id=_project_of(form, services, visitor),
-            scopes=scopes_of(form),
-            sources=networks_of(form),
-            dpop_jkt=key_pair_of(form),
         )
     except (InvalidInput, InvalidState, QuotaExceeded, TooManyFailures) as error:
         return _keys(services, pages, visitor, origin, error=error, values=form)

@@ -26,12 +26,8 @@ from keyturn.web.pages.frame.views import (
     SubmittedForm,
 )
 from keyturn.web.pages.keys.forms import (
-    idempotency_key_of,
-    key_pair_of,
-    lifetime_of,
-    networks_of,
+    new_key_of,
     problems_of,
-    scopes_of,
     show_created,
     shown_key,
 )
@@ -114,15 +110,7 @@ def create_key(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAcco
     back = f"{account_list.path}/{user.user_id}"
     try:
         created = sent.services.service_accounts.create_key(
-            sent.principal,
-            user.userid,
-            sent.origin,
-            name=sent.form.get("name"),
-            lifetime=lifetime_of(sent.form, sent.services),
-            idempotency_key=idempotency_key_of(sent.form),
-            scopes=scopes_of(sent.form),
-            sources=networks_of(sent.form),
-            dpop_jkt=key_pair_of(sent.form),
+            sent.principal, user.userid, sent.origin, new_key_of(sent.form, sent.services)
         )
     except Conflict as error:
         return show_it_was_shown(sent.pages, sent.visitor, error, back=back)

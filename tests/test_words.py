@@ -63,3 +63,20 @@ def test_no_given_up_word_names_anything() -> None:
         for word in words_of(name) & GIVEN_UP.keys()
     }
     assert not found
+
+
+VAGUE = re.compile(r"(?:\A|[.:]\s+|\n\n\s*)(What|Whoever|Whom|Who) (?!am I)[^?]*?(?:\.|\Z)")
+"""A sentence whose subject is a clause: "What is kept", "Whoever asks"."""
+
+
+def test_no_sentence_has_a_clause_for_a_subject() -> None:
+    """Docstrings and messages say who does what, in the order subject, verb, object."""
+    found = {
+        f"{path.relative_to(SOURCE)}:{node.lineno}: {sentence.group(0).strip()[:60]}"
+        for path in SOURCE.rglob("*.py")
+        if "versions" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) > 20
+        for sentence in VAGUE.finditer(node.value)
+    }
+    assert not found

@@ -1,7 +1,7 @@
 """Keyturn: API keys and bearer tokens, self-hosted.
 
-What is importable from here is the public interface; nothing else is promised. Each name is imported when it
-is first asked for (PEP 562), so that the command line and a program that only calls do not wait for the rest.
+The names here are the public interface; nothing else is promised. Each name is imported when it is first
+asked for (PEP 562), so that the command line and a program that only calls do not wait for the rest.
 """
 
 from importlib import import_module

@@ -64,7 +64,7 @@ ROOT_KEY_FILE_NAME = "root.key"
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What verifies: the part of the services that any program can have inside itself."""
+    """The verifying part of the services, which any program can have inside itself."""
 
     store: Store
     system: System

@@ -25,7 +25,8 @@ RETRY_SECONDS = 1.0
 FLUSH_SECONDS = 1.0
 """How long the end of a process waits for its last lines."""
 PIPE_BYTES = select.PIPE_BUF
-"""What the system writes to a pipe in one piece (POSIX): lines of several workers never mix."""
+"""The most bytes that the system writes to a pipe in one piece (POSIX): lines of several workers never
+mix."""
 FILE_BYTES = 64 * 1024
 
 

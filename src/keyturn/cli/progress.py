@@ -1,4 +1,4 @@
-"""What a person sees while a command works for long: on standard error, and only on a terminal."""
+"""Progress of a command that works for long: on standard error, and only on a terminal."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -1,4 +1,4 @@
-"""What bounds a key, its life too: options of the commands that make keys, and words of their lists.
+"""Options that bound a new key, its life too, and the words of lists for them.
 
 Imports nothing of the server: those who only call one use it too.
 """

@@ -80,7 +80,7 @@ class NewApiKey(ApiKey, frozen=True, rename="camel"):
 
 
 class CurrentCredential(msgspec.Struct, frozen=True, rename="camel"):
-    """What a credential carries: often less than its owner may do."""
+    """The rights of a credential: often fewer than those of its owner."""
 
     key_id: int | None
     """None if it is no key, or the server does not say."""

@@ -7,8 +7,8 @@
 A credential that is bound to a key pair carries the thumbprint of its public key, the *jkt* (RFC 7638):
 whoever takes the credential alone has nothing. Programs of other people write the proofs, so JSON of any
 order and spacing is read, and both signatures (r, s) and (r, n - s): a proof is told from another by its
-`jti`, never by its bytes. What two readers could understand in two ways is refused: doubled names, unknown
-members of the header and the key, private members, base64url with a second spelling.
+`jti`, never by its bytes. A proof that two readers could understand in two ways is refused: doubled names,
+unknown members of the header and the key, private members, base64url with a second spelling.
 """
 
 import json

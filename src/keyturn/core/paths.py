@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 import msgspec
 
 READ_DIFFERENTLY = ("//", "\\", "%", "\0")
-"""What another reader of a decoded path may fold, decode or cut."""
+"""Characters that another reader of a decoded path may fold, decode or cut."""
 DOTS = frozenset({".", ".."})
 
 _CANONICAL = re.compile(
@@ -41,7 +41,7 @@ class RequestTarget:
 
 
 EXCHANGE: Final = RequestTarget("POST", (), is_exchange=True)
-"""What whoever gives a token for a credential has it judged for."""
+"""The target for which a credential is judged that is exchanged for a token."""
 
 
 class RequestRule(msgspec.Struct, frozen=True, gc=False):

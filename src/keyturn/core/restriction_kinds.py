@@ -22,7 +22,7 @@ _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*")
 _FAULTS_TOLD = 3
 _UNREADABLE = "is no address or network."
 _REPEATED = re.compile(r"[!-~]{1,18}|(?=[^.:]*[.:])[0-9A-Fa-f.:/]{1,49}")
-"""What of an unreadable network is repeated: never something that could be a key."""
+"""The part of an unreadable network that messages repeat: nothing that could be a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +205,7 @@ KINDS: Final[tuple[Kind, ...]] = (
         write=str,
         words=lambda jkt: [jkt],
         is_within=lambda chosen, wide: bool(chosen == wide),
-        too_wide="What is bound to a key pair makes only what is bound to the same one.",
+        too_wide="A key that is bound to a key pair makes only keys that are bound to the same one.",
         is_list=False,
         is_code=True,
     ),

@@ -1,4 +1,4 @@
-"""What a key is restricted to: one value from the form in which it is chosen to the verdict and the feed.
+"""The restrictions of a key: one value from the form in which it is chosen to the verdict and the feed.
 
 Each kind of restriction is a row of `KINDS`; a new one is a row there, a field of `Restrictions`, a column,
 and the places in which people choose it.
@@ -16,13 +16,13 @@ from keyturn.core.restriction_kinds import KINDS, Kind
 from keyturn.errors import InvalidInput, Reason
 
 SHOWN_CHARACTERS = 8
-"""What a list shows of a thumbprint: enough to tell a person's key pairs apart."""
+"""The characters of a thumbprint in a list: enough to tell a person's key pairs apart."""
 LISTED = 2
 """How many networks and the like a list shows of a key: a page of 25 keys is to stay small."""
 
 
 class Restrictions(msgspec.Struct, frozen=True, gc=False):
-    """What a key is restricted to, by each kind of restriction; None for no such restriction."""
+    """The restrictions of a key, by kind; None for no such restriction."""
 
     scopes: frozenset[str] | None = None
     """The scopes that it covers; without, it may do whatever its owner may."""
@@ -66,7 +66,7 @@ class Restrictions(msgspec.Struct, frozen=True, gc=False):
     def within(self, maker: "Restrictions") -> "Restrictions":
         """Return the restrictions of a key that is made with one that has those of `maker` (A3).
 
-        What is not chosen is as with the maker. Raise `InvalidInput` for what is wider.
+        A kind that is not chosen is as with the maker. Raise `InvalidInput` for what is wider.
         """
         held: dict[str, Any] = {}
         for kind in KINDS:
@@ -105,10 +105,10 @@ class Fact:
     """One restriction in words."""
 
     label: str
-    """What stands before it, like "Works from"."""
+    """The words before it, like "Works from"."""
     words: list[str]
     listed: str
-    """What a list shows of it."""
+    """The text of it in a list."""
     is_code: bool = False
     """Whether it is one text that says nothing to a reader, who compares it."""
 

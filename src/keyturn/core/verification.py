@@ -248,7 +248,7 @@ def _sooner(one: datetime | None, other: datetime | None) -> datetime | None:
 def check_sender(principal: Principal, jkt: str | None) -> None:
     """Raise `CredentialRefused` if the credential is bound to another key pair than `jkt`, that of the proof.
 
-    None for no proof. What is bound to none may come with any (RFC 9449, section 7.1).
+    None for no proof. A credential that is bound to none may come with any (RFC 9449, section 7.1).
     """
     if principal.jkt not in {None, jkt}:
         raise CredentialRefused(Reason.SENDER, key_id=principal.key_id, secret_matched=True)
@@ -272,9 +272,9 @@ def scopes_at(
 ) -> frozenset[str] | None:
     """Return what a credential with these scopes covers at an API, None for whatever its owner may do.
 
-    At a registered API, whose scopes are `audience_scopes`, that is always said in full. What is linked to a
-    project covers no scope, whether its owner is in the project still or not. Raise `ScopeMissing` if it is
-    nothing there, and `CredentialRefused` if its owner may hold nothing of it anywhere.
+    At a registered API, whose scopes are `audience_scopes`, that is always said in full. A key that is linked
+    to a project covers no scope, whether its owner is in the project still or not. Raise `ScopeMissing` if it
+    is nothing there, and `CredentialRefused` if its owner may hold nothing of it anywhere.
     """
     if audience_scopes is not None:
         held = (audience_scopes if scopes is None else scopes & audience_scopes) - withheld

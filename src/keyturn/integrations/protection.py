@@ -21,7 +21,7 @@ VERIFIED = "keyturn.verified"
 """Where a request keeps its `Verified`. No header can be there: WSGI's begin with `HTTP_`."""
 
 UNQUOTED = "/!$&'()*+,;=:@~"
-"""What stands in a path as it is (RFC 3986, section 3.3)."""
+"""Characters that stand in a path as they are (RFC 3986, section 3.3)."""
 
 _log = logging.getLogger("keyturn.integrations")
 

@@ -1,4 +1,4 @@
-"""What a protected service answers to a request that may not pass: the one table of its status codes.
+"""Answers of a protected service to requests that may not pass: the one table of its status codes.
 
 RFC 6750, section 3. The answers are those of Keyturn itself, and tell a stranger no more: why a credential is
 refused is told only to somebody who holds the whole of it.

@@ -17,7 +17,7 @@ NONE = -(2**63)
 
 
 class KnownRestrictions:
-    """What keys share: each set of restrictions once, by a number; 0 is none.
+    """Values that keys share: each set of restrictions once, by a number; 0 is none.
 
     The table is made anew by each full copy, so it does not grow for ever. Until that is whole, rows that it
     has not told yet have their numbers in the former table. One that was cut off is gone on with: there are

@@ -18,7 +18,7 @@ MAX_REMEMBERED = 1000
 
 
 class Connections:
-    """What callers see of the registered connections."""
+    """The registered connections, as callers see them."""
 
     def __init__(self, store: Store, freshness: Freshness, system: System) -> None:
         self._store = store

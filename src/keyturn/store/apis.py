@@ -160,7 +160,7 @@ class Apis:
         with self._database.reading() as connection:
             return frozenset(connection.execute(query).scalars())
 
-    def holds_more(self, user_id: int, other_id: int) -> bool:
+    def may_hold_more(self, user_id: int, other_id: int) -> bool:
         """Return whether this user may hold a scope that the other may not hold."""
         (mine,), (theirs,) = _may_be_held_by((user_id,)), _may_be_held_by((other_id,))
         query = select(resource_scope.c.name).where(resource_scope.c.resource_id.is_not(None), mine, ~theirs)

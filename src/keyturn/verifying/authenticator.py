@@ -71,8 +71,8 @@ class InstantRefusal(NamedTuple):
 class Authenticator:
     """Turns what a request presents into a `Principal`, or refuses.
 
-    What was verified before is remembered, and trusted for as long as `Freshness` says that nothing has
-    changed: what was revoked is dead at the next request.
+    Verdicts are cached, and trusted for as long as `Freshness` says that nothing has changed: a revoked
+    credential is dead at the next request.
 
     It speaks for the installation itself; `at` gives the one that speaks for a registered API.
     """

@@ -139,7 +139,7 @@ class Lookup:
     ) -> CachedVerdict:
         """Check a token's signature, ask for what it stands on, and remember the answer.
 
-        What it stands on is a key or a session.
+        It depends on a key or a session.
         """
         return self._of_one_state(partial(self._judge_token, token, digest, source, since, audience))
 

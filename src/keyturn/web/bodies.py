@@ -66,7 +66,7 @@ _NOT_JSON = "The body is not JSON, or is nested too deeply."
 _AT = re.compile(r" - at `\$\.?([^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,17}")
-"""What of a foreign field name is repeated: never something that could be a key."""
+"""The part of a foreign field name that messages repeat: nothing that could be a key."""
 _MISSING = re.compile(r"missing required field `([^`]*)`")
 _TYPE = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _TIME = "a time with its zone, like 2027-01-31T00:00:00Z"
@@ -88,7 +88,7 @@ class Unshown(msgspec.Struct, frozen=True):
 
 
 class RestrictionFields(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """What a new key is to be restricted to; nothing by default."""
+    """The restrictions of a new key; none by default."""
 
     scopes: ScopeNames | None = None
     allow_from: NetworkTexts | None = None

@@ -14,9 +14,9 @@ With `audience=…` it is asked for a registered API: then tokens for that API a
 scopes are always said in full. That is read from the query alone, which the gateway writes: a header could be
 the client's, who would choose whose tokens are good.
 
-What a gateway says of the request that it asks for, its method and its target, is read for proofs of
-possession and for keys that are restricted to methods and paths (`web.edge.dpop_target`), and for nothing
-else. Scopes that are asked for can only refuse more.
+The method and the target that a gateway names are read for proofs of possession and for keys that are
+restricted to methods and paths (`web.edge.dpop_target`), and for nothing else. Scopes that are asked for can
+only refuse more.
 """
 
 import re
@@ -63,7 +63,7 @@ _PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%"
 
 @dataclass(frozen=True, slots=True)
 class Required:
-    """What is asked of the caller."""
+    """The scopes and the audience that a gateway requires of the caller."""
 
     audience: str | None
     """The registered API that is called; None for the installation itself."""

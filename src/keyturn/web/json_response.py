@@ -1,4 +1,4 @@
-"""What a route returns, as JSON, by the shortest way through the framework."""
+"""JSON answers, by the shortest way through the framework."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class JsonResponse(Response[Any]):
-    """What the framework makes of a value that a route returns, without what such an answer never has.
+    """The framework's response to a returned value, without the parts that such an answer never has.
 
     Its own gathers headers, cookies, encoders and background tasks for each answer, which costs more than
     verifying a credential.

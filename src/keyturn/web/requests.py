@@ -30,7 +30,7 @@ AnyRequest = Request[Any, Any, Any]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a route needs to know of a call, in one value: the framework runs a task for each of several."""
+    """The facts of a call that a route needs, in one value: the framework runs a task for each of several."""
 
     services: Services
     origin: Origin

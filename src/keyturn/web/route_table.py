@@ -1,4 +1,4 @@
-"""What follows from all declarations of routes for one request: who may make it, and how it is answered."""
+"""The table of all declared routes: who may make a request, and how it is answered."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from keyturn.web.routes import HeaderSet, Route, RouteAccess
 
 
 class RouteTable:
-    """Every route that is declared, and what follows for a request. What is not declared is closed."""
+    """Every declared route, and what follows for a request. A route that is not declared is closed."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)

@@ -28,7 +28,7 @@ from keyturn.core.permissions import Permission
 from keyturn.web.responses import FORBIDDEN, NOT_FOUND, UNAUTHENTICATED, documented
 
 CREDENTIAL = "Authorization"
-"""What the OpenAPI description calls the one way to authenticate."""
+"""The name of the one way to authenticate in the OpenAPI description."""
 DECLARED = "declared"
 """Where a handler keeps its declarations among the framework's options."""
 
@@ -37,7 +37,7 @@ Handler = Callable[..., Any]
 
 _CONVERTER = re.compile(r"{(\w+):(\w+)}")
 _MATCHES = {"str": "[^/]+", "path": ".+"}
-"""What of a path the parameters of each kind take."""
+"""The part of a path that the parameters of each kind take."""
 
 
 class HeaderSet(Enum):
@@ -50,7 +50,7 @@ class HeaderSet(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RouteAccess:
-    """Who may call a route: as it stands, whoever has a credential, or on a page a session."""
+    """The access to a route: by default for any credential, or on a page for any session."""
 
     any_of: tuple[Permission, ...] = ()
     """Any one of these opens it. The services enforce it; a page has a guard besides.
@@ -60,7 +60,7 @@ class RouteAccess:
     oneself (A3).
     """
     without: str | None = None
-    """What one may do without them; None for nothing: then the answer is 403, whatever the target."""
+    """The part that is open without them; None for none: then the answer is 403, whatever the target."""
     is_open: bool = False
     """Whether anybody may call it, without a credential."""
     reads_credential: bool = False
@@ -118,7 +118,7 @@ class Route:
 
 
 class Description(TypedDict, total=False):
-    """What the OpenAPI description says of a route besides its docstring."""
+    """The OpenAPI description of a route besides its docstring."""
 
     tag: str
     summary: str
@@ -126,7 +126,7 @@ class Description(TypedDict, total=False):
     answers: Mapping[int, ResponseSpec]
     """Successes that the return type does not tell of."""
     refusals: Collection[HTTPStatus] | Mapping[int, ResponseSpec]
-    """What it refuses besides what follows from its access and its path; as a mapping, all that it refuses.
+    """Refusals besides those that follow from its access and its path; as a mapping, all of them.
 
     An open route without any tells of none.
     """

@@ -16,7 +16,7 @@ from keyturn.settings import read_settings
 from keyturn.store.database.engine import has_password
 
 LOG_LEVEL = "critical"
-"""What a command that ends soon says in the log: its one sentence tells of every failure."""
+"""The log of a command that ends soon: its one sentence tells of every failure."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -223,7 +223,7 @@ class Apis:
         """
         if principal.may(Permission.USER_ADMIN):
             return
-        if scopes is None and self._store.apis.holds_more(user_id, principal.user_id):
+        if scopes is None and self._store.apis.may_hold_more(user_id, principal.user_id):
             raise InvalidInput(
                 "scopes",
                 "This user may hold scopes that you may not hold yourself: choose some that you may.",

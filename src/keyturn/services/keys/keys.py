@@ -39,7 +39,7 @@ USES_DAYS = 30
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """What somebody chooses of a new key."""
+    """The choices for a new key."""
 
     name: str | None = None
     lifetime: Lifetime | None = None
@@ -60,7 +60,7 @@ class CreatedKey:
 
 
 class Keys:
-    """What people do with their own keys."""
+    """Make, list and revoke one's own keys."""
 
     def __init__(
         self,

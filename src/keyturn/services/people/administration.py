@@ -1,4 +1,4 @@
-"""What administrators do to other people's accounts."""
+"""Administration of other people's accounts."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace

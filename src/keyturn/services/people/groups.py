@@ -1,4 +1,4 @@
-"""Groups of users. What a group is given, its members have."""
+"""Groups of users. Members have the attributes and scopes of their group."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace

@@ -27,7 +27,7 @@ _NOT_TOGETHER = (
 
 
 class Projects:
-    """What people do with projects. Members see them, owners change them."""
+    """Make, find, change and delete projects. Members see them, owners change them."""
 
     def __init__(self, store: Store, users: Users, quotas: Quotas, system: System) -> None:
         self._store = store

@@ -17,7 +17,7 @@ COUNTED_BEFORE = frozenset(
         AuditAction.PROJECT_CREATED,
     }
 )
-"""What `note_creation` counts: each try, since one that fails costs as much."""
+"""Actions that `note_creation` counts: each try, since one that fails costs as much."""
 BOUNDED_BY_PASSPHRASES = frozenset(
     {
         AuditAction.SESSION_PROVED,
@@ -38,8 +38,8 @@ ENDS_WHAT_WAS_MADE = frozenset(
         AuditAction.USER_SIGNED_OUT,
     }
 )
-"""What can be done once to each thing that was made at a rate, and must not wait: whoever has stolen a key
-could use the rate up, and so keep its owner from revoking it."""
+"""Actions that end each thing once, which was made at a rate, and must not wait: a thief of a key could use
+the rate up, and so keep its owner from revoking it."""
 FREE_CHANGES = COUNTED_BEFORE | BOUNDED_BY_PASSPHRASES | ENDS_WHAT_WAS_MADE
 
 PROVISIONING = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN, Permission.PROJECT_MANAGEMENT)

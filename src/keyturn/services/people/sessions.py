@@ -28,7 +28,7 @@ MAX_TOUCH_INTERVAL = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class BrowserSession:
-    """Who is signed in with the cookie of this request."""
+    """The person who is signed in by the session token of this request."""
 
     session_id: int
     principal: Principal

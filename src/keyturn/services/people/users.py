@@ -46,7 +46,7 @@ SYSTEM_USERID = "keyturn system"
 
 
 class Users:
-    """What can be done to an account."""
+    """Make and change accounts."""
 
     def __init__(
         self,

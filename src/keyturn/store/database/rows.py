@@ -30,7 +30,7 @@ def changed_values(
 ) -> dict[str, Any] | None:
     """Return those of `values` that differ from what the row holds, which is locked; None without such a row.
 
-    What is said already is no change: it is not written, and the audit log is not told of it.
+    A value that is there already is no change: it is not written, and makes no audit row.
     """
     is_it = (table.c[column] == value for column, value in where.items())
     query = select(table).where(*is_it).with_for_update(key_share=True)

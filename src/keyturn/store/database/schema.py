@@ -271,7 +271,7 @@ and `paths` are those of the requests that it may be used for; null for any. `ep
 """
 
 RESTRICTION_COLUMNS = tuple(api_key.c[kind.name] for kind in KINDS)
-"""What a key is restricted to, in the order of the kinds."""
+"""The restrictions of a key, in the order of the kinds."""
 
 former_secret = Table(
     "former_secret",

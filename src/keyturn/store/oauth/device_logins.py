@@ -25,7 +25,7 @@ class DeviceLoginToAdd:
     """None for a key that is not narrowed."""
     address: str | None
     network: str | None
-    """What it shares its places with: no network holds more than another needs."""
+    """The network that it counts for: no network holds more than another needs."""
     created_at: datetime
     expires_at: datetime
 

@@ -1,1 +1,1 @@
-"""Who controls whom: owners of service accounts, and makers of links."""
+"""Control over accounts: owners of service accounts, and makers of links."""

@@ -1,4 +1,5 @@
-"""Who controls which service accounts: their owners, and whoever controls a service account that is one.
+"""Control over service accounts: by their owners, and by those who control an owner that is a service
+account.
 
 A person or service account controls those that it owns, and those of its groups. To let somebody control an
 account takes every permission that comes with it, as giving the permissions themselves does (rule A3).

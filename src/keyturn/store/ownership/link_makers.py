@@ -46,10 +46,10 @@ def maker_of(actor: Actor) -> dict[str, Any]:
 def could_be_made(connection: Connection, link: Any, at: datetime) -> bool:
     """Return whether the maker of a link lives at `at`, and may do what they did; so does the command line.
 
-    Once the change is recorded that stays so: from then on no other change comes in between. What ends the
-    maker: their account is disabled or gone, or signs out everywhere; their key is revoked, has expired, or
-    was rotated without an overlap; their passphrase is another, if they made the link in a session or with a
-    token of one; they lost USER_ADMIN, or a permission that comes with the account.
+    Once the change is recorded that stays so: from then on no other change comes in between. The maker has
+    ended when their account is disabled or gone, or signs out everywhere; their key is revoked, has expired,
+    or was rotated without an overlap; their passphrase is another, if they made the link in a session or with
+    a token of one; they lost USER_ADMIN, or a permission that comes with the account.
     """
     if link.maker_user_id is None:
         return True

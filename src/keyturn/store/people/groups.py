@@ -42,7 +42,7 @@ class GroupFields:
 
 @dataclass(frozen=True, slots=True)
 class _GroupQueries:
-    """What is asked about a page of groups: how many there are in all, the groups, and their attributes."""
+    """Queries for a page of groups: how many there are in all, the groups, and their attributes."""
 
     count: CompiledQuery
     groups: CompiledQuery

@@ -220,7 +220,7 @@ class Logins:
 def _lock(connection: Connection, *conditions: Any) -> int | None:
     """Return the id of the user for whom this is so, their row locked; None if there is none.
 
-    What else changes an account begins with that row too: else two such changes could wait for each other.
+    Other changes of an account begin with that row too: else two such changes could wait for each other.
     """
     query = select(user.c.id).where(*conditions).with_for_update()
     return connection.execute(query).scalar_one_or_none()

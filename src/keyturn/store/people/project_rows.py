@@ -33,7 +33,7 @@ _LAST: Any = bindparam("last")
 
 @dataclass(frozen=True, slots=True)
 class ProjectQueries:
-    """What is asked about a page of projects: how many there are in all, and what is on the page."""
+    """Queries for a page of projects: how many there are in all, and the rows of the page."""
 
     count: CompiledQuery
     projects: CompiledQuery

@@ -127,7 +127,7 @@ def end_owned(
 def delete_user(connection: Connection, number: int, audit: AuditEntry) -> AuditEntry:
     """Delete a user whose row is locked; return `audit` with the keys that end with them.
 
-    Whoever keeps a copy of the keys forgets them by these names: it would have to look at every one to find
+    A follower with a copy of the keys forgets them by these names: it would have to look at every one to find
     whose they are.
     """
     keys = lock_keys(connection, api_key.c.user_id == number)

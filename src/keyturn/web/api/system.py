@@ -1,4 +1,4 @@
-"""What operators and verifiers ask: health, the public signing keys, the description of the API."""
+"""Routes for operators and verifiers: health, the public signing keys, the description of the API."""
 
 from typing import Annotated, Literal
 

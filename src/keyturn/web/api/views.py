@@ -12,9 +12,9 @@ from keyturn.services.keys.system_keys import RevealedSystemKey
 from keyturn.web.bodies import Unshown
 
 KEY_CONTEXT = "Current Project"
-"""What the Immuta API calls a key that is linked to no project."""
+"""The type of a key without a project in the Immuta API."""
 PROJECT_CONTEXT = "Project"
-"""What a key is called that is linked to one."""
+"""The type of a key that is linked to one."""
 
 
 def optional_time(moment: datetime | None) -> str | None:
@@ -23,7 +23,7 @@ def optional_time(moment: datetime | None) -> str | None:
 
 
 class _KeyFields(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """What every answer says of a key."""
+    """The members of a key in every answer."""
 
     id: int
     keyid: int
@@ -92,7 +92,7 @@ class DeletedKey(msgspec.Struct, frozen=True):
 
 
 class DeletedThing(msgspec.Struct, frozen=True):
-    """What was deleted, by its number."""
+    """The number of the deleted thing."""
 
     id: int
 

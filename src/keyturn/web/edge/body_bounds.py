@@ -1,4 +1,4 @@
-r"""What arrives of a body besides the bytes that the gate counts: its framing, and what nobody reads.
+r"""Bounds of a body besides the bytes that the gate counts: its framing, and the part that nobody reads.
 
     5;name=value\r\n     the size of a chunk, with extensions     framing
     hello\r\n            the chunk                                5 bytes of body, 2 of framing
@@ -21,13 +21,13 @@ from keyturn.web.edge.request_limits import (
 )
 
 MAX_FRAMING_BYTES = MAX_HEADER_BYTES
-"""What may stand between two bytes of a body, and behind the last: no more than a header may be long."""
+"""The most framing between two bytes of a body, and behind the last: as much as a header may be long."""
 FRAMING_FOR_A_BYTE = 8
 """So much is not counted for each byte of a body: a chunk of a single one takes 5 bytes more."""
 MAX_UNREAD_BYTES = 4 * MAX_BODY_BYTES
 UNREAD_TIMEOUT_SECONDS = 5.0
-"""What still comes of a body whose request is answered already is thrown away, up to these bounds: a client
-that does not look for an answer while it sends can finish, and then read why its request was refused."""
+"""The rest of a body whose request is answered already is thrown away, up to these bounds: a client that does
+not look for an answer while it sends can finish, and then read why its request was refused."""
 
 
 class BodyBounds:

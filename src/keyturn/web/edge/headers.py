@@ -31,7 +31,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 class SecurityHeaders:
     """Three fixed sets: for data, for the interactive API page, and for everything else.
 
-    What only concerns documents is left out of data: writing a header costs the server more than a look-up.
+    Headers that only concern documents are left out of data: writing a header costs the server more than a
+    look-up.
     """
 
     def __init__(self, routes: RouteTable, *, https: bool) -> None:

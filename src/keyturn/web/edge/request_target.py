@@ -1,4 +1,4 @@
-"""What the parser of the server takes and RFC 9112 does not: odd request lines, foreign targets, odd framing.
+"""Requests that the parser takes and RFC 9112 does not: odd lines, foreign targets, odd framing.
 
 llhttp reads `HTTP/2.0` and `HTTP/0.9` as text, a line without a version, two spaces for one, and RTSP or ICE
 for HTTP. It says what it understood, so a line is held against the only spelling that says the same.

@@ -174,8 +174,9 @@ def put_requests_first() -> None:
 
     A background thread keeps the interpreter for a switch interval at a time, and each request waits for it.
     And the cyclic garbage collector would look at everything that the start has made again and again, which
-    never becomes garbage: a pause of a tenth of a second while the index fills. What the index holds does not
-    become garbage either, so the collector looks at the new objects seldom, and at all of them hardly ever.
+    never becomes garbage: a pause of a tenth of a second while the index fills. The entries of the index do
+    not become garbage either, so the collector looks at the new objects seldom, and at all of them hardly
+    ever.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(*COLLECTED_AFTER)

@@ -53,7 +53,7 @@ def page_handlers() -> list[HTTPRouteHandler]:
 
 
 def page_routers() -> list[Router]:
-    """Return all pages. What is not for everybody stands behind the guard of its part."""
+    """Return all pages. Pages that are not for everybody stand behind the guard of their part."""
     by_part: dict[Part, list[HTTPRouteHandler]] = {}
     for handler in page_handlers():
         for part in parts_of(handler):

@@ -1,4 +1,4 @@
-"""What an identity provider is: one source of users, and the proof that it takes of them.
+"""An identity provider: one source of users, and the proof that it takes of them.
 
 A provider judges one proof and nothing else. `SignInAttempts` decides who may try, how often, and what a
 wrong proof costs, alike for all providers.
@@ -47,7 +47,7 @@ class IdentityProvider(Protocol):
 
     @property
     def type(self) -> str:
-        """What kind of identity manager it is, as `GET /bim/iam` lists it."""
+        """The kind of identity manager, as `GET /bim/iam` lists it."""
 
     @property
     def takes_password(self) -> bool:

@@ -58,7 +58,7 @@ class ServiceBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ServiceChangesBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What is to be said of a service anew."""
+    """The fields of an API that change."""
 
     name: ShortText | msgspec.UnsetType = msgspec.UNSET
     identifier: ServiceIdentifier | msgspec.UnsetType = msgspec.UNSET
@@ -141,7 +141,7 @@ def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
 def update_service(
     serviceid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ServiceView:
-    """Put this in the place of what is said of a service. What is left out stays. Needs APPLICATION_ADMIN.
+    """Put this in the place of what is said of a service. Omitted fields stay. Needs APPLICATION_ADMIN.
 
     `scopes` are all that it has from then on. Keys and tokens cover no more what it does not have any more,
     from the next request on.

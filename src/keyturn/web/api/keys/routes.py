@@ -30,7 +30,7 @@ MAX_OVERLAP_SECONDS = int(MAX_OVERLAP.total_seconds())
 
 
 class NewKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """What a new key is to be."""
+    """A new key."""
 
     name: ShortText | None = None
     project_id: int | None = None

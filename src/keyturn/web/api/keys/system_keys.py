@@ -21,7 +21,7 @@ Scope = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(SCOPES)})]
 
 
 class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """What a system key is to be."""
+    """A system key."""
 
     name: ShortText
     scopes: list[Scope]

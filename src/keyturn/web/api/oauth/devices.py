@@ -15,14 +15,14 @@ from keyturn.web.routes import OPEN, route
 
 
 class DeviceForm(msgspec.Struct, frozen=True):
-    """What a device begins with."""
+    """The request of a device."""
 
     client_id: str
     scope: str = ""
 
 
 class BegunLoginView(Unshown, frozen=True):
-    """What a device is told (RFC 8628, section 3.2)."""
+    """The answer to a device (RFC 8628, section 3.2)."""
 
     device_code: str
     user_code: str
@@ -71,7 +71,9 @@ class DeviceGrantView(Unshown, frozen=True, omit_defaults=True):
     access=OPEN,
     tag="OAuth",
     summary="Begin to sign a device in",
-    body=with_form(DeviceForm, description="What the program calls itself, and the scopes it wants."),
+    body=with_form(
+        DeviceForm, description="The name that the program gives itself, and the scopes it wants."
+    ),
     refusals=OAUTH_ERRORS,
 )
 @in_thread

@@ -44,7 +44,7 @@ _CLIENT_AUTHENTICATION = ["client_secret_basic", "client_secret_post"]
 
 
 class TokenForm(Unshown, frozen=True):
-    """What the token endpoint is sent."""
+    """The parameters of the token endpoint."""
 
     grant_type: str
     scope: str = ""
@@ -78,7 +78,7 @@ class GrantView(Unshown, frozen=True, omit_defaults=True):
 
 
 class IntrospectionView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a living key or token is (RFC 7662, section 2.2); of any other `active` alone."""
+    """A living key or token (RFC 7662, section 2.2); `active` alone for any other."""
 
     active: bool
     scope: str | None = None
@@ -97,7 +97,7 @@ class IntrospectionView(msgspec.Struct, frozen=True, omit_defaults=True):
     withheld: list[str] | None = None
     """The scopes of registered APIs that no credential of this user covers."""
     cnf: Confirmation | None = None
-    """What it is bound to (RFC 9449, section 6.2)."""
+    """The key pair that it is bound to (RFC 9449, section 6.2)."""
 
 
 class AuthorizationServerMetadata(msgspec.Struct, frozen=True):

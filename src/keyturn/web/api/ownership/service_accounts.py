@@ -50,7 +50,7 @@ class OwnerBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewServiceAccountBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What a new service account is to be."""
+    """A new service account."""
 
     userid: Annotated[ShortText, msgspec.Meta(min_length=1)]
     owner: OwnerBody
@@ -59,13 +59,13 @@ class NewServiceAccountBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HandOverBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Who is to own a service account."""
+    """The owner of a service account."""
 
     owner: OwnerBody
 
 
 class ServiceKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """What a new key is to be."""
+    """A new key."""
 
     name: ShortText | None = None
     expires_at: ExpiresAt = msgspec.UNSET

@@ -35,7 +35,7 @@ _OWN_GROUP = needs(Permission.USER_ADMIN, without="those that one is in")
 
 
 class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What a new group is to be."""
+    """A new group."""
 
     name: ShortText
     iamid: str | msgspec.UnsetType = msgspec.UNSET
@@ -44,7 +44,7 @@ class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class GroupBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What is said of a group."""
+    """The fields of a group."""
 
     name: ShortText | None = None
     email: ShortText | msgspec.UnsetType | None = msgspec.UNSET
@@ -52,7 +52,7 @@ class GroupBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Who comes into a group."""
+    """The user who joins a group."""
 
     userid: str
     iamid: str | msgspec.UnsetType = msgspec.UNSET
@@ -108,7 +108,7 @@ def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
 )
 @in_thread
 def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
-    """Put this in the place of what is said of a group. What is left out stays; null is nothing.
+    """Put this in the place of what is said of a group. Omitted fields stay; null empties one.
 
     Needs USER_ADMIN.
     """

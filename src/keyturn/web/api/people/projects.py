@@ -35,14 +35,14 @@ LISTED_OF_EACH = 20
 
 
 class NewProjectBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What a new project is to be."""
+    """A new project."""
 
     name: ShortText
     description: LongText | None = None
 
 
 class ProjectBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What is said of a project."""
+    """The fields of a project."""
 
     name: ShortText | None = None
     description: LongText | msgspec.UnsetType | None = msgspec.UNSET
@@ -113,7 +113,7 @@ def get_project(
 def update_project(
     projectid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ProjectView:
-    """Put this in the place of what is said of a project. What is left out stays; null is nothing.
+    """Put this in the place of what is said of a project. Omitted fields stay; null empties one.
 
     Needs PROJECT_MANAGEMENT, or to own the project.
     """

@@ -1,4 +1,4 @@
-"""What clients send of users (http-api.md, "Users")."""
+"""Request bodies about users (http-api.md, "Users")."""
 
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ PasswordText = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class ProfileBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """What is said of a person. What is left out stays as it is; null empties it."""
+    """The profile of a person. Omitted fields stay as they are; null empties one."""
 
     name: ShortText | msgspec.UnsetType | None = msgspec.UNSET
     email: ShortText | msgspec.UnsetType | None = msgspec.UNSET
@@ -34,7 +34,7 @@ class ProfileBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel", om
 
 
 class NewUserBody(Unshown, frozen=True, forbid_unknown_fields=True):
-    """Who a new user is to be."""
+    """A new user."""
 
     userid: Annotated[ShortText, msgspec.Meta(min_length=1)]
     iamid: str | None = None

@@ -21,7 +21,7 @@ def attributes_view(attributes: Attributes) -> AttributesView:
 
 
 class ProfileView(msgspec.Struct, frozen=True, rename="camel"):
-    """What a person says of themselves."""
+    """The profile of a person."""
 
     id: int
     name: str | None
@@ -147,7 +147,7 @@ class IdentityManagerView(msgspec.Struct, frozen=True):
 
 
 class OwnerView(msgspec.Struct, frozen=True):
-    """Who a service account belongs to: a person by user name, or a group by number."""
+    """The owner of a service account: a person by user name, or a group by number."""
 
     userid: str | None
     group: int | None

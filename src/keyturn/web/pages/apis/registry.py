@@ -33,7 +33,7 @@ from keyturn.web.requests import IdInPath, asked_id, read_id
 SEEN = "seen"
 """The version of the scope that the form was filled with."""
 GROUP = "group."
-"""What the name of the box of a group begins with."""
+"""The prefix of the name of a group's box."""
 EVERYONE, CHOSEN = "everyone", "chosen"
 """The choices of who may hold a scope; the boxes belong to the second."""
 LISTED_SCOPES = 5

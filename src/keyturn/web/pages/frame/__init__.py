@@ -1,1 +1,1 @@
-"""What every page has: templates, visitors, forms, tabs."""
+"""The frame of every page: templates, visitors, forms, tabs."""

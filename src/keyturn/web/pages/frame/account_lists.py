@@ -64,7 +64,7 @@ InjectedAccountList = NamedDependency[SkipValidation[AccountList]]
 
 @dataclass(frozen=True, slots=True)
 class ShownOwner:
-    """Who owns a service account, for people."""
+    """The owner of a service account, for people."""
 
     name: str
     path: str | None

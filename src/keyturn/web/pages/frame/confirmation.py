@@ -1,4 +1,4 @@
-"""What a person types twice or by hand, and what pages name that ask before something ends."""
+"""Confirmations: words that a person types twice or by hand, and pages that ask before something ends."""
 
 from collections.abc import Mapping
 

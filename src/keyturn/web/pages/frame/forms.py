@@ -41,7 +41,7 @@ Shown = Callable[..., Response[Any]]
 Declare = Callable[[Handler], HTTPRouteHandler]
 
 _SECRETS = ("password", "passphrase")
-"""What is in the name of a field that is never shown again."""
+"""The part of the name of a field that is never shown again."""
 
 
 def page(path: str, *parts: Part, guard: Guard | None = None) -> Declare:

@@ -14,7 +14,7 @@ class Part:
 
     path: str
     any_of: tuple[Permission, ...] = ()
-    """Any one of these lets somebody in. Whoever holds none does not learn of it.
+    """Any one of these lets somebody in. A person who holds none does not learn of it.
 
     Where none is named it is for whoever is signed in.
     """

@@ -1,4 +1,4 @@
-"""What a handler of a page is given: who looks, at what, and what their form says."""
+"""Arguments of a page's handler: the visitor, the page, and the submitted form."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -44,10 +44,11 @@ TOLD_ON_THE_PAGE = (
     TooBusy,
     TooManyFailures,
 )
-"""What a person can mend, or understand, where they are. Everything else gets a page of its own."""
+"""Errors that a person can mend, or understand, on the page where they are. Everything else gets a page of
+its own."""
 
 WAS = "was."
-"""What the name of the field begins with that holds what the page had shown in another."""
+"""The prefix of the field that holds the value that the page had shown in another."""
 
 Guard = Callable[[AnyConnection, BaseRouteHandler], None]
 
@@ -60,13 +61,13 @@ class OpenView:
     pages: Pages
     origin: Origin
     error: KeyturnError | None = None
-    """What was wrong with the form for which the page is shown again."""
+    """The error of the form for which the page is shown again."""
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """What was typed there."""
+    """The values that were typed there."""
 
     @property
     def seen_by(self) -> Visitor | None:
-        """Who is named in the head of the page."""
+        """The person that the head of the page names."""
         return None
 
     def render(self, template: str, *, error: KeyturnError | None = None, **context: Any) -> Response[str]:
@@ -112,7 +113,7 @@ class SubmittedForm(View):
     def changed(self, *names: str) -> dict[str, str]:
         """Return what was typed into these fields, without those that say what the page had shown there.
 
-        What somebody else changed meanwhile stays so.
+        Changes that somebody else made meanwhile stay.
         """
         typed = {name: self.form.get(name, "").strip() for name in names}
         shown = {name: self.form.get(f"{WAS}{name}") for name in names}

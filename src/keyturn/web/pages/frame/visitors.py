@@ -1,4 +1,4 @@
-"""Who looks at a page, and whether a form came from one of ours."""
+"""The visitor of a page, and the check that a form came from one of ours."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -41,7 +41,7 @@ class LoginNeeded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is signed in, for the page's head."""
+    """The signed-in person, for the page's head."""
 
     userid: str
     name: str | None

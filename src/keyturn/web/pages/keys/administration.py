@@ -24,7 +24,7 @@ from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
 from keyturn.web.requests import AnyRequest, asked_id, in_thread
 
 BOX = "key."
-"""What the name of the field of a key begins with."""
+"""The prefix of the name of a key's field."""
 MAX_DAYS = 36_500
 OWNER_MAX_CHARACTERS = 254
 FILTERS = ("number", "owner", "status", "older", "unused", "endless")
@@ -32,7 +32,7 @@ STATUSES = ("active", "expired", "revoked", "all")
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NOTICES = {
-    "revoked": "Revoked. What was chosen, and every token made from it, is refused from now on.",
+    "revoked": "Revoked. The chosen keys, and every token made from them, are refused from now on.",
     "none": "Choose at least one key.",
 }
 

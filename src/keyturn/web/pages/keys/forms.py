@@ -38,7 +38,7 @@ HIDDEN_PROJECT = "one that you are not in"
 _WHO = "/bim/rpc/user/current"
 
 SCOPE = "scope."
-"""What the name of the box of a scope begins with."""
+"""The prefix of the name of a scope's box."""
 
 RESTRICTION_NAMES = tuple(kind.wire for kind in KINDS if kind.wire != "scopes")
 """Of the fields of the form in which restrictions are typed: scopes have boxes of their own."""

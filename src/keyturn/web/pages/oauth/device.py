@@ -54,7 +54,7 @@ def _ask_or_show_again(view: View) -> Response[str]:
 
 @form(DECISION_PATH, SIGNED_IN, asks=asks_if(decision="approve"), again=_ask_or_show_again)
 def decide(sent: InjectedForm) -> Response[str]:
-    """Let the device have a key, or nothing. What is not plainly an approval is none."""
+    """Let the device have a key, or nothing. Any answer but a plain approval is none."""
     devices, session, code = sent.services.devices, sent.visitor.session, sent.form.get("user_code", "")
     if sent.form.get("decision") != "approve":
         device = devices.deny(session, code, sent.origin)

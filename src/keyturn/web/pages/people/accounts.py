@@ -37,7 +37,7 @@ from keyturn.web.pages.keys.forms import (
 from keyturn.web.requests import IdInPath
 
 BOX = "permission."
-"""What the name of the box of a permission begins with."""
+"""The prefix of the name of a permission's box."""
 LISTED_KEYS = 30
 """So that the page stays under 60 KB; the others are a link away."""
 LISTED_GROUPS = 50
@@ -47,7 +47,7 @@ OFFERED_GROUPS = 200
 NOTICES = {
     "permissions": "The permissions are saved.",
     "attribute": "The attributes are saved.",
-    "disabled": "The account is disabled. What it had is refused from now on.",
+    "disabled": "The account is disabled. Its keys and sessions are refused from now on.",
     "enabled": "The account is enabled. Keys that were not revoked work again.",
     "handed-over": "The service account has a new owner.",
     "revoked": "The key is revoked. It and every token made from it are refused from now on.",

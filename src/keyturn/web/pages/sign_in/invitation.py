@@ -23,7 +23,7 @@ def invitation_page(view: InjectedOpenView) -> Response[str]:
 def accept(request: AnyRequest, sent: InjectedOpenForm) -> Redirect:
     """Set the passphrase of whoever holds the link, and lead them to the login.
 
-    Whoever is signed in with this browser is signed out: it may be another person.
+    A person who is signed in with this browser is signed out: it may be another one.
     """
     check_repeated(sent.form)
     sent.services.invitations.accept(sent.form.get("code", ""), sent.form.get("password", ""), sent.origin)

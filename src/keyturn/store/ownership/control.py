@@ -1,5 +1,4 @@
-"""Control over service accounts: by their owners, and by those who control an owner that is a service
-account.
+"""Control over service accounts: by their owners, and by those who control such an owner.
 
 A person or service account controls those that it owns, and those of its groups. To let somebody control an
 account takes every permission that comes with it, as giving the permissions themselves does (rule A3).

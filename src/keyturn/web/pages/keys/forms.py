@@ -24,8 +24,7 @@ from keyturn.core.restrictions import find_faults, read_restrictions, typed_rest
 from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH
-from keyturn.web.pages.frame.rendering import Pages
-from keyturn.web.pages.frame.visitors import Visitor
+from keyturn.web.pages.frame.views import View
 
 DAY_CHOICES = (7, 30, 90, 365)
 PRESELECTED_DAYS = 90
@@ -70,7 +69,7 @@ def _choices(*, allows_never: bool) -> list[tuple[str, str, bool]]:
     return days + (rest if allows_never else rest[:1])
 
 
-def idempotency_key_of(form: dict[str, str]) -> str:
+def idempotency_key_of(form: Mapping[str, str]) -> str:
     """Return what tells a second submission of this form; raise `ForeignForm` if the form is not ours."""
     form_id = form.get("form_id", "")
     if _FORM_ID.fullmatch(form_id) is None:
@@ -78,14 +77,14 @@ def idempotency_key_of(form: dict[str, str]) -> str:
     return f"page {form_id}"
 
 
-def scopes_of(form: dict[str, str]) -> list[str] | None:
+def scopes_of(form: Mapping[str, str]) -> list[str] | None:
     """Return the scopes that are chosen, None for a key as wide as its owner."""
     if form.get("covers", "all") == "all":
         return None
     return [name.removeprefix(SCOPE) for name in form if name.startswith(SCOPE)]
 
 
-def new_key_of(form: dict[str, str], services: Services, *, project_id: int | None = None) -> NewKey:
+def new_key_of(form: Mapping[str, str], services: Services, *, project_id: int | None = None) -> NewKey:
     """Return the key that the form asks for; raise `InvalidInput` that names the input at fault."""
     return NewKey(
         form.get("name"),
@@ -96,11 +95,11 @@ def new_key_of(form: dict[str, str], services: Services, *, project_id: int | No
     )
 
 
-def _typed(form: dict[str, str]) -> dict[str, Any]:
+def _typed(form: Mapping[str, str]) -> dict[str, Any]:
     return {**typed_restrictions(form), "scopes": scopes_of(form)}
 
 
-def lifetime_of(form: dict[str, str], services: Services) -> Lifetime:
+def lifetime_of(form: Mapping[str, str], services: Services) -> Lifetime:
     """Read the choice of the form; a key that ends on a date works through that day, in UTC.
 
     Raise `InvalidInput` that names the input for a choice that the rule for keys does not allow.
@@ -115,7 +114,7 @@ def lifetime_of(form: dict[str, str], services: Services) -> Lifetime:
     return lifetime
 
 
-def _chosen_lifetime(form: dict[str, str], choice: str, now: datetime) -> Lifetime:
+def _chosen_lifetime(form: Mapping[str, str], choice: str, now: datetime) -> Lifetime:
     if choice == "never":
         return Lifetime(None)
     if choice == "date":
@@ -128,7 +127,7 @@ def _chosen_lifetime(form: dict[str, str], choice: str, now: datetime) -> Lifeti
     return Lifetime(now + timedelta(days=int(choice)))
 
 
-def problems_of(form: dict[str, str], services: Services) -> dict[str, str]:
+def problems_of(form: Mapping[str, str], services: Services) -> dict[str, str]:
     """Return what is wrong with what the form says of expiry and restrictions: all of it at once."""
     found: dict[str, str] = {}
     try:
@@ -149,16 +148,14 @@ def read_day(field: str, text: str, refusal: str) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def show_created(
-    services: Services, pages: Pages, visitor: Visitor, created: CreatedKey, *, back: str
-) -> Response[str]:
+def show_created(view: View, created: CreatedKey, *, back: str) -> Response[str]:
     """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
+    services = view.services
     scopes = created.record.restrictions.scopes or frozenset()
     covered = services.apis.list_covering(scopes).items if scopes else ()
     targets: list[ApiRecord | None] = [*covered] if covered else [None]
-    return pages.render(
+    return view.render(
         "keys/created.html",
-        visitor,
         secret=created.secret,
         key=shown_key(created.record, services.system.now()),
         works_directly=_works_directly(created.record, targets),

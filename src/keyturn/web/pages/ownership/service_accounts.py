@@ -20,10 +20,10 @@ from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import (
-    TOLD_ON_THE_PAGE,
     InjectedForm,
     InjectedView,
     SubmittedForm,
+    View,
 )
 from keyturn.web.pages.keys.forms import (
     new_key_of,
@@ -103,7 +103,13 @@ def transfer(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccoun
     return see_other(f"{account_list.path}/{user.user_id}?notice=handed-over")
 
 
-@form("/{user_id:str}/keys", *OF_SERVICE_ACCOUNTS)
+def _account_again(user_id: IdInPath, view: View, account_list: InjectedAccountList) -> Response[str]:
+    """Show the account again with what was typed for a key, and all that is wrong with it."""
+    user = find_account(view, account_list, user_id)
+    return show_account(view, account_list, user, problems=problems_of(view.values, view.services))
+
+
+@form("/{user_id:str}/keys", *OF_SERVICE_ACCOUNTS, again=_account_again)
 def create_key(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Response[str]:
     """Make a key of the service account and show it, this once."""
     user = find_account(sent, account_list, user_id)
@@ -113,11 +119,8 @@ def create_key(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAcco
             sent.principal, user.userid, sent.origin, new_key_of(sent.form, sent.services)
         )
     except Conflict as error:
-        return show_it_was_shown(sent.pages, sent.visitor, error, back=back)
-    except TOLD_ON_THE_PAGE as error:
-        problems = problems_of(sent.form, sent.services)
-        return show_account(sent, account_list, user, error=error, problems=problems, values=sent.form)
-    return show_created(sent.services, sent.pages, sent.visitor, created, back=back)
+        return show_it_was_shown(sent, error, back=back)
+    return show_created(sent, created, back=back)
 
 
 @page("/{user_id:str}/keys/{key_id:str}/revoke", *OF_SERVICE_ACCOUNTS)

@@ -12,7 +12,6 @@ from keyturn.core.pages import Page
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import ALLOWS, DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
-from keyturn.errors import KeyturnError
 from keyturn.web.pages.frame.account_lists import (
     ADMINISTERED,
     ALL_ACCOUNTS,
@@ -115,23 +114,16 @@ def show_account(
     user: UserRecord,
     *,
     notice: str | None = None,
-    error: KeyturnError | None = None,
     problems: dict[str, str] | None = None,
-    values: Mapping[str, str] | None = None,
 ) -> Response[str]:
-    """Return the page of an account, with what went wrong there and what was typed.
-
-    `error` and `values` are those of the view where they are left out.
-    """
-    values = view.values if values is None else values
+    """Return the page of an account, with what went wrong there and what was typed."""
     return view.render(
         "people/account.html",
-        error=error,
         account_list=account_list,
         user=user,
         has_passphrase_here=user.kind is UserKind.PERSON and view.services.identity.stores_password_of(user),
         owner=owners_of(view, [user])[user.owner] if user.owner is not None else None,
-        permission_boxes=permission_boxes(view.principal, user.permissions, values),
+        permission_boxes=permission_boxes(view.principal, user.permissions, view.values),
         groups=view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
         if account_list.is_administration
         else Page(0, ()),
@@ -140,7 +132,6 @@ def show_account(
         **(key_form(view.services, _offered(view, user)) if user.kind is UserKind.SERVICE else {}),
         notice=notice,
         problems=problems or {},
-        values=values,
     )
 
 

@@ -73,7 +73,8 @@ REFERENCES = {
 }
 """The names of parameters and fields that refer to something, and to what."""
 PLAIN = {
-    "apikey", "allowFrom", "dpopJkt", "overlapSeconds", "scopes", "regenerate", "iamid", "password",
+    "apikey", "allowFrom", "dpopJkt", "allowMethods", "allowPaths", "overlapSeconds", "scopes",
+    "regenerate", "iamid", "password",
     "currentPassword", "permissions", "permission", "disable", "key", "value", "owner", "profile", "email",
     "phone", "about", "location", "organization", "position", "preferences", "externalUserIds", "description",
     "size", "offset", "username", "uses", "keyId", "at", "address", "userAgent", "nonce", "since", "event_id",

@@ -416,8 +416,8 @@ def _open_signing_keys(settings: Settings, system: System, store: Store, vault: 
 def _check_own_audience(told: InstallationSettings, audiences: Audiences) -> None:
     if audiences.scopes_of(told.audience) is not None:
         raise CannotStart(
-            f"KEYTURN_PUBLIC_URL is {told.audience}, which a service is registered with: tokens for the one "
-            "would be good for the other. Set the URL from before and delete the service, or set another one."
+            f"KEYTURN_PUBLIC_URL is {told.audience}, which an API is registered with: tokens for the one "
+            "would be good for the other. Set the URL from before and delete the API, or set another one."
         )
 
 

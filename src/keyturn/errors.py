@@ -40,7 +40,7 @@ class Reason(StrEnum):
     SIGNATURE = "signature"
     CLAIMS = "claims"
     AUDIENCE = "audience"
-    """A token of this installation, for another service."""
+    """A token of this installation, for another API."""
     EXPIRED = "expired"
     REVOKED = "revoked"
     OWNER_DISABLED = "owner_disabled"
@@ -58,7 +58,7 @@ class Reason(StrEnum):
 
 
 HOLDER_IS_TOLD = {
-    Reason.AUDIENCE: "This token is for another service: get one whose resource is this service.",
+    Reason.AUDIENCE: "This token is for another API: get one whose resource is this API.",
     Reason.EXPIRED: "This credential has expired.",
     Reason.REVOKED: "This credential has been revoked.",
     Reason.OWNER_DISABLED: "The owner of this credential is disabled.",
@@ -174,7 +174,7 @@ class ScopeMissing(KeyturnError):
         super().__init__(
             f"This needs the scopes {' '.join(scopes)}."
             if scopes
-            else "This credential covers no scope of this service."
+            else "This credential covers no scope of this API."
         )
         self.scopes = scopes
 
@@ -207,7 +207,7 @@ class UnknownAudience(KeyturnError):
     """The requested audience is not a registered API: the calling service is misconfigured."""
 
     def __init__(self, audience: str) -> None:
-        super().__init__("There is no service with this identifier: register it, or correct the audience.")
+        super().__init__("There is no API with this identifier: register it, or correct the audience.")
         self.audience = audience
 
 

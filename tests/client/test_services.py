@@ -62,7 +62,7 @@ def test_a_client_of_one_service_opens_that_alone(keyed: Keyed, orders: str, way
 def test_a_service_that_there_is_not_is_told(keyed: Keyed, way: Any) -> None:
     """The server's own sentence says why no token was given, and nothing shows the key."""
     ask = way(keyed.key, keyed.url, resource="https://nobody.example.com")
-    with pytest.raises(ExchangeFailed, match="There is no service with this identifier") as failed:
+    with pytest.raises(ExchangeFailed, match="There is no API with this identifier") as failed:
         ask(keyed.url + AT_ORDERS)
     assert (failed.value.status, keyed.key in str(failed.value)) == (400, False)
 

@@ -32,7 +32,7 @@ def test_each_integration_judges_for_its_service(own_issuer: Issuer, integration
             for credential in (own_issuer.token(key), token_for(services, key.secret, "stock")):
                 refused = site.call(credential)
                 assert refused.status_code == 401
-                assert "for another service" in refused.headers["www-authenticate"]  # Fault G9
+                assert "for another API" in refused.headers["www-authenticate"]  # Fault G9
             assert site.call(of_stock.secret).status_code == 403
             assert site.call(too_narrow).status_code == 403
             assert site.call(too_narrow, "/whoami").status_code == 200

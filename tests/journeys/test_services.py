@@ -96,28 +96,28 @@ def test_a_service_and_a_key_for_it(site: Site, chromium: Browser, *, with_scrip
         expect(row_of(page, read)).to_contain_text("nobody")
         assert covered(site, secret, identifier) == 403, "the key covers nothing there any more"
 
-        page.get_by_role("link", name="Delete service…").click()
+        page.get_by_role("link", name="Delete API…").click()
         expect(page.get_by_role("main")).to_contain_text("1 active key is narrowed to scopes of it")
         page.get_by_label("Type the word Delete to confirm").fill("Delete")
         page.get_by_role("button", name="Delete for ever").click()
-        told(page, "The service is deleted.")
+        told(page, "The API is deleted.")
         assert covered(site, secret, identifier) == 400
 
 
 def register_by_hand(page: Page, name: str, identifier: str, scope: str) -> None:
     """Register an API, the second time without a mistake."""
     page.get_by_role("link", name="Administration").click()
-    page.get_by_role("link", name="Services", exact=True).click()
-    page.get_by_role("link", name="Add service").click()
+    page.get_by_role("link", name="APIs", exact=True).click()
+    page.get_by_role("link", name="Add API").click()
     page.get_by_label("Name", exact=True).fill(name)
     page.get_by_label("Identifier").fill("tickets")
     page.get_by_label("Scope", exact=True).fill(scope)
-    page.get_by_role("button", name="Add service").click()
+    page.get_by_role("button", name="Add API").click()
     expect(page.get_by_label("Identifier")).to_have_accessible_description(re.compile("absolute URI"))
     expect(page.get_by_label("Scope", exact=True)).to_have_value(scope)
     page.get_by_label("Identifier").fill(identifier)
-    page.get_by_role("button", name="Add service").click()
-    told(page, "The service is saved.")
+    page.get_by_role("button", name="Add API").click()
+    told(page, "The API is saved.")
 
 
 def add_scope_for(page: Page, scope: str, group: str) -> None:
@@ -271,14 +271,14 @@ STATES: dict[str, Callable[[Page, Cast], None]] = {
     "service-new": shows("/admin/services/new"),
     "service-new-mistaken": sends(
         "/admin/services/new",
-        "Add service",
+        "Add API",
         "Only members of these groups",
         "Auditors",
         name="Orders",
         scope="a b",
     ),
     "service": shows("/admin/services/{orders}"),
-    "service-mistaken": sends("/admin/services/{orders}", "Save service", identifier="orders"),
+    "service-mistaken": sends("/admin/services/{orders}", "Save API", identifier="orders"),
     "scope-new": shows("/admin/services/{orders}/scope"),
     "scope-of-groups": shows("/admin/services/{orders}/scope?name=orders:write"),
     "scope-taken": sends("/admin/services/{orders}/scope", "Add scope", scope="stock:read"),

@@ -116,7 +116,7 @@ def test_fault_g9_a_holder_is_told_that_the_token_is_for_another_service(
         refused = ask(any_site, token, path)
         assert refused.status_code == 401
         told = refused.json()["message"] if refused.content else HOLDER_IS_TOLD[Reason.AUDIENCE]
-        assert "for another service" in told
+        assert "for another API" in told
         challenge = refused.headers["www-authenticate"]
         assert challenge == f'Bearer realm="keyturn", error="invalid_token", error_description="{told}"'
         forged = token[:-9] + ("A" if token[-9] != "A" else "B") + token[-8:]

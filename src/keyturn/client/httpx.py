@@ -34,9 +34,9 @@ class KeyturnAuth(httpx.Auth):
     With `dpop=True` the token is bound to a new key pair, and goes with a proof in each request (RFC 9449):
     to anybody else it is of no use. A key that is bound to a key pair itself needs that one: `dpop=key_pair`.
 
-    With `resource`, the identifier of a service that is registered there, the token is for that service
+    With `resource`, the identifier of an API that is registered there, the token is for that API
     alone, and with `scopes` it covers these alone: either needs the address. Without `resource` the token is
-    for Keyturn itself, and a registered service refuses it: name the service, also for a key that covers
+    for Keyturn itself, and a registered API refuses it: name the API, also for a key that covers
     nothing else.
 
     The token is renewed before it ends, and once more when it is refused; however many threads or tasks ask

@@ -154,7 +154,7 @@ def keeper_of(
     if url is not None:
         return TokenKeeper(url, key, key_pair=key_pair, resource=resource, scopes=scopes)
     if resource is not None or scopes:
-        raise ValueError("give the server's address too: a token for one service is got from there")
+        raise ValueError("give the server's address too: a token for one API is got from there")
     return None
 
 

@@ -29,7 +29,7 @@ class Permission(StrEnum):
 
 
 ALLOWS: Mapping[Permission, str] = {
-    Permission.APPLICATION_ADMIN: "See the settings and every connection; register services; "
+    Permission.APPLICATION_ADMIN: "See the settings and every connection; register APIs; "
     "make and delete system keys.",
     Permission.USER_ADMIN: "Manage users, groups, service accounts, and everybody's keys.",
     Permission.GOVERNANCE: "See every connection and every project.",

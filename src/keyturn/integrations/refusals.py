@@ -47,7 +47,7 @@ REFUSALS: tuple[type[KeyturnError], ...] = (
 """The answer. Any other error is a mistake of the program: it is raised, and nobody passes."""
 
 _DPOP_ALGORITHMS = " ".join(ALGORITHMS)
-_UNREGISTERED = "This service is not registered with its Keyturn any more, so nothing was decided."
+_UNREGISTERED = "This API is not registered with its Keyturn any more, so nothing was decided."
 _UNAVAILABLE = "Nothing can be decided just now: try again in a moment."
 
 

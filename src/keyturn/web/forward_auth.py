@@ -84,7 +84,7 @@ def read_required(query: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Requi
         raise MalformedRequest("The query of /verify may hold scope=… and audience=…, and nothing else.")
     audiences = [value for name, value in fields if name == AUDIENCE_PARAMETER]
     if len(audiences) > 1 or any(not 0 < len(value) <= MAX_IDENTIFIER_CHARACTERS for value in audiences):
-        raise MalformedRequest("The audience is the identifier of one service.")
+        raise MalformedRequest("The audience is the identifier of one API.")
     values = [value for name, value in fields if name == SCOPE_PARAMETER]
     values += [value.decode("latin-1") for name, value in headers if name == SCOPE_HEADER]
     if any(len(value) > MAX_SCOPE_CHARACTERS for value in values):

@@ -85,7 +85,7 @@ def test_the_commands_of_the_how_to_run(run: Command, person: str, tmp_path: Pat
             ("Orders", ORDERS, "--scope", "a", "--group", "Nobody's"),
             "There is no group Nobody's: make it on the Groups page first.",
         ),
-        (("", ORDERS, "--scope", "a"), "Give the service a name"),
+        (("", ORDERS, "--scope", "a"), "Give the API a name"),
     ],
 )
 def test_what_is_unfit_is_told(run: Command, person: str, arguments: tuple[str, ...], says: str) -> None:
@@ -119,7 +119,7 @@ def test_what_may_not_be_held_is_told(configured: Command, server: RunningServer
     register(server.services, "orders", held_by=[])
     assert "no scope orders:write" in refused(configured("key", "create", "--scope", "orders:write"))
     assert "does not cover" in refused(configured("token", "--resource", ORDERS, "--scope", "orders:write"))
-    assert "no service with this identifier" in refused(configured("token", "--resource", "urn:none"))
+    assert "no API with this identifier" in refused(configured("token", "--resource", "urn:none"))
 
 
 def ask(server: RunningServer, credential: str, name: str) -> httpx.Response:

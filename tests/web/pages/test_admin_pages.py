@@ -774,7 +774,7 @@ def test_the_audit_log_is_in_words(any_site: Site) -> None:
         f"<dt>user id<dd>{user.user_id}, {user.userid}<",
         f"<dt>added team<dd>{HOSTILE}<",
         f'<option value="ResourceCreated">{ACTIONS["ResourceCreated"]}</option>',
-        '<option value="RESOURCE">Service</option>',
+        '<option value="RESOURCE">API</option>',
     ):
         assert told in page, told
     found = browser.get("/admin/keys", params={"number": key.key_id, "status": "all"}).text

@@ -4,7 +4,7 @@ import click
 
 from keyturn.cli.lazy import LazyCommand, LazyGroup
 
-_APIS = "Register, list and delete services: the APIs that tokens are for."
+_APIS = "Register, list and delete APIs that tokens are for."
 _COMMANDS = {
     "api": LazyCommand("keyturn.cli.admin.services:api", _APIS),
     "check": LazyCommand("keyturn.cli.admin.maintenance:check", "Say whether the server could start."),

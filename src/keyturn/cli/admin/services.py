@@ -17,7 +17,7 @@ from keyturn.verifying.origin import COMMAND_LINE
 
 @click.group()
 def service() -> None:
-    """Register, list and delete services: the APIs that tokens are for."""
+    """Register, list and delete APIs that tokens are for."""
 
 
 @service.command()

@@ -146,7 +146,7 @@ def whoami(*, profile: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.option("--resource", metavar="URI", help="The identifier of a service: the token is for it alone.")
+@click.option("--resource", metavar="URI", help="The identifier of an API: the token is for it alone.")
 @click.option("--scope", "scopes", multiple=True, help="A scope that it covers; can be given several times.")
 @profile_option
 def token(*, resource: str | None, scopes: tuple[str, ...], profile: str | None) -> None:
@@ -160,9 +160,9 @@ def token(*, resource: str | None, scopes: tuple[str, ...], profile: str | None)
 
 
 def _only_service(profile: Profile) -> str | None:
-    """Return the identifier of the one service that the profile's key is for, and say so; None for none.
+    """Return the identifier of the one API that the profile's key is for, and say so; None for none.
 
-    A token that names no service is for Keyturn itself, and that service would refuse it.
+    A token that names no API is for Keyturn itself, and that API would refuse it.
     """
     with client_of(profile) as client:
         scopes = set(client.current_credential().scopes)

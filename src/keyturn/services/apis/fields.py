@@ -44,7 +44,7 @@ def checked_fields(
     """Return what is said of an API; raise `InvalidInput` for what is unfit."""
     checked_name = checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
     if checked_name is None:
-        raise InvalidInput("name", "Give the service a name.")
+        raise InvalidInput("name", "Give the API a name.")
     if not is_resource_identifier(identifier):
         raise InvalidInput(
             "identifier",

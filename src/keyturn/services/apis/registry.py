@@ -252,7 +252,7 @@ class Apis:
         if other is None:
             return
         if other.name == fields.name:
-            raise InvalidInput("name", "There is a service with this name.", code="unique")
+            raise InvalidInput("name", "There is an API with this name.", code="unique")
         if other.identifier == fields.identifier:
             raise InvalidInput("identifier", f"This is the identifier of {other.name}.", code="unique")
         for scope in fields.scopes:

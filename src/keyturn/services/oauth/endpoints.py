@@ -55,7 +55,7 @@ from keyturn.verifying.origin import Origin, actor_of
 JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
 SUBJECT_TOKEN_TYPES = (API_KEY_TYPE, ACCESS_TOKEN_TYPE, JWT_TYPE)
 
-_NO_SUCH_SERVICE = "There is no service with this identifier."
+_NO_SUCH_SERVICE = "There is no API with this identifier."
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +296,7 @@ class OAuth:
                 known.principal.scopes, audience_scopes, withheld, is_linked=is_linked
             )
         except ScopeMissing:
-            raise OAuthRefused(OAuthCode.INVALID_SCOPE, "The key covers no scope of this service.") from None
+            raise OAuthRefused(OAuthCode.INVALID_SCOPE, "The key covers no scope of this API.") from None
         if wanted & withheld or (wanted and is_linked) or (held is not None and not held >= wanted):
             raise OAuthRefused(OAuthCode.INVALID_SCOPE, "The key does not cover these scopes.")
         return wanted or held

@@ -49,7 +49,7 @@ Scopes = Annotated[list[ScopeBody], msgspec.Meta(min_length=1, max_length=MAX_SC
 
 
 class ServiceBody(msgspec.Struct, forbid_unknown_fields=True):
-    """All that is said of a service."""
+    """All fields of an API."""
 
     name: ShortText
     identifier: ServiceIdentifier
@@ -72,11 +72,11 @@ class ServiceChangesBody(msgspec.Struct, forbid_unknown_fields=True):
     access=_HOLDER,
     alias=Alias("/apis", "list_apis"),
     tag=_TAG,
-    summary="List services",
+    summary="List APIs",
 )
 @in_thread
 def list_services(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> ServiceList:
-    """Answer a page of the services of which the caller may hold scopes, with these.
+    """Answer a page of the APIs of which the caller may hold scopes, with these.
 
     With APPLICATION_ADMIN, all, with all scopes and the groups that may hold them.
     """
@@ -93,7 +93,7 @@ def list_services(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOff
     access=_APPLICATION_ADMIN,
     alias=Alias("/apis", "add_api"),
     tag=_TAG,
-    summary="Register a service",
+    summary="Register an API",
     body=with_body(ServiceBody, required=True, description="Name, identifier and scopes."),
 )
 @in_thread
@@ -120,11 +120,11 @@ def add_service(request: AnyRequest, body: RawBody, call: InjectedCall) -> Servi
     access=_HOLDER,
     alias=Alias(_API, "get_api"),
     tag=_TAG,
-    summary="Read a service",
+    summary="Read an API",
 )
 @in_thread
 def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
-    """Answer a service of which the caller may hold scopes, with these, or, with APPLICATION_ADMIN, any."""
+    """Answer an API of which the caller may hold scopes, with these, or, with APPLICATION_ADMIN, any."""
     return _view(call, asked_id(serviceid))
 
 
@@ -134,7 +134,7 @@ def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
     access=_APPLICATION_ADMIN,
     alias=Alias(_API, "update_api"),
     tag=_TAG,
-    summary="Change a service",
+    summary="Change an API",
     body=with_body(ServiceChangesBody, required=True, description="What is to change."),
 )
 @in_thread
@@ -165,11 +165,11 @@ def update_service(
     access=_APPLICATION_ADMIN,
     alias=Alias(_API, "delete_api"),
     tag=_TAG,
-    summary="Delete a service",
+    summary="Delete an API",
 )
 @in_thread
 def delete_service(serviceid: IdInPath, call: InjectedCall) -> DeletedThing:
-    """Forget a service: no key or token is good for it any more. Needs APPLICATION_ADMIN."""
+    """Forget an API: no key or token is good for it any more. Needs APPLICATION_ADMIN."""
     gone = call.services.apis.delete(call.principal, asked_id(serviceid), call.origin)
     return DeletedThing(gone.resource_id)
 

@@ -94,14 +94,14 @@ def verify(
             name=forward_auth.AUDIENCE_PARAMETER,
             min_length=1,
             max_length=MAX_IDENTIFIER_CHARACTERS,
-            description="The identifier of the service that is called. Never read from a header.",
+            description="The identifier of the API that is called. Never read from a header.",
         ),
     ] = None,
 ) -> Response[None]:
     """Answer an empty body and all identity headers. The credential must cover all scopes that are asked for.
 
-    With `audience`, tokens for that service are good and no others, and a key covers what of its scopes it
-    may: one that covers nothing there is refused with 403, and a service that is not registered with 400.
+    With `audience`, tokens for that API are good and no others, and a key covers what of its scopes it
+    may: one that covers nothing there is refused with 403, and an API that is not registered with 400.
 
     The gate answers this itself, with the same functions: the route is there for its description.
     """

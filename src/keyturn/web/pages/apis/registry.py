@@ -1,4 +1,4 @@
-"""Services: the APIs that are registered here, their scopes, and who may hold them."""
+"""The APIs that are registered here, their scopes, and who may hold them."""
 
 import hashlib
 import re
@@ -37,12 +37,12 @@ GROUP = "group."
 EVERYONE, CHOSEN = "everyone", "chosen"
 """The choices of who may hold a scope; the boxes belong to the second."""
 LISTED_SCOPES = 5
-"""How many scopes of each service are named in the list."""
+"""How many scopes of each API are named in the list."""
 
 _NOTICES = {
-    "saved": "The service is saved.",
+    "saved": "The API is saved.",
     "scope": "The scopes are saved.",
-    "deleted": "The service is deleted. Nobody reaches it with a key or token any more.",
+    "deleted": "The API is deleted. Nobody reaches it with a key or token any more.",
 }
 
 
@@ -50,7 +50,7 @@ _NOTICES = {
 def services_page(
     view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
 ) -> Response[str]:
-    """Show the services."""
+    """Show the APIs."""
     at, resources = read_page(
         lambda offset, size: view.services.apis.list_visible(view.principal, offset=offset, size=size),
         page,
@@ -67,13 +67,13 @@ def services_page(
 
 @page("/new", APIS)
 def new_page(view: InjectedView) -> Response[str]:
-    """Show the form for a new service with its first scope."""
+    """Show the form for a new API with its first scope."""
     return view.render("apis/new.html", **_group_choices(view, view.values))
 
 
 @form("/new", APIS, again=new_page)
 def create(sent: InjectedForm) -> Redirect:
-    """Register a service."""
+    """Register an API."""
     with at_field(scopes="scope"):
         resource = sent.services.apis.add(
             sent.principal,
@@ -90,7 +90,7 @@ def create(sent: InjectedForm) -> Redirect:
 def service_page(
     resource_id: IdInPath, view: InjectedView, notice: FromQuery[str | None] = None
 ) -> Response[str]:
-    """Show a service."""
+    """Show an API."""
     resource = _resource(view, resource_id)
     holding = frozenset().union(*(scope.group_ids for scope in resource.scopes))
     names = view.services.apis.name_groups(view.principal, holding)
@@ -107,7 +107,7 @@ def service_page(
 
 @form("/{resource_id:str}", APIS, again=service_page)
 def update(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
-    """Change what is said of a service; its scopes stay."""
+    """Change what is said of an API; its scopes stay."""
     resource = _resource(sent, resource_id)
     sent.services.apis.update(
         sent.principal,
@@ -168,7 +168,7 @@ def save_scope(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
 
 @form("/{resource_id:str}/scope/remove", APIS, asks=NEVER_ASKS, again=_kept_scope)
 def remove_scope(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
-    """Take a scope from the service; it keeps one at least."""
+    """Take a scope from the API; it keeps one at least."""
     resource, was = _resource(sent, resource_id), sent.form.get("was", "")
     _scope_of(resource, was)
     with at_field(scopes="scope"):
@@ -178,7 +178,7 @@ def remove_scope(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
 
 @page("/{resource_id:str}/delete", APIS)
 def delete_page(resource_id: IdInPath, view: InjectedView) -> Response[str]:
-    """Say what ends with the service."""
+    """Say what ends with the API."""
     resource = _resource(view, resource_id)
     return view.render(
         "apis/delete.html",
@@ -190,7 +190,7 @@ def delete_page(resource_id: IdInPath, view: InjectedView) -> Response[str]:
 
 @form("/{resource_id:str}/delete", APIS, asks=NEVER_ASKS, again=delete_page)
 def delete(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
-    """Delete the service, if the word was typed."""
+    """Delete the API, if the word was typed."""
     resource = _resource(sent, resource_id)
     check_typed(sent)
     sent.services.apis.delete(sent.principal, resource.resource_id, sent.origin)
@@ -202,12 +202,12 @@ def _resource(view: View, resource_id: str) -> ApiRecord:
 
 
 def _changes(sent: SubmittedForm) -> Any:
-    """Return what is said of the service anew, each under its name."""
+    """Return what is said of the API anew, each under its name."""
     return sent.changed("name", "identifier", "description")
 
 
 def _save(sent: SubmittedForm, resource: ApiRecord, scopes: list[ScopeToRegister]) -> None:
-    """Give the service these scopes; the rest of it stays."""
+    """Give the API these scopes; the rest of it stays."""
     sent.services.apis.update(
         sent.principal,
         resource.resource_id,

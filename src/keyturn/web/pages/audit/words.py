@@ -47,9 +47,9 @@ ACTIONS: Mapping[str, str] = {
     AuditAction.PROJECT_DELETED: "Project deleted",
     AuditAction.SERVICE_ACCOUNT_CREATED: "Service account added",
     AuditAction.SERVICE_ACCOUNT_TRANSFERRED: "Service account handed over",
-    AuditAction.RESOURCE_CREATED: "Service registered",
-    AuditAction.RESOURCE_UPDATED: "Service changed",
-    AuditAction.RESOURCE_DELETED: "Service deleted",
+    AuditAction.RESOURCE_CREATED: "API registered",
+    AuditAction.RESOURCE_UPDATED: "API changed",
+    AuditAction.RESOURCE_DELETED: "API deleted",
 }
 
 TARGETS: Mapping[str, str] = {
@@ -57,7 +57,7 @@ TARGETS: Mapping[str, str] = {
     Target.CONNECTION: "Connection",
     Target.GROUP: "Group",
     Target.PROJECT: "Project",
-    Target.RESOURCE: "Service",
+    Target.RESOURCE: "API",
     Target.SESSION: "Session",
     Target.SIGNING_KEY: "Signing key",
     Target.TOKEN: "Token",

@@ -45,7 +45,7 @@ def _tab(name: str, label: str, *any_of: Permission) -> Tab:
 USERS = _tab("users", "Users", Permission.USER_ADMIN)
 GROUPS = _tab("groups", "Groups", Permission.USER_ADMIN)
 PROJECTS = _tab("projects", "Projects", *SEE_PROJECTS)
-APIS = _tab("services", "Services", Permission.APPLICATION_ADMIN)
+APIS = _tab("services", "APIs", Permission.APPLICATION_ADMIN)
 SERVICE_ACCOUNTS = _tab("service-accounts", "Service accounts", Permission.USER_ADMIN)
 KEYS = _tab("keys", "Keys", Permission.USER_ADMIN)
 AUDIT = _tab("audit", "Audit log", Permission.AUDIT)

@@ -210,17 +210,17 @@ def shown_key(
 
 @dataclass(frozen=True, slots=True)
 class HowToUse:
-    """Commands that use a new key, for Keyturn itself or for one service."""
+    """Commands that use a new key, for Keyturn itself or for one API."""
 
     service: str | None
-    """The name of the service; None for Keyturn itself."""
+    """The name of the API; None for Keyturn itself."""
     curl_direct: str = field(repr=False)
     curl_exchange: str = field(repr=False)
     program_with_proof: str = field(repr=False)
 
 
 def how_to_use(public_url: str, secret: str, target: ApiRecord | None) -> HowToUse:
-    """Return commands that work as they are printed: a token for one service is good nowhere else."""
+    """Return commands that work as they are printed: a token for one API is good nowhere else."""
     header = f"--header 'Authorization: {secret}'"
     if target is None:
         return HowToUse(

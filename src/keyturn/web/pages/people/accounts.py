@@ -178,7 +178,7 @@ def permission_boxes(
         {
             "name": name.value,
             "box": BOX + name.value,
-            "allows": ALLOWS.get(name, "Stored, and told to services behind /verify."),
+            "allows": ALLOWS.get(name, "Stored, and told to APIs behind /verify."),
             "is_offered": _may_give(principal, name),
             "is_ticked": BOX + name in values
             if "permissions" in values and _may_give(principal, name)

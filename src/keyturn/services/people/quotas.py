@@ -26,7 +26,7 @@ BOUNDED_BY_PASSPHRASES = frozenset(
         AuditAction.USER_PASSWORD_UPDATED,
     }
 )
-"""Actions that take the passphrase, which `SignInAttempts` limits by itself. A wrong one must be counted always."""
+"""Actions that take the passphrase, which `SignInAttempts` limits. A wrong one must be counted always."""
 ENDS_WHAT_WAS_MADE = frozenset(
     {
         AuditAction.API_KEY_DELETED,

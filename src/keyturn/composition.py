@@ -53,11 +53,11 @@ from keyturn.store.database.engine import sqlite_path
 from keyturn.store.database.migrations import check_current, current_version, migrate
 from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import VerificationIndex
 from keyturn.verifying.lookup import Lookup
 from keyturn.verifying.rate_limit import CredentialRateLimit
 from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import Usage
+from keyturn.verifying.verdict_cache import VerdictCache
 
 ROOT_KEY_FILE_NAME = "root.key"
 
@@ -248,7 +248,7 @@ def _verification(
     system: System,
 ) -> Verification:
     usage = Usage(store.api_keys, system, Redactor(told.key_prefix))
-    index = VerificationIndex()
+    index = VerdictCache()
     failures = CredentialRateLimit(failures_per_minute, system)
     freshness = Freshness(store, index, max_staleness_seconds=max_staleness_seconds, system=system)
     freshness.on_change(keys.forget, of=TARGET)

@@ -32,12 +32,12 @@ from keyturn.replica.state import Replica
 from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import VerificationIndex
 from keyturn.verifying.lookup import Lookup
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.verifying.rate_limit import CredentialRateLimit
 from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import Usage
+from keyturn.verifying.verdict_cache import VerdictCache
 from tests.apis import register, say_anew, scopes_of
 from tests.fakes import Clock
 from tests.people import HERE, add_person, holder
@@ -84,7 +84,7 @@ class Told:
 
     def __post_init__(self) -> None:
         system = self.clock.system()
-        self.trust, self.index, self.copy = Trust(system), VerificationIndex(), Overtaken(system)
+        self.trust, self.index, self.copy = Trust(system), VerdictCache(), Overtaken(system)
         self.format = AccessTokenFormat(ISSUER, ISSUER, timedelta(hours=1))
         failures = CredentialRateLimit(1000, system)
         self.lookup = Lookup(

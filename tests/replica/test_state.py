@@ -14,7 +14,7 @@ from keyturn.core.access_token import generate_signing_key
 from keyturn.replica import state as copy_module
 from keyturn.replica.signing_keys import FollowedKeys
 from keyturn.replica.state import Replica
-from keyturn.verifying.index import DependencyKind
+from keyturn.verifying.verdict_cache import DependencyKind
 from tests.replica.edges import wait_until
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from keyturn.core.api_key import CHECKSUM_LENGTH, RANDOM_BYTES, ApiKeyFormat
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import AmbiguousCredential, CredentialRefused, StoreUnavailable, TooManyFailures
 from keyturn.services.keys.keys import NewKey
-from keyturn.verifying import index as verification_index
 from keyturn.verifying import rate_limit as failures
-from keyturn.verifying.index import NEGATIVE_SECONDS
+from keyturn.verifying import verdict_cache
 from keyturn.verifying.origin import Origin
+from keyturn.verifying.verdict_cache import NEGATIVE_SECONDS
 from tests.conftest import PASSPHRASE
 from tests.fakes import Clock
 from tests.people import HERE, actions, add_person, caller, change_behind, new_key
@@ -175,7 +175,7 @@ def test_ten_thousand_wrong_checksums_ask_nothing(services: Services, key: str) 
 
 def test_guesses_take_no_memory(services: Services, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many guesses come from however many places, what is kept of them is bounded (R6, Q3)."""
-    monkeypatch.setattr(verification_index, "MAX_NEGATIVES", BOUND)
+    monkeypatch.setattr(verdict_cache, "MAX_NEGATIVES", BOUND)
     monkeypatch.setattr(failures, "MAX_SOURCES", BOUND)
     authenticator = services.authenticator
     index, noted = authenticator._index, services.usage._noted

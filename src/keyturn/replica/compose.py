@@ -23,11 +23,11 @@ from keyturn.replica.state import Replica
 from keyturn.replica.uses import SendsUses
 from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import VerificationIndex
 from keyturn.verifying.lookup import Lookup
 from keyturn.verifying.rate_limit import CredentialRateLimit
 from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import Usage
+from keyturn.verifying.verdict_cache import VerdictCache
 
 LEAST_STALENESS_SECONDS = 2.0
 """The server says once in a second how far it has told everything: with less there would be gaps."""
@@ -140,7 +140,7 @@ def _following(
     system: System,
     timeouts: Timeouts,
 ) -> FollowingVerification:
-    copy, index, trust = Replica(system), VerificationIndex(), Trust(system)
+    copy, index, trust = Replica(system), VerdictCache(), Trust(system)
     follower = Follower(
         http,
         copy=copy,
@@ -163,7 +163,7 @@ def _following(
 def _judging(
     hello: feed.Hello,
     copy: Replica,
-    index: VerificationIndex,
+    index: VerdictCache,
     trust: Trust,
     *,
     usage: Usage,

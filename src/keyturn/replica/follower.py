@@ -29,7 +29,7 @@ from keyturn.errors import CannotStart, KeyturnError
 from keyturn.replica.freshness import Trust
 from keyturn.replica.state import Replica, Touched
 from keyturn.system import System
-from keyturn.verifying.index import VerificationIndex
+from keyturn.verifying.verdict_cache import VerdictCache
 
 T = TypeVar("T")
 
@@ -92,7 +92,7 @@ class Follower:
         http: httpx.Client,
         *,
         copy: Replica,
-        index: VerificationIndex,
+        index: VerdictCache,
         trust: Trust,
         max_staleness_seconds: float,
         system: System,

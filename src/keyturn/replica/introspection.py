@@ -30,16 +30,16 @@ from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavaila
 from keyturn.replica.bounded_http import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.replica.published_keys import PublishedKeys
 from keyturn.system import System
-from keyturn.verifying.index import (
+from keyturn.verifying.origin import Origin
+from keyturn.verifying.proofs import Proofs
+from keyturn.verifying.rate_limit import CredentialRateLimit
+from keyturn.verifying.uses import UseContext
+from keyturn.verifying.verdict_cache import (
     MAX_ENTRIES,
     MAX_NEGATIVES,
     NEGATIVE_SECONDS,
     NEVER_ENDS,
 )
-from keyturn.verifying.origin import Origin
-from keyturn.verifying.proofs import Proofs
-from keyturn.verifying.rate_limit import CredentialRateLimit
-from keyturn.verifying.uses import UseContext
 
 LONGEST_TOKEN_LIFE = timedelta(days=366)
 """The server's answer decides. This check only keeps out texts that it never issued."""

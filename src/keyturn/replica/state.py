@@ -25,7 +25,7 @@ from keyturn.replica.packing import (
 from keyturn.replica.signing_keys import FollowedKeys
 from keyturn.replica.tables import PackedTable
 from keyturn.system import System
-from keyturn.verifying.index import DependencyKind
+from keyturn.verifying.verdict_cache import DependencyKind
 
 Touched = list[tuple[DependencyKind, int | str]]
 

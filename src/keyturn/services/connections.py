@@ -8,7 +8,7 @@ from keyturn.core.pages import MAX_PAGE
 from keyturn.core.principal import Principal
 from keyturn.core.records import ConnectionRecord
 from keyturn.errors import NotFound
-from keyturn.services.changes.cache import AnswerCache
+from keyturn.services.changes.answer_cache import AnswerCache
 from keyturn.services.changes.freshness import Freshness
 from keyturn.services.text import is_storable
 from keyturn.store import Store

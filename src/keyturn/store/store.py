@@ -22,7 +22,7 @@ from keyturn.store.people.projects import Projects
 from keyturn.store.people.service_accounts import ServiceAccounts
 from keyturn.store.people.sessions import Sessions
 from keyturn.store.people.users import Users
-from keyturn.store.tokens.revoked import Tokens
+from keyturn.store.tokens.revoked_tokens import Tokens
 from keyturn.store.tokens.signing_keys import SigningKeys
 
 

@@ -23,12 +23,12 @@ from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, covers
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.system import System
-from keyturn.verifying.index import ENDED, CachedVerdict, VerificationIndex
 from keyturn.verifying.lookup import Lookup, entry_of
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.proofs import Proofs
 from keyturn.verifying.rate_limit import CredentialRateLimit
 from keyturn.verifying.uses import UseContext, use_context_of
+from keyturn.verifying.verdict_cache import ENDED, CachedVerdict, VerdictCache
 
 MAX_PLAIN_BYTES = 1024
 """Nothing longer is looked for among the remembered: hashing what strangers send is bounded work."""
@@ -81,7 +81,7 @@ class Authenticator:
         self,
         *,
         key_format: ApiKeyFormat,
-        index: VerificationIndex,
+        index: VerdictCache,
         freshness: TellsFreshness,
         lookup: Lookup,
         failures: CredentialRateLimit,

@@ -20,16 +20,16 @@ from keyturn.core.records import (
 )
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, ScopeMissing, UnknownAudience
 from keyturn.system import System
-from keyturn.verifying.index import (
+from keyturn.verifying.rate_limit import CredentialRateLimit
+from keyturn.verifying.uses import Usage
+from keyturn.verifying.verdict_cache import (
     ENDED,
     NEVER_ENDS,
     CachedVerdict,
     Dependency,
     DependencyKind,
-    VerificationIndex,
+    VerdictCache,
 )
-from keyturn.verifying.rate_limit import CredentialRateLimit
-from keyturn.verifying.uses import Usage
 
 
 class Credentials(Protocol):
@@ -77,7 +77,7 @@ class Lookup:
         token_format: AccessTokenFormat,
         keys: HasRing,
         session_limits: SessionLimits,
-        index: VerificationIndex,
+        index: VerdictCache,
         failures: CredentialRateLimit,
         usage: Usage,
         system: System,

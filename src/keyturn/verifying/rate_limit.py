@@ -1,4 +1,4 @@
-"""How often one source may fail: a budget that refills, so that guessing costs nobody else anything.
+"""How often one source may fail: a limit that refills, so that guessing costs nobody else anything.
 
 The budget is a leaky bucket in its shortest form, the generic cell rate algorithm: of each source only
 the time is kept at which its bucket would be empty again. (ITU-T I.371; the `limits` package keeps a

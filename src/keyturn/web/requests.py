@@ -18,7 +18,7 @@ from keyturn.core.pages import MAX_PAGE
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
 from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
-from keyturn.services.changes.cache import AnswerCache
+from keyturn.services.changes.answer_cache import AnswerCache
 from keyturn.verifying.origin import Origin
 from keyturn.web.responses import response_of
 

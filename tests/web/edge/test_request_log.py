@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import text
 
 from keyturn.errors import CredentialRefused, Reason
-from keyturn.verifying.index import NEGATIVE_SECONDS
 from keyturn.verifying.origin import Origin
+from keyturn.verifying.verdict_cache import NEGATIVE_SECONDS
 from keyturn.web.app import create_app
 from keyturn.web.edge import request_log
 from keyturn.web.edge.request_log import RequestLog

@@ -20,7 +20,7 @@ from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.services.changes.reader import ChangeReader
 from keyturn.store import Store
 from keyturn.system import System
-from keyturn.verifying.index import DependencyKind, VerificationIndex
+from keyturn.verifying.verdict_cache import DependencyKind, VerdictCache
 
 _log = logging.getLogger(__name__)  # Verifiers in other programs have only the standard library's log.
 
@@ -47,7 +47,7 @@ class Freshness:
     """Looks for changes and makes the index forget what they touch."""
 
     def __init__(
-        self, store: Store, index: VerificationIndex, *, max_staleness_seconds: float, system: System
+        self, store: Store, index: VerdictCache, *, max_staleness_seconds: float, system: System
     ) -> None:
         self._store = store
         self._index = index

@@ -20,8 +20,8 @@ from keyturn.errors import (
     Reason,
 )
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import CachedVerdict
 from keyturn.verifying.origin import Origin
+from keyturn.verifying.verdict_cache import CachedVerdict
 
 Form = Mapping[str, str]
 

@@ -49,8 +49,8 @@ from keyturn.services.oauth.clients import (
 from keyturn.services.tokens.issuer import IssuedToken, TokenIssuer, TokenRevocation
 from keyturn.services.tokens.signing_keys import VerifyingKeys
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import NEVER_ENDS, CachedVerdict
 from keyturn.verifying.origin import Origin, actor_of
+from keyturn.verifying.verdict_cache import NEVER_ENDS, CachedVerdict
 
 JWT_TYPE = "urn:ietf:params:oauth:token-type:jwt"
 SUBJECT_TOKEN_TYPES = (API_KEY_TYPE, ACCESS_TOKEN_TYPE, JWT_TYPE)

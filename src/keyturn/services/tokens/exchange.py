@@ -10,9 +10,9 @@ from keyturn.core.principal import AuthMethod
 from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState, Reason
 from keyturn.services.tokens.issuer import IssuedToken, TokenIssuer
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.index import CachedVerdict
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.uses import use_context_of
+from keyturn.verifying.verdict_cache import CachedVerdict
 
 
 class Exchange:

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
 from keyturn.core.records import KeyForVerification, OwnerRecord
 from keyturn.core.restrictions import Restrictions
-from keyturn.verifying import index as module
-from keyturn.verifying.index import (
+from keyturn.verifying import verdict_cache as module
+from keyturn.verifying.verdict_cache import (
     MAX_ENTRIES,
     MAX_NEGATIVES,
     MAX_SPARED,
@@ -29,7 +29,7 @@ from keyturn.verifying.index import (
     CachedVerdict,
     Dependency,
     DependencyKind,
-    VerificationIndex,
+    VerdictCache,
 )
 from tests.threads import switching_every
 
@@ -67,7 +67,7 @@ def credential(record: KeyForVerification | None = None, principal: Principal = 
 
 
 def remember(
-    index: VerificationIndex,
+    index: VerdictCache,
     number: int,
     *,
     user_id: int = 1,
@@ -86,7 +86,7 @@ def remember(
     )
 
 
-def has(index: VerificationIndex, number: int) -> bool:
+def has(index: VerdictCache, number: int) -> bool:
     return index.find(digest_of(number)) is not None
 
 
@@ -106,7 +106,7 @@ STEPS = st.lists(
 @given(steps=STEPS, bound=st.integers(1, 12))
 def test_memory_is_bounded_whatever_happens(steps: list[tuple[str, int, int]], bound: int) -> None:
     """Neither entries nor negatives ever exceed their bound, and the newest of each is always kept."""
-    index = VerificationIndex(bound)
+    index = VerdictCache(bound)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MAX_NEGATIVES", bound)
         for what, number, other in steps:
@@ -136,14 +136,14 @@ def test_memory_is_bounded_whatever_happens(steps: list[tuple[str, int, int]], b
 
 def test_the_bounds_are_stated() -> None:
     """What a process remembers of credentials is limited to numbers that fit in its memory (R6)."""
-    assert VerificationIndex()._max_entries == MAX_ENTRIES <= 100_000
+    assert VerdictCache()._max_entries == MAX_ENTRIES <= 100_000
     assert MAX_NEGATIVES <= 20_000
     assert NEGATIVE_SECONDS <= 5.0
 
 
 def test_unknown_credentials_drop_no_entry() -> None:
     """However many unknown credentials are noted, all that is known to be good stays (R6)."""
-    index = VerificationIndex(100)
+    index = VerdictCache(100)
     for number in range(100):
         remember(index, number)
 
@@ -158,7 +158,7 @@ def test_unknown_credentials_drop_no_entry() -> None:
 
 def test_an_unknown_credential_is_unknown_for_seconds() -> None:
     """A negative is over at exactly its time, and at once when the credential turns up (R6)."""
-    index = VerificationIndex()
+    index = VerdictCache()
     index.add_negative(digest_of(1), now=10.0, since=index.generation)
 
     assert index.find_negative(digest_of(1)) > 10.0 + NEGATIVE_SECONDS - 0.001
@@ -170,7 +170,7 @@ def test_an_unknown_credential_is_unknown_for_seconds() -> None:
 
 def test_what_is_used_stays() -> None:
     """Of entries that were all passed by once, those go that were not used since, and the used ones stay."""
-    index = VerificationIndex(MAX_SPARED)
+    index = VerdictCache(MAX_SPARED)
     for number in range(MAX_SPARED + 1):
         remember(index, number)  # The last one passes by all others.
     old = range(1, MAX_SPARED)
@@ -184,7 +184,7 @@ def test_what_is_used_stays() -> None:
 
 def test_a_used_entry_survives_many_unused_ones() -> None:
     """A flood of new credentials seldom costs the place of one that is used all the time."""
-    index = VerificationIndex(1000)
+    index = VerdictCache(1000)
     remember(index, 0)
     lost = 0
     for number in range(1, 20_000):
@@ -198,7 +198,7 @@ def test_a_used_entry_survives_many_unused_ones() -> None:
 
 def test_what_ended_goes_before_what_is_used() -> None:
     """Room is made from dead entries first, though they were used last."""
-    index = VerificationIndex(10)
+    index = VerdictCache(10)
     for number in range(10):
         remember(index, number, user_id=1 + number % 2)
     assert all(has(index, number) for number in range(10)), "each is used"
@@ -220,7 +220,7 @@ def test_making_room_is_quick() -> None:
             self.looked_at += 1
             return super().popitem(last)
 
-    index = VerificationIndex(10 * MAX_SPARED)
+    index = VerdictCache(10 * MAX_SPARED)
     for number in range(10 * MAX_SPARED):
         remember(index, number)
     index.entries = counted = Counted(index.entries)
@@ -236,7 +236,7 @@ def test_making_room_is_quick() -> None:
 
 def test_a_change_to_a_user_ends_all_of_theirs() -> None:
     """Keys, tokens of keys and tokens of logins of one user end together; nobody else's does (R3)."""
-    index = VerificationIndex()
+    index = VerdictCache()
     remember(index, 1, user_id=1)
     remember(index, 2, user_id=1, number_of_kind=1)
     remember(index, 3, user_id=1, kind=DependencyKind.SESSION)
@@ -250,7 +250,7 @@ def test_a_change_to_a_user_ends_all_of_theirs() -> None:
 
 def test_a_change_to_a_key_ends_it_and_its_tokens() -> None:
     """What ends with a key are the key and its tokens, not another key nor a session of the same number."""
-    index = VerificationIndex()
+    index = VerdictCache()
     remember(index, 1, number_of_kind=7)
     remember(index, 2, number_of_kind=7)
     remember(index, 3, number_of_kind=8)
@@ -263,7 +263,7 @@ def test_a_change_to_a_key_ends_it_and_its_tokens() -> None:
 
 def test_entries_share_their_dependencies() -> None:
     """Entries of one key stand on one dependency, so that ending them all is one step."""
-    index = VerificationIndex()
+    index = VerdictCache()
     first = remember(index, 1, number_of_kind=7)
     second = remember(index, 2, number_of_kind=7)
     other = remember(index, 3, number_of_kind=8)
@@ -275,7 +275,7 @@ def test_entries_share_their_dependencies() -> None:
 
 def test_what_is_remembered_anew_stands() -> None:
     """After a change the same credential can be remembered again, and a later change ends it again."""
-    index = VerificationIndex()
+    index = VerdictCache()
     for _ in range(3):
         remember(index, 1, user_id=1)
         assert has(index, 1)
@@ -290,7 +290,7 @@ def test_what_is_remembered_anew_stands() -> None:
 @pytest.mark.parametrize("was_disabled", [True, False])
 def test_a_key_is_not_believed_once_its_owner_changed(was_disabled: bool) -> None:
     """A key that was read with an owner who has changed since is read again, enabled or disabled (R3)."""
-    index = VerificationIndex()
+    index = VerdictCache()
     old, new = (
         KeyForVerification(
             7,
@@ -328,7 +328,7 @@ def test_a_key_is_not_believed_once_its_owner_changed(was_disabled: bool) -> Non
 
 def test_everything_can_be_forgotten() -> None:
     """Forgetting everything leaves no entry, no negative and no dependency that holds."""
-    index = VerificationIndex()
+    index = VerdictCache()
     known = [remember(index, number, user_id=number % 3) for number in range(10)]
     index.add_negative(digest_of(99), now=0.0, since=index.generation)
 
@@ -342,7 +342,7 @@ def test_everything_can_be_forgotten() -> None:
 
 def test_negatives_end_only_when_asked() -> None:
     """A change that makes no unknown credential good leaves the negatives as they are."""
-    index = VerificationIndex()
+    index = VerdictCache()
     index.add_negative(digest_of(1), now=0.0, since=index.generation)
 
     index.forget([(DependencyKind.USER, 1)], negatives=False)
@@ -358,7 +358,7 @@ class Answer:
 
 def test_what_is_dropped_is_freed() -> None:
     """When the last entry of a key or user is dropped, nothing is left of it, its answer included."""
-    index = VerificationIndex(4)
+    index = VerdictCache(4)
     traces: list[weakref.ref[object]] = []
     for number in range(4):
         known = remember(index, number, user_id=number)
@@ -380,7 +380,7 @@ def test_what_is_dropped_is_freed() -> None:
 
 def test_what_is_replaced_or_forgotten_is_freed() -> None:
     """A credential that is remembered anew after a change takes no more room than before it."""
-    index = VerificationIndex()
+    index = VerdictCache()
     traces: list[weakref.ref[object]] = []
     for _ in range(10):
         known = remember(index, 1)
@@ -396,7 +396,7 @@ def test_what_is_replaced_or_forgotten_is_freed() -> None:
 @given(steps=STEPS)
 def test_it_remembers_exactly_what_is_true(steps: list[tuple[str, int, int]]) -> None:
     """With room enough, found is what was added and not ended since, after any sequence of steps."""
-    index = VerificationIndex(1000)
+    index = VerdictCache(1000)
     model: dict[int, tuple[int, DependencyKind, int]] = {}
     unknown: set[int] = set()
     for what, number, other in steps:
@@ -441,7 +441,7 @@ class World:
     A fact is the number of its changes so far; what is remembered carries the facts that it was read from.
     """
 
-    index: VerificationIndex = field(default_factory=VerificationIndex)
+    index: VerdictCache = field(default_factory=VerdictCache)
     user: int = 0
     key: int = 0
     session: int = 0
@@ -586,7 +586,7 @@ def test_no_fill_brings_back_what_changed() -> None:
 
 def test_no_thread_brings_back_what_changed() -> None:
     """With look-ups in real threads, nothing is found that was read before a change was forgotten (R4)."""
-    index = VerificationIndex()
+    index = VerdictCache()
     read = forgotten = 0
     is_over = threading.Event()
     fills, wins = [0] * 3, [0] * 3

@@ -79,7 +79,7 @@ class CachedVerdict:
         return None if self.ends_at == NEVER_ENDS else datetime.fromtimestamp(self.ends_at, UTC)
 
 
-class VerificationIndex:
+class VerdictCache:
     """The entries, bounded. Reading takes no lock; adding and forgetting do."""
 
     def __init__(self, max_entries: int = MAX_ENTRIES) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.errors import InvalidInput
-from keyturn.services.keys.guessing import check_not_made_up
+from keyturn.services.keys.imported_keys import check_not_made_up
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.people import add_person, caller
 

@@ -12,7 +12,8 @@ parser, tell a key from noise without a database; it proves nothing. The key is 
 as the SHA-256 of the whole string: with 190 random bits nothing slower is needed.
 
 A *foreign* key was made elsewhere and imported: any `[A-Za-z0-9_-]` string of at least 112 bits that does not
-begin with the prefix, and that nobody made up (`services.keys.imported_keys`). It is looked up by the same digest.
+begin with the prefix, and that nobody made up (`services.keys.imported_keys`). It is looked up by the same
+digest.
 """
 
 import hashlib

@@ -110,6 +110,21 @@ def test_a_key_comes_back_as_it_was_written(algorithm: Algorithm) -> None:
     assert key.private_jwk()["d"] not in f"{key!r} {key}"
 
 
+def little(number: int) -> str:
+    """Spell a number as a point of Ed25519 has it: the least byte first."""
+    return base64url_encode(number.to_bytes(32, "little")).decode()
+
+
+P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
+P256_B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+ROOT_OF_5 = pow(5**3 - 3 * 5 + P256_B, (P256_PRIME + 1) // 4, P256_PRIME)
+"""The y of the point of P-256 whose x is 5."""
+_ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+SMALL_ORDERS = [
+    little(y | sign << 255) for y in (0, 1, 2**255 - 20, _ORDER_8, 2**255 - 19 - _ORDER_8) for sign in (0, 1)
+]
+
+
 NOT_PUBLIC: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "no kty": (ES256_OF_RFC, {"kty": None}),
     "another kty": (ES256_OF_RFC, {"kty": "OKP"}),
@@ -133,6 +148,15 @@ NOT_PUBLIC: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a point beside the curve": (ES256_OF_RFC, {"y": ES256_OF_RFC["x"]}),
     "the point 0, 0": (ES256_OF_RFC, {"x": spelled(0), "y": spelled(0)}),
     "a coordinate beyond the field": (ES256_OF_RFC, {"x": spelled(2**256 - 1)}),
+    "a second spelling of a coordinate": (
+        ES256_OF_RFC,
+        {"x": spelled(P256_PRIME + 5), "y": spelled(ROOT_OF_5)},
+    ),
+    "a second spelling on Ed25519": (EDDSA_OF_RFC, {"x": little(2**255 - 19 + 3)}),
+    **{
+        f"a point of a small order, {number}": (EDDSA_OF_RFC, {"x": x})
+        for number, x in enumerate(SMALL_ORDERS)
+    },
 }
 
 
@@ -145,7 +169,7 @@ def changed(jwk: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("what", NOT_PUBLIC)
 def test_what_is_no_key(what: str, read: Callable[[dict[str, Any]], object]) -> None:
     """A JWK of another curve, with a member missing or spelled otherwise, or of no point is refused."""
-    with pytest.raises(ValueError, match=r"key|curve"):
+    with pytest.raises(ValueError, match=r"key|curve|coordinate"):
         read(changed(*NOT_PUBLIC[what]))
 
 

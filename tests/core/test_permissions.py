@@ -26,6 +26,7 @@ EVERYTHING = Principal(
     project_id=None,
     withheld=frozenset(),
     jkt=None,
+    requests=None,
     credential=PresentedCredential(None),
 )
 

@@ -335,6 +335,7 @@ def test_a_principal_is_the_owner_whole(
         project_id=project_id,
         withheld=frozenset(),
         jkt=None,
+        requests=None,
         credential=principal.credential,
     )
 

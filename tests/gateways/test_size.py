@@ -78,6 +78,7 @@ def test_fault_c7_the_largest_identity_is_bounded() -> None:
             project_id=None,
             withheld=frozenset(),
             jkt=None,
+            requests=None,
             credential=PresentedCredential(None),
         )
         assert len(header_block(largest)) <= MAX_IDENTITY_BYTES

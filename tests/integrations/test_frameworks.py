@@ -185,7 +185,7 @@ def test_fault_g6_a_key_works_on_its_link(issuer: Issuer, verifier: Verifier) ->
 def test_nothing_but_a_principal_counts_as_a_caller(issuer: Issuer, verifier: Verifier) -> None:
     """What another middleware left in the same place lets nobody through."""
     for other in (AnonymousUser(), SimpleNamespace(userid="bob", scopes=None), "bob", True):
-        scope = {"type": "http", "headers": [], "client": None, "user": other}
+        scope = {"type": "http", "path": "/", "headers": [], "client": None, "user": other}
         with pytest.raises(CredentialRefused):
             Protection(verifier).check(asgi.presented_in(scope))
 

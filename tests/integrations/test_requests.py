@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.http import HttpResponse
+from django.test import RequestFactory
 
 from keyturn import CredentialRefused, Reason, Verifier
-from keyturn.integrations import asgi, wsgi
+from keyturn.integrations import asgi, django, wsgi
 from keyturn.integrations.protection import Protection
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.integrations import sites
+from tests.integrations.sites import Options, application
 from tests.people import HERE, restricted
 
 if TYPE_CHECKING:
@@ -143,3 +146,24 @@ def test_a_second_layer_judges_the_request_as_it_reads_it(issuer: Issuer) -> Non
         assert passes(verifier, wsgi.presented_in(environ))
         environ["REQUEST_METHOD"] = "DELETE"
         assert not passes(verifier, wsgi.presented_in(environ))
+
+
+def test_a_method_that_django_overrides_is_the_one_that_counts(issuer: Issuer) -> None:
+    """Django dispatches by `request.method`, which a middleware may set: a key is judged by the same."""
+    key = restricted_key(issuer, allowMethods=["POST"])
+
+    @django.require()
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(request.method)
+
+    def overridden(request: Any) -> HttpResponse:
+        request.method = "DELETE"
+        return view(request)
+
+    def sent() -> Any:
+        return RequestFactory().post("/orders", headers={"Authorization": key})
+
+    with application("django", Options(issuer.database)):
+        assert view(sent()).status_code == 200
+        assert overridden(sent()).status_code == 401
+        assert django.protect(overridden)(sent()).status_code == 401

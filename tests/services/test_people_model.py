@@ -69,6 +69,7 @@ ADMIN = Principal(
     project_id=None,
     withheld=frozenset(),
     jkt=None,
+    requests=None,
     credential=PresentedCredential(None, secret_number=0),
 )
 """Who does all this, with a key: the installation's own account, so that every person can go."""
@@ -444,6 +445,7 @@ class People(RuleBasedStateMachine):
             project_id=None,
             withheld=frozenset(),
             jkt=None,
+            requests=None,
             credential=PresentedCredential(None, session_id=session_id, secret_number=0),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def an_entry(**changed: Any) -> AuditEntry:
 
 def an_unwritable_entry() -> AuditEntry:
     """An audit entry that no database takes: a column that must be filled is empty."""
-    return an_entry(target_type=None)
+    return an_entry(actor=replace(TESTER, userid=None))
 
 
 def a_user(userid: str = "bob", **changed: Any) -> UserToAdd:

@@ -60,11 +60,11 @@ MORE_CHANGES: dict[str, Attempt] = {
     "device_logins.approve": lambda w, e: w.store.device_logins.approve(b"typed", w.session_id, None, NOW, e),
     "device_logins.deny": lambda w, e: w.store.device_logins.deny(b"typed", NOW, e),
     "device_logins.take": lambda w, e: w.store.device_logins.take(b"approved", a_key(w.user_id), NOW, e),
-    "resources.add": lambda w, e: w.store.apis.add(
+    "apis.add": lambda w, e: w.store.apis.add(
         ApiFields("New", "https://n", None, (replace(READ, name="n"),)), NOW, e
     ),
-    "resources.update": lambda w, e: w.store.apis.update(1, replace(API, name="Changed"), NOW, e),
-    "resources.delete": lambda w, e: w.store.apis.delete(1, e),
+    "apis.update": lambda w, e: w.store.apis.update(1, replace(API, name="Changed"), NOW, e),
+    "apis.delete": lambda w, e: w.store.apis.delete(1, e),
     "signing_keys.add_next": lambda w, e: w.store.signing_keys.add_next(
         new_signing_key("next"), e, others_verify_until=LATER
     ),

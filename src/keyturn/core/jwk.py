@@ -33,6 +33,11 @@ _MEMBER_BYTES = 32
 _DIGEST_BYTES = 32
 _ECDSA = ec.ECDSA(SHA256())
 _P256 = ec.SECP256R1()
+_P256_PRIME = 2**256 - 2**224 + 2**192 + 2**96 - 1
+_25519_PRIME = 2**255 - 19
+_ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+_SMALL_ORDER = frozenset({0, 1, _25519_PRIME - 1, _ORDER_8, _25519_PRIME - _ORDER_8})
+"""The y of each point whose order divides 8. With such a key a signature can be good for any message."""
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -116,10 +121,13 @@ def read_public_key(jwk: Mapping[str, object]) -> PublicKey:
     match jwk.get("kty"), jwk.get("crv"), "y" in jwk:
         case "EC", "P-256", True:
             (x, raw_x), (y, raw_y) = _member(jwk, "x"), _member(jwk, "y")
+            if max(raw_x, raw_y) >= _P256_PRIME.to_bytes(_MEMBER_BYTES):
+                raise ValueError("a coordinate has a second spelling")
             numbers = ec.EllipticCurvePublicNumbers(int.from_bytes(raw_x), int.from_bytes(raw_y), _P256)
             return PublicKey(x, y, numbers.public_key())
         case "OKP", "Ed25519", False:
             x, raw_x = _member(jwk, "x")
+            _check_point(raw_x)
             return PublicKey(x, None, Ed25519PublicKey.from_public_bytes(raw_x))
         case _:
             raise ValueError(OTHER_CURVE)
@@ -167,6 +175,18 @@ def generate_private_key(algorithm: Algorithm) -> PrivateKey:
 def is_thumbprint(text: str) -> bool:
     """Return whether `text` can be a thumbprint: base64url of a SHA-256 (RFC 9449, section 6.1)."""
     return _decoded(text, _DIGEST_BYTES) is not None
+
+
+def _check_point(raw: bytes) -> None:
+    """Raise `ValueError` for a point of Ed25519 with a second spelling, or of a small order.
+
+    RFC 8032, section 5.1.3, refuses the first and leaves the second to the caller.
+    """
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if y >= _25519_PRIME:
+        raise ValueError("a coordinate has a second spelling")
+    if y in _SMALL_ORDER:
+        raise ValueError("a point of a small order is no key: its signatures prove nothing")
 
 
 def _member(jwk: Mapping[str, object], name: str) -> tuple[str, bytes]:

@@ -80,7 +80,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     """The thumbprint of the key pair that the credential is bound to (RFC 9449); None for none."""
     credential: PresentedCredential
     """The credential that was presented. It decides nothing about what the caller may do."""
-    requests: RequestRule | None = None
+    requests: RequestRule | None
     """The requests that the credential may be used for, of which this is one; None for any."""
 
     @property

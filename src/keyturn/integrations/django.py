@@ -168,6 +168,7 @@ def presented_to(request: HttpRequest) -> Presented:
         presented,
         path=quote(request.path, safe=UNQUOTED),
         routed_path=quote(request.path_info, safe=UNQUOTED),
+        routed_method=request.method,
     )
 
 

@@ -45,6 +45,13 @@ class Presented:
     """As it was sent, without the query."""
     routed_path: str
     """By which the application routes, below its mount; as it was sent, and empty where that is not known."""
+    routed_method: str | None = None
+    """By which the application dispatches, where something in front of it may have overridden the method."""
+
+    @property
+    def target(self) -> RequestTarget:
+        """The request that a key must allow: as the application reads it."""
+        return RequestTarget(self.routed_method or self.method, (self.path, self.routed_path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +102,8 @@ class Protection:
                 source=source,
                 scopes=scopes,
                 dpop=self._proof(presented),
-                method=presented.method,
-                path=(presented.path, presented.routed_path),
+                method=presented.target.method,
+                path=presented.target.paths,
             )
         except KeyturnError as error:
             _note(error, source)
@@ -116,8 +123,8 @@ class Protection:
                 source=source,
                 scopes=scopes,
                 dpop=self._proof(presented),
-                method=presented.method,
-                path=(presented.path, presented.routed_path),
+                method=presented.target.method,
+                path=presented.target.paths,
             )
         except KeyturnError as error:
             _note(error, source)
@@ -166,8 +173,9 @@ def _already_verified(presented: Presented, verifier: Verifier) -> Principal | N
     if not is_same:
         return None
     requests = known.principal.requests
-    target = RequestTarget(presented.method, (presented.path, presented.routed_path))
-    if requests is not None and not requests.allows(target):  # The application reads another request in it.
+    if requests is not None and not requests.allows(
+        presented.target
+    ):  # The application reads another request in it.
         raise CredentialRefused(Reason.REQUEST, key_id=known.principal.key_id, secret_matched=True)
     return known.principal
 

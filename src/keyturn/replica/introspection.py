@@ -297,6 +297,7 @@ def principal_of(answer: IntrospectionAnswer) -> Principal:
         project_id=answer.project_id,
         withheld=frozenset(answer.withheld),
         jkt=None if answer.cnf is None else answer.cnf.jkt,
+        requests=None,  # A credential with such a rule is not active for those who ask about it.
         credential=PresentedCredential(
             _time(answer.exp),
             session_id=None if session is None else int(session[1]),

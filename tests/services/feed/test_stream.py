@@ -47,6 +47,7 @@ EDGE = Principal(
     project_id=None,
     withheld=frozenset(),
     jkt=None,
+    requests=None,
     credential=PresentedCredential(None),
 )
 

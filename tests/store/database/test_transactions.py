@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from keyturn.core.audit import AuditAction
+from keyturn.core.audit import AuditAction, Target
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import SigningKeyRecord, SystemKeyRecord
@@ -173,7 +173,7 @@ CHANGES: dict[str, Attempt] = {
     "projects.add_connection": lambda w, e: w.store.projects.add_connection(w.project_id, "free", e),
     "projects.remove_connection": lambda w, e: w.store.projects.remove_connection(w.project_id, "there", e),
     "projects.delete": lambda w, e: w.store.projects.delete(w.project_id, LATER, e),
-    "service_accounts.hand_over": lambda w, e: w.store.service_accounts.transfer(
+    "service_accounts.transfer": lambda w, e: w.store.service_accounts.transfer(
         w.robot_id, a_successor(w.other_id), LATER, handing_over(w, e)
     ),
     "system_keys.add": lambda w, e: w.store.system_keys.add(a_system_key(w.admin_id, "two"), e),
@@ -328,10 +328,10 @@ def test_a_change_is_one_audit_row_and_one_revision(world: World) -> None:
         revision = world.store.installation.revision()
         last = len(world.store.audit_log.list_after())
 
-        change(world, an_entry(target_type="MARK"))
+        change(world, an_entry(target_type=Target.CONNECTION))
 
         new = world.store.audit_log.list_after()[last:]
-        assert [(row.target_type, row.revision) for row in new] == [("MARK", revision + 1)], name
+        assert [(row.target_type, row.revision) for row in new] == [("CONNECTION", revision + 1)], name
         assert world.store.installation.revision() == revision + 1, name
 
 

@@ -40,8 +40,8 @@ SHOWN = "shown"
 Shown = Callable[..., Response[Any]]
 Declare = Callable[[Handler], HTTPRouteHandler]
 
-_SECRETS = ("password", "passphrase")
-"""The part of the name of a field that is never shown again."""
+_SECRETS = frozenset({"password", "password_again", "current_password", "passphrase", "passphrase_again"})
+"""The fields that are never shown again."""
 
 
 def page(path: str, *parts: Part, guard: Guard | None = None) -> Declare:
@@ -117,7 +117,7 @@ def at_field(**fields: str) -> Iterator[None]:
 
 def typed_in(form: Mapping[str, str]) -> dict[str, str]:
     """Return what a page shows again of a form: no passphrase."""
-    return {name: text for name, text in form.items() if not any(secret in name for secret in _SECRETS)}
+    return {name: text for name, text in form.items() if name not in _SECRETS}
 
 
 def _framed(handler: Handler, shown: Shown, *, told: tuple[type[KeyturnError], ...], keeps: bool) -> Handler:

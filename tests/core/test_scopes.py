@@ -26,6 +26,7 @@ def narrowed_to(scopes: frozenset[str] | None) -> Principal:
         frozenset(),
         None,
         PresentedCredential(None),
+        None,
     )
 
 

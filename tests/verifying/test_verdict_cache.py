@@ -49,6 +49,7 @@ PRINCIPAL = Principal(
     frozenset(),
     None,
     PresentedCredential(None),
+    None,
 )
 
 
@@ -549,6 +550,7 @@ def _principal_of(record: KeyForVerification) -> Principal:
         frozenset(),
         None,
         PresentedCredential(None),
+        None,
     )
 
 

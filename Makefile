@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # Tests that mostly wait for time-outs, browsers and gateways, on two cores.
-WAITING_AT_ONCE ?= 6
+WAITING_AT_ONCE ?= 3
 # What is killed loses what no disk has: never in memory.
 DISK := PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp}
 

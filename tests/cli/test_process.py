@@ -26,7 +26,7 @@ from tests.journeys.processes import KEYTURN, ServerProcess, clean_environment, 
 
 WORKERS = ("1", "2")
 LIVE = b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 90
 
 
 def log_of(server: ServerProcess) -> list[dict[str, Any]]:

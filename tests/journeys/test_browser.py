@@ -668,12 +668,12 @@ def rotate_a_restricted_key(page: Page, cast: Cast) -> None:
 
 def two_hundred_keys(page: Page, cast: Cast) -> None:
     signed_in(page, cast.keen, "/profile/keys")
-    expect(page.get_by_text("Page 1 of 8")).to_be_visible()
+    expect(page.get_by_text("Page 1 of 9")).to_be_visible()
 
 
 def the_last_of_two_hundred_keys(page: Page, cast: Cast) -> None:
-    signed_in(page, cast.keen, "/profile/keys?page=8")
-    expect(page.get_by_text("Page 8 of 8")).to_be_visible()
+    signed_in(page, cast.keen, "/profile/keys?page=9")
+    expect(page.get_by_text("Page 9 of 9")).to_be_visible()
 
 
 def a_page_of_long_names(page: Page, cast: Cast) -> None:

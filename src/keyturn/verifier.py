@@ -113,7 +113,7 @@ class Verifier:
         if failures_per_minute < 1:
             raise CannotStart("failures_per_minute is at least 1.")
         # Here, since importing Keyturn is quick for whoever only calls.
-        from keyturn.verifying.origin import Origin  # noqa: PLC0415
+        from keyturn.verifying.origin import Origin  # noqa: PLC0415 - see above
 
         self._origin_of = Origin
         if address.startswith(("https:", "http:")):
@@ -305,8 +305,9 @@ def _open_elsewhere(
 ) -> _Verification:
     if not key:
         raise CannotStart("A Verifier of a server elsewhere is given a key of that server too.")
-    from keyturn.replica.compose import open_elsewhere  # noqa: PLC0415
-    from keyturn.replica.follower import Timeouts  # noqa: PLC0415
+    # Here, since who verifies over a database needs none of it, and importing it takes its time.
+    from keyturn.replica.compose import open_elsewhere  # noqa: PLC0415 - see above
+    from keyturn.replica.follower import Timeouts  # noqa: PLC0415 - see above
 
     return open_elsewhere(
         url,

@@ -99,7 +99,7 @@ def _tell(error: Exception) -> int:
 
 def _of_http(error: Exception) -> tuple[str, int] | None:
     # Here, since this imports httpx, which takes longer than all the rest: most commands end without.
-    from keyturn.cli.remote.unreachable import explain  # noqa: PLC0415
+    from keyturn.cli.remote.unreachable import explain  # noqa: PLC0415 - see above
 
     return explain(error)
 

@@ -88,7 +88,7 @@ def verify(
             pattern=forward_auth.SCOPE_PATTERN,
         ),
     ] = "",
-    audience: Annotated[  # noqa: ARG001 - see there
+    audience: Annotated[  # noqa: ARG001 - for the description: the gate reads it
         str | None,
         QueryParameter(
             name=forward_auth.AUDIENCE_PARAMETER,

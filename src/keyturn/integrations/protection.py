@@ -95,15 +95,15 @@ class Protection:
         if (known := _already_verified(presented, verifier)) is not None:
             check_scopes(known, scopes)
             return known
-        source = self._source(presented)
+        source, target = self._source(presented), presented.target
         try:
             principal = verifier.verify(
                 _only(presented.authorization),
                 source=source,
                 scopes=scopes,
                 dpop=self._proof(presented),
-                method=presented.target.method,
-                path=presented.target.paths,
+                method=target.method,
+                path=target.paths,
             )
         except KeyturnError as error:
             _note(error, source)
@@ -116,15 +116,15 @@ class Protection:
         if (known := _already_verified(presented, verifier)) is not None:
             check_scopes(known, scopes)
             return known
-        source = self._source(presented)
+        source, target = self._source(presented), presented.target
         try:
             principal = await verifier.verify_async(
                 _only(presented.authorization),
                 source=source,
                 scopes=scopes,
                 dpop=self._proof(presented),
-                method=presented.target.method,
-                path=presented.target.paths,
+                method=target.method,
+                path=target.paths,
             )
         except KeyturnError as error:
             _note(error, source)

@@ -27,8 +27,8 @@ from keyturn.core.records import SessionLimits
 from keyturn.errors import CredentialRefused, KeyturnError, Reason, StoreUnavailable
 from keyturn.replica import follower as follower_module
 from keyturn.replica.follower import Follower, Timeouts
-from keyturn.replica.freshness import Trust
 from keyturn.replica.state import Replica
+from keyturn.replica.trust import Trust
 from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.authenticator import Authenticator

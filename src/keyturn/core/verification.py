@@ -80,10 +80,10 @@ def check_session(
 def check_still_lives(
     caller: Principal, record: KeyForVerification | SessionForVerification | None, *, now: datetime
 ) -> bool:
-    """Return whether what a caller presented, and was good then, is a former secret now, or a token of one.
+    """Judge a caller again whose credential was good before; return whether its secret was replaced since.
 
-    `record` is what the key or session is now, found by its id. Raise `CredentialRefused` if it is dead, and
-    `Conflict` if the owner may do less than when the caller was judged.
+    `record` is the present state of the key or session, found by its id. Raise `CredentialRefused` if it is
+    dead, and `Conflict` if the owner may do less than when the caller was judged.
     """
     credential, key_id = caller.credential, caller.key_id
     if record is None:

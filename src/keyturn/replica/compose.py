@@ -17,9 +17,9 @@ from keyturn.core.own_credential import read_own_credential
 from keyturn.core.records import SessionLimits
 from keyturn.errors import CannotStart, CredentialRefused, KeyturnError
 from keyturn.replica.follower import TIMEOUTS, FeedRefused, Follower, Timeouts
-from keyturn.replica.freshness import Trust
 from keyturn.replica.introspection import IntrospectingAuthenticator, NoAudiences, check_may_ask
 from keyturn.replica.state import Replica
+from keyturn.replica.trust import Trust
 from keyturn.replica.uses import SendsUses
 from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator

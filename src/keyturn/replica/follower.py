@@ -26,8 +26,8 @@ import msgspec
 
 from keyturn.core import feed
 from keyturn.errors import CannotStart, KeyturnError
-from keyturn.replica.freshness import Trust
 from keyturn.replica.state import Replica, Touched
+from keyturn.replica.trust import Trust
 from keyturn.system import System
 from keyturn.verifying.verdict_cache import VerdictCache
 

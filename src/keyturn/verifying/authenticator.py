@@ -156,12 +156,12 @@ class Authenticator:
         return self._timestamp()
 
     def find_refusal(self, value: bytes, address: str | None, *, may_ask: bool) -> InstantRefusal | None:
-        """Return why one `Authorization` value is refused, and count it, if that is known without asking.
+        """Return why one `Authorization` value is refused, and count the failure; None if that takes longer.
 
-        That is what has no form of ours, whatever the state; and a key that the store did not know before, as
-        long as what is remembered may be trusted. A guess must not cost more than it costs the guesser, so
-        nothing is raised here. None says nothing at all; but with `may_ask` a key was looked up then, so that
-        `recognise` knows it if it is plainly good.
+        Refused are values that have the form of no credential, and, while the cache may be trusted, keys that
+        the store did not know when it was asked last. With `may_ask`, an unseen key is looked up as well, and
+        `recognise` knows it afterwards if it is good. A guess must cost the server no more than the guesser,
+        so a refusal is returned and not raised.
         """
         presented = read_presented((value,))
         if presented is None or presented.is_with_proof:

@@ -274,8 +274,8 @@ def _verdict(decide: Callable[[], Principal], powerless: Callable[[], Principal]
 def _scopes_of(owner: OwnerRecord, audience: str | None) -> frozenset[str] | None:
     """Return the scopes of the API that is called; raise `UnknownAudience` if it is not registered.
 
-    As they were when it was read what is withheld from the owner: a new scope must not be taken for one that
-    is withheld from nobody.
+    The scopes come from the same read as those withheld from the owner: a scope that was registered later
+    must not count as withheld from nobody.
     """
     if audience is None:
         return None

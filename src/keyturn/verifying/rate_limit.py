@@ -1,8 +1,8 @@
 """How often one source may fail: a limit that refills, so that guessing costs nobody else anything.
 
-The budget is a leaky bucket in its shortest form, the generic cell rate algorithm: of each source only
-the time is kept at which its bucket would be empty again. (ITU-T I.371; the `limits` package keeps a
-counter, a lock and a thread's work for each source, without a bound, and on the clock of the wall.)
+The budget is a leaky bucket, kept by the generic cell rate algorithm (ITU-T I.371): for each source, one
+time, at which its bucket is empty again. The `limits` package would keep a counter and a lock for each
+source, without a bound, and use the wall clock.
 """
 
 import threading
@@ -23,9 +23,9 @@ IPV6_PREFIX = 64
 
 
 class RateLimiter:
-    """Counts by source, in this process, what each may do only so often: present a wrong credential, say.
+    """Limits in this process how often each source may do something, such as present a wrong credential.
 
-    `refusal` is what one is told whose budget is spent; `{seconds}` in it is how long to wait.
+    `refusal` is the message to a source that spent its budget, with `{seconds}` for the time to wait.
     """
 
     def __init__(self, per_minute: int, system: System, *, refusal: str = WRONG_CREDENTIALS) -> None:

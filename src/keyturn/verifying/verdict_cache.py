@@ -40,14 +40,14 @@ class DependencyKind(Enum):
 
 
 class Dependency:
-    """Something that entries stand on, until it changes."""
+    """A user, key or session that cached verdicts depend on. It is valid until its record changes."""
 
     __slots__ = ("__weakref__", "is_valid", "key", "owner", "use")
 
     def __init__(self, key: KeyForVerification | None = None, use: KeyUse | None = None) -> None:
         self.is_valid = True
         self.owner: Dependency | None = None
-        """The dependency of the user whose key or session this is: what was read of them is in `key` too."""
+        """The user whose key or session this is; None for a user. A change to the user ends both."""
         self.key = key
         """The key that this is the dependency of, so that a new token of it needs no look-up."""
         self.use = use

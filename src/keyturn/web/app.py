@@ -29,7 +29,7 @@ from keyturn.verifying.redaction import Redactor
 from keyturn.web.api.routes import api_handlers
 from keyturn.web.edge.gate import Gate
 from keyturn.web.edge.headers import SecurityHeaders
-from keyturn.web.edge.request_limits import HostRule
+from keyturn.web.edge.request_checks import HostRule
 from keyturn.web.edge.server import put_requests_first
 from keyturn.web.json_response import JsonResponse
 from keyturn.web.navigation import login_path, wants_page

@@ -60,7 +60,7 @@ class RouteAccess:
     oneself (A3).
     """
     without: str | None = None
-    """The part that is open without them; None for none: then the answer is 403, whatever the target."""
+    """The part of the route that needs no permission, in words; None if the whole route needs one."""
     is_open: bool = False
     """Whether anybody may call it, without a credential."""
     reads_credential: bool = False

@@ -19,7 +19,7 @@ from keyturn.core.networks import read_network
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web import forward_auth
-from keyturn.web.edge import dpop_target, gate, request_limits
+from keyturn.web.edge import dpop_target, request_checks, verify
 from keyturn.web.edge import protocol as web_protocol
 from keyturn.web.edge.body_bounds import MAX_UNREAD_BYTES
 from keyturn.web.edge.feed_streams import TRANSPORT
@@ -69,7 +69,7 @@ def conversation(url: str, parts: Iterable[bytes]) -> bytes:
 def names_read() -> set[str]:
     """Return every header name that the code reads: from its tables, and from where it compares one."""
     tables = (
-        request_limits.MISPLACED_HEADERS, gate._LONGER_WAY, forward_auth.IDENTITY_HEADERS,
+        request_checks.MISPLACED_HEADERS, verify._LONGER_WAY, forward_auth.IDENTITY_HEADERS,
         [dpop_target.PROOF_HEADER], dpop_target._ORIGINAL, dpop_target._FORWARDED,
         dpop_target._FORWARDED_ORIGIN,
     )  # fmt: skip
@@ -327,9 +327,9 @@ def test_fault_f12_trailers_are_bounded_as_a_header_is(site: Site) -> None:
     last = b"\r\n" + head("GET", "/health/live", site.host, "Connection: close")
     for trailers, first in (
         (b"x: y\r\n" * 100, 401),
-        (b"x: " + b"y" * (request_limits.MAX_HEADER_BYTES - 100) + b"\r\n", 401),
+        (b"x: " + b"y" * (request_checks.MAX_HEADER_BYTES - 100) + b"\r\n", 401),
         (b"x: y\r\n" * 101, 431),
-        (b"x: " + b"y" * request_limits.MAX_HEADER_BYTES + b"\r\n", 431),
+        (b"x: " + b"y" * request_checks.MAX_HEADER_BYTES + b"\r\n", 431),
     ):
         answer = site.raw(start + trailers + last)
         assert statuses_of(answer) == ([first] if first == 431 else [first, 200])
@@ -341,7 +341,7 @@ def test_fault_f12_trailers_are_bounded_as_a_header_is(site: Site) -> None:
 def test_fault_f12_small_chunks_are_no_framing_without_end(site: Site) -> None:
     """Fault F12: a body of the largest size in chunks of one byte each is taken, for it is a body."""
     key = site.key(BOB).secret
-    body = b'{"name": "a"' + b" " * (request_limits.MAX_BODY_BYTES - 13) + b"}"
+    body = b'{"name": "a"' + b" " * (request_checks.MAX_BODY_BYTES - 13) + b"}"
     lines = (f"Authorization: {key}", CHUNKED, JSON, "Connection: close")
     request = head("POST", "/bim/apikey", site.host, *lines)
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)

@@ -12,15 +12,16 @@ Three things keep it so, each alone enough to end a wrong yes:
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from keyturn.core.audit import AuditAction, AuditedChange, Effect, Target, effect_of
+from keyturn.core.audit import AuditedChange, Target
 from keyturn.errors import CannotStart, StoreUnavailable
+from keyturn.services.changes.invalidation import Invalidation
 from keyturn.services.changes.reader import ChangeReader
 from keyturn.store import Store
 from keyturn.system import System
-from keyturn.verifying.verdict_cache import DependencyKind, VerdictCache
+from keyturn.verifying.verdict_cache import VerdictCache
 
 _log = logging.getLogger(__name__)  # Verifiers in other programs have only the standard library's log.
 
@@ -34,27 +35,20 @@ RETRY_SECONDS = 0.2
 NEVER = -1
 """A value that the counter never has."""
 
-_KINDS: Mapping[str, DependencyKind] = {
-    Target.USER: DependencyKind.USER,
-    Target.API_KEY: DependencyKind.KEY,
-    Target.SESSION: DependencyKind.SESSION,
-    Target.TOKEN: DependencyKind.TOKEN,
-}
 _TARGETS = frozenset(Target)
 
 
 class Freshness:
-    """Looks for changes and makes the index forget what they touch."""
+    """Looks for changes, and has everything forgotten that they touch."""
 
     def __init__(
         self, store: Store, index: VerdictCache, *, max_staleness_seconds: float, system: System
     ) -> None:
         self._store = store
-        self._index = index
         self._max_staleness = max_staleness_seconds
         self._system = system
         self.changes = ChangeReader(store)
-        self.changes.subscribe(self._forget)
+        self.changes.subscribe(Invalidation(index))
         self._lock = threading.Lock()
         self._failed_at: float | None = None
         self._failure = "nothing was read yet"
@@ -144,7 +138,11 @@ class Freshness:
             self._lock.release()
 
     def _check_files(self) -> None:
-        """Trust nothing without the file of the database; count where the others do, once theirs was lost."""
+        """Check that the database and the counter are still the files that all other processes use.
+
+        Raises `StoreUnavailable` without the file of the database: nothing remembered is trusted then. If the
+        file of the counter was replaced, opens the new one and forgets everything.
+        """
         try:
             self._store.check_file()
         except StoreUnavailable:
@@ -158,30 +156,6 @@ class Freshness:
         except (CannotStart, OSError) as error:
             raise StoreUnavailable("the file that tells of changes cannot be used") from error
         self.changes.tell(None)  # The mark stays: an older database is not believed for that (D7).
-
-    def _forget(self, changes: Sequence[AuditedChange] | None) -> None:
-        if changes is None:
-            self._index.forget_everything()
-            return
-        touched: list[tuple[DependencyKind, int | str]] = []
-        has_foreign = False
-        for change in changes:
-            effect = effect_of(change.action)
-            if effect is Effect.NOTHING or effect is Effect.BEGINS:
-                continue
-            has_foreign = has_foreign or change.action == AuditAction.API_KEY_IMPORTED
-            if effect is Effect.CHANGES_MEMBER and change.user_id is not None:
-                touched.append((DependencyKind.USER, change.user_id))
-                continue
-            match _KINDS.get(change.target_type), change.target_id:
-                case DependencyKind.TOKEN, str(jti):
-                    touched.append((DependencyKind.TOKEN, jti))
-                case DependencyKind() as kind, str(number) if number.isdecimal():
-                    touched.append((kind, int(number)))
-                case _:
-                    self._index.forget_everything()
-                    return
-        self._index.forget(touched, negatives=has_foreign)
 
 
 def _is_about(target: Target, change: AuditedChange) -> bool:

@@ -22,10 +22,10 @@ class ChangeReader:
         self._read_to: Mark | None = None
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Tell this one of every change from now on, before those that subscribed earlier.
+        """Tell this subscriber of every change from now on, before the subscribers from earlier.
 
-        A cache subscribes before what is made from it: it is told after that, and so is filled with nothing
-        that was made of something older.
+        A cache that is filled from another one subscribes after it. So it forgets first, and is not filled
+        again from old contents of the other one.
         """
         self._subscribers.insert(0, subscriber)
 

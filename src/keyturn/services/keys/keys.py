@@ -19,8 +19,8 @@ from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.core.restrictions import UNRESTRICTED, Restrictions
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.apis.registry import Apis
+from keyturn.services.keys.expiry import end_within
 from keyturn.services.keys.imported_keys import check_not_made_up
-from keyturn.services.keys.limits import end_within
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.projects import Projects
 from keyturn.services.people.quotas import Quotas

@@ -18,8 +18,8 @@ from keyturn.core.restrictions import Restrictions
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.installation.vault import Vault
+from keyturn.services.keys.expiry import end_within
 from keyturn.services.keys.keys import Keys, NewKey
-from keyturn.services.keys.limits import end_within
 from keyturn.services.people.users import SYSTEM_USERID, Users
 from keyturn.services.text import checked_text, is_storable
 from keyturn.store import Store

@@ -1,4 +1,4 @@
-"""Tokens that were revoked by themselves."""
+"""Single tokens that were revoked. A revoked key or session ends its tokens without a row here."""
 
 from datetime import datetime
 

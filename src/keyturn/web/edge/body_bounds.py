@@ -13,7 +13,7 @@ them are discarded (RFC 9110, section 6.5.1; RFC 9112, section 7.1.2).
 from collections.abc import Sequence
 
 from keyturn.errors import Limit, LimitExceeded
-from keyturn.web.edge.request_limits import (
+from keyturn.web.edge.request_checks import (
     BODY_TOO_LARGE,
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,

@@ -7,9 +7,9 @@ header says (T18). At `/verify` it is in the headers of the gateway:
     X-Original-Method, X-Original-URL                                           nginx, as our how-to has it
     X-Forwarded-Method, X-Forwarded-Proto, X-Forwarded-Host, X-Forwarded-Uri    Caddy, Traefik
 
-They are believed from trusted proxies alone, each if it is there once, and one set of them if the other is
-not there: a gateway that writes one may let its client write the other. All that they can do is make a proof
-fit, and say for which request a restricted key is used; without them such a key is refused.
+They are believed from trusted proxies alone, if each is there once and only one of the two sets is there: a
+gateway that writes one set may pass on the other as its client wrote it. They serve to check a proof, and a
+key that is restricted to requests, and nothing else; without them such a credential is refused.
 """
 
 from collections.abc import Mapping, Sequence

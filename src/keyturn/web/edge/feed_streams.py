@@ -26,7 +26,7 @@ from keyturn.services.feed.stream import (
     check_may_follow,
 )
 from keyturn.web.edge.messages import Answer, ClientGone, Receive
-from keyturn.web.edge.request_limits import Scope
+from keyturn.web.edge.request_checks import Scope
 
 THREADS = 2
 """Reading for those who begin: one full copy at a time leaves the other for whoever only goes on."""

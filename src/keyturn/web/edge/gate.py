@@ -1,8 +1,8 @@
 """The gate: raw ASGI in front of the framework, where every request is bounded, named and authenticated.
 
 Deny by default: a path that no declaration (`web.routes`) opens needs a credential, whether it exists or not.
-`/verify` and the exchange are answered here and go no further: what a framework does for a request costs
-several times what they do.
+`/verify` (`web.edge.verify`) and the exchange are answered before the framework, which would cost several
+times as much as they do.
 """
 
 import asyncio
@@ -22,21 +22,20 @@ from keyturn.core.dpop import PresentedProof
 from keyturn.core.networks import Network, client_address
 from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
-from keyturn.core.scopes import NO_SCOPES, check_scopes
+from keyturn.core.scopes import check_scopes
 from keyturn.errors import (
     CredentialRefused,
     KeyturnError,
     NotFound,
     Reason,
     StoreUnavailable,
-    TooManyFailures,
 )
 from keyturn.logs import flush_logs
 from keyturn.system import request_id
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.redaction import Redactor
-from keyturn.verifying.uses import UseContext, use_context_of
+from keyturn.verifying.uses import use_context_of
 from keyturn.web import forward_auth
 from keyturn.web.edge.dpop_target import proof_for_asked, proof_for_this, target_asked, target_of_this
 from keyturn.web.edge.exchange import EXCHANGE_PATHS, answer_exchange
@@ -51,20 +50,19 @@ from keyturn.web.edge.messages import (
     WholeBody,
 )
 from keyturn.web.edge.refusals import Refusals
-from keyturn.web.edge.request_limits import (
-    MISPLACED_HEADERS,
+from keyturn.web.edge.request_checks import (
     HostRule,
     Scope,
     check_one_place,
     check_request,
     declared_length,
     has_body,
-    is_of_other_scheme,
     is_read,
     misplaced_credential,
     tolerant_path,
 )
 from keyturn.web.edge.request_log import RequestLog
+from keyturn.web.edge.verify import MAX_PLAIN_FIELD_BYTES, PlainVerify
 from keyturn.web.navigation import NO_PAGE, login_path, wants_page
 from keyturn.web.pages.frame.visitors import LoginNeeded, Visitor, find_visitor
 from keyturn.web.pages.oauth.device import wanted_page
@@ -78,20 +76,6 @@ T = TypeVar("T")
 LOOKUP_SECONDS = 4.0
 """How long a request waits for the database before it is answered without it (F8)."""
 LOOKUP_THREADS = 16
-PLAIN_HEADERS = 24
-MAX_PLAIN_FIELD_BYTES = 600
-"""A request with more header fields than this, or longer ones, takes the longer way. Together with the
-credential they are less than a header may be long, and what is remembered of them is bounded."""
-
-_LONGER_WAY = frozenset(
-    {
-        *MISPLACED_HEADERS,
-        b"cookie",
-        b"transfer-encoding",
-        forward_auth.SCOPE_HEADER,
-    }
-)
-"""With one of these a request is looked at in full before it is answered."""
 
 
 class Gate:
@@ -116,9 +100,7 @@ class Gate:
         self._feed = FeedStreams(services.feed)
         self._routes = routes
         self._hosts = hosts
-        self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
         self._headers = headers
-        self._asked = lru_cache(1024)(forward_auth.read_plain_query)
         self._client_address = lru_cache(4096)(partial(client_address, trusted=tuple(trusted_proxies)))
         self._public_url = services.settings.public_url
         self._trusted_proxies = tuple(trusted_proxies)
@@ -129,14 +111,24 @@ class Gate:
         )
         self._log = structlog.get_logger()
         self._requests = RequestLog()
-        self._refusals = Refusals(headers.for_path(forward_auth.PATH))
+        self._plain_verify = PlainVerify(
+            services.authenticator,
+            hosts=hosts,
+            client_address=self._client_address if self._trusts_proxies else None,
+            refusals=Refusals(headers.for_path(forward_auth.PATH)),
+            log=self._requests,
+            asks_database=self._lookups is None,
+        )
+        self.answer_at_once = self._plain_verify.answer_at_once
+        """For the protocol, which asks it before anything else."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or hand it on with its `Principal`."""
         if scope["type"] == "http":
             if scope["path"] == forward_auth.PATH:
-                plain = self._plain(scope["method"], scope["query_string"], scope["headers"], scope["client"])
-                known = None if plain is None else plain[0].recognise(*plain[1:])
+                known = self._plain_verify.recognise(
+                    scope["method"], scope["query_string"], scope["headers"], scope["client"]
+                )
                 if known is not None:
                     await send(forward_auth.answer_to(known.principal))
                     await send(forward_auth.EMPTY_BODY)
@@ -160,114 +152,6 @@ class Gate:
     def end_streams(self) -> None:
         """End what would go on for ever, when the server shuts down."""
         self._feed.stop()
-
-    def answer_at_once(
-        self,
-        method: str,
-        query: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        client: tuple[str, int] | None,
-    ) -> bytes | tuple[int, bytes] | None:
-        """Return what follows the status line of the answer to a plain `/verify`; None if it takes longer.
-
-        A refusal comes with its status; without one it is 200, since a tuple for each costs the good ones.
-
-        For `BoundedHttpProtocol`, which writes it without a task, a scope or a message for the request.
-        """
-        plain = self._plain(method, query, headers, client)
-        if plain is None:
-            return None
-        authenticator, value, trace, scopes = plain
-        known = authenticator.recognise(value, trace, scopes)
-        if known is None:
-            refused = self._refuse_at_once(authenticator, value, trace)
-            if refused is not None or self._lookups is not None:
-                return refused
-            known = authenticator.recognise(value, trace, scopes)
-            if known is None:
-                return None
-        if known.answer is None:
-            known.answer = forward_auth.header_block(known.principal)
-        return known.answer
-
-    def _refuse_at_once(
-        self, authenticator: Authenticator, value: bytes, trace: UseContext
-    ) -> tuple[int, bytes] | None:
-        """Return the refusal of a credential that is known to be wrong without asking anybody; else None.
-
-        A key that may be good is looked up, in a database that answers in microseconds.
-        """
-        address, method, path, _ = trace
-        if method == "HEAD" or is_of_other_scheme(value):
-            return None
-        refusal = authenticator.find_refusal(value, address, may_ask=self._lookups is None)
-        if refusal is None:
-            return None
-        reason, wait = refusal
-        request = request_id()
-        status, answer = self._refusals.written(wait, request)
-        self._requests.write(
-            {
-                "request_id": request,
-                "via": f"{method} {path}",
-                "status": status,
-                "address": address,
-                "user_id": None,
-                "key_id": None,
-                "failure": TooManyFailures.__name__ if wait else reason.value,
-                "milliseconds": 0.0,
-            }
-        )
-        return status, answer
-
-    def _plain(  # noqa: C901, PLR0911, PLR0912 - flat, since each call costs
-        self,
-        method: str,
-        query: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
-        client: tuple[str, int] | None,
-    ) -> tuple[Authenticator, bytes, UseContext, frozenset[str]] | None:
-        """Return who judges a plain `/verify`, of what, with the trace of its use and the scopes to cover.
-
-        None for everything else, which is then looked at in full: all that this leaves out of what
-        `_handle` does is what cannot change the answer to such a request.
-        """
-        if len(headers) > PLAIN_HEADERS:
-            return None
-        authorization = host = agent = forwarded = None
-        for name, value in headers:
-            if len(name) + len(value) > MAX_PLAIN_FIELD_BYTES and name != b"authorization":
-                return None
-            if name == b"authorization":
-                if authorization is not None:
-                    return None
-                authorization = value
-            elif name == b"host":
-                if host is not None:
-                    return None
-                host = value
-            elif name == b"user-agent":
-                agent = value
-            elif name == b"x-forwarded-for":
-                if forwarded is not None:
-                    return None
-                forwarded = value
-            elif name in _LONGER_WAY or (name == b"content-length" and value != b"0"):
-                return None
-        if authorization is None or host is None or not self._allows_host(host):
-            return None
-        address = client[0] if client else None
-        if forwarded is not None and self._trusts_proxies:
-            address = self._client_address(address, (forwarded,))
-        authenticator, scopes = self._authenticator, NO_SCOPES
-        if query:
-            required = self._asked(query) if len(query) <= MAX_PLAIN_FIELD_BYTES else None
-            if required is None:
-                return None
-            scopes = required.scopes
-            if required.audience is not None:
-                authenticator = authenticator.at(required.audience)
-        return authenticator, authorization, (address, method, forward_auth.PATH, agent), scopes
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from keyturn.errors import Limit, LimitExceeded, MalformedRequest
-from keyturn.web.edge.request_limits import BODY_TOO_LARGE, MAX_BODY_BYTES
+from keyturn.web.edge.request_checks import BODY_TOO_LARGE, MAX_BODY_BYTES
 from keyturn.web.responses import ErrorResponse
 
 BODY_TIMEOUT_SECONDS = 10.0

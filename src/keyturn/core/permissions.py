@@ -1,6 +1,6 @@
 """The permissions, in one table (permissions.md, "Permissions").
 
-Which route asks for which is a table too, beside the other facts of the wire: `web.routes`.
+Which route asks for which is a table too, beside the other facts of the wire: `web.route_table`.
 """
 
 from collections.abc import Iterable, Mapping

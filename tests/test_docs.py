@@ -96,7 +96,7 @@ def test_the_table_of_permissions_is_whole() -> None:
     """Each permission stands there with what it allows here, in the words of the administration."""
     text = (REFERENCE / "permissions.md").read_text()
     rows = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (.*) \|$", text, re.MULTILINE))
-    told = "Stored, and told to services behind `/verify`"
+    told = "Stored, and told to APIs behind `/verify`"
     assert rows == {permission.value: ALLOWS.get(permission, told) for permission in Permission}
 
 

@@ -96,7 +96,7 @@ def test_the_table_of_permissions_is_whole() -> None:
     """Each permission stands there with what it allows here, in the words of the administration."""
     text = (REFERENCE / "permissions.md").read_text()
     rows = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (.*) \|$", text, re.MULTILINE))
-    told = "Stored, and told to services behind `/verify`"
+    told = "Stored, and told to APIs behind `/verify`"
     assert rows == {permission.value: ALLOWS.get(permission, told) for permission in Permission}
 
 
@@ -197,16 +197,13 @@ def test_what_it_works_with_is_what_the_tests_run() -> None:
 
 
 def test_every_promise_of_the_readme_names_the_tests_that_show_it() -> None:
-    """Each sentence of "What you can rely on" is in the reference, with tests that are there."""
+    """Each sentence of "What you can rely on" is on the page of promises, with tests that are there."""
     section = (ROOT / "README.md").read_text().partition("## What you can rely on\n")[2].partition("\n## ")[0]
     promises = re.findall(r"^- \*\*(.*?)(?=\n- |\n\n)", section, re.MULTILINE | re.DOTALL)
     text = " ".join(" ".join(promise.split()) for promise in promises).replace("**", "")
     sentences = [one for one in re.split(r"(?<=[.])\s+", text) if one not in HEADLINES]
-    rows = dict(
-        re.findall(
-            r"^\| (.+?) \| (`tests/.+`) \|$", (REFERENCE / "requirements.md").read_text(), re.MULTILINE
-        )
-    )
+    page = (ROOT / "docs" / "explanation" / "promises.md").read_text()
+    rows = dict(re.findall(r"^\| (.+?) \| (`tests/.+`) \|$", page, re.MULTILINE))
     assert sorted(sentences) == sorted(rows)
     for named in re.findall(r"`([^`]+)`", " ".join(rows.values())):
         path, _, name = named.partition("::")

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from litestar import Response
 from litestar.datastructures.headers import Accept
+from litestar.params import FromPath
 from litestar.response import Redirect
 from markupsafe import Markup, escape
 
@@ -44,7 +45,7 @@ def first_page(request: AnyRequest, site: InjectedSite, pages: InjectedPages) ->
 
 
 @asset("/docs/{path:path}", headers=HeaderSet.DOCUMENTATION)
-def page(path: str, request: AnyRequest, site: InjectedSite, pages: InjectedPages) -> Response[Any]:
+def page(path: FromPath[str], request: AnyRequest, site: InjectedSite, pages: InjectedPages) -> Response[Any]:
     """Answer any other page, a file, or a question."""
     if path.endswith("/"):
         return Redirect(request.scope["path"].rstrip("/"), status_code=308)

@@ -295,10 +295,10 @@ def test_the_example_at_the_edge_refuses_and_lets_in(
     follower = server.services.keys.create_for(holder.user_id, COMMAND_LINE, NewKey())
     monkeypatch.setenv("KEYTURN_KEY", follower.secret)
     text = (ROOT / "docs" / "howto" / "verify-at-the-edge.md").read_text()
-    match = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    match = re.search(r"```python edge\.py\n(.*?)```", text, re.DOTALL)
     assert match is not None
     program: dict[str, Any] = {}
-    exec(match[1].replace("https://keys.example.com", server.url), program)
+    exec(match[1].replace("http://127.0.0.1:8400", server.url), program)
     key = new_key(server)
     try:
         wait_until(lambda: program["caller"](key, "192.0.2.7") != 401)

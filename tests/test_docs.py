@@ -61,8 +61,8 @@ def new_key(server: RunningServer) -> str:
 
 def example(heading: str, server: RunningServer) -> dict[str, Any]:
     """Run the Python example under `heading`, pointed at the test's server; return its names."""
-    section = HOWTO.partition(f"## {heading}\n")[2]
-    match = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    section = HOWTO.partition(f"\n## {heading}\n")[2]
+    match = re.search(r"```python \w+\.py\n(.*?)```", section, re.DOTALL)
     assert match is not None
     # A module of its own, since frameworks look up where a function was defined.
     module = ModuleType("example_" + heading.lower().replace(" ", "_"))
@@ -250,7 +250,7 @@ def test_the_example_that_asks_keyturn_refuses_and_lets_in(server: RunningServer
         assert client.get("/orders").status_code == 401
         assert client.get("/orders", headers={"Authorization": f"{key}x"}).status_code == 401
         two = [("Authorization", key), ("Authorization", key)]
-        assert client.get("/orders", headers=two).status_code == 503
+        assert client.get("/orders", headers=two).status_code == 400
         httpx.delete(
             f"{server.url}/bim/apikey/{key_id(server, key)}", headers={"Authorization": key}
         ).raise_for_status()
@@ -292,10 +292,10 @@ def test_the_example_at_the_edge_refuses_and_lets_in(
     follower = server.services.keys.create_for(holder.user_id, COMMAND_LINE, NewKey())
     monkeypatch.setenv("KEYTURN_KEY", follower.secret)
     text = (ROOT / "docs" / "howto" / "verify-at-the-edge.md").read_text()
-    match = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    match = re.search(r"```python edge\.py\n(.*?)```", text, re.DOTALL)
     assert match is not None
     program: dict[str, Any] = {}
-    exec(match[1].replace("https://keys.example.com", server.url), program)
+    exec(match[1].replace("http://127.0.0.1:8400", server.url), program)
     key = new_key(server)
     try:
         wait_until(lambda: program["caller"](key, "192.0.2.7") != 401)

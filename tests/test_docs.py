@@ -121,7 +121,8 @@ def test_the_table_of_routes_says_what_each_asks_for(server: RunningServer) -> N
 
 def test_every_reason_is_in_the_reference() -> None:
     """Each reason that a log line may give is explained."""
-    text = (REFERENCE / "http-api.md").read_text().partition("## What the log calls a refusal")[2]
+    text = (REFERENCE / "errors.md").read_text()
+    text = text.partition("## What the log calls a refusal\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == {reason.value for reason in Reason}
 
 
@@ -169,12 +170,12 @@ def test_every_requirement_that_is_cited_is_in_the_reference() -> None:
 
 
 def test_every_heading_that_is_cited_is_in_the_reference() -> None:
-    """Who meets a page and its headings in the code, as in (http-api.md, "Users"), finds both."""
+    """Who meets a page and its headings in the code, as in (http-api/users.md, "Users"), finds both."""
     cited = 0
     for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
         text = path.read_text()
         assert not re.search(r"\breference, +section", text), path
-        for page, listed in re.findall(r'\(([\w-]+\.md)((?:,\s+"[^"]+")+)', text):
+        for page, listed in re.findall(r'\(([\w/-]+\.md)((?:,\s+"[^"]+")+)', text):
             headings = re.findall(r"^#+ (.+)$", (REFERENCE / page).read_text(), re.MULTILINE)
             assert set(re.findall(r'"([^"]+)"', listed)) <= set(headings), (path, page)
             cited += 1

@@ -26,7 +26,7 @@ from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
 SCOPES = frozenset({"plugin:trino"})
-"""The scopes that a system key can have (http-api.md, "System keys")."""
+"""The scopes that a system key can have (http-api/system-keys.md, "Get or create a system key")."""
 NAME_MAX_CHARACTERS = 254
 
 

@@ -121,7 +121,7 @@ def test_the_table_of_routes_says_what_each_asks_for(server: RunningServer) -> N
 
 def test_every_reason_is_in_the_reference() -> None:
     """Each reason that a log line may give is explained."""
-    text = (REFERENCE / "errors.md").read_text()
+    text = (REFERENCE / "errors-in-the-log.md").read_text()
     text = text.partition("## What the log calls a refusal\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == {reason.value for reason in Reason}
 

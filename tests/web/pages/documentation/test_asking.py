@@ -103,7 +103,8 @@ def test_a_question_has_bounds(site: Site, question: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ['"', "a OR b NOT c", "title: rotate", "rotate*", "'; DROP TABLE page; --", "日本語", "()", "^a NEAR b"]
+    "question",
+    ['"', "a OR b NOT c", "title: rotate", "rotate*", "'; DROP TABLE page; --", "日本語", "()", "^a NEAR b"],
 )
 def test_a_question_is_no_query_language(site: Site, question: str) -> None:
     """Signs that mean something to the index are words like others."""
@@ -114,7 +115,9 @@ def test_a_question_is_no_query_language(site: Site, question: str) -> None:
 def test_markup_in_a_question_stays_text(site: Site) -> None:
     """A question cannot put anything into the page."""
     with site.client() as client:
-        page = client.get("/docs", params={"ask": "<script>alert(1)</script> key"}, headers={"Accept": "text/html"})
+        page = client.get(
+            "/docs", params={"ask": "<script>alert(1)</script> key"}, headers={"Accept": "text/html"}
+        )
     assert "<script>alert" not in page.text
 
 

@@ -36,7 +36,11 @@ def test_every_page_is_there_in_each_form(site: Site, entry: object) -> None:
     title = entry.title  # type: ignore[attr-defined]
     assert {one.status_code for one in (shown, by_suffix, by_accept, as_json)} == {200}
     assert shown.headers["content-type"] == "text/html; charset=utf-8"
-    assert by_suffix.headers["content-type"] == by_accept.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert (
+        by_suffix.headers["content-type"]
+        == by_accept.headers["content-type"]
+        == "text/markdown; charset=utf-8"
+    )
     assert by_suffix.content == by_accept.content
     assert by_suffix.text.startswith(f"> The index of this documentation is {site.url}/llms.txt.")
     assert f"\n# {title}\n" in by_suffix.text
@@ -47,7 +51,9 @@ def test_every_page_is_there_in_each_form(site: Site, entry: object) -> None:
     for one in (shown, by_suffix):
         assert 'rel="alternate"; type="text/markdown"' in one.headers["link"]
         assert one.headers["vary"] == "Accept"
-    assert f'<link rel="alternate" type="text/markdown" href="{site.url}{entry.markdown_address}">' in shown.text  # type: ignore[attr-defined]
+    assert (
+        f'<link rel="alternate" type="text/markdown" href="{site.url}{entry.markdown_address}">' in shown.text
+    )  # type: ignore[attr-defined]
 
 
 def test_every_link_and_anchor_leads_somewhere(site: Site) -> None:
@@ -101,7 +107,9 @@ def test_a_page_that_is_not_there_names_the_nearest(site: Site) -> None:
     assert {one.headers["x-robots-tag"] for one in (html, markdown, data)} == {"noindex"}
 
 
-@pytest.mark.parametrize(("asked", "found"), [("/docs/", "/docs"), ("/docs/howto/gateways/", "/docs/howto/gateways")])
+@pytest.mark.parametrize(
+    ("asked", "found"), [("/docs/", "/docs"), ("/docs/howto/gateways/", "/docs/howto/gateways")]
+)
 def test_a_slash_at_the_end_is_one_too_many(site: Site, asked: str, found: str) -> None:
     """The address of a page is one: others lead to it."""
     with site.client() as client:
@@ -121,7 +129,9 @@ def test_programs_find_all_pages(site: Site) -> None:
         assert f"]({site.url}{entry.markdown_address})" in index
         assert f"# {entry.title}\n" in whole
     namespace = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
-    assert [one.text for one in urls.iter(f"{namespace}loc")] == [f"{site.url}{one.address}" for one in ENTRIES]
+    assert [one.text for one in urls.iter(f"{namespace}loc")] == [
+        f"{site.url}{one.address}" for one in ENTRIES
+    ]
     assert skill.headers["content-type"] == "text/markdown; charset=utf-8"
     assert skill.text.startswith("---\nname: keyturn\ndescription: ")
 
@@ -148,7 +158,10 @@ def test_the_sources_are_linked_where_a_setting_names_them(tmp_path: Path) -> No
     """With KEYTURN_REPOSITORY_URL each page can be changed, and links to other files of it lead there."""
     address = "https://git.example.com/team/keyturn"
     database = new_sqlite_database(tmp_path)
-    with running_server(database, repository_url=address) as server, httpx.Client(base_url=server.url) as client:
+    with (
+        running_server(database, repository_url=address) as server,
+        httpx.Client(base_url=server.url) as client,
+    ):
         page = client.get("/docs/explanation/promises").text
         assert f'href="{address}/edit/main/docs/explanation/promises.md"' in page
         assert f'href="{address}/blob/main/tests/' in page or f"{address}/blob/main/" in page

@@ -54,6 +54,8 @@ GIVEN: dict[str, tuple[str, object]] = {
     "session_idle_minutes": ("5", 5),
     "session_absolute_hours": ("8", 8),
     "passphrase_again_minutes": ("15", 15),
+    "documentation": ("false", False),
+    "repository_url": ("https://git.example.com/team/keyturn/", "https://git.example.com/team/keyturn"),
     "log_level": ("debug", "debug"),
 }
 TOGETHER = {"tls_certificate_file": "tls_key_file", "tls_key_file": "tls_certificate_file"}

@@ -267,7 +267,6 @@ def test_a_credential_in_the_header_opens_no_page(site: Site, credential: str) -
 NOWHERE = [
     "/nope",
     "/bim/nope",
-    "/docs/schema",
     "/admin/nosuch",
     "/profile/x",
     "/device/x",

@@ -162,8 +162,10 @@ class Library:
 
     def passages(self, section_id: int) -> Sequence[StoredPassage]:
         """Return the passages of a section."""
-        ((stored,),) = self.rows("SELECT passages FROM section WHERE id = ?", section_id)
-        return [StoredPassage(*one) for one in json.loads(unpacked(stored))]
+        page = self.sections[section_id].page
+        first = next(number for number, section in self.sections.items() if section.page is page)
+        ((stored,),) = self.rows("SELECT passages FROM page WHERE path = ?", page.path)
+        return [StoredPassage(*one) for one in json.loads(unpacked(stored))[section_id - first]]
 
 
 def built_file() -> Path:

@@ -26,7 +26,7 @@ PASSAGE_WEIGHTS = (1.0, 1.5)
 COVERED = 0.5
 """The part of the question's weight that the best section must cover."""
 
-_WORD = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+")
 _STOP_WORDS = frozenset(
     [
         "a",

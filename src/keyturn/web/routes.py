@@ -36,7 +36,7 @@ Method = Literal["GET", "POST", "PUT", "DELETE"]
 Handler = Callable[..., Any]
 
 _CONVERTER = re.compile(r"{(\w+):(\w+)}")
-_MATCHES = {"str": "[^/]+", "path": ".+"}
+_MATCHES = {"str": "[^/]+", "path": ".*"}
 """The part of a path that the parameters of each kind take."""
 
 

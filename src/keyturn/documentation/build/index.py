@@ -26,18 +26,20 @@ SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE page (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, part TEXT NOT NULL, title TEXT NOT NULL,
-    summary TEXT NOT NULL, file TEXT NOT NULL, markdown BLOB NOT NULL, html BLOB NOT NULL
+    summary TEXT NOT NULL, file TEXT NOT NULL, markdown BLOB NOT NULL, html BLOB NOT NULL,
+    passages BLOB NOT NULL
 );
 CREATE TABLE file (path TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE section (
     id INTEGER PRIMARY KEY, page_id INTEGER NOT NULL REFERENCES page, level INTEGER NOT NULL,
-    anchor TEXT NOT NULL, title TEXT NOT NULL, headings TEXT NOT NULL, passages BLOB NOT NULL
+    anchor TEXT NOT NULL, title TEXT NOT NULL, headings TEXT NOT NULL
 );
 CREATE VIRTUAL TABLE section_words USING fts5(
     title, headings, questions, body, content='', tokenize='porter unicode61'
 );
-CREATE VIRTUAL TABLE section_terms USING fts5vocab(section_words, 'row');
-CREATE VIRTUAL TABLE passage_words USING fts5(text, context, content='', tokenize='porter unicode61');
+CREATE VIRTUAL TABLE passage_words USING fts5(
+    text, context, content='', tokenize='porter unicode61'
+);
 CREATE TABLE synonym (phrase TEXT NOT NULL, words TEXT NOT NULL);
 """
 
@@ -144,42 +146,40 @@ def _parts(pages: dict[str, SourcePage]) -> Sequence[Part]:
 
 
 def _write_page(database: sqlite3.Connection, page: SourcePage, part: str, renderer: PageRenderer) -> None:
+    # A passage that is too long to be quoted is left out; its section is found all the same.
+    passages = [
+        [one for one in section.passages if len(one.markdown) <= MAX_PASSAGE_CHARACTERS]
+        for section in page.sections
+    ]
+    stored = [
+        [
+            StoredPassage(one.kind, renderer.markdown(one.markdown), renderer.piece(one.markdown))
+            for one in several
+        ]
+        for several in passages
+    ]
     page_id = database.execute(
-        "INSERT INTO page (path, part, title, summary, file, markdown, html) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO page (path, part, title, summary, file, markdown, html, passages)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             page.path,
             part,
             page.title,
             page.summary,
             page.file,
-            packed(renderer.markdown(page.markdown).replace(HOST, HOST_PLACE)),
-            packed(renderer.page().replace(HOST, HOST_PLACE)),
+            _placed(renderer.markdown(page.markdown)),
+            _placed(renderer.page()),
+            _placed(json.dumps(stored, ensure_ascii=False)),
         ),
     ).lastrowid
-    for section in page.sections:
+    for section, quoted in zip(page.sections, passages, strict=True):
         headings, questions = " ".join((page.title, *section.headings)), " | ".join(section.questions)
-        # Too long to be quoted; its section is found all the same.
-        passages = [one for one in section.passages if len(one.markdown) <= MAX_PASSAGE_CHARACTERS]
-        stored = [
-            StoredPassage(
-                one.kind,
-                renderer.markdown(one.markdown).replace(HOST, HOST_PLACE),
-                renderer.piece(one.markdown).replace(HOST, HOST_PLACE),
-            )
-            for one in passages
-        ]
         section_id = database.execute(
-            "INSERT INTO section (page_id, level, anchor, title, headings, passages)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                page_id,
-                section.level,
-                section.anchor,
-                section.title,
-                json.dumps(section.headings),
-                packed(json.dumps(stored)),
-            ),
+            "INSERT INTO section (page_id, level, anchor, title, headings) VALUES (?, ?, ?, ?, ?)",
+            (page_id, section.level, section.anchor, section.title, json.dumps(section.headings)),
         ).lastrowid
+        if page.file == INDEX:
+            continue  # It names every page, and would be found by every question.
         database.execute(
             "INSERT INTO section_words (rowid, title, headings, questions, body) VALUES (?, ?, ?, ?, ?)",
             (section_id, section.title, headings, questions, plain_text(section.markdown)),
@@ -188,6 +188,11 @@ def _write_page(database: sqlite3.Connection, page: SourcePage, part: str, rende
             "INSERT INTO passage_words (rowid, text, context) VALUES (?, ?, ?)",
             (
                 (passage_id(section_id, at), plain_text(one.markdown), f"{headings} {questions}")
-                for at, one in enumerate(passages)
+                for at, one in enumerate(quoted)
             ),
         )
+
+
+def _placed(text: str) -> bytes:
+    """Return a text as it is stored, with the place for the address of the server."""
+    return packed(text.replace(HOST, HOST_PLACE))

@@ -64,7 +64,7 @@ LEGACY_NOT_FOUND = -32002
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Call:
     """A request, and what it needs for its answer."""
 
     params: Json
@@ -82,7 +82,7 @@ def mcp(request: AnyRequest, body: RawBody, site: InjectedSite) -> Response[Any]
         _check_origin(request)
         message = _decoded(body)
         if "id" not in message:
-            return Response(None, status_code=HTTPStatus.ACCEPTED)
+            return Response(b"", status_code=HTTPStatus.ACCEPTED)
         result = _result(message, request, site)
         return Response({"jsonrpc": "2.0", "id": message["id"], "result": result})
     except _Fault as fault:
@@ -101,7 +101,7 @@ def _check_origin(request: AnyRequest) -> None:
 def _decoded(body: bytes) -> Json:
     try:
         message: Any = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise _Fault(PARSE_ERROR, "The body is not JSON.", HTTPStatus.BAD_REQUEST) from None
     is_request = isinstance(message, dict) and message.get("jsonrpc") == "2.0"
     if not is_request or not isinstance(message.get("method"), str):
@@ -122,7 +122,7 @@ def _result(message: Json, request: AnyRequest, site: Site) -> Json:
     if answer is None:
         status = HTTPStatus.NOT_FOUND if is_modern else HTTPStatus.OK
         raise _Fault(NO_SUCH_METHOD, f"There is no method {method} here.", status)
-    result = answer(_Asked(params, is_modern, request, site, site.host_of(request)))
+    result = answer(_Call(params, is_modern, request, site, site.host_of(request)))
     if not is_modern:
         return result
     own = {f"{_META}serverInfo": _SERVER_INFO}
@@ -167,7 +167,7 @@ def _plain(value: str) -> str | None:
         return None
 
 
-def _discover(_asked: _Asked) -> Json:
+def _discover(_call: _Call) -> Json:
     return {
         "supportedVersions": [MODERN, *LEGACY],
         "capabilities": _CAPABILITIES,
@@ -176,8 +176,8 @@ def _discover(_asked: _Asked) -> Json:
     }
 
 
-def _initialize(asked: _Asked) -> Json:
-    wanted = asked.params.get("protocolVersion")
+def _initialize(call: _Call) -> Json:
+    wanted = call.params.get("protocolVersion")
     return {
         "protocolVersion": wanted if wanted in LEGACY else LEGACY[0],
         "capabilities": _CAPABILITIES,
@@ -186,7 +186,7 @@ def _initialize(asked: _Asked) -> Json:
     }
 
 
-def _list_tools(asked: _Asked) -> Json:
+def _list_tools(call: _Call) -> Json:
     tools = [
         {
             "name": name,
@@ -197,79 +197,77 @@ def _list_tools(asked: _Asked) -> Json:
         }
         for name, one in _TOOLS.items()
     ]
-    return {"tools": tools} | (_CACHED if asked.is_modern else {})
+    return {"tools": tools} | (_CACHED if call.is_modern else {})
 
 
-def _call_tool(asked: _Asked) -> Json:
-    tool = _TOOLS.get(str(asked.params.get("name")))
+def _call_tool(call: _Call) -> Json:
+    tool = _TOOLS.get(str(call.params.get("name")))
     if tool is None:
-        status = HTTPStatus.BAD_REQUEST if asked.is_modern else HTTPStatus.OK
+        status = HTTPStatus.BAD_REQUEST if call.is_modern else HTTPStatus.OK
         raise _Fault(INVALID_PARAMS, f"There is no such tool. There are: {', '.join(_TOOLS)}.", status)
-    arguments = asked.params.get("arguments", {})
+    arguments = call.params.get("arguments", {})
     given = arguments if isinstance(arguments, dict) else {}
     wrong = [name for name in tool.schema["required"] if not isinstance(given.get(name), str)]
     try:
-        text = f"Give {wrong[0]} as a text." if wrong else tool.run(asked, given)
+        text = f"Give {wrong[0]} as a text." if wrong else tool.run(call, given)
     except KeyturnError as error:
         wrong, text = ["refused"], response_of(error).body.message
     return {"content": [{"type": "text", "text": text}], "isError": bool(wrong)}
 
 
-def _list_resources(asked: _Asked) -> Json:
+def _list_resources(call: _Call) -> Json:
     pages = [
         {
-            "uri": f"{asked.host}{one.markdown_address}",
+            "uri": f"{call.host}{one.markdown_address}",
             "name": one.title,
             "description": one.summary,
             "mimeType": "text/markdown",
         }
-        for one in asked.site.library.contents
+        for one in call.site.library.contents
     ]
-    return {"resources": pages} | (_CACHED if asked.is_modern else {})
+    return {"resources": pages} | (_CACHED if call.is_modern else {})
 
 
-def _read_resource(asked: _Asked) -> Json:
-    uri = asked.params.get("uri")
-    found = _page_at(asked, uri) if isinstance(uri, str) and uri.startswith(f"{asked.host}/docs") else None
+def _read_resource(call: _Call) -> Json:
+    uri = call.params.get("uri")
+    found = _page_at(call, uri) if isinstance(uri, str) and uri.startswith(f"{call.host}/docs") else None
     if found is None:
-        status = HTTPStatus.BAD_REQUEST if asked.is_modern else HTTPStatus.OK
-        code = INVALID_PARAMS if asked.is_modern else LEGACY_NOT_FOUND
+        status = HTTPStatus.BAD_REQUEST if call.is_modern else HTTPStatus.OK
+        code = INVALID_PARAMS if call.is_modern else LEGACY_NOT_FOUND
         raise _Fault(code, "There is no such page: see resources/list.", status, uri=uri)
-    content = {"uri": uri, "mimeType": "text/markdown", "text": asked.site.whole_page(found, asked.host)}
-    return {"contents": [content]} | (_CACHED if asked.is_modern else {})
+    content = {"uri": uri, "mimeType": "text/markdown", "text": call.site.whole_page(found, call.host)}
+    return {"contents": [content]} | (_CACHED if call.is_modern else {})
 
 
-def _nothing(name: str) -> Callable[[_Asked], Json]:
+def _nothing(name: str) -> Callable[[_Call], Json]:
     """Return the answer to a list of which there is nothing."""
-    return lambda asked: {name: []} | (_CACHED if asked.is_modern else {})
+    return lambda call: {name: []} | (_CACHED if call.is_modern else {})
 
 
-def _ask(asked: _Asked, given: Json) -> str:
-    answer = asked.site.ask(given["question"], origin_of(asked.request).address)
+def _ask(call: _Call, given: Json) -> str:
+    answer = call.site.ask(given["question"], origin_of(call.request).address)
     goal = given.get("goal")
-    return answer_as_markdown(
-        answer, "/docs", goal if isinstance(goal, str) else None, asked.site, asked.host
-    )
+    return answer_as_markdown(answer, "/docs", goal if isinstance(goal, str) else None, call.site, call.host)
 
 
-def _search(asked: _Asked, given: Json) -> str:
-    answer = asked.site.ask(given["query"], origin_of(asked.request).address)
-    hits = [f"- [{one.cited}]({asked.host}{one.address})" for one in answer.sources]
-    pages = [f"- [{one.title}]({asked.host}{one.address}): {one.summary}" for one in answer.related]
+def _search(call: _Call, given: Json) -> str:
+    answer = call.site.ask(given["query"], origin_of(call.request).address)
+    hits = [f"- [{one.cited}]({call.host}{one.address})" for one in answer.sources]
+    pages = [f"- [{one.title}]({call.host}{one.address}): {one.summary}" for one in answer.related]
     return "\n".join((*hits, *pages)) or "Nothing was found."
 
 
-def _get_page(asked: _Asked, given: Json) -> str:
-    found = _page_at(asked, given["page"])
+def _get_page(call: _Call, given: Json) -> str:
+    found = _page_at(call, given["page"])
     if found is not None:
-        return asked.site.whole_page(found, asked.host)
-    near = ", ".join(f"/docs/{one.path}" for one in asked.site.library.nearest(urlsplit(given["page"]).path))
+        return call.site.whole_page(found, call.host)
+    near = ", ".join(f"/docs/{one.path}" for one in call.site.library.nearest(urlsplit(given["page"]).path))
     return f"There is no such page. The nearest pages are: {near}."
 
 
-def _page_at(asked: _Asked, address: str) -> Page | None:
+def _page_at(call: _Call, address: str) -> Page | None:
     path = urlsplit(address).path.removesuffix(".md").removeprefix("/docs").strip("/")
-    return asked.site.library.page(path)
+    return call.site.library.page(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +275,7 @@ class _Tool:
     title: str
     description: str
     schema: Json
-    run: Callable[[_Asked, Json], str]
+    run: Callable[[_Call, Json], str]
 
 
 def _schema(required: str, /, **properties: str) -> Json:
@@ -297,7 +295,7 @@ _TOOLS = {
         "Ask the documentation",
         "Answer a question with quotations from the documentation, and say where they stand.",
         _schema(
-            "question", question="The question, in plain words.", goal="What is to be reached in the end."
+            "question", question="The question, in plain words.", goal="The purpose behind the question."
         ),
         _ask,
     ),
@@ -314,7 +312,7 @@ _TOOLS = {
         _get_page,
     ),
 }
-_COMMON: Mapping[str, Callable[[_Asked], Json]] = {
+_COMMON: Mapping[str, Callable[[_Call], Json]] = {
     "tools/list": _list_tools,
     "tools/call": _call_tool,
     "resources/list": _list_resources,
@@ -322,7 +320,7 @@ _COMMON: Mapping[str, Callable[[_Asked], Json]] = {
     "resources/templates/list": _nothing("resourceTemplates"),
     "prompts/list": _nothing("prompts"),
 }
-_METHODS: Mapping[bool, Mapping[str, Callable[[_Asked], Json]]] = {
+_METHODS: Mapping[bool, Mapping[str, Callable[[_Call], Json]]] = {
     True: {**_COMMON, "server/discover": _discover},
-    False: {**_COMMON, "initialize": _initialize, "ping": lambda _asked: {}},
+    False: {**_COMMON, "initialize": _initialize, "ping": lambda _call: {}},
 }

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 Schema = Mapping[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
 NAMES_AND_VALUES = {"connection_key": "123456789", "iamid": "bim", "userid": "ada@example.com"}
-"""What an example puts into a path, where a number would mislead."""
+"""Values in the paths of examples, where a number would mislead."""
 MAX_DEPTH = 3
 """How deep the fields of objects inside of objects are listed."""
 

@@ -10,7 +10,6 @@ from urllib.parse import quote
 from litestar import Response
 from litestar.datastructures.headers import Accept
 from litestar.params import FromPath
-from litestar.response import Redirect
 from markupsafe import Markup, escape
 
 from keyturn.documentation.answers import NO_ANSWER
@@ -47,8 +46,6 @@ def first_page(request: AnyRequest, site: InjectedSite, pages: InjectedPages) ->
 @asset("/docs/{path:path}", headers=HeaderSet.DOCUMENTATION)
 def page(path: FromPath[str], request: AnyRequest, site: InjectedSite, pages: InjectedPages) -> Response[Any]:
     """Answer any other page, a file, or a question."""
-    if path.endswith("/"):
-        return Redirect(request.scope["path"].rstrip("/"), status_code=308)
     return _answer(path.strip("/"), request, site, pages)
 
 

@@ -61,8 +61,8 @@ def new_key(server: RunningServer) -> str:
 
 def example(heading: str, server: RunningServer) -> dict[str, Any]:
     """Run the Python example under `heading`, pointed at the test's server; return its names."""
-    section = HOWTO.partition(f"## {heading}\n")[2]
-    match = re.search(r"```python\n(.*?)```", section, re.DOTALL)
+    section = HOWTO.partition(f"\n## {heading}\n")[2]
+    match = re.search(r"```python \w+\.py\n(.*?)```", section, re.DOTALL)
     assert match is not None
     # A module of its own, since frameworks look up where a function was defined.
     module = ModuleType("example_" + heading.lower().replace(" ", "_"))
@@ -96,7 +96,7 @@ def test_the_table_of_permissions_is_whole() -> None:
     """Each permission stands there with what it allows here, in the words of the administration."""
     text = (REFERENCE / "permissions.md").read_text()
     rows = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| (.*) \|$", text, re.MULTILINE))
-    told = "Stored, and told to services behind `/verify`"
+    told = "Stored, and told to APIs behind `/verify`"
     assert rows == {permission.value: ALLOWS.get(permission, told) for permission in Permission}
 
 
@@ -121,7 +121,8 @@ def test_the_table_of_routes_says_what_each_asks_for(server: RunningServer) -> N
 
 def test_every_reason_is_in_the_reference() -> None:
     """Each reason that a log line may give is explained."""
-    text = (REFERENCE / "http-api.md").read_text().partition("## What the log calls a refusal")[2]
+    text = (REFERENCE / "errors.md").read_text()
+    text = text.partition("## What the log calls a refusal\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == {reason.value for reason in Reason}
 
 
@@ -169,12 +170,12 @@ def test_every_requirement_that_is_cited_is_in_the_reference() -> None:
 
 
 def test_every_heading_that_is_cited_is_in_the_reference() -> None:
-    """Who meets a page and its headings in the code, as in (http-api.md, "Users"), finds both."""
+    """Who meets a page and its headings in the code, as in (http-api/users.md, "Users"), finds both."""
     cited = 0
     for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]:
         text = path.read_text()
         assert not re.search(r"\breference, +section", text), path
-        for page, listed in re.findall(r'\(([\w-]+\.md)((?:,\s+"[^"]+")+)', text):
+        for page, listed in re.findall(r'\(([\w/-]+\.md)((?:,\s+"[^"]+")+)', text):
             headings = re.findall(r"^#+ (.+)$", (REFERENCE / page).read_text(), re.MULTILINE)
             assert set(re.findall(r'"([^"]+)"', listed)) <= set(headings), (path, page)
             cited += 1
@@ -197,16 +198,13 @@ def test_what_it_works_with_is_what_the_tests_run() -> None:
 
 
 def test_every_promise_of_the_readme_names_the_tests_that_show_it() -> None:
-    """Each sentence of "What you can rely on" is in the reference, with tests that are there."""
+    """Each sentence of "What you can rely on" is on the page of promises, with tests that are there."""
     section = (ROOT / "README.md").read_text().partition("## What you can rely on\n")[2].partition("\n## ")[0]
     promises = re.findall(r"^- \*\*(.*?)(?=\n- |\n\n)", section, re.MULTILINE | re.DOTALL)
     text = " ".join(" ".join(promise.split()) for promise in promises).replace("**", "")
     sentences = [one for one in re.split(r"(?<=[.])\s+", text) if one not in HEADLINES]
-    rows = dict(
-        re.findall(
-            r"^\| (.+?) \| (`tests/.+`) \|$", (REFERENCE / "requirements.md").read_text(), re.MULTILINE
-        )
-    )
+    page = (ROOT / "docs" / "explanation" / "promises.md").read_text()
+    rows = dict(re.findall(r"^\| (.+?) \| (`tests/.+`) \|$", page, re.MULTILINE))
     assert sorted(sentences) == sorted(rows)
     for named in re.findall(r"`([^`]+)`", " ".join(rows.values())):
         path, _, name = named.partition("::")
@@ -253,7 +251,7 @@ def test_the_example_that_asks_keyturn_refuses_and_lets_in(server: RunningServer
         assert client.get("/orders").status_code == 401
         assert client.get("/orders", headers={"Authorization": f"{key}x"}).status_code == 401
         two = [("Authorization", key), ("Authorization", key)]
-        assert client.get("/orders", headers=two).status_code == 503
+        assert client.get("/orders", headers=two).status_code == 400
         httpx.delete(
             f"{server.url}/bim/apikey/{key_id(server, key)}", headers={"Authorization": key}
         ).raise_for_status()
@@ -295,10 +293,10 @@ def test_the_example_at_the_edge_refuses_and_lets_in(
     follower = server.services.keys.create_for(holder.user_id, COMMAND_LINE, NewKey())
     monkeypatch.setenv("KEYTURN_KEY", follower.secret)
     text = (ROOT / "docs" / "howto" / "verify-at-the-edge.md").read_text()
-    match = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    match = re.search(r"```python edge\.py\n(.*?)```", text, re.DOTALL)
     assert match is not None
     program: dict[str, Any] = {}
-    exec(match[1].replace("https://keys.example.com", server.url), program)
+    exec(match[1].replace("http://127.0.0.1:8400", server.url), program)
     key = new_key(server)
     try:
         wait_until(lambda: program["caller"](key, "192.0.2.7") != 401)

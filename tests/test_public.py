@@ -29,6 +29,8 @@ ERRORS = {
     for name, value in vars(keyturn.errors).items()
     if isinstance(value, type) and issubclass(value, keyturn.KeyturnError)
 }
+PROGRAMS = r"```python[^\n]*\n(.*?)```"
+"""Examples in Python: to be run, or a file to be copied."""
 NAMED_BY_OTHERS = {"NotFound", "Conflict"}
 """Words of HTTP that are no promise of ours."""
 
@@ -108,7 +110,7 @@ def test_importing_keyturn_imports_nothing_else() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_fault_g4_what_examples_import_is_public(page: Path) -> None:
     """Each example imports from `keyturn`, `keyturn.client` and `keyturn.integrations`, what is there."""
-    for example in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+    for example in re.findall(PROGRAMS, page.read_text(), re.DOTALL):
         for node in ast.walk(ast.parse(example)):
             if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("keyturn"):
                 continue
@@ -127,7 +129,7 @@ OURS = [*(ROOT / "src" / "keyturn" / "integrations").glob("*.py"), *PAGES]
 def test_nothing_of_ours_decides_by_the_permissions_of_the_owner(file: Path) -> None:
     """No integration and no example reads `permissions` of a caller: a narrowed key carries none of them."""
     text = file.read_text()
-    programs = [text] if file.suffix == ".py" else re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    programs = [text] if file.suffix == ".py" else re.findall(PROGRAMS, text, re.DOTALL)
     read = [
         node.lineno
         for program in programs

@@ -240,7 +240,7 @@ class QuotaExceeded(KeyturnError):
 
 
 class InvalidState(KeyturnError):
-    """The present state does not allow the request (http-api.md, "Errors": 400)."""
+    """The present state does not allow the request (errors.md, "400 Bad Request")."""
 
 
 class OAuthCode(StrEnum):

@@ -109,6 +109,10 @@ class Settings:
     session_absolute_hours: int = 12
     passphrase_again_minutes: int = 120
     """How long after giving the passphrase a browser makes keys and gives rights without giving it again."""
+    documentation: bool = True
+    """Serve the documentation under `/docs`, to strangers too."""
+    repository_url: str = ""
+    """Where the documentation's sources are, for its links to change a page. Default: no such links."""
     log_level: LogLevel = "info"
 
     @property
@@ -275,6 +279,12 @@ def _yes_or_no(text: str) -> bool:
     return _one_of("true", "false")(text) == "true"
 
 
+def _web_address(text: str) -> str:
+    if text and re.fullmatch(r"https://[A-Za-z0-9.-]+(:\d+)?(/[\w.~-]+)*/?", text, re.ASCII) is None:
+        raise ValueError("it must be like https://git.example.com/team/keyturn")
+    return text.rstrip("/")
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
 
@@ -305,5 +315,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),
     "passphrase_again_minutes": _whole_number(1, 10_080),
+    "documentation": _yes_or_no,
+    "repository_url": _web_address,
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CURRENT = "/bim/rpc/user/current"
 SETUP_LINK = re.compile(r"(http://127\.0\.0\.1:\d+/setup)#(\S+)")
-POLL_TIMEOUT_SECONDS = 20
+POLL_TIMEOUT_SECONDS = 60
 
 
 def address(directory: Path) -> str:

@@ -152,13 +152,14 @@ def test_the_headers_follow_from_the_first_step_of_the_path() -> None:
     table = RouteTable(
         [
             Route("GET", "/thing/{thingid:str}"),
-            Route("GET", "/docs/api", OPEN, HeaderSet.API_PAGE),
+            Route("GET", "/docs", OPEN, HeaderSet.DOCUMENTATION),
+            Route("GET", "/docs/{path:path}", OPEN, HeaderSet.DOCUMENTATION),
             Route("GET", "/login", OPEN, HeaderSet.DOCUMENT, is_page=True),
         ]
     )
     assert {table.headers_at(path) for path in ("/thing", "/thing/1/2", "/thing//")} == {HeaderSet.DATA}
-    assert table.headers_at("/docs/api") is HeaderSet.API_PAGE
-    documents = ("/things", "/login", "/docs/api/x", "/", "", "thing", "//thing")
+    assert {table.headers_at(path) for path in ("/docs", "/docs/a", "/docs/a/b")} == {HeaderSet.DOCUMENTATION}
+    documents = ("/things", "/login", "/docs/", "/docsx", "/", "", "thing", "//thing")
     assert {table.headers_at(path) for path in documents} == {HeaderSet.DOCUMENT}
 
 

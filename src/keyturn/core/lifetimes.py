@@ -1,10 +1,11 @@
-"""How long a key may live: one rule for every way in which a key is made."""
+"""How long a key may live: the rules for every way in which a key is made, and for its tokens."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from keyturn.core.times import in_milliseconds, time_at
-from keyturn.errors import InvalidInput
+from keyturn.core.principal import Principal
+from keyturn.core.times import in_milliseconds, time_at, wire_time
+from keyturn.errors import Conflict, InvalidInput
 
 MAX_LIFE = timedelta(days=3653)
 """Ten years. A key that is to live longer never ends, which an operator can forbid."""
@@ -46,3 +47,19 @@ class KeyLife:
             otherwise = ", or never" if self.allows_never else ""
             raise InvalidInput(_FIELD, f"A key ends within ten years: choose an earlier date{otherwise}.")
         return time_at(in_milliseconds(end))
+
+
+def end_within(principal: Principal, lifetime: Lifetime | None, end: datetime | None) -> datetime | None:
+    """Return when something ends that `principal` makes and that would end at `end`, None for never.
+
+    It ends no later than its maker (A3). Raise `Conflict` if that is sooner than `lifetime` asks for.
+    """
+    last = principal.makes_until
+    if last is None or (end is not None and end <= last):
+        return end
+    if lifetime is not None:
+        raise Conflict(
+            f"Nothing outlives the credential that it is made with, and this one ends at {wire_time(last)}: "
+            "choose no later expiry, or leave it out."
+        )
+    return last

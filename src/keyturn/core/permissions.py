@@ -1,6 +1,6 @@
 """The permissions, in one table (permissions.md, "Permissions").
 
-Which route asks for which is a table too, beside the other facts of the wire: `web.routes`.
+Which route asks for which is a table too, beside the other facts of the wire: `web.route_table`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,7 +44,7 @@ ALLOWS: Mapping[Permission, str] = {
 stored, and told."""
 
 DEFAULT_PERMISSIONS = frozenset({Permission.CREATE_PROJECT.value})
-"""The permissions that every new person holds (http-api.md, "Users"). A service account does not."""
+"""The permissions of every new person (http-api/users.md, "Create a user"). A service account has none."""
 
 
 def not_held(held: frozenset[str], given: Iterable[str]) -> list[str]:
@@ -59,7 +59,7 @@ ADMINISTRATION = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN)
 """Of these there is always a person left who holds them: nobody else could give them again (A5)."""
 
 SEE_CONNECTION = (Permission.APPLICATION_ADMIN, Permission.CREATE_DATA_SOURCE, Permission.GOVERNANCE)
-"""Any one of these lets its holder read a connection (http-api.md, "Read a connection")."""
+"""Any one of these lets its holder read a connection (http-api/connections.md, "Read a connection")."""
 
 SEE_PROJECTS = (Permission.GOVERNANCE, Permission.PROJECT_MANAGEMENT)
 """Any one of these lets its holder see projects that they are no member of."""

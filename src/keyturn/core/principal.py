@@ -117,8 +117,8 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     def check_may_see_connections(self) -> None:
         """Raise `PermissionMissing` unless the caller may read connections.
 
-        A credential that is linked to a project may what its owner may, there: which those are is for others
-        to say.
+        A credential that is linked to a project has the permissions of its owner here; the services limit it
+        to the connections of the project.
         """
         if self.scopes is not None or self.permissions.isdisjoint(SEE_CONNECTION):
             raise PermissionMissing(*SEE_CONNECTION)

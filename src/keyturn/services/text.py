@@ -51,7 +51,7 @@ def canonical_userid(userid: str) -> str:
 
 @contextmanager
 def unique(field: str) -> Iterator[None]:
-    """Say of a `Conflict` that the name in `field` is taken (http-api.md, "Errors": 422)."""
+    """Say of a `Conflict` that the name in `field` is taken (errors.md, "422 Unprocessable Entity")."""
     try:
         yield
     except Conflict as error:

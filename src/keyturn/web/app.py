@@ -33,6 +33,7 @@ from keyturn.web.edge.request_checks import HostRule
 from keyturn.web.edge.server import put_requests_first
 from keyturn.web.json_response import JsonResponse
 from keyturn.web.navigation import login_path, wants_page
+from keyturn.web.pages.documentation.site import site_of
 from keyturn.web.pages.frame import tabs
 from keyturn.web.pages.frame.reauthentication import PassphraseNeeded, send_renewed_session
 from keyturn.web.pages.frame.reauthentication import ask as ask_for_passphrase
@@ -79,7 +80,8 @@ def _end_with_supervisor() -> None:
 
 def create_app(services: Services) -> Gate:
     """Return the ASGI application over these services; it closes them when it shuts down."""
-    settings, routes = services.settings, route_table()
+    settings = services.settings
+    routes = route_table(documentation=settings.documentation)
     return Gate(
         create_framework_app(services),
         services,
@@ -91,11 +93,10 @@ def create_app(services: Services) -> Gate:
     )
 
 
-def route_table() -> RouteTable:
-    """Return every route that is declared."""
-    return RouteTable(
-        declared for handler in (*api_handlers(), *page_handlers()) for declared in declared_by(handler)
-    )
+def route_table(*, documentation: bool = True) -> RouteTable:
+    """Return every route that is declared; those of the documentation may be switched off."""
+    handlers = (*api_handlers(), *page_handlers(documentation=documentation))
+    return RouteTable(declared for handler in handlers for declared in declared_by(handler))
 
 
 def create_framework_app(services: Services) -> Litestar:
@@ -103,7 +104,9 @@ def create_framework_app(services: Services) -> Litestar:
 
     It serves what is declared, and nothing else.
     """
-    pages, routes = Pages(services.system), route_table()
+    settings = services.settings
+    pages, routes = Pages(services.system), route_table(documentation=settings.documentation)
+    site = site_of(settings, services.system)
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
@@ -116,11 +119,12 @@ def create_framework_app(services: Services) -> Litestar:
     app = Litestar(
         route_handlers=[
             ApiRouter("/", route_handlers=api_handlers(), response_class=JsonResponse),
-            *page_routers(),
+            *page_routers(documentation=settings.documentation),
         ],
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "pages": Provide(lambda: pages, sync_to_thread=False),
+            "site": Provide(lambda: site, sync_to_thread=False),
             "call": Provide(call_of, sync_to_thread=False),
             "origin": Provide(origin_of, sync_to_thread=False),
         },

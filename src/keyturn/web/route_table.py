@@ -37,7 +37,13 @@ class RouteTable:
             re.DOTALL,
         )
         self._data = frozenset(one.path.split("/")[1] for one in self.routes if one.headers is HeaderSet.DATA)
-        self._headers = {one.path: one.headers for one in self.routes if one.headers is not HeaderSet.DATA}
+        shown = [one for one in self.routes if one.headers is not HeaderSet.DATA]
+        self._headers = {one.path: one.headers for one in shown if "{" not in one.path}
+        self._header_patterns = tuple(
+            (re.compile(one.pattern), one.headers)
+            for one in shown
+            if "{" in one.path and one.headers is not HeaderSet.DOCUMENT
+        )
 
     def is_open(self, method: str, path: str) -> bool:
         """Return whether anybody may make this request. HEAD is what GET is."""
@@ -59,7 +65,12 @@ class RouteTable:
         """
         if path.startswith("/") and path[1:].partition("/")[0] in self._data:
             return HeaderSet.DATA
-        return self._headers.get(path, HeaderSet.DOCUMENT)
+        if path in self._headers:
+            return self._headers[path]
+        return next(
+            (headers for pattern, headers in self._header_patterns if pattern.fullmatch(path)),
+            HeaderSet.DOCUMENT,
+        )
 
     def check_serves(self, served: Iterable[BaseRoute]) -> None:
         """Raise `TypeError` if the framework serves what is not declared, or does not serve what is."""

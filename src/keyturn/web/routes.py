@@ -45,7 +45,8 @@ class HeaderSet(Enum):
 
     DATA = "data"
     DOCUMENT = "document"
-    API_PAGE = "api page"
+    DOCUMENTATION = "documentation"
+    """A document whose script asks this server."""
 
 
 @dataclass(frozen=True, slots=True)

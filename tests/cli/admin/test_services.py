@@ -19,7 +19,7 @@ from tests.people import holder
 if TYPE_CHECKING:
     from tests.servers import RunningServer
 
-HOWTO = Path(__file__).parents[3] / "docs" / "howto" / "services.md"
+HOWTO = Path(__file__).parents[3] / "docs" / "howto" / "apis-and-scopes.md"
 ORDERS = identifier_of("orders")
 
 
@@ -67,7 +67,7 @@ def test_the_commands_of_the_how_to_run(run: Command, person: str, tmp_path: Pat
     """What an administrator copies from the page does what it says there."""
     with opened(tmp_path) as services:
         new_group(services, holder(services, "root", Permission.USER_ADMIN), "Clerks")
-    commands = re.findall(r"^\$ keyturn (admin service .*)$", HOWTO.read_text(), re.MULTILINE)
+    commands = re.findall(r"^\$ keyturn (admin api .*)$", HOWTO.read_text(), re.MULTILINE)
     assert len(commands) == 3
     for command in commands:
         done = run(*shlex.split(command))

@@ -58,8 +58,11 @@ def check_pages(client: httpx.Client) -> None:
     for path in (
         "/login",
         "/static/favicon.svg",
-        "/docs/api/assets/swagger-ui.css",
-        "/docs/api/assets/swagger-ui-bundle.js",
+        "/docs",
+        "/docs.md",
+        "/docs.md?ask=how+do+I+rotate+a+key",
+        "/docs/api/users",
+        "/llms.txt",
         "/.well-known/jwks.json",
     ):
         assert client.get(path).status_code == httpx.codes.OK, path

@@ -283,7 +283,7 @@ def test_a_dead_key_gets_nothing(any_site: Site, client: Client) -> None:
 
 
 def test_there_is_nothing_to_refresh(client: Client) -> None:
-    """A client that would refresh a token is told to exchange its key again (http-api.md, "Exchange")."""
+    """A client that refreshes is told to exchange its key again (http-api/tokens.md, "Refresh a token")."""
     body = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": "a", "client_secret": "b"}
     answer = client.http.post("/bim/oauth/token", json=body)
     assert (answer.status_code, answer.json()["error"]) == (400, "unsupported_grant_type")

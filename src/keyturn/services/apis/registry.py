@@ -1,6 +1,6 @@
 """The registered APIs: an administrator says which there are, which scopes they have, and who may hold them.
 
-Shown to people as *services*. A service account is something else: a user that is no person.
+The wire and the command call an API a *service*. A service account is something else: a user for a program.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,8 +1,8 @@
 """The feed: tells verifiers in other programs all that decides over credentials, and every change at once.
 
-The events between two marks are one change. It is read in one snapshot of the database, or, where it is too
-much for that, told again as far as it changed meanwhile: so what somebody has at the end of it is one state
-that the database was in, and not a mixture of several, which could be wider than each of them.
+The events between two marks are one change, and a follower who has read them holds one state that the
+database was in. A mixture of several states could allow more than each of them. So a change is read in one
+snapshot; a change that is too large for one is followed by the rows that changed while it was read.
 
 A thread looks for changes while anybody follows, and writes what changed once for all who do. A change on
 this host moves the shared counter, which it reads every `GLANCE_SECONDS`; one on another node comes with a

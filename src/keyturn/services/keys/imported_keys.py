@@ -1,12 +1,11 @@
 """Whether a person can have made up a key that is to be imported (rule K1).
 
-A key of random characters is as long, told in the language that people make keys of, as told character by
-character; a made-up one is shorter. So the shortest description of the key is looked for, as a compressor
-does: random characters, words and names and common passwords by rank, other letters in the manner of a
-language, numbers, runs such as `abcdef` or `qwerty`, and repetitions. Each kind has a price in bits such that
-all descriptions together are a code (the Kraft inequality holds): of random texts at most one in 2^n can be
-told in n bits less than its characters cost, whatever form the keys have. A text that is told in
-`EVIDENCE_BITS` less was not drawn at random, and then holds as many bits as a guesser needs who knows words.
+Random characters cannot be compressed; a text that a person made up can. This module finds the shortest
+description of a key, as a compressor does, from random characters, words, names and common passwords by rank,
+letters as a language has them, numbers, runs such as `abcdef` or `qwerty`, and repetitions. Each part has a
+price in bits, and the prices form a code (the Kraft inequality holds): at most one random text in 2^n has a
+description that is n bits shorter than its characters. A description that is `EVIDENCE_BITS` shorter proves
+that the key was not drawn at random; its length then says how many bits a guesser needs who knows words.
 """
 
 import math

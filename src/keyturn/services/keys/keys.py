@@ -12,14 +12,13 @@ from keyturn.core import api_key as core
 from keyturn.core import verification
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.former_secrets import FORMER_SECRET
-from keyturn.core.lifetimes import KeyLife, Lifetime
+from keyturn.core.lifetimes import KeyLife, Lifetime, end_within
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.core.restrictions import UNRESTRICTED, Restrictions
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.apis.registry import Apis
-from keyturn.services.keys.expiry import end_within
 from keyturn.services.keys.imported_keys import check_not_made_up
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.projects import Projects

@@ -1,7 +1,6 @@
-"""System keys: named keys of Keyturn itself, which the contract wants to be had again.
+"""System keys: named keys of Keyturn itself, whose text can be read again, as the Immuta API has it.
 
-Their secrets are encrypted under the root key. Every other key is stored as a digest, and gone when it is
-lost; who can do with that should.
+Their secrets are encrypted under the root key. Every other key is stored as a digest alone; prefer those.
 """
 
 from collections.abc import Sequence
@@ -9,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
-from keyturn.core.lifetimes import Lifetime
+from keyturn.core.lifetimes import Lifetime, end_within
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
@@ -18,7 +17,6 @@ from keyturn.core.restrictions import Restrictions
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
 from keyturn.services.installation.vault import Vault
-from keyturn.services.keys.expiry import end_within
 from keyturn.services.keys.keys import Keys, NewKey
 from keyturn.services.people.users import SYSTEM_USERID, Users
 from keyturn.services.text import checked_text, is_storable
@@ -28,7 +26,7 @@ from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
 SCOPES = frozenset({"plugin:trino"})
-"""The scopes that a system key can have (http-api.md, "System keys")."""
+"""The scopes that a system key can have (http-api/system-keys.md, "Get or create a system key")."""
 NAME_MAX_CHARACTERS = 254
 
 

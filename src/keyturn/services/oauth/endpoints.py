@@ -1,6 +1,6 @@
 """The OAuth endpoints: tokens, introspection and revocation.
 
-The client is an API key (`oauth_clients`), so every OAuth library can use a key as it is.
+The client is an API key (`clients`), so every OAuth library can use a key as it is.
 
 - Client credentials (RFC 6749, section 4.4) and token exchange (RFC 8693) give a bearer token for a key,
   narrowed to scopes if that is asked for; token exchange also narrows a token. With `resource` (RFC 8707) the

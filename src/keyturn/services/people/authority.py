@@ -17,5 +17,5 @@ def check_may_grant(principal: Principal, permissions: Iterable[str]) -> None:
 
 
 def successor_of(principal: Principal, owner: ServiceOwner) -> Successor:
-    """Return the new owner of service accounts, of which the caller gives no more than they hold."""
+    """Return a new owner of service accounts, who gets no permission that the caller does not hold."""
     return Successor(owner, partial(check_may_grant, principal))

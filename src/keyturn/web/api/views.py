@@ -1,4 +1,4 @@
-"""JSON shapes: tokens, keys, connections (http-api.md, "Exchange", "List keys", "Read a connection")."""
+"""JSON shapes: tokens, keys (http-api/keys.md, "Fields of a key"), connections."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -19,17 +19,14 @@ _PAGES_POLICY = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
     b"frame-ancestors 'none'; base-uri 'none'"
 )
-_API_PAGE_POLICY = (
-    # Swagger UI sets style attributes, shows its icons as data: images, and calls the API.
-    b"default-src 'none'; style-src 'self' 'unsafe-inline'; script-src 'self'; img-src 'self' data:; "
-    b"connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
-)
+_DOCUMENTATION_POLICY = _PAGES_POLICY + b"; connect-src 'self'"
+"""The script of the documentation searches it, and calls the API."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class SecurityHeaders:
-    """Three fixed sets: for data, for the interactive API page, and for everything else.
+    """Three fixed sets: for data, for the documentation, and for everything else.
 
     Headers that only concern documents are left out of data: writing a header costs the server more than a
     look-up.
@@ -43,7 +40,11 @@ class SecurityHeaders:
         self._sets: dict[HeaderSet, Headers] = {
             HeaderSet.DATA: (_NO_SNIFFING, *hsts, (b"content-security-policy", _DATA_POLICY)),
             HeaderSet.DOCUMENT: (*_DOCUMENTS, *hsts, (b"content-security-policy", _PAGES_POLICY)),
-            HeaderSet.API_PAGE: (*_DOCUMENTS, *hsts, (b"content-security-policy", _API_PAGE_POLICY)),
+            HeaderSet.DOCUMENTATION: (
+                *_DOCUMENTS,
+                *hsts,
+                (b"content-security-policy", _DOCUMENTATION_POLICY),
+            ),
         }
 
     def for_path(self, path: str) -> Headers:

@@ -1,9 +1,9 @@
 """The line of each request, and one line a second for what a stranger repeats.
 
-A caller who is known has a line for each request. A stranger's refused requests, and those that they GET
-without a credential, have one line for each address and second: anybody could fill the disk otherwise. The
-first is written at once, with all that is known of it. Those that follow within the second are counted, and
-written at its end.
+A caller who is known has a line for each request, but for a good plain `/verify` (`web.edge.verify`). A
+stranger's refused requests, and those that they GET without a credential, have one line for each address and
+second: anybody could fill the disk otherwise. The first is written at once, with all that is known of it.
+Those that follow within the second are counted, and written at its end.
 """
 
 import asyncio

@@ -3,7 +3,8 @@
 A plain request, which holds nothing but a credential and what a gateway says beside it, is answered from the
 cache of verdicts without a task, a scope or a message. Every other request takes the common way through
 `web.edge.gate`, and gets the same answer. `forward_auth.read_required` reads the scopes that the gateway asks
-for; `core.scopes.check_scopes` compares them with those of the caller.
+for. `Authenticator.recognise` compares them with those of the caller here, and `core.scopes.check_scopes` in
+the gate.
 """
 
 from collections.abc import Callable, Sequence

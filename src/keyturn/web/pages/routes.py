@@ -6,6 +6,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from keyturn.web.pages.apis import registry
 from keyturn.web.pages.audit import log
+from keyturn.web.pages.documentation import api_reference, indexes, mcp
+from keyturn.web.pages.documentation import pages as documentation
 from keyturn.web.pages.frame import assets
 from keyturn.web.pages.frame.forms import parts_of
 from keyturn.web.pages.frame.tabs import Part
@@ -47,15 +49,19 @@ MODULES = (
 )
 
 
-def page_handlers() -> list[HTTPRouteHandler]:
+DOCUMENTATION = (documentation, indexes, api_reference, mcp)
+"""The pages of the documentation, which can be switched off."""
+
+
+def page_handlers(*, documentation: bool = True) -> list[HTTPRouteHandler]:
     """Return the handlers of the pages."""
-    return handlers_in(MODULES)
+    return handlers_in((*MODULES, *(DOCUMENTATION if documentation else ())))
 
 
-def page_routers() -> list[Router]:
+def page_routers(*, documentation: bool = True) -> list[Router]:
     """Return all pages. Pages that are not for everybody stand behind the guard of their part."""
     by_part: dict[Part, list[HTTPRouteHandler]] = {}
-    for handler in page_handlers():
+    for handler in page_handlers(documentation=documentation):
         for part in parts_of(handler):
             by_part.setdefault(part, []).append(handler)
     return [_router(part, handlers) for part, handlers in by_part.items()]

@@ -1,4 +1,4 @@
-"""System keys, for what is part of the installation (http-api.md, "System keys")."""
+"""System keys, for what is part of the installation (http-api/system-keys.md, "System keys")."""
 
 from typing import Annotated
 

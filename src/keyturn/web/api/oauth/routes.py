@@ -164,7 +164,7 @@ async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> Grant
 )
 @at_once
 def refresh() -> None:
-    """Say what to do instead (http-api.md, "Exchange"): no refresh token was ever given."""
+    """Say what to do instead (http-api/tokens.md, "Refresh a token"): no refresh token was ever given."""
     raise OAuthRefused(
         OAuthCode.UNSUPPORTED_GRANT_TYPE, "There are no refresh tokens here: exchange the API key again."
     )

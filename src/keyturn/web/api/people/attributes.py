@@ -1,4 +1,4 @@
-"""Attributes of users and groups (http-api.md, "Users")."""
+"""Attributes of users and groups (http-api/attributes.md, "Attributes")."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The JSON shapes of groups and their members (http-api.md, "Groups")."""
+"""The JSON shapes of groups and their members (http-api/groups.md, "Fields of a group")."""
 
 import msgspec
 
@@ -80,7 +80,7 @@ class MemberList(msgspec.Struct, frozen=True):
 
 
 class NewMemberView(msgspec.Struct, frozen=True, rename="camel"):
-    """A new membership. Here `profile` is a number (http-api.md, "Groups")."""
+    """A new membership. Here `profile` is a number (http-api/groups.md, "Add a member")."""
 
     id: int
     group: int

@@ -1,4 +1,4 @@
-"""Groups and their members (http-api.md, "Groups")."""
+"""Groups and their members (http-api/groups.md, "Groups")."""
 
 import msgspec
 from litestar.params import RawBody

@@ -1,4 +1,4 @@
-"""Request bodies about users (http-api.md, "Users")."""
+"""Request bodies about users (http-api/users.md, "Users")."""
 
 from typing import Annotated, Any
 

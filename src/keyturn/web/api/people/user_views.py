@@ -1,4 +1,4 @@
-"""The JSON shapes of users and service accounts (http-api.md, "Users", "Service accounts")."""
+"""The JSON shapes of users and service accounts (http-api/users.md, "Fields of a user")."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Users: make, find, change, disable, delete (http-api.md, "Users")."""
+"""Users: make, find, change, disable, delete (http-api/users.md, "Users")."""
 
 from typing import Annotated, Any
 

@@ -1,4 +1,4 @@
-"""Static files, and the interactive API page with its assets from their package."""
+"""Static files."""
 
 import mimetypes
 from functools import cache
@@ -9,14 +9,10 @@ from litestar.params import FromPath
 
 from keyturn.errors import NotFound
 from keyturn.web.pages.frame.forms import asset
-from keyturn.web.pages.frame.rendering import InjectedPages
 from keyturn.web.representation import Representation
 from keyturn.web.requests import AnyRequest
-from keyturn.web.routes import HeaderSet
 
 _OURS = "keyturn.web"
-_SWAGGER = "swagger_ui"
-_SWAGGER_FILES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
 _MAX_AGE_SECONDS = 3600
 
 
@@ -24,20 +20,6 @@ _MAX_AGE_SECONDS = 3600
 def static_file(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
     """Answer one of our own files."""
     return _file(_OURS, name, request)
-
-
-@asset("/docs/api", headers=HeaderSet.API_PAGE)
-def api_page(pages: InjectedPages) -> Response[str]:
-    """Show the description of the API, to try out."""
-    return pages.render("frame/api_docs.html")
-
-
-@asset("/docs/api/assets/{name:str}")
-def api_page_asset(name: FromPath[str], request: AnyRequest) -> Response[bytes]:
-    """Answer a file of Swagger UI."""
-    if name not in _SWAGGER_FILES:
-        raise NotFound
-    return _file(_SWAGGER, name, request)
 
 
 def _file(package: str, name: str, request: AnyRequest) -> Response[bytes]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
+from http import HTTPStatus
 from inspect import iscoroutinefunction, signature
 from typing import Any
 
@@ -56,14 +57,15 @@ def page(path: str, *parts: Part, guard: Guard | None = None) -> Declare:
     return declare
 
 
-def asset(path: str, *, headers: HeaderSet = HeaderSet.DOCUMENT) -> Declare:
-    """Declare what anybody may GET, whether they have a session or not."""
+def asset(*paths: str, headers: HeaderSet = HeaderSet.DOCUMENT, method: Method = "GET") -> Declare:
+    """Declare what anybody may ask for, whether they have a session or not."""
 
     def declare(handler: Handler) -> HTTPRouteHandler:
         return serving(
             _waiting(handler),
-            [Route("GET", path, OPEN, headers)],
-            paths=[path],
+            [Route(method, path, OPEN, headers) for path in paths],
+            paths=list(paths),
+            status_code=HTTPStatus.OK,
             opt={PARTS: (ANYBODY,)},
             include_in_schema=False,
         )

@@ -82,10 +82,14 @@ class Pages:
         shown = common | context
         if shown["field"] is not None:
             shown["problems"] = {shown["field"]: shown["problem"], **shown["problems"]}
-        html = self._environment.get_template(template).render(shown)
+        html = self.text(template, **shown)
         if refused is not None:
             return Refusal(html, refused=refused, media_type=MediaType.HTML)
         return Response(html, status_code=HTTPStatus.OK, media_type=MediaType.HTML)
+
+    def text(self, template: str, **context: Any) -> str:
+        """Return a template filled in with nothing but the product's name and `context`."""
+        return self._environment.get_template(template).render({"product": PRODUCT} | context)
 
     def _ago(self, moment: datetime | None) -> str:
         """Say how long ago in the largest whole unit; "never" for None."""

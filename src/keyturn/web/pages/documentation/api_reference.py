@@ -1,0 +1,43 @@
+"""The reference of the HTTP API, made from the OpenAPI description, to read and to try out."""
+
+from litestar import Response
+from litestar.params import FromPath
+
+from keyturn.errors import NotFound
+from keyturn.web.pages.documentation.operations import Domain, domains_of
+from keyturn.web.pages.documentation.site import InjectedSite, Site
+from keyturn.web.pages.frame.forms import asset
+from keyturn.web.pages.frame.rendering import InjectedPages
+from keyturn.web.representation import Representation
+from keyturn.web.requests import AnyRequest
+from keyturn.web.routes import HeaderSet
+
+CACHING = "public, max-age=300"
+
+
+@asset("/docs/api", headers=HeaderSet.DOCUMENTATION)
+def api_overview(request: AnyRequest, site: InjectedSite, pages: InjectedPages) -> Response[bytes]:
+    """List the domains of the API with their operations."""
+    html = pages.text("documentation/api.html", site=site, domains=_domains(request, site), domain=None)
+    return Representation.of(html.encode(), "text/html").answer(request, CACHING)
+
+
+@asset("/docs/api/{name:str}", headers=HeaderSet.DOCUMENTATION)
+def api_domain(
+    name: FromPath[str], request: AnyRequest, site: InjectedSite, pages: InjectedPages
+) -> Response[bytes]:
+    """Show the operations of one domain."""
+    domains = _domains(request, site)
+    domain = next((one for one in domains if one.path == name), None)
+    if domain is None:
+        raise NotFound
+    html = pages.text(
+        "documentation/api_domain.html", site=site, domains=domains, domain=domain, host=site.host_of(request)
+    )
+    return Representation.of(html.encode(), "text/html").answer(request, CACHING)
+
+
+def _domains(request: AnyRequest, site: Site) -> tuple[Domain, ...]:
+    if not site.domains:
+        site.domains = tuple(domains_of(request.app.openapi_schema.to_schema()))
+    return site.domains

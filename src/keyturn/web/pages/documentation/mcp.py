@@ -1,0 +1,328 @@
+"""The documentation for agents, over the Model Context Protocol: read-only and without a session.
+
+Each POST is answered by itself with one JSON object, as revision 2026-07-28 has it (`server/discover`, and in
+`_meta` of each request the version, the client and its capabilities). Clients of earlier revisions begin with
+`initialize`; their requests are answered too, since no answer depends on an earlier request.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar import Response
+from litestar.params import RawBody
+
+from keyturn import __version__
+from keyturn.documentation.library import Page
+from keyturn.errors import KeyturnError
+from keyturn.web.pages.documentation.formats import answer_as_markdown
+from keyturn.web.pages.documentation.site import InjectedSite, Site
+from keyturn.web.pages.frame.forms import asset
+from keyturn.web.pages.frame.rendering import PRODUCT
+from keyturn.web.requests import AnyRequest, origin_of
+from keyturn.web.responses import response_of
+from keyturn.web.routes import HeaderSet
+
+MODERN = "2026-07-28"
+LEGACY = ("2025-11-25", "2025-06-18", "2025-03-26")
+"""Revisions that begin with `initialize`, the newest first."""
+ASSUMED = "2025-03-26"
+"""The revision of a request that names none."""
+TTL_MS = 300_000
+INSTRUCTIONS = (
+    "The documentation of Keyturn: API keys and bearer tokens. Ask a question first; read the page that the "
+    "answer comes from for the details."
+)
+
+_META = "io.modelcontextprotocol/"
+_SENTINEL = "=?base64?"
+_NAMED = {"tools/call": "name", "resources/read": "uri"}
+"""The parameter that `Mcp-Name` repeats."""
+
+Json = dict[str, Any]
+
+
+class _Fault(Exception):
+    """A request that is answered with an error of JSON-RPC."""
+
+    def __init__(self, code: int, message: str, status: HTTPStatus = HTTPStatus.OK, **data: Any) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+        self.data = data
+
+
+PARSE_ERROR, INVALID_REQUEST, NO_SUCH_METHOD, INVALID_PARAMS = -32700, -32600, -32601, -32602
+HEADER_MISMATCH, UNSUPPORTED_VERSION = -32020, -32022
+LEGACY_NOT_FOUND = -32002
+"""Until 2025-11-25, of a resource."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request, and what it needs for its answer."""
+
+    params: Json
+    is_modern: bool
+    request: AnyRequest
+    site: Site
+    host: str
+
+
+@asset("/docs/mcp", headers=HeaderSet.DOCUMENTATION, method="POST")
+def mcp(request: AnyRequest, body: RawBody, site: InjectedSite) -> Response[Any]:
+    """Answer one message."""
+    message: Any = None
+    try:
+        _check_origin(request)
+        message = _decoded(body)
+        if "id" not in message:
+            return Response(None, status_code=HTTPStatus.ACCEPTED)
+        result = _result(message, request, site)
+        return Response({"jsonrpc": "2.0", "id": message["id"], "result": result})
+    except _Fault as fault:
+        error = {"code": fault.code, "message": str(fault)} | ({"data": fault.data} if fault.data else {})
+        known = {"id": message["id"]} if isinstance(message, dict) and "id" in message else {}
+        return Response({"jsonrpc": "2.0", **known, "error": error}, status_code=fault.status)
+
+
+def _check_origin(request: AnyRequest) -> None:
+    """Refuse what a page of another site sends (DNS rebinding)."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise _Fault(INVALID_REQUEST, "This origin may not ask.", HTTPStatus.FORBIDDEN)
+
+
+def _decoded(body: bytes) -> Json:
+    try:
+        message: Any = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        raise _Fault(PARSE_ERROR, "The body is not JSON.", HTTPStatus.BAD_REQUEST) from None
+    is_request = isinstance(message, dict) and message.get("jsonrpc") == "2.0"
+    if not is_request or not isinstance(message.get("method"), str):
+        raise _Fault(INVALID_REQUEST, "The body is no request of JSON-RPC 2.0.", HTTPStatus.BAD_REQUEST)
+    known = message.get("id", 0)
+    if isinstance(known, bool) or not isinstance(known, (str, int)):
+        raise _Fault(INVALID_REQUEST, "The id is a string or a whole number.", HTTPStatus.BAD_REQUEST)
+    return cast(Json, message)
+
+
+def _result(message: Json, request: AnyRequest, site: Site) -> Json:
+    params = message.get("params", {})
+    if not isinstance(params, dict):
+        raise _Fault(INVALID_PARAMS, "The params are an object.", HTTPStatus.BAD_REQUEST)
+    method = message["method"]
+    is_modern = _is_modern(method, params, request)
+    answer = _METHODS[is_modern].get(method)
+    if answer is None:
+        status = HTTPStatus.NOT_FOUND if is_modern else HTTPStatus.OK
+        raise _Fault(NO_SUCH_METHOD, f"There is no method {method} here.", status)
+    result = answer(_Asked(params, is_modern, request, site, site.host_of(request)))
+    if not is_modern:
+        return result
+    own = {f"{_META}serverInfo": _SERVER_INFO}
+    return {"resultType": "complete", **result, "_meta": own}
+
+
+def _is_modern(method: str, params: Json, request: AnyRequest) -> bool:
+    """Return whether a request is of the revision without a handshake; raise `_Fault` for an unfit one."""
+    meta = params.get("_meta")
+    said = meta.get(f"{_META}protocolVersion") if isinstance(meta, dict) else None
+    header = request.headers.get("mcp-protocol-version")
+    if said is None and (header is None or header in LEGACY):
+        return False
+    wrong = HTTPStatus.BAD_REQUEST
+    if header is None or (said is not None and header != said):
+        raise _Fault(HEADER_MISMATCH, "MCP-Protocol-Version must be the version in _meta.", wrong)
+    if header != MODERN:
+        supported = [MODERN, *LEGACY]
+        text = f"This revision is not spoken here: {header}."
+        raise _Fault(UNSUPPORTED_VERSION, text, wrong, supported=supported, requested=header)
+    if (
+        said is None
+        or not isinstance(meta, dict)
+        or not isinstance(meta.get(f"{_META}clientCapabilities"), dict)
+    ):
+        raise _Fault(INVALID_PARAMS, "_meta must name protocolVersion and clientCapabilities.", wrong)
+    if request.headers.get("mcp-method") != method:
+        raise _Fault(HEADER_MISMATCH, "Mcp-Method must be the method of the body.", wrong)
+    named = _NAMED.get(method)
+    if named is not None and _plain(request.headers.get("mcp-name", "").strip()) != params.get(named):
+        raise _Fault(HEADER_MISMATCH, f"Mcp-Name must be the {named} of the body.", wrong)
+    return True
+
+
+def _plain(value: str) -> str | None:
+    """Return the text of a header, which may be encoded; None for an unfit one."""
+    if not (value.startswith(_SENTINEL) and value.endswith("?=")):
+        return value
+    try:
+        return base64.b64decode(value[len(_SENTINEL) : -2], validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _discover(_asked: _Asked) -> Json:
+    return {
+        "supportedVersions": [MODERN, *LEGACY],
+        "capabilities": _CAPABILITIES,
+        "instructions": INSTRUCTIONS,
+        **_CACHED,
+    }
+
+
+def _initialize(asked: _Asked) -> Json:
+    wanted = asked.params.get("protocolVersion")
+    return {
+        "protocolVersion": wanted if wanted in LEGACY else LEGACY[0],
+        "capabilities": _CAPABILITIES,
+        "serverInfo": _SERVER_INFO,
+        "instructions": INSTRUCTIONS,
+    }
+
+
+def _list_tools(asked: _Asked) -> Json:
+    tools = [
+        {
+            "name": name,
+            "title": one.title,
+            "description": one.description,
+            "inputSchema": one.schema,
+            **_READ_ONLY,
+        }
+        for name, one in _TOOLS.items()
+    ]
+    return {"tools": tools} | (_CACHED if asked.is_modern else {})
+
+
+def _call_tool(asked: _Asked) -> Json:
+    tool = _TOOLS.get(str(asked.params.get("name")))
+    if tool is None:
+        status = HTTPStatus.BAD_REQUEST if asked.is_modern else HTTPStatus.OK
+        raise _Fault(INVALID_PARAMS, f"There is no such tool. There are: {', '.join(_TOOLS)}.", status)
+    arguments = asked.params.get("arguments", {})
+    given = arguments if isinstance(arguments, dict) else {}
+    wrong = [name for name in tool.schema["required"] if not isinstance(given.get(name), str)]
+    try:
+        text = f"Give {wrong[0]} as a text." if wrong else tool.run(asked, given)
+    except KeyturnError as error:
+        wrong, text = ["refused"], response_of(error).body.message
+    return {"content": [{"type": "text", "text": text}], "isError": bool(wrong)}
+
+
+def _list_resources(asked: _Asked) -> Json:
+    pages = [
+        {
+            "uri": f"{asked.host}{one.markdown_address}",
+            "name": one.title,
+            "description": one.summary,
+            "mimeType": "text/markdown",
+        }
+        for one in asked.site.library.contents
+    ]
+    return {"resources": pages} | (_CACHED if asked.is_modern else {})
+
+
+def _read_resource(asked: _Asked) -> Json:
+    uri = asked.params.get("uri")
+    found = _page_at(asked, uri) if isinstance(uri, str) and uri.startswith(f"{asked.host}/docs") else None
+    if found is None:
+        status = HTTPStatus.BAD_REQUEST if asked.is_modern else HTTPStatus.OK
+        code = INVALID_PARAMS if asked.is_modern else LEGACY_NOT_FOUND
+        raise _Fault(code, "There is no such page: see resources/list.", status, uri=uri)
+    content = {"uri": uri, "mimeType": "text/markdown", "text": asked.site.whole_page(found, asked.host)}
+    return {"contents": [content]} | (_CACHED if asked.is_modern else {})
+
+
+def _nothing(name: str) -> Callable[[_Asked], Json]:
+    """Return the answer to a list of which there is nothing."""
+    return lambda asked: {name: []} | (_CACHED if asked.is_modern else {})
+
+
+def _ask(asked: _Asked, given: Json) -> str:
+    answer = asked.site.ask(given["question"], origin_of(asked.request).address)
+    goal = given.get("goal")
+    return answer_as_markdown(
+        answer, "/docs", goal if isinstance(goal, str) else None, asked.site, asked.host
+    )
+
+
+def _search(asked: _Asked, given: Json) -> str:
+    answer = asked.site.ask(given["query"], origin_of(asked.request).address)
+    hits = [f"- [{one.cited}]({asked.host}{one.address})" for one in answer.sources]
+    pages = [f"- [{one.title}]({asked.host}{one.address}): {one.summary}" for one in answer.related]
+    return "\n".join((*hits, *pages)) or "Nothing was found."
+
+
+def _get_page(asked: _Asked, given: Json) -> str:
+    found = _page_at(asked, given["page"])
+    if found is not None:
+        return asked.site.whole_page(found, asked.host)
+    near = ", ".join(f"/docs/{one.path}" for one in asked.site.library.nearest(urlsplit(given["page"]).path))
+    return f"There is no such page. The nearest pages are: {near}."
+
+
+def _page_at(asked: _Asked, address: str) -> Page | None:
+    path = urlsplit(address).path.removesuffix(".md").removeprefix("/docs").strip("/")
+    return asked.site.library.page(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tool:
+    title: str
+    description: str
+    schema: Json
+    run: Callable[[_Asked, Json], str]
+
+
+def _schema(required: str, /, **properties: str) -> Json:
+    return {
+        "type": "object",
+        "properties": {name: {"type": "string", "description": text} for name, text in properties.items()},
+        "required": [required],
+    }
+
+
+_SERVER_INFO = {"name": "keyturn-documentation", "title": f"{PRODUCT} documentation", "version": __version__}
+_CAPABILITIES: Json = {"tools": {}, "resources": {}, "prompts": {}}
+_CACHED = {"ttlMs": TTL_MS, "cacheScope": "public"}
+_READ_ONLY = {"annotations": {"readOnlyHint": True, "openWorldHint": False}}
+_TOOLS = {
+    "ask_documentation": _Tool(
+        "Ask the documentation",
+        "Answer a question with quotations from the documentation, and say where they stand.",
+        _schema(
+            "question", question="The question, in plain words.", goal="What is to be reached in the end."
+        ),
+        _ask,
+    ),
+    "search_documentation": _Tool(
+        "Search the documentation",
+        "List the sections and pages that say something about a subject.",
+        _schema("query", query="Words to look for."),
+        _search,
+    ),
+    "get_documentation_page": _Tool(
+        "Get a page of the documentation",
+        "Return a whole page as Markdown.",
+        _schema("page", page="The address of the page, or its path, such as /docs/howto/rotate-a-key."),
+        _get_page,
+    ),
+}
+_COMMON: Mapping[str, Callable[[_Asked], Json]] = {
+    "tools/list": _list_tools,
+    "tools/call": _call_tool,
+    "resources/list": _list_resources,
+    "resources/read": _read_resource,
+    "resources/templates/list": _nothing("resourceTemplates"),
+    "prompts/list": _nothing("prompts"),
+}
+_METHODS: Mapping[bool, Mapping[str, Callable[[_Asked], Json]]] = {
+    True: {**_COMMON, "server/discover": _discover},
+    False: {**_COMMON, "initialize": _initialize, "ping": lambda _asked: {}},
+}

@@ -1,0 +1,86 @@
+"""Every example of the documentation works as printed, in each language, on a fresh server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from keyturn.cli.demonstration import set_up_demonstration
+from keyturn.core.api_key import ApiKeyFormat
+from keyturn.documentation.places import HOST
+from tests.databases import new_sqlite_database
+from tests.documentation.examples import (
+    PYTHON,
+    differs,
+    pages_that_run,
+    python_program,
+    shell_script,
+    steps_of,
+)
+from tests.servers import running_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SECONDS = 120
+PROGRAMS = Path(sys.executable).parent
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("curl") is None or shutil.which("jq") is None, reason="no curl or jq: install both"
+)
+
+
+@pytest.fixture
+def demonstration(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A server as `keyturn serve --demo` leaves it; its environment for who tries it."""
+    with running_server(new_sqlite_database(tmp_path / "database")) as server:
+        told = set_up_demonstration(server.services)
+        found = re.search(ApiKeyFormat().pattern, told)
+        assert found is not None
+        yield {"URL": server.url, "API_KEY": found.group()}
+
+
+@pytest.mark.parametrize(("file", "language"), pages_that_run())
+def test_an_example_works_as_printed(
+    demonstration: dict[str, str], tmp_path: Path, file: str, language: str
+) -> None:
+    """A reader who types a page from top to bottom in one language meets no error, and the answers shown."""
+    folder, outputs = tmp_path / "reader", tmp_path / "outputs"
+    folder.mkdir()
+    outputs.mkdir()
+    url, steps = demonstration["URL"], steps_of(file, language)
+    for step in steps:
+        if step.kind == "file":
+            (folder / step.name).write_text(step.text.replace(HOST, url))
+    if language == PYTHON:
+        command = [sys.executable, "-c", python_program(steps).replace(HOST, url)]
+    else:
+        command = ["bash", "-c", shell_script(steps, outputs).replace(HOST, url)]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={
+            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+            "HOME": str(folder),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "API_KEY": demonstration["API_KEY"],
+            "KEYTURN_URL": url,
+            "KEYTURN_KEY": demonstration["API_KEY"],
+        },
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.stderr[-3000:]}\n{done.stdout[-1000:]}"
+    for step in steps:
+        if step.kind == "answer":
+            printed = (outputs / str(step.number - 1)).read_text()
+            assert differs(printed, step.text) is None, (differs(printed, step.text), printed)

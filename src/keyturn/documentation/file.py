@@ -1,10 +1,11 @@
 """How the file of the documentation keeps pages and passages: what `build` writes and the rest reads."""
 
-import zlib
+import lzma
+from collections.abc import Sequence
 from typing import NamedTuple
 
-_PASSAGES = 1024
-"""More than any section has."""
+_PARTS = 1024
+"""More passages, or questions, than any section has."""
 
 
 class StoredPassage(NamedTuple):
@@ -16,21 +17,30 @@ class StoredPassage(NamedTuple):
     html: str
 
 
+class StoredPage(NamedTuple):
+    """A page in its forms. They repeat each other, and so are packed together."""
+
+    markdown: str
+    html: str
+    passages: Sequence[Sequence[StoredPassage]]
+    """Of each section."""
+
+
 def packed(text: str) -> bytes:
     """Return a text as it is stored."""
-    return zlib.compress(text.encode(), 9)
+    return lzma.compress(text.encode(), lzma.FORMAT_ALONE, preset=9)
 
 
 def unpacked(stored: bytes) -> str:
     """Return the text that was stored."""
-    return zlib.decompress(stored).decode()
+    return lzma.decompress(stored, lzma.FORMAT_ALONE).decode()
 
 
-def passage_id(section_id: int, position: int) -> int:
-    """Return the number of a passage in the index."""
-    return section_id * _PASSAGES + position
+def part_id(section_id: int, position: int) -> int:
+    """Return the number that a passage or question of a section has in the index."""
+    return section_id * _PARTS + position
 
 
 def place_of(number: int) -> tuple[int, int]:
-    """Return the section of a passage, and the passage's position in it."""
-    return divmod(number, _PASSAGES)
+    """Return the section of a passage or question, and its position there."""
+    return divmod(number, _PARTS)

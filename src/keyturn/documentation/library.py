@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from keyturn.documentation.file import StoredPassage, unpacked
+from keyturn.documentation.file import StoredPage, StoredPassage, unpacked
 from keyturn.documentation.sqlite import sqlite3
 
 FILE_NAME = "documentation.db"
@@ -133,12 +133,12 @@ class Library:
         entry = self._entries.get(path)
         if entry is None:
             return None
-        ((markdown, html),) = self.rows("SELECT markdown, html FROM page WHERE path = ?", path)
+        stored = self._stored(path)
         at = self.contents.index(entry)
         return Page(
             entry,
-            unpacked(markdown),
-            unpacked(html),
+            stored.markdown,
+            stored.html,
             tuple(section for section in self.sections.values() if section.page is entry),
             self.contents[at - 1] if at > 0 else None,
             self.contents[at + 1] if at + 1 < len(self.contents) else None,
@@ -164,8 +164,11 @@ class Library:
         """Return the passages of a section."""
         page = self.sections[section_id].page
         first = next(number for number, section in self.sections.items() if section.page is page)
-        ((stored,),) = self.rows("SELECT passages FROM page WHERE path = ?", page.path)
-        return [StoredPassage(*one) for one in json.loads(unpacked(stored))[section_id - first]]
+        return [StoredPassage(*one) for one in self._stored(page.path).passages[section_id - first]]
+
+    def _stored(self, path: str) -> StoredPage:
+        ((content,),) = self.rows("SELECT content FROM page WHERE path = ?", path)
+        return StoredPage(*json.loads(unpacked(content)))
 
 
 def built_file() -> Path:

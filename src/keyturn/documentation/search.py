@@ -1,9 +1,10 @@
 """Finds the sections and passages that answer a question, with SQLite's full-text search alone.
 
-Sections and passages are ranked by BM25 each, and the ranks are added as reciprocals (reciprocal rank fusion,
-Cormack and others 2009). The words of a section are its heading, the headings above it, the questions that
-its writer noted (`<!-- ask: … -->`), and its text. Whether the documentation answers at all follows from how
-much of the question's weight the best section covers, a word weighing its inverse document frequency.
+Three indexes are asked: sections; the questions that their writers noted (`<!-- ask: … -->`), each by itself;
+and passages. Each gives BM25 scores. They are divided by the best one of their index and added with a weight,
+so that a section that stands out in one index stands out in the sum. Whether the documentation answers at all
+follows from how much of the question's weight one of the best sections covers; a word weighs its inverse
+document frequency.
 """
 
 import re
@@ -15,18 +16,32 @@ from keyturn.documentation.file import place_of
 from keyturn.documentation.library import Library, PageEntry, SectionEntry
 
 MAX_QUESTION_CHARACTERS = 512
-CANDIDATES = 40
-"""How many sections and passages of each ranking count."""
-RANK_OFFSET = 20
-"""The constant of the fusion: the larger, the less the first ranks stand out."""
-SECTION_WEIGHTS = (6.0, 2.0, 6.0, 1.0)
-"""Of heading, headings above, questions, text."""
-PASSAGE_WEIGHTS = (1.0, 1.5)
-"""Of text, and of the headings and questions around it."""
 COVERED = 0.5
-"""The part of the question's weight that the best section must cover."""
+"""The part of the question's weight that one of the best sections must cover."""
+LOOKED_AT = 3
+"""How many of the best sections may cover it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """One of the full-text indexes."""
+
+    table: str
+    columns: tuple[float, ...]
+    """What a word counts in each column."""
+    weight: float
+    """What the index counts in the sum."""
+    candidates: int
+    """How many of its rows count."""
+
+
+_SECTIONS = _Index("section_words", (5.0, 4.0, 9.0, 1.0), 1.0, 40)
+"""Heading, headings above, questions, text."""
+_QUESTIONS = _Index("question_words", (1.0, 0.6), 1.2, 120)
+_PASSAGES = _Index("passage_words", (1.0, 0.5), 0.6, 120)
 
 _WORD = re.compile(r"[^\W_]+")
+_KIND_OF_KEY = re.compile(r"\bapi[ -]?key(?=s?\b)")
 _STOP_WORDS = frozenset(
     [
         "a",
@@ -166,7 +181,7 @@ class Findings:
     hits: Sequence[Hit]
     """The best first; a section is there once."""
     coverage: float
-    """The part of the question's weight that the best section covers, from 0 to 1."""
+    """The part of the question's weight that one of the best sections covers, from 0 to 1."""
     words: Sequence[str]
     """The words of the question that were looked for."""
 
@@ -182,78 +197,77 @@ class Search:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._synonyms = [
-            (re.compile(rf"\b{re.escape(str(phrase))}\b"), words_of(str(words)))
+            (re.compile(rf"\b{re.escape(phrase)}\b"), words_of(words))
             for phrase, words in library.rows("SELECT phrase, words FROM synonym")
         ]
-        self._sections = len(library.sections)
 
     def find(self, question: str, *, page: PageEntry | None = None) -> Findings:
         """Return the sections that may answer the question; with `page` those of that page alone."""
-        asked = question.lower()[:MAX_QUESTION_CHARACTERS]
+        asked = _plain(question[:MAX_QUESTION_CHARACTERS])
         words = words_of(asked)
-        wide = [*words, *self._also_meant(asked, words)]
-        if not wide:
+        meant = [*words, *self._also_meant(asked, words)]
+        if not meant:
             return Findings((), 0.0, ())
-        sections = self._ranked("section_words", SECTION_WEIGHTS, wide)
-        passages = self._ranked("passage_words", PASSAGE_WEIGHTS, wide)
         scores: dict[int, float] = {}
-        for rank, number in enumerate(sections):
-            scores[number] = scores.get(number, 0.0) + 1 / (RANK_OFFSET + rank)
         best: dict[int, int] = {}
-        for rank, number in enumerate(passages):
-            section_id, position = place_of(number)
-            if section_id not in best:
-                best[section_id] = position
-                scores[section_id] = scores.get(section_id, 0.0) + 1 / (RANK_OFFSET + rank)
+        for index in (_SECTIONS, _QUESTIONS, _PASSAGES):
+            for section_id, (share, position) in self._shares(index, meant).items():
+                scores[section_id] = scores.get(section_id, 0.0) + share * index.weight
+                if index is _PASSAGES:
+                    best[section_id] = position
         hits = [
             Hit(self._library.sections[number], best.get(number), score)
             for number, score in sorted(scores.items(), key=lambda one: -one[1])
             if page is None or self._library.sections[number].page is page
         ]
-        coverage = self._coverage(words, hits[0].section.section_id) if hits else 0.0
-        return Findings(hits, coverage, words)
+        return Findings(hits, self._coverage(words, hits), words)
 
     def _also_meant(self, asked: str, words: Iterable[str]) -> list[str]:
+        """Return the words of the documentation for phrases of the question."""
         known = set(words)
-        return [
-            word
-            for phrase, meant in self._synonyms
-            if phrase.search(asked)
-            for word in meant
-            if word not in known
-        ]
+        found = (word for phrase, meant in self._synonyms if phrase.search(asked) for word in meant)
+        return list(dict.fromkeys(word for word in found if word not in known))
 
-    def _ranked(self, table: str, weights: Sequence[float], words: Sequence[str]) -> list[int]:
-        """Return the numbers of the rows that hold any of the words, the best first."""
-        of_columns = ", ".join(map(str, weights))
+    def _shares(self, index: _Index, words: Sequence[str]) -> dict[int, tuple[float, int]]:
+        """Return for each section its share of the index's best score, and where its best part is."""
         rows = self._library.rows(
-            f"SELECT rowid FROM {table} WHERE {table} MATCH ? "  # noqa: S608 - our own names
-            f"ORDER BY bm25({table}, {of_columns}) LIMIT {CANDIDATES}",
+            f"SELECT rowid, -bm25({index.table}, {', '.join(map(str, index.columns))}) AS score "  # noqa: S608
+            f"FROM {index.table} WHERE {index.table} MATCH ? ORDER BY score DESC LIMIT {index.candidates}",
             _any_of(words),
         )
-        return [int(str(number)) for (number,) in rows]
+        highest = max((score for _, score in rows), default=0.0)
+        shares: dict[int, tuple[float, int]] = {}
+        for number, score in rows:
+            section_id, position = (number, 0) if index is _SECTIONS else place_of(number)
+            if highest > 0 and section_id not in shares:
+                shares[section_id] = (score / highest, position)
+        return shares
 
-    def _coverage(self, words: Sequence[str], section_id: int) -> float:
-        """Return which part of the weight of the words a section covers."""
-        covered = total = 0.0
+    def _coverage(self, words: Sequence[str], hits: Sequence[Hit]) -> float:
+        """Return which part of the weight of the words one of the best sections covers."""
+        covered = {hit.section.section_id: 0.0 for hit in hits[:LOOKED_AT]}
+        total = 0.0
         for word in words:
-            variants = [word, *self._also_meant_by(word)]
+            variants = [word, *self._also_meant(word, [word])]
             rows = self._library.rows(
                 "SELECT rowid FROM section_words WHERE section_words MATCH ?", _any_of(variants)
             )
-            weight = log(1 + (self._sections - len(rows) + 0.5) / (len(rows) + 0.5))
+            weight = log(1 + (len(self._library.sections) - len(rows) + 0.5) / (len(rows) + 0.5))
             total += weight
-            if any(number == section_id for (number,) in rows):
-                covered += weight
-        return covered / total if total else 0.0
-
-    def _also_meant_by(self, word: str) -> list[str]:
-        return [one for phrase, meant in self._synonyms if phrase.fullmatch(word) for one in meant]
+            for (number,) in rows:
+                if number in covered:
+                    covered[number] += weight
+        return max(covered.values(), default=0.0) / total if total else 0.0
 
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text that say what it is about, each once."""
     return list(dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS))
+
+
+def _plain(question: str) -> str:
+    """Return a question in the words that tell sections apart: everything here is about API keys."""
+    return _KIND_OF_KEY.sub("key", question.lower())
 
 
 def _any_of(words: Iterable[str]) -> str:

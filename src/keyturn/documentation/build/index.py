@@ -18,7 +18,7 @@ from keyturn.documentation.build.sources import (
     plain_text,
     read_pages,
 )
-from keyturn.documentation.file import StoredPassage, packed, passage_id
+from keyturn.documentation.file import StoredPage, StoredPassage, packed, part_id
 from keyturn.documentation.places import HOST, HOST_PLACE
 from keyturn.documentation.sqlite import sqlite3
 
@@ -26,8 +26,7 @@ SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE page (
     id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, part TEXT NOT NULL, title TEXT NOT NULL,
-    summary TEXT NOT NULL, file TEXT NOT NULL, markdown BLOB NOT NULL, html BLOB NOT NULL,
-    passages BLOB NOT NULL
+    summary TEXT NOT NULL, file TEXT NOT NULL, content BLOB NOT NULL
 );
 CREATE TABLE file (path TEXT PRIMARY KEY, content BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE section (
@@ -37,9 +36,8 @@ CREATE TABLE section (
 CREATE VIRTUAL TABLE section_words USING fts5(
     title, headings, questions, body, content='', tokenize='porter unicode61'
 );
-CREATE VIRTUAL TABLE passage_words USING fts5(
-    text, context, content='', tokenize='porter unicode61'
-);
+CREATE VIRTUAL TABLE question_words USING fts5(text, headings, content='', tokenize='porter unicode61');
+CREATE VIRTUAL TABLE passage_words USING fts5(text, headings, content='', tokenize='porter unicode61');
 CREATE TABLE synonym (phrase TEXT NOT NULL, words TEXT NOT NULL);
 """
 
@@ -72,7 +70,7 @@ def build(source: Path, target: Path) -> None:
         database.executemany("INSERT INTO file VALUES (?, ?)", sorted(others.items()))
         database.executemany("INSERT INTO synonym VALUES (?, ?)", read_synonyms())
         database.execute("INSERT INTO meta VALUES ('source', ?)", (digest_of(source),))
-        for table in ("section_words", "passage_words"):
+        for table in ("section_words", "question_words", "passage_words"):
             database.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")  # noqa: S608 - our names
         database.commit()
         database.execute("PRAGMA journal_mode = DELETE")
@@ -159,17 +157,14 @@ def _write_page(database: sqlite3.Connection, page: SourcePage, part: str, rende
         for several in passages
     ]
     page_id = database.execute(
-        "INSERT INTO page (path, part, title, summary, file, markdown, html, passages)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO page (path, part, title, summary, file, content) VALUES (?, ?, ?, ?, ?, ?)",
         (
             page.path,
             part,
             page.title,
             page.summary,
             page.file,
-            _placed(renderer.markdown(page.markdown)),
-            _placed(renderer.page()),
-            _placed(json.dumps(stored, ensure_ascii=False)),
+            _packed(StoredPage(renderer.markdown(page.markdown), renderer.page(), stored)),
         ),
     ).lastrowid
     for section, quoted in zip(page.sections, passages, strict=True):
@@ -185,14 +180,18 @@ def _write_page(database: sqlite3.Connection, page: SourcePage, part: str, rende
             (section_id, section.title, headings, questions, plain_text(section.markdown)),
         )
         database.executemany(
-            "INSERT INTO passage_words (rowid, text, context) VALUES (?, ?, ?)",
+            "INSERT INTO question_words (rowid, text, headings) VALUES (?, ?, ?)",
             (
-                (passage_id(section_id, at), plain_text(one.markdown), f"{headings} {questions}")
-                for at, one in enumerate(quoted)
+                (part_id(section_id, at), question, headings)
+                for at, question in enumerate((section.title, *section.questions))
             ),
+        )
+        database.executemany(
+            "INSERT INTO passage_words (rowid, text, headings) VALUES (?, ?, ?)",
+            ((part_id(section_id, at), plain_text(one.markdown), headings) for at, one in enumerate(quoted)),
         )
 
 
-def _placed(text: str) -> bytes:
-    """Return a text as it is stored, with the place for the address of the server."""
-    return packed(text.replace(HOST, HOST_PLACE))
+def _packed(page: StoredPage) -> bytes:
+    """Return a page as it is stored, with the place for the address of the server."""
+    return packed(json.dumps(page, ensure_ascii=False).replace(HOST, HOST_PLACE))

@@ -24,6 +24,7 @@ MAX_PASSAGE_CHARACTERS = 1200
 
 _ASK = re.compile(r"<!--\s*ask:(.*?)-->", re.DOTALL)
 _ASK_LINES = re.compile(r"^<!--\s*ask:.*?-->\n?", re.DOTALL | re.MULTILINE)
+_CODE_SPAN = re.compile(r"`[^`]+`")
 _SENTENCE_END = re.compile(r"(?<=[.!?:])\s+")
 
 
@@ -224,7 +225,10 @@ def _sentence_before(
         at -= 1
     if at == 0 or blocks[at - 1][0].type != "paragraph_open":
         return None
-    return _SENTENCE_END.split(_lines_of(blocks[at - 1][0], lines))[-1]
+    text = _lines_of(blocks[at - 1][0], lines)
+    hidden = _CODE_SPAN.sub(lambda span: "x" * len(span[0]), text)
+    ends = [match.end() for match in _SENTENCE_END.finditer(hidden)]
+    return text[ends[-1] if ends else 0 :]
 
 
 def _first_line(token: Token) -> int:

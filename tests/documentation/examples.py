@@ -33,6 +33,8 @@ class Step:
     """`run`, `file` or `answer`."""
     text: str
     name: str = ""
+    answers: int = -1
+    """The number of the step that prints this answer."""
 
 
 def steps_of(file: str, language: str) -> Sequence[Step]:
@@ -45,8 +47,9 @@ def steps_of(file: str, language: str) -> Sequence[Step]:
         if label is not None and label not in (*LANGUAGES, ANSWER):
             steps.append(Step(number, "file", token.content, label))
         elif label == ANSWER:
-            if language == CURL:
-                steps.append(Step(number, "answer", token.content))
+            ran = [step.number for step in steps if step.kind == "run"]
+            if language == CURL and ran:
+                steps.append(Step(number, "answer", token.content, answers=ran[-1]))
         elif label in (None, language) and written_in in (
             PYTHON_FENCES if language == PYTHON else SHELL_FENCES
         ):

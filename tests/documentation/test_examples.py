@@ -82,5 +82,5 @@ def test_an_example_works_as_printed(
     assert done.returncode == 0, f"{done.stderr[-3000:]}\n{done.stdout[-1000:]}"
     for step in steps:
         if step.kind == "answer":
-            printed = (outputs / str(step.number - 1)).read_text()
+            printed = (outputs / str(step.answers)).read_text()
             assert differs(printed, step.text) is None, (differs(printed, step.text), printed)

@@ -4,6 +4,9 @@ import lzma
 from collections.abc import Sequence
 from typing import NamedTuple
 
+FORMAT = 1
+"""Of the file; another one is not read."""
+
 _PARTS = 1024
 """More passages, or questions, than any section has."""
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from keyturn.documentation.file import StoredPage, StoredPassage, unpacked
+from keyturn.documentation.file import FORMAT, StoredPage, StoredPassage, unpacked
 from keyturn.documentation.sqlite import sqlite3
 
 FILE_NAME = "documentation.db"
@@ -93,6 +93,8 @@ class Library:
         )
         self._lock = threading.Lock()
         try:
+            if self.rows("PRAGMA user_version") != [(FORMAT,)]:
+                raise DocumentationMissing(f"{file} is of another version: run `make setup`.")
             self.contents = tuple(
                 PageEntry(*row)
                 for row in self.rows("SELECT path, part, title, summary, file FROM page ORDER BY id")

@@ -28,9 +28,9 @@ class _Index:
 
     table: str
     columns: tuple[float, ...]
-    """What a word counts in each column."""
+    """The factor of each column."""
     weight: float
-    """What the index counts in the sum."""
+    """The factor of the index in the sum."""
     candidates: int
     """How many of its rows count."""
 
@@ -42,7 +42,7 @@ _PASSAGES = _Index("passage_words", (1.0, 0.5), 0.6, 120)
 
 _WORD = re.compile(r"[^\W_]+")
 _KIND_OF_KEY = re.compile(r"\bapi[ -]?key(?=s?\b)")
-_STOP_WORDS = frozenset(
+STOP_WORDS = frozenset(
     [
         "a",
         "about",
@@ -200,6 +200,10 @@ class Search:
             (re.compile(rf"\b{re.escape(phrase)}\b"), words_of(words))
             for phrase, words in library.rows("SELECT phrase, words FROM synonym")
         ]
+        ((self._sections,),) = library.rows("SELECT count(*) FROM section_words_docsize")
+        self._noted: dict[int, tuple[int, float]] = {
+            number: (words, weight) for number, words, weight in library.rows("SELECT * FROM question")
+        }
 
     def find(self, question: str, *, page: PageEntry | None = None) -> Findings:
         """Return the sections that may answer the question; with `page` those of that page alone."""
@@ -252,7 +256,7 @@ class Search:
             rows = self._library.rows(
                 "SELECT rowid FROM section_words WHERE section_words MATCH ?", _any_of(variants)
             )
-            weight = log(1 + (len(self._library.sections) - len(rows) + 0.5) / (len(rows) + 0.5))
+            weight = weight_of(len(rows), self._sections)
             total += weight
             for (number,) in rows:
                 if number in covered:
@@ -260,9 +264,14 @@ class Search:
         return max(covered.values(), default=0.0) / total if total else 0.0
 
 
+def weight_of(found: int, sections: int) -> float:
+    """Return the weight of a word in `found` of all sections: its inverse document frequency, as in BM25."""
+    return log(1 + (sections - found + 0.5) / (found + 0.5))
+
+
 def words_of(text: str) -> list[str]:
     """Return the words of a text that say what it is about, each once."""
-    return list(dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS))
+    return list(dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS))
 
 
 def _plain(question: str) -> str:

@@ -18,8 +18,9 @@ from keyturn.documentation.build.sources import (
     plain_text,
     read_pages,
 )
-from keyturn.documentation.file import StoredPage, StoredPassage, packed, part_id
+from keyturn.documentation.file import FORMAT, StoredPage, StoredPassage, packed, part_id
 from keyturn.documentation.places import HOST, HOST_PLACE
+from keyturn.documentation.search import STOP_WORDS, weight_of
 from keyturn.documentation.sqlite import sqlite3
 
 SCHEMA = """
@@ -38,6 +39,7 @@ CREATE VIRTUAL TABLE section_words USING fts5(
 );
 CREATE VIRTUAL TABLE question_words USING fts5(text, headings, content='', tokenize='porter unicode61');
 CREATE VIRTUAL TABLE passage_words USING fts5(text, headings, content='', tokenize='porter unicode61');
+CREATE TABLE question (id INTEGER PRIMARY KEY, words INTEGER NOT NULL, weight REAL NOT NULL);
 CREATE TABLE synonym (phrase TEXT NOT NULL, words TEXT NOT NULL);
 """
 
@@ -62,11 +64,13 @@ def build(source: Path, target: Path) -> None:
     partial.unlink(missing_ok=True)
     with closing(sqlite3.connect(partial)) as database:
         database.executescript(SCHEMA)
+        database.execute(f"PRAGMA user_version = {FORMAT}")
         _write_page(database, pages[INDEX], "", PageRenderer(pages[INDEX], pages, frozenset(others)))
         for part in parts:
             for file in part.files:
                 renderer = PageRenderer(pages[file], pages, frozenset(others))
                 _write_page(database, pages[file], part.title, renderer)
+        _weigh_questions(database)
         database.executemany("INSERT INTO file VALUES (?, ?)", sorted(others.items()))
         database.executemany("INSERT INTO synonym VALUES (?, ?)", read_synonyms())
         database.execute("INSERT INTO meta VALUES ('source', ?)", (digest_of(source),))
@@ -76,6 +80,38 @@ def build(source: Path, target: Path) -> None:
         database.execute("PRAGMA journal_mode = DELETE")
         database.execute("VACUUM")
     partial.replace(target)
+
+
+def _weigh_questions(database: sqlite3.Connection) -> None:
+    """Note of each question how many words it has that say what it is about, and what they weigh together.
+
+    The vocabulary of the index has the words as it keeps them, by their stems.
+    """
+    database.execute(
+        "CREATE VIRTUAL TABLE temp.question_vocabulary USING fts5vocab(main, question_words, instance)"
+    )
+    database.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, section_words, row)")
+    (sections,) = database.execute("SELECT count(*) FROM section_words_docsize").fetchone()
+    weights = {
+        term: weight_of(found, sections)
+        for term, found in database.execute("SELECT term, doc FROM vocabulary")
+    }
+    stopped = _stems_of(database, STOP_WORDS)
+    of_question: dict[int, set[str]] = {}
+    for term, number in database.execute("SELECT term, doc FROM question_vocabulary WHERE col = 'text'"):
+        if term not in stopped:
+            of_question.setdefault(number, set()).add(term)
+    database.executemany(
+        "INSERT INTO question VALUES (?, ?, ?)",
+        ((number, len(terms), sum(weights[term] for term in terms)) for number, terms in of_question.items()),
+    )
+
+
+def _stems_of(database: sqlite3.Connection, words: Iterable[str]) -> set[str]:
+    database.execute("CREATE VIRTUAL TABLE temp.stemmed USING fts5(word, tokenize='porter unicode61')")
+    database.execute("INSERT INTO stemmed VALUES (?)", (" ".join(words),))
+    database.execute("CREATE VIRTUAL TABLE temp.stems USING fts5vocab(temp, stemmed, row)")
+    return {term for (term,) in database.execute("SELECT term FROM stems")}
 
 
 def digest_of(source: Path) -> str:

@@ -7,10 +7,10 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 
 from keyturn.documentation.answers import DocumentationAnswer, answer
-from keyturn.documentation.library import Library, Page, built_file
+from keyturn.documentation.library import DocumentationMissing, Library, Page, built_file
 from keyturn.documentation.places import HOST_PLACE, REPOSITORY_PLACE
 from keyturn.documentation.search import MAX_QUESTION_CHARACTERS, Search
-from keyturn.errors import InvalidInput
+from keyturn.errors import CannotStart, InvalidInput
 from keyturn.settings import Settings
 from keyturn.system import System
 from keyturn.verifying.rate_limit import RateLimiter
@@ -103,8 +103,15 @@ class Site:
 
 
 def site_of(settings: Settings, system: System) -> Site | None:
-    """Return the documentation; None if it is switched off."""
-    return Site(built_library(), settings, system) if settings.documentation else None
+    """Return the documentation; None if it is switched off. Raise `CannotStart` if it was not built."""
+    if not settings.documentation:
+        return None
+    try:
+        return Site(built_library(), settings, system)
+    except DocumentationMissing as error:
+        raise CannotStart(
+            f"The documentation cannot be read: {error} To serve without it, set KEYTURN_DOCUMENTATION=false."
+        ) from error
 
 
 InjectedSite = NamedDependency[SkipValidation[Site]]

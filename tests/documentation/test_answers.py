@@ -1,7 +1,7 @@
 """Questions that people ask find the right section, and questions about something else find no answer.
 
-`questions.json` has the questions with the sections that answer them (FILE#ANCHOR), and apart from them,
-under `held_back`, questions of somebody who had seen neither the search nor the lists of words that it is tuned by.
+`questions.json` has the questions with the sections that answer them (FILE#ANCHOR). Apart from them, under
+`held_back`, are questions of somebody who had seen neither the search nor the lists of words that tune it.
 Nothing is changed because of a question that is held back.
 """
 

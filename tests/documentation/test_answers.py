@@ -101,7 +101,7 @@ def test_every_section_that_is_meant_is_there() -> None:
 
 def test_the_lists_of_words_do_not_repeat_the_questions() -> None:
     """No comment and no synonym has five words of a question in a row: it would be learned by heart."""
-    noted = [" ".join(section.questions) for page in PAGES.values() for section in page.sections]
+    noted = [one for page in PAGES.values() for section in page.sections for one in section.questions]
     noted += [f"{phrase} {words}" for phrase, words in read_synonyms()]
     texts = [" ".join(re.findall(r"\w+", text.lower())) for text in noted]
     asked = [one["question"] for one in (*QUESTIONS["answerable"], *HELD_BACK["answerable"])]

@@ -2,9 +2,9 @@
 
 Three indexes are asked: sections; the questions that their writers noted (`<!-- ask: … -->`), each by itself;
 and passages. Each gives BM25 scores. They are divided by the best one of their index and added with a weight,
-so that a section that stands out in one index stands out in the sum. Whether the documentation answers at all
-follows from how much of the question's weight one of the best sections covers; a word weighs its inverse
-document frequency.
+so that a section that stands out in one index stands out in the sum. The sum counts more the more of the
+question's weight the section covers, a word weighing its inverse document frequency. Whether the
+documentation answers at all follows from how much of it one of the best sections covers.
 """
 
 import re
@@ -16,8 +16,10 @@ from keyturn.documentation.file import place_of
 from keyturn.documentation.library import Library, PageEntry, SectionEntry
 
 MAX_QUESTION_CHARACTERS = 512
-COVERED = 0.5
+COVERED = 0.6
 """The part of the question's weight that one of the best sections must cover."""
+MANY_WORDS, COVERED_OF_MANY = 6, 0.5
+"""A long question tells a story beside its subject, and so less of it must be covered."""
 LOOKED_AT = 3
 """How many of the best sections may cover it."""
 
@@ -35,10 +37,10 @@ class _Index:
     """How many of its rows count."""
 
 
-_SECTIONS = _Index("section_words", (5.0, 4.0, 9.0, 1.0), 1.0, 40)
+_SECTIONS = _Index("section_words", (8.0, 6.0, 6.0, 1.0), 1.0, 40)
 """Heading, headings above, questions, text."""
-_QUESTIONS = _Index("question_words", (1.0, 0.6), 1.2, 120)
-_PASSAGES = _Index("passage_words", (1.0, 0.5), 0.6, 120)
+_QUESTIONS = _Index("question_words", (1.0,), 1.5, 120)
+_PASSAGES = _Index("passage_words", (1.0,), 0.6, 120)
 
 _WORD = re.compile(r"[^\W_]+")
 _KIND_OF_KEY = re.compile(r"\bapi[ -]?key(?=s?\b)")
@@ -188,7 +190,9 @@ class Findings:
     @property
     def answers(self) -> bool:
         """Whether the documentation answers the question."""
-        return bool(self.hits) and self.coverage >= COVERED
+        return bool(self.hits) and self.coverage >= (
+            COVERED_OF_MANY if len(self.words) >= MANY_WORDS else COVERED
+        )
 
 
 class Search:
@@ -201,9 +205,6 @@ class Search:
             for phrase, words in library.rows("SELECT phrase, words FROM synonym")
         ]
         ((self._sections,),) = library.rows("SELECT count(*) FROM section_words_docsize")
-        self._noted: dict[int, tuple[int, float]] = {
-            number: (words, weight) for number, words, weight in library.rows("SELECT * FROM question")
-        }
 
     def find(self, question: str, *, page: PageEntry | None = None) -> Findings:
         """Return the sections that may answer the question; with `page` those of that page alone."""
@@ -219,12 +220,16 @@ class Search:
                 scores[section_id] = scores.get(section_id, 0.0) + share * index.weight
                 if index is _PASSAGES:
                     best[section_id] = position
+        covered = self._coverage(words)
+        for number in scores:
+            scores[number] *= 1 + covered.get(number, 0.0)
         hits = [
             Hit(self._library.sections[number], best.get(number), score)
             for number, score in sorted(scores.items(), key=lambda one: -one[1])
             if page is None or self._library.sections[number].page is page
         ]
-        return Findings(hits, self._coverage(words, hits), words)
+        coverage = max((covered.get(hit.section.section_id, 0.0) for hit in hits[:LOOKED_AT]), default=0.0)
+        return Findings(hits, coverage, words)
 
     def _also_meant(self, asked: str, words: Iterable[str]) -> list[str]:
         """Return the words of the documentation for phrases of the question."""
@@ -247,9 +252,9 @@ class Search:
                 shares[section_id] = (score / highest, position)
         return shares
 
-    def _coverage(self, words: Sequence[str], hits: Sequence[Hit]) -> float:
-        """Return which part of the weight of the words one of the best sections covers."""
-        covered = {hit.section.section_id: 0.0 for hit in hits[:LOOKED_AT]}
+    def _coverage(self, words: Sequence[str]) -> dict[int, float]:
+        """Return of each section which part of the weight of the words it covers."""
+        covered: dict[int, float] = {}
         total = 0.0
         for word in words:
             variants = [word, *self._also_meant(word, [word])]
@@ -259,9 +264,8 @@ class Search:
             weight = weight_of(len(rows), self._sections)
             total += weight
             for (number,) in rows:
-                if number in covered:
-                    covered[number] += weight
-        return max(covered.values(), default=0.0) / total if total else 0.0
+                covered[number] = covered.get(number, 0.0) + weight
+        return {number: weight / total for number, weight in covered.items()}
 
 
 def weight_of(found: int, sections: int) -> float:

@@ -20,7 +20,6 @@ from keyturn.documentation.build.sources import (
 )
 from keyturn.documentation.file import FORMAT, StoredPage, StoredPassage, packed, part_id
 from keyturn.documentation.places import HOST, HOST_PLACE
-from keyturn.documentation.search import STOP_WORDS, weight_of
 from keyturn.documentation.sqlite import sqlite3
 
 SCHEMA = """
@@ -37,9 +36,8 @@ CREATE TABLE section (
 CREATE VIRTUAL TABLE section_words USING fts5(
     title, headings, questions, body, content='', tokenize='porter unicode61'
 );
-CREATE VIRTUAL TABLE question_words USING fts5(text, headings, content='', tokenize='porter unicode61');
-CREATE VIRTUAL TABLE passage_words USING fts5(text, headings, content='', tokenize='porter unicode61');
-CREATE TABLE question (id INTEGER PRIMARY KEY, words INTEGER NOT NULL, weight REAL NOT NULL);
+CREATE VIRTUAL TABLE question_words USING fts5(text, content='', tokenize='porter unicode61');
+CREATE VIRTUAL TABLE passage_words USING fts5(text, content='', tokenize='porter unicode61');
 CREATE TABLE synonym (phrase TEXT NOT NULL, words TEXT NOT NULL);
 """
 
@@ -70,7 +68,6 @@ def build(source: Path, target: Path) -> None:
             for file in part.files:
                 renderer = PageRenderer(pages[file], pages, frozenset(others))
                 _write_page(database, pages[file], part.title, renderer)
-        _weigh_questions(database)
         database.executemany("INSERT INTO file VALUES (?, ?)", sorted(others.items()))
         database.executemany("INSERT INTO synonym VALUES (?, ?)", read_synonyms())
         database.execute("INSERT INTO meta VALUES ('source', ?)", (digest_of(source),))
@@ -80,38 +77,6 @@ def build(source: Path, target: Path) -> None:
         database.execute("PRAGMA journal_mode = DELETE")
         database.execute("VACUUM")
     partial.replace(target)
-
-
-def _weigh_questions(database: sqlite3.Connection) -> None:
-    """Note of each question how many words it has that say what it is about, and what they weigh together.
-
-    The vocabulary of the index has the words as it keeps them, by their stems.
-    """
-    database.execute(
-        "CREATE VIRTUAL TABLE temp.question_vocabulary USING fts5vocab(main, question_words, instance)"
-    )
-    database.execute("CREATE VIRTUAL TABLE temp.vocabulary USING fts5vocab(main, section_words, row)")
-    (sections,) = database.execute("SELECT count(*) FROM section_words_docsize").fetchone()
-    weights = {
-        term: weight_of(found, sections)
-        for term, found in database.execute("SELECT term, doc FROM vocabulary")
-    }
-    stopped = _stems_of(database, STOP_WORDS)
-    of_question: dict[int, set[str]] = {}
-    for term, number in database.execute("SELECT term, doc FROM question_vocabulary WHERE col = 'text'"):
-        if term not in stopped:
-            of_question.setdefault(number, set()).add(term)
-    database.executemany(
-        "INSERT INTO question VALUES (?, ?, ?)",
-        ((number, len(terms), sum(weights[term] for term in terms)) for number, terms in of_question.items()),
-    )
-
-
-def _stems_of(database: sqlite3.Connection, words: Iterable[str]) -> set[str]:
-    database.execute("CREATE VIRTUAL TABLE temp.stemmed USING fts5(word, tokenize='porter unicode61')")
-    database.execute("INSERT INTO stemmed VALUES (?)", (" ".join(words),))
-    database.execute("CREATE VIRTUAL TABLE temp.stems USING fts5vocab(temp, stemmed, row)")
-    return {term for (term,) in database.execute("SELECT term FROM stems")}
 
 
 def digest_of(source: Path) -> str:
@@ -216,15 +181,15 @@ def _write_page(database: sqlite3.Connection, page: SourcePage, part: str, rende
             (section_id, section.title, headings, questions, plain_text(section.markdown)),
         )
         database.executemany(
-            "INSERT INTO question_words (rowid, text, headings) VALUES (?, ?, ?)",
+            "INSERT INTO question_words (rowid, text) VALUES (?, ?)",
             (
-                (part_id(section_id, at), question, headings)
+                (part_id(section_id, at), question)
                 for at, question in enumerate((section.title, *section.questions))
             ),
         )
         database.executemany(
-            "INSERT INTO passage_words (rowid, text, headings) VALUES (?, ?, ?)",
-            ((part_id(section_id, at), plain_text(one.markdown), headings) for at, one in enumerate(quoted)),
+            "INSERT INTO passage_words (rowid, text) VALUES (?, ?)",
+            ((part_id(section_id, at), plain_text(one.markdown)) for at, one in enumerate(quoted)),
         )
 
 

@@ -30,6 +30,8 @@ FILES_THAT_WAIT = tuple(
         "replica/test_introspection.py",
         "store/database/test_writes.py",
         "test_forks.py",
+        "documentation/test_examples.py",
+        "documentation/test_tutorials.py",
         "test_readme.py",
         "test_runs.py",
         "web/edge/test_body_bounds.py",

@@ -5,6 +5,7 @@ The text is ours, so nothing is sanitized. HTML in a page is an error all the sa
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from html import escape
 from typing import Any
@@ -55,6 +56,7 @@ class PageRenderer(RendererHTML):
         self._pages = pages
         self._files = files
         self._codes = 0
+        self._tables: Counter[str] = Counter()
         self._title = page.title
         self._is_elsewhere = False
 
@@ -83,11 +85,13 @@ class PageRenderer(RendererHTML):
         opened = next(tokens[at] for at in range(idx, -1, -1) if tokens[at].type == "heading_open")
         anchor = escape(str(opened.attrs["id"]))
         label = escape(f"Link to “{self._title}”")
-        return f' <a class="anchor" href="#{anchor}" aria-label="{label}">#</a></{opened.tag}>\n'
+        return f' <a class="anchor" href="#{anchor}" aria-label="{label}" data-markdown-ignore>#</a></{opened.tag}>\n'
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
         """Begin a table that scrolls by itself where it is too wide."""
-        label = escape(f"Table: {self._title}")
+        name = f"Table: {self._title}"
+        self._tables[name] += 1
+        label = escape(name if self._tables[name] == 1 else f"{name} ({self._tables[name]})")
         return (
             f'<div class="scroll card" tabindex="0" role="region" aria-label="{label}">'
             '<table class="rows keep">\n'
@@ -98,8 +102,12 @@ class PageRenderer(RendererHTML):
         return "</table></div>\n"
 
     def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
-        """Begin the head of a column."""
-        return '<th scope="col">'
+        """Begin the head of a column; the corner of a table whose rows have heads is none."""
+        return '<th scope="col">' if tokens[idx + 1].content else "<td>"
+
+    def th_close(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
+        """End it."""
+        return "</th>\n" if tokens[idx - 1].content else "</td>\n"
 
     def td_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
         """Begin a cell; the stylesheet says how it is aligned."""
@@ -121,6 +129,15 @@ class PageRenderer(RendererHTML):
     def link_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
         """Begin a link, to where it leads as served."""
         return f'<a href="{escape(self.served_link(str(tokens[idx].attrs["href"])))}">'
+
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
+        """Render a picture; raise `DocumentationError` for one that is not served."""
+        address = self.served_link(str(tokens[idx].attrs["src"]))
+        if address.removeprefix("/docs/") not in self._files:
+            raise DocumentationError(
+                f"{self._page.file}: {tokens[idx].attrs['src']} is no file that is served."
+            )
+        return f'<img src="{escape(address)}" alt="{escape(tokens[idx].content)}">'
 
     def html_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
         """Leave a comment out; raise `DocumentationError` for anything else."""

@@ -85,7 +85,8 @@ class PageRenderer(RendererHTML):
         opened = next(tokens[at] for at in range(idx, -1, -1) if tokens[at].type == "heading_open")
         anchor = escape(str(opened.attrs["id"]))
         label = escape(f"Link to “{self._title}”")
-        return f' <a class="anchor" href="#{anchor}" aria-label="{label}" data-markdown-ignore>#</a></{opened.tag}>\n'
+        link = f'<a class="anchor" href="#{anchor}" aria-label="{label}" data-markdown-ignore>#</a>'
+        return f" {link}</{opened.tag}>\n"
 
     def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: Any) -> str:
         """Begin a table that scrolls by itself where it is too wide."""

@@ -15,9 +15,11 @@ import httpx
 import pytest
 
 import keyturn
+from keyturn import errors
 from keyturn.cli.main import cli
 from keyturn.cli.serve import serve
 from keyturn.composition import open_services
+from keyturn.core.audit import AuditAction
 from keyturn.core.dpop import GOOD_FOR, REPLAY_BOUND
 from keyturn.core.permissions import ALLOWS, Permission
 from keyturn.errors import ProofFault, Reason
@@ -124,6 +126,40 @@ def test_every_reason_is_in_the_reference() -> None:
     text = (REFERENCE / "errors-in-the-log.md").read_text()
     text = text.partition("## What the log calls a refusal\n")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == {reason.value for reason in Reason}
+
+
+def named_in_rows(text: str) -> set[str]:
+    """Return the names in the first cells of the rows of tables."""
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"\w+", cell)}
+
+
+def test_every_audit_action_is_in_the_reference() -> None:
+    """Each action that an audit row may have is explained, and no other."""
+    assert {name for name in named_in_rows((REFERENCE / "events.md").read_text()) if name[0].isupper()} == {
+        action.value for action in AuditAction
+    }
+
+
+def test_every_error_is_in_the_reference(server: RunningServer) -> None:
+    """Each status that a route answers has its section, and each class of errors its row."""
+    described = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    statuses = {
+        status
+        for item in described.values()
+        for operation in item.values()
+        for status in operation["responses"]
+        if int(status) >= 400
+    }
+    headings = re.findall(r"^## (.*)$", (REFERENCE / "errors.md").read_text(), re.MULTILINE)
+    said = {status for heading in headings for status in re.findall(r"\b[45]\d\d\b", heading)}
+    assert statuses <= said
+    text = (REFERENCE / "errors-in-the-log.md").read_text().partition("## Error classes")[2]
+    assert named_in_rows(text.partition("\n## ")[0]) == {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.KeyturnError)
+    }
 
 
 def test_every_fault_of_a_proof_is_in_the_reference() -> None:

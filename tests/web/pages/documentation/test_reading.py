@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import httpx
 import pytest
+from llms_txt import parse_llms_file
 
 from keyturn.documentation.library import Library, built_file
 from tests.databases import new_sqlite_database
@@ -125,6 +126,9 @@ def test_programs_find_all_pages(site: Site) -> None:
     for entry in ENTRIES:
         assert f"]({site.url}{entry.markdown_address})" in index
         assert f"# {entry.title}\n" in whole
+    parsed = parse_llms_file(index)
+    assert parsed.title == "Keyturn"
+    assert sum(map(len, parsed.sections.values())) == len(ENTRIES)
     namespace = "{http://www.sitemaps.org/schemas/sitemap/0.9}"
     assert [one.text for one in urls.iter(f"{namespace}loc")] == [
         f"{site.url}{one.address}" for one in ENTRIES

@@ -38,7 +38,7 @@ class UsesView(msgspec.Struct, frozen=True):
     feed.PATH,
     access=needs(Permission.VERIFY_CREDENTIALS),
     tag="Feed",
-    summary="Follow everything that decides over credentials",
+    summary="Follow the feed of changes",
     answers={
         HTTPStatus.OK: ResponseSpec(
             None,

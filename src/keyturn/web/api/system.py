@@ -27,7 +27,7 @@ class Jwks(msgspec.Struct, frozen=True):
     keys: list[dict[str, str]]
 
 
-@route("GET", "/health/live", access=OPEN, any_host=True, tag="Health", summary="Is the process alive")
+@route("GET", "/health/live", access=OPEN, any_host=True, tag="Health", summary="Check that the process is alive")
 @at_once
 def live() -> Health:
     """Answer as soon as the server runs. A failure means: restart it."""
@@ -40,7 +40,7 @@ def live() -> Health:
     access=OPEN,
     any_host=True,
     tag="Health",
-    summary="Can it do its work",
+    summary="Check that the server can answer",
     refusals=(),
 )
 @at_once
@@ -73,7 +73,7 @@ def ready(
     return Refusal(Health("unavailable", details), refused=StoreUnavailable(why))
 
 
-@route("GET", JWKS_PATH, access=OPEN, tag="Authentication", summary="The keys that sign bearer tokens")
+@route("GET", JWKS_PATH, access=OPEN, tag="Authentication", summary="List the keys that sign bearer tokens")
 @brief_read
 def jwks(call: InjectedCall) -> Response[Jwks]:
     """Answer the public keys, for services that check tokens themselves."""

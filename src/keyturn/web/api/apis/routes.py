@@ -28,7 +28,7 @@ from keyturn.web.requests import (
 from keyturn.web.routes import Alias, needs, route
 
 _SERVICE, _API = "/services/{serviceid:str}", "/apis/{serviceid:str}"
-_TAG = "Services"
+_TAG = "APIs"
 _APPLICATION_ADMIN = needs(Permission.APPLICATION_ADMIN)
 _HOLDER = needs(Permission.APPLICATION_ADMIN, without="those of which one may hold scopes, with these alone")
 _SUCH_AS = '{"name": …, "identifier": …, "scopes": [{"name": …}]}'

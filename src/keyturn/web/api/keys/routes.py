@@ -54,7 +54,7 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", m
     "/bim/apikey",
     alias=Alias("/apikey"),
     tag="API keys",
-    summary="Generate an API key",
+    summary="Create an API key",
     body=with_body(NewKeyBody, description="May be left out."),
     refusals=(NOT_FOUND, CONFLICT, TOO_MANY),
 )
@@ -97,7 +97,7 @@ def create_key(
     "/bim/apikey/{keyid:str}/rotate",
     alias=Alias("/apikey/{keyid:str}/rotate"),
     tag="API keys",
-    summary="Give an API key a new secret",
+    summary="Rotate an API key",
     body=with_body(RotationBody, description="May be left out."),
     refusals=(CONFLICT, TOO_MANY),
 )
@@ -155,7 +155,7 @@ def list_keys(
     "/bim/apikey/{keyid:str}",
     alias=Alias("/apikey/{keyid:str}"),
     tag="API keys",
-    summary="Delete an API key",
+    summary="Revoke an API key",
     refusals=(CONFLICT,),
 )
 @in_thread

@@ -36,7 +36,7 @@ class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     access=_APPLICATION_ADMIN,
     alias=Alias("/apikey/system"),
     tag=_TAG,
-    summary="Get or generate a system key",
+    summary="Get or create a system key",
     body=with_body(SystemKeyBody, required=True, description="Name, scopes and connection."),
     refusals=(CONFLICT, TOO_MANY),
 )

@@ -70,7 +70,7 @@ class DeviceGrantView(Unshown, frozen=True, omit_defaults=True):
     DEVICE_AUTHORIZATION_PATH,
     access=OPEN,
     tag="OAuth",
-    summary="Begin to sign a device in",
+    summary="Begin to sign in a device",
     body=with_form(
         DeviceForm, description="The name that the program gives itself, and the scopes it wants."
     ),

@@ -159,7 +159,7 @@ async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> Grant
     REFRESH_PATH,
     access=OPEN,
     tag="OAuth",
-    summary="Refresh a token, which is never done here",
+    summary="Refresh a token (always refused)",
     refusals=OAUTH_ERRORS,
 )
 @at_once
@@ -177,7 +177,7 @@ def refresh() -> None:
         (Permission.VERIFY_CREDENTIALS,), "one's own credentials", is_open=True, reads_credential=True
     ),
     tag="OAuth",
-    summary="Say what a key or token is",
+    summary="Introspect a key or token",
     body=with_form(CredentialForm, description="The key or token, and who asks."),
     refusals=OAUTH_ERRORS,
 )
@@ -198,7 +198,7 @@ def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> Intros
     REVOCATION_PATH,
     access=PROVES_ITSELF,
     tag="OAuth",
-    summary="End a key or token",
+    summary="Revoke a key or token",
     body=with_form(CredentialForm, description="The key or token, and who asks."),
     refusals=OAUTH_ERRORS,
 )
@@ -211,7 +211,7 @@ def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[N
     return Response(None, status_code=HTTPStatus.OK)
 
 
-@route("GET", SERVER_METADATA_PATH, access=OPEN, tag="OAuth", summary="Where everything is")
+@route("GET", SERVER_METADATA_PATH, access=OPEN, tag="OAuth", summary="Read the authorization server metadata")
 @brief_read
 def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
     """Describe this authorization server (RFC 8414)."""
@@ -223,7 +223,7 @@ def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMeta
     OPENID_METADATA_PATH,
     access=OPEN,
     tag="OAuth",
-    summary="Where everything is, for clients that know no other name",
+    summary="Read the same metadata under its OpenID name",
 )
 @brief_read
 def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
@@ -231,7 +231,7 @@ def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMeta
     return _metadata(call)
 
 
-@route("GET", RESOURCE_METADATA_PATH, access=OPEN, tag="OAuth", summary="What protects this")
+@route("GET", RESOURCE_METADATA_PATH, access=OPEN, tag="OAuth", summary="Read the protected resource metadata")
 @at_once
 def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata]:
     """Describe this API as a protected resource (RFC 9728)."""

@@ -91,7 +91,7 @@ def list_service_accounts(
     "/serviceaccount",
     access=_USER_ADMIN,
     tag=_TAG,
-    summary="Make a service account",
+    summary="Create a service account",
     body=with_body(NewServiceAccountBody, required=True, description="User name and owner."),
 )
 @in_thread
@@ -128,7 +128,7 @@ def get_service_account(userid: FromPath[str], call: InjectedCall) -> ServiceAcc
     _ACCOUNT,
     access=_USER_ADMIN,
     tag=_TAG,
-    summary="Hand a service account over",
+    summary="Transfer a service account",
     body=with_body(HandOverBody, required=True, description="The new owner."),
 )
 @in_thread
@@ -150,7 +150,7 @@ def transfer(
     _KEYS,
     access=_OWN_SERVICE_ACCOUNT,
     tag=_TAG,
-    summary="Generate a key of a service account",
+    summary="Create a key of a service account",
     body=with_body(ServiceKeyBody, description="May be left out."),
     refusals=(FORBIDDEN, CONFLICT, TOO_MANY),
 )
@@ -193,7 +193,7 @@ def list_service_keys(
     _KEYS + "/{keyid:str}",
     access=_OWN_SERVICE_ACCOUNT,
     tag=_TAG,
-    summary="Delete a key of a service account",
+    summary="Revoke a key of a service account",
 )
 @in_thread
 def delete_service_key(userid: FromPath[str], keyid: IdInPath, call: InjectedCall) -> DeletedKey:

@@ -41,7 +41,7 @@ def give_to_user(
     return _change_user(call, iamid, userid, (key, _value(request)), is_given=True)
 
 
-@route("DELETE", _USER, access=_USER_ADMIN, tag=_TAG, summary="Take an attribute from a user")
+@route("DELETE", _USER, access=_USER_ADMIN, tag=_TAG, summary="Remove an attribute from a user")
 @in_thread
 def take_from_user(
     iamid: FromPath[str],
@@ -69,7 +69,7 @@ def give_to_group(
     return _change_group(call, iamid, groupid, (key, _value(request)), is_given=True)
 
 
-@route("DELETE", _GROUP, access=_USER_ADMIN, tag=_TAG, summary="Take an attribute from a group")
+@route("DELETE", _GROUP, access=_USER_ADMIN, tag=_TAG, summary="Remove an attribute from a group")
 @in_thread
 def take_from_group(
     iamid: FromPath[str],

@@ -71,7 +71,7 @@ def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffse
     "/bim/group",
     access=_USER_ADMIN,
     tag=_TAG,
-    summary="Make a group",
+    summary="Create a group",
     body=with_body(NewGroupBody, required=True, description="Its name, and what is known."),
 )
 @in_thread
@@ -152,7 +152,7 @@ def list_members(
     _GROUP + "/user",
     access=_USER_ADMIN,
     tag=_TAG,
-    summary="Put a user into a group",
+    summary="Add a member to a group",
     body=with_body(NewMemberBody, required=True, description="Who."),
 )
 @in_thread
@@ -175,7 +175,7 @@ def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: Inje
     _GROUP + "/user/{membershipid:str}",
     access=_USER_ADMIN,
     tag=_TAG,
-    summary="Take a user out of a group",
+    summary="Remove a member from a group",
 )
 @in_thread
 def remove_member(groupid: IdInPath, membershipid: IdInPath, call: InjectedCall) -> DeletedThing:

@@ -5,7 +5,7 @@ from keyturn.web.requests import InjectedCall, at_once, recorded_read
 from keyturn.web.routes import route
 
 
-@route("GET", "/bim/rpc/user/current", tag="Users", summary="Who am I")
+@route("GET", "/bim/rpc/user/current", tag="Users", summary="Read the caller")
 @recorded_read
 def current_user(call: InjectedCall) -> UserView:
     """Answer the user that the credential belongs to."""

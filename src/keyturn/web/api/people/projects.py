@@ -72,7 +72,7 @@ def list_projects(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOff
     "/project",
     access=needs(Permission.CREATE_PROJECT),
     tag=_TAG,
-    summary="Make a project",
+    summary="Create a project",
     body=with_body(NewProjectBody, required=True, description="Its name."),
     refusals=(CONFLICT, TOO_MANY),
 )
@@ -140,7 +140,7 @@ def delete_project(projectid: IdInPath, call: InjectedCall) -> DeletedThing:
     _MEMBER,
     access=_PROJECT_OWNER,
     tag=_TAG,
-    summary="Put a user into a project",
+    summary="Add a member to a project",
     body=with_body(ProjectMemberBody, description="May be left out: a member, no owner."),
     refusals=(FORBIDDEN,),
 )
@@ -164,7 +164,7 @@ def set_project_member(
     _MEMBER,
     access=_PROJECT_OWNER,
     tag=_TAG,
-    summary="Take a user out of a project",
+    summary="Remove a member from a project",
     refusals=(FORBIDDEN,),
 )
 @in_thread
@@ -209,7 +209,7 @@ def add_project_connection(
     _CONNECTION,
     access=_PROJECT_OWNER,
     tag=_TAG,
-    summary="Take a connection out of a project",
+    summary="Remove a connection from a project",
     refusals=(FORBIDDEN,),
 )
 @in_thread

@@ -58,7 +58,7 @@ TrueOrFalse = Annotated[str, PathParameter(schema_extra={"enum": ["true", "false
     "/bim/iam/{iamid:str}/user",
     access=_USER_ADMIN,
     tag=_TAG,
-    summary="Make a user",
+    summary="Create a user",
     body=with_body(NewUserBody, required=True, description="User name, and what is known."),
 )
 @in_thread
@@ -184,7 +184,7 @@ def set_permissions(
     _USER + "/permissions/{permission:str}",
     access=_USER_ADMIN,
     tag=_TAG,
-    summary="Take a permission from a user",
+    summary="Remove a permission from a user",
     refusals=(CONFLICT,),
 )
 @in_thread
@@ -204,7 +204,7 @@ def remove_permission(
     _USER + "/password",
     access=needs(Permission.USER_ADMIN, without="oneself, with the current passphrase"),
     tag=_TAG,
-    summary="Set a passphrase",
+    summary="Set a password",
     body=with_body(PasswordBody, required=True, description="The new passphrase."),
     refusals=(FORBIDDEN,),
 )
@@ -237,7 +237,7 @@ def set_password(
         without="a service account of one's own, or of a group of one's own, to disable it",
     ),
     tag=_TAG,
-    summary="Disable or enable a user",
+    summary="Suspend a user, or end the suspension",
     refusals=(FORBIDDEN, CONFLICT),
 )
 @in_thread
@@ -293,7 +293,7 @@ def delete_user(
     return DeletedUser(gone.user_id, gone.userid)
 
 
-@route("POST", _USER + "/invitation", access=_USER_ADMIN, tag=_TAG, summary="Make a new link for a user")
+@route("POST", _USER + "/invitation", access=_USER_ADMIN, tag=_TAG, summary="Create an invitation link")
 @in_thread
 def invite_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> InvitationView:
     """Answer a link with which a person sets a passphrase, once, within 7 days; an earlier one is void.

@@ -61,7 +61,7 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
     "GET",
     forward_auth.PATH,
     tag="Authentication",
-    summary="Say who calls, in headers: for gateways",
+    summary="Verify a credential for a gateway",
     refusals=(FORBIDDEN, TOO_MANY),
     answers={
         HTTPStatus.OK: ResponseSpec(
@@ -115,7 +115,7 @@ def verify(
     "/bim/iam/{iamid:str}/user/authenticate",
     access=OPEN,
     tag="Authentication",
-    summary="Sign in with a passphrase",
+    summary="Sign in with a password",
     body=with_body(LoginBody, required=True, description="User name and passphrase."),
     refusals=(UNAUTHENTICATED,),
 )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands import measure_commands
+from bench.documentation import measure_documentation
 from bench.environments import CORES_NEEDED, missing_tools, peers_python
 from bench.errors import NotMeasured, reason_of
 from bench.feed import measure_feed
@@ -30,7 +31,7 @@ from bench.throughput import Plan, measure_throughput
 RESULTS = ROOT / "bench" / "results"
 SHORT_RESULTS = ROOT / "build" / "bench"
 """Where a run goes whose figures must not take the place of a whole run's."""
-SECTIONS = ("in-process", "sizes", "revocation", "gateways", "people", "feed", "commands")
+SECTIONS = ("in-process", "sizes", "revocation", "gateways", "people", "feed", "commands", "documentation")
 SIZES = (10_000, 1_000_000, 10_000_000)
 SHORT_SIZES = SIZES[:2]
 REVOKES, SHORT_REVOKES = 1_000, 100
@@ -94,9 +95,13 @@ def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
         keys = SHORT_COPIED_KEYS if options.quick else COPIED_KEYS
         revokes = SHORT_FOLLOWED_REVOKES if options.quick else FOLLOWED_REVOKES
         results["feed"] = measure_feed(places["feed"], keys, revokes)
-    if not only or "commands" in only:
-        results["commands"] = _or_why_not(measure_commands)
-    return results
+    alone: dict[str, Callable[[], Any]] = {
+        "commands": measure_commands,
+        "documentation": lambda: measure_documentation(places["documentation"]),
+    }
+    return results | {
+        name: _or_why_not(measure) for name, measure in alone.items() if not only or name in only
+    }
 
 
 def _chosen_targets(only: Sequence[str]) -> list[Target]:

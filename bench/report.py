@@ -33,6 +33,8 @@ def as_markdown(results: Results) -> str:
         parts += _feed(results["feed"])
     if "commands" in results:
         parts += _commands(results["commands"])
+    if "documentation" in results:
+        parts += _documentation(results["documentation"])
     return "\n\n".join(parts) + "\n"
 
 
@@ -233,6 +235,18 @@ def _commands(figures: Any) -> list[str]:
         return [title, f"Not measured: {_cell(figures['not_measured'])}"]
     rows = [(one["command"], f"{one['median']:.3f}", f"{one['longest']:.3f}") for one in figures]
     return [title, _table(("Command", "Median, s", "Longest, s"), rows)]
+
+
+def _documentation(figures: Any) -> list[str]:
+    title = "## The documentation"
+    if "not_measured" in figures:
+        return [title, f"Not measured: {_cell(figures['not_measured'])}"]
+    rows = [
+        (name, str(one["count"]), *(_ms(one[figure]) for figure in ("p50_ms", "p95_ms", "longest_ms")))
+        for name, one in (("A question", figures["questions"]), ("A page", figures["pages"]))
+    ]
+    text = "One request at a time, on one connection."
+    return [title, text, _table(("Request", "Requests", "p50, ms", "p95, ms", "Longest, ms"), rows)]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -133,7 +133,8 @@ class DatabaseFile:
         for look in range(LOOKS):
             if (fault := self._log_fault()) is None:
                 return True
-            _log.warning("log_of_changes_unreadable", extra={"fault": fault, "look": look})
+            # In the text too: other programs' logs leave out what comes beside it.
+            _log.warning("log_of_changes_unreadable: %s", fault, extra={"fault": fault, "look": look})
             time.sleep(LOOK_PAUSE_SECONDS)
         return False
 

@@ -27,7 +27,9 @@ class Jwks(msgspec.Struct, frozen=True):
     keys: list[dict[str, str]]
 
 
-@route("GET", "/health/live", access=OPEN, any_host=True, tag="Health", summary="Check that the process is alive")
+@route(
+    "GET", "/health/live", access=OPEN, any_host=True, tag="Health", summary="Check that the process is alive"
+)
 @at_once
 def live() -> Health:
     """Answer as soon as the server runs. A failure means: restart it."""

@@ -211,7 +211,9 @@ def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[N
     return Response(None, status_code=HTTPStatus.OK)
 
 
-@route("GET", SERVER_METADATA_PATH, access=OPEN, tag="OAuth", summary="Read the authorization server metadata")
+@route(
+    "GET", SERVER_METADATA_PATH, access=OPEN, tag="OAuth", summary="Read the authorization server metadata"
+)
 @brief_read
 def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
     """Describe this authorization server (RFC 8414)."""
@@ -231,7 +233,9 @@ def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMeta
     return _metadata(call)
 
 
-@route("GET", RESOURCE_METADATA_PATH, access=OPEN, tag="OAuth", summary="Read the protected resource metadata")
+@route(
+    "GET", RESOURCE_METADATA_PATH, access=OPEN, tag="OAuth", summary="Read the protected resource metadata"
+)
 @at_once
 def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata]:
     """Describe this API as a protected resource (RFC 9728)."""

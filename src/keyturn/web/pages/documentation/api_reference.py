@@ -3,6 +3,7 @@
 from litestar import Response
 from litestar.params import FromPath
 
+from keyturn.composition import Services
 from keyturn.errors import NotFound
 from keyturn.web.pages.documentation.operations import Domain, domains_of
 from keyturn.web.pages.documentation.site import InjectedSite, Site
@@ -13,6 +14,8 @@ from keyturn.web.requests import AnyRequest
 from keyturn.web.routes import HeaderSet
 
 CACHING = "public, max-age=300"
+USERID, CONNECTION = "ada@example.com", "123456789"
+"""Of the examples."""
 
 
 @asset("/docs/api", headers=HeaderSet.DOCUMENTATION)
@@ -39,5 +42,7 @@ def api_domain(
 
 def _domains(request: AnyRequest, site: Site) -> tuple[Domain, ...]:
     if not site.domains:
-        site.domains = tuple(domains_of(request.app.openapi_schema.to_schema()))
+        services: Services = request.app.state.services
+        values = {"iamid": services.identity.built_in.iamid, "userid": USERID, "connection_key": CONNECTION}
+        site.domains = tuple(domains_of(request.app.openapi_schema.to_schema(), values))
     return site.domains

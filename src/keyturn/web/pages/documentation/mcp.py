@@ -86,6 +86,7 @@ def mcp(request: AnyRequest, body: RawBody, site: InjectedSite) -> Response[Any]
         result = _result(message, request, site)
         return Response({"jsonrpc": "2.0", "id": message["id"], "result": result})
     except _Fault as fault:
+        request.scope["state"]["failure"] = "McpError" if fault.status >= HTTPStatus.BAD_REQUEST else None
         error = {"code": fault.code, "message": str(fault)} | ({"data": fault.data} if fault.data else {})
         known = {"id": message["id"]} if isinstance(message, dict) and "id" in message else {}
         return Response({"jsonrpc": "2.0", **known, "error": error}, status_code=fault.status)
@@ -162,7 +163,7 @@ def _plain(value: str) -> str | None:
     if not (value.startswith(_SENTINEL) and value.endswith("?=")):
         return value
     try:
-        return base64.b64decode(value[len(_SENTINEL) : -2], validate=True).decode()
+        return base64.b64decode(value.removeprefix(_SENTINEL).removesuffix("?="), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return None
 

@@ -15,8 +15,6 @@ from markupsafe import Markup, escape
 
 Schema = Mapping[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
-NAMES_AND_VALUES = {"connection_key": "123456789", "iamid": "bim", "userid": "ada@example.com"}
-"""Values in the paths of examples, where a number would mislead."""
 MAX_DEPTH = 3
 """How deep the fields of objects inside of objects are listed."""
 
@@ -132,9 +130,12 @@ class Domain:
     """By name, in the order in which they are met."""
 
 
-def domains_of(description: Schema) -> Sequence[Domain]:
-    """Return the domains of an OpenAPI description, in its order."""
-    reader = _Reader(description)
+def domains_of(description: Schema, values: Mapping[str, str]) -> Sequence[Domain]:
+    """Return the domains of an OpenAPI description, in its order.
+
+    `values` stand in the paths of examples, by the name of their parameter.
+    """
+    reader = _Reader(description, values)
     domains: dict[str, Domain] = {}
     for tag, group in reader.groups():
         domain = domains.setdefault(tag, Domain(tag, tag.lower().replace(" ", "-")))
@@ -156,7 +157,8 @@ class _Described:
 
 
 class _Reader:
-    def __init__(self, description: Schema) -> None:
+    def __init__(self, description: Schema, values: Mapping[str, str]) -> None:
+        self._values = values
         self._paths: Schema = description["paths"]
         self._schemas: Schema = description.get("components", {}).get("schemas", {})
 
@@ -175,7 +177,7 @@ class _Reader:
 
     def operation(self, group: Sequence[_Described]) -> Operation:
         """Return the first of these, with the paths of the others."""
-        first = group[0]
+        first, *others = group
         given = first.operation
         body_type, body = self._body(given)
         replies = [self._reply(int(status), one) for status, one in given.get("responses", {}).items()]
@@ -187,7 +189,7 @@ class _Reader:
             operation_id=given["operationId"],
             method=first.method.upper(),
             path=first.path,
-            others=[one.path for one in group[1:]],
+            others=[one.path for one in others],
             summary=given["summary"],
             description=marked_up(given.get("description", "")),
             needs_credential=bool(given.get("security")),
@@ -242,7 +244,7 @@ class _Reader:
         example = ""
         if place != "body":
             value = self._example(given) if place == "path" or "default" not in given else given["default"]
-            example = NAMES_AND_VALUES.get(name, str(value) if place == "path" else "")
+            example = self._values.get(name, str(value) if place == "path" else "")
         return Field(
             name,
             place,

@@ -39,6 +39,8 @@ OPEN = (
     "session_idle_minutes",
     "session_absolute_hours",
     "passphrase_again_minutes",
+    "documentation",
+    "repository_url",
     "log_level",
 )
 """The settings whose values may be shown. Of any other the page says no more than whether it is given."""

@@ -17,8 +17,10 @@ from keyturn.web.routes import needs, route
 )
 @brief_read
 def get_connection(connection_key: FromPath[str], call: InjectedCall) -> ConnectionView:
-    """Answer a connection without its secrets.
+    """Return a connection without its secrets.
 
-    Needs APPLICATION_ADMIN, CREATE_DATA_SOURCE or GOVERNANCE.
+    A key that is linked to a project sees only the connections of that project.
+
+    Requires `APPLICATION_ADMIN`, `CREATE_DATA_SOURCE`, or `GOVERNANCE`.
     """
     return ConnectionView.of(call.services.connections.get(call.principal, connection_key))

@@ -21,7 +21,7 @@ from keyturn.web.routes import needs, route
 
 
 class UsesBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When keys were used elsewhere."""
+    """Uses of keys that a verifier reports."""
 
     uses: Annotated[list[feed.KeyUseReport], msgspec.Meta(max_length=feed.MAX_USES_AT_ONCE)]
 
@@ -43,7 +43,7 @@ class UsesView(msgspec.Struct, frozen=True):
         HTTPStatus.OK: ResponseSpec(
             None,
             generate_examples=False,
-            description="Server-sent events (`text/event-stream`), without end.",
+            description="An endless stream of server-sent events (`text/event-stream`).",
         )
     },
 )
@@ -54,9 +54,13 @@ def follow(
     revision: Annotated[str, QueryParameter(pattern="^[0-9]{1,19}$")] = "",  # noqa: ARG001 - the same
     event_id: Annotated[str, QueryParameter(pattern="^[0-9a-f-]{36}$")] = "",  # noqa: ARG001 - the same
 ) -> None:
-    """Stream the present state, then each change; with `revision` and `event_id`, what changed since.
+    """Stream the current state and then every change, as server-sent events.
 
-    Needs VERIFY_CREDENTIALS. `nonce` is new for each request. The events are described in the documentation.
+    Send a new `nonce` with each request: 16 to 64 characters of base64url. To resume a stream, send the
+    `revision` and `event_id` of the last `alive` event. The stream then continues from there if possible.
+    Otherwise it begins with the full current state. The feed page of the documentation describes the events.
+
+    Requires `VERIFY_CREDENTIALS`, and a credential that is not bound to a key pair.
     """
     # The gate answers every GET: this is here for its description, and for HEAD.
     check_may_follow(call.principal)
@@ -69,13 +73,16 @@ def follow(
     access=needs(Permission.VERIFY_CREDENTIALS),
     tag="Feed",
     summary="Report uses of keys",
-    body=with_body(UsesBody, required=True, description="At most 100 keys."),
+    body=with_body(UsesBody, required=True, description="At most 100 reports."),
 )
 @in_thread
 def report_uses(request: AnyRequest, body: RawBody, call: InjectedCall) -> UsesView:
-    """Take in when keys were last used elsewhere, and how often since the last report of each.
+    """Record when a verifier last saw keys in use, and how often since its last report.
 
-    Needs VERIFY_CREDENTIALS.
+    Report each key once a minute at most. If a request contains several reports of a key, the last one
+    counts.
+
+    Requires `VERIFY_CREDENTIALS`, and a credential that is not bound to a key pair.
     """
     check_may_follow(call.principal)  # Before anything is said of the body.
     such_as = '{"uses": [{"keyId": 17, "at": 1767225600000, "uses": 3}]}'

@@ -32,7 +32,10 @@ class Jwks(msgspec.Struct, frozen=True):
 )
 @at_once
 def live() -> Health:
-    """Answer as soon as the server runs. A failure means: restart it."""
+    """Report that the process is running.
+
+    Restart the process if this check fails.
+    """
     return Health("ok", {})
 
 
@@ -51,13 +54,19 @@ def ready(
     call: InjectedCall,
     purpose: Annotated[
         Literal["reads", "writes"],
-        QueryParameter(name="for", description="With `writes`, 503 too while the database takes no changes."),
+        QueryParameter(
+            name="for",
+            description="With `writes`, the check also fails while the database accepts no changes.",
+        ),
     ] = "reads",
 ) -> Response[Health]:
-    """Answer 200 while credentials can be judged, 503 and why while not: then send no requests here.
+    """Report whether the server can verify credentials.
 
-    From what is known already, so that it waits for nothing: the database is looked into every half second,
-    and a write that failed is tried again by itself.
+    The status is 200 if it can, and 503 if it cannot or if it is stopping: `details` gives the reason. Send
+    no requests to a server that is not ready.
+
+    The check does not wait for the database. The server checks the database every half second and retries a
+    failed write by itself.
     """
     if request.app.state.is_draining:
         return Refusal(
@@ -78,7 +87,10 @@ def ready(
 @route("GET", JWKS_PATH, access=OPEN, tag="Authentication", summary="List the keys that sign bearer tokens")
 @brief_read
 def jwks(call: InjectedCall) -> Response[Jwks]:
-    """Answer the public keys, for services that check tokens themselves."""
+    """Return the public keys for verifying bearer tokens, as a JSON Web Key Set (RFC 7517).
+
+    Programs that verify tokens themselves fetch the keys here. Cache the keys for five minutes at most.
+    """
     return Response(
         Jwks(call.services.signing_keys.jwks()["keys"]),
         headers={"Cache-Control": f"public, max-age={int(JWKS_MAX_AGE.total_seconds())}"},
@@ -88,7 +100,7 @@ def jwks(call: InjectedCall) -> Response[Jwks]:
 @route("GET", "/openapi.json", access=OPEN, is_described=False)
 @at_once
 def openapi(request: AnyRequest) -> Response[bytes]:
-    """Answer the OpenAPI description of these routes, which is written once."""
+    """Return the OpenAPI description of these routes, which is generated once."""
     state = request.app.state
     if "description" not in state:
         state.description = Representation.of(

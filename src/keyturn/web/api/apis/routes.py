@@ -37,7 +37,7 @@ GroupId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]
 
 
 class ScopeBody(msgspec.Struct, forbid_unknown_fields=True):
-    """A scope, and the groups whose members may hold it: everyone if they are left out or null."""
+    """A scope. `groups` lists the groups whose members may hold it. Omit it, or send null, for everyone."""
 
     name: ScopeName
     description: ShortText | None = None
@@ -49,7 +49,7 @@ Scopes = Annotated[list[ScopeBody], msgspec.Meta(min_length=1, max_length=MAX_SC
 
 
 class ServiceBody(msgspec.Struct, forbid_unknown_fields=True):
-    """All fields of an API."""
+    """The fields of a new API."""
 
     name: ShortText
     identifier: ServiceIdentifier
@@ -58,7 +58,7 @@ class ServiceBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ServiceChangesBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The fields of an API that change."""
+    """The fields of an API to change."""
 
     name: ShortText | msgspec.UnsetType = msgspec.UNSET
     identifier: ServiceIdentifier | msgspec.UnsetType = msgspec.UNSET
@@ -76,9 +76,10 @@ class ServiceChangesBody(msgspec.Struct, forbid_unknown_fields=True):
 )
 @in_thread
 def list_services(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> ServiceList:
-    """Answer a page of the APIs of which the caller may hold scopes, with these.
+    """List the registered APIs.
 
-    With APPLICATION_ADMIN, all, with all scopes and the groups that may hold them.
+    With `APPLICATION_ADMIN`, the list contains every API, with all of its scopes and the groups that may hold
+    them. Without it, the list contains the APIs whose scopes the caller may hold, with only these scopes.
     """
     resources = call.services.apis.list_visible(call.principal, offset=offset, size=size)
     shows_holders = call.services.apis.may_change(call.principal)
@@ -94,13 +95,16 @@ def list_services(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOff
     alias=Alias("/apis", "add_api"),
     tag=_TAG,
     summary="Register an API",
-    body=with_body(ServiceBody, required=True, description="Name, identifier and scopes."),
+    body=with_body(ServiceBody, required=True, description="The fields of the API."),
 )
 @in_thread
 def add_service(request: AnyRequest, body: RawBody, call: InjectedCall) -> ServiceView:
-    """Register an API. Its name, its identifier and its scopes are no other's. Needs APPLICATION_ADMIN.
+    """Register an API.
 
-    The identifier is an absolute URI: what tokens for it say as `aud`, and `/verify` is given as `audience`.
+    The name, the identifier, and the scopes must not belong to another API. The identifier is an absolute
+    URI. Tokens for the API contain it as `aud`, and gateways send it to `/verify` as `audience`.
+
+    Requires `APPLICATION_ADMIN`.
     """
     asked = get_json(body, request.headers.get("content-type"), ServiceBody, such_as=_SUCH_AS)
     resource = call.services.apis.add(
@@ -124,7 +128,12 @@ def add_service(request: AnyRequest, body: RawBody, call: InjectedCall) -> Servi
 )
 @in_thread
 def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
-    """Answer an API of which the caller may hold scopes, with these, or, with APPLICATION_ADMIN, any."""
+    """Return a registered API.
+
+    With `APPLICATION_ADMIN`, the response contains all scopes and the groups that may hold them. Without it,
+    the response contains only the scopes that the caller may hold. The status is 404 for an API without
+    these.
+    """
     return _view(call, asked_id(serviceid))
 
 
@@ -135,16 +144,18 @@ def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
     alias=Alias(_API, "update_api"),
     tag=_TAG,
     summary="Change an API",
-    body=with_body(ServiceChangesBody, required=True, description="What is to change."),
+    body=with_body(ServiceChangesBody, required=True, description="The fields to change."),
 )
 @in_thread
 def update_service(
     serviceid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ServiceView:
-    """Put this in the place of what is said of a service. Omitted fields stay. Needs APPLICATION_ADMIN.
+    """Change an API.
 
-    `scopes` are all that it has from then on. Keys and tokens cover no more what it does not have any more,
-    from the next request on.
+    Omitted fields keep their values. `scopes` replaces the whole list. From the next request on, keys and
+    tokens no longer cover a scope that was removed.
+
+    Requires `APPLICATION_ADMIN`.
     """
     asked = get_json(body, request.headers.get("content-type"), ServiceChangesBody, such_as=_SUCH_AS)
     resource = call.services.apis.update(
@@ -169,7 +180,12 @@ def update_service(
 )
 @in_thread
 def delete_service(serviceid: IdInPath, call: InjectedCall) -> DeletedThing:
-    """Forget an API: no key or token is good for it any more. Needs APPLICATION_ADMIN."""
+    """Delete an API.
+
+    Keys and tokens are then no longer valid for this API.
+
+    Requires `APPLICATION_ADMIN`.
+    """
     gone = call.services.apis.delete(call.principal, asked_id(serviceid), call.origin)
     return DeletedThing(gone.resource_id)
 

@@ -30,7 +30,7 @@ MAX_OVERLAP_SECONDS = int(MAX_OVERLAP.total_seconds())
 
 
 class NewKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """A new key."""
+    """The properties of a new key."""
 
     name: ShortText | None = None
     project_id: int | None = None
@@ -38,11 +38,15 @@ class NewKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", 
 
 
 class RotationBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """How long the former secret goes on."""
+    """The options of a rotation."""
 
     overlap_seconds: Annotated[
         int,
-        msgspec.Meta(ge=0, le=MAX_OVERLAP_SECONDS, description="Written without a fraction: 60, not 60.0."),
+        msgspec.Meta(
+            ge=0,
+            le=MAX_OVERLAP_SECONDS,
+            description="Seconds for which the former secret still works. A whole number: `60`, not `60.0`.",
+        ),
     ] = 0
 
 
@@ -55,7 +59,7 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", m
     alias=Alias("/apikey"),
     tag="API keys",
     summary="Create an API key",
-    body=with_body(NewKeyBody, description="May be left out."),
+    body=with_body(NewKeyBody, description="The properties of the key. Optional."),
     refusals=(NOT_FOUND, CONFLICT, TOO_MANY),
 )
 @in_thread
@@ -65,17 +69,24 @@ def create_key(
     call: InjectedCall,
     idempotency_key: IdempotencyKey = None,
 ) -> NewApiKeyView:
-    """Make a key for the caller. `apikey` in the answer is its secret, which is never shown again.
+    """Create an API key for the caller.
 
-    It ends at `expiresAt`, never where that is null and allowed; without it, after the installation's default
-    time. It does not outlive the key or token that makes it: a later `expiresAt` is refused with 409.
+    The response contains the secret in `apikey`. No other response shows it.
 
-    With `scopes`, of services and such that the caller may hold, it covers these alone. With `allowFrom`,
-    which lists addresses and networks, it is refused from anywhere else. With `dpopJkt`, the thumbprint of a
-    key pair, it opens nothing without a proof of that key pair (RFC 9449). With `allowMethods` and
-    `allowPaths`, prefixes of whole segments, it opens only such requests, and the exchange.
+    The key expires at `expiresAt`. Without it, the key gets the default lifetime. Null creates a key that
+    never expires, if the installation allows this. A key can do no more than the credential that creates it,
+    and expires no later: a request for a later expiration returns 409. A token from a password sign-in does
+    not limit the expiration.
 
-    A retry with the same `Idempotency-Key` gives the same key a new secret instead of making another.
+    `projectId` links the key to a project of the caller: the key then sees only the connections of that
+    project. `scopes` narrows the key to scopes of registered APIs that the caller may hold. `allowFrom`
+    limits the key to IP addresses and networks. `dpopJkt` binds the key to the key pair with this thumbprint:
+    each request then needs a proof of possession (RFC 9449). `allowMethods` and `allowPaths` limit the key to
+    HTTP methods and to path prefixes of whole segments. These two limits still allow the exchange for a
+    token, and the token has the same limits.
+
+    To retry safely, send an `Idempotency-Key` header. A retry with the same value gives the same key a new
+    secret instead of creating a second key.
     """
     asked = read_json(body, request.headers.get("content-type"), NewKeyBody) or NewKeyBody()
     created = call.services.keys.create(
@@ -98,7 +109,7 @@ def create_key(
     alias=Alias("/apikey/{keyid:str}/rotate"),
     tag="API keys",
     summary="Rotate an API key",
-    body=with_body(RotationBody, description="May be left out."),
+    body=with_body(RotationBody, description="The overlap. Optional."),
     refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread
@@ -109,12 +120,18 @@ def rotate_key(
     call: InjectedCall,
     idempotency_key: IdempotencyKey = None,
 ) -> NewApiKeyView:
-    """Give one of the caller's keys a new secret, in `apikey`, which is never shown again.
+    """Replace the secret of one of the caller's API keys.
 
-    The credential is the key itself, or a token that was given for a passphrase: any other is refused with
-    409. The key keeps its id, and all that it may do. The former secret works for `overlapSeconds` more;
-    without them it ends at once, with every token that was made from the key. A retry with the same
-    `Idempotency-Key` replaces the secret whose answer was lost.
+    The response contains the new secret in `apikey`. No other response shows it. The key keeps its id, name,
+    expiration, and restrictions.
+
+    The former secret works for `overlapSeconds` more. Without an overlap, the former secret and every token
+    of the key stop working at once.
+
+    Authenticate with the key itself, or with a token from a password sign-in. Any other key or token is
+    refused with 409, or with 404 if it cannot see the key.
+
+    If a response is lost, retry with the same `Idempotency-Key`. The retry replaces the lost secret.
     """
     asked = read_json(body, request.headers.get("content-type"), RotationBody) or RotationBody()
     rotated = call.services.key_rotation.rotate_own(
@@ -143,7 +160,13 @@ def list_keys(
     size: PageSize = MAX_PAGE,
     offset: PageOffset = 0,
 ) -> ApiKeyList:
-    """Answer the user's keys without their secrets: one's own, or anybody's with USER_ADMIN."""
+    """List the API keys of a user, newest first, without their secrets.
+
+    The list includes expired and revoked keys.
+
+    Requires `USER_ADMIN`, except for the caller's own keys and those of a service account that the caller or
+    one of the caller's groups owns.
+    """
     user = call.services.user_administration.get(call.principal, iamid, userid)
     keys = call.services.keys.list_of(user.user_id, offset=offset, size=size)
     now = call.services.system.now()
@@ -160,7 +183,11 @@ def list_keys(
 )
 @in_thread
 def delete_key(keyid: IdInPath, call: InjectedCall) -> DeletedKey:
-    """Revoke one of the caller's keys, and with it every token that was made from it, at once."""
+    """Revoke one of the caller's API keys and all of its tokens immediately.
+
+    A revoked key cannot be restored. A credential that is narrowed to scopes or linked to a project can
+    revoke only its own key.
+    """
     key_id = read_id(keyid)
     call.services.keys.revoke_own(call.principal, key_id, call.origin)
     return DeletedKey(key_id)

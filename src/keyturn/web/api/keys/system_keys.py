@@ -21,7 +21,7 @@ Scope = Annotated[str, msgspec.Meta(extra_json_schema={"enum": sorted(SCOPES)})]
 
 
 class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """A system key."""
+    """The system key to return or create."""
 
     name: ShortText
     scopes: list[Scope]
@@ -37,14 +37,17 @@ class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     alias=Alias("/apikey/system"),
     tag=_TAG,
     summary="Get or create a system key",
-    body=with_body(SystemKeyBody, required=True, description="Name, scopes and connection."),
+    body=with_body(SystemKeyBody, required=True, description="The name, scopes, and connection."),
     refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread
 def get_system_key(request: AnyRequest, body: RawBody, call: InjectedCall) -> SystemKeyView:
-    """Answer the system key of this name, connection and scopes, with its secret; make it if there is none.
+    """Return the system key with this name, connection, and scopes, and create it if necessary.
 
-    With `regenerate` the one there was is revoked and a new one made. Needs APPLICATION_ADMIN.
+    The response contains the secret in `apikey`, for an existing key too. `regenerate` revokes the existing
+    key and creates a new one.
+
+    Requires `APPLICATION_ADMIN`.
     """
     such_as = '{"name": …, "scopes": ["plugin:trino"], "connectionKey": …}'
     asked = get_json(body, request.headers.get("content-type"), SystemKeyBody, such_as=such_as)
@@ -68,11 +71,14 @@ def get_system_key(request: AnyRequest, body: RawBody, call: InjectedCall) -> Sy
     access=_APPLICATION_ADMIN,
     alias=Alias("/apikey/system/{keyid:str}"),
     tag=_TAG,
-    summary="Delete a system key",
+    summary="Revoke a system key",
 )
 @in_thread
 def delete_system_key(keyid: IdInPath, call: InjectedCall) -> DeletedKey:
-    """Revoke a system key, and with it every token that was made from it. Needs APPLICATION_ADMIN."""
+    """Revoke a system key and all of its tokens immediately.
+
+    Requires `APPLICATION_ADMIN`.
+    """
     key_id = asked_id(keyid)
     call.services.system_keys.delete(call.principal, key_id, call.origin)
     return DeletedKey(key_id)

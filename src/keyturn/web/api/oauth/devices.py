@@ -15,7 +15,7 @@ from keyturn.web.routes import OPEN, route
 
 
 class DeviceForm(msgspec.Struct, frozen=True):
-    """The request of a device."""
+    """A request to sign in a device."""
 
     client_id: str
     scope: str = ""
@@ -71,16 +71,16 @@ class DeviceGrantView(Unshown, frozen=True, omit_defaults=True):
     access=OPEN,
     tag="OAuth",
     summary="Begin to sign in a device",
-    body=with_form(
-        DeviceForm, description="The name that the program gives itself, and the scopes it wants."
-    ),
+    body=with_form(DeviceForm, description="The name of the program, and the scopes of the key."),
     refusals=OAUTH_ERRORS,
 )
 @in_thread
 def device_authorization(request: AnyRequest, body: RawBody, call: InjectedCall) -> BegunLoginView:
-    """Give a device a code to show, and one to ask the token endpoint with (RFC 8628).
+    """Start the sign-in of a device (RFC 8628).
 
-    A person who types the shown code on the page gives the device a key of their own, named `client_id`.
+    The device shows `user_code` to a person and polls the token endpoint with `device_code`. The person opens
+    `verification_uri`, signs in, enters the code, and approves the device. The device then gets an API key of
+    that person, with `client_id` as its name.
     """
     begun = call.services.devices.begin(oauth_form(request, body), call.origin)
     return BegunLoginView.of(begun, call.services.settings.public_url + DEVICE_PAGE_PATH)

@@ -59,7 +59,7 @@ class TokenForm(Unshown, frozen=True):
 
 
 class CredentialForm(Unshown, frozen=True):
-    """A token or key, and who asks about it."""
+    """A key or token, and the credentials of the client."""
 
     token: str
     token_type_hint: str = ""
@@ -136,15 +136,18 @@ class ProtectedResourceMetadata(msgspec.Struct, frozen=True):
     access=PROVES_ITSELF,
     tag="OAuth",
     summary="Get a bearer token",
-    body=with_form(TokenForm, description="The grant, and who asks."),
+    body=with_form(TokenForm, description="The grant and the credentials of the client."),
     refusals=OAUTH_ERRORS,
 )
 async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> GrantView | DeviceGrantView:
-    """Give a bearer token, narrowed to `scope` if that is given.
+    """Issue a bearer token for an API key or another token, or an API key for a device.
 
-    For a key that is a client's secret (`client_credentials`), or for a key or token that is sent as
-    `subject_token` (token exchange, RFC 8693). A device that was signed in gets its key for a `device_code`
-    (RFC 8628).
+    `client_credentials` issues a token for the key that the client sends as its secret. Token exchange (RFC
+    8693) issues a token for the key or token in `subject_token`. The device grant (RFC 8628) issues the API
+    key for `device_code` after a person has approved the device.
+
+    `scope` narrows the token to these scopes. `resource` or `audience` issues a token for one registered API.
+    A proof of possession in a `DPoP` header binds the token to its key pair (RFC 9449).
     """
     form = oauth_form(request, body)
     if form.get("grant_type") == DEVICE_CODE:
@@ -164,7 +167,12 @@ async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> Grant
 )
 @at_once
 def refresh() -> None:
-    """Say what to do instead (http-api/tokens.md, "Refresh a token"): no refresh token was ever given."""
+    """Refuse to refresh a token.
+
+    Keyturn has no refresh tokens: the response is always 400 with `unsupported_grant_type`. Exchange the API
+    key again instead.
+    """
+    # No refresh token was ever given (http-api/tokens.md, "Refresh a token").
     raise OAuthRefused(
         OAuthCode.UNSUPPORTED_GRANT_TYPE, "There are no refresh tokens here: exchange the API key again."
     )
@@ -178,14 +186,17 @@ def refresh() -> None:
     ),
     tag="OAuth",
     summary="Introspect a key or token",
-    body=with_form(CredentialForm, description="The key or token, and who asks."),
+    body=with_form(CredentialForm, description="The key or token, and the credentials of the client."),
     refusals=OAUTH_ERRORS,
 )
 @brief_read
 def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> IntrospectionView:
-    """Say what a key or bearer token of one's own is (RFC 7662), or, with VERIFY_CREDENTIALS, anybody's.
+    """Introspect an API key or bearer token (RFC 7662).
 
-    Of everything else, and of what is not good now, the answer is `{"active": false}`.
+    The response is `{"active": false}` if the credential is not valid, or if the caller may not introspect
+    it. A key that is limited to networks, methods, or paths is never active here.
+
+    Requires `VERIFY_CREDENTIALS`, except for the caller's own credentials.
     """
     found = call.services.oauth.introspect(
         oauth_form(request, body), _authorization(request), call.origin, _proof(request, call)
@@ -199,12 +210,16 @@ def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> Intros
     access=PROVES_ITSELF,
     tag="OAuth",
     summary="Revoke a key or token",
-    body=with_form(CredentialForm, description="The key or token, and who asks."),
+    body=with_form(CredentialForm, description="The key or token, and the credentials of the client."),
     refusals=OAUTH_ERRORS,
 )
 @in_thread
 def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[None]:
-    """End a key or bearer token of one's own (RFC 7009); the answer is the same for any other."""
+    """Revoke one of the caller's API keys or bearer tokens (RFC 7009).
+
+    Revoking a key also revokes all of its tokens. For the credential of another user and for an unknown
+    credential, the response is the same, but nothing is revoked.
+    """
     call.services.oauth.revoke(
         oauth_form(request, body), _authorization(request), call.origin, _proof(request, call)
     )
@@ -216,7 +231,7 @@ def revoke(request: AnyRequest, body: RawBody, call: InjectedCall) -> Response[N
 )
 @brief_read
 def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
-    """Describe this authorization server (RFC 8414)."""
+    """Return the metadata of this authorization server (RFC 8414)."""
     return _metadata(call)
 
 
@@ -229,7 +244,10 @@ def authorization_server(call: InjectedCall) -> Response[AuthorizationServerMeta
 )
 @brief_read
 def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMetadata]:
-    """Describe this authorization server as OpenID Connect names it. Nobody signs in through it."""
+    """Return the metadata of this authorization server at its OpenID Connect path.
+
+    Keyturn does not provide OpenID Connect sign-in.
+    """
     return _metadata(call)
 
 
@@ -238,7 +256,7 @@ def openid_configuration(call: InjectedCall) -> Response[AuthorizationServerMeta
 )
 @at_once
 def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata]:
-    """Describe this API as a protected resource (RFC 9728)."""
+    """Return the metadata of this API as a protected resource (RFC 9728)."""
     url = call.services.settings.public_url
     return Response(
         ProtectedResourceMetadata(

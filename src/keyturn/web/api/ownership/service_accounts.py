@@ -43,7 +43,7 @@ _SUCH_AS = '{"owner": {"userid": …}}, or {"owner": {"group": …}}'
 
 
 class OwnerBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The owner: a person or a group."""
+    """The owner: a person, by user name, or a group, by id."""
 
     userid: str | None = None
     group: int | None = None
@@ -59,13 +59,13 @@ class NewServiceAccountBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class HandOverBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The owner of a service account."""
+    """The new owner of a service account."""
 
     owner: OwnerBody
 
 
 class ServiceKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """A new key."""
+    """The properties of a new key."""
 
     name: ShortText | None = None
     expires_at: ExpiresAt = msgspec.UNSET
@@ -76,9 +76,10 @@ class ServiceKeyBody(RestrictionFields, forbid_unknown_fields=True, rename="came
 def list_service_accounts(
     call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
 ) -> ServiceAccountList:
-    """Answer a page of the service accounts that the caller or a group of theirs owns.
+    """List service accounts.
 
-    With USER_ADMIN, of all.
+    With `USER_ADMIN`, the list contains every service account. Without it, the list contains the accounts
+    that the caller or one of the caller's groups owns.
     """
     accounts = call.services.service_accounts
     found = accounts.list_visible(call.principal, offset=offset, size=size)
@@ -92,13 +93,18 @@ def list_service_accounts(
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Create a service account",
-    body=with_body(NewServiceAccountBody, required=True, description="User name and owner."),
+    body=with_body(
+        NewServiceAccountBody, required=True, description="The user name, the owner, and optional fields."
+    ),
 )
 @in_thread
 def add_service_account(request: AnyRequest, body: RawBody, call: InjectedCall) -> ServiceAccountView:
-    """Make a service account. It holds the `permissions`, of which the caller must hold each, and no other.
+    """Create a service account.
 
-    Needs USER_ADMIN.
+    The account holds only the permissions in `permissions`. The caller must hold each of them, except
+    `CREATE_PROJECT`.
+
+    Requires `USER_ADMIN`.
     """
     such_as = '{"userid": …, "owner": {"userid": …}}'
     asked = get_json(body, request.headers.get("content-type"), NewServiceAccountBody, such_as=such_as)
@@ -117,7 +123,10 @@ def add_service_account(request: AnyRequest, body: RawBody, call: InjectedCall) 
 @route("GET", _ACCOUNT, access=_OWN_SERVICE_ACCOUNT, tag=_TAG, summary="Read a service account")
 @in_thread
 def get_service_account(userid: FromPath[str], call: InjectedCall) -> ServiceAccountView:
-    """Answer a service account that the caller or a group of theirs owns, or, with USER_ADMIN, any."""
+    """Return a service account.
+
+    Requires `USER_ADMIN`, unless the caller or one of the caller's groups owns the account.
+    """
     accounts = call.services.service_accounts
     found = accounts.get(call.principal, userid)
     return ServiceAccountView.of(found, accounts.name_owners([found]))
@@ -135,9 +144,12 @@ def get_service_account(userid: FromPath[str], call: InjectedCall) -> ServiceAcc
 def transfer(
     userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ServiceAccountView:
-    """Give a service account to another owner. It works again if it stopped with the former one.
+    """Transfer a service account to another owner.
 
-    Needs USER_ADMIN.
+    If the account was suspended together with its former owner, it resumes. The caller must hold each
+    permission of the account, except `CREATE_PROJECT`.
+
+    Requires `USER_ADMIN`.
     """
     asked = get_json(body, request.headers.get("content-type"), HandOverBody, such_as=_SUCH_AS)
     accounts = call.services.service_accounts
@@ -151,18 +163,23 @@ def transfer(
     access=_OWN_SERVICE_ACCOUNT,
     tag=_TAG,
     summary="Create a key of a service account",
-    body=with_body(ServiceKeyBody, description="May be left out."),
+    body=with_body(ServiceKeyBody, description="The properties of the key. Optional."),
     refusals=(FORBIDDEN, CONFLICT, TOO_MANY),
 )
 @in_thread
 def create_service_key(
     userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> NewApiKeyView:
-    """Make a key of a service account. `apikey` in the answer is its secret, which is never shown again.
+    """Create an API key for a service account.
 
-    Needs USER_ADMIN, or to own the account or be in the group that does; and each permission that it holds.
-    With `scopes`, such as the account may hold, it covers these alone. Without USER_ADMIN it covers nothing
-    that the caller may not hold. `expiresAt`, and all that restricts it, is as for one's own key.
+    The response contains the secret in `apikey`. No other response shows it.
+
+    `scopes` narrows the key to scopes that the account may hold. The expiration and the other restrictions
+    work as for the caller's own keys.
+
+    Requires `USER_ADMIN`, unless the caller or one of the caller's groups owns the account. The caller must
+    also hold each permission of the account, except `CREATE_PROJECT`. Without `USER_ADMIN`, the caller must
+    be allowed to hold every scope that the key covers.
     """
     asked = read_json(body, request.headers.get("content-type"), ServiceKeyBody) or ServiceKeyBody()
     made = call.services.service_accounts.create_key(
@@ -179,9 +196,9 @@ def create_service_key(
 def list_service_keys(
     userid: FromPath[str], call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
 ) -> ApiKeyList:
-    """Answer the keys of a service account, the newest first, without their secrets.
+    """List the API keys of a service account, newest first, without their secrets.
 
-    Needs USER_ADMIN, or to own the account or be in the group that does.
+    Requires `USER_ADMIN`, unless the caller or one of the caller's groups owns the account.
     """
     keys = call.services.service_accounts.list_keys(call.principal, userid, offset=offset, size=size)
     now = call.services.system.now()
@@ -197,9 +214,9 @@ def list_service_keys(
 )
 @in_thread
 def delete_service_key(userid: FromPath[str], keyid: IdInPath, call: InjectedCall) -> DeletedKey:
-    """Revoke a key of a service account, and with it every token that was made from it, at once.
+    """Revoke an API key of a service account and all of its tokens immediately.
 
-    Needs USER_ADMIN, or to own the account or be in the group that does.
+    Requires `USER_ADMIN`, unless the caller or one of the caller's groups owns the account.
     """
     key_id = asked_id(keyid)
     call.services.service_accounts.revoke_key(call.principal, userid, key_id, call.origin)

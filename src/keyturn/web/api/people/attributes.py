@@ -37,7 +37,12 @@ def give_to_user(
     request: AnyRequest,
     call: InjectedCall,
 ) -> UserView:
-    """Give a user an attribute, if they do not have it. Names become lower case. Needs USER_ADMIN."""
+    """Add an attribute to a user.
+
+    If the user already has the attribute, nothing changes. The name is stored in lowercase.
+
+    Requires `USER_ADMIN`.
+    """
     return _change_user(call, iamid, userid, (key, _value(request)), is_given=True)
 
 
@@ -51,7 +56,13 @@ def take_from_user(
     request: AnyRequest,
     call: InjectedCall,
 ) -> UserView:
-    """Take an attribute from a user, if they have it; what their groups give stays. Needs USER_ADMIN."""
+    """Remove an attribute from a user.
+
+    If the user does not have the attribute, nothing changes. Attributes that come from the user's groups
+    stay.
+
+    Requires `USER_ADMIN`.
+    """
     return _change_user(call, iamid, userid, (key, _value(request)), is_given=False)
 
 
@@ -65,7 +76,12 @@ def give_to_group(
     request: AnyRequest,
     call: InjectedCall,
 ) -> GroupView:
-    """Give a group, and so its members, an attribute, if it does not have it. Needs USER_ADMIN."""
+    """Add an attribute to a group and thus to its members.
+
+    If the group already has the attribute, nothing changes. The name is stored in lowercase.
+
+    Requires `USER_ADMIN`.
+    """
     return _change_group(call, iamid, groupid, (key, _value(request)), is_given=True)
 
 
@@ -79,7 +95,12 @@ def take_from_group(
     request: AnyRequest,
     call: InjectedCall,
 ) -> GroupView:
-    """Take an attribute from a group, if it has it. Needs USER_ADMIN."""
+    """Remove an attribute from a group.
+
+    If the group does not have the attribute, nothing changes.
+
+    Requires `USER_ADMIN`.
+    """
     return _change_group(call, iamid, groupid, (key, _value(request)), is_given=False)
 
 

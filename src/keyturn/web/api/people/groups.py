@@ -44,7 +44,7 @@ class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class GroupBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The fields of a group."""
+    """The fields of a group to change."""
 
     name: ShortText | None = None
     email: ShortText | msgspec.UnsetType | None = msgspec.UNSET
@@ -52,7 +52,7 @@ class GroupBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The user who joins a group."""
+    """The user to add to a group."""
 
     userid: str
     iamid: str | msgspec.UnsetType = msgspec.UNSET
@@ -61,7 +61,10 @@ class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
 @route("GET", "/bim/group", access=_OWN_GROUP, tag=_TAG, summary="List groups")
 @recorded_read
 def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> GroupList:
-    """Answer a page of groups, in the order they were made: all with USER_ADMIN, else the caller's own."""
+    """List groups, oldest first.
+
+    With `USER_ADMIN`, the list contains every group. Without it, the list contains the groups of the caller.
+    """
     groups = call.services.groups.list_visible(call.principal, offset=offset, size=size)
     return GroupList(groups.count, [GroupView.of(group) for group in groups])
 
@@ -72,11 +75,16 @@ def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffse
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Create a group",
-    body=with_body(NewGroupBody, required=True, description="Its name, and what is known."),
+    body=with_body(NewGroupBody, required=True, description="The name and optional fields."),
 )
 @in_thread
 def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
-    """Make a group. Its name is taken by no other. Needs USER_ADMIN."""
+    """Create a group.
+
+    The name must not belong to another group.
+
+    Requires `USER_ADMIN`.
+    """
     asked = get_json(
         body, request.headers.get("content-type"), NewGroupBody, such_as='{"iamid": "bim", "name": …}'
     )
@@ -94,7 +102,10 @@ def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupVi
 @route("GET", _GROUP, access=_OWN_GROUP, tag=_TAG, summary="Read a group")
 @recorded_read
 def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
-    """Answer a group that the caller is in, or, with USER_ADMIN, any."""
+    """Return a group.
+
+    Requires `USER_ADMIN`, unless the caller is a member of the group.
+    """
     return GroupView.of(call.services.groups.get(call.principal, asked_id(groupid)))
 
 
@@ -104,13 +115,15 @@ def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Change a group",
-    body=with_body(GroupBody, description="All that is said of it."),
+    body=with_body(GroupBody, description="The fields to change."),
 )
 @in_thread
 def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
-    """Put this in the place of what is said of a group. Omitted fields stay; null empties one.
+    """Change a group.
 
-    Needs USER_ADMIN.
+    Omitted fields keep their values. Null clears `email` or `description`.
+
+    Requires `USER_ADMIN`.
     """
     asked = read_json(body, request.headers.get("content-type"), GroupBody) or GroupBody()
     group = call.services.groups.update(
@@ -127,7 +140,12 @@ def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: In
 @route("DELETE", _GROUP, access=_USER_ADMIN, tag=_TAG, summary="Delete a group")
 @in_thread
 def delete_group(groupid: IdInPath, call: InjectedCall, successor: TransferTo = None) -> DeletedThing:
-    """Delete a group and the service accounts it owns, for ever. Its members stay. Needs USER_ADMIN."""
+    """Delete a group and its service accounts permanently.
+
+    `handOverTo` transfers the service accounts to a person instead. The members of the group remain as users.
+
+    Requires `USER_ADMIN`.
+    """
     gone = call.services.groups.delete(
         call.principal,
         asked_id(groupid),
@@ -142,7 +160,13 @@ def delete_group(groupid: IdInPath, call: InjectedCall, successor: TransferTo = 
 def list_members(
     groupid: IdInPath, call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
 ) -> MemberList:
-    """Answer a page of who is in a group that the caller is in, or, with USER_ADMIN, in any."""
+    """List the members of a group.
+
+    Without `USER_ADMIN`, the profiles of other members show only `id`, `name`, and `email`: other details are
+    null or empty.
+
+    Requires `USER_ADMIN`, unless the caller is a member of the group.
+    """
     members = call.services.groups.list_members(call.principal, asked_id(groupid), offset=offset, size=size)
     return MemberList(members.count, [MemberView.of(member) for member in members])
 
@@ -153,11 +177,17 @@ def list_members(
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Add a member to a group",
-    body=with_body(NewMemberBody, required=True, description="Who."),
+    body=with_body(NewMemberBody, required=True, description="The user to add."),
 )
 @in_thread
 def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> NewMemberView:
-    """Put a user into a group: they have its attributes from then on. Needs USER_ADMIN."""
+    """Add a user to a group.
+
+    The user gets the attributes of the group, may hold its scopes, and manages its service accounts. The
+    caller must hold each permission of these service accounts, except `CREATE_PROJECT`.
+
+    Requires `USER_ADMIN`.
+    """
     such_as = '{"userid": …, "iamid": "bim"}'
     asked = get_json(body, request.headers.get("content-type"), NewMemberBody, such_as=such_as)
     member = call.services.groups.add_member(
@@ -179,7 +209,13 @@ def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: Inje
 )
 @in_thread
 def remove_member(groupid: IdInPath, membershipid: IdInPath, call: InjectedCall) -> DeletedThing:
-    """End a membership, which has a number of its own. Needs USER_ADMIN."""
+    """Remove a member from a group.
+
+    `membershipid` is the id of the membership, not of the user. The user loses the attributes and the scopes
+    of the group immediately.
+
+    Requires `USER_ADMIN`.
+    """
     gone = call.services.groups.remove_member(
         call.principal, asked_id(groupid), asked_id(membershipid), call.origin
     )

@@ -8,14 +8,17 @@ from keyturn.web.routes import route
 @route("GET", "/bim/rpc/user/current", tag="Users", summary="Read the caller")
 @recorded_read
 def current_user(call: InjectedCall) -> UserView:
-    """Answer the user that the credential belongs to."""
+    """Return the user that the credential belongs to."""
     return UserView.of(call.services.users.get(call.principal))
 
 
 @route("GET", "/bim/iam", tag="Users", summary="List identity managers")
 @at_once
 def list_identity_managers(call: InjectedCall) -> list[IdentityManagerView]:
-    """Answer where users come from: Keyturn itself, which the Immuta API calls `bim`, comes first."""
+    """List the identity managers that users belong to.
+
+    The built-in identity manager `bim` is the first.
+    """
     return [
         IdentityManagerView(
             id=provider.iamid,

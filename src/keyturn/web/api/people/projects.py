@@ -42,14 +42,14 @@ class NewProjectBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ProjectBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The fields of a project."""
+    """The fields of a project to change."""
 
     name: ShortText | None = None
     description: LongText | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class ProjectMemberBody(msgspec.Struct, forbid_unknown_fields=True):
-    """How somebody is in a project."""
+    """The role of a member in a project."""
 
     owner: bool = False
 
@@ -57,9 +57,12 @@ class ProjectMemberBody(msgspec.Struct, forbid_unknown_fields=True):
 @route("GET", "/project", access=_PROJECT_MEMBER, tag=_TAG, summary="List projects")
 @recorded_read
 def list_projects(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> ProjectList:
-    """Answer a page of the projects that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, of all.
+    """List projects, oldest first.
 
-    Each with the first 20 of its members and of its connections.
+    Each project shows its first 20 members and its first 20 connections.
+
+    With `GOVERNANCE` or `PROJECT_MANAGEMENT`, the list contains every project. Without them, the list
+    contains the projects that the caller is a member of.
     """
     projects = call.services.projects.list_visible(
         call.principal, offset=offset, size=size, listed=LISTED_OF_EACH
@@ -73,12 +76,17 @@ def list_projects(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOff
     access=needs(Permission.CREATE_PROJECT),
     tag=_TAG,
     summary="Create a project",
-    body=with_body(NewProjectBody, required=True, description="Its name."),
+    body=with_body(NewProjectBody, required=True, description="The name and an optional description."),
     refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread
 def add_project(request: AnyRequest, body: RawBody, call: InjectedCall) -> ProjectView:
-    """Make a project that the caller owns. Its name is taken by no other. Needs CREATE_PROJECT."""
+    """Create a project that the caller owns.
+
+    The name must not belong to another project that the caller can see.
+
+    Requires `CREATE_PROJECT`.
+    """
     asked = get_json(body, request.headers.get("content-type"), NewProjectBody, such_as='{"name": …}')
     project = call.services.projects.add(
         call.principal, call.origin, name=asked.name, description=asked.description
@@ -91,9 +99,11 @@ def add_project(request: AnyRequest, body: RawBody, call: InjectedCall) -> Proje
 def get_project(
     projectid: IdInPath, call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
 ) -> ProjectView:
-    """Answer a project that the caller is in, or, with GOVERNANCE or PROJECT_MANAGEMENT, any.
+    """Return a project.
 
-    With a page of its members, and the same page of its connections.
+    `size` and `offset` select a page of its members and the same page of its connections.
+
+    Requires `GOVERNANCE` or `PROJECT_MANAGEMENT`, unless the caller is a member of the project.
     """
     return ProjectView.of(
         call.services.projects.get(call.principal, asked_id(projectid), offset=offset, size=size)
@@ -106,16 +116,18 @@ def get_project(
     access=_PROJECT_OWNER,
     tag=_TAG,
     summary="Change a project",
-    body=with_body(ProjectBody, description="All that is said of it."),
+    body=with_body(ProjectBody, description="The fields to change."),
     refusals=(FORBIDDEN,),
 )
 @in_thread
 def update_project(
     projectid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ProjectView:
-    """Put this in the place of what is said of a project. Omitted fields stay; null empties one.
+    """Change a project.
 
-    Needs PROJECT_MANAGEMENT, or to own the project.
+    Omitted fields keep their values. Null clears `description`.
+
+    Requires `PROJECT_MANAGEMENT`, unless the caller owns the project.
     """
     asked = read_json(body, request.headers.get("content-type"), ProjectBody) or ProjectBody()
     project = call.services.projects.update(
@@ -127,9 +139,9 @@ def update_project(
 @route("DELETE", _PROJECT, access=_PROJECT_OWNER, tag=_TAG, summary="Delete a project", refusals=(FORBIDDEN,))
 @in_thread
 def delete_project(projectid: IdInPath, call: InjectedCall) -> DeletedThing:
-    """Delete a project for ever, and revoke the keys that are linked to it.
+    """Delete a project permanently and revoke all keys that are linked to it.
 
-    Needs PROJECT_MANAGEMENT, or to own the project.
+    Requires `PROJECT_MANAGEMENT`, unless the caller owns the project.
     """
     gone = call.services.projects.delete(call.principal, asked_id(projectid), call.origin)
     return DeletedThing(gone.project_id)
@@ -141,16 +153,22 @@ def delete_project(projectid: IdInPath, call: InjectedCall) -> DeletedThing:
     access=_PROJECT_OWNER,
     tag=_TAG,
     summary="Add a member to a project",
-    body=with_body(ProjectMemberBody, description="May be left out: a member, no owner."),
+    body=with_body(
+        ProjectMemberBody,
+        description="Whether the member owns the project. Optional: by default, the member does not.",
+    ),
     refusals=(FORBIDDEN,),
 )
 @in_thread
 def set_project_member(
     projectid: IdInPath, userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ProjectView:
-    """Put a user into a project, or change whether they own it. The last owner stays one.
+    """Add a user to a project, or change whether a member owns it.
 
-    Needs PROJECT_MANAGEMENT, or to own the project.
+    A project always has an owner: the last one cannot become an ordinary member. Without `USER_ADMIN` or
+    `PROJECT_MANAGEMENT`, callers can name only users that share a group or a project with them.
+
+    Requires `PROJECT_MANAGEMENT`, unless the caller owns the project.
     """
     asked = read_json(body, request.headers.get("content-type"), ProjectMemberBody) or ProjectMemberBody()
     project = call.services.projects.set_member(
@@ -169,9 +187,12 @@ def set_project_member(
 )
 @in_thread
 def remove_project_member(projectid: IdInPath, userid: FromPath[str], call: InjectedCall) -> ProjectView:
-    """Take a user out of a project: their keys that are linked to it see nothing from then on.
+    """Remove a member from a project.
 
-    Needs PROJECT_MANAGEMENT, or to own the project.
+    Keys of the member that are linked to the project no longer see any connections. The last owner cannot be
+    removed.
+
+    Requires `PROJECT_MANAGEMENT`, unless the caller owns the project.
     """
     return ProjectView.of(
         call.services.projects.remove_member(call.principal, asked_id(projectid), userid, call.origin)
@@ -192,10 +213,12 @@ def remove_project_member(projectid: IdInPath, userid: FromPath[str], call: Inje
 def add_project_connection(
     projectid: IdInPath, connection_key: FromPath[str], call: InjectedCall
 ) -> ProjectView:
-    """Add a connection to a project: keys that are linked to it can see it from then on.
+    """Add a connection to a project.
 
-    Needs PROJECT_MANAGEMENT, or to own the project and to hold one of the permissions that let one see the
-    connection: APPLICATION_ADMIN, CREATE_DATA_SOURCE, GOVERNANCE.
+    Keys that are linked to the project can then see the connection, if their owners may see connections.
+
+    Requires `PROJECT_MANAGEMENT`, unless the caller owns the project and holds a permission for connections:
+    `APPLICATION_ADMIN`, `CREATE_DATA_SOURCE`, or `GOVERNANCE`.
     """
     return ProjectView.of(
         call.services.projects.add_connection(
@@ -216,7 +239,10 @@ def add_project_connection(
 def remove_project_connection(
     projectid: IdInPath, connection_key: FromPath[str], call: InjectedCall
 ) -> ProjectView:
-    """Take a connection out of a project. Needs PROJECT_MANAGEMENT, or to own the project."""
+    """Remove a connection from a project.
+
+    Requires `PROJECT_MANAGEMENT`, unless the caller owns the project.
+    """
     return ProjectView.of(
         call.services.projects.remove_connection(
             call.principal, asked_id(projectid), connection_key, call.origin

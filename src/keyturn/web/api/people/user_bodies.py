@@ -14,7 +14,7 @@ PasswordText = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
 class ProfileBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """The profile of a person. Omitted fields stay as they are; null empties one."""
+    """The profile of a user. Omitted fields keep their values. Null clears a field."""
 
     name: ShortText | msgspec.UnsetType | None = msgspec.UNSET
     email: ShortText | msgspec.UnsetType | None = msgspec.UNSET
@@ -44,13 +44,13 @@ class NewUserBody(Unshown, frozen=True, forbid_unknown_fields=True):
 
 
 class PermissionsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The permissions that a user is to have."""
+    """All permissions of a user."""
 
     permissions: list[PermissionName]
 
 
 class PasswordBody(Unshown, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A new passphrase; for one's own with the one before."""
+    """A new password. `currentPassword` is required to change the caller's own password."""
 
     password: PasswordText
     current_password: PasswordText | None = None

@@ -59,13 +59,19 @@ TrueOrFalse = Annotated[str, PathParameter(schema_extra={"enum": ["true", "false
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Create a user",
-    body=with_body(NewUserBody, required=True, description="User name, and what is known."),
+    body=with_body(NewUserBody, required=True, description="The user name and optional fields."),
 )
 @in_thread
 def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall) -> NewUserView:
-    """Make a user. Without `password` the answer holds a link with which they set one; no e-mail is sent.
+    """Create a user.
 
-    They hold CREATE_PROJECT and the `permissions`, of which the caller must hold each. Needs USER_ADMIN.
+    If `password` is omitted, the response contains a link for setting one. Keyturn sends no email: pass the
+    link on to the user.
+
+    The user holds `CREATE_PROJECT` and the permissions in `permissions`. The caller must hold each permission
+    that the request grants, except `CREATE_PROJECT`.
+
+    Requires `USER_ADMIN`.
     """
     asked = get_json(body, request.headers.get("content-type"), NewUserBody, such_as='{"userid": …}')
     if iamid in call.services.identity and asked.iamid not in {None, iamid}:
@@ -93,7 +99,10 @@ def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: Inj
 def list_users(
     iamid: FromPath[str], call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
 ) -> UserList:
-    """Answer a page of users, in the order they were made: all with USER_ADMIN, else the caller alone."""
+    """List the users of an identity manager, oldest first.
+
+    With `USER_ADMIN`, the list contains every user. Without it, the list contains only the caller.
+    """
     if iamid not in call.services.identity:
         raise NotFound
     return _page(call, UserSearch(provider=iamid), offset, size)
@@ -110,9 +119,11 @@ def search_users(
     size: PageSize = MAX_PAGE,
     offset: PageOffset = 0,
 ) -> UserList:
-    """Answer a page of the users in whose fields the given texts stand, whatever the case.
+    """Search for users by parts of their fields.
 
-    Among all with USER_ADMIN, else the caller alone.
+    A user must match every parameter. The search ignores case.
+
+    With `USER_ADMIN`, the search covers every user. Without it, the search covers only the caller.
     """
     wanted = UserSearch(iamid=iamid or None, userid=userid or None, email=email or None, name=name or None)
     return _page(call, wanted, offset, size)
@@ -121,7 +132,11 @@ def search_users(
 @route("GET", _USER, access=ONESELF_OR_SERVICE, tag=_TAG, summary="Read a user")
 @recorded_read
 def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> UserView:
-    """Answer the caller, a service account of theirs, or, with USER_ADMIN, anybody."""
+    """Return a user.
+
+    Requires `USER_ADMIN`, unless the user is the caller or a service account that the caller or one of the
+    caller's groups owns.
+    """
     return UserView.of(call.services.user_administration.get(call.principal, iamid, userid))
 
 
@@ -142,7 +157,13 @@ def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) ->
 def update_profile(
     iamid: FromPath[str], userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> ProfileView:
-    """Change what is said of oneself, or, with USER_ADMIN, of anybody, who alone set `externalUserIds`."""
+    """Change the profile of a user.
+
+    Omitted fields keep their values. Null clears a field, except `externalUserIds`.
+
+    Requires `USER_ADMIN`, except for the profile of the caller and of a service account that the caller or
+    one of the caller's groups owns. Changing `externalUserIds` always requires `USER_ADMIN`.
+    """
     asked = read_json(body, request.headers.get("content-type"), ProfileBody) or ProfileBody()
     fields = asked.given()
     return ProfileView.of(
@@ -159,7 +180,9 @@ def update_profile(
     tag=_TAG,
     summary="Set a user's permissions",
     body=with_body(
-        list[PermissionName] | PermissionsBody, required=True, description="All of them, alone or by name."
+        list[PermissionName] | PermissionsBody,
+        required=True,
+        description="All permissions, as an array or in `permissions`.",
     ),
     refusals=(CONFLICT,),
 )
@@ -167,9 +190,12 @@ def update_profile(
 def set_permissions(
     iamid: FromPath[str], userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> UserView:
-    """Put these permissions in the place of the user's own. The caller must hold each that is added.
+    """Replace the permissions of a user.
 
-    The last person with USER_ADMIN or APPLICATION_ADMIN keeps it: 409. Needs USER_ADMIN.
+    The caller must hold each permission that the request adds, except `CREATE_PROJECT`. The last person with
+    `USER_ADMIN` or `APPLICATION_ADMIN` keeps it: removing it returns 409.
+
+    Requires `USER_ADMIN`.
     """
     shape: Any = list[PermissionName] | PermissionsBody
     asked = get_json(body, request.headers.get("content-type"), shape, such_as='["AUDIT", …]')
@@ -191,7 +217,13 @@ def set_permissions(
 def remove_permission(
     iamid: FromPath[str], userid: FromPath[str], permission: PermissionInPath, call: InjectedCall
 ) -> UserView:
-    """Take a permission from a user, if they hold it. Needs USER_ADMIN."""
+    """Remove a permission from a user.
+
+    If the user does not hold the permission, nothing changes. The last person with `USER_ADMIN` or
+    `APPLICATION_ADMIN` keeps it: removing it returns 409.
+
+    Requires `USER_ADMIN`.
+    """
     return UserView.of(
         call.services.user_administration.remove_permission(
             call.principal, iamid, userid, permission, call.origin
@@ -205,16 +237,19 @@ def remove_permission(
     access=needs(Permission.USER_ADMIN, without="oneself, with the current passphrase"),
     tag=_TAG,
     summary="Set a password",
-    body=with_body(PasswordBody, required=True, description="The new passphrase."),
+    body=with_body(PasswordBody, required=True, description="The new password."),
     refusals=(FORBIDDEN,),
 )
 @in_thread
 def set_password(
     iamid: FromPath[str], userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
 ) -> UserView:
-    """Set one's own passphrase, for which the current one is needed, or with USER_ADMIN somebody else's.
+    """Set the password of a user and end all of the user's sessions.
 
-    Theirs only if the caller holds each of their permissions. All sessions of theirs end.
+    To change their own passwords, callers send the current one in `currentPassword`.
+
+    Requires `USER_ADMIN`, except for the caller's own password. To set the password of another user, the
+    caller must also hold each permission that the user holds or controls, except `CREATE_PROJECT`.
     """
     asked = get_json(body, request.headers.get("content-type"), PasswordBody, such_as='{"password": …}')
     users = call.services.user_administration
@@ -248,9 +283,15 @@ def set_disabled(
     call: InjectedCall,
     successor: TransferTo = None,
 ) -> UserView:
-    """Stop a user's sessions, keys and tokens and the service accounts they own, or let them go on.
+    """Suspend a user, or end the suspension.
 
-    Sessions stay ended. Needs USER_ADMIN, or to own the service account that is to stop.
+    The path ends in `true` to suspend the user and in `false` to end the suspension.
+
+    A suspension immediately stops the user's sessions, keys, and tokens, and the service accounts that the
+    user owns. `handOverTo` transfers the service accounts to another person instead. When the suspension
+    ends, keys and service accounts work again. Sessions do not.
+
+    Requires `USER_ADMIN`. Without it, callers can suspend service accounts that they or their groups own.
     """
     if disable not in {"true", "false"}:
         raise InvalidInput("disable", "The path ends in true or false.")
@@ -278,9 +319,12 @@ def set_disabled(
 def delete_user(
     iamid: FromPath[str], userid: FromPath[str], call: InjectedCall, successor: TransferTo = None
 ) -> DeletedUser:
-    """Delete a user, their keys and sessions, and the service accounts they own, for ever.
+    """Delete a user permanently, with all keys, sessions, and service accounts of the user.
 
-    Needs USER_ADMIN, or to own the service account that is meant.
+    `handOverTo` transfers the service accounts to another person instead.
+
+    Requires `USER_ADMIN`, unless the user is a service account that the caller or one of the caller's groups
+    owns.
     """
     services = call.services
     gone = services.offboarding.delete(
@@ -296,9 +340,12 @@ def delete_user(
 @route("POST", _USER + "/invitation", access=_USER_ADMIN, tag=_TAG, summary="Create an invitation link")
 @in_thread
 def invite_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> InvitationView:
-    """Answer a link with which a person sets a passphrase, once, within 7 days; an earlier one is void.
+    """Create an invitation link for a user to set a password.
 
-    Only if the caller holds each of their permissions. Needs USER_ADMIN.
+    The link works once and expires after 7 days. It replaces an earlier link.
+
+    Requires `USER_ADMIN`. The caller must also hold each permission that the user holds or controls, except
+    `CREATE_PROJECT`.
     """
     invitation = call.services.user_administration.invite(call.principal, iamid, userid, call.origin)
     return InvitationView(invitation.link, wire_time(invitation.expires_at))

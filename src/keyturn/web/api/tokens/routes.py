@@ -1,4 +1,4 @@
-"""The exchange of a key for a bearer token, and the login by passphrase."""
+"""The exchange of a key for a bearer token, and the sign-in with a password."""
 
 from http import HTTPStatus
 from typing import Annotated
@@ -28,7 +28,7 @@ from keyturn.web.routes import OPEN, PROVES_ITSELF, Alias, route
 
 
 class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
-    """A user name and its passphrase."""
+    """A user name and a password."""
 
     username: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
@@ -42,16 +42,19 @@ class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
     tag="Authentication",
     summary="Exchange an API key for a bearer token",
     body=with_body(
-        ExchangeBody, form=True, description="The key; or no body, with the key in Authorization."
+        ExchangeBody, form=True, description="The key. Omit the body to send the key in `Authorization`."
     ),
     refusals=(UNAUTHENTICATED,),
 )
 @brief_read
 def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenView:
-    """Answer a bearer token for the key in the body, or for the raw key in `Authorization`.
+    """Exchange an API key for a bearer token.
 
-    The token works wherever the key does, until `tokenExpiration` or until the key is revoked. With a proof
-    of possession in a `DPoP` header it is bound to the key pair of the proof (RFC 9449).
+    Send the key in the body, as JSON or as a form. Alternatively, send no body and the key in
+    `Authorization`.
+
+    The token can do what the key can do, until `tokenExpiration` or until the key is revoked. If the request
+    has a proof of possession in a `DPoP` header, the token is bound to the key pair of the proof (RFC 9449).
     """
     proof = proof_for_this(request.scope, call.services.settings.public_url)
     return answer_exchange(call.services.exchange, request.scope["headers"], body, call.origin, proof)
@@ -65,7 +68,9 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
     refusals=(FORBIDDEN, TOO_MANY),
     answers={
         HTTPStatus.OK: ResponseSpec(
-            None, generate_examples=False, description=f"An empty body, and {forward_auth.IDENTITY}."
+            None,
+            generate_examples=False,
+            description=f"An empty body, with the headers {forward_auth.IDENTITY}.",
         )
     },
 )
@@ -94,17 +99,22 @@ def verify(
             name=forward_auth.AUDIENCE_PARAMETER,
             min_length=1,
             max_length=MAX_IDENTIFIER_CHARACTERS,
-            description="The identifier of the API that is called. Never read from a header.",
+            description="The identifier of the registered API to verify for. No header can set it.",
         ),
     ] = None,
 ) -> Response[None]:
-    """Answer an empty body and all identity headers. The credential must cover all scopes that are asked for.
+    """Verify the credential of a request for a gateway.
 
-    With `audience`, tokens for that API are good and no others, and a key covers what of its scopes it
-    may: one that covers nothing there is refused with 403, and an API that is not registered with 400.
+    If the credential is valid, the response is 200 with an empty body and all identity headers.
 
-    The gate answers this itself, with the same functions: the route is there for its description.
+    `scope` and the `Keyturn-Require-Scope` header list required scopes, separated by spaces. The status is
+    403 if the credential does not cover all of them.
+
+    With `audience`, the credential must be valid for that registered API: a token must be for this API, and a
+    key must cover at least one of its scopes. The status is 403 for any other key, and 400 for an API that is
+    not registered.
     """
+    # The gate answers this itself, with the same functions: the route is there for its description.
     check_scopes(call.principal, [*needed.split(), *needed_too.split()])
     headers = {name.decode(): value.decode() for name, value in forward_auth.identity_headers(call.principal)}
     return Response(None, headers=headers)
@@ -116,7 +126,7 @@ def verify(
     access=OPEN,
     tag="Authentication",
     summary="Sign in with a password",
-    body=with_body(LoginBody, required=True, description="User name and passphrase."),
+    body=with_body(LoginBody, required=True, description="The user name and the password."),
     refusals=(UNAUTHENTICATED,),
 )
 @in_thread
@@ -126,7 +136,10 @@ def log_in(
     body: RawBody,
     call: InjectedCall,
 ) -> TokenView:
-    """Answer a bearer token for a user name and passphrase. Built-in users have the iamid `bim`."""
+    """Issue a bearer token for a user name and a password.
+
+    Built-in users belong to the identity manager `bim`.
+    """
     such_as = '{"username": …, "password": …}'
     login = get_json(body, request.headers.get("content-type"), LoginBody, such_as=such_as)
     return token_view(call.services.logins.log_in_api(iamid, login.username, login.password, call.origin))

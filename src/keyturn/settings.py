@@ -116,6 +116,11 @@ class Settings:
     log_level: LogLevel = "info"
 
     @property
+    def documentation_url(self) -> str:
+        """Where people and programs read how to use this server."""
+        return f"{self.public_url}{'/docs' if self.documentation else '/openapi.json'}"
+
+    @property
     def token_life(self) -> timedelta:
         """How long a bearer token lives."""
         return timedelta(seconds=self.token_life_seconds)

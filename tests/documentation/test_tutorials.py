@@ -99,6 +99,7 @@ class Newcomer:
             process = subprocess.Popen(
                 ["bash", "-c", f"{exported}\nexec {command}"],
                 cwd=self.folder,
+                env={},
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=subprocess.STDOUT,

@@ -133,7 +133,7 @@ Four calls to try:
 
   curl -H "Authorization: Bearer $TOKEN" {connection}
 
-Everything about it is at {url}/docs/api
+Everything about it is at {settings.documentation_url}
 """
 
 

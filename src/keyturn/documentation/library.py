@@ -15,6 +15,8 @@ from keyturn.documentation.sqlite import sqlite3
 
 FILE_NAME = "documentation.db"
 NEAREST_PAGES = 3
+MAX_COMPARED_CHARACTERS = 100
+"""Of a path: comparing takes time by its square, and strangers choose it."""
 BETWEEN_HEADINGS = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 
 
@@ -153,6 +155,7 @@ class Library:
 
     def nearest(self, path: str) -> Sequence[PageEntry]:
         """Return the pages whose paths are most like this one, which is no page."""
+        path = path[:MAX_COMPARED_CHARACTERS]
         name = path.rpartition("/")[2]
 
         def likeness(entry: PageEntry) -> float:

@@ -105,7 +105,10 @@ def create_framework_app(services: Services) -> Litestar:
     It serves what is declared, and nothing else.
     """
     settings = services.settings
-    pages, routes = Pages(services.system), route_table(documentation=settings.documentation)
+    pages, routes = (
+        Pages(services.system, has_documentation=settings.documentation),
+        route_table(documentation=settings.documentation),
+    )
     site = site_of(settings, services.system)
 
     @asynccontextmanager

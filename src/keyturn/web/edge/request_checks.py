@@ -7,6 +7,7 @@ from urllib.parse import unquote_to_bytes
 
 from keyturn.errors import AmbiguousCredential, Limit, LimitExceeded, MalformedRequest
 from keyturn.services.people.sessions import SESSION_COOKIES
+from keyturn.settings import MAX_PORT
 from keyturn.web.forward_auth import CREDENTIAL_PARAMETERS
 
 MAX_HEADER_BYTES = 16 * 1024
@@ -47,6 +48,9 @@ class HostRule:
         if _HOST.fullmatch(host) is None:
             return False
         host = _ROOT_DOT.sub(r"\1", host.lower())
+        _, _, port = host.rpartition("]")[2].partition(":")
+        if port and not 0 < int(port) <= MAX_PORT:
+            return False
         if host in self.names:
             return True
         return self.allows_loopback and re.sub(r":[0-9]+$", "", host) in {"localhost", "127.0.0.1", "[::1]"}

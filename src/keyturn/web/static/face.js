@@ -16,10 +16,11 @@ function say(text) {
 async function copy(text, button) {
   await navigator.clipboard.writeText(text);
   const label = [...button.childNodes].find((node) => node.nodeType === Node.TEXT_NODE) ?? button;
-  const before = label.textContent;
+  button.dataset.label ??= label.textContent;
   label.textContent = "Copied";
   say("Copied");
-  setTimeout(() => { label.textContent = before; }, COPIED_FOR);
+  clearTimeout(button.copied);
+  button.copied = setTimeout(() => { label.textContent = button.dataset.label; }, COPIED_FOR);
 }
 
 // Copy

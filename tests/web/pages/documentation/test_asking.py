@@ -82,7 +82,20 @@ def test_no_question_is_logged(site: Site, capsys: pytest.CaptureFixture[str]) -
     assert "pelican" not in written.out + written.err
 
 
-@pytest.mark.parametrize("credential", [KEY, f"Bearer {TOKEN}"])
+@pytest.mark.parametrize(
+    "credential",
+    [
+        KEY,
+        f"Bearer {TOKEN}",
+        f"key_{KEY}",
+        f"密钥{KEY}",
+        f"x{TOKEN}",
+        KEY.replace("_", "%5F"),
+        KEY.replace("_", "%255F"),
+        f"{KEY[:3]}\u200b{KEY[3:]}",
+        f"Basic {KEY[3:11]}{KEY[16:30]}",
+    ],
+)
 @pytest.mark.parametrize("accept", ["text/html", "text/markdown", "application/json"])
 def test_a_question_with_a_credential_is_not_answered(site: Site, credential: str, accept: str) -> None:
     """Who pastes a key is told to revoke it; the key is not sent back."""
@@ -119,6 +132,30 @@ def test_markup_in_a_question_stays_text(site: Site) -> None:
             "/docs", params={"ask": "<script>alert(1)</script> key"}, headers={"Accept": "text/html"}
         )
     assert "<script>alert" not in page.text
+
+
+@pytest.mark.parametrize("second", ["goal", "ask"])
+def test_no_parameter_is_overlooked(site: Site, second: str) -> None:
+    """A credential in the goal, or in a second question, is refused as well, and not sent back."""
+    with site.client() as client:
+        answer = client.get("/docs.md", params=[("ask", "rotate"), (second, KEY)])
+    assert answer.status_code == 422
+    assert KEY not in answer.text
+
+
+def test_a_goal_has_a_bound(site: Site) -> None:
+    """It is repeated in every link to a further question."""
+    with site.client() as client:
+        answer = client.get("/docs.md", params={"ask": "rotate", "goal": "a" * 513})
+    assert answer.status_code == 422
+    assert "at most 512 characters" in answer.text
+
+
+def test_a_question_makes_no_link(site: Site) -> None:
+    """A mark of Markdown in a question is a sign like any other."""
+    with site.client() as client:
+        answer = client.get("/docs.md", params={"ask": "rotate [sign in](https://evil.example)"})
+    assert answer.text.startswith("# rotate \\[sign in\\](https://evil.example)\n")
 
 
 def test_one_address_asks_only_so_often(site: Site) -> None:

@@ -134,7 +134,8 @@ def test_bad_messages_are_refused(site: Site, body: bytes, code: int) -> None:
 def test_a_page_of_another_site_may_not_ask(site: Site) -> None:
     """An `Origin` that is not this server's is refused: a browser would be used by a stranger."""
     with site.client() as client:
-        assert modern(client, "tools/list", {"Origin": "https://evil.example"}).status_code == 403
+        for origin in ("https://evil.example", "http://[", "null", site.url.replace("http:", "ftp:")):
+            assert modern(client, "tools/list", {"Origin": origin}).status_code == 403
         assert modern(client, "tools/list", {"Origin": site.url}).status_code == 200
 
 
@@ -155,3 +156,28 @@ def test_nothing_streams(site: Site) -> None:
     """There is no stream to open and no session to end."""
     with site.client() as client:
         assert client.get("/docs/mcp").status_code == 405
+
+
+@pytest.mark.parametrize(
+    "page", ["http://[x", "//\u2100kt_SECRETTESTVALUE1234567890abcd", "-aeorti" * 5000, "/docs/../x"]
+)
+def test_no_address_of_a_page_is_a_fault(site: Site, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Any text may stand for a page: it is none, and is not logged."""
+    with site.client() as client:
+        found = modern(client, "tools/call", name="get_documentation_page", arguments={"page": page}).json()
+        assert "There is no such page" in found["result"]["content"][0]["text"]
+        read = client.post(
+            "/docs/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": page}}
+        )
+        assert read.json()["error"]["code"] == -32002
+    written = capsys.readouterr()
+    assert "SECRETTESTVALUE" not in written.out + written.err
+
+
+def test_a_nested_argument_is_a_fault_of_the_client(site: Site) -> None:
+    """However deep the JSON of a parameter is, the answer is an error of JSON-RPC."""
+    deep = "[" * 980 + "]" * 980
+    body = '{"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": ' + deep + "}}"
+    with site.client() as client:
+        answer = client.post("/docs/mcp", content=body.encode())
+    assert answer.json()["error"]["code"] in {-32002, -32700}

@@ -153,6 +153,9 @@ def test_switched_off_it_is_as_if_it_was_never_there(tmp_path: Path) -> None:
             assert client.get(path).status_code == 401, path
         assert client.post("/docs/mcp", json={}).status_code == 401
         assert client.get("/openapi.json").status_code == 200
+        assert "/docs" not in client.get("/login", headers={"Accept": BROWSER}).text
+        metadata = client.get("/.well-known/oauth-authorization-server").json()
+        assert metadata["service_documentation"] == f"{server.url}/openapi.json"
 
 
 def test_the_sources_are_linked_where_a_setting_names_them(tmp_path: Path) -> None:
@@ -166,3 +169,50 @@ def test_the_sources_are_linked_where_a_setting_names_them(tmp_path: Path) -> No
         page = client.get("/docs/explanation/promises").text
         assert f'href="{address}/edit/main/docs/explanation/promises.md"' in page
         assert f'href="{address}/blob/main/tests/' in page or f"{address}/blob/main/" in page
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        ("*/*", "text/html"),
+        ("", "text/html"),
+        ("text/markdown", "text/markdown"),
+        ("text/markdown, text/html;q=0.9", "text/markdown"),
+        ("text/html, text/markdown;q=0.9", "text/html"),
+        ("application/json", "application/json"),
+        ("application/json;q=0, text/markdown;q=0.1", "text/markdown"),
+        ("text/*;q=0.5, application/json;q=0.4", "text/html"),
+        ("text/html;q=inf, text/markdown", "text/markdown"),
+        ("text/html;q=1e400", "text/html"),
+        (",;,q=;;=", "text/html"),
+    ],
+)
+def test_the_form_is_the_one_that_is_wanted_most(site: Site, accept: str, form: str) -> None:
+    """Weights and ranges mean what HTTP says, and nonsense means nothing (RFC 9110, section 12.5.1)."""
+    with site.client() as client:
+        answer = client.get("/docs", headers={"Accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith(form)
+
+
+def test_a_long_address_costs_no_more_than_a_short_one(site: Site) -> None:
+    """What is compared with the pages is bounded: the nearest to a cut address are those to a long one."""
+    beginning = "howto/rotate-key" + "-e" * 42
+    assert LIBRARY.nearest(beginning + "-e" * 4000) == LIBRARY.nearest(beginning)
+    with site.client() as client:
+        assert client.get("/docs/" + "-e" * 3900).status_code == 404
+
+
+def test_a_part_of_the_reference_that_is_not_there_is_a_page(site: Site) -> None:
+    """A browser gets a page with what is nearest, as everywhere below /docs."""
+    with site.client() as client:
+        answer = client.get("/docs/api/unknown", headers={"Accept": BROWSER})
+    assert answer.status_code == 404
+    assert "Page not found" in answer.text
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_no_page_names_a_port_that_is_none(site: Site, port: str) -> None:
+    """The reader's address is written into pages that are cached: it must be one."""
+    with site.client() as client:
+        assert client.get("/llms.txt", headers={"Host": f"localhost:{port}"}).status_code == 400

@@ -265,7 +265,7 @@ def protected_resource(call: InjectedCall) -> Response[ProtectedResourceMetadata
             bearer_methods_supported=["header"],
             dpop_signing_alg_values_supported=list(ALGORITHMS),
             jwks_uri=url + JWKS_PATH,
-            resource_documentation=f"{url}/docs/api",
+            resource_documentation=call.services.settings.documentation_url,
         ),
         headers=_METADATA_AGE,
     )
@@ -288,7 +288,7 @@ def _metadata(call: Call) -> Response[AuthorizationServerMetadata]:
             introspection_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
             revocation_endpoint_auth_methods_supported=_CLIENT_AUTHENTICATION,
             dpop_signing_alg_values_supported=list(ALGORITHMS),
-            service_documentation=f"{issuer}/docs/api",
+            service_documentation=call.services.settings.documentation_url,
         ),
         headers=_METADATA_AGE,
     )

@@ -1,11 +1,13 @@
 """The reference of the HTTP API, made from the OpenAPI description, to read and to try out."""
 
+from typing import Any
+
 from litestar import Response
 from litestar.params import FromPath
 
 from keyturn.composition import Services
-from keyturn.errors import NotFound
 from keyturn.web.pages.documentation.operations import Domain, domains_of
+from keyturn.web.pages.documentation.pages import form_of, missing
 from keyturn.web.pages.documentation.site import InjectedSite, Site
 from keyturn.web.pages.frame.forms import asset
 from keyturn.web.pages.frame.rendering import InjectedPages
@@ -28,12 +30,12 @@ def api_overview(request: AnyRequest, site: InjectedSite, pages: InjectedPages) 
 @asset("/docs/api/{name:str}", headers=HeaderSet.DOCUMENTATION)
 def api_domain(
     name: FromPath[str], request: AnyRequest, site: InjectedSite, pages: InjectedPages
-) -> Response[bytes]:
+) -> Response[Any]:
     """Show the operations of one domain."""
     domains = _domains(request, site)
     domain = next((one for one in domains if one.path == name), None)
     if domain is None:
-        raise NotFound
+        return missing(request, form_of(request), site, pages)
     html = pages.text(
         "documentation/api_domain.html", site=site, domains=domains, domain=domain, host=site.host_of(request)
     )

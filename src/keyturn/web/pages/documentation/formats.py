@@ -1,5 +1,6 @@
 """Answers and pages of the documentation as Markdown and as JSON."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -7,6 +8,10 @@ from urllib.parse import quote, urlencode
 from keyturn.documentation.answers import NO_ANSWER, DocumentationAnswer, Quotation
 from keyturn.documentation.library import Page, SectionEntry
 from keyturn.web.pages.documentation.site import Site
+
+_MARKS = re.compile(r"[\\`*_\[\]<>|]")
+_ESCAPED = r"\\\g<0>"
+"""A question is a stranger's text: no mark in it makes a link, or anything else."""
 
 
 def page_as_json(found: Page, site: Site, host: str) -> Mapping[str, Any]:
@@ -33,7 +38,7 @@ def answer_as_markdown(
     answer: DocumentationAnswer, address: str, goal: str | None, site: Site, host: str
 ) -> str:
     """Return an answer in the parts that agents know: question, answer, follow-up questions, sources."""
-    parts = [f"# {answer.question}"]
+    parts = [f"# {_MARKS.sub(_ESCAPED, answer.question)}"]
     if answer.quotation is None:
         parts.append(NO_ANSWER)
     else:

@@ -41,14 +41,7 @@ def llms(request: AnyRequest, site: InjectedSite) -> Response[bytes]:
 @asset("/llms-full.txt", headers=HeaderSet.DOCUMENTATION)
 def llms_full(request: AnyRequest, site: InjectedSite) -> Response[bytes]:
     """Answer all pages as one text."""
-    host = site.host_of(request)
-    pages = [site.library.page(entry.path) for entry in site.library.contents]
-    text = "\n\n---\n\n".join(
-        f"Source: {host}{one.entry.address}\n\n{site.markdown(one.markdown, host).strip()}"
-        for one in pages
-        if one
-    )
-    return _cached(text + "\n", PLAIN, request)
+    return _cached(site.markdown(site.all_pages, site.host_of(request)) + "\n", PLAIN, request)
 
 
 @asset("/skill.md", headers=HeaderSet.DOCUMENTATION)

@@ -6,12 +6,10 @@ Each POST is answered by itself with one JSON object, as revision 2026-07-28 has
 """
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 import msgspec
 from litestar import Response
@@ -79,7 +77,7 @@ def mcp(request: AnyRequest, body: RawBody, site: InjectedSite) -> Response[Any]
     """Answer one message."""
     message: Any = None
     try:
-        _check_origin(request)
+        _check_origin(request, site)
         message = _decoded(body)
         if "id" not in message:
             return Response(b"", status_code=HTTPStatus.ACCEPTED)
@@ -92,10 +90,9 @@ def mcp(request: AnyRequest, body: RawBody, site: InjectedSite) -> Response[Any]
         return Response({"jsonrpc": "2.0", **known, "error": error}, status_code=fault.status)
 
 
-def _check_origin(request: AnyRequest) -> None:
+def _check_origin(request: AnyRequest, site: Site) -> None:
     """Refuse what a page of another site sends (DNS rebinding)."""
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if request.headers.get("origin", site.host_of(request)) != site.host_of(request):
         raise _Fault(INVALID_REQUEST, "This origin may not ask.", HTTPStatus.FORBIDDEN)
 
 
@@ -164,7 +161,7 @@ def _plain(value: str) -> str | None:
         return value
     try:
         return base64.b64decode(value.removeprefix(_SENTINEL).removesuffix("?="), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return None
 
 
@@ -235,7 +232,7 @@ def _read_resource(call: _Call) -> Json:
     if found is None:
         status = HTTPStatus.BAD_REQUEST if call.is_modern else HTTPStatus.OK
         code = INVALID_PARAMS if call.is_modern else LEGACY_NOT_FOUND
-        raise _Fault(code, "There is no such page: see resources/list.", status, uri=uri)
+        raise _Fault(code, "There is no such page: see resources/list.", status)
     content = {"uri": uri, "mimeType": "text/markdown", "text": call.site.whole_page(found, call.host)}
     return {"contents": [content]} | (_CACHED if call.is_modern else {})
 
@@ -246,9 +243,9 @@ def _nothing(name: str) -> Callable[[_Call], Json]:
 
 
 def _ask(call: _Call, given: Json) -> str:
-    answer = call.site.ask(given["question"], origin_of(call.request).address)
-    goal = given.get("goal")
-    return answer_as_markdown(answer, "/docs", goal if isinstance(goal, str) else None, call.site, call.host)
+    goal = given["goal"] if isinstance(given.get("goal"), str) else None
+    answer = call.site.ask(given["question"], origin_of(call.request).address, goal=goal)
+    return answer_as_markdown(answer, "/docs", goal, call.site, call.host)
 
 
 def _search(call: _Call, given: Json) -> str:
@@ -262,13 +259,14 @@ def _get_page(call: _Call, given: Json) -> str:
     found = _page_at(call, given["page"])
     if found is not None:
         return call.site.whole_page(found, call.host)
-    near = ", ".join(f"/docs/{one.path}" for one in call.site.library.nearest(urlsplit(given["page"]).path))
+    near = ", ".join(one.address for one in call.site.library.nearest(given["page"]))
     return f"There is no such page. The nearest pages are: {near}."
 
 
 def _page_at(call: _Call, address: str) -> Page | None:
-    path = urlsplit(address).path.removesuffix(".md").removeprefix("/docs").strip("/")
-    return call.site.library.page(path)
+    """Return the page at an address of this server, or at a path; None for any other text."""
+    path = address.removeprefix(call.host).partition("#")[0].removesuffix(".md").removeprefix("/docs")
+    return call.site.library.page(path.strip("/"))
 
 
 @dataclass(frozen=True, slots=True)

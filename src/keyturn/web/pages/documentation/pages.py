@@ -8,7 +8,6 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from litestar import Response
-from litestar.datastructures.headers import Accept
 from litestar.params import FromPath
 from markupsafe import Markup, escape
 
@@ -30,11 +29,15 @@ from keyturn.web.responses import response_of
 from keyturn.web.routes import HeaderSet
 
 Form = Literal["text/html", "text/markdown", "application/json"]
+FORMS: tuple[Form, ...] = ("text/html", "text/markdown", "application/json")
+"""That which comes first is sent to who wants all of them alike."""
 
 CACHING = "public, max-age=300"
 MARKDOWN = "text/markdown"
 HTML = "text/html"
 EXCERPT_CHARACTERS = 180
+
+_WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
 @asset("/docs", "/docs.md", headers=HeaderSet.DOCUMENTATION)
@@ -50,14 +53,14 @@ def page(path: FromPath[str], request: AnyRequest, site: InjectedSite, pages: In
 
 
 def _answer(path: str, request: AnyRequest, site: Site, pages: Pages) -> Response[Any]:
-    form = _form_of(request)
+    form = form_of(request)
     name = path.removesuffix(".md")
     found = site.library.page("" if name == "README" else name.removesuffix("/README"))
     host = site.host_of(request)
     if found is None:
         content = site.library.file(path)
         if content is None:
-            return _missing(request, form, site, pages)
+            return missing(request, form, site, pages)
         text = content.decode().replace("http://127.0.0.1:8400", host).encode()
         return Representation.of(text, "text/plain").answer(request, CACHING)
     if "ask" in request.query_params:
@@ -75,18 +78,29 @@ def _answer(path: str, request: AnyRequest, site: Site, pages: Pages) -> Respons
     return response
 
 
-def _form_of(request: AnyRequest) -> Form:
-    """Return the form that is asked for: by the address, or else by `Accept`."""
-    accepted = Accept(request.headers.get("accept", "*/*"))
+def form_of(request: AnyRequest) -> Form:
+    """Return the form that is asked for: by the address, or else by `Accept` (RFC 9110, section 12.5.1)."""
+    wanted = request.headers.get("accept", "")
     if request.scope["path"].endswith(".md"):
-        return (
-            "application/json"
-            if accepted.accepts("application/json") and not accepted.accepts("text/markdown")
-            else "text/markdown"
-        )
-    forms: list[Form] = ["text/html", "text/markdown", "application/json"]
-    best = accepted.best_match(list(forms), default="text/html")
-    return next(form for form in forms if form == best)
+        is_data = _quality(wanted, "application/json") > _quality(wanted, "text/markdown")
+        return "application/json" if is_data else "text/markdown"
+    return max(FORMS, key=lambda form: _quality(wanted, form))
+
+
+def _quality(accept: str, form: str) -> float:
+    """Return how much a media type is wanted, from 0 to 1: by the range that names it most closely."""
+    best, found = -1, 0.0
+    for part in accept.split(","):
+        media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        names = (form, f"{form.partition('/')[0]}/*", "*/*")
+        if media_range in names and (closeness := len(names) - names.index(media_range)) > best:
+            best, found = closeness, _weight_of(parameters)
+    return found
+
+
+def _weight_of(parameters: Sequence[str]) -> float:
+    weight = next((one.removeprefix("q=") for one in parameters if one.startswith("q=")), "1")
+    return float(weight) if _WEIGHT.fullmatch(weight) else 0.0
 
 
 def _discovery(found: Page, host: str) -> Mapping[str, str]:
@@ -111,7 +125,7 @@ def _page_as_html(found: Page, site: Site, pages: Pages, host: str) -> str:
     )
 
 
-def _missing(request: AnyRequest, form: Form, site: Site, pages: Pages) -> Response[Any]:
+def missing(request: AnyRequest, form: Form, site: Site, pages: Pages) -> Response[Any]:
     """Answer 404, with the pages whose addresses are nearest."""
     host, path = site.host_of(request), request.scope["path"]
     nearest = site.library.nearest(path.removeprefix("/docs").removesuffix(".md").strip("/"))
@@ -142,10 +156,12 @@ def _missing(request: AnyRequest, form: Form, site: Site, pages: Pages) -> Respo
 
 def _asked(found: Page, form: Form, request: AnyRequest, site: Site, pages: Pages) -> Response[Any]:
     host = site.host_of(request)
-    question, goal = request.query_params.get("ask", ""), request.query_params.get("goal")
+    # Parameters that are repeated are read as one text, so that none of them is overlooked.
+    question = " ".join(request.query_params.getall("ask", []))
+    goal = " ".join(request.query_params.getall("goal", [])) or None
     headers = {"Vary": "Accept", "X-Robots-Tag": "noindex", "Cache-Control": "no-store"}
     try:
-        answer = site.ask(question, origin_of(request).address)
+        answer = site.ask(question, origin_of(request).address, goal=goal)
     except KeyturnError as error:
         return _refused(error, form, request, site, pages, headers)
     match form:

@@ -1,7 +1,9 @@
 """The documentation as this server serves it: under the reader's address, with the operator's links."""
 
 import re
-from functools import cache
+import unicodedata
+from functools import cache, cached_property
+from urllib.parse import unquote
 
 from litestar.di import NamedDependency
 from litestar.params import SkipValidation
@@ -22,7 +24,8 @@ QUESTIONS_PER_MINUTE = 240
 TOO_MANY = "Too many questions were asked from your address. Wait {seconds} seconds."
 BRANCH = "main"
 
-_TOKEN = re.compile(r"\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*")
+_TOKEN = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*")
+_BASIC = re.compile(r"\bBasic\s+[A-Za-z0-9+/_-]{12,}", re.IGNORECASE)
 _REPOSITORY_LINK = re.compile(rf'<a href="{re.escape(REPOSITORY_PLACE)}[^"]*">(.*?)</a>', re.DOTALL)
 _REPOSITORY_MARKDOWN_LINK = re.compile(rf"\[([^\]]*)\]\({re.escape(REPOSITORY_PLACE)}[^)]*\)")
 
@@ -44,7 +47,7 @@ class Site:
         self.domains: tuple[Domain, ...] = ()
         """Those of the API, once somebody looked at them."""
         self._public_url = settings.public_url.rstrip("/")
-        self._key = re.compile(rf"\b{re.escape(settings.key_prefix)}_[0-9A-Za-z_]{{12,}}")
+        self._key = re.compile(rf"{re.escape(settings.key_prefix)}_[0-9A-Za-z_]{{12,}}")
 
     def host_of(self, request: AnyRequest) -> str:
         """Return the address under which the reader sees this server."""
@@ -78,11 +81,19 @@ class Site:
             "say what you want to reach in the end.\n"
         )
 
+    @cached_property
+    def all_pages(self) -> str:
+        """The Markdown of all pages, as it is stored."""
+        pages = [self.library.page(entry.path) for entry in self.library.contents]
+        return "\n\n---\n\n".join(
+            f"Source: {HOST_PLACE}{one.entry.address}\n\n{one.markdown.strip()}" for one in pages if one
+        )
+
     def edit_address(self, page: Page) -> str | None:
         """Return where a page can be changed; None if no setting names the repository."""
         return f"{self.repository_url}/edit/{BRANCH}/docs/{page.entry.file}" if self.repository_url else None
 
-    def ask(self, question: str, address: str | None) -> DocumentationAnswer:
+    def ask(self, question: str, address: str | None, *, goal: str | None = None) -> DocumentationAnswer:
         """Return the answer to a question.
 
         Raise `InvalidInput` for one that is too long or holds a credential, and `TooManyFailures` if too many
@@ -92,7 +103,9 @@ class Site:
         asked = " ".join(question.split())
         if not 0 < len(asked) <= MAX_QUESTION_CHARACTERS:
             raise InvalidInput("ask", f"A question has 1 to {MAX_QUESTION_CHARACTERS} characters.")
-        if self._key.search(asked) or _TOKEN.search(asked):
+        if goal is not None and len(goal) > MAX_QUESTION_CHARACTERS:
+            raise InvalidInput("goal", f"A goal has at most {MAX_QUESTION_CHARACTERS} characters.")
+        if self._holds_credential(f"{asked} {goal or ''}"):
             raise InvalidInput(
                 "ask",
                 "Your question holds what looks like an API key or a token. It was neither stored nor logged "
@@ -100,6 +113,12 @@ class Site:
                 "See /docs/howto/when-a-key-leaks.",
             )
         return answer(self.library, self.search, asked)
+
+    def _holds_credential(self, text: str) -> bool:
+        """Return whether a text holds what could be a credential, however it is written."""
+        plain = unicodedata.normalize("NFKC", unquote(unquote(text)))
+        plain = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")
+        return any(pattern.search(plain) for pattern in (self._key, _TOKEN, _BASIC))
 
 
 def site_of(settings: Settings, system: System) -> Site | None:

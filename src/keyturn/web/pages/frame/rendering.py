@@ -33,8 +33,9 @@ def see_other(path: str, *cookies: Cookie) -> Redirect:
 class Pages:
     """Renders templates with what every page needs."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, *, has_documentation: bool = True) -> None:
         self._system = system
+        self._has_documentation = has_documentation
         self._environment = Environment(
             loader=PackageLoader("keyturn.web", "pages"),
             autoescape=True,
@@ -66,6 +67,7 @@ class Pages:
         """
         common: dict[str, Any] = {
             "product": PRODUCT,
+            "has_documentation": self._has_documentation,
             "csrf": visitor.session.csrf_token if visitor else "",
             "person": visitor.person if visitor else None,
             "admin_tabs": visible_tabs(visitor.session.principal) if visitor else (),

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 import keyring
@@ -33,6 +32,13 @@ if TYPE_CHECKING:
 
 HERE = Origin(address="127.0.0.1")
 SECONDS = 30
+PROGRAM = """
+import signal
+from keyturn.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+"""The command. A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C."""
 
 
 class Kept(KeyringBackend):
@@ -73,13 +79,11 @@ class Login:
     def __init__(self, tmp_path: Path, *arguments: str, **environment: str) -> None:
         names = {"PATH": os.environ["PATH"], "XDG_CONFIG_HOME": str(tmp_path / "config"), **environment}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from keyturn.cli import main; main()", "login", *arguments],
+            [sys.executable, "-c", PROGRAM, "login", *arguments],
             env=names,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         assert self.process.stderr is not None
         self.shown = self.process.stderr.readline()

@@ -38,7 +38,7 @@ from keyturn.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
 main()
 """
-"""The command. A shell that starts the tests in the background has them, and all they start, ignore Ctrl-C."""
+"""The command. In the background of a shell the tests, and all that they start, ignore Ctrl-C."""
 
 
 class Kept(KeyringBackend):

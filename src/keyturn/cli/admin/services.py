@@ -68,7 +68,7 @@ def list_services(*, as_json: bool, database: str | None) -> None:
     with opened_services(database) as services:
         apis = every(lambda offset, size: services.apis.list_all(offset=offset, size=size))
         rows = [(resource, scope) for resource in apis for scope in resource.scopes]
-        groups = every(lambda offset, size: services.store.groups.list_all(offset=offset, size=size))
+        groups = every(lambda offset, size: services.groups.list_all(offset=offset, size=size))
         names = {group.group_id: group.name for group in groups}
         print_list(rows, _columns(names), as_json=as_json)
 
@@ -102,7 +102,7 @@ def _scope(text: str, group_ids: list[int] | None) -> ScopeToRegister:
 
 
 def _group_ids(services: Services, names: tuple[str, ...]) -> list[int]:
-    ids = services.store.groups.ids(names)
+    ids = services.groups.ids(names)
     missing = [name for name in names if name not in ids]
     if missing:
         raise InvalidInput("group", f"There is no group {missing[0]}: make it on the Groups page first.")

@@ -45,6 +45,14 @@ class Groups:
             return self._store.groups.list_all(offset=offset, size=size)
         return self._store.groups.list_of_user(principal.user_id, offset=offset, size=size)
 
+    def list_all(self, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
+        """Return a page of all groups, for the operator."""
+        return self._store.groups.list_all(offset=offset, size=size)
+
+    def ids(self, names: Collection[str]) -> dict[str, int]:
+        """Return the ids of the groups with these names, for the operator; unknown names are left out."""
+        return self._store.groups.ids(names)
+
     def list_of(self, principal: Principal, user_id: int, *, size: int = MAX_PAGE) -> Page[GroupRecord]:
         """Return the first groups that a user is in, for a holder of USER_ADMIN."""
         principal.check_may(Permission.USER_ADMIN)

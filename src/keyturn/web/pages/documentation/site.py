@@ -105,7 +105,7 @@ class Site:
             raise InvalidInput("ask", f"A question has 1 to {MAX_QUESTION_CHARACTERS} characters.")
         if goal is not None and len(goal) > MAX_QUESTION_CHARACTERS:
             raise InvalidInput("goal", f"A goal has at most {MAX_QUESTION_CHARACTERS} characters.")
-        if self._holds_credential(f"{asked} {goal or ''}"):
+        if self._has_credential(f"{asked} {goal or ''}"):
             raise InvalidInput(
                 "ask",
                 "Your question holds what looks like an API key or a token. It was neither stored nor logged "
@@ -114,7 +114,7 @@ class Site:
             )
         return answer(self.library, self.search, asked)
 
-    def _holds_credential(self, text: str) -> bool:
+    def _has_credential(self, text: str) -> bool:
         """Return whether a text holds what could be a credential, however it is written."""
         plain = unicodedata.normalize("NFKC", unquote(unquote(text)))
         plain = "".join(sign for sign in plain if unicodedata.category(sign) != "Cf")

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
@@ -94,6 +95,8 @@ class Library:
             f"{file.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
         self._lock = threading.Lock()
+        # All pages are some 3 MB; unpacking those that an answer quotes would take longer than finding them.
+        self._stored = lru_cache(None)(self._read)
         try:
             if self.rows("PRAGMA user_version") != [(FORMAT,)]:
                 raise DocumentationMissing(f"{file} is of another version: run `make setup`.")
@@ -171,7 +174,7 @@ class Library:
         first = next(number for number, section in self.sections.items() if section.page is page)
         return [StoredPassage(*one) for one in self._stored(page.path).passages[section_id - first]]
 
-    def _stored(self, path: str) -> StoredPage:
+    def _read(self, path: str) -> StoredPage:
         ((content,),) = self.rows("SELECT content FROM page WHERE path = ?", path)
         return StoredPage(*json.loads(unpacked(content)))
 

@@ -8,8 +8,10 @@ documentation answers at all follows from how much of it one of the best section
 """
 
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import log
 
 from keyturn.documentation.file import place_of
@@ -20,6 +22,8 @@ COVERED = 0.6
 """The part of the question's weight that one of the best sections must cover."""
 MANY_WORDS, COVERED_OF_MANY = 6, 0.5
 """A long question tells a story beside its subject, and so less of it must be covered."""
+REMEMBERED_WORDS = 1024
+"""Some 2 MB at most: strangers choose the words."""
 LOOKED_AT = 3
 """How many of the best sections may cover it."""
 
@@ -204,6 +208,7 @@ class Search:
             (re.compile(rf"\b{re.escape(phrase)}\b"), words_of(words))
             for phrase, words in library.rows("SELECT phrase, words FROM synonym")
         ]
+        self._sections_with = lru_cache(REMEMBERED_WORDS)(self._find_sections_with)
         ((self._sections,),) = library.rows("SELECT count(*) FROM section_words_docsize")
 
     def find(self, question: str, *, page: PageEntry | None = None) -> Findings:
@@ -257,15 +262,20 @@ class Search:
         covered: dict[int, float] = {}
         total = 0.0
         for word in words:
-            variants = [word, *self._also_meant(word, [word])]
-            rows = self._library.rows(
-                "SELECT rowid FROM section_words WHERE section_words MATCH ?", _any_of(variants)
-            )
-            weight = weight_of(len(rows), self._sections)
+            numbers = self._sections_with(word)
+            weight = weight_of(len(numbers), self._sections)
             total += weight
-            for (number,) in rows:
+            for number in numbers:
                 covered[number] = covered.get(number, 0.0) + weight
         return {number: weight / total for number, weight in covered.items()}
+
+    def _find_sections_with(self, word: str) -> "array[int]":
+        """Return the numbers of the sections that hold a word, or one that may be meant by it."""
+        variants = [word, *self._also_meant(word, [word])]
+        rows = self._library.rows(
+            "SELECT rowid FROM section_words WHERE section_words MATCH ?", _any_of(variants)
+        )
+        return array("I", (number for (number,) in rows))
 
 
 def weight_of(found: int, sections: int) -> float:

@@ -30,11 +30,13 @@ SERVERS = re.compile(r"keyturn serve|uvicorn |runserver|tutorial/api\.py$|^make 
 NEEDS_A_BROWSER = "Sign in from the terminal"
 KEY = re.compile(ApiKeyFormat().pattern)
 VARIES = "…"
+MADE = (".git", ".venv*", ".*_cache", ".hypothesis", "__pycache__", "*.db", "*.egg-info", "dist", "tutorial")
+"""Names of what is made in a checkout."""
+NOT_NEEDED = ("tests", "bench")
 
-pytestmark = [
-    pytest.mark.skipif(shutil.which("curl") is None, reason="no curl: install curl to run these tests"),
-    pytest.mark.skipif(shutil.which("git") is None, reason="no git: install git to run these tests"),
-]
+pytestmark = pytest.mark.skipif(
+    shutil.which("curl") is None, reason="no curl: install curl to run these tests"
+)
 
 
 @dataclass(frozen=True)
@@ -143,16 +145,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files of the repository, and nothing that was made in it."""
     folder = tmp_path_factory.mktemp("clone") / "keyturn"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        check=True,
-    ).stdout.decode()
-    for name in filter(None, files.split("\0")):
-        if (ROOT / name).is_file() and not name.startswith(("tests/", "bench/")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*MADE, *NOT_NEEDED))
     return folder
 
 

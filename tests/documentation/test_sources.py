@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.documentation.build.html import PageRenderer
-from keyturn.documentation.build.index import build
+from keyturn.documentation.build.index import build, digest_of
 from keyturn.documentation.build.sources import DocumentationError, plain_text, read_page
-from keyturn.documentation.library import Library
+from keyturn.documentation.library import Library, built_file
+from tests.documentation.examples import DOCS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,3 +150,8 @@ def test_each_page_is_listed_once(tmp_path: Path) -> None:
 def test_text_without_markup() -> None:
     """The index holds words, and no marks, targets or fences."""
     assert plain_text("A **b** [c](d.md) `e`.\n\n```sh\nf g\n```\n") == "A b c e. f g"
+
+
+def test_what_is_served_is_what_is_written() -> None:
+    """The built file is of the pages of this checkout: `make` builds it anew when one changes."""
+    assert Library(built_file()).source_digest == digest_of(DOCS), "run `make setup`"

@@ -7,7 +7,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
-class DocumentationHook(BuildHookInterface):  # type: ignore[type-arg]
+class DocumentationHook(BuildHookInterface):  # type: ignore[type-arg]  # its argument is a name of hatchling's own
     """Makes the file that the server reads pages and answers from."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - as hatchling calls it

@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import log
 
 from keyturn.documentation.file import place_of
-from keyturn.documentation.library import Library, PageEntry, SectionEntry
+from keyturn.documentation.library import Library, SectionEntry
 
 MAX_QUESTION_CHARACTERS = 512
 COVERED = 0.6
@@ -48,126 +48,19 @@ _PASSAGES = _Index("passage_words", (1.0,), 0.6, 120)
 
 _WORD = re.compile(r"[^\W_]+")
 _KIND_OF_KEY = re.compile(r"\bapi[ -]?key(?=s?\b)")
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "about",
-        "after",
-        "all",
-        "also",
-        "an",
-        "and",
-        "any",
-        "anything",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "before",
-        "being",
-        "but",
-        "by",
-        "can",
-        "could",
-        "did",
-        "do",
-        "does",
-        "doing",
-        "for",
-        "from",
-        "get",
-        "gets",
-        "getting",
-        "go",
-        "had",
-        "has",
-        "have",
-        "having",
-        "here",
-        "how",
-        "i",
-        "if",
-        "im",
-        "in",
-        "into",
-        "is",
-        "isn",
-        "it",
-        "its",
-        "just",
-        "let",
-        "like",
-        "ll",
-        "make",
-        "me",
-        "mine",
-        "more",
-        "my",
-        "need",
-        "no",
-        "not",
-        "now",
-        "of",
-        "off",
-        "on",
-        "one",
-        "or",
-        "our",
-        "out",
-        "over",
-        "please",
-        "see",
-        "should",
-        "show",
-        "so",
-        "some",
-        "something",
-        "such",
-        "t",
-        "tell",
-        "than",
-        "that",
-        "the",
-        "their",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "those",
-        "to",
-        "too",
-        "up",
-        "us",
-        "use",
-        "used",
-        "using",
-        "via",
-        "want",
-        "was",
-        "way",
-        "we",
-        "were",
-        "what",
-        "when",
-        "where",
-        "which",
-        "while",
-        "who",
-        "whom",
-        "whose",
-        "why",
-        "will",
-        "with",
-        "without",
-        "would",
-        "you",
-        "your",
-    ]
+_STOP_WORDS = frozenset(
+    _WORD.findall(
+        """
+    a about after all also an and any anything are as at be because been before being but by can could
+    did do does doing for from get gets getting go had has have having here how i if im in into is isn
+    it its just let like ll make me mine more my need no not now of off on one or our out over please
+    see should show so some something such t tell than that the their them then there these they this
+    those to too up us use used using via want was way we were what when where which while who whom
+    whose why will with without would you your
+        """
+    )
 )
+"""Words that say nothing of a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +104,8 @@ class Search:
         self._sections_with = lru_cache(REMEMBERED_WORDS)(self._find_sections_with)
         ((self._sections,),) = library.rows("SELECT count(*) FROM section_words_docsize")
 
-    def find(self, question: str, *, page: PageEntry | None = None) -> Findings:
-        """Return the sections that may answer the question; with `page` those of that page alone."""
+    def find(self, question: str) -> Findings:
+        """Return the sections that may answer the question."""
         asked = _plain(question[:MAX_QUESTION_CHARACTERS])
         words = words_of(asked)
         meant = [*words, *self._also_meant(asked, words)]
@@ -231,7 +124,6 @@ class Search:
         hits = [
             Hit(self._library.sections[number], best.get(number), score)
             for number, score in sorted(scores.items(), key=lambda one: -one[1])
-            if page is None or self._library.sections[number].page is page
         ]
         coverage = max((covered.get(hit.section.section_id, 0.0) for hit in hits[:LOOKED_AT]), default=0.0)
         return Findings(hits, coverage, words)
@@ -245,7 +137,7 @@ class Search:
     def _shares(self, index: _Index, words: Sequence[str]) -> dict[int, tuple[float, int]]:
         """Return for each section its share of the index's best score, and where its best part is."""
         rows = self._library.rows(
-            f"SELECT rowid, -bm25({index.table}, {', '.join(map(str, index.columns))}) AS score "  # noqa: S608
+            f"SELECT rowid, -bm25({index.table}, {', '.join(map(str, index.columns))}) AS score "  # noqa: S608 - ours
             f"FROM {index.table} WHERE {index.table} MATCH ? ORDER BY score DESC LIMIT {index.candidates}",
             _any_of(words),
         )
@@ -285,7 +177,7 @@ def weight_of(found: int, sections: int) -> float:
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text that say what it is about, each once."""
-    return list(dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in STOP_WORDS))
+    return list(dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS))
 
 
 def _plain(question: str) -> str:

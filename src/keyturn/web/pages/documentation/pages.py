@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from keyturn.documentation.answers import NO_ANSWER
 from keyturn.documentation.library import Page
+from keyturn.documentation.places import HOST
 from keyturn.errors import KeyturnError
 from keyturn.web.pages.documentation.formats import (
     answer_as_json,
@@ -61,7 +62,7 @@ def _answer(path: str, request: AnyRequest, site: Site, pages: Pages) -> Respons
         content = site.library.file(path)
         if content is None:
             return missing(request, form, site, pages)
-        text = content.decode().replace("http://127.0.0.1:8400", host).encode()
+        text = content.decode().replace(HOST, host).encode()
         return Representation.of(text, "text/plain").answer(request, CACHING)
     if "ask" in request.query_params:
         return _asked(found, form, request, site, pages)

@@ -59,14 +59,15 @@ class Site:
         """Return stored HTML as it is shown."""
         if not self.repository_url:
             stored = _REPOSITORY_LINK.sub(r"\1", stored)
-        return stored.replace(REPOSITORY_PLACE, f"{self.repository_url}/blob/{BRANCH}").replace(
-            HOST_PLACE, host
-        )
+        return self._placed(stored, host)
 
     def markdown(self, stored: str, host: str) -> str:
         """Return stored Markdown as it is sent."""
         if not self.repository_url:
             stored = _REPOSITORY_MARKDOWN_LINK.sub(r"\1", stored)
+        return self._placed(stored, host)
+
+    def _placed(self, stored: str, host: str) -> str:
         return stored.replace(REPOSITORY_PLACE, f"{self.repository_url}/blob/{BRANCH}").replace(
             HOST_PLACE, host
         )

@@ -129,7 +129,7 @@ def test_the_printed_calls_work_as_printed(demonstration: ServerProcess, tmp_pat
 def test_the_printed_passphrase_signs_in(demonstration: ServerProcess) -> None:
     """The demonstration's administrator can sign in as printed, at the page that is printed."""
     output = demonstration.output()
-    found = re.search(r"Sign in at +(\S+)\n +User name +(\S+)\n +Passphrase +(\S+)\n", output)
+    found = re.search(r"Sign in at +(\S+)\n +User name +(\S+)\n +Password +(\S+)\n", output)
     assert found is not None
     answer = httpx.post(found[1], data={"userid": found[2], "password": found[3]})
     assert (answer.status_code, answer.headers["location"]) == (303, "/profile")

@@ -18,6 +18,7 @@ from keyturn.documentation.answers import answer
 from keyturn.documentation.build.index import read_synonyms
 from keyturn.documentation.library import Library, built_file
 from keyturn.documentation.search import Search
+from keyturn.web.pages import documentation
 from tests.documentation.examples import PAGES
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ SEARCH = Search(LIBRARY)
 FIRST, AMONG_THREE, FALSE_ANSWERS = 100, 114, 2
 """Of 120 questions that are answered, and of 40 that are not."""
 WORDS_IN_A_ROW = 5
+PAGES_OF_THE_SITE = Path(documentation.__file__).parent
 
 
 def sections_found(question: str) -> Sequence[SectionEntry]:
@@ -88,6 +90,18 @@ def test_questions_that_nothing_was_tuned_for(capsys: pytest.CaptureFixture[str]
     assert len(not_first) <= len(asked) // 3
     assert len(not_among) <= len(asked) // 5
     assert len(wrong) <= 1
+
+
+def test_the_question_in_the_search_box_finds_its_answer() -> None:
+    """The frame of the pages suggests a question; somebody who types it gets the section about it."""
+    frame = (PAGES_OF_THE_SITE / "frame.html").read_text()
+    suggested = re.search(r'placeholder="[^"]*“([^”]+)”"', frame)
+    assert suggested is not None
+    first = sections_found(suggested[1])[0]
+    assert (first.page.file, first.anchor) == (
+        "howto/restrict-a-key.md",
+        "allow-a-key-from-some-networks-only",
+    )
 
 
 def test_every_section_that_is_meant_is_there() -> None:

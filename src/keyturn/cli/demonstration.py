@@ -119,7 +119,7 @@ Keyturn serves {url}
 
   Sign in at   {url}/login
   User name    {USERID}
-  Passphrase   {shown}
+  Password     {shown}
   API key      {key}
 
 Four calls to try:

@@ -115,6 +115,17 @@ def test_the_default_life_is_a_setting(
     assert create(reopen(key_life_days=7), bob).record.expires_at == clock.now + timedelta(days=7)
 
 
+def test_keys_with_a_former_prefix_work(services: Services, bob: Principal, reopen: Opener) -> None:
+    """A change of `KEYTURN_KEY_PREFIX` is for new keys: those with the former prefix keep working."""
+    former = create(services, bob).secret
+    renamed = reopen(key_prefix="acme")
+    new = create(renamed, bob).secret
+    assert former.startswith("kt_")
+    assert new.startswith("acme_")
+    assert is_accepted(renamed, former)
+    assert is_accepted(renamed, new)
+
+
 def test_a_key_is_not_born_dead(services: Services, bob: Principal, clock: Clock) -> None:
     """An expiry of now or earlier is refused."""
     for past in (clock.now, clock.now - MILLISECOND, clock.now - timedelta(days=9999)):

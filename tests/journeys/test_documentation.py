@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ pytest.importorskip("playwright", reason="no browser driver: install playwright 
 
 from playwright.sync_api import expect, sync_playwright
 
+from tests.conftest import PASSPHRASE
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.servers import running_server
@@ -133,3 +135,37 @@ def test_it_reads_and_searches_without_script(docs: Site, reader: Browser) -> No
         page.goto("/docs/api/connections")
         expect(page.get_by_text("/data/connection/{connection_key}").first).to_be_visible()
         expect(page.locator("[data-try]:visible")).to_have_count(0)
+
+
+def test_a_route_is_tried_with_the_session(docs: Site, reader: Browser) -> None:
+    """A stranger is led to the login; who is signed in gets a token, after the password where it is due."""
+    person = docs.add_person()
+    with window(reader, docs) as opened:
+        page = opened.page
+        opened.watch.refused.add(f"{docs.url}/profile/token")  # The script is told so, and says what to do.
+        page.goto("/docs/api/users")
+        page.get_by_role("button", name="Use my session").click()
+        expect(page.locator("[data-session-said] a")).to_have_attribute("href", "/login?then=/docs/api/users")
+        page.context.add_cookies([person.session()])
+        for _ in range(5):  # Each keeps the session alive, until the password is due again.
+            page.goto("/profile")
+            docs.clock.advance(timedelta(minutes=25))
+        page.goto("/docs/api/users")
+        page.get_by_role("button", name="Use my session").click()
+        expect(page.get_by_label("Passphrase", exact=True)).to_be_focused()
+        assert axe_violations(page) == []
+        page.keyboard.type("not the passphrase")
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-session-proof] .field-problem")).to_be_visible()
+        page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
+        page.keyboard.press("Enter")
+        expect(page.locator("[data-session-said]")).to_contain_text("for a few minutes")
+        assert page.locator("[data-session-proof]").is_hidden()
+
+        form = page.locator("[data-try][data-path='/bim/rpc/user/current']")
+        with page.expect_response("**/bim/rpc/user/current") as called:
+            form.get_by_role("button").click()
+        assert "cookie" not in called.value.request.all_headers()
+        expect(form.locator("[data-answer]")).to_contain_text(person.user.userid)
+        page.goto("/profile/sessions")
+        expect(page.get_by_text("Bearer token", exact=True)).to_be_visible()

@@ -69,6 +69,9 @@ MORE_CHANGES: dict[str, Attempt] = {
         new_signing_key("next"), e, others_verify_until=LATER
     ),
     "signing_keys.retire": lambda w, e: w.store.signing_keys.retire(LATER, e),
+    "logins.record_further_session": lambda w, e: w.store.logins.record_further_session(
+        a_session(w.user_id), e
+    ),
     "sessions.prove": lambda w, e: w.store.sessions.prove(w.session_id, b"proved", NOW, e),
 }
 """The changes that other tests try, so that with those of `test_database` all are here."""

@@ -54,6 +54,7 @@ class AuditAction(StrEnum):
     CONNECTION_CREATED = "ConnectionCreated"
     SIGNING_KEY_CREATED = "SigningKeyCreated"
     SIGNING_KEYS_RETIRED = "SigningKeysRetired"
+    TOKEN_ISSUED = "TokenIssued"
     TOKEN_REVOKED = "TokenRevoked"
     USER_SIGNED_OUT = "UserSignedOut"
     USER_DELETED = "UserDeleted"
@@ -108,6 +109,7 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.SERVICE_ACCOUNT_CREATED: Effect.BEGINS,
     AuditAction.SERVICE_ACCOUNT_TRANSFERRED: Effect.CHANGES_USER,
     AuditAction.SIGNING_KEY_CREATED: Effect.BEGINS,
+    AuditAction.TOKEN_ISSUED: Effect.BEGINS,
     AuditAction.USER_ATTRIBUTES_UPDATED: Effect.CHANGES_USER,
     AuditAction.USER_CREATED: Effect.BEGINS,
     AuditAction.USER_DISABLED: Effect.CHANGES_USER,

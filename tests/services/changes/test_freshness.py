@@ -804,6 +804,9 @@ PATHS: dict[str, Change] = {
     ),
     "add": Change(AuditAction.USER_CREATED, lambda w: add_person(w.services, f"friend of {w.userid}")),
     "log in": Change(AuditAction.USER_LOGGED_IN, lambda w: log_in(w.services, w.userid)),
+    "make a token in the browser": Change(
+        AuditAction.TOKEN_ISSUED, lambda w: w.services.logins.token_for(w.browser, HERE)
+    ),
     "fail to log in": Change(AuditAction.USER_LOGIN_FAILED, fail_to_log_in),
     "register": Change(
         AuditAction.CONNECTION_CREATED,

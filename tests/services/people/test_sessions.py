@@ -272,3 +272,32 @@ def test_a_form_token_belongs_to_its_cookie(services: Services, cookie: str) -> 
     assert token != signed_in(services, log_in(services)).csrf_token
     for other in ("", token[:-1], token + "=", token.swapcase(), cookie, "é", "\ud800"):
         assert not is_csrf_token(other, token)
+
+
+def test_a_token_made_in_a_browser_may_what_its_maker_may(services: Services, clock: Clock) -> None:
+    """It lives for 15 minutes and is one of the person's sessions: whatever ends those ends it."""
+    add_person(services)
+    current = signed_in(services, log_in(services))
+    issued = services.logins.token_for(current, HERE)
+
+    assert issued.expires_at - clock.now == timedelta(minutes=15)
+    assert caller(services, issued.token).permissions == current.principal.permissions
+    assert actions(services)[-1] == "TokenIssued"
+    kinds = [one.kind for one in services.sessions.list_own(current.principal).items]
+    assert sorted(kinds) == [SessionKind.BROWSER, SessionKind.TOKEN]
+
+    services.sessions.end_others(current, HERE)
+    with pytest.raises(CredentialRefused):
+        caller(services, issued.token)
+
+
+def test_a_session_that_ended_makes_no_token(services: Services) -> None:
+    """A request that was let in before the session ended, and comes after, makes nothing."""
+    add_person(services)
+    current = signed_in(services, log_in(services))
+    end(services, current.principal, current.session_id)
+    revision = services.store.installation.revision()
+
+    with pytest.raises(CredentialRefused):
+        services.logins.token_for(current, HERE)
+    assert services.store.installation.revision() == revision

@@ -9,12 +9,15 @@ from keyturn.core.records import SessionKind, SessionLimits
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.services.people.identity.attempts import SignInAttempts
 from keyturn.services.people.identity.provider import Identity
-from keyturn.services.people.sessions import digest_session_token, new_session_token
+from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
 from keyturn.services.tokens.issuer import IssuedToken, TokenIssuer
 from keyturn.store import Store
 from keyturn.store.people.sessions import SessionToAdd
 from keyturn.system import System
-from keyturn.verifying.origin import Origin
+from keyturn.verifying.origin import Origin, actor_of
+
+TRIAL_LIFE = timedelta(minutes=15)
+"""The life of a token that is made in a browser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,29 @@ class Logins:
         )
         return self._issuer.for_session(session_id, login.user_id, started_at + self._token_life)
 
+    def token_for(self, current: BrowserSession, origin: Origin) -> IssuedToken:
+        """Give a bearer token to somebody who is signed in, for some minutes, to try the API with.
+
+        It may do what they may do, shows among their sessions, and can be ended there.
+        """
+        now, life = self._system.now(), min(TRIAL_LIFE, self._token_life)
+        session = _session(
+            current.principal.user_id,
+            SessionKind.TOKEN,
+            digest_session_token(new_session_token(self._system)),
+            (now, now + life),
+            origin,
+        )
+        audit = AuditEntry(
+            now,
+            AuditAction.TOKEN_ISSUED,
+            actor_of(current.principal, origin),
+            Target.USER,
+            str(session.user_id),
+        )
+        session_id = self._store.logins.record_further_session(session, audit)
+        return self._issuer.for_session(session_id, session.user_id, session.expires_at)
+
     def _start(
         self,
         login: LoginRecord,
@@ -81,15 +107,7 @@ class Logins:
         """Store the session that a right passphrase opens; return its start and id."""
         now = self._system.now()
         rehashed = None if identity.rehash is None else identity.rehash()
-        session = SessionToAdd(
-            user_id=login.user_id,
-            digest=digest,
-            kind=kind,
-            created_at=now,
-            expires_at=now + life,
-            address=origin.address,
-            user_agent=origin.user_agent,
-        )
+        session = _session(login.user_id, kind, digest, (now, now + life), origin)
         actor = Actor(login.user_id, login.userid, None, origin.address, origin.user_agent, origin.request_id)
         audit = AuditEntry(
             now,
@@ -105,3 +123,18 @@ class Logins:
         if session_id is None:
             raise CredentialRefused(Reason.LOGIN_FAILED)
         return now, session_id
+
+
+def _session(
+    user_id: int, kind: SessionKind, digest: bytes, span: tuple[datetime, datetime], origin: Origin
+) -> SessionToAdd:
+    """Return a session to store, from the first to the second moment of `span`."""
+    return SessionToAdd(
+        user_id=user_id,
+        digest=digest,
+        kind=kind,
+        created_at=span[0],
+        expires_at=span[1],
+        address=origin.address,
+        user_agent=origin.user_agent,
+    )

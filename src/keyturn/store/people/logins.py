@@ -9,9 +9,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import LoginRecord
-from keyturn.errors import InvalidState
+from keyturn.errors import CredentialRefused, InvalidState, Reason
 from keyturn.store.database.schema import invitation, user
-from keyturn.store.database.transactions import Database
+from keyturn.store.database.transactions import Change, Database
 from keyturn.store.ownership.control import Allow, check_may_act_as
 from keyturn.store.ownership.link_makers import MAKER, could_be_made, maker_of
 from keyturn.store.people.sessions import (
@@ -89,20 +89,18 @@ class Logins:
             ).rowcount
             if not changed:
                 return None
-            session_id: int = change.connection.execute(insert_session(new)).scalar_one()
-            crowded_out = change.connection.execute(end_crowded_out(new)).scalars().all()
-            change.record(replace(audit, details={**audit.details, "sessionId": session_id}))
-            for ended in crowded_out:
-                change.record(
-                    replace(
-                        audit,
-                        action=AuditAction.SESSION_ENDED,
-                        target_type=Target.SESSION,
-                        target_id=str(ended),
-                        details={"crowdedOutBy": session_id},
-                    )
-                )
-        return session_id
+            return _start(change, new, audit)
+
+    def record_further_session(self, new: SessionToAdd, audit: AuditEntry) -> int:
+        """Start another session for somebody who is signed in; return its id, which the audit row says too.
+
+        Raise `CredentialRefused` if they are not any more.
+        """
+        with self._database.change() as change:
+            # Whatever ends all sessions of a user locks their row first, and so sees this one, or is seen.
+            if _lock(change.connection, user.c.id == new.user_id, user.c.disabled_at.is_(None)) is None:
+                raise CredentialRefused(Reason.OWNER_DISABLED, secret_matched=True)
+            return _start(change, new, audit)
 
     def record_failed_login(
         self, user_id: int, lock: Callable[[int], datetime | None], audit: AuditEntry
@@ -215,6 +213,24 @@ class Logins:
                     "The maker of this link lost the right to make it: ask an administrator for a new one."
                 )
         return True
+
+
+def _start(change: Change, new: SessionToAdd, audit: AuditEntry) -> int:
+    """Store a session, and end the oldest ones above `MAX_LIVING`; return its id."""
+    session_id: int = change.connection.execute(insert_session(new)).scalar_one()
+    crowded_out = change.connection.execute(end_crowded_out(new)).scalars().all()
+    change.record(replace(audit, details={**audit.details, "sessionId": session_id}))
+    for ended in crowded_out:
+        change.record(
+            replace(
+                audit,
+                action=AuditAction.SESSION_ENDED,
+                target_type=Target.SESSION,
+                target_id=str(ended),
+                details={"crowdedOutBy": session_id},
+            )
+        )
+    return session_id
 
 
 def _lock(connection: Connection, *conditions: Any) -> int | None:

@@ -10,7 +10,7 @@ from keyturn.core.audit import AuditEntry
 from keyturn.core.pages import Page
 from keyturn.core.records import SessionForVerification, SessionKind, SessionRecord
 from keyturn.store.database.credentials import find_session, find_session_by_id
-from keyturn.store.database.schema import session
+from keyturn.store.database.schema import session, user
 from keyturn.store.database.transactions import Database, shortened
 
 MAX_LIVING = 100
@@ -84,6 +84,8 @@ class Sessions:
     def end_all(self, user_id: int, at: datetime, audit: AuditEntry, *, keep: int | None = None) -> int:
         """End all sessions of this user but `keep`; return how many ended."""
         with self._database.change() as change:
+            # A session that begins at the same moment is seen, or finds that this has happened.
+            change.connection.execute(select(user.c.id).where(user.c.id == user_id).with_for_update())
             ended = change.connection.execute(end_sessions(user_id, at, keep=keep)).rowcount
             if ended:
                 change.record(audit)

@@ -1,4 +1,5 @@
-// Tries the routes of the API reference. The credential is kept in this page, and no cookie is sent.
+// Tries the routes of the API reference. The credential is kept in this page, and no cookie is sent with a call.
+// Who is signed in need not paste one: the page that makes a token for some minutes is asked for it.
 
 const key = document.getElementById("try-key");
 const keyForm = document.querySelector("[data-try-key]");
@@ -47,6 +48,53 @@ async function send(form) {
   show(form, `${answer.status} ${answer.statusText}, ${Math.round(performance.now() - began)} ms`,
     [...names.map(([name, value]) => `${name}: ${value}`), text].filter(Boolean).join("\n"));
 }
+
+const TOKEN_PAGE = "/profile/token";
+const said = document.querySelector("[data-session-said]"), proof = document.querySelector("[data-session-proof]");
+
+function say(text, link) {
+  said.replaceChildren(text, ...(link ? [" ", Object.assign(document.createElement("a"), link)] : []));
+  said.hidden = false;
+}
+
+async function useSession(form) {
+  const body = form && new URLSearchParams(new FormData(form));
+  const answer = await fetch(TOKEN_PAGE, { method: form ? "POST" : "GET", body });
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const next = page.querySelector(`form[action="${TOKEN_PAGE}"]`), token = page.getElementById("token");
+  const isAsked = next?.querySelector("[type=password]");
+  proof.hidden = !isAsked;
+  proof.replaceChildren();
+  if (token) {
+    key.value = token.textContent;
+    say("The field above holds a token of yours for a few minutes. Your Sessions tab lists it.");
+  } else if (answer.status === 401) {
+    const href = `/login?then=${location.pathname}`;
+    say("You are not signed in, or your session has ended.", { href, textContent: "Sign in" });
+  } else if (isAsked) {
+    say("Confirm your password to make a token.");
+    proof.append(document.importNode(next, true));
+    proof.querySelector("[type=password]").focus();
+  } else if (next && !form) {
+    await useSession(next);
+  } else {
+    say(page.querySelector("[role=alert]")?.textContent || `No token could be made: ${answer.status}.`);
+  }
+}
+
+async function trySession(form) {
+  try {
+    await useSession(form);
+  } catch (error) {
+    say(`The request failed: ${error.message}`);
+  }
+}
+
+document.querySelector("[data-session]").addEventListener("click", () => trySession());
+proof.addEventListener("submit", (event) => {
+  event.preventDefault();
+  trySession(event.target);
+});
 
 for (const form of document.querySelectorAll("[data-try]")) {
   form.hidden = false;

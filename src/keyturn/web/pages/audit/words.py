@@ -30,6 +30,7 @@ ACTIONS: Mapping[str, str] = {
     AuditAction.CONNECTION_CREATED: "Connection registered",
     AuditAction.SIGNING_KEY_CREATED: "Signing key created",
     AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",
+    AuditAction.TOKEN_ISSUED: "Token made in the browser",
     AuditAction.TOKEN_REVOKED: "Token revoked",
     AuditAction.USER_SIGNED_OUT: "Signed out everywhere",
     AuditAction.USER_DELETED: "User deleted",

@@ -5,14 +5,16 @@ from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.audit import AuditAction
+from keyturn.services.people.logins import TRIAL_LIFE
 from keyturn.services.people.users import PROFILE_LIMITS
+from keyturn.services.tokens.issuer import IssuedToken
 from keyturn.web.pages.frame.confirmation import check_repeated
 from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROFILE
-from keyturn.web.pages.frame.views import InjectedForm, InjectedView
+from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.frame.visitors import session_cookie
 from keyturn.web.requests import IdInPath, read_id
 
@@ -101,6 +103,23 @@ def end_other_sessions(sent: InjectedForm) -> Redirect:
     """End all sessions of the person but this one."""
     sent.services.sessions.end_others(sent.visitor.session, sent.origin)
     return see_other("/profile/sessions?notice=sessions-ended")
+
+
+@page("/token", PROFILE)
+def token_page(view: InjectedView) -> Response[str]:
+    """Offer a token for some minutes."""
+    return _token(view, None)
+
+
+@form("/token", PROFILE, again=token_page)
+def make_token(sent: InjectedForm) -> Response[str]:
+    """Make a token for some minutes, and show it once."""
+    return _token(sent, sent.services.logins.token_for(sent.visitor.session, sent.origin))
+
+
+def _token(view: View, issued: IssuedToken | None) -> Response[str]:
+    minutes = int(TRIAL_LIFE.total_seconds() // 60)
+    return view.render("people/profile_token.html", issued=issued, minutes=minutes)
 
 
 @page("/security", PROFILE)

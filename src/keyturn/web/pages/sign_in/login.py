@@ -27,7 +27,7 @@ from keyturn.web.pages.frame.visitors import (
 from keyturn.web.requests import AnyRequest, check_not_refused
 
 START = "/profile"
-_LOCAL_TARGET = re.compile(r"/(profile|admin)(/[a-z0-9/-]*)?|/device(\?user_code=[A-Z]{4}-[A-Z]{4})?")
+_LOCAL_TARGET = re.compile(r"/(profile|admin|docs)(/[a-z0-9/-]*)?|/device(\?user_code=[A-Z]{4}-[A-Z]{4})?")
 
 _NOTICES = {
     "signed-out": "You are signed out.",

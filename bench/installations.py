@@ -15,7 +15,7 @@ from bench.wire import Request, ask_once
 from keyturn.core.api_key import RANDOM_BYTES, ApiKeyFormat
 
 USERID = "bench"
-PASSPHRASE = "seven green lanterns drift"
+PASSWORD = "seven green lanterns drift"
 VERIFY_PATH = "/verify"
 EXCHANGE_PATH = "/bim/apikey/authenticate"
 KEYS_PATH = "/bim/apikey"
@@ -56,7 +56,7 @@ class Installation:
 
     def add_person(self) -> None:
         """Add the person who owns the keys; this makes and migrates the database too."""
-        self.run("admin", "user", "add", USERID, "--password-stdin", stdin=PASSPHRASE)
+        self.run("admin", "user", "add", USERID, "--password-stdin", stdin=PASSWORD)
 
     def new_key(self) -> str:
         """Make a key of that person and return its text."""
@@ -65,7 +65,7 @@ class Installation:
     def add_administrator(self) -> None:
         """Add the person with every permission: they see what lists are made of."""
         options = ("--permission", "all", "--password-stdin")
-        self.run("admin", "user", "add", USERID, *options, stdin=PASSPHRASE)
+        self.run("admin", "user", "add", USERID, *options, stdin=PASSWORD)
 
     @contextmanager
     def serving(self, directory: Path, *arguments: str, port: int | None = None) -> Iterator[Server]:

@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from bench.errors import NotMeasured, reason_of
-from bench.installations import PASSPHRASE, Installation, new_installation
+from bench.installations import PASSWORD, Installation, new_installation
 from bench.percentiles import percentile
 from bench.postgresql import new_database, running_postgresql
 from bench.servers import Server
@@ -84,9 +84,7 @@ def _on_postgresql(directory: Path) -> Iterator[tuple[Installation, Path]]:
 
 def _measure(installation: Installation, directory: Path, times: int) -> list[dict[str, Any]]:
     permissions = ("--permission", "USER_ADMIN", "--permission", "AUDIT")
-    installation.run(
-        "admin", "user", "add", ADMINISTRATOR, *permissions, "--password-stdin", stdin=PASSPHRASE
-    )
+    installation.run("admin", "user", "add", ADMINISTRATOR, *permissions, "--password-stdin", stdin=PASSWORD)
     key = installation.run("admin", "key", "add", "--user", ADMINISTRATOR, "--name", "bench")
     cookie = secrets.token_urlsafe(32)
     engine = open_engine(installation.database)

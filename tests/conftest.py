@@ -25,7 +25,7 @@ from tests.databases import (
     new_sqlite_database,
 )
 from tests.fakes import Clock
-from tests.people import PASSPHRASE, add_person, holder, person
+from tests.people import PASSWORD, add_person, holder, person
 from tests.phases import WAITING, WORKING, FileScheduling, phase_of
 from tests.postgresql import FOR_MANY_DATABASES, Cluster
 from tests.runs import begin_run
@@ -41,11 +41,11 @@ settings.register_profile(
 )
 settings.load_profile("keyturn")
 
-__all__ = ["NO_WAITS", "PASSPHRASE", "Opener"]
+__all__ = ["NO_WAITS", "PASSWORD", "Opener"]
 
 NO_WAITS: dict[str, object] = {
     "creations_per_minute": 1_000_000,
-    "passphrases_per_minute": 1_000_000,
+    "passwords_per_minute": 1_000_000,
     "sign_in_failures_per_minute": 1_000_000,
 }
 """For services whose clock stands still: a minute never ends there."""

@@ -27,21 +27,21 @@ if TYPE_CHECKING:
     from keyturn.services.keys.keys import CreatedKey
     from keyturn.services.people.sessions import BrowserSession
 
-PASSPHRASE = "seven green lanterns drift"
+PASSWORD = "seven green lanterns drift"
 HERE = Origin(address="127.0.0.1", user_agent="tests", request_id="request", via="GET /")
 NOWHERE = (None, None, None, None)
 """The trace of a use that says nothing."""
-NEW_PASSPHRASE = "eleven quiet harbours at dusk"
+NEW_PASSWORD = "eleven quiet harbours at dusk"
 
 
-def add_person(services: Services, userid: str = "bob", password: str | None = PASSPHRASE) -> UserRecord:
+def add_person(services: Services, userid: str = "bob", password: str | None = PASSWORD) -> UserRecord:
     return services.users.add(COMMAND_LINE, userid=userid, name=None, password=password)
 
 
 def add_holder(services: Services, userid: str, *permissions: Permission) -> UserRecord:
     """Add a person with these permissions and the default ones."""
     return services.users.add(
-        COMMAND_LINE, userid=userid, name=None, password=PASSPHRASE, permissions=frozenset(permissions)
+        COMMAND_LINE, userid=userid, name=None, password=PASSWORD, permissions=frozenset(permissions)
     )
 
 
@@ -109,12 +109,12 @@ def last_rows(services: Services, after: int) -> list[AuditRow]:
 
 
 def set_password(services: Services, userid: str, password: str) -> None:
-    """Set somebody's passphrase from the command line."""
+    """Set somebody's password from the command line."""
     user = services.users.get_by_userid("bim", userid)
     services.users.set_password(COMMAND_LINE, user, password)
 
 
-def log_in(services: Services, userid: str = "bob", password: str = PASSPHRASE) -> str:
+def log_in(services: Services, userid: str = "bob", password: str = PASSWORD) -> str:
     """Log in with a browser; return the cookie."""
     return services.logins.log_in_browser(userid, password, HERE).cookie
 

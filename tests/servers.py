@@ -57,7 +57,7 @@ def running_server(
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         settings.setdefault("creations_per_minute", 1_000_000)  # Many tests stop the clock.
-        settings.setdefault("passphrases_per_minute", 1_000_000)
+        settings.setdefault("passwords_per_minute", 1_000_000)
         others = cast("tuple[IdentityProvider, ...]", settings.pop("identity_providers", ()))
         chosen = read_settings({"KEYTURN_DATABASE": database}, port=port, **settings)
         services = open_services(chosen, system, hashing=CHEAPEST, identity_providers=others)

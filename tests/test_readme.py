@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from keyturn.core.permissions import Permission
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.journeys.processes import KEYTURN, clean_environment, serving
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Newcomer:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"XDG_DATA_HOME": str(self.folder / "data"), "PASSPHRASE": PASSPHRASE}
+        return {"XDG_DATA_HOME": str(self.folder / "data"), "PASSWORD": PASSWORD}
 
     def type(self, script: str, **variables: str) -> str:
         """Run what is typed into a shell; every command must do well."""
@@ -113,7 +113,7 @@ def _without_a_browser(newcomer: Newcomer, server: ServerProcess) -> None:
     said, key = newcomer.type(blocks("Run it for real")[1]).splitlines()
     assert said == f"Added ada@example.com with {', '.join(sorted(Permission))}."
     with httpx.Client(base_url=server.url) as client:
-        signed_in = client.post("/login", data={"userid": "ada@example.com", "password": PASSPHRASE})
+        signed_in = client.post("/login", data={"userid": "ada@example.com", "password": PASSWORD})
         assert signed_in.status_code == 303
         assert client.get("/admin/audit").status_code == 200
     with httpx.Client(base_url=server.url, headers={"Authorization": key}) as client:

@@ -29,7 +29,7 @@ from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import open_engine
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_postgresql_database
 from tests.faults.forwarder import forwarding
 from tests.people import HERE, add_person, change_behind, person, restricted
@@ -77,7 +77,7 @@ def refusal(verifier: Verifier, authorization: str | bytes | None, **options: st
 def test_whatever_the_server_issued_is_known(verifier: Verifier, server: Services, key: CreatedKey) -> None:
     """Keys and tokens, alone or after a scheme, as text or bytes, say the same as on the server."""
     token = server.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token
-    login = server.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    login = server.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     for credential, method in (
         (key.secret, AuthMethod.API_KEY),
         (token, AuthMethod.ACCESS_TOKEN),

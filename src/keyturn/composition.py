@@ -303,7 +303,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
         store,
         identity,
         failures_per_minute=settings.sign_in_failures_per_minute,
-        passphrases_per_minute=settings.passphrases_per_minute,
+        passwords_per_minute=settings.passwords_per_minute,
         system=system,
     )
     logins = Logins(
@@ -384,7 +384,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
         reauthentication=Reauthentication(
             store,
             users=users,
-            life=timedelta(minutes=settings.passphrase_again_minutes),
+            life=timedelta(minutes=settings.password_again_minutes),
             system=system,
         ),
         connections=Connections(store, verification.freshness, system),

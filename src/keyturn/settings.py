@@ -93,8 +93,8 @@ class Settings:
     """How many wrong credentials one address may present to one process before it must wait."""
     sign_in_failures_per_minute: int = 30
     """How many sign-ins from one address may fail in one process before all from there must wait."""
-    passphrases_per_minute: int = 60
-    """How often a person may give their passphrase in one process before they must wait."""
+    passwords_per_minute: int = 60
+    """How often a person may give their password in one process before they must wait."""
     keys_per_owner: int = 1000
     """How many living keys an account may have that were made over pages and API."""
     creations_per_minute: int = 60
@@ -107,8 +107,8 @@ class Settings:
     """How long a node goes on answering from memory when it cannot reach the database."""
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
-    passphrase_again_minutes: int = 120
-    """How long after giving the passphrase a browser makes keys and gives rights without giving it again."""
+    password_again_minutes: int = 120
+    """How long after giving the password a browser makes keys and gives rights without giving it again."""
     documentation: bool = True
     """Serve the documentation under `/docs`, to strangers too."""
     repository_url: str = ""
@@ -311,7 +311,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
     "failures_per_minute": _whole_number(1, 1_000_000),
     "sign_in_failures_per_minute": _whole_number(1, 1_000_000),
-    "passphrases_per_minute": _whole_number(1, 1_000_000),
+    "passwords_per_minute": _whole_number(1, 1_000_000),
     "keys_per_owner": _whole_number(1, 1_000_000),
     "creations_per_minute": _whole_number(1, 1_000_000),
     "connections_per_address": _whole_number(1, 1_000_000),
@@ -319,7 +319,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),
-    "passphrase_again_minutes": _whole_number(1, 10_080),
+    "password_again_minutes": _whole_number(1, 10_080),
     "documentation": _yes_or_no,
     "repository_url": _web_address,
     "log_level": _one_of("debug", "info", "warning", "error"),

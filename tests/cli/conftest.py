@@ -19,7 +19,7 @@ from keyturn.composition import Services, open_services
 from keyturn.services.keys.keys import NewKey
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_sqlite_database
 from tests.people import add_person
 from tests.servers import RunningServer, running_server
@@ -82,7 +82,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a database in which there is one person, to be copied."""
     directory = tmp_path_factory.mktemp("furnished")
     with opened(directory) as services:
-        services.users.add(COMMAND_LINE, userid=USERID, name="Ada", password=PASSPHRASE)
+        services.users.add(COMMAND_LINE, userid=USERID, name="Ada", password=PASSWORD)
     return directory
 
 

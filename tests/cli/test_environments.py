@@ -16,7 +16,7 @@ from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.certificates import make_certificate
 from tests.cli.conftest import Command, refused
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_sqlite_database
 from tests.people import add_person
 from tests.servers import RunningServer, running_server
@@ -83,7 +83,7 @@ def test_fault_g7_whoami_says_what_the_key_carries(call: Command, server: Runnin
     """A key that is narrowed carries none of its owner's permissions, and `whoami` names its scopes."""
     services = server.services
     ada = services.users.add(
-        COMMAND_LINE, userid="ada", name=None, password=PASSPHRASE, permissions=["USER_ADMIN"]
+        COMMAND_LINE, userid="ada", name=None, password=PASSWORD, permissions=["USER_ADMIN"]
     )
     services.apis.register(
         COMMAND_LINE,

@@ -15,7 +15,7 @@ from keyturn.store import open_engine
 from keyturn.store.database.engine import WRITES
 from keyturn.store.database.migrations import _config, current_version, newest_version
 from tests.cli.conftest import Command, refused
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_sqlite_database
 from tests.journeys.processes import free_port, run_command, serving
 
@@ -83,7 +83,7 @@ def test_fault_e9_nothing_begins_in_a_place_that_was_not_asked_for(
 
     said = refused(
         run(
-            *path, stdin=PASSPHRASE, KEYTURN_DATABASE=f"sqlite:///{database}",
+            *path, stdin=PASSWORD, KEYTURN_DATABASE=f"sqlite:///{database}",
             KEYTURN_NEW_INSTALLATION="false", KEYTURN_PORT=str(free_port()),
         )
     )  # fmt: skip
@@ -105,20 +105,20 @@ def test_fault_e9_an_empty_postgresql_is_no_installation(
         "KEYTURN_NEW_INSTALLATION": "false",
     }
     add = ("admin", "user", "add", "ada", "--password-stdin")
-    said = refused(run(*add, stdin=PASSPHRASE, **settings))
+    said = refused(run(*add, stdin=PASSWORD, **settings))
     assert all(way in said for way in BEGINS)
     with closing_engine(empty_database) as engine:
         assert current_version(engine) is None
 
     assert run("admin", "migrate", **settings).code == 0
-    assert run(*add, stdin=PASSPHRASE, **settings).code == 0
+    assert run(*add, stdin=PASSWORD, **settings).code == 0
     assert "ada" in run("admin", "user", "list", **settings).out
 
 
 def test_fault_e9_a_setting_begins_one(run: Command, empty_database: str, root_key_file: Path) -> None:
     """Fault E9: with KEYTURN_NEW_INSTALLATION an installation begins where there is none."""
     done = run(
-        "admin", "user", "add", "ada", "--password-stdin", stdin=PASSPHRASE,
+        "admin", "user", "add", "ada", "--password-stdin", stdin=PASSWORD,
         KEYTURN_DATABASE=empty_database, KEYTURN_ROOT_KEY_FILE=str(root_key_file),
         KEYTURN_NEW_INSTALLATION="true",
     )  # fmt: skip
@@ -136,7 +136,7 @@ def test_fault_e9_the_data_directory_begins_untouched_alone(tmp_path: Path, left
     elif left == "an empty database":
         (data / "keyturn.db").touch()
     done = run_command(
-        "admin", "user", "add", "ada", "--password-stdin", stdin=PASSPHRASE,
+        "admin", "user", "add", "ada", "--password-stdin", stdin=PASSWORD,
         environment={"XDG_DATA_HOME": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == (0 if left == "nothing" else 1)
@@ -188,7 +188,7 @@ def test_fault_e10_no_command_migrates_in_passing(run: Command, older: str, root
     """Fault E10: every command but `migrate` leaves an older schema as it is, and names what to run."""
     settings = {"KEYTURN_DATABASE": older, "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
     for path in [*WORKING, ("serve", "--no-migrate", "--port", str(free_port()))]:
-        said = refused(run(*path, stdin=PASSPHRASE, **settings))
+        said = refused(run(*path, stdin=PASSWORD, **settings))
         assert f"older schema {OLDER}" in said, path
         assert "keyturn admin migrate" in said, path
     assert "older schema" in refused(

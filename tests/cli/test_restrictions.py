@@ -220,8 +220,8 @@ def test_what_is_no_key_has_no_thumbprint(run: Command, text: bytes) -> None:
     )
 
 
-def test_a_key_with_a_passphrase_needs_its_public_half(run: Command) -> None:
-    """No passphrase is asked for: the sentence says how to get the public key."""
+def test_a_key_with_a_password_needs_its_public_half(run: Command) -> None:
+    """No password is asked for: the sentence says how to get the public key."""
     locked = generate_private_key(SECP256R1()).private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
     )

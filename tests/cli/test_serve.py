@@ -20,7 +20,7 @@ import pytest
 
 from keyturn import __version__
 from tests.cli.conftest import USERID, Command, opened, refused
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.journeys.processes import ServerProcess, clean_environment, free_port, run_command, serving
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def setup_codes(server: ServerProcess) -> list[tuple[str, str]]:
 
 
 def set_up(link: str, code: str) -> int:
-    form = {"code": code, "userid": "first", "name": "", "password": PASSPHRASE, "password_again": PASSPHRASE}
+    form = {"code": code, "userid": "first", "name": "", "password": PASSWORD, "password_again": PASSWORD}
     return httpx.post(link, data=form).status_code
 
 
@@ -67,7 +67,7 @@ def test_the_set_up_link_works_once_and_is_not_printed_again(tmp_path: Path) -> 
         assert set_up(link, code) == 404
         assert httpx.get(link).status_code == 404
         signed_in = httpx.post(
-            f"{server.url}/bim/iam/bim/user/authenticate", json={"username": "first", "password": PASSPHRASE}
+            f"{server.url}/bim/iam/bim/user/authenticate", json={"username": "first", "password": PASSWORD}
         )
         assert signed_in.status_code == 200
         server.stop()
@@ -126,7 +126,7 @@ def test_the_printed_calls_work_as_printed(demonstration: ServerProcess, tmp_pat
     assert answer.get("connectionKey") == "123456789" if call != 2 else answer["authenticated"] is True
 
 
-def test_the_printed_passphrase_signs_in(demonstration: ServerProcess) -> None:
+def test_the_printed_password_signs_in(demonstration: ServerProcess) -> None:
     """The demonstration's administrator can sign in as printed, at the page that is printed."""
     output = demonstration.output()
     found = re.search(r"Sign in at +(\S+)\n +User name +(\S+)\n +Password +(\S+)\n", output)
@@ -137,7 +137,7 @@ def test_the_printed_passphrase_signs_in(demonstration: ServerProcess) -> None:
 
 
 def test_a_second_demonstration_shows_no_secret_again(demonstration: ServerProcess, tmp_path: Path) -> None:
-    """A later start prints a fresh key, not the passphrase; the earlier key goes on working."""
+    """A later start prints a fresh key, not the password; the earlier key goes on working."""
     for file in demonstration.directory.iterdir():
         if not file.name.endswith((".out", ".err")):
             shutil.copy2(file, tmp_path / file.name)
@@ -152,7 +152,7 @@ def test_a_second_demonstration_shows_no_secret_again(demonstration: ServerProce
             assert httpx.get(f"{server.url}{CURRENT}", headers={"Authorization": key}).status_code == 200
         named = re.search(r"`\S*keyturn (.+)` sets another", server.output())
     assert named is not None
-    done = run_command(*shlex.split(named[1]), "--password-stdin", stdin=PASSPHRASE)
+    done = run_command(*shlex.split(named[1]), "--password-stdin", stdin=PASSWORD)
     assert done.returncode == 0, "the command that the demonstration names works"
 
 

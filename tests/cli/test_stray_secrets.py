@@ -10,7 +10,7 @@ import pytest
 
 from keyturn.cli.main import cli
 from tests.cli.conftest import USERID, Command, opened, refused
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE
 from tests.strays import CANARY, KEY, LINE_ENDS, STRAYS, everything_said, tells
 
@@ -129,20 +129,20 @@ def test_fault_d1_configure_cuts_the_line_end(
 @pytest.mark.parametrize(
     "command", [("user", "password", USERID), ("user", "add", "eve", "--name", "E")], ids=lambda part: part[1]
 )
-def test_fault_d1_a_byte_order_mark_is_no_part_of_a_passphrase(
+def test_fault_d1_a_byte_order_mark_is_no_part_of_a_password(
     run: Command, person: str, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """What a shell put before a piped passphrase is refused by name, and the one before stays."""
+    """What a shell put before a piped password is refused by name, and the one before stays."""
     mark = "\ufeff"
     said = refused(run("admin", *command, "--password-stdin", stdin=f"{mark}{CANARY} and more words\n"))
     assert "byte order mark" in said
     assert not tells(said)
     with opened(tmp_path) as services:
         assert [user.userid for user in services.users.list_all()] == [person]
-        services.logins.log_in_browser(person, PASSPHRASE, HERE)
+        services.logins.log_in_browser(person, PASSWORD, HERE)
 
 
-def test_fault_d1_a_passphrase_is_not_cut(run: Command, person: str) -> None:
+def test_fault_d1_a_password_is_not_cut(run: Command, person: str) -> None:
     """One that is longer than a secret can be is refused, not shortened."""
     said = refused(run("admin", "user", "password", USERID, "--password-stdin", stdin="ab cd" * 1000))
     assert "longer than 4096 bytes" in said

@@ -156,7 +156,7 @@ def key_files() -> dict[str, bytes | str]:
         "canary as base64": lines[0] + CANARY.encode() + b"\n" + lines[-1],
         "stray characters": pem.replace(lines[1], CANARY.encode() + b"\0\xff" + lines[1]),
         "cut": lines[0] + CANARY.encode(),
-        "with a passphrase": sealed,
+        "with a password": sealed,
         "a JWK": b'{"kty":"EC","crv":"P-256","d":"%s"}' % CANARY.encode(),
         "a JWK with strays": b'{"kty":"EC","crv":"%s","x":"%s\xc3\xbc"}' % (2 * (CANARY.encode(),)),
     }
@@ -166,10 +166,10 @@ def key_files() -> dict[str, bytes | str]:
 def test_fault_d1_a_file_of_a_key_pair_is_not_told(what: str) -> None:
     """What is no key pair says so, with nothing of what stands in the file."""
     given = key_files()[what]
-    secret = given.splitlines()[1] if what in {"text", "with a passphrase"} else CANARY
+    secret = given.splitlines()[1] if what in {"text", "with a password"} else CANARY
     text = secret if isinstance(secret, str) else secret.decode()
     readers: list[Callable[[Any], object]] = [DpopKeyPair.from_pem]
-    if isinstance(given, bytes) and what != "with a passphrase":
+    if isinstance(given, bytes) and what != "with a password":
         readers.append(keyturn.client.dpop.thumbprint_of_key)
     for read in readers:
         with pytest.raises(ValueError, match=r"key") as refused:

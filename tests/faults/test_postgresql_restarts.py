@@ -20,7 +20,7 @@ from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_postgresql_database
 from tests.faults.load import new_client, verify
 from tests.faults.oracle import Fate, Oracle, StoredKey, StoredState
@@ -87,7 +87,7 @@ def node_on(postgresql: OwnPostgresql, folder: Path, root_key_file: Path) -> Ite
         "KEYTURN_LOG_LEVEL": "error",
         "KEYTURN_FAILURES_PER_MINUTE": "1000000",
         "KEYTURN_CREATIONS_PER_MINUTE": "1000000",
-        "KEYTURN_PASSPHRASES_PER_MINUTE": "1000000",
+        "KEYTURN_PASSWORDS_PER_MINUTE": "1000000",
         "KEYTURN_KEYS_PER_OWNER": "1000000",
         "KEYTURN_MAX_STALENESS_SECONDS": str(MAX_STALENESS_SECONDS),
         "KEYTURN_ROOT_KEY_FILE": str(root_key_file),
@@ -276,7 +276,7 @@ QUESTIONS: dict[str, tuple[str, str, dict[str, object] | None]] = {
     "who am I": ("GET", "/bim/rpc/user/current", None),
     "make a key": ("POST", "/bim/apikey", {"name": "made meanwhile"}),
     "exchange": ("POST", "/bim/apikey/authenticate", {}),
-    "log in": ("POST", "/bim/iam/bim/user/authenticate", {"username": "bob", "password": PASSPHRASE}),
+    "log in": ("POST", "/bim/iam/bim/user/authenticate", {"username": "bob", "password": PASSWORD}),
     "login page": ("GET", "/login", None),
     "ready": ("GET", "/health/ready", None),
     "live": ("GET", "/health/live", None),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pysqlite3
 import pytest
 
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.faults.load import Load, create, new_client, verify
 from tests.faults.oracle import Fate, Oracle, StoredKey, StoredState
 from tests.journeys.processes import ServerProcess, run_command
@@ -39,7 +39,7 @@ def test_no_kill_loses_an_acknowledged_change_or_revives_a_key(tmp_path: Path) -
     path = tmp_path / "keyturn.db"
     environment = {"KEYTURN_DATABASE": f"sqlite:///{path}", "KEYTURN_NEW_INSTALLATION": "true"}
     added = run_command(
-        "admin", "user", "add", "writer", "--password-stdin", stdin=PASSPHRASE, environment=environment
+        "admin", "user", "add", "writer", "--password-stdin", stdin=PASSWORD, environment=environment
     )
     assert added.returncode == 0, added.stderr
     writer_key = run_command(

@@ -15,7 +15,7 @@ import psutil
 import pysqlite3
 import pytest
 
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_postgresql_database, new_sqlite_database
 from tests.faults.load import new_client
 from tests.journeys.processes import ServerProcess, run_command, serving
@@ -46,7 +46,7 @@ def key_of(database: str, environment: dict[str, str]) -> str:
     """Add a person by the command line, and return a key of theirs."""
     chosen = environment | {"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"}
     add = ("admin", "user", "add", "bob", "--password-stdin")
-    assert run_command(*add, stdin=PASSPHRASE, environment=chosen).returncode == 0
+    assert run_command(*add, stdin=PASSWORD, environment=chosen).returncode == 0
     return run_command("admin", "key", "add", "--user", "bob", environment=chosen).stdout.strip()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.gateways.gateways import DOCUMENTED, HOST, KINDS, running_gateway
 from tests.gateways.upstreams import running_api
 from tests.journeys.processes import run_command, serving
@@ -43,7 +43,7 @@ def test_it_decides_as_over_tcp(name: str, tmp_path: Path) -> None:
     ):
         environment = {"KEYTURN_DATABASE": server.database}
         run_command(
-            *("admin", "user", "add", "bob", "--password-stdin"), stdin=PASSPHRASE, environment=environment
+            *("admin", "user", "add", "bob", "--password-stdin"), stdin=PASSWORD, environment=environment
         )
 
         def status(*options: str) -> int:

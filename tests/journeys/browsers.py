@@ -13,7 +13,7 @@ import pytest
 from keyturn.core.permissions import Permission
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, Origin
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import restricted
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Site:
             userid=userid or f"ada{next(_numbers)}",
             name=name,
             email="ada@example.com",
-            password=PASSPHRASE,
+            password=PASSWORD,
             permissions=permissions,
         )
         return Person(self, user)
@@ -156,7 +156,7 @@ class Person:
     def session(self, address: str = "127.0.0.1", user_agent: str | None = "Firefox/140.0") -> Any:
         """Start a browser session without a browser; return its cookie."""
         origin = Origin(address=address, user_agent=user_agent)
-        started = self.site.server.services.logins.log_in_browser(self.user.userid, PASSPHRASE, origin)
+        started = self.site.server.services.logins.log_in_browser(self.user.userid, PASSWORD, origin)
         return {"name": "keyturn", "value": started.cookie, "url": self.site.url, "httpOnly": True}
 
 
@@ -271,10 +271,10 @@ def overflow(page: Page) -> int:
     return excess
 
 
-def sign_in(page: Page, person: Person, passphrase: str = PASSPHRASE) -> None:
+def sign_in(page: Page, person: Person, password: str = PASSWORD) -> None:
     """Fill and send the login form that is shown."""
     page.get_by_label("User name").fill(person.user.userid)
-    page.get_by_label("Passphrase", exact=True).fill(passphrase)
+    page.get_by_label("Password", exact=True).fill(password)
     page.get_by_role("button", name="Sign in").click()
 
 

@@ -18,7 +18,7 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.fakes import Clock
 from tests.journeys.browsers import CONNECTION, NARROW, Person, Site, row_of, sign_in, tab_to, window
 from tests.servers import running_server
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from keyturn.core.people import UserRecord
 
 KEY = re.compile(r"kt_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}")
-NEW_PASSPHRASE = "nine copper kettles whistle"
+NEW_PASSWORD = "nine copper kettles whistle"
 MAX_PAGE_BYTES = 60_000
 MAX_PICTURE_BYTES = 150_000
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
@@ -116,27 +116,27 @@ def add_user(page: Page, name: str, mail: str) -> str:
     link = page.locator("#link").inner_text()
     page.get_by_role("link", name="Done").click()
     expect(page.get_by_role("checkbox", name="GOVERNANCE")).to_be_checked()
-    expect(page.get_by_role("main")).to_contain_text("no passphrase yet")
+    expect(page.get_by_role("main")).to_contain_text("no password yet")
     assert link not in page.content()
     return link
 
 
 def accept_invitation(page: Page, link: str, mail: str, *, with_script: bool) -> None:
-    """Open the link, mistype once, set a passphrase, find the link used up, and sign in."""
+    """Open the link, mistype once, set a password, find the link used up, and sign in."""
     page.goto(link)
     if not with_script:
         page.get_by_label("Code").fill(link.partition("#")[2])
     expect(page.get_by_label("Code")).to_have_value(link.partition("#")[2])
-    for again in ("another one, mistyped", NEW_PASSPHRASE):
-        page.get_by_label("Passphrase", exact=True).fill(NEW_PASSPHRASE)
-        page.get_by_label("Passphrase again", exact=True).fill(again)
-        page.get_by_role("button", name="Set passphrase").click()
-        if again != NEW_PASSPHRASE:
+    for again in ("another one, mistyped", NEW_PASSWORD):
+        page.get_by_label("Password", exact=True).fill(NEW_PASSWORD)
+        page.get_by_label("Password again", exact=True).fill(again)
+        page.get_by_role("button", name="Set password").click()
+        if again != NEW_PASSWORD:
             expect(page.get_by_role("alert")).to_contain_text("differ")
             expect(page.get_by_label("Code")).to_have_value(link.partition("#")[2])
-    told(page, "Your passphrase is set.")
+    told(page, "Your password is set.")
     page.get_by_label("User name").fill(mail)
-    page.get_by_label("Passphrase", exact=True).fill(NEW_PASSPHRASE)
+    page.get_by_label("Password", exact=True).fill(NEW_PASSWORD)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Grace Holt")
     expect(page.get_by_role("link", name="Administration")).to_have_count(1)
@@ -490,9 +490,9 @@ def a_key_in_a_project(page: Page, cast: Cast) -> None:
 
 def void_invitation(page: Page, _cast: Cast) -> None:
     page.goto("/invitation#used-up-long-ago")
-    page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
-    page.get_by_label("Passphrase again", exact=True).fill(PASSPHRASE)
-    page.get_by_role("button", name="Set passphrase").click()
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password again", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Set password").click()
     expect(page.get_by_label("Code")).to_have_accessible_description(re.compile("not valid, or no longer"))
 
 

@@ -18,7 +18,7 @@ from keyturn.core.lifetimes import Lifetime
 from keyturn.core.restriction_kinds import MAX_NETWORKS
 from keyturn.verifying.origin import Origin
 from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.fakes import Clock
 from tests.journeys.browsers import (
     CONNECTION,
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Playwright
 
 KEY = re.compile(r"kt_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}")
-NEW_PASSPHRASE = "nine copper kettles whistle"
+NEW_PASSWORD = "nine copper kettles whistle"
 MAX_PAGE_BYTES = 60_000
 MAX_PICTURE_BYTES = 120_000
 PICTURES = Path(__file__).parents[2] / "docs" / "images"
@@ -211,8 +211,8 @@ def test_keyboard_alone(site: Site, chromium: Browser) -> None:
         page.goto("/login")
         expect(page.get_by_label("User name")).to_be_focused()
         keyboard.type(person.user.userid)
-        tab_to(page, page.get_by_label("Passphrase", exact=True))
-        keyboard.type(PASSPHRASE)
+        tab_to(page, page.get_by_label("Password", exact=True))
+        keyboard.type(PASSWORD)
         keyboard.press("Enter")
         expect(page.get_by_role("heading", name="About you")).to_be_visible()
 
@@ -273,16 +273,16 @@ def test_set_up(new_site: Site, chromium: Browser) -> None:
         assert page.evaluate("() => location.href") == f"{new_site.url}/setup"
         page.get_by_label("User name").fill("first")
         page.get_by_label("Full name").fill("Ada Marsh")
-        page.get_by_label("Passphrase", exact=True).fill("too short")
-        page.get_by_label("Passphrase again", exact=True).fill("too short")
+        page.get_by_label("Password", exact=True).fill("too short")
+        page.get_by_label("Password again", exact=True).fill("too short")
         page.get_by_role("button", name="Create administrator").click()
-        expect(page.get_by_label("Passphrase", exact=True)).to_be_focused()
+        expect(page.get_by_label("Password", exact=True)).to_be_focused()
         expect(page.get_by_role("alert")).to_contain_text("15 characters")
         expect(page.get_by_label("Set-up code")).to_have_value(code or "")
         expect(page.get_by_label("Full name")).to_have_value("Ada Marsh")
 
-        page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
-        page.get_by_label("Passphrase again", exact=True).fill(PASSPHRASE)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
+        page.get_by_label("Password again", exact=True).fill(PASSWORD)
         page.get_by_role("button", name="Create administrator").click()
         expect(page.get_by_role("status").first).to_contain_text("The administrator is made.")
         user = new_site.server.services.users.get_by_userid("bim", "first")
@@ -296,8 +296,8 @@ def test_set_up(new_site: Site, chromium: Browser) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
 
 
-def test_changing_the_passphrase(site: Site, chromium: Browser) -> None:
-    """Each mistake is told at its field; the right form changes the passphrase and ends the other browser."""
+def test_changing_the_password(site: Site, chromium: Browser) -> None:
+    """Each mistake is told at its field; the right form changes the password and ends the other browser."""
     person = site.add_person()
     with window(chromium, site) as one, window(chromium, site) as other:
         page = one.page
@@ -308,15 +308,15 @@ def test_changing_the_passphrase(site: Site, chromium: Browser) -> None:
         for old, new, again, label, told in (
             (
                 "not mine, not at all",
-                NEW_PASSPHRASE,
-                NEW_PASSPHRASE,
-                "Current passphrase",
+                NEW_PASSWORD,
+                NEW_PASSWORD,
+                "Current password",
                 "not your current",
             ),
-            (PASSPHRASE, "short", "short", "New passphrase", "15 characters"),
-            (PASSPHRASE, NEW_PASSPHRASE, PASSPHRASE, "New passphrase again", "differ"),
+            (PASSWORD, "short", "short", "New password", "15 characters"),
+            (PASSWORD, NEW_PASSWORD, PASSWORD, "New password again", "differ"),
         ):
-            change_passphrase(page, old, new, again)
+            change_password(page, old, new, again)
             at_fault = page.get_by_label(label, exact=True)
             expect(at_fault).to_be_focused()
             expect(at_fault).to_have_attribute("aria-invalid", "true")
@@ -324,35 +324,35 @@ def test_changing_the_passphrase(site: Site, chromium: Browser) -> None:
             expect(page.get_by_role("alert")).to_contain_text(told)
             expect(page).to_have_title(re.compile("^Error: "))
             expect(at_fault).to_have_value("")
-        change_passphrase(page, PASSPHRASE, NEW_PASSPHRASE, NEW_PASSPHRASE)
-        expect(page.get_by_role("status").first).to_contain_text("Your passphrase is changed.")
+        change_password(page, PASSWORD, NEW_PASSWORD, NEW_PASSWORD)
+        expect(page.get_by_role("status").first).to_contain_text("Your password is changed.")
         other.page.get_by_role("link", name="API Keys").click()
         expect(other.page).to_have_url(re.compile(r"/login\?then=/profile/keys$"))
         sign_in(other.page, person)
         expect(other.page.get_by_role("alert")).to_be_visible()
         expect(other.page.get_by_label("User name")).to_have_value(person.user.userid)
-        expect(other.page.get_by_label("Passphrase", exact=True)).to_be_focused()
-        sign_in(other.page, person, NEW_PASSPHRASE)
+        expect(other.page.get_by_label("Password", exact=True)).to_be_focused()
+        sign_in(other.page, person, NEW_PASSWORD)
         expect(other.page).to_have_url(f"{site.url}/profile/keys")
 
 
-def change_passphrase(page: Page, old: str, new: str, again: str) -> None:
-    page.get_by_label("Current passphrase", exact=True).fill(old)
-    page.get_by_label("New passphrase", exact=True).fill(new)
-    page.get_by_label("New passphrase again", exact=True).fill(again)
-    page.get_by_role("button", name="Change passphrase").click()
+def change_password(page: Page, old: str, new: str, again: str) -> None:
+    page.get_by_label("Current password", exact=True).fill(old)
+    page.get_by_label("New password", exact=True).fill(new)
+    page.get_by_label("New password again", exact=True).fill(again)
+    page.get_by_role("button", name="Change password").click()
 
 
-def test_showing_a_passphrase(site: Site, chromium: Browser) -> None:
+def test_showing_a_password(site: Site, chromium: Browser) -> None:
     """What is typed can be shown, and is hidden again when it is sent."""
     with window(chromium, site) as opened:
         page = opened.page
         page.goto("/login")
-        typed = page.get_by_label("Passphrase", exact=True)
-        typed.fill(PASSPHRASE)
-        page.get_by_role("button", name="Show passphrase").click()
+        typed = page.get_by_label("Password", exact=True)
+        typed.fill(PASSWORD)
+        page.get_by_role("button", name="Show password").click()
         expect(typed).to_have_attribute("type", "text")
-        page.get_by_role("button", name="Hide passphrase").click()
+        page.get_by_role("button", name="Hide password").click()
         expect(typed).to_have_attribute("type", "password")
 
 
@@ -746,13 +746,13 @@ def security(page: Page, cast: Cast) -> None:
 
 def security_with_a_mistake(page: Page, cast: Cast) -> None:
     signed_in(page, cast.known, "/profile/security")
-    change_passphrase(page, PASSPHRASE, NEW_PASSPHRASE, "another")
+    change_password(page, PASSWORD, NEW_PASSWORD, "another")
     expect(page.get_by_role("alert")).to_be_visible()
 
 
-def passphrase_changed(page: Page, cast: Cast) -> None:
+def password_changed(page: Page, cast: Cast) -> None:
     signed_in(page, cast.new.site.add_person(), "/profile/security")
-    change_passphrase(page, PASSPHRASE, NEW_PASSPHRASE, NEW_PASSPHRASE)
+    change_password(page, PASSWORD, NEW_PASSWORD, NEW_PASSWORD)
     expect(page.get_by_role("status").first).to_be_visible()
 
 
@@ -778,7 +778,7 @@ STATES: tuple[Callable[[Page, Cast], None], ...] = (
     revoke_a_restricted_key, rotate_a_restricted_key,
     key_created, key_shown_already, revoke_a_used_key, revoke_an_unused_key, key_revoked,
     sessions_alone, sessions_elsewhere, session_ended,
-    security, security_with_a_mistake, passphrase_changed,
+    security, security_with_a_mistake, password_changed,
     no_such_page, refused_form,
 )  # fmt: skip
 
@@ -802,15 +802,15 @@ def test_every_state_of_the_set_up_page(new_site: Site, chromium: Browser) -> No
         page.goto("/setup")
         assert opened.faults_at_every_size() == []
         assert opened.watch.weight(page) < MAX_PAGE_BYTES
-        for passphrase, again, at_fault in (
-            ("short", "short", "Passphrase"),
-            (PASSPHRASE, "another", "Passphrase again"),
-            (PASSPHRASE, PASSPHRASE, "Set-up code"),
+        for password, again, at_fault in (
+            ("short", "short", "Password"),
+            (PASSWORD, "another", "Password again"),
+            (PASSWORD, PASSWORD, "Set-up code"),
         ):
             page.get_by_label("Set-up code").fill("wrong")
             page.get_by_label("User name").fill("first")
-            page.get_by_label("Passphrase", exact=True).fill(passphrase)
-            page.get_by_label("Passphrase again", exact=True).fill(again)
+            page.get_by_label("Password", exact=True).fill(password)
+            page.get_by_label("Password again", exact=True).fill(again)
             page.get_by_role("button", name="Create administrator").click()
             expect(page.get_by_label(at_fault, exact=True)).to_be_focused()
             assert opened.faults_at_every_size() == []

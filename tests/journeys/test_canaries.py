@@ -36,7 +36,7 @@ JSON = "application/json"
 
 
 def canary(name: str) -> str:
-    """Return a text that occurs nowhere else, of the form of a passphrase."""
+    """Return a text that occurs nowhere else, of the form of a password."""
     return f"{name} canary {secrets.token_hex(12)}"
 
 
@@ -152,9 +152,9 @@ def _drive_setup_and_pages(client: httpx.Client, server: ServerProcess, evidence
     assert found is not None
     evidence.setup_code = found[1]
     wrong_code = evidence.add("wrong set-up code", secrets.token_urlsafe(24))
-    right = evidence.add("passphrase")
-    wrong = evidence.add("wrong passphrase")
-    in_user_field = evidence.add("passphrase in the user field")
+    right = evidence.add("password")
+    wrong = evidence.add("wrong password")
+    in_user_field = evidence.add("password in the user field")
     note = evidence.statuses.__setitem__
 
     admin = {"userid": "admin", "name": "Admin", "password": right, "password_again": right}
@@ -175,7 +175,7 @@ def _drive_setup_and_pages(client: httpx.Client, server: ServerProcess, evidence
     )
     note("key on a page", made.status_code)
     evidence.add("key from a page", re.search(r"kt_\w{12}_\w{38}", made.text)[0])  # type: ignore[index]
-    note("passphrase, wrong", client.post(
+    note("password, wrong", client.post(
         "/profile/security",
         data={"csrf": csrf, "current_password": wrong, "password": wrong, "password_again": wrong},
     ).status_code)  # fmt: skip
@@ -190,14 +190,14 @@ def _drive_setup_and_pages(client: httpx.Client, server: ServerProcess, evidence
 
 def _drive_api(client: httpx.Client, evidence: Evidence) -> None:
     note = evidence.statuses.__setitem__
-    right, wrong = evidence.canaries["passphrase"], evidence.canaries["wrong passphrase"]
+    right, wrong = evidence.canaries["password"], evidence.canaries["wrong password"]
     for name, body in (("right", right), ("wrong", wrong)):
         answer = client.post(LOGIN, json={"username": "admin", "password": body})
         note(f"login by API, {name}", answer.status_code)
         if name == "right":
             login_token = evidence.add("login token", answer.json()["token"])
     note("login, swapped, by API", client.post(
-        LOGIN, json={"username": evidence.canaries["passphrase in the user field"], "password": "x"}
+        LOGIN, json={"username": evidence.canaries["password in the user field"], "password": "x"}
     ).status_code)  # fmt: skip
     made = client.post("/bim/apikey", headers={"Authorization": login_token}, json={"name": "driven"}).json()
     key = evidence.add("key", made["apikey"])
@@ -215,8 +215,8 @@ def _drive_api(client: httpx.Client, evidence: Evidence) -> None:
         ("unknown field", {"username": "admin", "password": "x", "passphrase": right}),
         ("too long", {"username": "admin", "password": right * 20}),
     ):
-        note(f"passphrase {kind}", client.post(LOGIN, json=login).status_code)
-    note("passphrase, Basic", client.get(CURRENT, auth=("admin", right)).status_code)
+        note(f"password {kind}", client.post(LOGIN, json=login).status_code)
+    note("password, Basic", client.get(CURRENT, auth=("admin", right)).status_code)
     note("Basic in the query", client.get(CURRENT, params={"authorization": right}).status_code)
     note("exchange as Basic", client.post(EXCHANGE, auth=("admin", key)).status_code)
     for number, secret in ((made["keyid"], key), (made["keyid"], token)):
@@ -267,10 +267,8 @@ def _drive_headers_and_paths(client: httpx.Client, evidence: Evidence, name: str
         ).status_code)  # fmt: skip
     # As user agent of what is written down: a session, an audit row, the last use of a key.
     agent = {"User-Agent": f"client {secret}"}
-    client.post(LOGIN, json={"username": "admin", "password": evidence.canaries["passphrase"]}, headers=agent)
-    client.post(
-        "/login", data={"userid": "admin", "password": evidence.canaries["passphrase"]}, headers=agent
-    )
+    client.post(LOGIN, json={"username": "admin", "password": evidence.canaries["password"]}, headers=agent)
+    client.post("/login", data={"userid": "admin", "password": evidence.canaries["password"]}, headers=agent)
     client.cookies.clear()
     client.post(
         "/bim/apikey", headers=agent | {"Authorization": evidence.canaries["key"]}, json={"name": "agent"}
@@ -330,7 +328,7 @@ def _drive_broken_database(client: httpx.Client, evidence: Evidence) -> None:
         "/bim/apikey", headers={"Authorization": evidence.canaries["login token"]}, json={"name": "late"}
     ).json()["apikey"]
     evidence.add("key while the database is broken", key)
-    wrong = evidence.canaries["wrong passphrase"]
+    wrong = evidence.canaries["wrong password"]
 
     def drive(what: str) -> None:
         note = evidence.statuses.__setitem__

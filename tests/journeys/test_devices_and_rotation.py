@@ -14,7 +14,7 @@ import pytest
 
 from keyturn.services.oauth.device_logins import BegunLogin, DeviceLogins
 from keyturn.verifying.origin import Origin
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.journeys.browsers import CONNECTION, Person, Site, row_of, sign_in, tab_to, window
 
 pytest.importorskip("playwright", reason="no browser driver: install playwright to run these tests")
@@ -134,10 +134,10 @@ def rotate(page: Page, overlap: str) -> str:
 
 
 @pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
-def test_fault_b9_a_key_is_made_after_the_passphrase(
+def test_fault_b9_a_key_is_made_after_the_password(
     site: Site, chromium: Browser, *, with_script: bool
 ) -> None:
-    """Two hours later the form asks for the passphrase, keeps what was filled in, and then shows the key."""
+    """Two hours later the form asks for the password, keeps what was filled in, and then shows the key."""
     person = site.add_person()
     with window(chromium, site, java_script_enabled=with_script) as opened:
         page = opened.page
@@ -145,7 +145,7 @@ def test_fault_b9_a_key_is_made_after_the_passphrase(
         page.get_by_label("Name").fill("nightly export")
         page.get_by_role("radio", name="7 days").check()
         page.get_by_role("button", name="Generate key").click()
-        page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.get_by_role("button", name="Confirm and go on").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
         expect(page.get_by_role("main")).to_contain_text("nightly export")
@@ -241,23 +241,23 @@ def keys_with_a_former_secret(page: Page, person: Person, site: Site) -> None:
     expect(page.get_by_role("main")).to_contain_text("former secret works until")
 
 
-def asked_for_the_passphrase(page: Page, person: Person, site: Site) -> None:
+def asked_for_the_password(page: Page, person: Person, site: Site) -> None:
     two_hours_later(page, person, site)
     page.get_by_label("Name").fill("nightly export")
     page.get_by_role("button", name="Generate key").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Confirm that it is you")
-    expect(page.get_by_label("Passphrase", exact=True)).to_be_focused()
+    expect(page.get_by_label("Password", exact=True)).to_be_focused()
 
 
 def asked_after_a_wrong_one(page: Page, person: Person, site: Site) -> None:
-    asked_for_the_passphrase(page, person, site)
-    page.get_by_label("Passphrase", exact=True).fill("wrong horse battery staple")
+    asked_for_the_password(page, person, site)
+    page.get_by_label("Password", exact=True).fill("wrong horse battery staple")
     page.get_by_role("button", name="Confirm and go on").click()
-    expect(page.get_by_role("alert")).to_contain_text("not your current passphrase")
+    expect(page.get_by_role("alert")).to_contain_text("not your current password")
 
 
 def two_hours_later(page: Page, person: Person, site: Site) -> None:
-    """Come back to the keys again and again, so that the session lives and its passphrase grows old."""
+    """Come back to the keys again and again, so that the session lives and its password grows old."""
     signed_in(page, person, "/profile/keys")
     for _ in range(6):
         site.clock.advance(timedelta(minutes=25))
@@ -267,7 +267,7 @@ def two_hours_later(page: Page, person: Person, site: Site) -> None:
 STATES: tuple[Callable[[Page, Person, Site], None], ...] = (
     code, wrong_code, device, device_with_a_long_name, device_with_no_expiry_chosen, device_approved,
     rotation, rotation_with_no_overlap_chosen, rotated, rotated_once_more, keys_with_a_former_secret,
-    asked_for_the_passphrase, asked_after_a_wrong_one,
+    asked_for_the_password, asked_after_a_wrong_one,
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("playwright", reason="no browser driver: install playwright 
 
 from playwright.sync_api import expect, sync_playwright
 
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
 from tests.servers import running_server
@@ -152,12 +152,12 @@ def test_a_route_is_tried_with_the_session(docs: Site, reader: Browser) -> None:
             docs.clock.advance(timedelta(minutes=25))
         page.goto("/docs/api/users")
         page.get_by_role("button", name="Use my session").click()
-        expect(page.get_by_label("Passphrase", exact=True)).to_be_focused()
+        expect(page.get_by_label("Password", exact=True)).to_be_focused()
         assert axe_violations(page) == []
-        page.keyboard.type("not the passphrase")
+        page.keyboard.type("not the password")
         page.keyboard.press("Enter")
         expect(page.locator("[data-session-proof] .field-problem")).to_be_visible()
-        page.get_by_label("Passphrase", exact=True).fill(PASSPHRASE)
+        page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.keyboard.press("Enter")
         expect(page.locator("[data-session-said]")).to_contain_text("for a few minutes")
         assert page.locator("[data-session-proof]").is_hidden()

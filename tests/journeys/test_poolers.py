@@ -16,7 +16,7 @@ from keyturn.services.keys.keys import NewKey
 from keyturn.store import Store, open_engine
 from keyturn.store.database.engine import WRITES
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import empty_postgresql_database
 from tests.journeys.processes import run_command
 from tests.people import add_person
@@ -73,7 +73,7 @@ def test_fault_e1_the_whole_flow_works_behind_a_pooler(
     with ExitStack() as open_:
         client = open_.enter_context(httpx.Client(base_url=node.url, trust_env=False))
         elsewhere = open_.enter_context(Verifier(database, max_staleness_seconds=60))
-        credentials = {"username": "bob", "password": PASSPHRASE}
+        credentials = {"username": "bob", "password": PASSWORD}
         signed_in = client.post("/bim/iam/bim/user/authenticate", json=credentials).json()["token"]
         made = client.post("/apikey", headers={"Authorization": signed_in}, json={"name": "first"}).json()
         key, key_id = made["apikey"], made["keyid"]

@@ -18,7 +18,7 @@ import pytest
 
 from keyturn.core.permissions import Permission
 from keyturn.web.app import route_table
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.journeys.processes import ServerProcess, run_command, serving
 from tests.sizes import size
 from tests.web.sites import read_all, status_of
@@ -73,7 +73,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     may = [word for permission in Permission for word in ("--permission", permission.value)]
     added = run_command(
         "admin", "user", "add", "fuzzer", "--password-stdin", *may,
-        stdin=PASSPHRASE, environment={"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"},
+        stdin=PASSWORD, environment={"KEYTURN_DATABASE": database, "KEYTURN_NEW_INSTALLATION": "true"},
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
     environment = {
@@ -86,9 +86,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="module")
 def token(server: ServerProcess) -> str:
-    """A token that stands on a passphrase: no generated DELETE of a key can end it."""
+    """A token that stands on a password: no generated DELETE of a key can end it."""
     answer = httpx.post(
-        f"{server.url}/bim/iam/bim/user/authenticate", json={"username": "fuzzer", "password": PASSPHRASE}
+        f"{server.url}/bim/iam/bim/user/authenticate", json={"username": "fuzzer", "password": PASSWORD}
     )
     assert answer.status_code == 200, answer.text
     token: str = answer.json()["token"]
@@ -180,7 +180,7 @@ def fuzz(server: ServerProcess, token: str, seed: int, how: dict[str, Any]) -> t
                     },
                 },
                 {
-                    # No description says which names are taken, who may own or hold what, which passphrases
+                    # No description says which names are taken, who may own or hold what, which passwords
                     # are fit.
                     "include-path-regex": "^/(bim/(group|iam/|user)|project|service|apis)|/apikey(/system)?$",
                     "checks": {"positive_data_acceptance": {"enabled": False}},

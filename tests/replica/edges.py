@@ -10,7 +10,7 @@ from keyturn import CredentialRefused, KeyturnError, Principal, Verifier
 from keyturn.core.permissions import Permission
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE, add_person, person
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Edge:
         return self.services.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token
 
     def login(self) -> str:
-        return self.services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+        return self.services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
 
     def revoke(self, key: CreatedKey) -> None:
         self.services.keys.revoke_own(self.bob, key.record.key_id, HERE)

@@ -25,7 +25,7 @@ from keyturn.errors import (
 from keyturn.services.keys.keys import NewKey
 from keyturn.services.tokens.signing_keys import LEAD
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE, add_person, caller, holder, person, put_together, restricted
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def test_a_link_does_not_outlive_the_right_to_make_it(services: Services, admin:
     services.user_administration.set_permissions(admin, "bim", "carol", [Permission.APPLICATION_ADMIN], HERE)
 
     with pytest.raises(InvalidInput, match="not valid"):
-        services.invitations.accept(code, PASSPHRASE, HERE)
+        services.invitations.accept(code, PASSWORD, HERE)
     with pytest.raises(PermissionMissing):
         services.user_administration.invite(limited, "bim", "carol", HERE)
 
@@ -180,7 +180,7 @@ def test_a_key_that_ended_meanwhile_makes_no_key(services: Services, bob: Princi
 
 
 def test_a_narrowed_credential_changes_no_account(services: Services, bob: Principal) -> None:
-    """It ends no other key of its owner's, and changes neither their profile nor their passphrase."""
+    """It ends no other key of its owner's, and changes neither their profile nor their password."""
     key = key_of(services, bob)
     narrowed = caller(services, narrow_token(services, key))
     other = services.keys.create(bob, HERE, NewKey())
@@ -193,7 +193,7 @@ def test_a_narrowed_credential_changes_no_account(services: Services, bob: Princ
         )
     with pytest.raises(PermissionMissing):
         services.user_administration.set_password(
-            narrowed, "bim", "bob", password="eleven quiet harbours at dusk", current=PASSPHRASE, origin=HERE
+            narrowed, "bim", "bob", password="eleven quiet harbours at dusk", current=PASSWORD, origin=HERE
         )
     assert narrowed.key_id is not None
     services.keys.revoke_own(narrowed, narrowed.key_id, HERE)
@@ -226,7 +226,7 @@ def test_a_rotation_overtakes_one_that_waits(services: Services, clock: Clock) -
 
 
 def test_the_last_administrator_can_sign_in(services: Services, admin: Principal) -> None:
-    """Somebody who was invited, and never set a passphrase, is not the administrator who stays (A5)."""
+    """Somebody who was invited, and never set a password, is not the administrator who stays (A5)."""
     services.user_administration.add(
         admin, HERE, userid="invited", profile={}, password=None, permissions=list(Permission)
     )

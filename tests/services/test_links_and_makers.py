@@ -15,7 +15,7 @@ from keyturn.store.database.schema import metadata
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.people import (
     HERE,
-    NEW_PASSPHRASE,
+    NEW_PASSWORD,
     add_holder,
     add_person,
     caller,
@@ -94,7 +94,7 @@ def link_to(userid: str) -> Callable[[Maker, str], Callable[[], object]]:
         services = maker.services
         link = services.user_administration.invite(maker.calling(by), "bim", userid, HERE).link
         code = link.partition("#")[2]
-        return lambda: services.invitations.accept(code, NEW_PASSPHRASE, HERE)
+        return lambda: services.invitations.accept(code, NEW_PASSWORD, HERE)
 
     return make
 
@@ -125,7 +125,7 @@ ENDS: dict[str, tuple[tuple[str, ...], Callable[[Maker], object]]] = {
         ("session", "key", "token"),
         lambda m: m.services.users.sign_out(COMMAND_LINE, "eve"),
     ),
-    "another passphrase": (("session",), lambda m: set_password(m.services, "eve", NEW_PASSPHRASE)),
+    "another password": (("session",), lambda m: set_password(m.services, "eve", NEW_PASSWORD)),
     "key revoked": (
         ("key", "token"),
         lambda m: m.services.keys.revoke_any(m.key.record.key_id, COMMAND_LINE),
@@ -141,9 +141,9 @@ GO_ON: dict[str, tuple[tuple[str, ...], Callable[[Maker], object]]] = {
     "nothing": (("session", "key", "token"), lambda _: None),
     "logout": (("session",), log_out),
     "overlap": (("key", "token"), lambda m: m.rotate(HOUR)),
-    "passphrase of a key's owner": (
+    "password of a key's owner": (
         ("key", "token"),
-        lambda m: set_password(m.services, "eve", NEW_PASSPHRASE),
+        lambda m: set_password(m.services, "eve", NEW_PASSWORD),
     ),
 }
 """What ends no link."""
@@ -172,7 +172,7 @@ def maker(services: Services, admin: Principal) -> Maker:
 def test_what_waits_dies_with_its_maker(
     maker: Maker, made: str, by: str, act: Callable[[Maker], object]
 ) -> None:
-    """A link to set a passphrase, and an approved device, open nothing once their maker was ended."""
+    """A link to set a password, and an approved device, open nothing once their maker was ended."""
     use = MAKES[made](maker, by)
     act(maker)
     with pytest.raises((InvalidInput, OAuthRefused)):
@@ -184,7 +184,7 @@ def test_what_waits_dies_with_its_maker(
     [pytest.param(by, act, id=f"{by}, {what}") for what, (bys, act) in GO_ON.items() for by in bys],
 )
 def test_a_link_goes_on_otherwise(maker: Maker, by: str, act: Callable[[Maker], object]) -> None:
-    """A logout, and a rotation with an overlap, end no link, nor the passphrase of whoever owns the key."""
+    """A logout, and a rotation with an overlap, end no link, nor the password of whoever owns the key."""
     use = link_to("colleague")(maker, by)
     act(maker)
     assert use() == "colleague"

@@ -19,10 +19,10 @@ from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
-from tests.people import HERE, NEW_PASSPHRASE, add_person, caller, set_password
+from tests.people import HERE, NEW_PASSWORD, add_person, caller, set_password
 
 PEOPLE = ("alice", "bob")
 
@@ -71,7 +71,7 @@ class Model(RuleBasedStateMachine):
         for userid in PEOPLE:
             add_person(self.services, userid)
             self.disabled[userid] = False
-            self.passwords[userid] = PASSPHRASE
+            self.passwords[userid] = PASSWORD
 
     def is_alive(self, credential: Credential) -> bool:
         if credential.is_over or self.disabled[credential.owner]:
@@ -168,7 +168,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(owner=st.sampled_from(PEOPLE))
     def set_password(self, owner: str) -> None:
-        new = NEW_PASSPHRASE if self.passwords[owner] == PASSPHRASE else PASSPHRASE
+        new = NEW_PASSWORD if self.passwords[owner] == PASSWORD else PASSWORD
         set_password(self.services, owner, new)
         self.passwords[owner] = new
         self.end_sessions(owner)

@@ -15,7 +15,7 @@ from keyturn.errors import Conflict, KeyturnError
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import actor_of
 from tests.apis import register
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import (
     HERE,
     add_person,
@@ -124,14 +124,14 @@ def test_fault_a7_a_key_ends_with_what_made_it(
 
 
 @pytest.mark.parametrize("made", MAKERS)
-@pytest.mark.parametrize("by", ["browser", "token for a passphrase"])
-def test_fault_a7_a_passphrase_sets_no_such_bound(
+@pytest.mark.parametrize("by", ["browser", "token for a password"])
+def test_fault_a7_a_password_sets_no_such_bound(
     services: Services, furnished: Principal, made: str, by: str
 ) -> None:
-    """Whoever gave a passphrase, in a browser or for a token, makes keys that outlive the session."""
+    """Whoever gave a password, in a browser or for a token, makes keys that outlive the session."""
     who = furnished
     if by != "browser":
-        who = caller(services, services.logins.log_in_api("bim", "ada", PASSPHRASE, HERE).token)
+        who = caller(services, services.logins.log_in_api("bim", "ada", PASSWORD, HERE).token)
     assert MAKERS[made](services, who, Lifetime(None)) is None
 
 
@@ -214,7 +214,7 @@ def test_fault_a7_a_key_is_rotated_by_itself_or_a_person(services: Services, bob
 
     by_itself = rotate(services, caller(services, made.secret), made)
     assert is_accepted(services, by_itself.secret)
-    token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     assert is_accepted(services, rotate(services, caller(services, token), made).secret)
 
 
@@ -245,7 +245,7 @@ def test_fault_a7_a_system_key_that_has_ended_is_made_anew(
 
 
 def test_fault_a7_a_link_ends_with_what_made_it(services: Services, admin: Principal, clock: Clock) -> None:
-    """A link to set a passphrase, made with a token, ends with the token; a person's lives for a week."""
+    """A link to set a password, made with a token, ends with the token; a person's lives for a week."""
     add_person(services, "carol", password=None)
     token = caller(services, exchanged(services, new_key(services, admin).secret))
     by_token = services.user_administration.invite(token, "bim", "carol", HERE)

@@ -41,7 +41,7 @@ from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store.people.sessions import SessionToAdd, insert_session
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.fakes import Clock
 from tests.people import HERE, caller, is_accepted
 from tests.services.plain_people import (
@@ -227,7 +227,7 @@ class People(RuleBasedStateMachine):
     def add_person(self, userid: str, held: frozenset[str]) -> None:
         with self.happening(is_possible=self.account(userid) is None):
             made = self.services.user_administration.add(
-                ADMIN, HERE, userid=userid, profile={}, password=PASSPHRASE, permissions=held
+                ADMIN, HERE, userid=userid, profile={}, password=PASSWORD, permissions=held
             ).record
             account = Account(made.user_id, userid, UserKind.PERSON, held | DEFAULT_PERMISSIONS)
             self.plain.accounts[userid] = account
@@ -525,7 +525,7 @@ class People(RuleBasedStateMachine):
         with self.happening(is_possible=not account.is_disabled):
             if not account.is_disabled:  # Else it is only counted (fault B5).
                 self.plain.tell(AuditAction.USER_LOGGED_IN, account)
-            started = self.services.logins.log_in_browser(userid, PASSPHRASE, HERE)
+            started = self.services.logins.log_in_browser(userid, PASSWORD, HERE)
             self.plain.credentials.append(Credential(started.cookie, account, is_session=True))
 
     @rule(which=some)
@@ -534,7 +534,7 @@ class People(RuleBasedStateMachine):
         account = self.account(userid)
         with self.happening(is_possible=account is not None):
             self.services.user_administration.set_password(
-                ADMIN, "bim", userid, password=PASSPHRASE, current=None, origin=HERE
+                ADMIN, "bim", userid, password=PASSWORD, current=None, origin=HERE
             )
             if account:
                 account.link = None
@@ -559,7 +559,7 @@ class People(RuleBasedStateMachine):
         code, account = self.plain.links[which % len(self.plain.links)]
         is_good = account.link == code and not account.is_deleted and not account.is_disabled
         with self.happening(is_possible=is_good):
-            self.services.invitations.accept(code, PASSPHRASE, HERE)
+            self.services.invitations.accept(code, PASSWORD, HERE)
             account.link = None
             self.plain.end_sessions(account)
             self.plain.tell(AuditAction.USER_PASSWORD_UPDATED, account)

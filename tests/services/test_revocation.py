@@ -17,7 +17,7 @@ from tests.conftest import Opener
 from tests.fakes import Clock
 from tests.people import (
     HERE,
-    NEW_PASSPHRASE,
+    NEW_PASSWORD,
     add_person,
     add_service_account,
     caller,
@@ -210,7 +210,7 @@ def test_fault_b11_enabling_revives_no_token(
 
 
 def test_fault_b11_enabling_revives_no_link(services: Services, admin: Principal) -> None:
-    """A link that was made before the account stood still sets no passphrase when it goes on."""
+    """A link that was made before the account stood still sets no password when it goes on."""
     add_person(services)
     link = services.user_administration.invite(admin, "bim", "bob", HERE).link
 
@@ -218,7 +218,7 @@ def test_fault_b11_enabling_revives_no_link(services: Services, admin: Principal
         services.offboarding.set_disabled(admin, "bim", "bob", HERE, disabled=disabled)
 
     with pytest.raises(InvalidInput):
-        services.invitations.accept(link.partition("#")[2], NEW_PASSPHRASE, HERE)
+        services.invitations.accept(link.partition("#")[2], NEW_PASSWORD, HERE)
 
 
 @pytest.mark.parametrize("moments", [0, 1, 999], ids="{} ms".format)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.errors import InvalidInput
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE, add_person, change_behind, log_in
 from tests.store.crowds import all_at_once
 
@@ -64,5 +64,5 @@ def test_fault_b3_names_from_before_go_on(services: Services) -> None:
         name=former,
         id=user.user_id,
     )
-    assert log_in(services, former, PASSPHRASE)
+    assert log_in(services, former, PASSWORD)
     assert services.users.get_by_userid("bim", former).user_id == user.user_id

@@ -192,7 +192,7 @@ def end_session(c: Callers) -> None:
 
 
 def change_password(c: Callers) -> None:
-    """Change the passphrase in the very session, which gets another cookie."""
+    """Change the password in the very session, which gets another cookie."""
     kept = KeptSession(c.session_id, b"renewed %d" % c.user_id)
     c.store.logins.set_password(c.user_id, "hash", NOW, an_entry(), kept=kept)
 
@@ -228,8 +228,8 @@ ENDS: dict[str, tuple[Callable[[Callers], Actor], Callable[[Callers], None]]] = 
     "token, of who is disabled": (Callers.with_token, disable),
     "token, of a key that is revoked": (Callers.with_token, revoke_key),
     "token, of a key that is rotated": (Callers.with_token, lambda c: c.rotate(former_ends_at=NOW)),
-    "token of a passphrase, its session ended": (Callers.with_password_token, end_session),
-    "token of a passphrase, revoked by itself": (Callers.with_password_token, revoke_token),
+    "token of a password, its session ended": (Callers.with_password_token, end_session),
+    "token of a password, revoked by itself": (Callers.with_password_token, revoke_token),
     "session, ended": (lambda c: in_session(c.store, c.session_id), end_session),
     "session, of who signs out everywhere": (lambda c: in_session(c.store, c.session_id), sign_out),
     "session, of who is disabled": (lambda c: in_session(c.store, c.session_id), disable),

@@ -21,7 +21,7 @@ from keyturn.verifying import rate_limit as failures
 from keyturn.verifying import verdict_cache
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.verdict_cache import NEGATIVE_SECONDS
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.fakes import Clock
 from tests.people import HERE, actions, add_person, caller, change_behind, new_key
 from tests.statements import statements
@@ -40,7 +40,7 @@ def test_without_a_credential_there_is_nobody(services: Services) -> None:
 def test_a_caller_is_known_by_how_they_came(services: Services, key: str) -> None:
     """Key, token of a key and token of a login give the same person, each by its own method."""
     token = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
-    login = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    login = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
 
     methods = {credential: caller(services, credential).method for credential in (key, token, login)}
 

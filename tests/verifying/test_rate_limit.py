@@ -19,7 +19,7 @@ from keyturn.services.keys.keys import NewKey
 from keyturn.verifying import rate_limit as module
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.rate_limit import MAX_SOURCES, RateLimiter
-from tests.conftest import PASSPHRASE, Opener
+from tests.conftest import PASSWORD, Opener
 from tests.fakes import Clock
 from tests.people import HERE, NOWHERE, add_person, person, unknown_key
 from tests.statements import statements
@@ -317,7 +317,7 @@ def test_a_source_over_its_budget(limited: Services, bob: Principal) -> None:
     assert told(limited, known.secret, HERE) == "accepted"
     of_known = token_of(limited, known.secret)
     of_unseen = token_of(limited, unseen.secret)
-    login = limited.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    login = limited.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     negative = unknown_key()
     limited.keys.revoke_own(bob, revoked.record.key_id, HERE)
     limited.authenticator._index.forget_everything()

@@ -56,7 +56,7 @@ ON_BOTH_DATABASES: dict[str, frozenset[str]] = {
     "api.test_wire_contract": frozenset(
         {
             "test_the_exchange_takes_every_documented_form",
-            "test_a_passphrase_is_answered_with_a_token",
+            "test_a_password_is_answered_with_a_token",
             "test_strange_characters_in_a_login_are_a_wrong_login",
             "test_a_retry_gives_the_same_key",
             "test_a_retry_never_answers_a_dead_key",

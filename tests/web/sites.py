@@ -16,7 +16,7 @@ from keyturn.core.permissions import Permission
 from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.app import create_framework_app, route_table
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE, person
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Site:
             COMMAND_LINE,
             userid=userid,
             name=userid.partition("@")[0],
-            password=PASSPHRASE,
+            password=PASSWORD,
             permissions=permissions,
         )
         return self.users[userid]
@@ -108,10 +108,10 @@ class Site:
     def client(self, **options: object) -> httpx.Client:
         return httpx.Client(base_url=self.url_bound, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[arg-type]
 
-    def browser(self, userid: str, passphrase: str = PASSPHRASE) -> Browser:
+    def browser(self, userid: str, password: str = PASSWORD) -> Browser:
         """Sign somebody in."""
         browser = Browser(self)
-        answer = browser.log_in(userid, passphrase)
+        answer = browser.log_in(userid, password)
         assert answer.status_code == 303, answer.text
         return browser
 
@@ -148,8 +148,8 @@ class Browser(httpx.Client):
         super().__init__(base_url=site.url_bound, timeout=TIMEOUT_SECONDS, **options)  # type: ignore[arg-type]
         self.headers["Accept"] = ACCEPT
 
-    def log_in(self, userid: str, passphrase: str, **fields: str) -> httpx.Response:
-        return self.post("/login", data={"userid": userid, "password": passphrase, **fields})
+    def log_in(self, userid: str, password: str, **fields: str) -> httpx.Response:
+        return self.post("/login", data={"userid": userid, "password": password, **fields})
 
     def csrf(self, path: str = "/profile") -> str:
         found = re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)

@@ -124,7 +124,7 @@ def test_fault_g9_a_holder_is_told_that_the_token_is_for_another_service(
 
 
 def test_a_token_of_the_installation_opens_no_api(any_site: Site, orders: Api) -> None:
-    """Neither one for a key nor one for a passphrase is good where another audience is named."""
+    """Neither one for a key nor one for a password is good where another audience is named."""
     key = any_site.key(BOB).secret
     login = any_site.services.logins.log_in_api("bim", BOB, "seven green lanterns drift", HERE).token
     for token in (token_of(any_site, key), login):

@@ -13,7 +13,7 @@ from keyturn.core.audit import AuditAction
 from keyturn.core.permissions import Permission
 from keyturn.errors import TooManyFailures
 from keyturn.services.people.quotas import ENDS_WHAT_WAS_MADE, FREE_CHANGES
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE
 from tests.web.people_routes import ADMIN, CALLS, Call, add_things, fresh_name, principal
 from tests.web.sites import CONNECTION, ROUTES, Site, filled
@@ -196,7 +196,7 @@ def test_what_ends_things_is_never_refused_for_its_rate(site: Site) -> None:
 def test_administrators_provision_without_that_limit(site: Site) -> None:
     """What is changed for many, by those who may, is not counted: groups, members, profiles, attributes."""
     pass_minute(site)
-    things = add_things(site, password=PASSPHRASE)
+    things = add_things(site, password=PASSWORD)
     with site.client(headers={"Authorization": site.key(ADMIN).secret}) as client:
         for number in range(PER_MINUTE + 2):
             for path in (
@@ -222,7 +222,7 @@ def test_what_is_so_already_is_no_change(site: Site) -> None:
             if call.method not in {"PUT", "DELETE"} or call.route in ANEW:
                 continue
             pass_minute(site)
-            values = add_things(site, password=PASSPHRASE).of(call)
+            values = add_things(site, password=PASSWORD).of(call)
             first = call.send(client, values)
             assert first.status_code == 200, (call, first.text)
             site.clock.advance(timedelta(minutes=1))

@@ -12,7 +12,7 @@ import pytest
 from keyturn.core.networks import read_network
 from keyturn.core.oauth import API_KEY_TYPE, CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from keyturn.services.oauth.endpoints import JWT_TYPE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.proofs import Prover
 
 if TYPE_CHECKING:
@@ -67,8 +67,8 @@ class Sender:
         return self.site.key(USER).secret
 
     def login(self) -> str:
-        """Return a token of Bob's that was given for a passphrase."""
-        login = {"username": USER, "password": PASSPHRASE}
+        """Return a token of Bob's that was given for a password."""
+        login = {"username": USER, "password": PASSWORD}
         return str(self.http.post("/bim/iam/bim/user/authenticate", json=login).json()["token"])
 
     def bound_key(self) -> str:

@@ -22,7 +22,7 @@ from keyturn.store.database.schema import (
     user,
 )
 from keyturn.store.keys.rotation import FORMER_RETRY_LIFE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE, caller, is_accepted, person
 from tests.web.people_callers import PROTECTED
 from tests.web.people_routes import Call, add_things, fresh_name
@@ -48,7 +48,7 @@ def rotated(site: Site) -> tuple[str, CreatedKey, CreatedKey]:
 
 
 def ways_in(site: Site) -> list[Any]:
-    """Return all accounts, keys, sessions and links to set a passphrase: how anybody gets in."""
+    """Return all accounts, keys, sessions and links to set a password: how anybody gets in."""
     keys = (api_key.c.id, api_key.c.digest, api_key.c.revoked_at, api_key.c.user_id)
     with site.services.store._database.reading() as connection:
         return [
@@ -93,7 +93,7 @@ def test_fault_b10_a_former_secret_makes_no_key_and_changes_no_account(site: Sit
     Nor with a token of it.
     """
     name, made, new = rotated(site)
-    things = add_things(site, password=PASSPHRASE)
+    things = add_things(site, password=PASSWORD)
     oneself = {} if call.path.startswith("/serviceaccount") else {"userid": name}
     own = {} if "/system/" in call.path or "/serviceaccount" in call.path else {"keyid": made.record.key_id}
     with_tokens = [make(site, made.secret) for make in FORMER.values()]
@@ -111,7 +111,7 @@ def test_fault_b10_a_former_secret_makes_no_key_and_changes_no_account(site: Sit
 def test_fault_b10_a_former_secret_reads_what_the_new_one_does(site: Site) -> None:
     """Programs that do not have the new secret yet go on: they read, and change what is not their own."""
     _, made, new = rotated(site)
-    things = add_things(site, password=PASSPHRASE)
+    things = add_things(site, password=PASSWORD)
     reading = [call for call in PROTECTED if call.method == "GET"]
     with (
         site.client(headers={"Authorization": made.secret}) as former,

@@ -18,7 +18,7 @@ from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.services.apis.fields import ScopeToRegister
 from keyturn.services.keys.keys import NewKey
 from keyturn.web.pages.frame.tabs import TABS
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE
 from tests.web.people_callers import PERMITTED, PROTECTED, comparable
 from tests.web.people_routes import ADMIN, Call, Things, add_service, add_things, fresh_name, principal
@@ -130,7 +130,7 @@ def new_caller(site: Site, held: frozenset[str]) -> Caller:
     project = services.projects.add(admin, HERE, name=fresh_name(), description=None)
     services.projects.set_member(admin, project.project_id, user.userid, HERE, is_owner=True)
     own = {
-        **add_things(site, password=PASSPHRASE).values,
+        **add_things(site, password=PASSWORD).values,
         "userid": user.userid,
         "successor": user.userid,
         "groupid": group.group_id,
@@ -152,7 +152,7 @@ def callers(site: Site) -> list[Caller]:
 @pytest.fixture(scope="module")
 def things(site: Site) -> Things:
     """One of each that is none of theirs."""
-    return add_things(site, password=PASSPHRASE)
+    return add_things(site, password=PASSWORD)
 
 
 def kinds_in(call: Call) -> list[str]:

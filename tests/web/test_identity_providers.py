@@ -104,7 +104,7 @@ def test_wrong_tries_lock_them_as_anybody(site: Site, api: httpx.Client) -> None
     assert log_in(site, "locked").status_code == 401
 
 
-def test_they_have_no_passphrase_to_change(site: Site, api: httpx.Client) -> None:
+def test_they_have_no_password_to_change(site: Site, api: httpx.Client) -> None:
     """Neither page nor API sets one, nor makes a link for one; the Security tab says where it is kept."""
     number = add(api, "dave").json()["newUser"]["id"]
     answers = [

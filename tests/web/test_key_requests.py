@@ -10,7 +10,7 @@ from keyturn.core.networks import read_network
 from keyturn.core.oauth import ACCESS_TOKEN_TYPE, API_KEY_TYPE, TOKEN_EXCHANGE
 from keyturn.core.people import ServiceOwner
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.web.sites import secret_on
 from tests.web.test_key_restrictions import OPEN, fact, submit_key
 
@@ -38,7 +38,7 @@ def made(site: Site, **chosen: Any) -> dict[str, Any]:
     """A key of somebody new, as the API answers it."""
     user = site.new_user()
     with site.client() as http:
-        login = {"username": user.userid, "password": PASSPHRASE}
+        login = {"username": user.userid, "password": PASSWORD}
         token = http.post("/bim/iam/bim/user/authenticate", json=login).json()["token"]
         answer = http.post("/bim/apikey", json=chosen, headers={"Authorization": token})
     assert answer.status_code == 200, answer.text

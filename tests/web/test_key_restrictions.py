@@ -15,7 +15,7 @@ from keyturn.core.restriction_kinds import MAX_NETWORKS
 from keyturn.core.restrictions import UNRESTRICTED
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import restricted
 from tests.proofs import Prover
 from tests.web.sites import secret_on
@@ -97,7 +97,7 @@ def test_a_rotation_over_the_api_keeps_the_networks(any_site: Site) -> None:
     """The new secret works from where the former one did, and from nowhere else; the answer says so."""
     user = any_site.new_user()
     with any_site.client() as http:
-        login = {"username": user.userid, "password": PASSPHRASE}
+        login = {"username": user.userid, "password": PASSWORD}
         token = http.post("/bim/iam/bim/user/authenticate", json=login).json()["token"]
         headers = {"Authorization": token}
         for networks, status in ((["127.0.0.0/8"], 200), (["192.0.2.0/24"], 401)):
@@ -299,7 +299,7 @@ def test_white_space_is_nothing(site: Site) -> None:
 
 
 def test_a_key_in_the_wrong_field_is_in_no_message(site: Site) -> None:
-    """A key that is pasted for a network comes back in its field alone, as a passphrase never would."""
+    """A key that is pasted for a network comes back in its field alone, as a password never would."""
     answer = submit_key(site.browser(site.new_user().userid), "/profile/keys", allowFrom=KEY)
     assert answer.status_code == 422
     assert answer.text.count(KEY) == 1

@@ -17,7 +17,7 @@ from keyturn.services.people.sessions import LOOPBACK_SESSION_COOKIE, csrf_token
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.app import create_app
 from keyturn.web.forward_auth import PATH as VERIFY
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import log_in
 from tests.web.people_routes import CALLS, Call, add_things, with_values
 from tests.web.sites import FORM, ROUTES, Site, filled
@@ -126,7 +126,7 @@ def test_fault_a1_a_key_that_is_revoked_before_the_last_byte_changes_nothing(sit
     It may not have acted before it had the whole request either: the revoke is the one change that there is.
     """
     services, gate = site.services, create_app(site.services)
-    things = add_things(site, password=PASSPHRASE)
+    things = add_things(site, password=PASSWORD)
     wrong = {}
     for method, path in changing_routes(site):
         if ROUTES.is_page(path) or path in OPEN_POSTS:
@@ -187,7 +187,7 @@ def test_fault_a1_a_session_that_ends_before_the_last_byte_changes_nothing(site:
 def test_fault_a14_a_key_that_is_revoked_before_the_last_byte_reads_nothing(site: Site) -> None:
     """Fault A14: each route of the API that reads, and the feed, answers 401 if it had to wait for a body."""
     services, gate = site.services, create_app(site.services)
-    things = add_things(site, password=PASSPHRASE)
+    things = add_things(site, password=PASSWORD)
     wrong, seen = {}, 0
     for method, path in [*reading_routes(site), ("GET", f"{FEED}?nonce=0123456789abcdef")]:
         if ROUTES.is_page(path) or ROUTES.is_open(method, path) or path == VERIFY:

@@ -24,7 +24,7 @@ CONNECTION_KEY = "123456789"
 """The key of the connection in the documentation of the API, so that its example works as printed."""
 KEY_LIFE = timedelta(days=7)
 """Each start makes a key, since an earlier one cannot be shown again; this bounds how many work."""
-PASSPHRASE_CHARACTERS = 20
+PASSWORD_CHARACTERS = 20
 FOLDER = "demo"
 DATABASE_FILE_NAME = "demo.db"
 WAREHOUSE_FILE_NAME = "demo-warehouse.db"
@@ -46,7 +46,7 @@ def set_up_demonstration(services: Services) -> str:
     Raise `CannotStart` for a database of other people: the demonstration's administrator may do anything.
     """
     _check_own(services)
-    passphrase = _add_admin(services)
+    password = _add_admin(services)
     user = services.users.get_by_userid(None, USERID)
     warehouse = (sqlite_path(services.settings.database) or data_directory() / "x").with_name(
         WAREHOUSE_FILE_NAME
@@ -61,7 +61,7 @@ def set_up_demonstration(services: Services) -> str:
         services.connections.register(COMMAND_LINE, user.user_id, CONNECTION_KEY, details)
     lifetime = Lifetime(services.system.now() + KEY_LIFE)
     created = services.keys.create_for(user.user_id, COMMAND_LINE, NewKey("demonstration", lifetime))
-    return _what_to_try(services.settings, passphrase, created.secret)
+    return _what_to_try(services.settings, password, created.secret)
 
 
 def _check_own(services: Services) -> None:
@@ -75,20 +75,20 @@ def _check_own(services: Services) -> None:
 
 
 def _add_admin(services: Services) -> str | None:
-    """Make the administrator; return the passphrase, None if there is one from an earlier start."""
+    """Make the administrator; return the password, None if there is one from an earlier start."""
     try:
         services.users.get_by_userid(None, USERID)
     except NotFound:
-        random = services.system.random_bytes(3 * PASSPHRASE_CHARACTERS)
-        passphrase = base62_from_random(random, PASSPHRASE_CHARACTERS)
+        random = services.system.random_bytes(3 * PASSWORD_CHARACTERS)
+        password = base62_from_random(random, PASSWORD_CHARACTERS)
         services.users.add(
             COMMAND_LINE,
             userid=USERID,
             name="Demonstration Admin",
-            password=passphrase,
+            password=password,
             permissions=frozenset(Permission),
         )
-        return passphrase
+        return password
     return None
 
 
@@ -110,9 +110,9 @@ def _create_warehouse(path: Path) -> None:
         connection.close()
 
 
-def _what_to_try(settings: Settings, passphrase: str | None, key: str) -> str:
+def _what_to_try(settings: Settings, password: str | None, key: str) -> str:
     url = settings.public_url
-    shown = passphrase or f"(as printed at the first start; `{_new_passphrase(settings)}` sets another)"
+    shown = password or f"(as printed at the first start; `{_new_password(settings)}` sets another)"
     connection = f"{url}/data/connection/{CONNECTION_KEY}"
     return f"""
 Keyturn serves {url}
@@ -137,8 +137,8 @@ Everything about it is at {settings.documentation_url}
 """
 
 
-def _new_passphrase(settings: Settings) -> str:
-    """Return the command that gives the administrator another passphrase."""
+def _new_password(settings: Settings) -> str:
+    """Return the command that gives the administrator another password."""
     command = f"{shlex.quote(sys.argv[0])} admin user password {USERID}"
     if sqlite_path(settings.database) is None:  # Its address may hold a password, and was given by hand.
         return command

@@ -1,4 +1,4 @@
-"""Secrets from standard input: passphrases, keys and tokens."""
+"""Secrets from standard input: passwords, keys and tokens."""
 
 import sys
 

@@ -101,7 +101,7 @@ class KeyRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class SessionRow(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The session of a bearer token that was given for a passphrase."""
+    """The session of a bearer token that was given for a password."""
 
     session_id: int
     user_id: int

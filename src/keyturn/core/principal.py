@@ -31,7 +31,7 @@ class PresentedCredential(msgspec.Struct, frozen=True, gc=False, eq=False):
     ends. A verifier that asks the server of each credential is not told, and its ends are whole seconds.
     """
     session_id: int | None = None
-    """The session of a browser, or the one that a token from a passphrase stands on; None with a key."""
+    """The session of a browser, or the one that a token from a password stands on; None with a key."""
     jti: str | None = None
     """The id of a token; None for a key, a session, and a token of which the server tells none."""
     issued_at: datetime | None = None
@@ -92,7 +92,7 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     def makes_until(self) -> datetime | None:
         """When whatever the caller makes must have ended: with the key or token that makes it (A3).
 
-        None for no such bound: for a key that never ends, and for a person who proved to know the passphrase,
+        None for no such bound: for a key that never ends, and for a person who proved to know the password,
         in a browser or for a token.
         """
         return None if self.key_id is None else self.credential.ends_at

@@ -182,7 +182,7 @@ class Lookup:
         return self._remember_key(asked.entry, verdict, record, ends_at, asked.since, claims.jti)
 
     def _find_session_token(self, asked: "_PresentedToken", session_id: int) -> CachedVerdict:
-        """Judge a token that was given for a passphrase, and stands on a session of its own."""
+        """Judge a token that was given for a password, and stands on a session of its own."""
         claims = asked.claims
         self._failures.check_look_up(asked.source, was_wrong=False)
         found = self._credentials.find_session(session_id)

@@ -39,7 +39,7 @@ def actor_of(principal: Principal, origin: Origin) -> Actor:
 
 
 def stranger(origin: Origin) -> Actor:
-    """Return who acts when nobody has proved who they are. Not what they typed: it may be a passphrase."""
+    """Return who acts when nobody has proved who they are. Not what they typed: it may be a password."""
     return Actor(
         user_id=None,
         userid="anonymous",

@@ -35,8 +35,8 @@ from keyturn.web.json_response import JsonResponse
 from keyturn.web.navigation import login_path, wants_page
 from keyturn.web.pages.documentation.site import site_of
 from keyturn.web.pages.frame import tabs
-from keyturn.web.pages.frame.reauthentication import PassphraseNeeded, send_renewed_session
-from keyturn.web.pages.frame.reauthentication import ask as ask_for_passphrase
+from keyturn.web.pages.frame.reauthentication import PasswordNeeded, send_renewed_session
+from keyturn.web.pages.frame.reauthentication import ask as ask_for_password
 from keyturn.web.pages.frame.rendering import Pages, see_other
 from keyturn.web.pages.frame.visitors import LoginNeeded, find_visitor
 from keyturn.web.pages.routes import page_handlers, page_routers
@@ -133,7 +133,7 @@ def create_framework_app(services: Services) -> Litestar:
         },
         exception_handlers={
             LoginNeeded: _lead_to_login,
-            PassphraseNeeded: ask_for_passphrase,
+            PasswordNeeded: ask_for_password,
             HTTPException: _answer_framework_error,
             KeyturnError: _answer_error,
             Exception: _answer_defect,

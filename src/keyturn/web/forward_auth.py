@@ -1,7 +1,7 @@
 """`/verify`: tells a gateway who calls, in headers, so that what stands behind it need not ask.
 
     Keyturn-User         bob@example.com          percent-encoded outside of printable ASCII
-    Keyturn-Key-Id       17                       empty for a token that was given for a passphrase
+    Keyturn-Key-Id       17                       empty for a token that was given for a password
     Keyturn-Scopes       orders:read orders:write empty when the credential is not narrowed
     Keyturn-Permissions  CREATE_PROJECT           in alphabetical order
     Keyturn-Auth-Method  api_key                  or access_token

@@ -126,7 +126,7 @@ _ERROR_NAMES = {INVALID: "Unprocessable entity"}
 """Where the Immuta API spells a name otherwise than the RFC."""
 
 _DPOP_ALGORITHMS = f'algs="{" ".join(ALGORITHMS)}"'
-_LOGIN_FAILED = "Wrong user name or passphrase, or too many attempts: wait a little before the next one."
+_LOGIN_FAILED = "Wrong user name or password, or too many attempts: wait a little before the next one."
 
 
 def response_of(error: KeyturnError, hint: str | None = None) -> ErrorResponse:  # noqa: PLR0911 - one row of a table each

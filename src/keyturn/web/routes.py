@@ -57,7 +57,7 @@ class RouteAccess:
     """Any one of these opens it. The services enforce it; a page has a guard besides.
 
     Where no right is named it is the caller's own: their keys, their projects. To give a permission away, or
-    a passphrase, link or key of somebody who holds it, or a service account that does, one must hold it
+    a password, link or key of somebody who holds it, or a service account that does, one must hold it
     oneself (A3).
     """
     without: str | None = None

@@ -14,7 +14,7 @@ from keyturn.store import open_engine
 from keyturn.store.database import writes
 from keyturn.store.database.migrations import current_version, newest_version
 from tests.cli.conftest import Command, refused
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,7 +104,7 @@ def test_fault_f3_a_database_that_takes_no_writes_is_told_in_a_sentence(
             ("admin", "user", "add", "carol", "--password-stdin"),
             ("admin", "user", "disable", person),
         ):
-            done = run(*command, stdin=PASSPHRASE)
+            done = run(*command, stdin=PASSWORD)
             assert (done.code, done.out) == (1, ""), command
             assert done.err == "keyturn: The database cannot be used: another process holds its lock.\n", (
                 command
@@ -241,7 +241,7 @@ NOT_BEGINNING = [
 def test_a_mistyped_database_is_not_made(run: Command, tmp_path: Path, command: tuple[str, ...]) -> None:
     """What works on an installation says that there is none, and makes no folder, database or root key."""
     database = f"sqlite:///{tmp_path / 'mistyped' / 'keyturn.db'}"
-    sentence = refused(run("admin", *command, stdin=PASSPHRASE, KEYTURN_DATABASE=database))
+    sentence = refused(run("admin", *command, stdin=PASSWORD, KEYTURN_DATABASE=database))
     assert f"There is no database {tmp_path / 'mistyped' / 'keyturn.db'}: check its address" in sentence
     assert list(tmp_path.iterdir()) == []
 
@@ -301,7 +301,7 @@ def test_a_defect_is_told_without_a_traceback(run: Command, tmp_path: Path, pers
 
 @pytest.mark.parametrize("command", [("add", "bob"), ("password", "ada@example.com")])
 def test_debug_shows_where_it_went_wrong(run: Command, person: str, command: tuple[str, ...]) -> None:
-    """With `--debug` the exception itself comes out; without the passphrase in it."""
+    """With `--debug` the exception itself comes out; without the password in it."""
     with pytest.raises(Exception, match="characters") as caught:
-        run("--debug", "admin", "user", command[0], command[1], "--password-stdin", stdin=PASSPHRASE[:9])
-    assert PASSPHRASE[:9] not in repr(caught.value)
+        run("--debug", "admin", "user", command[0], command[1], "--password-stdin", stdin=PASSWORD[:9])
+    assert PASSWORD[:9] not in repr(caught.value)

@@ -15,7 +15,7 @@ from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import Settings, read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from tests.cli.conftest import Command, opened, refused
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def token(run: Command, tmp_path: Path) -> str:
     """A token that the first signing key signed."""
-    assert run("admin", "user", "add", "bob", "--password-stdin", stdin=PASSPHRASE).code == 0
+    assert run("admin", "user", "add", "bob", "--password-stdin", stdin=PASSWORD).code == 0
     key = run("admin", "key", "add", "--user", "bob").out.strip()
     with opened(tmp_path) as services:
         return services.exchange.exchange(in_header=[], in_body=key, origin=Origin()).token

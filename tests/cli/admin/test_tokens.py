@@ -9,7 +9,7 @@ import pytest
 from keyturn.errors import CredentialRefused, Reason
 from keyturn.verifying.origin import Origin
 from tests.cli.conftest import Command, opened, refused
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def key(run: Command) -> str:
-    assert run("admin", "user", "add", "bob", "--password-stdin", stdin=PASSPHRASE).code == 0
+    assert run("admin", "user", "add", "bob", "--password-stdin", stdin=PASSWORD).code == 0
     return run("admin", "key", "add", "--user", "bob").out.strip()
 
 
 def tokens(directory: Path, key: str) -> tuple[str, str]:
-    """Return a token of the key, and one for the passphrase."""
+    """Return a token of the key, and one for the password."""
     with opened(directory) as services:
         of_key = services.exchange.exchange(in_header=[], in_body=key, origin=Origin()).token
-        return of_key, services.logins.log_in_api("bim", "bob", PASSPHRASE, Origin()).token
+        return of_key, services.logins.log_in_api("bim", "bob", PASSWORD, Origin()).token
 
 
 def reason(directory: Path, credential: str) -> Reason | None:

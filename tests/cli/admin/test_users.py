@@ -10,7 +10,7 @@ from keyturn.core.permissions import Permission
 from keyturn.errors import CredentialRefused
 from keyturn.verifying.origin import Origin
 from tests.cli.conftest import Command, opened, refused
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 ANOTHER = "eleven copper kettles sing"
 
 
-def may_sign_in(directory: Path, userid: str, passphrase: str) -> bool:
+def may_sign_in(directory: Path, userid: str, password: str) -> bool:
     with opened(directory) as services:
         try:
-            services.logins.log_in_api("bim", userid, passphrase, Origin())
+            services.logins.log_in_api("bim", userid, password, Origin())
         except CredentialRefused:
             return False
         return True
@@ -29,11 +29,11 @@ def may_sign_in(directory: Path, userid: str, passphrase: str) -> bool:
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_a_person_who_was_added_can_sign_in(run: Command, tmp_path: Path, end: str) -> None:
-    """`user add --password-stdin` takes the passphrase as it is, without the end of its line."""
-    done = run("admin", "user", "add", "bob", "--password-stdin", stdin=f" {PASSPHRASE} é{end}")
+    """`user add --password-stdin` takes the password as it is, without the end of its line."""
+    done = run("admin", "user", "add", "bob", "--password-stdin", stdin=f" {PASSWORD} é{end}")
     assert (done.code, done.out, done.err) == (0, "Added bob with CREATE_PROJECT.\n", "")
-    assert may_sign_in(tmp_path, "bob", f" {PASSPHRASE} é")
-    assert not may_sign_in(tmp_path, "bob", PASSPHRASE)
+    assert may_sign_in(tmp_path, "bob", f" {PASSWORD} é")
+    assert not may_sign_in(tmp_path, "bob", PASSWORD)
 
 
 def test_permissions_and_profile_are_given(run: Command, tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_permissions_and_profile_are_given(run: Command, tmp_path: Path) -> None
     may = [word for permission in Permission for word in ("--permission", permission.value)]
     done = run(
         "admin", "user", "add", "root", "--name", "Ro Ot", "--email", "r@example.com", *may,
-        "--password-stdin", stdin=PASSPHRASE,
+        "--password-stdin", stdin=PASSWORD,
     )  # fmt: skip
     assert done.code == 0
     with opened(tmp_path) as services:
@@ -54,7 +54,7 @@ def test_permissions_and_profile_are_given(run: Command, tmp_path: Path) -> None
 def test_all_permissions_are_given_by_one_word(run: Command, tmp_path: Path, more: tuple[str, ...]) -> None:
     """`--permission all` makes an administrator who may do and give everything, as the set-up link does."""
     done = run(
-        "admin", "user", "add", "root", "--permission", "all", *more, "--password-stdin", stdin=PASSPHRASE
+        "admin", "user", "add", "root", "--permission", "all", *more, "--password-stdin", stdin=PASSWORD
     )
     assert done.code == 0
     with opened(tmp_path) as services:
@@ -63,7 +63,7 @@ def test_all_permissions_are_given_by_one_word(run: Command, tmp_path: Path, mor
 
 def test_a_person_has_the_default_permission_besides(run: Command) -> None:
     """What `--permission` gives is held besides CREATE_PROJECT, which every new person has."""
-    done = run("admin", "user", "add", "bob", "--permission", "AUDIT", "--password-stdin", stdin=PASSPHRASE)
+    done = run("admin", "user", "add", "bob", "--permission", "AUDIT", "--password-stdin", stdin=PASSWORD)
     assert done.out == "Added bob with AUDIT, CREATE_PROJECT.\n"
 
 
@@ -74,35 +74,35 @@ def test_a_user_name_is_taken_once(run: Command, person: str, userid: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("userid", "passphrase"),
+    ("userid", "password"),
     [
         ("bob", "short"),
         ("bob", ""),
         ("bob", "aaaaaaaaaaaaaaaaaaaa"),
         ("bob", "x" * 5000),
-        ("", PASSPHRASE),
-        ("bob\x07", PASSPHRASE),
-        ("b" * 255, PASSPHRASE),
+        ("", PASSWORD),
+        ("bob\x07", PASSWORD),
+        ("b" * 255, PASSWORD),
     ],
 )
 def test_an_unfit_person_is_refused(
-    run: Command, tmp_path: Path, person: str, userid: str, passphrase: str
+    run: Command, tmp_path: Path, person: str, userid: str, password: str
 ) -> None:
-    """A weak passphrase and an unfit name are refused in one sentence, and nobody is added."""
-    refused(run("admin", "user", "add", userid, "--password-stdin", stdin=passphrase))
+    """A weak password and an unfit name are refused in one sentence, and nobody is added."""
+    refused(run("admin", "user", "add", userid, "--password-stdin", stdin=password))
     with opened(tmp_path) as services:
         assert [user.userid for user in services.users.list_all()] == [person]
 
 
 def test_an_unknown_permission_is_a_usage_error(run: Command) -> None:
     """`--permission` takes only what means something."""
-    done = run("admin", "user", "add", "bob", "--permission", "GOD", "--password-stdin", stdin=PASSPHRASE)
+    done = run("admin", "user", "add", "bob", "--permission", "GOD", "--password-stdin", stdin=PASSWORD)
     assert "GOD" in refused(done, code=2)
 
 
 @pytest.mark.parametrize("command", ["add", "password"])
 def test_bytes_that_are_no_text_are_refused(run: Command, person: str, command: str) -> None:
-    """A passphrase that is not UTF-8 is refused in one sentence: it is no defect of the program."""
+    """A password that is not UTF-8 is refused in one sentence: it is no defect of the program."""
     userid = person if command == "password" else "bob"
     refused(run("admin", "user", command, userid, "--password-stdin", stdin=b"\xff\xfe green lanterns drift"))
 
@@ -114,13 +114,13 @@ def test_a_person_is_listed(run: Command, person: str) -> None:
     assert done.code == 0
     for text in (person, "Ada", "CREATE_PROJECT", "disabled"):
         assert text in done.out
-    assert PASSPHRASE not in done.out
+    assert PASSWORD not in done.out
     assert "argon2" not in done.out
 
 
 def test_an_administrator_does_not_widen_the_list(run: Command) -> None:
     """Who may do everything is listed with one word, so that a line can be read also where nothing is cut."""
-    run("admin", "user", "add", "root", "--permission", "all", "--password-stdin", stdin=PASSPHRASE)
+    run("admin", "user", "add", "root", "--permission", "all", "--password-stdin", stdin=PASSWORD)
     lines = run("admin", "user", "list").out.splitlines()
     assert " all " in lines[1]
     assert max(map(len, lines)) < 80
@@ -129,7 +129,7 @@ def test_an_administrator_does_not_widen_the_list(run: Command) -> None:
 @pytest.mark.parametrize("name", ["[/bold]", "[red]Bob[/red]", "[link=https://example.com]x[/link]", "[b"])
 def test_a_name_is_shown_as_it_is(run: Command, person: str, name: str) -> None:
     """What people call themselves and their keys is text to the lists, never markup."""
-    assert run("admin", "user", "add", name, "--password-stdin", stdin=PASSPHRASE).code == 0
+    assert run("admin", "user", "add", name, "--password-stdin", stdin=PASSWORD).code == 0
     assert run("admin", "key", "add", "--user", person, "--name", name).code == 0
     for listing in (("user", "list"), ("key", "list", "--user", person)):
         done = run("admin", *listing, COLUMNS="300")
@@ -140,20 +140,20 @@ def test_a_name_is_shown_as_it_is(run: Command, person: str, name: str) -> None:
 def test_a_person_is_disabled_and_let_in_again(run: Command, tmp_path: Path, person: str) -> None:
     """`user disable` ends what a person can do, `--undo` lets them in again, and both say what they did."""
     assert run("admin", "user", "disable", person).out == f"{person} is disabled.\n"
-    assert not may_sign_in(tmp_path, person, PASSPHRASE)
+    assert not may_sign_in(tmp_path, person, PASSWORD)
     assert run("admin", "user", "disable", person).out == f"{person} was disabled already.\n"
     assert run("admin", "user", "disable", person, "--undo").out == f"{person} is enabled.\n"
     assert run("admin", "user", "disable", person, "--undo").out == f"{person} was enabled already.\n"
-    assert may_sign_in(tmp_path, person, PASSPHRASE)
+    assert may_sign_in(tmp_path, person, PASSWORD)
 
 
-def test_a_passphrase_is_set(run: Command, tmp_path: Path, person: str) -> None:
-    """`user password` replaces the passphrase, and refuses a weak one."""
+def test_a_password_is_set(run: Command, tmp_path: Path, person: str) -> None:
+    """`user password` replaces the password, and refuses a weak one."""
     done = run("admin", "user", "password", person, "--password-stdin", stdin=ANOTHER)
-    assert (done.code, done.out) == (0, f"The passphrase of {person} is set.\n")
+    assert (done.code, done.out) == (0, f"The password of {person} is set.\n")
     refused(run("admin", "user", "password", person, "--password-stdin", stdin="short"))
     assert may_sign_in(tmp_path, person, ANOTHER)
-    assert not may_sign_in(tmp_path, person, PASSPHRASE)
+    assert not may_sign_in(tmp_path, person, PASSWORD)
 
 
 @pytest.mark.parametrize("command", [("disable",), ("disable", "--undo"), ("password", "--password-stdin")])

@@ -15,7 +15,7 @@ from keyturn.client import ApiClient
 
 COMMAND = Path(sys.executable).with_name("keyturn")
 SECONDS = 60
-PASSPHRASE = "correct horse battery staple 7"
+PASSWORD = "correct horse battery staple 7"
 
 
 def keyturn(database: str, *arguments: str, stdin: str = "") -> str:
@@ -101,7 +101,7 @@ def check_on(database: str) -> None:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
             wait_until_ready(client, process)
             add = ("admin", "user", "add", "ada@example.com", "--permission", "all", "--password-stdin")
-            keyturn(database, *add, stdin=PASSPHRASE + "\n")
+            keyturn(database, *add, stdin=PASSWORD + "\n")
             key = keyturn(database, "admin", "key", "add", "--user", "ada@example.com").strip()
             assert re.fullmatch(r"[!-~]+", key)
             assert "ada@example.com" in keyturn(database, "admin", "user", "list")

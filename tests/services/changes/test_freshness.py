@@ -32,11 +32,11 @@ from keyturn.store import audit_log
 from keyturn.store.database.hints import NoHints, PostgresqlHints
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.apis import leave, register, say_anew, scopes_of
-from tests.conftest import PASSPHRASE, Opener
+from tests.conftest import PASSWORD, Opener
 from tests.fakes import Clock
 from tests.people import (
     HERE,
-    NEW_PASSPHRASE,
+    NEW_PASSWORD,
     NOWHERE,
     add_holder,
     add_person,
@@ -268,7 +268,7 @@ def new_world(
         browser,
         key,
         services.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token,
-        services.logins.log_in_api("bim", userid, PASSPHRASE, HERE).token,
+        services.logins.log_in_api("bim", userid, PASSWORD, HERE).token,
         f"f0re1gn-{sha256(userid.encode()).hexdigest()}",
     )
 
@@ -390,7 +390,7 @@ def device_code(world: World) -> str:
 
 def fail_to_log_in(world: World) -> None:
     with pytest.raises(CredentialRefused):
-        log_in(world.services, world.userid, "not the passphrase")
+        log_in(world.services, world.userid, "not the password")
 
 
 PATHS: dict[str, Change] = {
@@ -473,14 +473,12 @@ PATHS: dict[str, Change] = {
     ),
     "set_password": Change(
         AuditAction.USER_PASSWORD_UPDATED,
-        lambda w: set_password(w.services, w.userid, NEW_PASSPHRASE),
+        lambda w: set_password(w.services, w.userid, NEW_PASSWORD),
         login_token=REVOKED,
     ),
     "change_password": Change(
         AuditAction.USER_PASSWORD_UPDATED,
-        lambda w: w.services.users.change_password(
-            w.browser, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE
-        ),
+        lambda w: w.services.users.change_password(w.browser, old=PASSWORD, new=NEW_PASSWORD, origin=HERE),
         login_token=REVOKED,
     ),
     "end_own": Change(
@@ -503,9 +501,9 @@ PATHS: dict[str, Change] = {
             w.principal, w.browser.session_id, HERE, action=AuditAction.USER_LOGGED_OUT
         ),
     ),
-    "prove the passphrase": Change(
+    "prove the password": Change(
         AuditAction.SESSION_PROVED,
-        lambda w: w.services.reauthentication.prove(w.browser, PASSPHRASE, field="passphrase", origin=HERE),
+        lambda w: w.services.reauthentication.prove(w.browser, PASSWORD, field="password", origin=HERE),
     ),
     "end_others": Change(
         AuditAction.SESSION_ENDED,
@@ -544,13 +542,13 @@ PATHS: dict[str, Change] = {
     "set_password, as an administrator": Change(
         AuditAction.USER_PASSWORD_UPDATED,
         lambda w: w.services.user_administration.set_password(
-            w.admin, "bim", w.userid, password=NEW_PASSPHRASE, current=None, origin=HERE
+            w.admin, "bim", w.userid, password=NEW_PASSWORD, current=None, origin=HERE
         ),
         login_token=REVOKED,
     ),
     "accept an invitation": Change(
         AuditAction.USER_PASSWORD_UPDATED,
-        lambda w: w.services.invitations.accept(_invited[w.userid], NEW_PASSPHRASE, HERE),
+        lambda w: w.services.invitations.accept(_invited[w.userid], NEW_PASSWORD, HERE),
         login_token=REVOKED,
         before=invite,
     ),

@@ -15,7 +15,7 @@ from keyturn.errors import CannotStart, CredentialRefused, InvalidInput
 from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
-from tests.conftest import PASSPHRASE, Opener
+from tests.conftest import PASSWORD, Opener
 from tests.databases import new_postgresql_database
 from tests.fakes import Clock
 from tests.people import HERE, actions, add_person, caller, log_in, signed_in
@@ -31,7 +31,7 @@ def open_embedded(folder: Path) -> Services:
 
 
 def set_up(services: Services, code: str, userid: str = "admin") -> object:
-    return services.users.add_first(code=code, userid=userid, name=None, password=PASSPHRASE, origin=HERE)
+    return services.users.add_first(code=code, userid=userid, name=None, password=PASSWORD, origin=HERE)
 
 
 # Root key
@@ -87,18 +87,18 @@ def test_a_tampered_signing_key_stops_the_start(services: Services, reopen: Open
 
 
 def test_no_private_key_is_on_disk(tmp_path: Path) -> None:
-    """No file of an embedded database holds a private key, passphrase, key or cookie (S1, S5, K4)."""
+    """No file of an embedded database holds a private key, password, key or cookie (S1, S5, K4)."""
     services = open_embedded(tmp_path)
     private = services.signing_keys.ring.signing.key.private_jwk()["d"]
     add_person(services)
     cookie = log_in(services)
     key = services.keys.create(signed_in(services, cookie).principal, HERE, NewKey()).secret
-    token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     code = services.installation.new_setup_code() or "none"
     root_key = (tmp_path / "root.key").read_text().strip()
     secrets = [
         private,
-        PASSPHRASE,
+        PASSWORD,
         key.split("_")[2],
         cookie,
         token.split(".")[2],
@@ -185,10 +185,10 @@ def test_only_the_newest_code_opens(services: Services, reopen: Opener) -> None:
 
 
 def test_a_code_outlasts_a_mistake(services: Services) -> None:
-    """A weak passphrase or an unfit name at set-up does not use the code up."""
+    """A weak password or an unfit name at set-up does not use the code up."""
     code = services.installation.new_setup_code()
     assert code is not None
-    for userid, password in (("admin", "short"), ("", PASSPHRASE), ("a\x00b", PASSPHRASE)):
+    for userid, password in (("admin", "short"), ("", PASSWORD), ("a\x00b", PASSWORD)):
         with pytest.raises(InvalidInput):
             services.users.add_first(code=code, userid=userid, name=None, password=password, origin=HERE)
 

@@ -187,7 +187,7 @@ def test_a_decision_is_made_once(services: Services, session: BrowserSession) ->
 
 @pytest.mark.parametrize("end", ["sign_out", "disable", "password"])
 def test_an_approval_dies_with_its_session(services: Services, session: BrowserSession, end: str) -> None:
-    """Who is signed out, disabled, or given a new passphrase before the device asks, gave nothing away."""
+    """Who is signed out, disabled, or given a new password before the device asks, gave nothing away."""
     begun, principal = begin(services), session.principal
     approve(services, session, begun)
     match end:

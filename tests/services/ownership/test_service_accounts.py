@@ -25,11 +25,11 @@ from keyturn.errors import (
 )
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.fakes import Clock
 from tests.people import (
     HERE,
-    NEW_PASSPHRASE,
+    NEW_PASSWORD,
     actions,
     add_person,
     add_service_account,
@@ -70,19 +70,19 @@ def test_a_service_account_has_an_owner_and_nothing_else(
 
 
 def test_a_service_account_cannot_sign_in(services: Services, admin: Principal, bob: Principal) -> None:
-    """It has no passphrase, gets none by any way, and no passphrase opens it."""
+    """It has no password, gets none by any way, and no password opens it."""
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     user = services.user_administration.get(admin, "bim", "robot")
     for act in (
-        lambda: services.users.set_password(COMMAND_LINE, user, PASSPHRASE),
+        lambda: services.users.set_password(COMMAND_LINE, user, PASSWORD),
         lambda: services.user_administration.set_password(
-            admin, "bim", "robot", password=PASSPHRASE, current=None, origin=HERE
+            admin, "bim", "robot", password=PASSWORD, current=None, origin=HERE
         ),
         lambda: services.user_administration.invite(admin, "bim", "robot", HERE),
     ):
         with pytest.raises(InvalidInput):
             act()
-    for password in (PASSPHRASE, "", NEW_PASSPHRASE):
+    for password in (PASSWORD, "", NEW_PASSWORD):
         with pytest.raises(CredentialRefused):
             log_in(services, "robot", password)
 

@@ -25,10 +25,10 @@ from keyturn.errors import (
 )
 from keyturn.services.people.administration import ATTRIBUTE_MAX_CHARACTERS
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import (
     HERE,
-    NEW_PASSPHRASE,
+    NEW_PASSWORD,
     actions,
     add_holder,
     add_person,
@@ -63,13 +63,13 @@ def permissions_of(services: Services, userid: str) -> frozenset[str]:
 
 
 def test_a_new_user_is_what_was_asked_for_and_the_default(services: Services, admin: Principal) -> None:
-    """A user gets what was asked for and the default permissions, and can sign in with their passphrase."""
+    """A user gets what was asked for and the default permissions, and can sign in with their password."""
     added = services.user_administration.add(
         admin,
         HERE,
         userid="carol",
         profile={"name": "Carol", "email": "carol@example.com", "phone": "1", "preferences": {"dark": True}},
-        password=PASSPHRASE,
+        password=PASSWORD,
         permissions=[AUDIT],
     )
 
@@ -188,7 +188,7 @@ def test_keyturn_itself_is_nobody_s_to_change(services: Services, admin: Princip
                 act(userid)
         with pytest.raises(InvalidInput):
             services.user_administration.set_password(
-                admin, "bim", userid, password=NEW_PASSPHRASE, current=None, origin=HERE
+                admin, "bim", userid, password=NEW_PASSWORD, current=None, origin=HERE
             )
         with pytest.raises(InvalidInput):
             services.service_accounts.find_successor(admin, userid)
@@ -318,36 +318,36 @@ def test_an_unfit_attribute_is_refused(services: Services, admin: Principal, bob
     assert services.user_administration.get(admin, "bim", "bob").attributes == {}
 
 
-# Passphrases
+# Passwords
 
 
-def test_one_s_own_passphrase_needs_the_current_one(services: Services, admin: Principal) -> None:
-    """Nobody, an administrator neither, changes their own passphrase without the current one (L5)."""
-    for current in (None, "", "wrong passphrase here"):
+def test_one_s_own_password_needs_the_current_one(services: Services, admin: Principal) -> None:
+    """Nobody, an administrator neither, changes their own password without the current one (L5)."""
+    for current in (None, "", "wrong password here"):
         with pytest.raises(InvalidInput) as refused:
             services.user_administration.set_password(
-                admin, "bim", "ada", password=NEW_PASSPHRASE, current=current, origin=HERE
+                admin, "bim", "ada", password=NEW_PASSWORD, current=current, origin=HERE
             )
         assert refused.value.field == "currentPassword"
     log_in(services, "ada")
 
     services.user_administration.set_password(
-        admin, "bim", "ada", password=NEW_PASSPHRASE, current=PASSPHRASE, origin=HERE
+        admin, "bim", "ada", password=NEW_PASSWORD, current=PASSWORD, origin=HERE
     )
-    log_in(services, "ada", NEW_PASSPHRASE)
+    log_in(services, "ada", NEW_PASSWORD)
 
 
-def test_another_s_passphrase_ends_their_sessions(services: Services, admin: Principal) -> None:
-    """A passphrase that an administrator sets ends every session of that person, and opens the account."""
+def test_another_s_password_ends_their_sessions(services: Services, admin: Principal) -> None:
+    """A password that an administrator sets ends every session of that person, and opens the account."""
     add_person(services)
     cookie = log_in(services)
 
     services.user_administration.set_password(
-        admin, "bim", "bob", password=NEW_PASSPHRASE, current=None, origin=HERE
+        admin, "bim", "bob", password=NEW_PASSWORD, current=None, origin=HERE
     )
 
     assert services.sessions.find(cookie) is None
-    log_in(services, "bob", NEW_PASSPHRASE)
+    log_in(services, "bob", NEW_PASSWORD)
     with pytest.raises(CredentialRefused):
         log_in(services, "bob")
 
@@ -445,7 +445,7 @@ def test_deleting_ends_everything_at_once(services: Services, admin: Principal, 
     add_service_account(services, admin, ServiceOwner(bob.user_id))
     key, robot_key = new_key(services, bob).secret, key_of_service(services, admin).secret
     token = services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token
-    login_token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    login_token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     group = services.groups.add(admin, HERE, iamid="bim", name="one")
     services.groups.add_member(admin, group.group_id, HERE, iamid="bim", userid="bob")
     services.groups.add_member(admin, group.group_id, HERE, iamid="bim", userid="robot")
@@ -574,7 +574,7 @@ def everything_done_to(
         lambda: services.offboarding.set_disabled(admin, "bim", robot, HERE, disabled=True),
         lambda: services.offboarding.set_disabled(admin, "bim", robot, HERE, disabled=False),
         lambda: services.user_administration.invite(admin, "bim", userid, HERE),
-        lambda: services.invitations.accept(code, NEW_PASSPHRASE, HERE),
+        lambda: services.invitations.accept(code, NEW_PASSWORD, HERE),
         lambda: new_key(services, who),
         lambda: log_in(services, userid),
         lambda: services.service_accounts.transfer(admin, robot, ServiceOwner(admin.user_id), HERE),
@@ -604,8 +604,8 @@ def test_changes_of_one_account_never_wait_for_each_other(services: Services, ad
             partial(services.service_accounts.transfer, admin, "robot", next(owners), HERE),
             partial(services.user_administration.invite, admin, "bim", "bob", HERE),
             partial(services.user_administration.invite, admin, "bim", "bob", HERE),
-            partial(services.invitations.accept, code, NEW_PASSPHRASE, HERE),
-            partial(set_password, services, "bob", PASSPHRASE),
+            partial(services.invitations.accept, code, NEW_PASSWORD, HERE),
+            partial(set_password, services, "bob", PASSWORD),
         ]
 
         outcomes = all_at_once(len(acts), lambda number, acts=acts: acts[number]())  # type: ignore[misc]

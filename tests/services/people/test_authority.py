@@ -18,7 +18,7 @@ from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.authority import check_may_grant
 from tests.people import (
     HERE,
-    NEW_PASSPHRASE,
+    NEW_PASSWORD,
     actions,
     add_holder,
     add_person,
@@ -56,9 +56,9 @@ def give_to_self(services: Services, who: Principal, permission: Permission) -> 
     return services.user_administration.set_permissions(who, "bim", who.userid, wanted, HERE)
 
 
-def set_passphrase(services: Services, who: Principal, permission: Permission) -> object:
+def set_password(services: Services, who: Principal, permission: Permission) -> object:
     return services.user_administration.set_password(
-        who, "bim", f"with {permission}", password=NEW_PASSPHRASE, current=None, origin=HERE
+        who, "bim", f"with {permission}", password=NEW_PASSWORD, current=None, origin=HERE
     )
 
 
@@ -107,9 +107,9 @@ def inherit_from_deleted(services: Services, who: Principal, permission: Permiss
     return services.offboarding.delete(who, "bim", f"leaver with {permission}", HERE, successor=successor)
 
 
-def set_passphrase_of(kind: str) -> Way:
+def set_password_of(kind: str) -> Way:
     return lambda services, who, permission: services.user_administration.set_password(
-        who, "bim", f"{kind} with {permission}", password=NEW_PASSPHRASE, current=None, origin=HERE
+        who, "bim", f"{kind} with {permission}", password=NEW_PASSWORD, current=None, origin=HERE
     )
 
 
@@ -134,13 +134,13 @@ WAYS: dict[str, Way] = {
     "add a service account": add_program,
     "give a permission": give,
     "give a permission to oneself": give_to_self,
-    "set a passphrase": set_passphrase,
+    "set a password": set_password,
     "invite": invite,
     "make a key of a service account": make_key_of_program,
     "take over a service account": take_over,
     "take it over by a group": take_over_by_group,
     "make a key of one that controls it": make_key_of_controlling_program,
-    **{f"set a passphrase of a {kind}": set_passphrase_of(kind) for kind in ("owner", "member")},
+    **{f"set a password of a {kind}": set_password_of(kind) for kind in ("owner", "member")},
     **{f"invite a {kind}": invite_one(kind) for kind in ("owner", "member")},
     "inherit from who is disabled": inherit_from_disabled,
     "inherit from who is deleted": inherit_from_deleted,
@@ -247,7 +247,7 @@ def test_fault_b12_a_link_does_not_open_what_came_later(
     gain(services, admin, group)
 
     with pytest.raises(InvalidInput, match="not valid"):
-        services.invitations.accept(link.partition("#")[2], NEW_PASSPHRASE, HERE)
+        services.invitations.accept(link.partition("#")[2], NEW_PASSWORD, HERE)
 
 
 def test_fault_b12_what_opens_nothing_new_leaves_a_link_alone(services: Services, admin: Principal) -> None:
@@ -260,7 +260,7 @@ def test_fault_b12_what_opens_nothing_new_leaves_a_link_alone(services: Services
     services.groups.add_member(admin, group, HERE, iamid="bim", userid="plain")
     add_service_account(services, admin, ServiceOwner(group_id=group))
 
-    assert services.invitations.accept(link.partition("#")[2], NEW_PASSPHRASE, HERE) == "plain"
+    assert services.invitations.accept(link.partition("#")[2], NEW_PASSWORD, HERE) == "plain"
 
 
 def test_what_is_held_already_stays(world: Services, admin: Principal) -> None:
@@ -344,8 +344,8 @@ def test_what_may_be_granted_is_a_table(admin: Principal) -> None:
 
 
 GIVEN_OUT: dict[str, Callable[[Services, Principal], object]] = {
-    "a passphrase": lambda services, who: services.user_administration.set_password(
-        who, "bim", "eve", password=NEW_PASSPHRASE, current=None, origin=HERE
+    "a password": lambda services, who: services.user_administration.set_password(
+        who, "bim", "eve", password=NEW_PASSWORD, current=None, origin=HERE
     ),
     "a link": lambda services, who: services.user_administration.invite(who, "bim", "eve", HERE),
     "a key": key_of_service,

@@ -12,7 +12,7 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import SessionKind
 from keyturn.errors import CredentialRefused, NotFound
 from keyturn.services.people.sessions import MAX_TOUCH_INTERVAL, csrf_token, is_csrf_token
-from tests.conftest import PASSPHRASE, Opener
+from tests.conftest import PASSWORD, Opener
 from tests.fakes import Clock
 from tests.people import HERE, actions, add_person, caller, log_in, person, signed_in
 
@@ -115,7 +115,7 @@ def test_a_cookie_is_not_kept(services: Services, cookie: str) -> None:
     assert session.csrf_token not in repr(session)
     assert cookie not in repr(session)
     assert cookie not in str(services.store.audit_log.list_after())
-    assert cookie not in repr(services.logins.log_in_browser("bob", PASSPHRASE, HERE))
+    assert cookie not in repr(services.logins.log_in_browser("bob", PASSWORD, HERE))
 
 
 def test_the_list_shows_what_lives(services: Services, cookie: str, clock: Clock) -> None:
@@ -124,7 +124,7 @@ def test_the_list_shows_what_lives(services: Services, cookie: str, clock: Clock
     add_person(services, "alice")
     log_in(services, "alice")
     clock.advance(timedelta(minutes=20))
-    services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE)
+    services.logins.log_in_api("bim", "bob", PASSWORD, HERE)
     second = signed_in(services, log_in(services))
 
     listed = services.sessions.list_own(bob.principal)
@@ -149,7 +149,7 @@ def test_what_is_listed_is_accepted(services: Services, reopen: Opener, clock: C
     """At every hour a login's token is listed as living exactly when it is accepted (L7)."""
     node = reopen(token_life_seconds=86_400, session_absolute_hours=hours)
     add_person(node)
-    token = node.logins.log_in_api("bim", "bob", PASSPHRASE, HERE)
+    token = node.logins.log_in_api("bim", "bob", PASSWORD, HERE)
     bob = caller(node, token.token)
 
     for _ in range(26):
@@ -165,7 +165,7 @@ def test_a_login_s_token_lives_as_long_as_it_says(services: Services, reopen: Op
     """The expiry told with a token is when it ends, not earlier, whatever limits browsers have."""
     node = reopen(token_life_seconds=86_400)
     add_person(node)
-    token = node.logins.log_in_api("bim", "bob", PASSPHRASE, HERE)
+    token = node.logins.log_in_api("bim", "bob", PASSWORD, HERE)
 
     clock.advance(token.expires_at - clock.now - timedelta(seconds=1))
     assert caller(node, token.token).userid == "bob"
@@ -175,9 +175,9 @@ def test_a_login_s_token_lives_as_long_as_it_says(services: Services, reopen: Op
 
 
 def test_a_login_s_token_is_never_idle(services: Services, clock: Clock) -> None:
-    """A token for a passphrase is not renewed by use nor ended by the lack of it: it has one end."""
+    """A token for a password is not renewed by use nor ended by the lack of it: it has one end."""
     add_person(services)
-    token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE)
+    token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE)
     assert token.key_id is None
     assert token.expires_at == clock.now + timedelta(hours=1)
 
@@ -189,9 +189,9 @@ def test_a_login_s_token_is_never_idle(services: Services, clock: Clock) -> None
 
 
 def test_ending_a_session_ends_its_token(services: Services, cookie: str) -> None:
-    """A token for a passphrase is refused on the next call once its session was ended (R1)."""
+    """A token for a password is refused on the next call once its session was ended (R1)."""
     bob = signed_in(services, cookie)
-    token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     (its_session,) = (
         session for session in services.sessions.list_own(bob.principal) if session.kind is SessionKind.TOKEN
     )
@@ -236,7 +236,7 @@ def test_all_others_end_at_once(services: Services, cookie: str) -> None:
     """Ending all others keeps this one and other people's; with none to end nothing is written."""
     current = signed_in(services, cookie)
     others = [log_in(services), log_in(services)]
-    token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     add_person(services, "alice")
     theirs = log_in(services, "alice")
 

@@ -43,11 +43,11 @@ from keyturn.services.text import canonical_userid
 from keyturn.services.tokens.issuer import TokenIssuer
 from keyturn.store.people import failed_sign_ins
 from keyturn.verifying.origin import COMMAND_LINE, Origin
-from tests.conftest import PASSPHRASE, Opener
+from tests.conftest import PASSWORD, Opener
 from tests.fakes import Clock
 from tests.people import (
     HERE,
-    NEW_PASSPHRASE,
+    NEW_PASSWORD,
     actions,
     add_person,
     caller,
@@ -79,7 +79,7 @@ def logins_with(services: Services, passwords: Passwords) -> Logins:
             services.store,
             IdentityProviders(PasswordProvider(passwords)),
             failures_per_minute=settings.sign_in_failures_per_minute,
-            passphrases_per_minute=settings.passphrases_per_minute,
+            passwords_per_minute=settings.passwords_per_minute,
             system=services.system,
         ),
         issuer=TokenIssuer(token_format, services.signing_keys, services.system),
@@ -123,7 +123,7 @@ def test_all_spellings_are_one_account(services: Services) -> None:
 
     for typed in SAME_AS_BOB:
         assert services.users.get_by_userid("bim", typed).user_id == made.user_id
-        assert services.logins.log_in_browser(typed, PASSPHRASE, HERE).userid == "Bob"
+        assert services.logins.log_in_browser(typed, PASSWORD, HERE).userid == "Bob"
         with pytest.raises((Conflict, InvalidInput)):
             add_person(services, typed)
 
@@ -136,7 +136,7 @@ def test_all_spellings_share_one_counter(services: Services) -> None:
         fail_to_log_in(services, typed)
 
     for typed in SAME_AS_BOB:
-        fail_to_log_in(services, typed, PASSPHRASE)
+        fail_to_log_in(services, typed, PASSWORD)
 
 
 def test_an_unfit_name_is_refused(services: Services) -> None:
@@ -200,7 +200,7 @@ def test_a_user_of_another_identity_manager_is_not_found(services: Services) -> 
 
     for iamid in ("okta", "", "BIM", "bim ", "x" * 9999, "b\x00", "\ud800"):
         with pytest.raises(CredentialRefused):
-            services.logins.log_in_api(iamid, "bob", PASSPHRASE, HERE)
+            services.logins.log_in_api(iamid, "bob", PASSWORD, HERE)
         for userid in ("bob", str(made.user_id)):
             with pytest.raises(NotFound):
                 services.users.get_by_userid(iamid, userid)
@@ -261,16 +261,16 @@ def test_an_unknown_permission_is_refused(services: Services) -> None:
         assert list(services.users.list_all()) == []
 
 
-def test_without_a_passphrase_nobody_signs_in(services: Services) -> None:
-    """An account without passphrase opens for no passphrase, not even an empty one."""
+def test_without_a_password_nobody_signs_in(services: Services) -> None:
+    """An account without password opens for no password, not even an empty one."""
     add_person(services, password=None)
 
-    for typed in ("", "nobody has this passphrase", PASSPHRASE):
+    for typed in ("", "nobody has this password", PASSWORD):
         fail_to_log_in(services, "bob", typed)
 
 
-def test_a_weak_passphrase_makes_no_user(services: Services) -> None:
-    """A passphrase that breaks a rule makes no account; the user's own name is among the rules (L1)."""
+def test_a_weak_password_makes_no_user(services: Services) -> None:
+    """A password that breaks a rule makes no account; the user's own name is among the rules (L1)."""
     for userid, password in (("bob", "too short"), ("lanternkeeper", "lanternkeeper12")):
         with pytest.raises(InvalidInput) as refused:
             add_person(services, userid, password)
@@ -283,7 +283,7 @@ def test_a_weak_passphrase_makes_no_user(services: Services) -> None:
 
 
 def test_a_login_opens_a_session(services: Services, clock: Clock) -> None:
-    """The right passphrase gives a cookie that was never seen, for twelve hours, and one audit row (L5)."""
+    """The right password gives a cookie that was never seen, for twelve hours, and one audit row (L5)."""
     user = add_person(services)
 
     first, second = log_in(services), log_in(services)
@@ -314,7 +314,7 @@ class CountingHasher(PasswordHasher):
 
 
 def test_every_refused_login_is_the_same_work(services: Services) -> None:
-    """Unknown, disabled, locked and passwordless accounts cost one hash, as a wrong passphrase does (L3)."""
+    """Unknown, disabled, locked and passwordless accounts cost one hash, as a wrong password does (L3)."""
     passwords = Passwords(CHEAPEST)
     logins = logins_with(services, passwords)
     for userid in ("bob", "gone", "locked"):
@@ -332,7 +332,7 @@ def test_every_refused_login_is_the_same_work(services: Services) -> None:
         work[userid] = counting.parameters
     passwords._hasher = counting = CountingHasher()
     with pytest.raises(CredentialRefused):
-        logins.log_in_api("okta", "bob", PASSPHRASE, HERE)
+        logins.log_in_api("okta", "bob", PASSWORD, HERE)
     work["other identity manager"] = counting.parameters
 
     assert len(work["bob"]) == 1
@@ -340,7 +340,7 @@ def test_every_refused_login_is_the_same_work(services: Services) -> None:
 
 
 def test_a_login_that_fails_against_an_account_is_one_audit_row(services: Services) -> None:
-    """Every wrong passphrase of an account is one row, which does not repeat what was typed (rule A6)."""
+    """Every wrong password of an account is one row, which does not repeat what was typed (rule A6)."""
     add_person(services)
     before = len(actions(services))
     fail_to_log_in(services, "bob")
@@ -355,7 +355,7 @@ def test_fault_b5_strangers_guesses_are_counted_and_make_no_rows_without_end(
 
     It says when, from where, of what and how often (ASVS 16.2.1), and nothing of what was typed.
     """
-    typed = "oops my passphrase in the name field"
+    typed = "oops my password in the name field"
     for userid in ("gone", "locked"):
         add_person(services, userid)
     services.users.set_disabled(COMMAND_LINE, "gone", disabled=True)
@@ -412,19 +412,19 @@ def test_fault_b5_an_address_has_a_budget_of_sign_ins_before_hashing(reopen: Ope
     add_person(services)
     here, there = Origin("2001:db8:1:2::1"), Origin("2001:db8:1:3::1")
     for _ in range(5):
-        services.logins.log_in_browser("bob", PASSPHRASE, here)
+        services.logins.log_in_browser("bob", PASSWORD, here)
     for number in range(3):
         with pytest.raises(CredentialRefused):
             services.logins.log_in_browser(f"nobody-{number}", WRONG, Origin(f"2001:db8:1:2::{number}"))
     services.identity.built_in.passwords._hasher = counting = CountingHasher()
     for ask in (services.logins.log_in_browser, partial(services.logins.log_in_api, "bim")):
         with pytest.raises(TooManyFailures, match="sign-ins failed") as refused:
-            ask("bob", PASSPHRASE, here)
+            ask("bob", PASSWORD, here)
         assert refused.value.retry_after == 20
     assert counting.parameters == []
-    assert services.logins.log_in_browser("bob", PASSPHRASE, there).userid == "bob"
+    assert services.logins.log_in_browser("bob", PASSWORD, there).userid == "bob"
     clock.advance(timedelta(seconds=20))
-    assert services.logins.log_in_browser("bob", PASSPHRASE, here).userid == "bob"
+    assert services.logins.log_in_browser("bob", PASSWORD, here).userid == "bob"
 
 
 def test_a_sign_in_that_nobody_judged_is_no_failure(reopen: Opener) -> None:
@@ -440,18 +440,18 @@ def test_a_sign_in_that_nobody_judged_is_no_failure(reopen: Opener) -> None:
     assert begun.wait(10)
     for _ in range(10):
         with pytest.raises(TooBusy):
-            services.logins.log_in_browser("bob", PASSPHRASE, HERE)
+            services.logins.log_in_browser("bob", PASSWORD, HERE)
     let_go.set()
     other.join()
     passwords._turns = Turns("two", at_once=2, waiting=0)
-    assert services.logins.log_in_browser("bob", PASSPHRASE, HERE).userid == "bob"
+    assert services.logins.log_in_browser("bob", PASSWORD, HERE).userid == "bob"
 
 
-def test_a_passphrase_that_is_no_text_is_wrong(services: Services) -> None:
-    """Lone surrogates in what was typed are refused like any wrong name or passphrase."""
+def test_a_password_that_is_no_text_is_wrong(services: Services) -> None:
+    """Lone surrogates in what was typed are refused like any wrong name or password."""
     add_person(services)
 
-    fail_to_log_in(services, "b\ud800b", PASSPHRASE)
+    fail_to_log_in(services, "b\ud800b", PASSWORD)
     fail_to_log_in(services, "bob", "\ud800" * 20)
 
 
@@ -460,13 +460,13 @@ def test_a_weak_hash_is_renewed_at_login(services: Services) -> None:
     add_person(services)
     logins = logins_with(services, Passwords(ARGON2ID))
 
-    logins.log_in_browser("bob", PASSPHRASE, HERE)
+    logins.log_in_browser("bob", PASSWORD, HERE)
 
     login = services.store.logins.find_for_login("bim", "bob")
     assert login is not None
     assert login.password_hash is not None
     assert login.password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
-    logins.log_in_browser("bob", PASSPHRASE, HERE)
+    logins.log_in_browser("bob", PASSWORD, HERE)
     again = services.store.logins.find_for_login("bim", "bob")
     assert again is not None
     assert again.password_hash == login.password_hash
@@ -495,9 +495,9 @@ def test_the_lock_grows_and_time_lifts_it(services: Services, clock: Clock) -> N
         MAX_DELAY.total_seconds(),
         MAX_DELAY.total_seconds(),
     ):
-        fail_to_log_in(services, password=PASSPHRASE)
+        fail_to_log_in(services, password=PASSWORD)
         clock.advance(timedelta(seconds=expected) - MILLISECOND)
-        fail_to_log_in(services, password=PASSPHRASE)
+        fail_to_log_in(services, password=PASSWORD)
         clock.advance(MILLISECOND)
         fail_to_log_in(services)
 
@@ -521,7 +521,7 @@ def test_tries_during_a_lock_do_not_count(services: Services, clock: Clock) -> N
 
 
 def test_four_failures_lock_nobody_out(services: Services) -> None:
-    """Fewer than five failures in a row cost nothing, and a right passphrase forgets them."""
+    """Fewer than five failures in a row cost nothing, and a right password forgets them."""
     add_person(services)
 
     for _ in range(3):
@@ -536,10 +536,10 @@ def test_a_lock_ends_no_session_and_no_key(services: Services) -> None:
     cookie = log_in(services)
     bob = signed_in(services, cookie).principal
     key = services.keys.create(bob, HERE, NewKey()).secret
-    token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     for _ in range(FREE_FAILURES):
         fail_to_log_in(services)
-    fail_to_log_in(services, password=PASSPHRASE)
+    fail_to_log_in(services, password=PASSWORD)
 
     assert services.sessions.find(cookie) is not None
     assert caller(services, key).userid == "bob"
@@ -547,21 +547,21 @@ def test_a_lock_ends_no_session_and_no_key(services: Services) -> None:
 
 
 def test_a_hundred_failures_close_for_good(services: Services, clock: Clock) -> None:
-    """After a hundred failures in a row no wait opens the account, only a new passphrase does (L4)."""
+    """After a hundred failures in a row no wait opens the account, only a new password does (L4)."""
     add_person(services)
     for _ in range(MAX_FAILURES):
         fail_to_log_in(services)
         clock.advance(MAX_DELAY)
 
     clock.advance(timedelta(days=365 * 50))
-    fail_to_log_in(services, password=PASSPHRASE)
+    fail_to_log_in(services, password=PASSWORD)
 
-    set_password(services, "bob", NEW_PASSPHRASE)
-    log_in(services, password=NEW_PASSPHRASE)
+    set_password(services, "bob", NEW_PASSWORD)
+    log_in(services, password=NEW_PASSWORD)
 
 
 def test_the_hundredth_failure_is_the_last(services: Services, clock: Clock) -> None:
-    """With ninety-nine failures the right passphrase still opens the account."""
+    """With ninety-nine failures the right password still opens the account."""
     add_person(services)
     for _ in range(MAX_FAILURES - 1):
         fail_to_log_in(services)
@@ -576,7 +576,7 @@ def test_a_lock_survives_a_restart(services: Services, reopen: Opener) -> None:
     for _ in range(FREE_FAILURES):
         fail_to_log_in(services)
 
-    fail_to_log_in(reopen(), password=PASSPHRASE)
+    fail_to_log_in(reopen(), password=PASSWORD)
 
 
 class TogetherHasher(PasswordHasher):
@@ -611,7 +611,7 @@ def test_guesses_at_once_are_counted_each(services: Services) -> None:
     login = services.store.logins.find_for_login("bim", "bob")
     assert login is not None
     assert login.failed_logins == FREE_FAILURES
-    fail_to_log_in(services, password=PASSPHRASE)
+    fail_to_log_in(services, password=PASSWORD)
 
 
 def test_guesses_at_once_close_for_good(services: Services, clock: Clock) -> None:
@@ -624,22 +624,22 @@ def test_guesses_at_once_close_for_good(services: Services, clock: Clock) -> Non
     guess_in_pairs(services)
 
     clock.advance(timedelta(days=365))
-    fail_to_log_in(services, password=PASSPHRASE)
+    fail_to_log_in(services, password=PASSWORD)
 
 
-# Changing passphrases
+# Changing passwords
 
 
-def test_a_new_passphrase_ends_what_the_old_one_opened(services: Services) -> None:
-    """Other sessions and passphrase tokens end; this one goes on under a new id, as do keys (L5, L7)."""
+def test_a_new_password_ends_what_the_old_one_opened(services: Services) -> None:
+    """Other sessions and password tokens end; this one goes on under a new id, as do keys (L5, L7)."""
     add_person(services)
     here, elsewhere = log_in(services), log_in(services)
     current = signed_in(services, here)
     key = services.keys.create(current.principal, HERE, NewKey()).secret
     key_token = services.exchange.exchange(in_header=[key.encode()], in_body=None, origin=HERE).token
-    token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
 
-    renewed = services.users.change_password(current, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE)
+    renewed = services.users.change_password(current, old=PASSWORD, new=NEW_PASSWORD, origin=HERE)
 
     assert services.sessions.find(elsewhere) is None
     assert services.sessions.find(here) is None
@@ -647,52 +647,52 @@ def test_a_new_passphrase_ends_what_the_old_one_opened(services: Services) -> No
     with pytest.raises(CredentialRefused):
         caller(services, token)
     assert caller(services, key).userid == caller(services, key_token).userid == "bob"
-    fail_to_log_in(services, password=PASSPHRASE)
-    log_in(services, password=NEW_PASSPHRASE)
+    fail_to_log_in(services, password=PASSWORD)
+    log_in(services, password=NEW_PASSWORD)
     assert actions(services).count("UserPasswordUpdated") == 1
 
 
-def test_a_wrong_old_passphrase_changes_nothing(services: Services, clock: Clock) -> None:
+def test_a_wrong_old_password_changes_nothing(services: Services, clock: Clock) -> None:
     """Whoever found an open browser guesses against the same counter, and changes nothing."""
     add_person(services)
     current = signed_in(services, log_in(services))
 
     for _ in range(FREE_FAILURES):
         with pytest.raises(InvalidInput) as refused:
-            services.users.change_password(current, old=WRONG, new=NEW_PASSPHRASE, origin=HERE)
+            services.users.change_password(current, old=WRONG, new=NEW_PASSWORD, origin=HERE)
         assert refused.value.field == "current_password"
     with pytest.raises(InvalidInput):
-        services.users.change_password(current, old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE)
-    fail_to_log_in(services, password=PASSPHRASE)
+        services.users.change_password(current, old=PASSWORD, new=NEW_PASSWORD, origin=HERE)
+    fail_to_log_in(services, password=PASSWORD)
 
     clock.advance(timedelta(seconds=1))
     log_in(services)
     assert actions(services).count("UserPasswordUpdated") == 0
 
 
-def test_a_weak_new_passphrase_changes_nothing(services: Services) -> None:
-    """The rules hold for a changed passphrase too, also against the person's own name (L1)."""
-    services.users.add(COMMAND_LINE, userid="bob", name="Harbour Master", password=PASSPHRASE)
+def test_a_weak_new_password_changes_nothing(services: Services) -> None:
+    """The rules hold for a changed password too, also against the person's own name (L1)."""
+    services.users.add(COMMAND_LINE, userid="bob", name="Harbour Master", password=PASSWORD)
     current = signed_in(services, log_in(services))
 
     for weak in ("short", "harbour master 1"):
         with pytest.raises(InvalidInput):
-            services.users.change_password(current, old=PASSPHRASE, new=weak, origin=HERE)
+            services.users.change_password(current, old=PASSWORD, new=weak, origin=HERE)
         with pytest.raises(InvalidInput):
             set_password(services, "bob", weak)
 
     log_in(services)
 
 
-def test_an_administrator_s_new_passphrase_ends_every_session(services: Services) -> None:
-    """A passphrase set by an administrator ends all sessions of that person."""
+def test_an_administrator_s_new_password_ends_every_session(services: Services) -> None:
+    """A password set by an administrator ends all sessions of that person."""
     add_person(services)
     cookie = log_in(services)
 
-    set_password(services, " BOB", NEW_PASSPHRASE)
+    set_password(services, " BOB", NEW_PASSWORD)
 
     assert services.sessions.find(cookie) is None
-    log_in(services, password=NEW_PASSPHRASE)
+    log_in(services, password=NEW_PASSWORD)
 
 
 # Disabling
@@ -707,7 +707,7 @@ def test_disabling_is_at_once_and_enabling_revives_no_session(services: Services
     revoked = services.keys.create(bob, HERE, NewKey())
     services.keys.revoke_own(bob, revoked.record.key_id, HERE)
     key_token = services.exchange.exchange(in_header=[], in_body=living.secret, origin=HERE).token
-    token = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    token = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
 
     assert services.users.set_disabled(COMMAND_LINE, "Bob", disabled=True)
     assert not services.users.set_disabled(COMMAND_LINE, "bob", disabled=True)
@@ -718,7 +718,7 @@ def test_disabling_is_at_once_and_enabling_revives_no_session(services: Services
     with pytest.raises(CredentialRefused):
         services.exchange.exchange(in_header=[], in_body=living.secret, origin=HERE)
     assert services.sessions.find(cookie) is None
-    fail_to_log_in(services, password=PASSPHRASE)
+    fail_to_log_in(services, password=PASSWORD)
 
     assert services.users.set_disabled(COMMAND_LINE, "bob", disabled=False)
     assert caller(services, living.secret).userid == "bob"

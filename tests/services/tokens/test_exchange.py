@@ -15,7 +15,7 @@ from keyturn.errors import AmbiguousCredential, CredentialRefused, InvalidState,
 from keyturn.services.keys.keys import NewKey
 from keyturn.services.tokens.issuer import IssuedToken
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE, Opener
+from tests.conftest import PASSWORD, Opener
 from tests.fakes import Clock
 from tests.people import HERE, caller, change_behind
 
@@ -137,7 +137,7 @@ def test_a_dead_key_is_not_exchanged(services: Services, bob: Principal, clock: 
 
 def test_a_token_cannot_be_exchanged(services: Services, key: str) -> None:
     """No token, of a key or of a login, renews itself by the exchange."""
-    login = services.logins.log_in_api("bim", "bob", PASSPHRASE, HERE).token
+    login = services.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
     for token in (exchange(services, body=key).token, login):
         for given in ({"header": [token]}, {"header": [f"Bearer {token}"]}, {"body": token}):
             with pytest.raises(CredentialRefused):

@@ -91,7 +91,7 @@ def test_a_login_without_new_hash_keeps_the_old(store: Store, bob: int) -> None:
 
 
 def test_what_was_proved_must_still_be_true(store: Store, bob: int) -> None:
-    """No session begins for a passphrase that was changed, or a user disabled, while it was checked."""
+    """No session begins for a password that was changed, or a user disabled, while it was checked."""
     assert store.logins.record_login(a_session(bob), an_entry(), checked="old", rehashed=None) is None
 
     store.users.set_disabled(bob, LATER, LATER, an_entry())

@@ -11,7 +11,7 @@ import pytest
 
 from keyturn.services.oauth.device_logins import BEGINNINGS_PER_MINUTE, LIFE, WRONG_CODES_PER_MINUTE
 from tests.apis import register
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.web.sites import Browser
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def test_a_stranger_signs_in_first_and_comes_back(site: Site) -> None:
         form = browser.get(to_login.headers["location"]).text
         (then,) = re.findall(r'name="next" value="([^"]+)"', form)
         assert then == path
-        answer = browser.log_in(user.userid, PASSPHRASE, next=html.unescape(then))
+        answer = browser.log_in(user.userid, PASSWORD, next=html.unescape(then))
         assert answer.headers["location"] == path
         page = browser.get(path).text
         assert f'value="{begun["user_code"]}"' in page
@@ -198,7 +198,7 @@ def test_a_stranger_signs_in_first_and_comes_back(site: Site) -> None:
             location = browser.get("/device", params={"user_code": hostile}).headers["location"]
             assert location == "/login?then=/device"
             for then in (f"/device?user_code={hostile}", f"/device{hostile}", "/device/decision"):
-                answer = browser.log_in(user.userid, PASSPHRASE, next=then)
+                answer = browser.log_in(user.userid, PASSWORD, next=then)
                 assert answer.headers["location"] == "/profile", then
 
 

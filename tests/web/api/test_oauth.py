@@ -21,7 +21,7 @@ from keyturn.core.permissions import Permission
 from keyturn.services.keys.keys import NewKey
 from keyturn.services.oauth.endpoints import JWT_TYPE
 from keyturn.verifying.origin import COMMAND_LINE, Origin
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE, person
 from tests.web.people_callers import comparable
 from tests.web.people_routes import fresh_name
@@ -259,9 +259,9 @@ def test_an_exchanged_token_never_lives_longer(any_site: Site, client: Client) -
 
 
 def test_what_is_exchanged_must_be_what_it_is_called(any_site: Site, client: Client) -> None:
-    """A key is no token and a token no key; a token for a passphrase, and an actor, are not exchanged."""
+    """A key is no token and a token no key; a token for a password, and an actor, are not exchanged."""
     token = client.token().json()["access_token"]
-    session = any_site.services.logins.log_in_api("bim", USER, PASSPHRASE, Origin())
+    session = any_site.services.logins.log_in_api("bim", USER, PASSWORD, Origin())
     for answer in (
         client.exchange(client.key, ACCESS_TOKEN_TYPE),
         client.exchange(token, API_KEY_TYPE),
@@ -346,7 +346,7 @@ def test_fault_b13_only_verifiers_are_told_of_others(any_site: Site) -> None:
             return comparable(http.post("/oauth/introspect", data={"token": token}, headers=headers))
 
         bob = Client(http, any_site.key(USER))
-        login = http.post("/bim/iam/bim/user/authenticate", json={"username": USER, "password": PASSPHRASE})
+        login = http.post("/bim/iam/bim/user/authenticate", json={"username": USER, "password": PASSWORD})
         credentials = (
             bob.key,
             bob.token().json()["access_token"],

@@ -10,7 +10,7 @@ import pytest
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.services.keys.keys import NewKey
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE
 from tests.web.people_callers import (
     ASKING,
@@ -47,7 +47,7 @@ HEIR = "?handOverTo=admin@example.com"
 @pytest.fixture(scope="module")
 def things(any_site: Site) -> Things:
     """Things of others, for calls that are refused: nothing happens to them."""
-    return add_things(any_site, password=PASSPHRASE)
+    return add_things(any_site, password=PASSWORD)
 
 
 # The table
@@ -76,7 +76,7 @@ def test_each_permission_of_the_table_is_enough(any_site: Site, route: tuple[str
     for call in calls_of(route):
         for permission in PERMITTED[route].any_of:
             with client_of(any_site, frozenset({permission.value})) as client:
-                answer = call.send(client, add_things(any_site, password=PASSPHRASE).of(call))
+                answer = call.send(client, add_things(any_site, password=PASSWORD).of(call))
             assert answer.status_code == 200, (permission, answer.text)
 
 
@@ -117,7 +117,7 @@ def calls_by_many(site: Site) -> list[tuple[Call, httpx.Response]]:
     administers = site.key(administrator.userid).secret
     with site.client() as client:
         for call in {call.route: call for call in reversed(PROTECTED)}.values():
-            things = add_things(site, password=PASSPHRASE)
+            things = add_things(site, password=PASSWORD)
             values = things.of(call)
             owner = site.add_user(f"{fresh_name()}@example.com", NOBODY)
             governor = site.add_user(fresh_name(), frozenset({Permission.GOVERNANCE.value}))
@@ -227,7 +227,7 @@ def test_lists_show_what_is_ones_own(any_site: Site, things: Things) -> None:
 
 def test_an_owner_manages_their_service_account_and_no_other(any_site: Site) -> None:
     """Without permissions one reads, gives keys to, stops and deletes one's own service account."""
-    things = add_things(any_site, password=PASSPHRASE)
+    things = add_things(any_site, password=PASSWORD)
     name = things.service.userid
     with client_of(any_site, NOBODY, things.user.userid) as owner:
         assert owner.get(f"/serviceaccount/{name}").status_code == 200

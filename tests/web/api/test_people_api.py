@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import PASSPHRASE
-from tests.people import HERE, NEW_PASSPHRASE
+from tests.conftest import PASSWORD
+from tests.people import HERE, NEW_PASSWORD
 from tests.web.people_routes import ADMIN, CALLS, ERROR, Call, add_things, differences, fresh_name
 from tests.web.sites import CONNECTION, filled
 
@@ -47,7 +47,7 @@ def test_every_route_has_a_call(any_site: Site) -> None:
 @pytest.mark.parametrize("call", CALLS, ids=named)
 def test_a_route_answers_in_the_documented_shape(any_site: Site, call: Call) -> None:
     """Each route answers 200 with exactly the documented fields, of their types, and times with Z."""
-    things = add_things(any_site, password=PASSPHRASE)
+    things = add_things(any_site, password=PASSWORD)
     values = things.of(call)
     # A key is rotated with itself alone.
     credential = {} if call.path.endswith("authenticate") else {"Authorization": str(values["secret"])}
@@ -64,8 +64,8 @@ def test_a_route_answers_in_the_documented_shape(any_site: Site, call: Call) -> 
         assert answer.json()["count"] >= len(answer.json()["hits"]) > 0
 
 
-def test_a_new_user_comes_with_a_link_or_a_passphrase(any_site: Site, admin: httpx.Client) -> None:
-    """Without a passphrase there is a link, its code behind #; with one the user signs in, and no link."""
+def test_a_new_user_comes_with_a_link_or_a_password(any_site: Site, admin: httpx.Client) -> None:
+    """Without a password there is a link, its code behind #; with one the user signs in, and no link."""
     invited = admin.post("/bim/iam/bim/user", json={"userid": "Ünal Ö <a@b>", "permissions": []}).json()
     assert invited["newUser"]["userid"] == "Ünal Ö <a@b>"
     assert invited["newUser"]["permissions"] == ["CREATE_PROJECT"]
@@ -73,20 +73,20 @@ def test_a_new_user_comes_with_a_link_or_a_passphrase(any_site: Site, admin: htt
     assert re.fullmatch(rf"{re.escape(any_site.url)}/invitation#[\w-]{{43}}", invited["newUserLink"])
     assert (invited["emailFailed"], invited["emailSent"]) == (False, False)
     again = admin.post(f"/bim/iam/bim/user/{invited['newUser']['id']}/invitation").json()
-    any_site.services.invitations.accept(again["newUserLink"].partition("#")[2], NEW_PASSPHRASE, HERE)
+    any_site.services.invitations.accept(again["newUserLink"].partition("#")[2], NEW_PASSWORD, HERE)
     userid = fresh_name()
     made = admin.post(
         "/bim/iam/bim/user",
-        json={"userid": userid, "password": PASSPHRASE, "permissions": ["AUDIT"], "profile": {"phone": "1"}},
+        json={"userid": userid, "password": PASSWORD, "permissions": ["AUDIT"], "profile": {"phone": "1"}},
     ).json()
     assert made["newUserLink"] is None
     assert made["newUser"]["permissions"] == ["AUDIT", "CREATE_PROJECT"]
     assert made["newUser"]["profile"]["phone"] == "1"
     assert type(made["newUser"]["authentication"]) is int
     with any_site.client() as client:
-        for name, passphrase in ((userid, PASSPHRASE), ("ünal ö <a@b>", NEW_PASSPHRASE)):
+        for name, password in ((userid, PASSWORD), ("ünal ö <a@b>", NEW_PASSWORD)):
             signed_in = client.post(
-                "/bim/iam/bim/user/authenticate", json={"username": name, "password": passphrase}
+                "/bim/iam/bim/user/authenticate", json={"username": name, "password": password}
             )
             assert signed_in.status_code == 200, name
 
@@ -164,7 +164,7 @@ def test_permissions_are_replaced_and_taken(any_site: Site, admin: httpx.Client)
     assert admin.delete(f"{path}/ROOT").status_code == 422
 
 
-def test_a_passphrase_is_changed_with_the_current_one_or_by_an_administrator(
+def test_a_password_is_changed_with_the_current_one_or_by_an_administrator(
     any_site: Site, admin: httpx.Client
 ) -> None:
     """One's own needs the current one, and says which field is wrong; an administrator needs none."""
@@ -172,23 +172,23 @@ def test_a_passphrase_is_changed_with_the_current_one_or_by_an_administrator(
     path = f"/bim/iam/bim/user/{user.userid}/password"
     with any_site.client(headers={"Authorization": any_site.key(user.userid).secret}) as theirs:
         for current in ({}, {"currentPassword": "wrong wrong wrong wrong"}):
-            answer = theirs.put(path, json={"password": NEW_PASSPHRASE, **current})
+            answer = theirs.put(path, json={"password": NEW_PASSWORD, **current})
             assert answer.status_code == 422
             assert answer.json()["validation"][0]["field"] == "currentPassword"
-        changed = theirs.put(path, json={"password": NEW_PASSPHRASE, "currentPassword": PASSPHRASE})
+        changed = theirs.put(path, json={"password": NEW_PASSWORD, "currentPassword": PASSWORD})
         assert changed.json()["userid"] == user.userid
-        assert NEW_PASSPHRASE not in changed.text
+        assert NEW_PASSWORD not in changed.text
     login = "/bim/iam/bim/user/authenticate"
     assert admin.put(path, json={"password": "short"}).json()["validation"][0]["field"] == "password"
     with any_site.client() as client:
         who = {"username": user.userid}
-        token = client.post(login, json={**who, "password": NEW_PASSPHRASE}).json()["token"]
-        assert admin.put(path, json={"password": PASSPHRASE}).status_code == 200
+        token = client.post(login, json={**who, "password": NEW_PASSWORD}).json()["token"]
+        assert admin.put(path, json={"password": PASSWORD}).status_code == 200
         ended = client.get("/bim/rpc/user/current", headers={"Authorization": token})
         assert ended.status_code == 401
-        assert client.post(login, json={**who, "password": NEW_PASSPHRASE}).status_code == 401
+        assert client.post(login, json={**who, "password": NEW_PASSWORD}).status_code == 401
         any_site.clock.advance(timedelta(minutes=20))
-        assert client.post(login, json={**who, "password": PASSPHRASE}).status_code == 200
+        assert client.post(login, json={**who, "password": PASSWORD}).status_code == 200
 
 
 def test_a_path_names_its_methods(any_site: Site, admin: httpx.Client) -> None:
@@ -196,7 +196,7 @@ def test_a_path_names_its_methods(any_site: Site, admin: httpx.Client) -> None:
     methods: dict[str, set[str]] = {}
     for call in CALLS:
         methods.setdefault(call.path, {"OPTIONS"}).add(call.method)
-    values = add_things(any_site, password=PASSPHRASE).values
+    values = add_things(any_site, password=PASSWORD).values
     for path, expected in methods.items():
         if path.endswith("/authenticate"):
             continue

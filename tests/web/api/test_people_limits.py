@@ -10,7 +10,7 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE
 from tests.web.people_callers import CLOSED, NOBODY, PERMITTED, PROTECTED, calls_of, client_of, needed
 from tests.web.people_routes import ADMIN, Call, Things, add_things, fresh_name, principal
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def things(any_site: Site) -> Things:
     """Things of others, for calls that are refused: nothing happens to them."""
-    return add_things(any_site, password=PASSPHRASE)
+    return add_things(any_site, password=PASSWORD)
 
 
 # A3: nobody makes anything broader than themselves
@@ -36,7 +36,7 @@ def things(any_site: Site) -> Things:
         ("POST", "/bim/iam/bim/user", {"userid": "{fresh}", "permissions": ["GOVERNANCE"]}),
         ("PUT", "/bim/iam/bim/user/{bob}/permissions", ["CREATE_PROJECT", "GOVERNANCE"]),
         ("PUT", "/bim/iam/bim/user/{me}/permissions", {"permissions": ["USER_ADMIN", "GOVERNANCE"]}),
-        ("PUT", "/bim/iam/bim/user/{governor}/password", {"password": PASSPHRASE}),
+        ("PUT", "/bim/iam/bim/user/{governor}/password", {"password": PASSWORD}),
         ("POST", "/bim/iam/bim/user/{governor}/invitation", None),
         (
             "POST",
@@ -120,7 +120,7 @@ READ_ONLY: tuple[dict[str, object], ...] = (
 
 def test_unknown_and_read_only_fields_are_refused(any_site: Site) -> None:
     """In the body of every route, a field that only the server sets is 422, and nothing changes (A4)."""
-    things = add_things(any_site, password=PASSPHRASE)
+    things = add_things(any_site, password=PASSWORD)
     refused = 0
     with any_site.client(headers={"Authorization": any_site.key(ADMIN).secret}) as client:
         before = any_site.services.store.installation.revision()
@@ -172,7 +172,7 @@ def test_the_last_administrator_stays(open_site: SiteOpener) -> None:
                 COMMAND_LINE,
                 userid="second",
                 name=None,
-                password=PASSPHRASE,
+                password=PASSWORD,
                 permissions=frozenset(Permission),
             )
             assert client.delete(path).status_code == 200

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.web.people_routes import ADMIN, CALLS, Call, add_things, fresh_name
 from tests.web.sites import status_of
 
@@ -151,7 +151,7 @@ def test_a_name_with_a_slash_is_reached_by_its_number(any_site: Site, admin: htt
 def test_a_doubled_slash_at_the_start_changes_nothing(any_site: Site, call: Call) -> None:
     """Where `/x` answers, `//x` answers the same caller, and a stranger is refused as there (H6)."""
     doubled = replace(call, path=f"{any_site.url_bound}/{call.path}")
-    things = add_things(any_site, password=PASSPHRASE)
+    things = add_things(any_site, password=PASSWORD)
     is_open = call.path.endswith("/authenticate")
     # A key is rotated with itself alone.
     credential = {} if is_open else {"Authorization": str(things.of(call)["secret"])}

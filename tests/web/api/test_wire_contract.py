@@ -15,7 +15,7 @@ from joserfc.jwk import KeySet
 
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import COMMAND_LINE, Origin
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.web.sites import CONNECTION, FORM, TIMEOUT_SECONDS, read_all, status_of
 
 if TYPE_CHECKING:
@@ -208,11 +208,11 @@ def test_a_wrong_key_tells_a_stranger_nothing(any_site: Site) -> None:
 # Login
 
 
-def test_a_passphrase_is_answered_with_a_token(any_site: Site) -> None:
+def test_a_password_is_answered_with_a_token(any_site: Site) -> None:
     """The login answers a token with its end, and takes JSON alone."""
     path = "/bim/iam/bim/user/authenticate"
     with any_site.client() as client:
-        answer = client.post(path, json={"username": BOB, "password": PASSPHRASE})
+        answer = client.post(path, json={"username": BOB, "password": PASSWORD})
         assert answer.status_code == 200
         body = answer.json()
         assert set(body) == {"authenticated", "token", "tokenExpiration"}
@@ -223,15 +223,15 @@ def test_a_passphrase_is_answered_with_a_token(any_site: Site) -> None:
 
         refused = [
             client.post(path, json={"username": BOB, "password": "wrong wrong wrong"}),
-            client.post(path, json={"username": "nobody@example.com", "password": PASSPHRASE}),
-            client.post("/bim/iam/okta/user/authenticate", json={"username": BOB, "password": PASSPHRASE}),
+            client.post(path, json={"username": "nobody@example.com", "password": PASSWORD}),
+            client.post("/bim/iam/okta/user/authenticate", json={"username": BOB, "password": PASSWORD}),
         ]
         assert len({repr(without_request_id(answer)) for answer in refused}) == 1
         for answer in refused:
             assert is_error(answer, 401, "Unauthorized")
             assert "www-authenticate" in answer.headers
 
-        credentials = {"username": BOB, "password": PASSPHRASE}
+        credentials = {"username": BOB, "password": PASSWORD}
         assert is_error(client.post(path), 400, "Bad Request")
         assert is_error(client.post(path, data=credentials), 400, "Bad Request")
         assert is_error(client.post(path, json={"username": BOB}), 422, "Unprocessable entity")
@@ -244,7 +244,7 @@ def test_a_passphrase_is_answered_with_a_token(any_site: Site) -> None:
 
 
 def test_strange_characters_in_a_login_are_a_wrong_login(any_site: Site) -> None:
-    """NUL, emoji and other scripts in name and passphrase are 401 as any other wrong login."""
+    """NUL, emoji and other scripts in name and password are 401 as any other wrong login."""
     with any_site.client() as client:
         for text in ("\x00", "a\x00b", "😀" * 20, "ключ", "\u202e", "\ufffd"):
             for iamid in ("bim", quote("\x00"), quote("é")):
@@ -472,7 +472,7 @@ def test_a_retry_with_a_short_lived_key_gets_no_longer_lived_one(any_site: Site)
 def test_a_retry_never_answers_a_dead_key(any_site: Site) -> None:
     """A retry after the key's own end is a conflict, not a success that holds a key which works nowhere."""
     user = any_site.new_user()
-    session = any_site.services.logins.log_in_api("bim", user.userid, PASSPHRASE, Origin())
+    session = any_site.services.logins.log_in_api("bim", user.userid, PASSWORD, Origin())
     soon = any_site.clock.now + timedelta(minutes=5)
     short_lived = any_site.key(user.userid, expires_at=soon).secret
     retry = {"Idempotency-Key": "nightly"}
@@ -714,7 +714,7 @@ def test_a_disabled_users_credentials_are_dead_at_once(any_site: Site) -> None:
     with any_site.client() as client:
         token = client.post(EXCHANGES[0], json={"apikey": key}).json()["token"]
         login = client.post(
-            "/bim/iam/bim/user/authenticate", json={"username": user.userid, "password": PASSPHRASE}
+            "/bim/iam/bim/user/authenticate", json={"username": user.userid, "password": PASSWORD}
         ).json()["token"]
         any_site.services.users.set_disabled(COMMAND_LINE, user.userid, disabled=True)
         for credential in (key, token, login):
@@ -853,7 +853,7 @@ def test_the_whole_way_from_key_to_nothing(any_site: Site) -> None:
     user = any_site.new_user()
     with any_site.client() as client:
         login = client.post(
-            "/bim/iam/bim/user/authenticate", json={"username": user.userid, "password": PASSPHRASE}
+            "/bim/iam/bim/user/authenticate", json={"username": user.userid, "password": PASSWORD}
         ).json()
         signed_in = {"Authorization": f"Bearer {login['token']}"}
         made = client.post("/bim/apikey", json={"name": "journey"}, headers=signed_in).json()

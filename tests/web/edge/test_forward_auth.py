@@ -15,7 +15,7 @@ from keyturn.core.networks import read_network
 from keyturn.core.permissions import Permission
 from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE, Origin
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import change_behind, restricted, unknown_key
 from tests.statements import statements
 from tests.web.sites import TIMEOUT_SECONDS, read_all, status_of, statuses_of
@@ -73,10 +73,10 @@ def test_a_key_says_all_of_its_owner(site: Site) -> None:
 
 
 def test_a_token_says_which_key_it_came_from(site: Site) -> None:
-    """A token of a key names that key; one that was given for a passphrase names none."""
+    """A token of a key names that key; one that was given for a password names none."""
     key = site.key(BOB)
     token = site.services.exchange.exchange(in_header=[], in_body=key.secret, origin=Origin()).token
-    login = site.services.logins.log_in_api("bim", BOB, PASSPHRASE, Origin()).token
+    login = site.services.logins.log_in_api("bim", BOB, PASSWORD, Origin()).token
 
     of_key, of_login = (identity(verify(site, f"Bearer {each}")) for each in (token, login))
 

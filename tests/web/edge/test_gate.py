@@ -25,7 +25,7 @@ from keyturn.services.people.identity.turns import Asker
 from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.edge import messages
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.databases import new_postgresql_database, new_sqlite_database
 from tests.servers import running_server
 from tests.web.processes import server_process
@@ -467,7 +467,7 @@ def test_a_path_cannot_write_a_header(site: Site) -> None:
 
 
 CANARIES = {
-    "a password": "canary Passphrase 17 lanterns",
+    "a password": "canary Password 17 lanterns",
     "a foreign key": "Zq7Xw2Lk9Vb4Nm1Rt6Yp3Hs8",
     "a long foreign key": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     "a text in a query": "canary-query-4711",
@@ -495,7 +495,7 @@ def test_the_log_is_lines_of_json_without_secrets(
     settings = read_settings({"KEYTURN_DATABASE": new_sqlite_database(folder)})
     services = open_services(settings, hashing=CHEAPEST)
     user = services.users.add(
-        COMMAND_LINE, userid="a", name=None, password=PASSPHRASE, permissions=frozenset(Permission)
+        COMMAND_LINE, userid="a", name=None, password=PASSWORD, permissions=frozenset(Permission)
     )
     key = services.keys.create_for(user.user_id, COMMAND_LINE, NewKey()).secret
     unknown_key = key[:-1] + ("0" if key[-1] != "0" else "1")
@@ -506,7 +506,7 @@ def test_the_log_is_lines_of_json_without_secrets(
         of_many_addresses(server.url) as client,
     ):
         token = client.post("/apikey/authenticate", json={"apikey": key}).json()["token"]
-        cookie = client.post("/login", data={"userid": "a", "password": PASSPHRASE}).cookies["keyturn"]
+        cookie = client.post("/login", data={"userid": "a", "password": PASSWORD}).cookies["keyturn"]
         client.cookies.clear()
         secrets |= {"a token": token, "its signature": token.rpartition(".")[2], "a cookie": cookie}
         for canary in (key, unknown_key, token, cookie, *CANARIES.values()):
@@ -544,7 +544,7 @@ def send_everywhere(client: httpx.Client, canary: str) -> None:
     client.post("/login", content=canary.encode(), headers={"Content-Type": "text/plain"})
     client.post("/setup", data={"code": canary})
     if " " not in canary and not canary.startswith("canary"):
-        # A passphrase or a word in a path looks as any other path does.
+        # A password or a word in a path looks as any other path does.
         client.get(f"/apikey/{quoted}")
         client.get(f"/bim/apikey/{quoted}/x")
         client.get(f"/static/{quoted}")
@@ -650,7 +650,7 @@ def test_a_store_that_fails_is_never_a_yes(open_site: SiteOpener) -> None:
             answer = browser.get(path)
             assert is_broken(answer, 503)
             assert answer.headers["retry-after"] == "1"
-        assert is_broken(browser.log_in(ADMIN, PASSPHRASE), 503)
+        assert is_broken(browser.log_in(ADMIN, PASSWORD), 503)
 
 
 def test_a_postgresql_that_is_gone_is_never_a_yes(
@@ -694,7 +694,7 @@ def check_nothing_is_allowed(broken: Site, credentials: list[str]) -> None:
         answer = client.post("/apikey/authenticate", json={"apikey": credentials[0]})
         assert is_broken(answer, 503)
         assert "token" not in answer.json()
-        login = {"username": ADMIN, "password": PASSPHRASE}
+        login = {"username": ADMIN, "password": PASSWORD}
         assert is_broken(client.post("/bim/iam/bim/user/authenticate", json=login), 503)
         assert client.get(WHO).status_code == 401
 
@@ -712,15 +712,13 @@ def test_too_many_logins_at_once_are_turned_away(open_site: SiteOpener) -> None:
         while turns.waiting < MAX_WAITING:
             time.sleep(0.01)
         with busy.client() as client:
-            api = client.post(
-                "/bim/iam/bim/user/authenticate", json={"username": BOB, "password": PASSPHRASE}
-            )
-            page = client.post("/login", data={"userid": BOB, "password": PASSPHRASE})
+            api = client.post("/bim/iam/bim/user/authenticate", json={"username": BOB, "password": PASSWORD})
+            page = client.post("/login", data={"userid": BOB, "password": PASSWORD})
             assert client.get(WHO, headers={"Authorization": busy.key(BOB).secret}).status_code == 200
             may_end.set()
             for thread in threads:
                 thread.join()
-            assert client.post("/login", data={"userid": BOB, "password": PASSPHRASE}).status_code == 303
+            assert client.post("/login", data={"userid": BOB, "password": PASSWORD}).status_code == 303
         assert api.status_code == page.status_code == 503
         assert "set-cookie" not in page.headers
         assert int(api.headers["retry-after"]) >= 1

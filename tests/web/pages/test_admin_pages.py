@@ -23,7 +23,7 @@ from keyturn.settings import Settings, read_settings
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.pages.audit.words import ACTIONS, detail_lines
 from keyturn.web.pages.installation.settings import KEPT_BACK, OPEN, shown_settings
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.web.sites import Browser, filled, secret_on
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ADMIN = "admin@example.com"
 BOB = "bob@example.com"
 WHO = "/bim/rpc/user/current"
-NEW_PASSPHRASE = "three copper kettles sing"
+NEW_PASSWORD = "three copper kettles sing"
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "permissions.md"
 HOSTILE = '"><img src=x onerror=1>'
 VALUES: dict[str, object] = dict.fromkeys(
@@ -62,7 +62,7 @@ def holder(site: Site, *permissions: str) -> Browser:
 
 def principal(site: Site) -> Principal:
     """Return the administrator as a caller."""
-    cookie = site.services.logins.log_in_browser(ADMIN, PASSPHRASE, Origin()).cookie
+    cookie = site.services.logins.log_in_browser(ADMIN, PASSWORD, Origin()).cookie
     found = site.services.sessions.find(cookie)
     assert found is not None
     return found.principal
@@ -148,7 +148,7 @@ def test_a_stranger_is_led_back_to_the_administration(site: Site) -> None:
     with Browser(site) as browser:
         lead = browser.get("/admin/users").headers["location"]
         assert lead == "/login?then=/admin/users"
-        assert browser.log_in(ADMIN, PASSPHRASE, next="/admin/users").headers["location"] == "/admin/users"
+        assert browser.log_in(ADMIN, PASSWORD, next="/admin/users").headers["location"] == "/admin/users"
 
 
 def test_every_form_needs_the_token_of_its_session(site: Site) -> None:
@@ -191,7 +191,7 @@ def test_an_id_that_is_none_is_not_found(site: Site) -> None:
 
 
 def test_making_a_user_gives_a_link_once(any_site: Site) -> None:
-    """The link is in the one answer; with it a person sets a passphrase, once, and signs in."""
+    """The link is in the one answer; with it a person sets a password, once, and signs in."""
     browser = any_site.browser(ADMIN)
     mail = f"grace{any_site.new_user().user_id}@example.com"
     answer = browser.submit(
@@ -207,12 +207,12 @@ def test_making_a_user_gives_a_link_once(any_site: Site) -> None:
     assert (user.profile.name, user.profile.email, user.has_password) == ("Grace Holt", mail, False)
     assert link[2] not in browser.get(user_page(user)).text
 
-    form = {"code": link[2], "password": NEW_PASSPHRASE, "password_again": NEW_PASSPHRASE}
+    form = {"code": link[2], "password": NEW_PASSWORD, "password_again": NEW_PASSWORD}
     with Browser(any_site) as theirs:
         accepted = theirs.post("/invitation", data=form)
-        assert (accepted.status_code, accepted.headers["location"]) == (303, "/login?notice=passphrase-set")
-        assert "Your passphrase is set." in theirs.get("/login?notice=passphrase-set").text
-        assert theirs.log_in(mail, NEW_PASSPHRASE).status_code == 303
+        assert (accepted.status_code, accepted.headers["location"]) == (303, "/login?notice=password-set")
+        assert "Your password is set." in theirs.get("/login?notice=password-set").text
+        assert theirs.log_in(mail, NEW_PASSWORD).status_code == 303
         again = theirs.post("/invitation", data=form)
         assert again.status_code == 422
         assert "not valid, or no longer" in again.text
@@ -236,19 +236,17 @@ def test_a_link_that_is_wrong_or_over_says_so(open_site: SiteOpener) -> None:
             short = _accept(browser, living, "short")
             assert (short.status_code, f'value="{living}"' in short.text) == (422, True)
             differ = browser.post(
-                "/invitation", data={"code": living, "password": NEW_PASSPHRASE, "password_again": "other"}
+                "/invitation", data={"code": living, "password": NEW_PASSWORD, "password_again": "other"}
             )
-            assert "The two passphrases differ." in differ.text
-            assert NEW_PASSPHRASE not in differ.text
+            assert "The two passwords differ." in differ.text
+            assert NEW_PASSWORD not in differ.text
             site.clock.advance(timedelta(days=7))
             assert _accept(browser, living).status_code == 422
         assert revision(site) == before
 
 
-def _accept(browser: Browser, code: str, passphrase: str = NEW_PASSPHRASE) -> httpx.Response:
-    return browser.post(
-        "/invitation", data={"code": code, "password": passphrase, "password_again": passphrase}
-    )
+def _accept(browser: Browser, code: str, password: str = NEW_PASSWORD) -> httpx.Response:
+    return browser.post("/invitation", data={"code": code, "password": password, "password_again": password})
 
 
 def test_an_invitation_signs_this_browser_out(site: Site) -> None:
@@ -262,11 +260,11 @@ def test_an_invitation_signs_this_browser_out(site: Site) -> None:
 
 
 def test_a_form_for_an_invitation_comes_from_our_page(site: Site) -> None:
-    """Another site's page cannot set a passphrase (L8)."""
+    """Another site's page cannot set a password (L8)."""
     link = site.services.user_administration.invite(
         principal(site), "bim", site.new_user().userid, Origin()
     ).link
-    form = {"code": link.partition("#")[2], "password": NEW_PASSPHRASE, "password_again": NEW_PASSPHRASE}
+    form = {"code": link.partition("#")[2], "password": NEW_PASSWORD, "password_again": NEW_PASSWORD}
     with Browser(site) as browser:
         for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
             assert browser.post("/invitation", data=form, headers=headers).status_code == 403

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Text, select, update
 
 from keyturn.store.database.schema import audit, metadata
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.web.people_routes import ADMIN, CALLS, Call, add_things
 from tests.web.sites import filled
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OVERRIDE = "\u202e"
 OPAQUE = {"password", "externalUserIds", "preferences"}
-"""What is never shown as text: a passphrase, and JSON of other programs."""
+"""What is never shown as text: a password, and JSON of other programs."""
 SHOWN = {
     ("user_account", "userid"), ("profile", "name"), ("profile", "email"), ("profile", "about"),
     ("profile", "location"), ("api_key", "name"), ("user_group", "name"), ("user_group", "description"),
@@ -54,7 +54,7 @@ def spoiled(body: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
 )
 def test_fault_b3_no_field_takes_what_nobody_sees(site: Site, call: Call) -> None:
     """Each text in the body of each route, with an override in it, is refused, and nothing is made."""
-    values = add_things(site, password=PASSPHRASE).of(call)
+    values = add_things(site, password=PASSWORD).of(call)
     with site.client(headers={"Authorization": site.key(ADMIN).secret}) as client:
         for field, body in spoiled(call.body):
             answer = call.send(client, values, body=_with(body, values))
@@ -74,7 +74,7 @@ def test_fault_b3_no_page_or_export_shows_what_is_not_seen(open_site: SiteOpener
     """Texts from before the rule stand with the code of what would turn the line around."""
     with open_site() as site:
         site.add_people()
-        things = add_things(site, password=PASSPHRASE)
+        things = add_things(site, password=PASSWORD)
         values = {
             **things.values, "user_id": things.user.user_id, "project_id": things.values["projectid"],
             "group_id": things.values["groupid"], "resource_id": things.values["serviceid"],

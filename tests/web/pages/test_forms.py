@@ -56,7 +56,7 @@ def test_what_works_is_what_the_handler_returns() -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_what_a_person_can_mend_is_told_on_the_page_of_the_form(error: Exception) -> None:
-    """The page has the error and what was typed, but no passphrase, and the arguments that it names."""
+    """The page has the error and what was typed, but no password, and the arguments that it names."""
     told = content_of(framed(error), number="7", sent=sent(TYPED))
     assert told == (error, {"name": "x"}, "7", None)
 
@@ -75,7 +75,7 @@ def test_everything_else_has_a_page_of_its_own(error: Exception) -> None:
 
 
 def test_a_form_may_tell_of_more() -> None:
-    """The login tells of a wrong passphrase on its page, not by leading to itself."""
+    """The login tells of a wrong password on its page, not by leading to itself."""
     error = CredentialRefused(Reason.LOGIN_FAILED)
     handler = framed(error, also=(CredentialRefused,))
     assert content_of(handler, number="7", sent=sent(TYPED))[0] is error
@@ -90,9 +90,9 @@ def test_a_form_must_take_what_its_page_needs() -> None:
             pass
 
 
-def test_no_passphrase_is_shown_again() -> None:
-    """Whatever a field of a passphrase is called in our pages, its text is dropped."""
-    assert typed_in({**TYPED, "passphrase_again": "secret", "passphrase": "secret"}) == {"name": "x"}
+def test_no_password_is_shown_again() -> None:
+    """Whatever a field of a password is called in our pages, its text is dropped."""
+    assert typed_in({**TYPED, "own_password": "secret", "password": "secret"}) == {"name": "x"}
 
 
 def test_an_error_is_told_at_the_input_of_the_form() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from keyturn.core.audit import AuditAction
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.web.sites import ACCEPT, FORM, TIMEOUT_SECONDS, Browser, form_body, secret_on
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ADMIN = "admin@example.com"
 BOB = "bob@example.com"
 WHO = "/bim/rpc/user/current"
-NEW_PASSPHRASE = "three copper kettles sing"
+NEW_PASSWORD = "three copper kettles sing"
 HOSTILE = '"><img src=x onerror=1>'
 
 FORMS = (
@@ -52,13 +52,13 @@ def revision(site: Site) -> int:
 # Signing in and out
 
 
-def test_the_right_passphrase_starts_a_session(site: Site) -> None:
+def test_the_right_password_starts_a_session(site: Site) -> None:
     """Signing in leads on to the profile with a cookie that works, and no page of the way may be stored."""
     with Browser(site) as browser:
         page = browser.get("/login")
         assert page.status_code == 200
         assert page.headers["cache-control"] == "no-store"
-        answer = browser.log_in(BOB, PASSPHRASE)
+        answer = browser.log_in(BOB, PASSWORD)
         assert answer.status_code == 303
         assert answer.headers["location"] == "/profile"
         assert answer.headers["cache-control"] == "no-store"
@@ -67,24 +67,24 @@ def test_the_right_passphrase_starts_a_session(site: Site) -> None:
 
 
 def test_a_wrong_login_does_not_say_what_was_wrong(site: Site) -> None:
-    """Wrong passphrase, unknown name, disabled account: the same bytes but for the typed name (L3)."""
+    """Wrong password, unknown name, disabled account: the same bytes but for the typed name (L3)."""
     disabled = site.new_user()
     site.services.users.set_disabled(COMMAND_LINE, disabled.userid, disabled=True)
-    without_passphrase = site.services.users.add(COMMAND_LINE, userid="nopass@example.com", name=None)
+    without_password = site.services.users.add(COMMAND_LINE, userid="nopass@example.com", name=None)
     answers = []
     with Browser(site) as browser:
-        for userid, passphrase in (
+        for userid, password in (
             (BOB, "wrong wrong wrong"),
-            ("nobody@example.com", PASSPHRASE),
-            (disabled.userid, PASSPHRASE),
-            (without_passphrase.userid, PASSPHRASE),
+            ("nobody@example.com", PASSWORD),
+            (disabled.userid, PASSWORD),
+            (without_password.userid, PASSWORD),
             (BOB, ""),
-            ("", PASSPHRASE),
+            ("", PASSWORD),
             ("", ""),
             ("\x00", "\x00"),
-            (HOSTILE, PASSPHRASE),
+            (HOSTILE, PASSWORD),
         ):
-            answer = browser.log_in(userid, passphrase)
+            answer = browser.log_in(userid, password)
             assert answer.status_code == 401
             assert "set-cookie" not in answer.headers
             typed = f'value="{html.escape(userid)}"'.replace("&quot;", "&#34;")
@@ -98,8 +98,8 @@ def test_a_wrong_login_does_not_say_what_was_wrong(site: Site) -> None:
     assert all(answer == answers[0] for answer in answers)
 
 
-def test_a_passphrase_is_never_on_a_page(site: Site) -> None:
-    """No form is refilled with a passphrase."""
+def test_a_password_is_never_on_a_page(site: Site) -> None:
+    """No form is refilled with a password."""
     with Browser(site) as browser:
         assert "canary" not in browser.log_in(BOB, "canary canary canary").text
     signed_in = site.browser(BOB)
@@ -139,7 +139,7 @@ def test_the_login_leads_to_our_own_pages_alone(site: Site, wanted: str, target:
         page = browser.get("/login", params={"then": wanted})
         assert f'name="next" value="{target}"' in page.text
         assert "evil" not in page.text
-        answer = browser.log_in(BOB, PASSPHRASE, next=wanted)
+        answer = browser.log_in(BOB, PASSWORD, next=wanted)
         assert answer.headers["location"] == target
         signed_in = browser.get("/login", params={"then": wanted})
         assert (signed_in.status_code, signed_in.headers["location"]) == (303, target)
@@ -151,13 +151,13 @@ def test_a_stranger_comes_back_to_where_they_wanted_to_go(site: Site) -> None:
         lead = browser.get("/profile/keys").headers["location"]
         target = re.search(r'name="next" value="([^"]*)"', browser.get(lead).text)
         assert target is not None
-        assert browser.log_in(BOB, PASSPHRASE, next=target[1]).headers["location"] == "/profile/keys"
+        assert browser.log_in(BOB, PASSWORD, next=target[1]).headers["location"] == "/profile/keys"
 
 
 def test_the_cookie_over_http_on_loopback(site: Site) -> None:
     """On loopback the cookie is HttpOnly, SameSite, for this host and session, 256 bits (L6)."""
     with Browser(site) as browser:
-        (cookie,) = browser.log_in(BOB, PASSPHRASE).headers.get_list("set-cookie")
+        (cookie,) = browser.log_in(BOB, PASSWORD).headers.get_list("set-cookie")
     parts = [part.strip().lower() for part in cookie.split(";")]
     assert re.fullmatch(r"keyturn=[A-Za-z0-9_-]{43}", cookie.partition(";")[0])
     assert {"httponly", "samesite=lax", "path=/"} <= set(parts)
@@ -169,7 +169,7 @@ def test_the_cookie_over_https(open_site: SiteOpener) -> None:
     with open_site(public_url="https://keys.example.com") as secure:
         secure.add_people()
         with Browser(secure) as browser:
-            (cookie,) = browser.log_in(BOB, PASSPHRASE).headers.get_list("set-cookie")
+            (cookie,) = browser.log_in(BOB, PASSWORD).headers.get_list("set-cookie")
             parts = [part.strip().lower() for part in cookie.split(";")]
             name, _, value = cookie.partition(";")[0].partition("=")
             assert name == "__Host-keyturn"
@@ -186,7 +186,7 @@ def test_a_login_gives_a_new_session_and_ends_the_old(site: Site) -> None:
     """Each login sets another id, and the one that the browser had before is dead (L5)."""
     browser = site.browser(BOB)
     old = browser.session_value()
-    assert browser.log_in(BOB, PASSPHRASE).status_code == 303
+    assert browser.log_in(BOB, PASSWORD).status_code == 303
     new = browser.session_value()
     assert new != old
     assert is_signed_in(browser)
@@ -200,9 +200,7 @@ def test_an_id_that_the_client_chose_is_never_adopted(site: Site) -> None:
     """A session id that the browser brought to the login opens nothing, before and after (L5)."""
     for chosen in ("chosen", "A" * 43, "", "\xe9", "x" * 5000):
         headers = {"Cookie": f"keyturn={chosen}".encode("latin-1"), "Accept": ACCEPT.encode()}
-        answer = httpx.post(
-            f"{site.url}/login", data={"userid": BOB, "password": PASSPHRASE}, headers=headers
-        )
+        answer = httpx.post(f"{site.url}/login", data={"userid": BOB, "password": PASSWORD}, headers=headers)
         assert answer.status_code == 303
         assert answer.cookies["keyturn"] != chosen
         assert httpx.get(f"{site.url}/profile", headers=headers).status_code == 303
@@ -260,8 +258,8 @@ def test_a_form_needs_the_token_of_its_session(site: Site, path: str, token: str
     user = site.new_user()
     browser = site.browser(user.userid)
     own = browser.csrf()
-    fields = {"expiry": "90", "form_id": "x", "name": "changed", "current_password": PASSPHRASE,
-              "password": NEW_PASSPHRASE, "password_again": NEW_PASSPHRASE}  # fmt: skip
+    fields = {"expiry": "90", "form_id": "x", "name": "changed", "current_password": PASSWORD,
+              "password": NEW_PASSWORD, "password_again": NEW_PASSWORD}  # fmt: skip
     match token:
         case "empty":
             fields["csrf"] = ""
@@ -271,7 +269,7 @@ def test_a_form_needs_the_token_of_its_session(site: Site, path: str, token: str
             fields["csrf"] = site.browser(user.userid).csrf()
         case "old session":
             fields["csrf"] = own
-            browser.log_in(user.userid, PASSPHRASE)
+            browser.log_in(user.userid, PASSWORD)
     before = revision(site)
     answer = browser.post(path, data=fields)
     assert answer.status_code == 403
@@ -304,7 +302,7 @@ def test_a_form_from_another_site_is_refused(site: Site, headers: dict[str, str]
     csrf = browser.csrf()
     before = revision(site)
     for path in (*FORMS, "/login"):
-        fields = {"csrf": csrf, "userid": user.userid, "password": PASSPHRASE, "expiry": "90", "form_id": "x"}
+        fields = {"csrf": csrf, "userid": user.userid, "password": PASSWORD, "expiry": "90", "form_id": "x"}
         assert browser.post(path, data=fields, headers=headers).status_code == 403, path
     assert revision(site) == before
     assert is_signed_in(browser)
@@ -326,7 +324,7 @@ def test_the_http_twin_of_an_https_site_is_foreign(open_site: SiteOpener) -> Non
     """Where the public address is https, a page of the same name over http is another origin (L8)."""
     with open_site(public_url="https://keys.example.com") as secure:
         secure.add_people()
-        form = {"userid": BOB, "password": PASSPHRASE}
+        form = {"userid": BOB, "password": PASSWORD}
         for origin, status in (
             ("https://keys.example.com", 303),
             ("http://keys.example.com", 403),
@@ -348,7 +346,7 @@ def test_a_form_that_is_none_is_refused(site: Site, content_type: str | None) ->
     """A body that is not an URL-encoded form is 403 on every form, and changes nothing (L8)."""
     user = site.new_user()
     browser = site.browser(user.userid)
-    fields = {"csrf": browser.csrf(), "expiry": "90", "form_id": "x", "userid": BOB, "password": PASSPHRASE}
+    fields = {"csrf": browser.csrf(), "expiry": "90", "form_id": "x", "userid": BOB, "password": PASSWORD}
     before = revision(site)
     headers = {} if content_type is None else {"Content-Type": content_type}
     for path in (*FORMS, "/login"):
@@ -382,7 +380,7 @@ def test_get_never_changes_anything(site: Site) -> None:
     browser.get("/profile")
     csrf = browser.csrf()
     before = revision(site)
-    query = f"csrf={csrf}&name=changed&expiry=never&form_id=y&password={NEW_PASSPHRASE}"
+    query = f"csrf={csrf}&name=changed&expiry=never&form_id=y&password={NEW_PASSWORD}"
     for path in (*FORMS, f"/profile/keys/{key.record.key_id}/revoke", "/setup", "/login"):
         for method in ("GET", "HEAD"):
             assert browser.request(method, f"{path}?{query}").status_code < 500
@@ -506,7 +504,7 @@ def test_a_hostile_agent_is_text(site: Site) -> None:
     """What a client calls itself stands on the pages as text, without what looks like a credential."""
     user = site.new_user()
     browser = Browser(site, headers={"User-Agent": f"{HOSTILE} 0123456789abcdef0123456789abcdef"})
-    browser.log_in(user.userid, PASSPHRASE)
+    browser.log_in(user.userid, PASSWORD)
     page = browser.get("/profile/sessions").text
     assert "<img src=x" not in page
     assert HOSTILE in html.unescape(page)
@@ -679,7 +677,7 @@ def test_sessions_are_listed_and_ended(any_site: Site) -> None:
     """Sessions of browsers and password tokens are listed, and end one by one or all others at once (L7)."""
     user = any_site.new_user()
     browser, second, third = (any_site.browser(user.userid) for _ in range(3))
-    login = {"username": user.userid, "password": PASSPHRASE}
+    login = {"username": user.userid, "password": PASSWORD}
     token = any_site.client().post("/bim/iam/bim/user/authenticate", json=login).json()["token"]
     page = browser.get("/profile/sessions").text
     ids = [int(found) for found in re.findall(r"/profile/sessions/(\d+)/end\"", page)]
@@ -719,7 +717,7 @@ def test_another_persons_session_cannot_be_ended(any_site: Site) -> None:
     [
         ({"current_password": "wrong wrong wrong"}, "current_password"),
         ({"current_password": ""}, "current_password"),
-        ({"password_again": NEW_PASSPHRASE + "x"}, "password_again"),
+        ({"password_again": NEW_PASSWORD + "x"}, "password_again"),
         ({"password": "short", "password_again": "short"}, "password"),
         ({"password": "a" * 20, "password_again": "a" * 20}, "password"),
         ({"password": "abcabcabcabcabcabc", "password_again": "abcabcabcabcabcabc"}, "password"),
@@ -727,36 +725,36 @@ def test_another_persons_session_cannot_be_ended(any_site: Site) -> None:
         ({"password": "", "password_again": ""}, "password"),
     ],
 )
-def test_an_unfit_change_of_passphrase_is_refused(site: Site, fields: dict[str, str], at_fault: str) -> None:
-    """A wrong old passphrase, two new ones that differ, or a weak one is 422, and nothing changes."""
+def test_an_unfit_change_of_password_is_refused(site: Site, fields: dict[str, str], at_fault: str) -> None:
+    """A wrong old password, two new ones that differ, or a weak one is 422, and nothing changes."""
     user = site.new_user()
     browser = site.browser(user.userid)
     other = site.browser(user.userid)
     sent = {
-        "current_password": PASSPHRASE,
-        "password": NEW_PASSPHRASE,
-        "password_again": NEW_PASSPHRASE,
+        "current_password": PASSWORD,
+        "password": NEW_PASSWORD,
+        "password_again": NEW_PASSWORD,
     } | fields
     answer = browser.submit("/profile/security", **sent)
     assert answer.status_code == 422
     assert f'id="{at_fault}-problem"' in answer.text
     assert is_signed_in(other)
-    assert site.browser(user.userid, PASSPHRASE)
+    assert site.browser(user.userid, PASSWORD)
 
 
-def test_a_change_of_passphrase_ends_what_the_old_one_opened(any_site: Site) -> None:
+def test_a_change_of_password_ends_what_the_old_one_opened(any_site: Site) -> None:
     """After it other sessions and password tokens are dead, keys live, the new one signs in (L7)."""
     user = any_site.new_user()
     browser, other = any_site.browser(user.userid), any_site.browser(user.userid)
     key = any_site.key(user.userid).secret
     with any_site.client() as client:
-        login = {"username": user.userid, "password": PASSPHRASE}
+        login = {"username": user.userid, "password": PASSWORD}
         token = client.post("/bim/iam/bim/user/authenticate", json=login).json()["token"]
         answer = browser.submit(
             "/profile/security",
-            current_password=PASSPHRASE,
-            password=NEW_PASSPHRASE,
-            password_again=NEW_PASSPHRASE,
+            current_password=PASSWORD,
+            password=NEW_PASSWORD,
+            password_again=NEW_PASSWORD,
         )
         assert answer.status_code == 303
         assert is_signed_in(browser)
@@ -764,20 +762,20 @@ def test_a_change_of_passphrase_ends_what_the_old_one_opened(any_site: Site) -> 
         assert client.get(WHO, headers={"Authorization": token}).status_code == 401
         assert client.get(WHO, headers={"Authorization": key}).status_code == 200
     with Browser(any_site) as again:
-        assert again.log_in(user.userid, PASSPHRASE).status_code == 401
-        assert again.log_in(user.userid, NEW_PASSPHRASE).status_code == 303
+        assert again.log_in(user.userid, PASSWORD).status_code == 401
+        assert again.log_in(user.userid, NEW_PASSWORD).status_code == 303
 
 
-def test_a_change_of_passphrase_gives_a_new_session_id(site: Site) -> None:
-    """Proving the passphrase again gives the browser a new id, and the one that it had is dead (L5)."""
+def test_a_change_of_password_gives_a_new_session_id(site: Site) -> None:
+    """Proving the password again gives the browser a new id, and the one that it had is dead (L5)."""
     user = site.new_user()
     browser = site.browser(user.userid)
     old = browser.session_value()
     browser.submit(
         "/profile/security",
-        current_password=PASSPHRASE,
-        password=NEW_PASSPHRASE,
-        password_again=NEW_PASSPHRASE,
+        current_password=PASSWORD,
+        password=NEW_PASSWORD,
+        password_again=NEW_PASSWORD,
     )
     assert is_signed_in(browser)
     assert (
@@ -794,7 +792,7 @@ def test_each_change_is_one_audit_row(site: Site) -> None:
         start = connection.exec_driver_sql("SELECT max(id) FROM audit").scalar_one()
     browser = Browser(site)
     refused = browser.log_in(user.userid, "wrong wrong wrong")
-    started = browser.log_in(user.userid, PASSPHRASE)
+    started = browser.log_in(user.userid, PASSWORD)
     ended = browser.submit("/logout")
     with engine.connect() as connection:
         rows = connection.exec_driver_sql(
@@ -818,8 +816,8 @@ def setup_form(code: str, /, **fields: str) -> dict[str, str]:
         "code": code,
         "userid": "root@example.com",
         "name": "Root",
-        "password": PASSPHRASE,
-        "password_again": PASSPHRASE,
+        "password": PASSWORD,
+        "password_again": PASSWORD,
     } | fields
 
 
@@ -842,14 +840,14 @@ def test_the_set_up_works_once(open_site: SiteOpener) -> None:
                 answer = browser.post("/setup", data=setup_form(code, **fields))
                 assert answer.status_code == 422, fields
                 assert f'id="{field}-problem"' in answer.text
-                assert PASSPHRASE not in answer.text
+                assert PASSWORD not in answer.text
             assert (
                 browser.post("/setup", data=setup_form(code), headers={"Origin": "null"}).status_code == 403
             )
             answer = browser.post("/setup", data=setup_form(code))
             assert (answer.status_code, answer.headers["location"]) == (303, "/login?notice=set-up")
             check_set_up_is_gone(browser, code)
-            assert browser.log_in("root@example.com", PASSPHRASE).status_code == 303
+            assert browser.log_in("root@example.com", PASSWORD).status_code == 303
             page = browser.get("/profile").text
             for permission in ("APPLICATION_ADMIN", "USER_ADMIN"):
                 assert permission in page

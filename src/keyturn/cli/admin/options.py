@@ -47,7 +47,7 @@ def database_option(command: F) -> F:
 def password_option(command: F) -> F:
     """Add `--password-stdin`."""
     return click.option(
-        "--password-stdin", is_flag=True, help="Read the passphrase from standard input, without asking."
+        "--password-stdin", is_flag=True, help="Read the password from standard input, without asking."
     )(command)
 
 
@@ -68,14 +68,14 @@ def opened_services(database: str | None, *, may_begin: bool = False) -> Iterato
         services.close()
 
 
-def read_passphrase(*, from_stdin: bool) -> str:
-    """Return a passphrase from standard input, or ask for it twice."""
+def read_password(*, from_stdin: bool) -> str:
+    """Return a password from standard input, or ask for it twice."""
     if from_stdin:
         given = read_stdin("password").removesuffix("\n").removesuffix("\r")
         if not given:
-            raise InvalidInput("password", "The passphrase on standard input is empty.")
+            raise InvalidInput("password", "The password on standard input is empty.")
         return given
     if not sys.stdin.isatty():
         raise InvalidInput("password", "There is no terminal to ask on: pipe it in, with --password-stdin.")
-    passphrase: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt="Once more")
-    return passphrase
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt="Once more")
+    return password

@@ -6,7 +6,7 @@ from keyturn.cli.admin.options import (
     database_option,
     opened_services,
     password_option,
-    read_passphrase,
+    read_password,
 )
 from keyturn.cli.output import json_option
 from keyturn.cli.tables import Column, never_without, print_list
@@ -67,7 +67,7 @@ def add(
             userid=userid,
             name=name,
             email=email,
-            password=read_passphrase(from_stdin=password_stdin),
+            password=read_password(from_stdin=password_stdin),
             permissions=Permission if ALL in permissions else permissions,
         )
     click.echo(f"Added {record.userid} with {', '.join(sorted(record.permissions))}.")
@@ -109,8 +109,8 @@ def sign_out(userid: str, *, database: str | None) -> None:
 @password_option
 @database_option
 def password(userid: str, *, password_stdin: bool, database: str | None) -> None:
-    """Set the passphrase of USERID and end all their sessions. Their keys stay."""
+    """Set the password of USERID and end all their sessions. Their keys stay."""
     with opened_services(database) as services:
         user = services.users.get_by_userid(None, userid)
-        services.users.set_password(COMMAND_LINE, user, read_passphrase(from_stdin=password_stdin))
-    click.echo(f"The passphrase of {userid} is set.")
+        services.users.set_password(COMMAND_LINE, user, read_password(from_stdin=password_stdin))
+    click.echo(f"The password of {userid} is set.")

@@ -41,7 +41,7 @@ class KeyRotation:
         Without an overlap the former secret, and every token that was made from the key, end at once. A
         secret from before the former one ends in any case.
 
-        A key is rotated with its own secret, or by its owner who proved to know the passphrase, in a browser
+        A key is rotated with its own secret, or by its owner who proved to know the password, in a browser
         or for a token: whatever else would win a secret that outlives it (A3).
 
         Raise `NotFound` for a key that is another's, and for any but its own with a credential that is
@@ -111,10 +111,10 @@ class KeyRotation:
 
 
 def _check_may_rotate(principal: Principal, key_id: int) -> None:
-    """Raise `Conflict` unless the credential is the key itself, or comes from a passphrase."""
+    """Raise `Conflict` unless the credential is the key itself, or comes from a password."""
     if principal.key_id is None or (principal.method is AuthMethod.API_KEY and principal.key_id == key_id):
         return
     raise Conflict(
-        "A key is rotated with itself, on its page, or with a token that was given for a passphrase: a token "
+        "A key is rotated with itself, on its page, or with a token that was given for a password: a token "
         "of a key, or another key, would win a secret that outlives it."
     )

@@ -1,6 +1,6 @@
 """Devices sign in (RFC 8628): a program shows a code, a person types it on a page, the program gets a key.
 
-So no passphrase is typed into a terminal. The key is made when the device asks for it after a person has
+So no password is typed into a terminal. The key is made when the device asks for it after a person has
 approved, and not before: what nobody fetches does not exist.
 """
 

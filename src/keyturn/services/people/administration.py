@@ -28,7 +28,7 @@ PEOPLE = frozenset({UserKind.PERSON})
 
 @dataclass(frozen=True, slots=True)
 class AddedUser:
-    """A new user, and how they come to a passphrase if none was given."""
+    """A new user, and how they come to a password if none was given."""
 
     record: UserRecord
     invitation: Invitation | None
@@ -65,7 +65,7 @@ class UserAdministration:
     ) -> AddedUser:
         """Make a user, who holds the default permissions besides.
 
-        `iamid` names their identity provider, None the built-in one. Without a passphrase there they are
+        `iamid` names their identity provider, None the built-in one. Without a password there they are
         invited to set one; a user of any other provider needs none.
         """
         principal.check_may(Permission.USER_ADMIN)
@@ -224,10 +224,10 @@ class UserAdministration:
         current: str | None,
         origin: Origin,
     ) -> None:
-        """Set a user's passphrase and end all their sessions; for one's own the current one is needed."""
+        """Set a user's password and end all their sessions; for one's own the current one is needed."""
         user = self.get(principal, iamid, userid)
         if user.kind is not UserKind.PERSON:
-            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+            raise InvalidInput("userid", "A service account has keys and no password.")
         self._identity.check_stores_password_of(user)
         _check_unbound(principal)
         actor = actor_of(principal, origin)
@@ -235,14 +235,14 @@ class UserAdministration:
             self._users.check_own_password(principal, current or "", field="currentPassword", origin=origin)
             self._users.set_password(actor, user, password)
             return
-        self._check_may_act_as(principal, user)  # Before the passphrase is judged: it is none of theirs.
+        self._check_may_act_as(principal, user)  # Before the password is judged: it is none of theirs.
         self._users.set_password(actor, user, password, allow=partial(check_may_grant, principal))
 
     def invite(self, principal: Principal, iamid: str, userid: str, origin: Origin) -> Invitation:
-        """Return a link with which a person sets a passphrase, for a new person or in place of a lost one."""
+        """Return a link with which a person sets a password, for a new person or in place of a lost one."""
         user = self._managed(principal, iamid, userid)
         if user.kind is not UserKind.PERSON:
-            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+            raise InvalidInput("userid", "A service account has keys and no password.")
         self._identity.check_stores_password_of(user)
         self._check_may_act_as(principal, user)
         return self._invitations.invite(
@@ -280,7 +280,7 @@ class UserAdministration:
             raise NotFound from None
 
     def _check_may_act_as(self, principal: Principal, user: UserRecord) -> None:
-        """Raise `PermissionMissing` if a passphrase of this user opens more than the caller's own."""
+        """Raise `PermissionMissing` if a password of this user opens more than the caller's own."""
         check_may_grant(principal, self._store.service_accounts.permissions_with(user.user_id))
 
     def _managed(self, principal: Principal, iamid: str, userid: str) -> UserRecord:

@@ -51,7 +51,7 @@ class Logins:
     def log_in_browser(
         self, userid: str, password: str, origin: Origin, *, iamid: str | None = None
     ) -> StartedSession:
-        """Start a session for a person; raise `CredentialRefused` for a wrong name or passphrase alike.
+        """Start a session for a person; raise `CredentialRefused` for a wrong name or password alike.
 
         `iamid` names their identity provider; None for the built-in one. Raise `TooManyFailures`, before
         anything is hashed, if too many failed from this address, or the person has signed in too often (Q1).
@@ -64,7 +64,7 @@ class Logins:
         return StartedSession(cookie, login.userid)
 
     def log_in_api(self, iamid: str, userid: str, password: str, origin: Origin) -> IssuedToken:
-        """Give a bearer token for a passphrase. It shows, and can be ended, among the person's sessions."""
+        """Give a bearer token for a password. It shows, and can be ended, among the person's sessions."""
         login, identity = self._attempts.verify(iamid, userid, password, origin)
         digest = digest_session_token(new_session_token(self._system))
         started_at, session_id = self._start(
@@ -104,7 +104,7 @@ class Logins:
         life: timedelta,
         origin: Origin,
     ) -> tuple[datetime, int]:
-        """Store the session that a right passphrase opens; return its start and id."""
+        """Store the session that a right password opens; return its start and id."""
         now = self._system.now()
         rehashed = None if identity.rehash is None else identity.rehash()
         session = _session(login.user_id, kind, digest, (now, now + life), origin)

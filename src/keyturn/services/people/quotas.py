@@ -18,7 +18,7 @@ COUNTED_BEFORE = frozenset(
     }
 )
 """Actions that `note_creation` counts: each try, since one that fails costs as much."""
-BOUNDED_BY_PASSPHRASES = frozenset(
+BOUNDED_BY_PASSWORDS = frozenset(
     {
         AuditAction.SESSION_PROVED,
         AuditAction.USER_LOGGED_IN,
@@ -26,7 +26,7 @@ BOUNDED_BY_PASSPHRASES = frozenset(
         AuditAction.USER_PASSWORD_UPDATED,
     }
 )
-"""Actions that take the passphrase, which `SignInAttempts` limits. A wrong one must be counted always."""
+"""Actions that take the password, which `SignInAttempts` limits. A wrong one must be counted always."""
 ENDS_WHAT_WAS_MADE = frozenset(
     {
         AuditAction.API_KEY_DELETED,
@@ -40,7 +40,7 @@ ENDS_WHAT_WAS_MADE = frozenset(
 )
 """Actions that end each thing once, which was made at a rate, and must not wait: a thief of a key could use
 the rate up, and so keep its owner from revoking it."""
-FREE_CHANGES = COUNTED_BEFORE | BOUNDED_BY_PASSPHRASES | ENDS_WHAT_WAS_MADE
+FREE_CHANGES = COUNTED_BEFORE | BOUNDED_BY_PASSWORDS | ENDS_WHAT_WAS_MADE
 
 PROVISIONING = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN, Permission.PROJECT_MANAGEMENT)
 """Holders of one of these change things for many, by scripts too."""

@@ -1,4 +1,4 @@
-"""The passphrase once more: what a browser must give before it makes keys or gives rights (ASVS 7.5.3).
+"""The password once more: what a browser must give before it makes keys or gives rights (ASVS 7.5.3).
 
 A session lives for half a day, and a screen that is left open is somebody else's for a minute.
 """
@@ -15,7 +15,7 @@ from keyturn.verifying.origin import Origin, actor_of
 
 
 class Reauthentication:
-    """Says when a session must prove the passphrase again, and takes the proof."""
+    """Says when a session must prove the password again, and takes the proof."""
 
     def __init__(self, store: Store, *, users: Users, life: timedelta, system: System) -> None:
         self._store = store
@@ -24,12 +24,12 @@ class Reauthentication:
         self._system = system
 
     def is_due(self, session: BrowserSession) -> bool:
-        """Return whether the passphrase was given too long ago in this session."""
+        """Return whether the password was given too long ago in this session."""
         proved_at = self._store.sessions.find_proved_at(session.session_id)
         return proved_at is None or proved_at + self._life <= self._system.now()
 
     def prove(self, session: BrowserSession, password: str, *, field: str, origin: Origin) -> str:
-        """Take the passphrase, and give the session a new id; return its cookie (L5).
+        """Take the password, and give the session a new id; return its cookie (L5).
 
         Raise `InvalidInput` at `field` for a wrong one, which counts as a guess, and `CredentialRefused` if
         the session has ended meanwhile.

@@ -1,4 +1,4 @@
-"""Users: their accounts, profiles and passphrases."""
+"""Users: their accounts, profiles and passwords."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -78,7 +78,7 @@ class Users:
         """Make a user; with an `owner`, a service account.
 
         `iamid` names the provider that a person signs in with, None the built-in one. There they cannot sign
-        in without a passphrase; elsewhere they have none. A person holds the default permissions besides.
+        in without a password; elsewhere they have none. A person holds the default permissions besides.
         """
         provider = self._identity.built_in if iamid is None else self._identity.find(iamid)
         if provider is None:
@@ -222,7 +222,7 @@ class Users:
     def change_password(
         self, current: BrowserSession, *, old: str, new: str, origin: Origin
     ) -> StartedSession:
-        """Change the caller's own passphrase; every other session of theirs ends, and this one's id changes.
+        """Change the caller's own password; every other session of theirs ends, and this one's id changes.
 
         Raise `InvalidInput` when the old one is wrong, since somebody may have found an open browser, or when
         another provider keeps it; and `TooManyFailures` if they gave one too often.
@@ -236,12 +236,12 @@ class Users:
         return StartedSession(token, principal.userid)
 
     def check_own_password(self, principal: Principal, password: str, *, field: str, origin: Origin) -> None:
-        """Raise `InvalidInput` unless this is the caller's passphrase; a wrong one counts as a guess.
+        """Raise `InvalidInput` unless this is the caller's password; a wrong one counts as a guess.
 
         Raise `TooManyFailures`, before anything is hashed, if they gave theirs too often (Q1).
         """
         if not self._attempts.is_own_password(principal, password, origin, field=field):
-            raise InvalidInput(field, "This is not your current passphrase. Try again in a moment.")
+            raise InvalidInput(field, "This is not your current password. Try again in a moment.")
 
     def set_password(
         self,
@@ -251,12 +251,12 @@ class Users:
         *,
         allow: Allow | None = None,
     ) -> None:
-        """Set anybody's passphrase and end all their sessions.
+        """Set anybody's password and end all their sessions.
 
         `allow` is asked about the permissions that come with the account.
         """
         if user.kind is not UserKind.PERSON:
-            raise InvalidInput("userid", "A service account has keys and no passphrase.")
+            raise InvalidInput("userid", "A service account has keys and no password.")
         self._identity.check_stores_password_of(user)
         self._set_password(actor, user, password, kept=None, allow=allow)
 

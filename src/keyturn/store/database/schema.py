@@ -124,7 +124,7 @@ user = Table(
 """`canonical_userid` is the user name folded, so that `Bob` and ` bob` are one account (L4).
 
 `epoch` grows with every change that ends all tokens of the user: a token carries the one that it was made in.
-`password_number` grows with every new passphrase.
+`password_number` grows with every new password.
 """
 
 profile = Table(
@@ -162,7 +162,7 @@ invitation = Table(
     Column("maker_epoch", BigInteger),
     Column("maker_password_number", BigInteger),
 )
-"""The link with which a person sets a passphrase, once; a new one takes the place of the old one.
+"""The link with which a person sets a password, once; a new one takes the place of the old one.
 
 `maker_…` says who made it, as they were then; all null for the command line. `maker_epoch` is the sum of the
 epochs of user and key. No foreign keys: a maker who is gone must not become none.

@@ -1,4 +1,4 @@
-"""The makers of links to set a passphrase, and whether they could still make them.
+"""The makers of links to set a password, and whether they could still make them.
 
 A link lasts for days, and whoever has it has the account for good. So it dies with what made it: a key that
 leaked and was revoked must not let anybody in later by the links that it made.
@@ -48,7 +48,7 @@ def could_be_made(connection: Connection, link: Any, at: datetime) -> bool:
 
     Once the change is recorded that stays so: from then on no other change comes in between. The maker has
     ended when their account is disabled or gone, or signs out everywhere; their key is revoked, has expired,
-    or was rotated without an overlap; their passphrase is another, if they made the link in a session or with
+    or was rotated without an overlap; their password is another, if they made the link in a session or with
     a token of one; they lost USER_ADMIN, or a permission that comes with the account.
     """
     if link.maker_user_id is None:

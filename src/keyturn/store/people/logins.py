@@ -1,4 +1,4 @@
-"""Queries for logins, and the two ways in which a passphrase comes to be."""
+"""Queries for logins, and the two ways in which a password comes to be."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ class KeptSession:
 
 
 class Logins:
-    """Questions about passphrases and invitations."""
+    """Questions about passwords and invitations."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -158,7 +158,7 @@ class Logins:
         *,
         allow: Allow | None = None,
     ) -> bool:
-        """Store the one link with which this user sets a passphrase; False if there is no such user.
+        """Store the one link with which this user sets a password; False if there is no such user.
 
         An earlier link is void. `allow` is asked about the permissions that come with the account.
         """
@@ -186,7 +186,7 @@ class Logins:
         return self._find_login(user.c.id == link.user_id, user.c.disabled_at.is_(None))
 
     def accept_invitation(self, digest: bytes, password_hash: str, at: datetime, audit: AuditEntry) -> bool:
-        """Use up a link and store the passphrase it brings, ending all sessions; False if it is void.
+        """Use up a link and store the password it brings, ending all sessions; False if it is void.
 
         The link is used up by the same statement that checks it: of two at once, one wins (R10). Raise
         `InvalidState` if its maker was ended, or could not make it any more.

@@ -14,7 +14,7 @@ from keyturn.store.database.schema import session, user
 from keyturn.store.database.transactions import Database, shortened
 
 MAX_LIVING = 100
-"""How many sessions a person has at most, of browsers and of tokens for a passphrase."""
+"""How many sessions a person has at most, of browsers and of tokens for a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Sessions:
             )
 
     def find_proved_at(self, session_id: int) -> datetime | None:
-        """Return when the passphrase was last given in this session; None if that is not known."""
+        """Return when the password was last given in this session; None if that is not known."""
         with self._database.reading() as connection:
             found: datetime | None = connection.execute(
                 select(session.c.proved_at).where(session.c.id == session_id)
@@ -62,7 +62,7 @@ class Sessions:
         return found
 
     def prove(self, session_id: int, digest: bytes, at: datetime, audit: AuditEntry) -> bool:
-        """Give a session a new id, since its passphrase was given again; False if it has ended."""
+        """Give a session a new id, since its password was given again; False if it has ended."""
         with self._database.change() as change:
             changed = change.connection.execute(renew_session(session_id, digest, at)).rowcount
             if changed:
@@ -171,7 +171,7 @@ def end_sessions(user_id: int, at: datetime, *, keep: int | None = None) -> Any:
 
 
 def renew_session(session_id: int, digest: bytes, at: datetime) -> Any:
-    """Build the statement that gives a living session a new id, whose owner gave the passphrase just now.
+    """Build the statement that gives a living session a new id, whose owner gave the password just now.
 
     The old id opens nothing from then on.
     """

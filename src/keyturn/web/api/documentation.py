@@ -9,19 +9,30 @@ from litestar.openapi.spec import OpenAPIMediaType, RequestBody, Schema
 from keyturn.web.bodies import FORM, JSON
 
 
-def with_body(shape: Any, *, form: bool = False, required: bool = False, description: str) -> RequestBody:
-    """Describe a body that is `shape`, as JSON and, if asked for, as a form."""
-    return _body(shape, (JSON, FORM) if form else (JSON,), required=required, description=description)
+def with_body(
+    shape: Any, *, example: Any, form: bool = False, required: bool = False, description: str
+) -> RequestBody:
+    """Describe a body that is `shape`, as JSON and, if asked for, as a form.
+
+    `example` is such a body as a client sends it. Raise `msgspec.ValidationError` if it is none.
+    """
+    media_types = (JSON, FORM) if form else (JSON,)
+    return _body(shape, media_types, example, required=required, description=description)
 
 
-def with_form(shape: Any, *, description: str) -> RequestBody:
-    """Describe a body that is `shape`, as a form alone."""
-    return _body(shape, (FORM,), required=True, description=description)
+def with_form(shape: Any, *, example: Mapping[str, str], description: str) -> RequestBody:
+    """Describe a body that is `shape`, as a form alone; `example` is as for `with_body`."""
+    return _body(shape, (FORM,), example, required=True, description=description)
 
 
-def _body(shape: Any, media_types: tuple[str, ...], *, required: bool, description: str) -> RequestBody:
+def _body(
+    shape: Any, media_types: tuple[str, ...], example: Any, *, required: bool, description: str
+) -> RequestBody:
+    msgspec.convert(example, shape)
+    schema = _schema(shape)
+    schema.examples = [example]
     return RequestBody(
-        content={media: OpenAPIMediaType(schema=_schema(shape)) for media in media_types},
+        content={media: OpenAPIMediaType(schema=schema) for media in media_types},
         description=description,
         required=required,
     )

@@ -73,7 +73,12 @@ def follow(
     access=needs(Permission.VERIFY_CREDENTIALS),
     tag="Feed",
     summary="Report uses of keys",
-    body=with_body(UsesBody, required=True, description="At most 100 reports."),
+    body=with_body(
+        UsesBody,
+        example={"uses": [{"keyId": 17, "at": 1767225600000, "uses": 3}]},
+        required=True,
+        description="At most 100 reports.",
+    ),
 )
 @in_thread
 def report_uses(request: AnyRequest, body: RawBody, call: InjectedCall) -> UsesView:

@@ -48,7 +48,7 @@ each("button[data-copy]", (button) => {
   });
 });
 
-// "Show" reveals a passphrase while it is typed; it is hidden again before it is sent.
+// "Show" reveals a password while it is typed; it is hidden again before it is sent.
 each("button[data-reveal]", (button) => {
   const input = document.getElementById(button.dataset.reveal);
   const show = (shown) => {

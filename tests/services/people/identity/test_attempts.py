@@ -19,7 +19,7 @@ from keyturn.services.people.identity.provider import Credentials, Identity
 from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.fakes import Directory
-from tests.people import HERE, PASSPHRASE, actions, add_person, holder, is_accepted, signed_in
+from tests.people import HERE, PASSWORD, actions, add_person, holder, is_accepted, signed_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +83,7 @@ def test_a_user_of_a_second_provider_signs_in_there_alone(both: Services) -> Non
     for iamid, userid, password in (
         (None, "carol", DIRECTORY_PASSWORD),
         ("bim", "carol", DIRECTORY_PASSWORD),
-        (Directory.iamid, "bob", PASSPHRASE),
+        (Directory.iamid, "bob", PASSWORD),
         (Directory.iamid, "stranger", DIRECTORY_PASSWORD),
         ("CORP", "carol", DIRECTORY_PASSWORD),
     ):
@@ -106,7 +106,7 @@ def test_two_providers_may_each_have_a_user_of_one_name(both: Services) -> None:
 
 
 def test_wrong_tries_lock_a_user_of_any_provider_alike(both: Services, directory: Directory) -> None:
-    """After as many failures as a passphrase is allowed, the right password is refused too (L4)."""
+    """After as many failures as a password is allowed, the right password is refused too (L4)."""
     written = len(actions(both))
     for _ in range(FREE_FAILURES):
         with pytest.raises(CredentialRefused):
@@ -128,8 +128,8 @@ def test_every_refused_login_at_a_provider_is_its_work_once(both: Services, dire
     assert directory.asked == ["carol", "gone", "nobody", "stranger"]
 
 
-def test_the_passphrase_of_another_provider_cannot_be_set_here(both: Services) -> None:
-    """Nobody sets, changes or invites to a passphrase that Keyturn does not keep."""
+def test_the_password_of_another_provider_cannot_be_set_here(both: Services) -> None:
+    """Nobody sets, changes or invites to a password that Keyturn does not keep."""
     admin, carol = holder(both, "ada", *Permission), log_in_carol(both)
     record = both.users.get_by_userid(Directory.iamid, "carol")
     users, managed = both.users, both.user_administration
@@ -137,13 +137,13 @@ def test_the_passphrase_of_another_provider_cannot_be_set_here(both: Services) -
         both, both.logins.log_in_browser("carol", DIRECTORY_PASSWORD, HERE, iamid="corp").cookie
     )
     for act in (
-        lambda: users.set_password(COMMAND_LINE, record, PASSPHRASE),
-        lambda: users.change_password(session, old=DIRECTORY_PASSWORD, new=PASSPHRASE, origin=HERE),
-        lambda: users.add(COMMAND_LINE, iamid="corp", userid="dave", name=None, password=PASSPHRASE),
+        lambda: users.set_password(COMMAND_LINE, record, PASSWORD),
+        lambda: users.change_password(session, old=DIRECTORY_PASSWORD, new=PASSWORD, origin=HERE),
+        lambda: users.add(COMMAND_LINE, iamid="corp", userid="dave", name=None, password=PASSWORD),
         lambda: managed.invite(admin, "corp", "carol", HERE),
-        lambda: managed.set_password(admin, "corp", "carol", password=PASSPHRASE, current=None, origin=HERE),
+        lambda: managed.set_password(admin, "corp", "carol", password=PASSWORD, current=None, origin=HERE),
         lambda: managed.set_password(
-            carol, "corp", "carol", password=PASSPHRASE, current=DIRECTORY_PASSWORD, origin=HERE
+            carol, "corp", "carol", password=PASSWORD, current=DIRECTORY_PASSWORD, origin=HERE
         ),
     ):
         with pytest.raises(InvalidInput, match="Corporate directory"):
@@ -189,17 +189,17 @@ def test_a_provider_that_takes_no_password_opens_nothing_for_one(open_with: Open
     with pytest.raises(CredentialRefused):
         log_in_carol(services)
     with pytest.raises(InvalidInput, match="sign out and in again"):
-        services.users.check_own_password(carol, DIRECTORY_PASSWORD, field="passphrase", origin=HERE)
+        services.users.check_own_password(carol, DIRECTORY_PASSWORD, field="password", origin=HERE)
     assert redirect.asked == []
 
 
 def test_the_proof_within_a_session_is_the_providers(both: Services, clock: Clock) -> None:
     """Somebody who is signed in proves it again where they signed in; a wrong proof counts as a guess."""
     carol = log_in_carol(both)
-    both.users.check_own_password(carol, DIRECTORY_PASSWORD, field="passphrase", origin=HERE)
+    both.users.check_own_password(carol, DIRECTORY_PASSWORD, field="password", origin=HERE)
     for _ in range(FREE_FAILURES):
         with pytest.raises(InvalidInput):
-            both.users.check_own_password(carol, WRONG, field="passphrase", origin=HERE)
+            both.users.check_own_password(carol, WRONG, field="password", origin=HERE)
     with pytest.raises(CredentialRefused):
         log_in_carol(both)
 

@@ -1,4 +1,4 @@
-"""Invitations: a link that sets a passphrase once, for whoever was invited, and for nobody else."""
+"""Invitations: a link that sets a password once, for whoever was invited, and for nobody else."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.identity.invitations import LIFE
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.fakes import Clock
 from tests.people import (
     HERE,
-    NEW_PASSPHRASE,
+    NEW_PASSWORD,
     actions,
     add_person,
     add_service_account,
@@ -39,7 +39,7 @@ def invite(services: Services, admin: Principal, userid: str = "bob") -> str:
     return code
 
 
-def accept(services: Services, code: str, password: str = NEW_PASSPHRASE) -> str:
+def accept(services: Services, code: str, password: str = NEW_PASSWORD) -> str:
     return services.invitations.accept(code, password, HERE)
 
 
@@ -53,8 +53,8 @@ def check_void(services: Services, code: str) -> None:
     assert actions(services) == before
 
 
-def test_whoever_has_no_passphrase_is_invited(services: Services, admin: Principal) -> None:
-    """A user made without a passphrase sets one with the link of the answer, and signs in with it."""
+def test_whoever_has_no_password_is_invited(services: Services, admin: Principal) -> None:
+    """A user made without a password sets one with the link of the answer, and signs in with it."""
     added = services.user_administration.add(
         admin, HERE, userid="bob", profile={}, password=None, permissions=()
     )
@@ -64,12 +64,12 @@ def test_whoever_has_no_passphrase_is_invited(services: Services, admin: Princip
 
     assert accept(services, added.invitation.link.partition("#")[2]) == "bob"
 
-    log_in(services, "bob", NEW_PASSPHRASE)
+    log_in(services, "bob", NEW_PASSWORD)
     assert services.user_administration.get(admin, "bim", "bob").has_password
 
 
 def test_a_link_ends_the_sessions_of_before(services: Services, admin: Principal, bob: Principal) -> None:
-    """A new passphrase by a link ends every session of the person, as any other new one does (L5)."""
+    """A new password by a link ends every session of the person, as any other new one does (L5)."""
     cookie = log_in(services)
     assert signed_in(services, cookie)
     before = len(actions(services))
@@ -78,7 +78,7 @@ def test_a_link_ends_the_sessions_of_before(services: Services, admin: Principal
     accept(services, code)
 
     assert services.sessions.find(cookie) is None
-    log_in(services, "bob", NEW_PASSPHRASE)
+    log_in(services, "bob", NEW_PASSWORD)
     invited, changed, _ = last_rows(services, before)
     assert (invited.action, invited.actor_userid, invited.target_id) == (
         "UserInvited",
@@ -93,7 +93,7 @@ def test_a_link_ends_the_sessions_of_before(services: Services, admin: Principal
 
 
 def test_a_link_is_used_once_among_many(services: Services, admin: Principal) -> None:
-    """Of twenty who use one link at once exactly one sets the passphrase; all others are refused (R10)."""
+    """Of twenty who use one link at once exactly one sets the password; all others are refused (R10)."""
     for round_ in range(4):
         add_person(services, f"bob {round_}", password=None)
         code = invite(services, admin, f"bob {round_}")
@@ -130,19 +130,19 @@ def test_a_newer_link_voids_the_older(services: Services, admin: Principal, bob:
 
 
 @pytest.mark.parametrize("how", ["by an administrator", "by themselves"])
-def test_a_new_passphrase_voids_the_link(
+def test_a_new_password_voids_the_link(
     services: Services, admin: Principal, bob: Principal, how: str
 ) -> None:
-    """When the passphrase changed after the link was made, the link no longer sets one."""
+    """When the password changed after the link was made, the link no longer sets one."""
     code = invite(services, admin)
     if how == "by themselves":
         services.users.change_password(
-            signed_in(services, log_in(services)), old=PASSPHRASE, new=NEW_PASSPHRASE, origin=HERE
+            signed_in(services, log_in(services)), old=PASSWORD, new=NEW_PASSWORD, origin=HERE
         )
     else:
-        set_password(services, "bob", NEW_PASSPHRASE)
+        set_password(services, "bob", NEW_PASSWORD)
     check_void(services, code)
-    log_in(services, "bob", NEW_PASSPHRASE)
+    log_in(services, "bob", NEW_PASSWORD)
 
 
 def test_a_disabled_or_deleted_person_accepts_nothing(
@@ -165,8 +165,8 @@ def test_no_other_text_is_a_link(services: Services, admin: Principal, bob: Prin
         check_void(services, text)
 
 
-def test_a_weak_passphrase_leaves_the_link(services: Services, admin: Principal, bob: Principal) -> None:
-    """A passphrase that breaks a rule is refused, and the person may try another with the same link (L1)."""
+def test_a_weak_password_leaves_the_link(services: Services, admin: Principal, bob: Principal) -> None:
+    """A password that breaks a rule is refused, and the person may try another with the same link (L1)."""
     code = invite(services, admin)
     for weak in ("short", "bob"):
         with pytest.raises(InvalidInput) as refused:

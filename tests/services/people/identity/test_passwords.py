@@ -1,4 +1,4 @@
-"""Passphrases: the rules, the hashing, and how much of it at once."""
+"""Passwords: the rules, the hashing, and how much of it at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keyturn.services.people.identity.passwords import (
     Passwords,
 )
 from keyturn.services.people.identity.turns import Asker
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 
 SOMEBODY = Asker("192.0.2.1", "user 1")
 LONG_WORDS = sorted(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_CHARACTERS)
@@ -34,7 +34,7 @@ def passwords() -> Passwords:
 @pytest.mark.parametrize(
     "password",
     [
-        PASSPHRASE,
+        PASSWORD,
         "a b c d e f g h",
         "abcdefghijklmno"[::-2] + "pqrstuvw",
         "fifteen letters"[:MIN_CHARACTERS],
@@ -48,7 +48,7 @@ def passwords() -> Passwords:
         "correct horse battery staple " + "w" * (MAX_CHARACTERS - 29),
     ],
 )
-def test_a_good_passphrase_is_accepted(passwords: Passwords, password: str) -> None:
+def test_a_good_password_is_accepted(passwords: Passwords, password: str) -> None:
     """Fifteen to 256 characters of any script are enough: nothing is said about which (L1)."""
     passwords.check_acceptable(password, field="password", personal=("bob", "Robert Tables"))
 
@@ -72,8 +72,8 @@ def test_a_good_passphrase_is_accepted(passwords: Passwords, password: str) -> N
         "PASSWORD 2026 2026"[:16],
     ],
 )
-def test_a_weak_passphrase_is_refused(passwords: Passwords, password: str) -> None:
-    """Short, over-long, repeated and commonly used passphrases are refused, naming the field (L1)."""
+def test_a_weak_password_is_refused(passwords: Passwords, password: str) -> None:
+    """Short, over-long, repeated and commonly used passwords are refused, naming the field (L1)."""
     with pytest.raises(InvalidInput) as refused:
         passwords.check_acceptable(password, field="the_field")
 
@@ -113,20 +113,18 @@ def test_little_more_than_a_name_is_refused(
 
 
 def test_text_that_is_no_text_is_refused(passwords: Passwords) -> None:
-    """A lone surrogate, which no encoding can write, is refused like any other unfit passphrase."""
+    """A lone surrogate, which no encoding can write, is refused like any other unfit password."""
     with pytest.raises(InvalidInput):
         passwords.check_acceptable("seven green \ud800 lanterns", field="password")
 
 
 def test_text_that_is_no_text_is_not_right(passwords: Passwords) -> None:
-    """A lone surrogate in what was typed is a wrong passphrase and no failure."""
-    assert not passwords.is_right(
-        "seven green \ud800 lanterns", passwords.hash(PASSPHRASE, SOMEBODY), SOMEBODY
-    )
+    """A lone surrogate in what was typed is a wrong password and no failure."""
+    assert not passwords.is_right("seven green \ud800 lanterns", passwords.hash(PASSWORD, SOMEBODY), SOMEBODY)
 
 
-def test_a_passphrase_is_right_only_whole(passwords: Passwords) -> None:
-    """Two long passphrases that differ in the last character alone are different: nothing is cut (L1, K5)."""
+def test_a_password_is_right_only_whole(passwords: Passwords) -> None:
+    """Two long passwords that differ in the last character alone are different: nothing is cut (L1, K5)."""
     long = ("seven green lanterns drift over " * 7)[:199]
     hashed = passwords.hash(long + "a", SOMEBODY)
 
@@ -145,7 +143,7 @@ def test_a_passphrase_is_right_only_whole(passwords: Passwords) -> None:
     ],
 )
 def test_one_text_from_two_keyboards_is_the_same(passwords: Passwords, typed: str, same: str) -> None:
-    """The same text in another composition is the same passphrase; another case is not."""
+    """The same text in another composition is the same password; another case is not."""
     hashed = passwords.hash(typed, SOMEBODY)
 
     assert passwords.is_right(same, hashed, SOMEBODY)
@@ -154,13 +152,13 @@ def test_one_text_from_two_keyboards_is_the_same(passwords: Passwords, typed: st
 
 @pytest.mark.parametrize("hashed", [None, "", "not a hash", "$argon2id$v=19$broken"])
 def test_without_a_readable_hash_nothing_is_right(passwords: Passwords, hashed: str | None) -> None:
-    """No passphrase is right where there is none, not even the one that stands in for nobody's."""
-    assert not passwords.is_right("nobody has this passphrase", hashed, SOMEBODY)
+    """No password is right where there is none, not even the one that stands in for nobody's."""
+    assert not passwords.is_right("nobody has this password", hashed, SOMEBODY)
 
 
-def test_two_hashes_of_one_passphrase_differ(passwords: Passwords) -> None:
+def test_two_hashes_of_one_password_differ(passwords: Passwords) -> None:
     """Each hash has a salt of its own and says how it was made (L2)."""
-    first, second = (Passwords(ARGON2ID).hash(PASSPHRASE, SOMEBODY) for _ in "ab")
+    first, second = (Passwords(ARGON2ID).hash(PASSWORD, SOMEBODY) for _ in "ab")
 
     assert first != second
     assert first.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
@@ -171,9 +169,9 @@ def test_only_a_weaker_hash_is_outdated() -> None:
     """A hash with weaker parameters than today's is outdated; the same or a stronger one is not (L2)."""
     weak, strong = Passwords(CHEAPEST), Passwords(ARGON2ID)
 
-    assert strong.is_outdated(weak.hash(PASSPHRASE, SOMEBODY))
-    assert not strong.is_outdated(strong.hash(PASSPHRASE, SOMEBODY))
-    assert not weak.is_outdated(strong.hash(PASSPHRASE, SOMEBODY))
+    assert strong.is_outdated(weak.hash(PASSWORD, SOMEBODY))
+    assert not strong.is_outdated(strong.hash(PASSWORD, SOMEBODY))
+    assert not weak.is_outdated(strong.hash(PASSWORD, SOMEBODY))
 
 
 class SlowHasher(PasswordHasher):
@@ -201,12 +199,12 @@ class SlowHasher(PasswordHasher):
 def test_few_hash_at_once_and_few_wait() -> None:
     """Two hash at once, twenty wait, and the next is told to come back (Q4); after that all goes on."""
     passwords = Passwords(CHEAPEST)
-    hashed = passwords.hash(PASSPHRASE, SOMEBODY)
+    hashed = passwords.hash(PASSWORD, SOMEBODY)
     slow = SlowHasher()
     passwords._hasher = slow
     answers: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: answers.append(passwords.is_right(PASSPHRASE, hashed, SOMEBODY)))
+        threading.Thread(target=lambda: answers.append(passwords.is_right(PASSWORD, hashed, SOMEBODY)))
         for _ in range(MAX_AT_ONCE + MAX_WAITING)
     ]
     for thread in threads:
@@ -218,8 +216,8 @@ def test_few_hash_at_once_and_few_wait() -> None:
         assert slow.most <= MAX_AT_ONCE
 
     for refused in (
-        lambda: passwords.is_right(PASSPHRASE, hashed, SOMEBODY),
-        lambda: passwords.hash(PASSPHRASE, SOMEBODY),
+        lambda: passwords.is_right(PASSWORD, hashed, SOMEBODY),
+        lambda: passwords.hash(PASSWORD, SOMEBODY),
     ):
         with pytest.raises(TooBusy) as busy:
             refused()
@@ -230,13 +228,13 @@ def test_few_hash_at_once_and_few_wait() -> None:
         thread.join()
     assert answers == [True] * (MAX_AT_ONCE + MAX_WAITING)
     assert slow.most == MAX_AT_ONCE
-    assert passwords.is_right(PASSPHRASE, hashed, SOMEBODY)
+    assert passwords.is_right(PASSWORD, hashed, SOMEBODY)
 
 
 def test_fault_f2_as_many_threads_hash_as_hash_at_once() -> None:
     """However many threads ask, the same two hash for all: each other one would keep the memory of a hash."""
     passwords = Passwords(CHEAPEST)
-    hashed = passwords.hash(PASSPHRASE, SOMEBODY)
+    hashed = passwords.hash(PASSWORD, SOMEBODY)
     hashing: set[int] = set()
 
     class Watched(PasswordHasher):
@@ -248,7 +246,7 @@ def test_fault_f2_as_many_threads_hash_as_hash_at_once() -> None:
     all_done = threading.Barrier(MAX_WAITING)
 
     def ask() -> None:
-        passwords.is_right(PASSPHRASE, hashed, SOMEBODY)
+        passwords.is_right(PASSWORD, hashed, SOMEBODY)
         all_done.wait(10)  # Nobody ends before: the system would give their number to the next thread.
 
     asking = [threading.Thread(target=ask) for _ in range(MAX_WAITING)]
@@ -260,7 +258,7 @@ def test_fault_f2_as_many_threads_hash_as_hash_at_once() -> None:
 
 
 def test_a_want_of_memory_is_nobodys_wrong_guess(passwords: Passwords) -> None:
-    """Where argon2 gets no memory the caller is told to come back, and not that the passphrase is wrong."""
-    greedy = passwords.hash(PASSPHRASE, SOMEBODY).replace("m=8,", f"m={2**32 - 1},")  # Four TiB.
+    """Where argon2 gets no memory the caller is told to come back, and not that the password is wrong."""
+    greedy = passwords.hash(PASSWORD, SOMEBODY).replace("m=8,", f"m={2**32 - 1},")  # Four TiB.
     with pytest.raises(TooBusy):
-        passwords.is_right(PASSPHRASE, greedy, SOMEBODY)
+        passwords.is_right(PASSWORD, greedy, SOMEBODY)

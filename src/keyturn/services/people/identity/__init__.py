@@ -1,1 +1,1 @@
-"""Identity providers: the ways in which people prove who they are. The passphrase is the first."""
+"""Identity providers: the ways in which people prove who they are. The password is the first."""

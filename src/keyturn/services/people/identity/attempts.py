@@ -20,9 +20,7 @@ from keyturn.verifying.origin import Origin, actor_of, stranger
 from keyturn.verifying.rate_limit import RateLimiter, network_of
 
 SIGN_INS_FAILED = "Too many sign-ins failed from this address: wait {seconds} seconds before the next one."
-PASSPHRASE_GIVEN = (
-    "You gave your passphrase many times just now: wait {seconds} seconds before the next time."
-)
+PASSWORD_GIVEN = "You gave your password many times just now: wait {seconds} seconds before the next time."
 FREE_FAILURES = 5
 """Failed logins in a row before the delay begins."""
 MAX_DELAY = timedelta(minutes=15)
@@ -42,14 +40,14 @@ class SignInAttempts:
         providers: IdentityProviders,
         *,
         failures_per_minute: int,
-        passphrases_per_minute: int,
+        passwords_per_minute: int,
         system: System,
     ) -> None:
         self._store = store
         self._providers = providers
         self._system = system
         self._failures = RateLimiter(failures_per_minute, system, refusal=SIGN_INS_FAILED)
-        self._given = RateLimiter(passphrases_per_minute, system, refusal=PASSPHRASE_GIVEN)
+        self._given = RateLimiter(passwords_per_minute, system, refusal=PASSWORD_GIVEN)
 
     def verify(
         self, iamid: str | None, userid: str, password: str, origin: Origin

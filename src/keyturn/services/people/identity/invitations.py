@@ -1,4 +1,4 @@
-"""Invitations: a link with which a person sets a passphrase, once. Nobody else ever knows it."""
+"""Invitations: a link with which a person sets a password, once. Nobody else ever knows it."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -54,7 +54,7 @@ class Invitations:
         return Invitation(f"{self._public_url}{PATH}#{code}", expires_at)
 
     def accept(self, code: str, password: str, origin: Origin) -> str:
-        """Set the passphrase of whoever holds the link; return their user name.
+        """Set the password of whoever holds the link; return their user name.
 
         All their sessions end. Raise `InvalidInput` for a link that is wrong, used or over, or whose maker
         was ended.

@@ -1,4 +1,4 @@
-"""The built-in identity provider: users whose passphrases Keyturn keeps."""
+"""The built-in identity provider: users whose passwords Keyturn keeps."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ BUILT_IN_IAM = "bim"
 
 
 class PasswordProvider:
-    """Judges passphrases by their stored hashes."""
+    """Judges passwords by their stored hashes."""
 
     iamid = BUILT_IN_IAM
     display_name = "Built-in"

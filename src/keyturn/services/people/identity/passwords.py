@@ -1,4 +1,4 @@
-"""Passphrases: what they must be, and how they are hashed, at most two at a time.
+"""Passwords: what they must be, and how they are hashed, at most two at a time.
 
 Rules after NIST SP 800-63B-4 and OWASP ASVS 6.2: at least 15 characters, at least 64 allowed, any Unicode, no
 composition rules, no truncation, no periodic change; refused when it is among the commonly used ones, a
@@ -36,7 +36,7 @@ _OUT_OF_MEMORY = low_level.error_to_str(-22)  # ARGON2_MEMORY_ALLOCATION_ERROR o
 
 
 class Passwords:
-    """Checks and hashes passphrases. Blocks for about 20 ms: never call it on an event loop.
+    """Checks and hashes passwords. Blocks for about 20 ms: never call it on an event loop.
 
     As many threads hash as hash at once. The C library keeps the memory of a hash for the thread that made
     it (an arena of malloc), and would do so for every thread that ever hashed.
@@ -45,10 +45,10 @@ class Passwords:
     def __init__(self, parameters: Parameters = ARGON2ID) -> None:
         self._hasher = PasswordHasher.from_parameters(parameters)
         self._turns = Turns("keyturn-argon2", at_once=MAX_AT_ONCE, waiting=MAX_WAITING)
-        self._hash_of_nobody = self._hasher.hash("nobody has this passphrase")
+        self._hash_of_nobody = self._hasher.hash("nobody has this password")
 
     def check_acceptable(self, password: str, *, field: str, personal: tuple[str | None, ...] = ()) -> None:
-        """Raise `InvalidInput` naming `field` and the rule that the passphrase breaks.
+        """Raise `InvalidInput` naming `field` and the rule that the password breaks.
 
         `personal` are the user's own names, which are the first guesses.
         """
@@ -110,7 +110,7 @@ class Passwords:
         except (
             HashingError,
             VerificationError,
-        ) as error:  # No passphrase was compared: nobody guessed wrong.
+        ) as error:  # No password was compared: nobody guessed wrong.
             raise TooBusy("The server is short of memory: try again in a moment.", retry_after=2) from error
 
 

@@ -32,17 +32,17 @@ class IdentityProviders:
         return self._by_iamid.get(iamid)
 
     def stores_password_of(self, user: UserRecord) -> bool:
-        """Return whether Keyturn keeps the passphrase of this user. Not where their provider is gone."""
+        """Return whether Keyturn keeps the password of this user. Not where their provider is gone."""
         provider = self.find(user.iamid)
         return provider is not None and provider.stores_password
 
     def check_stores_password_of(self, user: UserRecord) -> None:
-        """Raise `InvalidInput` for a user who has no passphrase here to set."""
+        """Raise `InvalidInput` for a user who has no password here to set."""
         if not self.stores_password_of(user):
             raise elsewhere("userid", self.find(user.iamid), user.iamid)
 
 
 def elsewhere(field: str, provider: IdentityProvider | None, iamid: str) -> InvalidInput:
-    """Return the refusal of a passphrase that another identity manager keeps."""
+    """Return the refusal of a password that another identity manager keeps."""
     name = iamid if provider is None else provider.display_name
-    return InvalidInput(field, f"Users of {name} have no passphrase here: it is set in {name}.")
+    return InvalidInput(field, f"Users of {name} have no password here: it is set in {name}.")

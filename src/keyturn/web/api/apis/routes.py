@@ -95,7 +95,16 @@ def list_services(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOff
     alias=Alias("/apis", "add_api"),
     tag=_TAG,
     summary="Register an API",
-    body=with_body(ServiceBody, required=True, description="The fields of the API."),
+    body=with_body(
+        ServiceBody,
+        example={
+            "name": "Reports",
+            "identifier": "https://reports.example.com",
+            "scopes": [{"name": "reports:read", "description": "Read reports"}],
+        },
+        required=True,
+        description="The fields of the API.",
+    ),
 )
 @in_thread
 def add_service(request: AnyRequest, body: RawBody, call: InjectedCall) -> ServiceView:
@@ -144,7 +153,12 @@ def get_service(serviceid: IdInPath, call: InjectedCall) -> ServiceView:
     alias=Alias(_API, "update_api"),
     tag=_TAG,
     summary="Change an API",
-    body=with_body(ServiceChangesBody, required=True, description="The fields to change."),
+    body=with_body(
+        ServiceChangesBody,
+        example={"description": "The monthly reports"},
+        required=True,
+        description="The fields to change.",
+    ),
 )
 @in_thread
 def update_service(

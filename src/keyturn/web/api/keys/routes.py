@@ -59,7 +59,11 @@ IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", m
     alias=Alias("/apikey"),
     tag="API keys",
     summary="Create an API key",
-    body=with_body(NewKeyBody, description="The properties of the key. Optional."),
+    body=with_body(
+        NewKeyBody,
+        example={"name": "nightly export", "allowMethods": ["GET"]},
+        description="The properties of the key. Optional.",
+    ),
     refusals=(NOT_FOUND, CONFLICT, TOO_MANY),
 )
 @in_thread
@@ -109,7 +113,7 @@ def create_key(
     alias=Alias("/apikey/{keyid:str}/rotate"),
     tag="API keys",
     summary="Rotate an API key",
-    body=with_body(RotationBody, description="The overlap. Optional."),
+    body=with_body(RotationBody, example={"overlapSeconds": 3600}, description="The overlap. Optional."),
     refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread

@@ -37,7 +37,12 @@ class SystemKeyBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     alias=Alias("/apikey/system"),
     tag=_TAG,
     summary="Get or create a system key",
-    body=with_body(SystemKeyBody, required=True, description="The name, scopes, and connection."),
+    body=with_body(
+        SystemKeyBody,
+        example={"name": "warehouse sync", "scopes": ["plugin:trino"], "connectionKey": "123456789"},
+        required=True,
+        description="The name, scopes, and connection.",
+    ),
     refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread

@@ -71,7 +71,11 @@ class DeviceGrantView(Unshown, frozen=True, omit_defaults=True):
     access=OPEN,
     tag="OAuth",
     summary="Begin to sign in a device",
-    body=with_form(DeviceForm, description="The name of the program, and the scopes of the key."),
+    body=with_form(
+        DeviceForm,
+        example={"client_id": "laptop"},
+        description="The name of the program, and the scopes of the key.",
+    ),
     refusals=OAUTH_ERRORS,
 )
 @in_thread

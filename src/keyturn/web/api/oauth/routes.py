@@ -136,7 +136,11 @@ class ProtectedResourceMetadata(msgspec.Struct, frozen=True):
     access=PROVES_ITSELF,
     tag="OAuth",
     summary="Get a bearer token",
-    body=with_form(TokenForm, description="The grant and the credentials of the client."),
+    body=with_form(
+        TokenForm,
+        example={"grant_type": "client_credentials", "client_id": "key-17", "client_secret": "API_KEY"},
+        description="The grant and the credentials of the client.",
+    ),
     refusals=OAUTH_ERRORS,
 )
 async def token(request: AnyRequest, body: RawBody, call: InjectedCall) -> GrantView | DeviceGrantView:
@@ -186,7 +190,11 @@ def refresh() -> None:
     ),
     tag="OAuth",
     summary="Introspect a key or token",
-    body=with_form(CredentialForm, description="The key or token, and the credentials of the client."),
+    body=with_form(
+        CredentialForm,
+        example={"token": "API_KEY"},
+        description="The key or token, and the credentials of the client.",
+    ),
     refusals=OAUTH_ERRORS,
 )
 @brief_read
@@ -210,7 +218,11 @@ def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> Intros
     access=PROVES_ITSELF,
     tag="OAuth",
     summary="Revoke a key or token",
-    body=with_form(CredentialForm, description="The key or token, and the credentials of the client."),
+    body=with_form(
+        CredentialForm,
+        example={"token": "API_KEY"},
+        description="The key or token, and the credentials of the client.",
+    ),
     refusals=OAUTH_ERRORS,
 )
 @in_thread

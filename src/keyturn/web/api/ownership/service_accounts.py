@@ -94,7 +94,10 @@ def list_service_accounts(
     tag=_TAG,
     summary="Create a service account",
     body=with_body(
-        NewServiceAccountBody, required=True, description="The user name, the owner, and optional fields."
+        NewServiceAccountBody,
+        example={"userid": "nightly-export", "owner": {"userid": "ada@example.com"}},
+        required=True,
+        description="The user name, the owner, and optional fields.",
     ),
 )
 @in_thread
@@ -138,7 +141,12 @@ def get_service_account(userid: FromPath[str], call: InjectedCall) -> ServiceAcc
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Transfer a service account",
-    body=with_body(HandOverBody, required=True, description="The new owner."),
+    body=with_body(
+        HandOverBody,
+        example={"owner": {"userid": "grace@example.com"}},
+        required=True,
+        description="The new owner.",
+    ),
 )
 @in_thread
 def transfer(
@@ -163,7 +171,9 @@ def transfer(
     access=_OWN_SERVICE_ACCOUNT,
     tag=_TAG,
     summary="Create a key of a service account",
-    body=with_body(ServiceKeyBody, description="The properties of the key. Optional."),
+    body=with_body(
+        ServiceKeyBody, example={"name": "production"}, description="The properties of the key. Optional."
+    ),
     refusals=(FORBIDDEN, CONFLICT, TOO_MANY),
 )
 @in_thread

@@ -75,7 +75,12 @@ def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffse
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Create a group",
-    body=with_body(NewGroupBody, required=True, description="The name and optional fields."),
+    body=with_body(
+        NewGroupBody,
+        example={"name": "Analysts", "description": "They read the monthly reports."},
+        required=True,
+        description="The name and optional fields.",
+    ),
 )
 @in_thread
 def add_group(request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
@@ -115,7 +120,11 @@ def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Change a group",
-    body=with_body(GroupBody, description="The fields to change."),
+    body=with_body(
+        GroupBody,
+        example={"description": "They write the monthly reports."},
+        description="The fields to change.",
+    ),
 )
 @in_thread
 def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
@@ -177,7 +186,9 @@ def list_members(
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Add a member to a group",
-    body=with_body(NewMemberBody, required=True, description="The user to add."),
+    body=with_body(
+        NewMemberBody, example={"userid": "grace@example.com"}, required=True, description="The user to add."
+    ),
 )
 @in_thread
 def add_member(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> NewMemberView:

@@ -76,7 +76,12 @@ def list_projects(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOff
     access=needs(Permission.CREATE_PROJECT),
     tag=_TAG,
     summary="Create a project",
-    body=with_body(NewProjectBody, required=True, description="The name and an optional description."),
+    body=with_body(
+        NewProjectBody,
+        example={"name": "Churn forecast"},
+        required=True,
+        description="The name and an optional description.",
+    ),
     refusals=(CONFLICT, TOO_MANY),
 )
 @in_thread
@@ -116,7 +121,11 @@ def get_project(
     access=_PROJECT_OWNER,
     tag=_TAG,
     summary="Change a project",
-    body=with_body(ProjectBody, description="The fields to change."),
+    body=with_body(
+        ProjectBody,
+        example={"description": "Which customers leave next quarter"},
+        description="The fields to change.",
+    ),
     refusals=(FORBIDDEN,),
 )
 @in_thread
@@ -155,6 +164,7 @@ def delete_project(projectid: IdInPath, call: InjectedCall) -> DeletedThing:
     summary="Add a member to a project",
     body=with_body(
         ProjectMemberBody,
+        example={"owner": True},
         description="Whether the member owns the project. Optional: by default, the member does not.",
     ),
     refusals=(FORBIDDEN,),

@@ -108,7 +108,7 @@ class UserList(msgspec.Struct, frozen=True):
 
 
 class NewUserView(Unshown, frozen=True, rename="camel"):
-    """A new user, with the link that leads them to a passphrase if they were given none."""
+    """A new user, with the link that leads them to a password if they were given none."""
 
     new_user: UserView
     new_user_link: str | None
@@ -123,7 +123,7 @@ class NewUserView(Unshown, frozen=True, rename="camel"):
 
 
 class InvitationView(Unshown, frozen=True, rename="camel"):
-    """A link with which a person sets a passphrase, once."""
+    """A link with which a person sets a password, once."""
 
     new_user_link: str
     expires_at: str

@@ -59,7 +59,15 @@ TrueOrFalse = Annotated[str, PathParameter(schema_extra={"enum": ["true", "false
     access=_USER_ADMIN,
     tag=_TAG,
     summary="Create a user",
-    body=with_body(NewUserBody, required=True, description="The user name and optional fields."),
+    body=with_body(
+        NewUserBody,
+        example={
+            "userid": "alan@example.com",
+            "profile": {"name": "Alan Turing", "email": "alan@example.com"},
+        },
+        required=True,
+        description="The user name and optional fields.",
+    ),
 )
 @in_thread
 def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall) -> NewUserView:
@@ -150,7 +158,11 @@ def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) ->
     ),
     tag=_TAG,
     summary="Change a profile",
-    body=with_body(ProfileBody, description="The fields to change."),
+    body=with_body(
+        ProfileBody,
+        example={"name": "Grace Hopper", "position": "Analyst"},
+        description="The fields to change.",
+    ),
     refusals=(FORBIDDEN,),
 )
 @in_thread
@@ -181,6 +193,7 @@ def update_profile(
     summary="Set a user's permissions",
     body=with_body(
         list[PermissionName] | PermissionsBody,
+        example={"permissions": ["CREATE_PROJECT", "AUDIT"]},
         required=True,
         description="All permissions, as an array or in `permissions`.",
     ),
@@ -234,10 +247,15 @@ def remove_permission(
 @route(
     "PUT",
     _USER + "/password",
-    access=needs(Permission.USER_ADMIN, without="oneself, with the current passphrase"),
+    access=needs(Permission.USER_ADMIN, without="oneself, with the current password"),
     tag=_TAG,
     summary="Set a password",
-    body=with_body(PasswordBody, required=True, description="The new password."),
+    body=with_body(
+        PasswordBody,
+        example={"password": "seven green lanterns drift"},
+        required=True,
+        description="The new password.",
+    ),
     refusals=(FORBIDDEN,),
 )
 @in_thread

@@ -42,7 +42,10 @@ class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
     tag="Authentication",
     summary="Exchange an API key for a bearer token",
     body=with_body(
-        ExchangeBody, form=True, description="The key. Omit the body to send the key in `Authorization`."
+        ExchangeBody,
+        example={"apikey": "API_KEY"},
+        form=True,
+        description="The key. Omit the body to send the key in `Authorization`.",
     ),
     refusals=(UNAUTHENTICATED,),
 )
@@ -126,7 +129,12 @@ def verify(
     access=OPEN,
     tag="Authentication",
     summary="Sign in with a password",
-    body=with_body(LoginBody, required=True, description="The user name and the password."),
+    body=with_body(
+        LoginBody,
+        example={"username": "ada@example.com", "password": "seven green lanterns drift"},
+        required=True,
+        description="The user name and the password.",
+    ),
     refusals=(UNAUTHENTICATED,),
 )
 @in_thread

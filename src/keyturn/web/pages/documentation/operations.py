@@ -9,7 +9,7 @@ from http import HTTPStatus
 from pprint import pformat
 from textwrap import indent
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from markupsafe import Markup, escape
 
@@ -292,23 +292,20 @@ class _Reader:
         return schema
 
     def _body_example(self, body: Schema, media_type: str) -> str:
-        example = body.get("examples", [None])[0] or self._example(body, only_required=True)
-        if "json" in media_type:
-            return json.dumps(example, indent=2)
-        return "&".join(f"{name}={value}" for name, value in example.items())
+        example = self._example(body)
+        return json.dumps(example, indent=2) if "json" in media_type else urlencode(example)
 
-    def _example(self, given: Schema, *, only_required: bool = False) -> Any:
+    def _example(self, given: Schema) -> Any:
         schema, is_nullable = self._without_null(given)
         if chosen := schema.get("examples") or schema.get("enum"):
             return chosen[0]
         if "properties" in schema:
-            names = schema.get("required", ()) if only_required else schema["properties"]
-            return {name: self._example(schema["properties"][name]) for name in names}
+            return {name: self._example(one) for name, one in schema["properties"].items()}
         if "items" in schema:
             return [self._example(schema["items"])]
         if schema.get("oneOf"):
             return self._example(schema["oneOf"][0])
-        if is_nullable and not only_required:
+        if is_nullable:
             return None
         return {"integer": 17, "boolean": True, "number": 1, "object": {}}.get(str(schema.get("type")), "…")
 

@@ -10,7 +10,7 @@
         return see_other(…)
 
 A declaration says where a page is, in which parts, and so who is let in, and whether a form asks for the
-passphrase first. A handler says what happens. The frame says what can go wrong: it shows the page of the form
+password first. A handler says what happens. The frame says what can go wrong: it shows the page of the form
 again, with the status of the error, its message at its field, what was typed, and its name in the log.
 """
 
@@ -41,7 +41,7 @@ SHOWN = "shown"
 Shown = Callable[..., Response[Any]]
 Declare = Callable[[Handler], HTTPRouteHandler]
 
-_SECRETS = frozenset({"password", "password_again", "current_password", "passphrase", "passphrase_again"})
+_SECRETS = frozenset({"password", "password_again", "current_password", "own_password"})
 """The fields that are never shown again."""
 
 
@@ -118,7 +118,7 @@ def at_field(**fields: str) -> Iterator[None]:
 
 
 def typed_in(form: Mapping[str, str]) -> dict[str, str]:
-    """Return what a page shows again of a form: no passphrase."""
+    """Return what a page shows again of a form: no password."""
     return {name: text for name, text in form.items() if name not in _SECRETS}
 
 

@@ -1,6 +1,6 @@
-"""The page that asks for the passphrase again, and then goes on with what the person wanted to do.
+"""The page that asks for the password again, and then goes on with what the person wanted to do.
 
-Every form asks, once the passphrase was given too long ago in its session, unless its declaration
+Every form asks, once the password was given too long ago in its session, unless its declaration
 says `asks=NEVER_ASKS`, or with which fields it asks alone: a form that is forgotten asks too often.
 """
 
@@ -18,9 +18,9 @@ from keyturn.web.pages.frame.rendering import Pages
 from keyturn.web.pages.frame.visitors import AnyConnection, Visitor, session_cookie
 from keyturn.web.requests import AnyRequest, origin_of
 
-FIELD = "passphrase_again"
-"""The input of the passphrase, beside those of the form that was sent."""
-_RULE = "asks_for_passphrase"
+FIELD = "own_password"
+"""The input of the password, beside those of the form that was sent."""
+_RULE = "asks_for_password"
 _COOKIE = "renewed_session"
 
 Form = Mapping[str, str]
@@ -28,7 +28,7 @@ Asks = Callable[[Form], bool]
 
 ALWAYS_ASKS: Mapping[str, Any] = {}
 NEVER_ASKS: Mapping[str, Any] = {_RULE: None}
-"""For a form that makes no key and gives no right, or asks for the passphrase itself."""
+"""For a form that makes no key and gives no right, or asks for the password itself."""
 
 
 def asks_if(**fields: str | None) -> Mapping[str, Any]:
@@ -43,8 +43,8 @@ def asks_if(**fields: str | None) -> Mapping[str, Any]:
     return {_RULE: asks}
 
 
-class PassphraseNeeded(Exception):
-    """A form was sent that is done only after the passphrase; `error` is what was wrong with the last one."""
+class PasswordNeeded(Exception):
+    """A form was sent that is done only after the password; `error` is what was wrong with the last one."""
 
     def __init__(self, visitor: Visitor, form: Form, error: KeyturnError | None = None) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class PassphraseNeeded(Exception):
 
 
 def is_asked(connection: AnyConnection, form: Form) -> bool:
-    """Return whether what this form asks for may need the passphrase."""
+    """Return whether what this form asks for may need the password."""
     opt: Mapping[str, Any] = connection.route_handler.opt
     asks: Asks | None = opt.get(_RULE, lambda _form: True)
     return asks is not None and asks(form)
@@ -63,7 +63,7 @@ def is_asked(connection: AnyConnection, form: Form) -> bool:
 def proven(
     request: AnyRequest, services: Services, visitor: Visitor, form: dict[str, str]
 ) -> tuple[Visitor, dict[str, str]]:
-    """Return who sends which form, once they have proved the passphrase lately; raise `PassphraseNeeded`.
+    """Return who sends which form, once they have proved the password lately; raise `PasswordNeeded`.
 
     With a right one the session has a new id from then on.
     """
@@ -72,23 +72,23 @@ def proven(
     if not is_asked(request, form) or not services.reauthentication.is_due(visitor.session):
         return visitor, form
     if typed is None:
-        raise PassphraseNeeded(visitor, form)
+        raise PasswordNeeded(visitor, form)
     try:
         cookie = services.reauthentication.prove(
             visitor.session, typed, field=FIELD, origin=origin_of(request)
         )
     except (InvalidInput, TooBusy, TooManyFailures) as error:
-        raise PassphraseNeeded(visitor, form, error) from None
+        raise PasswordNeeded(visitor, form, error) from None
     request.scope["state"][_COOKIE] = session_cookie(services, cookie).to_encoded_header()
     session = services.sessions.find(cookie)
     return (visitor if session is None else replace(visitor, session=session)), form
 
 
-def ask(request: AnyRequest, needed: PassphraseNeeded) -> Response[str]:
-    """Ask for the passphrase, with everything that the form said."""
+def ask(request: AnyRequest, needed: PasswordNeeded) -> Response[str]:
+    """Ask for the password, with everything that the form said."""
     pages: Pages = request.app.state.pages
     page = pages.render(
-        "frame/passphrase_again.html",
+        "frame/reauthentication.html",
         needed.visitor,
         refused=needed.error,
         action=request.scope["path"],
@@ -96,7 +96,7 @@ def ask(request: AnyRequest, needed: PassphraseNeeded) -> Response[str]:
         name=FIELD,
     )
     if needed.error is None:
-        request.scope["state"]["failure"] = PassphraseNeeded.__name__
+        request.scope["state"]["failure"] = PasswordNeeded.__name__
         page.status_code = HTTPStatus.FORBIDDEN
     return page
 

@@ -170,7 +170,7 @@ def form_of(
 ) -> SubmittedForm:
     """Return who sends which form, whom the guard has let in; raise `ForeignForm` if it is none of ours.
 
-    Raise `PassphraseNeeded` for whoever must give the passphrase first.
+    Raise `PasswordNeeded` for whoever must give the password first.
     """
     visitor = visitor_of(request)
     visitor, form = proven(request, services, visitor, session_form(request, body, services, visitor))

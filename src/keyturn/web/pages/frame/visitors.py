@@ -24,7 +24,7 @@ from keyturn.web.requests import AnyRequest
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 MAX_FIELDS_OF_A_PAGE = 251
-"""Enough for a box for each of many scopes or groups, and for the passphrase when it is asked for again."""
+"""Enough for a box for each of many scopes or groups, and for the password when it is asked for again."""
 
 _FORM_EXPIRED = "This form was not sent from this site, or its session has ended. Go back, reload, try again."
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})

@@ -121,7 +121,7 @@ def show_account(
         "people/account.html",
         account_list=account_list,
         user=user,
-        has_passphrase_here=user.kind is UserKind.PERSON and view.services.identity.stores_password_of(user),
+        has_password_here=user.kind is UserKind.PERSON and view.services.identity.stores_password_of(user),
         owner=owners_of(view, [user])[user.owner] if user.owner is not None else None,
         permission_boxes=permission_boxes(view.principal, user.permissions, view.values),
         groups=view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)

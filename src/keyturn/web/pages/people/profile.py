@@ -22,7 +22,7 @@ _NOTICES = {
     "saved": "Your details are saved.",
     "session-ended": "The session has ended.",
     "sessions-ended": "All other sessions have ended.",
-    "passphrase-changed": "Your passphrase is changed. All other sessions have ended.",
+    "password-changed": "Your password is changed. All other sessions have ended.",
 }
 
 
@@ -124,13 +124,13 @@ def _token(view: View, issued: IssuedToken | None) -> Response[str]:
 
 @page("/security", PROFILE)
 def security_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Response[str]:
-    """Show the form for a new passphrase."""
+    """Show the form for a new password."""
     user = view.services.users.get(view.principal)
     provider = view.services.identity.find(user.iamid)
     return view.render(
         "people/profile_security.html",
         tab="security",
-        has_passphrase_here=view.services.identity.stores_password_of(user),
+        has_password_here=view.services.identity.stores_password_of(user),
         provider=user.iamid if provider is None else provider.display_name,
         password_changed_at=user.password_changed_at,
         notice=_NOTICES.get(notice or ""),
@@ -139,7 +139,7 @@ def security_page(view: InjectedView, notice: FromQuery[str | None] = None) -> R
 
 @form("/security", PROFILE, asks=NEVER_ASKS, again=security_page)
 def change_password(sent: InjectedForm) -> Redirect:
-    """Change the passphrase for one who knows the old one."""
+    """Change the password for one who knows the old one."""
     check_repeated(sent.form)
     renewed = sent.services.users.change_password(
         sent.visitor.session,
@@ -148,5 +148,5 @@ def change_password(sent: InjectedForm) -> Redirect:
         origin=sent.origin,
     )
     return see_other(
-        "/profile/security?notice=passphrase-changed", session_cookie(sent.services, renewed.cookie)
+        "/profile/security?notice=password-changed", session_cookie(sent.services, renewed.cookie)
     )

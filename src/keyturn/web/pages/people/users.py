@@ -1,4 +1,4 @@
-"""Finding people, making their accounts, and the links with which they set a passphrase."""
+"""Finding people, making their accounts, and the links with which they set a password."""
 
 from litestar import Response
 from litestar.params import FromQuery
@@ -44,7 +44,7 @@ def users_page(
         "people/users.html",
         users=users,
         at=at,
-        with_passphrase={one.iamid for one in view.services.identity if one.stores_password},
+        with_password={one.iamid for one in view.services.identity if one.stores_password},
         values={"text": text, "status": status},
         notice=_NOTICES.get(notice or ""),
     )
@@ -77,7 +77,7 @@ def create(sent: InjectedForm) -> Response[str]:
 
 @form("/{user_id:str}/invite", PEOPLE, again=account_page)
 def invite(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Response[str]:
-    """Make a new link with which the person sets a passphrase, and show it, this once."""
+    """Make a new link with which the person sets a password, and show it, this once."""
     user = find_account(sent, account_list, user_id)
     invitation = sent.services.user_administration.invite(
         sent.principal, user.iamid, user.userid, sent.origin

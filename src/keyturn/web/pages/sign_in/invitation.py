@@ -1,4 +1,4 @@
-"""The page behind an invitation's link: a person sets their passphrase, once."""
+"""The page behind an invitation's link: a person sets their password, once."""
 
 from litestar import Response
 from litestar.response import Redirect
@@ -21,11 +21,11 @@ def invitation_page(view: InjectedOpenView) -> Response[str]:
 
 @form("/invitation", ANYBODY, again=invitation_page)
 def accept(request: AnyRequest, sent: InjectedOpenForm) -> Redirect:
-    """Set the passphrase of whoever holds the link, and lead them to the login.
+    """Set the password of whoever holds the link, and lead them to the login.
 
     A person who is signed in with this browser is signed out: it may be another one.
     """
     check_repeated(sent.form)
     sent.services.invitations.accept(sent.form.get("code", ""), sent.form.get("password", ""), sent.origin)
     end_session(request, sent.services, sent.origin)
-    return see_other("/login?notice=passphrase-set", expired_cookie(sent.services))
+    return see_other("/login?notice=password-set", expired_cookie(sent.services))

@@ -32,7 +32,7 @@ _LOCAL_TARGET = re.compile(r"/(profile|admin|docs)(/[a-z0-9/-]*)?|/device(\?user
 _NOTICES = {
     "signed-out": "You are signed out.",
     "set-up": "The administrator is made. Sign in to generate your first key.",
-    "passphrase-set": "Your passphrase is set. Sign in with it.",
+    "password-set": "Your password is set. Sign in with it.",
 }
 
 

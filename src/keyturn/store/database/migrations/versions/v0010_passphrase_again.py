@@ -1,4 +1,4 @@
-"""When the passphrase of a session was last given."""
+"""When the password of a session was last given."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,7 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
-    """Add the column: a session began with a passphrase. An older program beside this one leaves it empty."""
+    """Add the column: a session began with a password. An older program beside this one leaves it empty."""
     with op.batch_alter_table("session") as session:
         session.add_column(sa.Column("proved_at", _TIME, nullable=True))
     op.execute("UPDATE session SET proved_at = created_at")

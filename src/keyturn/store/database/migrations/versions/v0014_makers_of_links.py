@@ -1,4 +1,4 @@
-"""Who made a link to set a passphrase."""
+"""Who made a link to set a password."""
 
 import sqlalchemy as sa
 from alembic import op

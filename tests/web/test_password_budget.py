@@ -1,4 +1,4 @@
-"""Nobody keeps the others from signing in, with right passphrases neither (Q1, Q4)."""
+"""Nobody keeps the others from signing in, with right passwords neither (Q1, Q4)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 from argon2 import PasswordHasher
 
 from keyturn.services.people.identity.passwords import MAX_AT_ONCE, MAX_WAITING
-from tests.conftest import PASSPHRASE
-from tests.people import NEW_PASSPHRASE
+from tests.conftest import PASSWORD
+from tests.people import NEW_PASSWORD
 from tests.web.sites import Browser, Site
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ PER_MINUTE = 4
 
 @pytest.fixture
 def site(open_site: SiteOpener) -> Iterator[Site]:
-    with open_site(passphrases_per_minute=PER_MINUTE) as opened:
+    with open_site(passwords_per_minute=PER_MINUTE) as opened:
         opened.add_people()
         opened.add_user(ALICE)
         yield opened
 
 
-def sign_in(site: Site, userid: str = ALICE, passphrase: str = PASSPHRASE) -> httpx.Response:
+def sign_in(site: Site, userid: str = ALICE, password: str = PASSWORD) -> httpx.Response:
     with site.client() as client:
-        body = {"username": userid, "password": passphrase}
+        body = {"username": userid, "password": password}
         return client.post("/bim/iam/bim/user/authenticate", json=body)
 
 
@@ -44,45 +44,45 @@ def by_api(site: Site) -> Callable[[], httpx.Response]:
 
 def by_page(site: Site) -> Callable[[], httpx.Response]:
     browser = Browser(site)
-    return lambda: browser.log_in(ALICE, PASSPHRASE)
+    return lambda: browser.log_in(ALICE, PASSWORD)
 
 
 def by_change(site: Site) -> Callable[[], httpx.Response]:
     token = {"Authorization": sign_in(site).json()["token"]}
-    body = {"currentPassword": PASSPHRASE, "password": "short"}
+    body = {"currentPassword": PASSWORD, "password": "short"}
     client = site.client(headers=token)
     return lambda: client.put(f"/bim/iam/bim/user/{ALICE}/password", json=body)
 
 
 def by_wrong_change(site: Site) -> Callable[[], httpx.Response]:
     token = {"Authorization": sign_in(site).json()["token"]}
-    body = {"currentPassword": "not the one it is", "password": NEW_PASSPHRASE}
+    body = {"currentPassword": "not the one it is", "password": NEW_PASSWORD}
     client = site.client(headers=token)
     return lambda: client.put(f"/bim/iam/bim/user/{ALICE}/password", json=body)
 
 
 def by_security_page(site: Site) -> Callable[[], httpx.Response]:
     browser = site.browser(ALICE)
-    fields = {"current_password": PASSPHRASE, "password": "short", "password_again": "short"}
+    fields = {"current_password": PASSWORD, "password": "short", "password_again": "short"}
     return lambda: browser.submit("/profile/security", **fields)
 
 
-def by_passphrase_again(site: Site) -> Callable[[], httpx.Response]:
+def by_password_again(site: Site) -> Callable[[], httpx.Response]:
     browser = site.browser(ALICE)
     for _ in range(6):  # The session itself lives on.
         site.clock.advance(timedelta(minutes=25))
         browser.get("/profile")
-    return lambda: browser.create_key(passphrase_again="not the one it is")
+    return lambda: browser.create_key(own_password="not the one it is")
 
 
-WAYS = [by_api, by_page, by_change, by_wrong_change, by_security_page, by_passphrase_again]
+WAYS = [by_api, by_page, by_change, by_wrong_change, by_security_page, by_password_again]
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_gives_their_passphrase_all_the_time_must_wait(
+def test_whoever_gives_their_password_all_the_time_must_wait(
     site: Site, way: Callable[[Site], Callable[[], httpx.Response]]
 ) -> None:
-    """Wherever a passphrase is hashed for its holder, too many a minute are 429, to nobody else."""
+    """Wherever a password is hashed for its holder, too many a minute are 429, to nobody else."""
     once = way(site)
     answers = [once() for _ in range(PER_MINUTE + 1)]
     assert answers[0].status_code != 429

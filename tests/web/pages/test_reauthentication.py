@@ -1,4 +1,4 @@
-"""Browsers give the passphrase again before they make keys or give rights (fault B9)."""
+"""Browsers give the password again before they make keys or give rights (fault B9)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from keyturn.core.permissions import Permission
 from keyturn.web.app import create_framework_app
 from keyturn.web.pages.frame.reauthentication import FIELD, NEVER_ASKS
-from tests.conftest import PASSPHRASE
+from tests.conftest import PASSWORD
 from tests.people import HERE
 from tests.web.sites import ROUTES, Browser, filled, secret_on
 
@@ -38,7 +38,7 @@ SECRETS = {"password", "password_again", "current_password"}
 
 @pytest.fixture(scope="module")
 def site(open_site: SiteOpener) -> Iterator[Site]:
-    """A server on which sessions outlive the test, and the passphrase is good for two hours."""
+    """A server on which sessions outlive the test, and the password is good for two hours."""
     with open_site(session_idle_minutes=1440) as opened:
         opened.add_people()
         yield opened
@@ -60,7 +60,7 @@ def asks_always(handler: HTTPRouteHandler) -> bool:
 
 
 def stale(site: Site, userid: str) -> Browser:
-    """Return a browser in which the passphrase was given two hours ago."""
+    """Return a browser in which the password was given two hours ago."""
     browser = site.browser(userid)
     site.clock.advance(TWO_HOURS)
     return browser
@@ -72,12 +72,12 @@ def hidden(page: str) -> dict[str, str]:
     return {html.unescape(name): html.unescape(value) for name, value in found}
 
 
-def confirm(browser: Browser, asked: httpx.Response, passphrase: str = PASSPHRASE) -> httpx.Response:
+def confirm(browser: Browser, asked: httpx.Response, password: str = PASSWORD) -> httpx.Response:
     """Send the form of the page that asks, as a browser without script does."""
     action = re.search(r'<form method="post" action="([^"]+)" novalidate class="stack">', asked.text)
     assert action is not None
     fields = {"csrf": browser.csrf(), **hidden(asked.text)}
-    return browser.post(action[1], data={**fields, FIELD: passphrase})
+    return browser.post(action[1], data={**fields, FIELD: password})
 
 
 def revision(site: Site) -> int:
@@ -93,7 +93,7 @@ def test_fault_b9_every_form_says_whether_it_asks(site: Site) -> None:
         "/profile",
         "/profile/sessions/{session_id}/end",
         "/profile/sessions/end-others",
-        "/profile/security",  # It always asks for the passphrase itself.
+        "/profile/security",  # It always asks for the password itself.
         "/profile/keys/{key_id}/revoke",
         "/device",
         "/admin/groups/new",
@@ -121,7 +121,7 @@ def test_fault_b9_every_form_says_whether_it_asks(site: Site) -> None:
 
 
 def test_fault_b9_each_form_that_asks_changes_nothing_before(site: Site) -> None:
-    """Two hours after the passphrase each such form asks, keeps what was sent, and does nothing."""
+    """Two hours after the password each such form asks, keeps what was sent, and does nothing."""
     browser = stale(site, ADMIN)
     values = dict.fromkeys(("user_id", "group_id", "membership_id", "project_id", "resource_id", "key_id"), 1)
     sent = {
@@ -145,12 +145,12 @@ def test_fault_b9_each_form_that_asks_changes_nothing_before(site: Site) -> None
         assert {name: value.replace("\r\n", "\n") for name, value in kept.items() if name != "csrf"} == {
             name: value.replace("\r\n", "\n") for name, value in sent.items()
         }
-        assert browser.post(url, data={**sent, "csrf": "wrong", FIELD: PASSPHRASE}).status_code == 403
+        assert browser.post(url, data={**sent, "csrf": "wrong", FIELD: PASSWORD}).status_code == 403
         assert revision(site) == before, path
 
 
 def test_fault_b9_the_form_goes_on_with_what_was_wanted(site: Site) -> None:
-    """With the passphrase the key is made as it was wanted, under a new session id, and the page works on."""
+    """With the password the key is made as it was wanted, under a new session id, and the page works on."""
     browser = stale(site, BOB)
     old = browser.session_value()
     asked = browser.create_key(name="kept name", expiry="7", allowFrom="192.0.2.7\r\n127.0.0.1")
@@ -172,7 +172,7 @@ def test_fault_b9_the_form_goes_on_with_what_was_wanted(site: Site) -> None:
 
 
 def test_fault_b9_a_form_that_then_fails_keeps_the_session(site: Site) -> None:
-    """What is wrong with the form is told after the passphrase; the person stays signed in, asked once."""
+    """What is wrong with the form is told after the password; the person stays signed in, asked once."""
     browser = stale(site, BOB)
     refused = confirm(browser, browser.create_key(name="x" * 300))
     assert refused.status_code == 422
@@ -181,7 +181,7 @@ def test_fault_b9_a_form_that_then_fails_keeps_the_session(site: Site) -> None:
     assert missing.status_code == 404
 
 
-def test_fault_b9_a_wrong_passphrase_is_a_guess(site: Site) -> None:
+def test_fault_b9_a_wrong_password_is_a_guess(site: Site) -> None:
     """A wrong one is told at the field, keeps the form, and counts: after five the account waits."""
     user = site.new_user()
     browser = stale(site, user.userid)
@@ -189,7 +189,7 @@ def test_fault_b9_a_wrong_passphrase_is_a_guess(site: Site) -> None:
     for _ in range(5):
         asked = confirm(browser, asked, "wrong horse battery staple")
         assert asked.status_code == 422
-        assert "not your current passphrase" in asked.text
+        assert "not your current password" in asked.text
         assert "wrong horse" not in asked.text
         assert hidden(asked.text)["name"] == "kept name"
     assert confirm(browser, asked).status_code == 422
@@ -198,9 +198,9 @@ def test_fault_b9_a_wrong_passphrase_is_a_guess(site: Site) -> None:
     assert browser.get("/profile").status_code == 200
 
 
-def test_fault_b9_the_passphrase_is_good_for_the_time_that_is_set(open_site: SiteOpener) -> None:
+def test_fault_b9_the_password_is_good_for_the_time_that_is_set(open_site: SiteOpener) -> None:
     """A form is done until the last instant of the time, and asks from then on; keys and tokens never ask."""
-    with open_site(passphrase_again_minutes=15) as short:
+    with open_site(password_again_minutes=15) as short:
         short.add_people()
         browser = short.browser(BOB)
         key = short.key(BOB).secret
@@ -213,20 +213,18 @@ def test_fault_b9_the_passphrase_is_good_for_the_time_that_is_set(open_site: Sit
         assert browser.submit("/profile", name="Bob").status_code == 303
 
 
-def test_fault_b9_a_change_of_passphrase_proves_it(site: Site) -> None:
-    """Whoever changes the passphrase has given it: the forms ask again two hours later."""
+def test_fault_b9_a_change_of_password_proves_it(site: Site) -> None:
+    """Whoever changes the password has given it: the forms ask again two hours later."""
     user = site.new_user()
     browser = stale(site, user.userid)
     new = "eleven quiet harbours at dusk"
-    changed = browser.submit(
-        "/profile/security", current_password=PASSPHRASE, password=new, password_again=new
-    )
+    changed = browser.submit("/profile/security", current_password=PASSWORD, password=new, password_again=new)
     assert changed.status_code == 303
     assert browser.create_key().status_code == 200
 
 
-def test_fault_b9_a_device_is_refused_at_once_and_approved_with_the_passphrase(site: Site) -> None:
-    """To give a device a key takes the passphrase, to give it nothing does not."""
+def test_fault_b9_a_device_is_refused_at_once_and_approved_with_the_password(site: Site) -> None:
+    """To give a device a key takes the password, to give it nothing does not."""
     browser = stale(site, BOB)
     for decision, expected in (("deny", 200), ("approve", 403)):
         begun = site.services.devices.begin({"client_id": "laptop"}, HERE)
@@ -236,7 +234,7 @@ def test_fault_b9_a_device_is_refused_at_once_and_approved_with_the_passphrase(s
 
 
 def test_fault_b9_rights_are_given_with_what_was_ticked(site: Site) -> None:
-    """The boxes that were ticked before the passphrase are those that are saved after it."""
+    """The boxes that were ticked before the password are those that are saved after it."""
     user = site.new_user()
     browser = stale(site, ADMIN)
     shown = {"permissions": "1", "was.permission.CREATE_PROJECT": "on"}

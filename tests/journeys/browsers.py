@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,6 +43,9 @@ CONNECTION = "123456789"
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 NARROW: ViewportSize = {"width": 360, "height": 740}
 TIMEOUT_MILLISECONDS = 10_000
+MAX_PICTURE_BYTES = 200_000
+"""A page that is full of text has some 150 kB."""
+PICTURES = Path(__file__).parents[2] / "docs" / "images"
 
 AXE_TAGS = ("wcag2a", "wcag2aa", "wcag21aa", "wcag22aa", "best-practice")
 AXE_COLOUR_RULES = ("color-contrast", "link-in-text-block")
@@ -292,3 +297,13 @@ def tab_to(page: Page, target: Locator, *, limit: int = 40) -> None:
         if target.evaluate("(element) => element === document.activeElement"):
             return
     raise AssertionError(f"Tab does not reach {target}")
+
+
+def pictures(otherwise: Path) -> Path:
+    """Return where pictures are written: KEYTURN_SCREENSHOTS=1 takes anew those in docs/images."""
+    return PICTURES if os.environ.get("KEYTURN_SCREENSHOTS") == "1" else otherwise
+
+
+def take(page: Page, path: Path) -> None:
+    taken = page.screenshot(path=path, animations="disabled")
+    assert len(taken) < MAX_PICTURE_BYTES, f"{path.name} has {len(taken)} bytes"

@@ -30,9 +30,11 @@ from tests.journeys.browsers import (
     axe_violations,
     launch,
     overflow,
+    pictures,
     row_of,
     sign_in,
     tab_to,
+    take,
     window,
 )
 from tests.servers import running_server
@@ -49,8 +51,6 @@ if TYPE_CHECKING:
 KEY = re.compile(r"kt_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}")
 NEW_PASSWORD = "nine copper kettles whistle"
 MAX_PAGE_BYTES = 60_000
-MAX_PICTURE_BYTES = 120_000
-PICTURES = Path(__file__).parents[2] / "docs" / "images"
 HOSTILE_NAME = '"><img src=x onerror=1>'
 LONG_NAME = "W" * 254
 JKT = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"
@@ -872,7 +872,7 @@ def test_the_api_reference(site: Site, chromium: Browser) -> None:
 
 def test_pictures(tmp_path: Path, chromium: Browser) -> None:
     """The pictures in docs/images can be taken anew: KEYTURN_SCREENSHOTS=1 writes them there."""
-    directory = PICTURES if os.environ.get("KEYTURN_SCREENSHOTS") == "1" else tmp_path
+    directory = pictures(tmp_path)
     clock = Clock(datetime(2026, 11, 25, 9, 41, tzinfo=UTC))
     chance = random.Random(20261125)  # so that the pictures change only when the pages do
     system = replace(clock.system(), random_bytes=chance.randbytes)
@@ -932,11 +932,6 @@ def add_believable_keys(person: Person) -> int:
     person.revoke(made["old laptop"])
     clock.now = today
     return made["nightly export"].record.key_id
-
-
-def take(page: Page, path: Path) -> None:
-    taken = page.screenshot(path=path, animations="disabled")
-    assert len(taken) < MAX_PICTURE_BYTES, f"{path.name} has {len(taken)} bytes"
 
 
 def show_list(page: Page) -> None:

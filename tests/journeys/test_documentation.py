@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
 from keyturn.documentation.library import Library, built_file
-from tests.journeys.browsers import NARROW, Site, axe_violations, launch, overflow, window
+from tests.journeys.browsers import (
+    NARROW,
+    WIDE,
+    Site,
+    axe_violations,
+    launch,
+    overflow,
+    pictures,
+    take,
+    window,
+)
 
 pytest.importorskip("playwright", reason="no browser driver: install playwright to run these tests")
 
@@ -21,14 +31,20 @@ from tests.servers import running_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
 
 ENTRIES = Library(built_file()).contents
 PAGE = "/docs/howto/restrict-a-key"
 ANSWER = "/docs?ask=rotate a key without downtime"
 STATES = (ANSWER, "/docs?ask=mediaeval falconry", "/docs/howto/rotate-key", "/docs/api")
 """Besides the pages: an answer, no answer, a page that is not there, the list of routes."""
+LOOKS: tuple[tuple[str, ViewportSize, Literal["light", "dark"]], ...] = (
+    ("", WIDE, "light"),
+    ("-dark", WIDE, "dark"),
+    ("-phone", NARROW, "light"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +185,20 @@ def test_a_route_is_tried_with_the_session(docs: Site, reader: Browser) -> None:
         expect(form.locator("[data-answer]")).to_contain_text(person.user.userid)
         page.goto("/profile/sessions")
         expect(page.get_by_text("Bearer token", exact=True)).to_be_visible()
+
+
+def test_pictures(docs: Site, reader: Browser, tmp_path: Path) -> None:
+    """Pictures of each kind of page can be taken: KEYTURN_SCREENSHOTS=1 writes them to docs/images."""
+    directory = pictures(tmp_path)
+    kinds = {"page": PAGE, "answer": ANSWER, "api": "/docs/api/connections", "search": "/docs"}
+    with window(reader, docs) as opened:
+        page = opened.page
+        for kind, address in kinds.items():
+            for name, size, scheme in LOOKS:
+                page.set_viewport_size(size)
+                page.emulate_media(color_scheme=scheme)
+                page.goto(address)
+                if kind == "search":
+                    page.get_by_role("searchbox").press_sequentially("rotate a key")
+                    expect(page.locator(".found a").first).to_be_visible()
+                take(page, directory / f"docs-{kind}{name}.png")

@@ -5,9 +5,9 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.resources import files
 from itertools import groupby
+from lzma import LZMAError
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,6 @@ class Library:
             f"{file.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
         self._lock = threading.Lock()
-        # All pages are some 3 MB; unpacking those that an answer quotes would take longer than finding them.
-        self._stored = lru_cache(None)(self._read)
         try:
             if self.rows("PRAGMA user_version") != [(FORMAT,)]:
                 raise DocumentationMissing(f"{file} is of another version: run `make setup`.")
@@ -119,8 +117,14 @@ class Library:
                     "SELECT id, page_id, level, title, anchor, headings FROM section ORDER BY id"
                 )
             }
+            # All of them, some 3 MB, in 50 ms: to unpack the pages that an answer quotes would take longer
+            # than to find them.
+            self._stored = {
+                path: StoredPage(*json.loads(unpacked(content)))
+                for path, content in self.rows("SELECT path, content FROM page")
+            }
             (self.source_digest,) = self.rows("SELECT value FROM meta WHERE name = 'source'")[0]
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, LZMAError, ValueError) as error:
             raise DocumentationMissing(f"{file} cannot be read ({error}): run `make setup`.") from error
         self._entries = {entry.path: entry for entry in self.contents}
 
@@ -140,7 +144,7 @@ class Library:
         entry = self._entries.get(path)
         if entry is None:
             return None
-        stored = self._stored(path)
+        stored = self._stored[path]
         at = self.contents.index(entry)
         return Page(
             entry,
@@ -172,11 +176,7 @@ class Library:
         """Return the passages of a section."""
         page = self.sections[section_id].page
         first = next(number for number, section in self.sections.items() if section.page is page)
-        return [StoredPassage(*one) for one in self._stored(page.path).passages[section_id - first]]
-
-    def _read(self, path: str) -> StoredPage:
-        ((content,),) = self.rows("SELECT content FROM page WHERE path = ?", path)
-        return StoredPage(*json.loads(unpacked(content)))
+        return [StoredPassage(*one) for one in self._stored[page.path].passages[section_id - first]]
 
 
 def built_file() -> Path:

@@ -3,8 +3,9 @@
 Three indexes are asked: sections; the questions that their writers noted (`<!-- ask: … -->`), each by itself;
 and passages. Each gives BM25 scores. They are divided by the best one of their index and added with a weight,
 so that a section that stands out in one index stands out in the sum. The sum counts more the more of the
-question's weight the section covers, a word weighing its inverse document frequency. Whether the
-documentation answers at all follows from how much of it one of the best sections covers.
+question's weight the section covers, a word weighing its inverse document frequency, and more if its heading
+has all words: the first words that somebody types are a heading. Whether the documentation answers at all
+follows from how much of the weight one of the best sections covers.
 """
 
 import re
@@ -118,9 +119,9 @@ class Search:
                 scores[section_id] = scores.get(section_id, 0.0) + share * index.weight
                 if index is _PASSAGES:
                     best[section_id] = position
-        covered = self._coverage(words)
+        covered, named = self._coverage(words), self._named(words)
         for number in scores:
-            scores[number] *= 1 + covered.get(number, 0.0)
+            scores[number] *= 1 + covered.get(number, 0.0) + named.get(number, 0.0)
         hits = [
             Hit(self._library.sections[number], best.get(number), score)
             for number, score in sorted(scores.items(), key=lambda one: -one[1])
@@ -161,6 +162,19 @@ class Search:
                 covered[number] = covered.get(number, 0.0) + weight
         return {number: weight / total for number, weight in covered.items()}
 
+    def _named(self, words: Sequence[str]) -> dict[int, float]:
+        """Return of each section whose heading has all words which part of the heading they are."""
+        if not words:
+            return {}
+        rows = self._library.rows(
+            "SELECT rowid FROM section_words WHERE section_words MATCH ?",
+            f"title : ({' AND '.join(map(_quoted, words))})",
+        )
+        return {
+            number: len(words) / max(len(words), len(words_of(self._library.sections[number].title)))
+            for (number,) in rows
+        }
+
     def _find_sections_with(self, word: str) -> "array[int]":
         """Return the numbers of the sections that hold a word, or one that may be meant by it."""
         variants = [word, *self._also_meant(word, [word])]
@@ -186,4 +200,8 @@ def _plain(question: str) -> str:
 
 
 def _any_of(words: Iterable[str]) -> str:
-    return " OR ".join(f'"{word}"' for word in words)
+    return " OR ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    return f'"{word}"'

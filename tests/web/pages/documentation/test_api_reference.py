@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR, COLLEAGUE, CONNECTION = "ada@example.com", "grace@example.com", "123456789"
 ABSENT = {401, 404, 409}
-"""What an example may be answered besides: it names things by the number 17, and `ada` has another password."""
+"""An example may be answered this besides: it names things by the number 17, and Ada has another password."""
 
 
 @pytest.fixture

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from itertools import cycle
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +15,7 @@ from keyturn.web.pages.documentation.site import QUESTIONS_PER_MINUTE
 if TYPE_CHECKING:
     from tests.web.sites import Site
 
+QUESTIONS = Path(__file__).parents[3] / "documentation" / "questions.json"
 PAGE = "/docs/howto/rotate-a-key"
 QUESTION = "rotate a key without downtime"
 NONSENSE = "mediaeval falconry timetable"
@@ -47,6 +51,17 @@ def test_an_answer_quotes_a_page_word_for_word(site: Site) -> None:
         assert 1 <= len(found["excerpts"]) <= 3
         assert found["sources"]
         assert all(one["page"].startswith(site.url) for one in (*found["sources"], *found["followups"]))
+
+
+def test_every_answer_is_shown_under_the_reader_s_address(site: Site) -> None:
+    """No form of any answer, nor any page, shows what stands in the file for an address or a repository."""
+    questions = [one["question"] for one in json.loads(QUESTIONS.read_text())["answerable"]]
+    forms = ("text/html", "text/markdown", "application/json")
+    with site.client() as client:
+        for question, form in zip(questions, cycle(forms), strict=False):
+            answer = client.get("/docs", params={"ask": question}, headers={"Accept": form})
+            assert answer.status_code == 200
+            assert ".invalid" not in answer.text, (question, form)
 
 
 def test_what_it_does_not_know_it_does_not_answer(site: Site) -> None:

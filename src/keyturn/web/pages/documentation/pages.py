@@ -38,6 +38,8 @@ MARKDOWN = "text/markdown"
 HTML = "text/html"
 EXCERPT_CHARACTERS = 180
 
+_EXAMPLE = re.compile(r"(?<=.)<(?:fieldset|div|pre)\b", re.DOTALL)
+"""The beginning of code, after something else."""
 _WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
@@ -202,8 +204,12 @@ def _refused(
 
 
 def excerpt(html: str, words: Sequence[str]) -> Markup:
-    """Return the first words of a piece of HTML, as text, with the words that were looked for marked."""
-    text = " ".join(Markup(html).striptags().split())  # noqa: S704 - to take its tags away
+    """Return the first words of a piece of HTML, as text, with the words that were looked for marked.
+
+    The sentence before an example is enough to choose by.
+    """
+    said = _EXAMPLE.split(html, maxsplit=1)[0]
+    text = " ".join(Markup(said).striptags().split())  # noqa: S704 - to take its tags away
     short = text if len(text) <= EXCERPT_CHARACTERS else text[:EXCERPT_CHARACTERS].rsplit(" ", 1)[0] + "…"
     if not words:
         return escape(short)

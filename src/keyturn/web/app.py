@@ -271,8 +271,9 @@ def _openapi() -> OpenAPIConfig:
                     type="apiKey",
                     name="Authorization",
                     security_scheme_in="header",
-                    description="An API key or a bearer token, alone or after `Bearer `; one that is bound "
-                    "to a key pair after `DPoP `, with a proof in a `DPoP` header (RFC 9449). "
+                    description="An API key or a bearer token, as it is or after `Bearer `. A credential "
+                    "that is bound to a key pair follows `DPoP `, with a proof in a `DPoP` header (RFC "
+                    "9449). "
                     f"{REPLAY_BOUND}",
                 )
             }

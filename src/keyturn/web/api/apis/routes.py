@@ -30,7 +30,9 @@ from keyturn.web.routes import Alias, needs, route
 _SERVICE, _API = "/services/{serviceid:str}", "/apis/{serviceid:str}"
 _TAG = "APIs"
 _APPLICATION_ADMIN = needs(Permission.APPLICATION_ADMIN)
-_HOLDER = needs(Permission.APPLICATION_ADMIN, without="those of which one may hold scopes, with these alone")
+_HOLDER = needs(
+    Permission.APPLICATION_ADMIN, without="APIs of which you may hold scopes, listing those scopes only"
+)
 _SUCH_AS = '{"name": …, "identifier": …, "scopes": [{"name": …}]}'
 
 GroupId = Annotated[int, msgspec.Meta(ge=1, le=MAX_ID)]

@@ -186,7 +186,7 @@ def refresh() -> None:
     "POST",
     INTROSPECTION_PATH,
     access=RouteAccess(
-        (Permission.VERIFY_CREDENTIALS,), "one's own credentials", is_open=True, reads_credential=True
+        (Permission.VERIFY_CREDENTIALS,), "your own credentials", is_open=True, reads_credential=True
     ),
     tag="OAuth",
     summary="Introspect a key or token",

@@ -38,7 +38,9 @@ _ACCOUNT = "/serviceaccount/{userid:str}"
 _KEYS = _ACCOUNT + "/apikey"
 _TAG = "Service accounts"
 _USER_ADMIN = needs(Permission.USER_ADMIN)
-_OWN_SERVICE_ACCOUNT = needs(Permission.USER_ADMIN, without="those that one owns, or a group of one's own")
+_OWN_SERVICE_ACCOUNT = needs(
+    Permission.USER_ADMIN, without="service accounts that you or one of your groups owns"
+)
 _SUCH_AS = '{"owner": {"userid": …}}, or {"owner": {"group": …}}'
 
 

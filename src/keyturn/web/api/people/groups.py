@@ -31,7 +31,7 @@ from keyturn.web.routes import needs, route
 _GROUP = "/bim/group/{groupid:str}"
 _TAG = "Groups"
 _USER_ADMIN = needs(Permission.USER_ADMIN)
-_OWN_GROUP = needs(Permission.USER_ADMIN, without="those that one is in")
+_OWN_GROUP = needs(Permission.USER_ADMIN, without="groups that you are in")
 
 
 class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -26,8 +26,8 @@ _PROJECT = "/project/{projectid:str}"
 _MEMBER = _PROJECT + "/member/{userid:str}"
 _CONNECTION = _PROJECT + "/connection/{connection_key:str}"
 _TAG = "Projects"
-_PROJECT_MEMBER = needs(*SEE_PROJECTS, without="those that one is in")
-_PROJECT_OWNER = needs(Permission.PROJECT_MANAGEMENT, without="a project that one owns")
+_PROJECT_MEMBER = needs(*SEE_PROJECTS, without="projects that you are in")
+_PROJECT_OWNER = needs(Permission.PROJECT_MANAGEMENT, without="projects that you own")
 
 
 LISTED_OF_EACH = 20
@@ -213,7 +213,7 @@ def remove_project_member(projectid: IdInPath, userid: FromPath[str], call: Inje
     "PUT",
     _CONNECTION,
     access=needs(
-        Permission.PROJECT_MANAGEMENT, without="a project that one owns, and a connection that one may see"
+        Permission.PROJECT_MANAGEMENT, without="projects that you own, and connections that you may see"
     ),
     tag=_TAG,
     summary="Add a connection to a project",

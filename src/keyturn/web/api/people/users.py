@@ -42,9 +42,10 @@ from keyturn.web.routes import needs, route
 _USER = "/bim/iam/{iamid:str}/user/{userid:str}"
 _TAG = "Users"
 _USER_ADMIN = needs(Permission.USER_ADMIN)
-_ONESELF = needs(Permission.USER_ADMIN, without="oneself")
+_ONESELF = needs(Permission.USER_ADMIN, without="your own account")
 ONESELF_OR_SERVICE = needs(
-    Permission.USER_ADMIN, without="oneself, and a service account of one's own, or of a group of one's own"
+    Permission.USER_ADMIN,
+    without="your own account, and service accounts that you or one of your groups owns",
 )
 
 PermissionInPath = Annotated[
@@ -153,7 +154,7 @@ def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) ->
     _USER + "/profile",
     access=needs(
         Permission.USER_ADMIN,
-        without="oneself, and a service account of one's own, or of a group of one's own, but for "
+        without="your own account and service accounts that you or one of your groups owns, except "
         "`externalUserIds`",
     ),
     tag=_TAG,
@@ -247,7 +248,7 @@ def remove_permission(
 @route(
     "PUT",
     _USER + "/password",
-    access=needs(Permission.USER_ADMIN, without="oneself, with the current password"),
+    access=needs(Permission.USER_ADMIN, without="your own password, with the current one"),
     tag=_TAG,
     summary="Set a password",
     body=with_body(
@@ -287,7 +288,7 @@ def set_password(
     _USER + "/disable/{disable:str}",
     access=needs(
         Permission.USER_ADMIN,
-        without="a service account of one's own, or of a group of one's own, to disable it",
+        without="service accounts that you or one of your groups owns, to disable them",
     ),
     tag=_TAG,
     summary="Suspend a user, or end the suspension",
@@ -328,7 +329,7 @@ def set_disabled(
 @route(
     "DELETE",
     _USER,
-    access=needs(Permission.USER_ADMIN, without="a service account of one's own, or of a group of one's own"),
+    access=needs(Permission.USER_ADMIN, without="service accounts that you or one of your groups owns"),
     tag=_TAG,
     summary="Delete a user",
     refusals=(FORBIDDEN, CONFLICT),

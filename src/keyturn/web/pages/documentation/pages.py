@@ -38,7 +38,7 @@ MARKDOWN = "text/markdown"
 HTML = "text/html"
 EXCERPT_CHARACTERS = 180
 
-_EXAMPLE = re.compile(r"(?<=.)<(?:fieldset|div|pre)\b", re.DOTALL)
+_EXAMPLE = re.compile(r"(?<=.)<(?:figure|fieldset|div|pre)\b", re.DOTALL)
 """The beginning of code, after something else."""
 _WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 

@@ -69,6 +69,14 @@ def test_the_right_section_is_found() -> None:
     assert len(asked) - len(not_among) >= AMONG_THREE, not_among
 
 
+def test_what_newcomers_asked_is_found() -> None:
+    """Short and everyday questions, pasted messages among them, find their section among the first three."""
+    asked = QUESTIONS["asked_by_newcomers"]
+    not_first, not_among = ranks(asked)
+    assert len(not_first) <= len(asked) // 3, not_first
+    assert len(not_among) <= len(asked) // 8, not_among
+
+
 def test_what_is_not_there_is_not_answered() -> None:
     """Of 40 questions about something else at most two are answered."""
     asked = QUESTIONS["unanswerable"]
@@ -106,7 +114,7 @@ def test_the_question_in_the_search_box_finds_its_answer() -> None:
 
 def test_every_section_that_is_meant_is_there() -> None:
     """The sections keep in step with the pages."""
-    for one in (*QUESTIONS["answerable"], *HELD_BACK["answerable"]):
+    for one in (*QUESTIONS["answerable"], *QUESTIONS["asked_by_newcomers"], *HELD_BACK["answerable"]):
         assert one["answered_by"], one["question"]
         for meant in one["answered_by"]:
             file, _, anchor = meant.partition("#")

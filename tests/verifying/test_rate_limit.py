@@ -101,7 +101,7 @@ def test_refused_failures_cost_nothing(clock: Clock) -> None:
 
 def test_a_budget_says_what_it_counts(clock: Clock) -> None:
     """The sentence is that of the budget, with the seconds to wait; without one, that of credentials."""
-    mine = RateLimiter(1, clock.system(), refusal="Wait {seconds} seconds.")
+    mine = RateLimiter(1, clock.system(), refusal="Wait {wait}.")
     for budget, says in ((mine, "Wait 60 seconds."), (RateLimiter(1, clock.system()), "wrong credentials")):
         spend(budget, "192.0.2.1")
         with pytest.raises(TooManyFailures, match=says):

@@ -68,7 +68,25 @@ def _quotations(library: Library, found: Findings) -> Sequence[Quotation]:
     for hit in found.hits:
         passages = library.passages(hit.section.section_id)
         if passages:
-            quotations.append(Quotation(hit.section, passages[hit.passage or 0]))
+            quotations.append(Quotation(hit.section, _whole(passages, hit.passage or 0)))
         if len(quotations) > EXCERPTS:
             break
     return quotations
+
+
+def _whole(passages: Sequence[StoredPassage], at: int) -> StoredPassage:
+    """Return the passage at this place with what it needs to be understood.
+
+    A sentence that only announces what follows is quoted with it, and of an example in several languages the
+    first one, as it is shown.
+    """
+    if passages[at].markdown.rstrip().endswith(":") and at + 1 < len(passages):
+        at += 1
+    while at > 0 and _lead(passages[at]) is not None and _lead(passages[at - 1]) == _lead(passages[at]):
+        at -= 1
+    return passages[at]
+
+
+def _lead(passage: StoredPassage) -> str | None:
+    """Return the sentence before a piece of code."""
+    return passage.markdown.partition("\n\n")[0] if passage.kind == "code" else None

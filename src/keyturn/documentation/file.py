@@ -4,7 +4,7 @@ import lzma
 from collections.abc import Sequence
 from typing import NamedTuple
 
-FORMAT = 1
+FORMAT = 2
 """Of the file; another one is not read."""
 
 _PARTS = 1024
@@ -15,7 +15,7 @@ class StoredPassage(NamedTuple):
     """A part of a section that answers a question by itself."""
 
     kind: str
-    """`paragraph`, `item`, `row`, `code` or `alert`."""
+    """`paragraph`, `steps`, `item`, `row`, `code` or `alert`."""
     markdown: str
     html: str
 

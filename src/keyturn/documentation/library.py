@@ -139,6 +139,10 @@ class Library:
             found: list[tuple[Any, ...]] = self._database.execute(statement, values).fetchall()
         return found
 
+    def entry(self, path: str) -> PageEntry:
+        """Return the page at this path in the list of contents; raise `KeyError` if there is none."""
+        return self._entries[path]
+
     def page(self, path: str) -> Page | None:
         """Return the page at this path below `/docs/`, None if there is none."""
         entry = self._entries.get(path)

@@ -17,12 +17,20 @@ from math import log
 
 from keyturn.documentation.file import place_of
 from keyturn.documentation.library import Library, SectionEntry
+from keyturn.documentation.words import all_words_of, digest_of_question, plain, words_of
 
 MAX_QUESTION_CHARACTERS = 512
 COVERED = 0.6
 """The part of the question's weight that one of the best sections must cover."""
 MANY_WORDS, COVERED_OF_MANY = 6, 0.5
 """A long question tells a story beside its subject, and so less of it must be covered."""
+NEARLY = 0.7
+"""Of two passages of a section, the earlier one is quoted if it has this part of the other's score, since it
+explains what comes after it."""
+FEW_WORDS = 20
+"""In a short question "my" and "get" tell it from others, where a questioner noted the same words."""
+AS_NOTED = 2.0
+"""A section whose writer noted this very question gets this in the sum: more than the best of an index."""
 REMEMBERED_WORDS = 1024
 """Some 2 MB at most: strangers choose the words."""
 LOOKED_AT = 3
@@ -44,24 +52,8 @@ class _Index:
 
 _SECTIONS = _Index("section_words", (8.0, 6.0, 6.0, 1.0), 1.0, 40)
 """Heading, headings above, questions, text."""
-_QUESTIONS = _Index("question_words", (1.0,), 1.5, 120)
+_QUESTIONS = _Index("question_words", (1.0,), 2.0, 120)
 _PASSAGES = _Index("passage_words", (1.0,), 0.6, 120)
-
-_WORD = re.compile(r"[^\W_]+")
-_KIND_OF_KEY = re.compile(r"\bapi[ -]?key(?=s?\b)")
-_STOP_WORDS = frozenset(
-    _WORD.findall(
-        """
-    a about after all also an and any anything are as at be because been before being but by can could
-    did do does doing for from get gets getting go had has have having here how i if im in into is isn
-    it its just let like ll make me mine more my need no not now of off on one or our out over please
-    see should show so some something such t tell than that the their them then there these they this
-    those to too up us use used using via want was way we were what when where which while who whom
-    whose why will with without would you your
-        """
-    )
-)
-"""Words that say nothing of a subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +99,25 @@ class Search:
 
     def find(self, question: str) -> Findings:
         """Return the sections that may answer the question."""
-        asked = _plain(question[:MAX_QUESTION_CHARACTERS])
-        words = words_of(asked)
+        asked = plain(question[:MAX_QUESTION_CHARACTERS])
+        words, every_word = words_of(asked), all_words_of(asked)
         meant = [*words, *self._also_meant(asked, words)]
         if not meant:
             return Findings((), 0.0, ())
         scores: dict[int, float] = {}
         best: dict[int, int] = {}
         for index in (_SECTIONS, _QUESTIONS, _PASSAGES):
-            for section_id, (share, position) in self._shares(index, meant).items():
+            looked_for = meant
+            if index is _QUESTIONS and len(every_word) <= FEW_WORDS:
+                looked_for = list(dict.fromkeys((*every_word, *meant)))
+            for section_id, (share, position) in self._shares(index, looked_for).items():
                 scores[section_id] = scores.get(section_id, 0.0) + share * index.weight
                 if index is _PASSAGES:
                     best[section_id] = position
+        for (section_id,) in self._library.rows(
+            "SELECT section_id FROM asked WHERE digest = ?", digest_of_question(asked)
+        ):
+            scores[section_id] = scores.get(section_id, 0.0) + AS_NOTED
         covered, named = self._coverage(words), self._named(words)
         for number in scores:
             scores[number] *= 1 + covered.get(number, 0.0) + named.get(number, 0.0)
@@ -136,7 +135,7 @@ class Search:
         return list(dict.fromkeys(word for word in found if word not in known))
 
     def _shares(self, index: _Index, words: Sequence[str]) -> dict[int, tuple[float, int]]:
-        """Return for each section its share of the index's best score, and where its best part is."""
+        """Return for each section its share of the index's best score, and which part of it to quote."""
         rows = self._library.rows(
             f"SELECT rowid, -bm25({index.table}, {', '.join(map(str, index.columns))}) AS score "  # noqa: S608 - ours
             f"FROM {index.table} WHERE {index.table} MATCH ? ORDER BY score DESC LIMIT {index.candidates}",
@@ -146,8 +145,11 @@ class Search:
         shares: dict[int, tuple[float, int]] = {}
         for number, score in rows:
             section_id, position = (number, 0) if index is _SECTIONS else place_of(number)
-            if highest > 0 and section_id not in shares:
-                shares[section_id] = (score / highest, position)
+            if highest <= 0:
+                continue
+            share, first = shares.setdefault(section_id, (score / highest, position))
+            if position < first and score / highest >= NEARLY * share:
+                shares[section_id] = (share, position)
         return shares
 
     def _coverage(self, words: Sequence[str]) -> dict[int, float]:
@@ -156,11 +158,13 @@ class Search:
         total = 0.0
         for word in words:
             numbers = self._sections_with(word)
+            if not numbers and any(sign.isdigit() for sign in word):
+                continue  # A time or a number in a message that somebody pastes.
             weight = weight_of(len(numbers), self._sections)
             total += weight
             for number in numbers:
                 covered[number] = covered.get(number, 0.0) + weight
-        return {number: weight / total for number, weight in covered.items()}
+        return {number: weight / total for number, weight in covered.items() if total}
 
     def _named(self, words: Sequence[str]) -> dict[int, float]:
         """Return of each section whose heading has all words which part of the heading they are."""
@@ -187,16 +191,6 @@ class Search:
 def weight_of(found: int, sections: int) -> float:
     """Return the weight of a word in `found` of all sections: its inverse document frequency, as in BM25."""
     return log(1 + (sections - found + 0.5) / (found + 0.5))
-
-
-def words_of(text: str) -> list[str]:
-    """Return the words of a text that say what it is about, each once."""
-    return list(dict.fromkeys(word for word in _WORD.findall(text.lower()) if word not in _STOP_WORDS))
-
-
-def _plain(question: str) -> str:
-    """Return a question in the words that tell sections apart: everything here is about API keys."""
-    return _KIND_OF_KEY.sub("key", question.lower())
 
 
 def _any_of(words: Iterable[str]) -> str:

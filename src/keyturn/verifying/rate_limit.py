@@ -25,7 +25,7 @@ IPV6_PREFIX = 64
 class RateLimiter:
     """Limits in this process how often each source may do something, such as present a wrong credential.
 
-    `refusal` is the message to a source that spent its budget, with `{seconds}` for the time to wait.
+    `refusal` is the message to a source that spent its budget, with `{wait}` for the time to wait.
     """
 
     def __init__(self, per_minute: int, system: System, *, refusal: str = WRONG_CREDENTIALS) -> None:
@@ -92,7 +92,8 @@ class RateLimiter:
 
     def _refuse(self, wait: int) -> None:
         if wait:
-            raise TooManyFailures(retry_after=wait, message=self._refusal.format(seconds=wait))
+            told = f"{wait} second{'' if wait == 1 else 's'}"
+            raise TooManyFailures(retry_after=wait, message=self._refusal.format(wait=told))
 
 
 class CredentialRateLimit:

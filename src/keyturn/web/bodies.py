@@ -41,22 +41,58 @@ ShortText = Annotated[str, msgspec.Meta(max_length=254, extra_json_schema={"patt
 """A name, an address and the like: one line."""
 PhoneText = Annotated[str, msgspec.Meta(max_length=64, extra_json_schema={"pattern": _LINE})]
 ScopeName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_SCOPE_CHARACTERS)]
-ScopeNames = Annotated[list[ScopeName], msgspec.Meta(min_length=1, max_length=MAX_SCOPES)]
+ScopeNames = Annotated[
+    list[ScopeName],
+    msgspec.Meta(
+        min_length=1,
+        max_length=MAX_SCOPES,
+        description="The scopes of registered APIs that the key covers. Null for all that its owner may do.",
+    ),
+]
 NetworkText = Annotated[
     str, msgspec.Meta(min_length=1, max_length=64, examples=["192.0.2.7", "192.0.2.0/24", "2001:db8::/32"])
 ]
-NetworkTexts = Annotated[list[NetworkText], msgspec.Meta(min_length=1, max_length=MAX_NETWORKS)]
+NetworkTexts = Annotated[
+    list[NetworkText],
+    msgspec.Meta(
+        min_length=1,
+        max_length=MAX_NETWORKS,
+        description="The addresses and networks (CIDR) from which the key works. Null for any.",
+    ),
+]
 MethodName = Annotated[
     str,
     msgspec.Meta(min_length=1, max_length=MAX_METHOD_CHARACTERS, examples=["GET"]),
 ]
-MethodNames = Annotated[list[MethodName], msgspec.Meta(min_length=1, max_length=MAX_METHODS)]
+MethodNames = Annotated[
+    list[MethodName],
+    msgspec.Meta(
+        min_length=1, max_length=MAX_METHODS, description="The methods that the key may use. Null for any."
+    ),
+]
 PathPrefix = Annotated[
     str, msgspec.Meta(min_length=1, max_length=MAX_PATH_CHARACTERS, examples=["/data/connection"])
 ]
-PathPrefixes = Annotated[list[PathPrefix], msgspec.Meta(min_length=1, max_length=MAX_PATHS)]
+PathPrefixes = Annotated[
+    list[PathPrefix],
+    msgspec.Meta(
+        min_length=1,
+        max_length=MAX_PATHS,
+        description="The paths that the key may call, each with all paths below it. Null for any.",
+    ),
+]
 ExpiresAt = (
-    Annotated[datetime, msgspec.Meta(tz=True, examples=["2027-01-31T00:00:00Z"])] | None | msgspec.UnsetType
+    Annotated[
+        datetime,
+        msgspec.Meta(
+            tz=True,
+            examples=["2027-01-31T00:00:00Z"],
+            description="The end of the key, as a time with its zone. Null for never; without the field, the "
+            "key lives as long as the installation says.",
+        ),
+    ]
+    | None
+    | msgspec.UnsetType
 )
 """When a key is to end: null for never, left out for the default."""
 LongText = Annotated[str, msgspec.Meta(max_length=2000, extra_json_schema={"pattern": _LINE})]
@@ -92,7 +128,15 @@ class RestrictionFields(msgspec.Struct, forbid_unknown_fields=True, rename="came
 
     scopes: ScopeNames | None = None
     allow_from: NetworkTexts | None = None
-    dpop_jkt: str | None = None
+    dpop_jkt: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                description="The thumbprint (RFC 7638) of the key pair that must sign each request (DPoP)."
+            ),
+        ]
+        | None
+    ) = None
     allow_methods: MethodNames | None = None
     allow_paths: PathPrefixes | None = None
 

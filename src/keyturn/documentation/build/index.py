@@ -21,6 +21,7 @@ from keyturn.documentation.build.sources import (
 from keyturn.documentation.file import FORMAT, StoredPage, StoredPassage, packed, part_id
 from keyturn.documentation.places import HOST, HOST_PLACE
 from keyturn.documentation.sqlite import sqlite3
+from keyturn.documentation.words import digest_of_question, plain
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -38,6 +39,7 @@ CREATE VIRTUAL TABLE section_words USING fts5(
 );
 CREATE VIRTUAL TABLE question_words USING fts5(text, content='', tokenize='porter unicode61');
 CREATE VIRTUAL TABLE passage_words USING fts5(text, content='', tokenize='porter unicode61');
+CREATE TABLE asked (digest INTEGER PRIMARY KEY, section_id INTEGER NOT NULL);
 CREATE TABLE synonym (phrase TEXT NOT NULL, words TEXT NOT NULL);
 """
 
@@ -174,8 +176,8 @@ def _write_page(database: sqlite3.Connection, page: SourcePage, part: str, rende
             "INSERT INTO section (page_id, level, anchor, title, headings) VALUES (?, ?, ?, ?, ?)",
             (page_id, section.level, section.anchor, section.title, json.dumps(section.headings)),
         ).lastrowid
-        if page.file == INDEX:
-            continue  # It names every page, and would be found by every question.
+        if page.file == INDEX and section.level > 1:
+            continue  # The lists of pages would be found by every question.
         database.execute(
             "INSERT INTO section_words (rowid, title, headings, questions, body) VALUES (?, ?, ?, ?, ?)",
             (section_id, section.title, headings, questions, plain_text(section.markdown)),
@@ -183,9 +185,13 @@ def _write_page(database: sqlite3.Connection, page: SourcePage, part: str, rende
         database.executemany(
             "INSERT INTO question_words (rowid, text) VALUES (?, ?)",
             (
-                (part_id(section_id, at), question)
+                (part_id(section_id, at), plain(question))
                 for at, question in enumerate((section.title, *section.questions))
             ),
+        )
+        database.executemany(
+            "INSERT OR IGNORE INTO asked (digest, section_id) VALUES (?, ?)",
+            ((digest_of_question(plain(question)), section_id) for question in section.questions),
         )
         database.executemany(
             "INSERT INTO passage_words (rowid, text) VALUES (?, ?)",

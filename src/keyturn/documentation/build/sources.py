@@ -37,7 +37,7 @@ class Passage:
     """A part of a section that answers a question by itself, verbatim."""
 
     kind: str
-    """`paragraph`, `item`, `row`, `code` or `alert`."""
+    """`paragraph`, `steps`, `item`, `row`, `code` or `alert`."""
     markdown: str
 
 
@@ -192,13 +192,15 @@ def _passages(tokens: Sequence[Token], lines: Sequence[str]) -> Iterator[Passage
                 rule, _, rows = rows.partition("\n")
                 for row in rows.splitlines():
                     yield Passage("row", f"{head}\n{rule}\n{row}")
+            case "ordered_list_open" if len(text) <= MAX_PASSAGE_CHARACTERS:
+                yield Passage("steps", _after(_sentence_before(blocks, at, lines), text))
             case "bullet_list_open" | "ordered_list_open":
-                for item in inside:
-                    if item.type == "list_item_open" and item.level == first.level + 1:
-                        yield Passage("item", _lines_of(item, lines))
+                items = (
+                    one for one in inside if (one.type, one.level) == ("list_item_open", first.level + 1)
+                )
+                yield from (Passage("item", _lines_of(one, lines)) for one in items)
             case "fence":
-                before = _sentence_before(blocks, at, lines)
-                yield Passage("code", f"{before}\n\n{text}" if before else text)
+                yield Passage("code", _after(_sentence_before(blocks, at, lines), text))
 
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[tuple[Token, Sequence[Token]]]:
@@ -220,7 +222,7 @@ def _blocks(tokens: Sequence[Token]) -> Iterator[tuple[Token, Sequence[Token]]]:
 def _sentence_before(
     blocks: Sequence[tuple[Token, Sequence[Token]]], at: int, lines: Sequence[str]
 ) -> str | None:
-    """Return the sentence that leads to a fence, over the other languages of the same example."""
+    """Return the sentence that leads to a fence or to steps, over the other languages of the same example."""
     while at > 0 and blocks[at - 1][0].type == "fence":
         at -= 1
     if at == 0 or blocks[at - 1][0].type != "paragraph_open":
@@ -229,6 +231,10 @@ def _sentence_before(
     hidden = _CODE_SPAN.sub(lambda span: "x" * len(span[0]), text)
     ends = [match.end() for match in _SENTENCE_END.finditer(hidden)]
     return text[ends[-1] if ends else 0 :]
+
+
+def _after(sentence: str | None, text: str) -> str:
+    return text if sentence is None else f"{sentence}\n\n{text}"
 
 
 def _first_line(token: Token) -> int:

@@ -115,12 +115,12 @@ class DeviceLogins:
         self._wrong_codes = RateLimiter(
             WRONG_CODES_PER_MINUTE,
             system,
-            refusal="Too many wrong codes: wait {seconds} seconds before the next one.",
+            refusal="Too many wrong codes: wait {wait} before the next one.",
         )
         self._decisions = RateLimiter(
             DECISIONS_PER_MINUTE,
             system,
-            refusal="Too many decisions about devices: wait {seconds} seconds before the next one.",
+            refusal="Too many decisions about devices: wait {wait} before the next one.",
         )
         self._unknown_codes = RateLimiter(UNKNOWN_CODES_PER_MINUTE, system)
         self._polls = _Polls(system)

@@ -57,7 +57,7 @@ class Quotas:
         self._creations = RateLimiter(
             creations_per_minute,
             system,
-            refusal="You made or changed many things just now: wait {seconds} seconds before the next one.",
+            refusal="You made or changed many things just now: wait {wait} before the next one.",
         )
 
     def note_creation(self, principal: Principal) -> None:

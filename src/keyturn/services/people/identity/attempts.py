@@ -19,8 +19,8 @@ from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of, stranger
 from keyturn.verifying.rate_limit import RateLimiter, network_of
 
-SIGN_INS_FAILED = "Too many sign-ins failed from this address: wait {seconds} seconds before the next one."
-PASSWORD_GIVEN = "You gave your password many times just now: wait {seconds} seconds before the next time."
+SIGN_INS_FAILED = "Too many sign-ins failed from this address: wait {wait} before the next one."
+PASSWORD_GIVEN = "You gave your password many times just now: wait {wait} before the next time."
 FREE_FAILURES = 5
 """Failed logins in a row before the delay begins."""
 MAX_DELAY = timedelta(minutes=15)

@@ -12,6 +12,7 @@ from keyturn.core.dpop import ALGORITHMS, PresentedProof
 from keyturn.core.oauth import (
     ACCESS_TOKEN_TYPE,
     API_KEY,
+    API_KEY_TYPE,
     BEARER,
     CLIENT_CREDENTIALS,
     DEVICE_AUTHORIZATION_PATH,
@@ -138,7 +139,11 @@ class ProtectedResourceMetadata(msgspec.Struct, frozen=True):
     summary="Get a bearer token",
     body=with_form(
         TokenForm,
-        example={"grant_type": "client_credentials", "client_id": "key-17", "client_secret": "API_KEY"},
+        example={
+            "grant_type": TOKEN_EXCHANGE,
+            "subject_token": "API_KEY",
+            "subject_token_type": API_KEY_TYPE,
+        },
         description="The grant and the credentials of the client.",
     ),
     refusals=OAUTH_ERRORS,

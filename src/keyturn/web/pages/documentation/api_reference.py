@@ -16,8 +16,30 @@ from keyturn.web.requests import AnyRequest
 from keyturn.web.routes import HeaderSet
 
 CACHING = "public, max-age=300"
-USERID, CONNECTION = "ada@example.com", "123456789"
-"""Of the examples."""
+VALUES = {
+    "userid": "ada@example.com",
+    "/serviceaccount userid": "nightly-export",
+    "connection_key": "123456789",
+    "key": "department",
+    "value": "finance",
+}
+"""They stand in the paths of examples."""
+WRITTEN = {
+    "authentication": "reference/http-api/tokens",
+    "oauth": "reference/oauth",
+    "health": "reference/http-api/health",
+    "api-keys": "reference/http-api/keys",
+    "system-keys": "reference/http-api/system-keys",
+    "users": "reference/http-api/users",
+    "attributes": "reference/http-api/attributes",
+    "groups": "reference/http-api/groups",
+    "projects": "reference/http-api/projects",
+    "apis": "reference/http-api/apis",
+    "service-accounts": "reference/http-api/service-accounts",
+    "connections": "reference/http-api/connections",
+    "feed": "reference/feed",
+}
+"""The page that explains the routes of a domain."""
 
 
 @asset("/docs/api", headers=HeaderSet.DOCUMENTATION)
@@ -37,7 +59,12 @@ def api_domain(
     if domain is None:
         return missing(request, form_of(request), site, pages)
     html = pages.text(
-        "documentation/api_domain.html", site=site, domains=domains, domain=domain, host=site.host_of(request)
+        "documentation/api_domain.html",
+        site=site,
+        domains=domains,
+        domain=domain,
+        written=site.library.entry(WRITTEN[domain.path]),
+        host=site.host_of(request),
     )
     return Representation.of(html.encode(), "text/html").answer(request, CACHING)
 
@@ -45,6 +72,6 @@ def api_domain(
 def _domains(request: AnyRequest, site: Site) -> tuple[Domain, ...]:
     if not site.domains:
         services: Services = request.app.state.services
-        values = {"iamid": services.identity.built_in.iamid, "userid": USERID, "connection_key": CONNECTION}
+        values = {**VALUES, "iamid": services.identity.built_in.iamid}
         site.domains = tuple(domains_of(request.app.openapi_schema.to_schema(), values))
     return site.domains

@@ -292,7 +292,8 @@ _READ_ONLY = {"annotations": {"readOnlyHint": True, "openWorldHint": False}}
 _TOOLS = {
     "ask_documentation": _Tool(
         "Ask the documentation",
-        "Answer a question with quotations from the documentation, and say where they stand.",
+        f"Answer a question about {PRODUCT}, which issues and verifies API keys and bearer tokens, with "
+        "quotations from its documentation and where they stand.",
         _schema(
             "question", question="The question, in plain words.", goal="The purpose behind the question."
         ),
@@ -300,13 +301,13 @@ _TOOLS = {
     ),
     "search_documentation": _Tool(
         "Search the documentation",
-        "List the sections and pages that say something about a subject.",
+        f"List the sections and pages of the {PRODUCT} documentation about a subject.",
         _schema("query", query="Words to look for."),
         _search,
     ),
     "get_documentation_page": _Tool(
         "Get a page of the documentation",
-        "Return a whole page as Markdown.",
+        f"Return a whole page of the {PRODUCT} documentation as Markdown.",
         _schema("page", page="The address of the page, or its path, such as /docs/howto/rotate-a-key."),
         _get_page,
     ),

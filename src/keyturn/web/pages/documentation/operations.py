@@ -15,6 +15,8 @@ from markupsafe import Markup, escape
 
 Schema = Mapping[str, Any]
 METHODS = ("get", "post", "put", "patch", "delete")
+KEY_PLACE = "API_KEY"
+"""Stands in the example of a body for the caller's key."""
 MAX_DEPTH = 3
 """How deep the fields of objects inside of objects are listed."""
 
@@ -89,7 +91,7 @@ class Operation:
             if self.method != "POST":
                 parts.append(f"-X {self.method}")
             option = "--json" if self.sends_json else "-d"
-            parts.append(f"{option} {shlex.quote(self.body_example)}")
+            parts.append(f"{option} {_in_shell(self.body_example)}")
         return " \\\n  ".join(parts)
 
     def as_python(self, host: str) -> str:
@@ -99,9 +101,10 @@ class Operation:
             arguments.append('headers={"Authorization": os.environ["API_KEY"]}')
         if self.body_example is not None:
             given = json.loads(self.body_example) if self.sends_json else dict(parse_qsl(self.body_example))
-            arguments.append(f"{'json' if self.sends_json else 'data'}={pformat(given, sort_dicts=False)}")
+            shown = pformat(given, sort_dicts=False).replace(repr(KEY_PLACE), 'os.environ["API_KEY"]')
+            arguments.append(f"{'json' if self.sends_json else 'data'}={shown}")
         lines = "\n".join(indent(f"{one},", "    ") for one in arguments)
-        imports = "import os\n\nimport httpx" if self.needs_credential else "import httpx"
+        imports = "import os\n\nimport httpx" if "os.environ" in lines else "import httpx"
         call = f'answer = httpx.request(\n    "{self.method}",\n{lines}\n)'
         return f"{imports}\n\n{call}\nprint(answer.raise_for_status().text)"
 
@@ -111,7 +114,7 @@ class Operation:
             return f"keyturn api {self.method} {self.request}"
         if not self.sends_json:
             return None
-        return f"keyturn api {self.method} {self.request} --data {shlex.quote(self.body_example)}"
+        return f"keyturn api {self.method} {self.request} --data {_in_shell(self.body_example)}"
 
     @property
     def sends_json(self) -> bool:
@@ -133,7 +136,8 @@ class Domain:
 def domains_of(description: Schema, values: Mapping[str, str]) -> Sequence[Domain]:
     """Return the domains of an OpenAPI description, in its order.
 
-    `values` stand in the paths of examples, by the name of their parameter.
+    `values` stand in the paths of examples, by the name of their parameter, or by "PATH NAME" for that
+    parameter of all paths that begin so.
     """
     reader = _Reader(description, values)
     domains: dict[str, Domain] = {}
@@ -182,7 +186,13 @@ class _Reader:
         body_type, body = self._body(given)
         replies = [self._reply(int(status), one) for status, one in given.get("responses", {}).items()]
         parameters = [
-            self._field(one["name"], one["in"], one.get("schema", {}), is_required=one.get("required", False))
+            self._field(
+                one["name"],
+                one["in"],
+                one.get("schema", {}),
+                is_required=one.get("required", False),
+                example=self._value_of(first.path, one["name"]),
+            )
             for one in given.get("parameters", ())
         ]
         return Operation(
@@ -192,7 +202,8 @@ class _Reader:
             others=[one.path for one in others],
             summary=given["summary"],
             description=marked_up(given.get("description", "")),
-            needs_credential=bool(given.get("security")),
+            # Who introspects or revokes a token proves who they are (RFC 7662, 2.1; RFC 7009, 2.1).
+            needs_credential=bool(given.get("security")) or "token" in (body or {}).get("required", ()),
             parameters=parameters,
             body=[] if body is None else list(self._fields(body)),
             body_type=body_type,
@@ -223,7 +234,7 @@ class _Reader:
     def shape(self, name: str) -> Shape:
         """Return the shape with this name."""
         schema = self._schemas[name]
-        return Shape(name, list(self._fields(schema)), json.dumps(self._example(schema), indent=2))
+        return Shape(name, list(self._fields(schema)), _as_json(self._example(schema)))
 
     def _fields(self, schema: Schema, prefix: str = "", depth: int = 1) -> Iterator[Field]:
         """Yield the fields of an object, and of objects in it."""
@@ -238,20 +249,30 @@ class _Reader:
                 mark = "[]." if self._type(given).startswith("list") else "."
                 yield from self._fields(inner, f"{prefix}{name}{mark}", depth + 1)
 
-    def _field(self, name: str, place: str, given: Schema, *, is_required: bool) -> Field:
+    def _value_of(self, path: str, name: str) -> str | None:
+        """Return what stands in examples for a parameter of a path; None for anything of its type."""
+        special = (
+            value
+            for place, value in self._values.items()
+            if place.endswith(f" {name}") and path.startswith(place.partition(" ")[0])
+        )
+        return next(special, self._values.get(name))
+
+    def _field(
+        self, name: str, place: str, given: Schema, *, is_required: bool, example: str | None = None
+    ) -> Field:
         schema, _ = self._without_null(given)
         notes = [*_bounds(schema), given.get("description") or schema.get("description") or ""]
-        example = ""
         if place != "body":
             value = self._example(given) if place == "path" or "default" not in given else given["default"]
-            example = self._values.get(name, str(value) if place == "path" else "")
+            example = example or (str(value) if place == "path" else "")
         return Field(
             name,
             place,
             self._type(given),
             is_required,
             marked_up(" ".join(one for one in notes if one)),
-            example,
+            example or "",
         )
 
     def _type(self, given: Schema) -> str:
@@ -293,7 +314,7 @@ class _Reader:
 
     def _body_example(self, body: Schema, media_type: str) -> str:
         example = self._example(body)
-        return json.dumps(example, indent=2) if "json" in media_type else urlencode(example)
+        return _as_json(example) if "json" in media_type else urlencode(example)
 
     def _example(self, given: Schema) -> Any:
         schema, is_nullable = self._without_null(given)
@@ -317,6 +338,18 @@ class _Reader:
         return path
 
 
+def _as_json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _in_shell(body: str) -> str:
+    """Return a body as an argument for a shell, which puts the reader's key into it."""
+    if KEY_PLACE not in body:
+        return shlex.quote(body)
+    escaped = re.sub(r'[\\"`$]', r"\\\g<0>", body)
+    return f'"{escaped.replace(KEY_PLACE, f"${KEY_PLACE}")}"'
+
+
 def marked_up(text: str) -> Markup:
     """Return a description as HTML: its paragraphs, and code between backquotes."""
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
@@ -338,12 +371,17 @@ def _bounds(schema: Schema) -> Iterator[str]:
         yield f"{low} to {high} characters." if low else f"At most {high} characters."
     low, high = schema.get("minimum"), schema.get("maximum")
     if high is not None and low is not None:
-        yield f"{low} to {high}."
+        yield f"{_number(low)} to {_number(high)}."
     low, high = schema.get("minItems"), schema.get("maxItems")
     if high is not None:
         yield f"{low} to {high} of them." if low else f"At most {high} of them."
     if schema.get("default") not in (None, ""):
         yield f"Default: `{schema['default']}`."
+
+
+def _number(value: float) -> float | int:
+    """Return a number without a fraction that says nothing."""
+    return int(value) if value == int(value) else value
 
 
 def _is_alias(one: _Described) -> bool:

@@ -21,7 +21,7 @@ from keyturn.web.requests import AnyRequest
 
 QUESTIONS_PER_MINUTE = 240
 """From one address, to one process: search as one types asks a few times a second."""
-TOO_MANY = "Too many questions were asked from your address. Wait {seconds} seconds."
+TOO_MANY = "Too many questions were asked from your address. Wait {wait}."
 BRANCH = "main"
 
 _TOKEN = re.compile(r"eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*")

@@ -95,7 +95,7 @@ def plausible(site: Site) -> dict[str, object]:
         "permission": "AUDIT",
         "disable": "true",
         "connection_key": "123456789",
-        "name": "keyturn.css",
+        "name": "face.css",
         "path": "openapi.json",
     }
 

@@ -1,10 +1,14 @@
 """Searches among users and keys."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
 
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.records import KeyState
+
+SOON = timedelta(days=7)
+"""A key that ends within this time is one that needs attention."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +34,55 @@ class UserSearch:
     """These alone."""
 
 
+class KeyFilter(StrEnum):
+    """A part of a list of keys, by what they are worth now."""
+
+    ACTIVE = "active"
+    SOON = "soon"
+    """Active, and at their end within a week."""
+    SUSPENDED = "suspended"
+    """Alive, but for their owner."""
+    ENDED = "ended"
+    """Revoked or expired."""
+
+
+class KeyOrder(StrEnum):
+    """A column by which keys are ordered."""
+
+    CREATED = "created"
+    NAME = "name"
+    STATE = "state"
+    USED = "used"
+    EXPIRES = "expires"
+    OWNER = "owner"
+
+
 @dataclass(frozen=True, slots=True)
 class KeySearch:
-    """Which keys are looked for."""
+    """Which keys are looked for, and in which order."""
 
     key_id: int | None = None
+    user_id: int | None = None
     owner: str | None = None
     """Part of the owner's user name; case does not matter."""
+    text: str | None = None
+    """Part of the name, or of what is shown of the key."""
     state: KeyState | None = None
+    part: KeyFilter | None = None
     made_before: datetime | None = None
     unused_since: datetime | None = None
     """Keys that were not used since then, if ever."""
     never_ends: bool | None = None
+    order: KeyOrder = KeyOrder.CREATED
+    is_descending: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCounts:
+    """How many keys there are in each part of a list."""
+
+    total: int
+    active: int
+    soon: int
+    suspended: int
+    ended: int

@@ -281,7 +281,7 @@ ASKED = {
     "the feed": ("GET", "/feed?nonce=0123456789abcdef", True),
     "the feed, refused": ("GET", "/feed?nonce=0123456789abcdef", False),
     "health": ("GET", "/health/live", False),
-    "a file": ("GET", "/static/keyturn.css", False),
+    "a file": ("GET", "/static/face.css", False),
     "nothing": ("GET", "/nope", True),
 }  # fmt: skip
 

@@ -105,7 +105,7 @@ def test_our_own_hosts_are_answered(site: Site, host: str) -> None:
         "Host: evil.example\r\nX-Forwarded-Host: localhost\r\n",
     ],
 )
-@pytest.mark.parametrize("path", ["/health/live", "/login", WHO, "/static/keyturn.css"])
+@pytest.mark.parametrize("path", ["/health/live", "/login", WHO, "/static/face.css"])
 def test_any_other_host_is_refused(site: Site, lines: str, path: str) -> None:
     """No Host, two, a strange one or somebody else's is 400 on every path, open ones too (H6, H7).
 
@@ -302,7 +302,7 @@ def every_kind_of_answer(site: Site) -> list[httpx.Response]:
             client.get("/health/live"),
             client.get("/.well-known/jwks.json"),
             client.get("/openapi.json"),
-            client.get("/static/keyturn.css"),
+            client.get("/static/face.css"),
             client.get("/static/absent"),
             client.get("/docs/api"),
             client.get("/docs"),
@@ -396,7 +396,7 @@ def test_a_request_id_is_ours(site: Site) -> None:
 def test_https_is_insisted_on(open_site: SiteOpener) -> None:
     """Where the public address is https, every answer says so for a year at least (L10)."""
     with open_site(public_url="https://keys.example.com") as opened:
-        for path in ("/login", "/absent", "/static/keyturn.css", "/profile"):
+        for path in ("/login", "/absent", "/static/face.css", "/profile"):
             answer = httpx.get(f"{opened.url_bound}{path}")
             age = re.search(r"max-age=(\d+)", answer.headers["strict-transport-security"])
             assert age is not None

@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.web.sites import Site
 
-PATHS = ("/openapi.json", "/static/keyturn.css", "/docs", "/docs.md", "/docs/api/users", "/llms.txt")
+PATHS = ("/openapi.json", "/static/face.css", "/docs", "/docs.md", "/docs/api/users", "/llms.txt")
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -17,13 +17,14 @@ from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.core.restrictions import UNRESTRICTED, Restrictions
+from keyturn.core.searches import KeyCounts, KeySearch
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.apis.registry import Apis
 from keyturn.services.keys.imported_keys import check_not_made_up
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.projects import Projects
 from keyturn.services.people.quotas import Quotas
-from keyturn.services.text import checked_text
+from keyturn.services.text import checked_text, is_storable
 from keyturn.store import Store
 from keyturn.store.keys.api_keys import KeyToAdd
 from keyturn.store.ownership.control import Allow
@@ -217,6 +218,27 @@ class Keys:
         active = self.list_active(user_id, offset=offset, size=size)
         ended = self.list_ended(user_id, offset=max(offset - active.count, 0), size=size - len(active.items))
         return Page(active.count + ended.count, (*active, *ended))
+
+    def search_own(
+        self, principal: Principal, wanted: KeySearch, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[ApiKeyRecord]:
+        """Return those of the caller's own keys that are looked for."""
+        return self.search_of(principal.user_id, wanted, offset=offset, size=size)
+
+    def search_of(
+        self, user_id: int, wanted: KeySearch, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[ApiKeyRecord]:
+        """Return those of any user's keys that are looked for: for who may see them."""
+        if not is_storable(wanted.text):
+            return Page(0, ())
+        wanted = replace(wanted, user_id=user_id)
+        found = self._store.api_keys.search(wanted, now=self._system.now(), offset=offset, size=size)
+        return self._latest(Page(found.count, tuple(owned.key for owned in found.items)))
+
+    def count_parts(self, user_id: int, text: str | None = None) -> KeyCounts:
+        """Return how many of a user's keys, or of those that `text` finds, are in each part of the list."""
+        wanted = KeySearch(user_id=user_id, text=text if is_storable(text) else None)
+        return self._store.api_keys.count_parts(wanted, now=self._system.now())
 
     def _latest(self, page: Page[ApiKeyRecord]) -> Page[ApiKeyRecord]:
         return Page(page.count, tuple(map(self._with_latest_use, page.items)))

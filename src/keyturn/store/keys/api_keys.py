@@ -1,7 +1,7 @@
 """API keys."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -26,7 +26,7 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, KeyForVerification, KeyUsage, LastUse, OwnedKey
 from keyturn.core.restriction_kinds import KINDS
 from keyturn.core.restrictions import UNRESTRICTED, Restrictions, restore_restrictions
-from keyturn.core.searches import KeySearch
+from keyturn.core.searches import KeyCounts, KeySearch
 from keyturn.errors import QuotaExceeded
 from keyturn.store.database.credentials import find_key, find_key_by_id
 from keyturn.store.database.rows import insert_on_conflict
@@ -38,7 +38,7 @@ from keyturn.store.database.schema import (
 )
 from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database, refusing_twins, shortened
-from keyturn.store.keys.search import conditions_of
+from keyturn.store.keys.search import conditions_of, counts_of, order_of
 from keyturn.store.ownership.control import Allow, check_may_act_as
 
 
@@ -179,7 +179,7 @@ class ApiKeys:
         return Page(count, tuple(map(_record, rows)))
 
     def search(self, wanted: KeySearch, *, now: datetime, offset: int, size: int) -> Page[OwnedKey]:
-        """Return at most `size` of the keys that are looked for, the newest first, with their owners."""
+        """Return at most `size` of the keys that are looked for, in their order, with their owners."""
         conditions = conditions_of(wanted, now)
         keys = api_key.join(user, user.c.id == api_key.c.user_id)
         with self._database.reading() as connection:
@@ -188,12 +188,20 @@ class ApiKeys:
                 select(*_RECORD, user.c.userid, user.c.kind, user.c.disabled_at)
                 .select_from(keys)
                 .where(*conditions)
-                .order_by(api_key.c.id.desc())
+                .order_by(*order_of(wanted, now))
                 .offset(offset)
                 .limit(size)
             ).all()
         items = map(_owned_key, rows)
         return Page(count, tuple(items))
+
+    def count_parts(self, wanted: KeySearch, *, now: datetime) -> KeyCounts:
+        """Return how many of the keys that are looked for are in each part, whatever part is asked for."""
+        conditions = conditions_of(replace(wanted, part=None), now)
+        keys = api_key.join(user, user.c.id == api_key.c.user_id)
+        with self._database.reading() as connection:
+            row = connection.execute(select(*counts_of(now)).select_from(keys).where(*conditions)).one()
+        return KeyCounts(*map(int, row))
 
     def record_use(
         self, uses: Mapping[int, KeyUsage], *, reported: tuple[Principal, datetime] | None = None

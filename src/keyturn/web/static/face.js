@@ -13,35 +13,97 @@ function say(text) {
   live.textContent = text;
 }
 
+const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
+
 async function copy(text, button) {
   await navigator.clipboard.writeText(text);
   const label = [...button.childNodes].find((node) => node.nodeType === Node.TEXT_NODE) ?? button;
   button.dataset.label ??= label.textContent;
   label.textContent = "Copied";
-  say("Copied");
+  say(`Copied${button.querySelector?.(".hide")?.textContent ?? ""}`);
   clearTimeout(button.copied);
   button.copied = setTimeout(() => { label.textContent = button.dataset.label; }, COPIED_FOR);
 }
 
+// A browser may keep a page that is left, though told not to store it, and show it again with "Back". It may
+// show what a sign-out has ended since: it is hidden when left, and asked for anew when shown again.
+
+if ("leaves" in document.body.dataset) {
+  addEventListener("pagehide", () => { document.body.hidden = true; });
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+}
+
+// Moments are written in UTC; here they are in the zone of the browser, and the foot of the page says so.
+
+const zone = document.querySelector("[data-zone]");
+if (zone) {
+  const full = new Intl.DateTimeFormat("en-US", { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+  each("time[datetime]", (time) => {
+    if (!time.dateTime.includes("T")) return;
+    const text = full.format(new Date(time.dateTime));
+    if ("relative" in time.dataset) time.title = text;
+    else time.textContent = text;
+  });
+  const name = full.resolvedOptions().timeZone;
+  if (name && name !== "UTC") zone.textContent = `Times are in ${name.split("/").pop().replaceAll("_", " ")} time.`;
+}
+
 // Copy
 
-if (navigator.clipboard) {
-  for (const button of document.querySelectorAll("[data-copy]")) {
-    button.hidden = false;
-    button.addEventListener("click", () => copy(document.getElementById(button.dataset.copy).textContent, button));
-  }
-  for (const link of document.querySelectorAll("[data-copy-from]")) {
-    link.addEventListener("click", async (event) => {
-      event.preventDefault();
-      try {
-        const answer = await fetch(link.dataset.copyFrom, { headers: { Accept: "text/markdown" } });
-        if (!answer.ok) throw new Error(answer.statusText);
-        await copy(await answer.text(), link);
-      } catch {
-        location.href = link.href;
-      }
-    });
-  }
+each("button[data-copy]", (button) => {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const element = document.getElementById(button.dataset.copy);
+    try {
+      await copy(element.textContent, button); // The clipboard is absent on plain http.
+    } catch {
+      getSelection().selectAllChildren(element);
+      say("Not copied. The text is selected: copy it with the keyboard.");
+    }
+  });
+});
+each("[data-copy-from]", (link) => {
+  if (!navigator.clipboard) return;
+  link.addEventListener("click", async (event) => {
+    event.preventDefault();
+    try {
+      const answer = await fetch(link.dataset.copyFrom, { headers: { Accept: "text/markdown" } });
+      if (!answer.ok) throw new Error(answer.statusText);
+      await copy(await answer.text(), link);
+    } catch {
+      location.href = link.href;
+    }
+  });
+});
+
+// "Show" reveals a password while it is typed; it is hidden again before it is sent.
+
+each("button[data-reveal]", (button) => {
+  const input = document.getElementById(button.dataset.reveal);
+  const show = (shown) => {
+    input.type = shown ? "text" : "password";
+    button.firstChild.data = shown ? "Hide" : "Show";
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => show(input.type === "password"));
+  input.form.addEventListener("submit", () => show(false));
+});
+
+// The stylesheet shows the date of an expiry when it is chosen; here it becomes required.
+
+const date = document.getElementById("expiry_date");
+each("input[name=expiry]", (choice) => {
+  choice.addEventListener("change", () => { date.required = choice.value === "date"; });
+});
+
+// The code of a set-up or an invitation comes behind the # of its link, which browsers do not send; it must not
+// stay in the history.
+
+const code = document.getElementById("code"), fragment = location.hash.slice(1);
+if (code && fragment && !document.getElementById(fragment)) {
+  code.value = fragment;
+  history.replaceState(null, "", location.pathname + location.search);
+  document.querySelector("#userid, #password").focus();
 }
 
 // Tabs that remember the reader's choice, on this page and the next

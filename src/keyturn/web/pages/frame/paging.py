@@ -1,6 +1,6 @@
 """A long list, a page at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlencode
@@ -24,6 +24,8 @@ class Paging:
     total: int
     before: str | None
     after: str | None
+    pages: tuple[tuple[int | None, str | None], ...] = ()
+    """The numbers of the pages that are offered, with their addresses; None stands for those left out."""
 
     @property
     def offset(self) -> int:
@@ -45,7 +47,26 @@ def paging(
     def address(page: int) -> str | None:
         return f"{path}?{urlencode({**kept, parameter: page})}" if 1 <= page <= count else None
 
-    return Paging(number, count, size, total, before=address(number - 1), after=address(number + 1))
+    return Paging(
+        number,
+        count,
+        size,
+        total,
+        before=address(number - 1),
+        after=address(number + 1),
+        pages=tuple((one, None if one is None else address(one)) for one in _offered(number, count)),
+    )
+
+
+def _offered(number: int, count: int) -> Iterator[int | None]:
+    """Yield the first page, the last, and those around this one; None where some are left out."""
+    near = sorted({1, count, *range(max(1, number - 1), min(count, number + 1) + 1)})
+    for before, one in zip([0, *near], near, strict=False):
+        if one == before + 2:
+            yield before + 1  # A gap would take as much room as the one page that it hides.
+        elif one > before + 1:
+            yield None
+        yield one
 
 
 def read_page(

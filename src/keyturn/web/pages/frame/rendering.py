@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from http import HTTPStatus
+from itertools import groupby
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,17 +13,16 @@ from litestar.params import SkipValidation
 from litestar.response import Redirect
 
 from keyturn.core.shown import shown
-from keyturn.core.times import readable_time, wire_time
+from keyturn.core.times import wire_time
 from keyturn.errors import InvalidInput, KeyturnError
 from keyturn.system import System
+from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.tabs import visible_tabs
 from keyturn.web.pages.frame.visitors import Visitor
 from keyturn.web.requests import Refusal
 from keyturn.web.responses import response_of
 
 PRODUCT = "Keyturn"
-
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
 
 def see_other(path: str, *cookies: Cookie) -> Redirect:
@@ -45,10 +45,14 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "when": readable_time,
+            "when": moments.moment,
+            "day": moments.day,
+            "weekday": moments.weekday,
             "iso": wire_time,
             "ago": self._ago,
+            "due": self._due,
         }
+        self._environment.tests["soon"] = self._is_soon
 
     def render(
         self,
@@ -65,12 +69,16 @@ class Pages:
         `problem` is what is wrong with the form, at `field` if it is one input's; `problems` are those of
         other inputs, by their names.
         """
+        tabs = visible_tabs(visitor.session.principal) if visitor else ()
         common: dict[str, Any] = {
             "product": PRODUCT,
             "has_documentation": self._has_documentation,
             "csrf": visitor.session.csrf_token if visitor else "",
             "person": visitor.person if visitor else None,
-            "admin_tabs": visible_tabs(visitor.session.principal) if visitor else (),
+            "admin_tabs": tabs,
+            "admin_sections": [
+                (section, tuple(some)) for section, some in groupby(tabs, key=lambda one: one.section)
+            ],
             "keeps_service_accounts": visitor is not None and visitor.keeps_service_accounts,
             "notice": None,
             "problem": None,
@@ -93,16 +101,17 @@ class Pages:
         """Return a template filled in with nothing but the product's name and `context`."""
         return self._environment.get_template(template).render({"product": PRODUCT} | context)
 
-    def _ago(self, moment: datetime | None) -> str:
-        """Say how long ago in the largest whole unit; "never" for None."""
-        if moment is None:
-            return "never"
-        seconds = (self._system.now() - moment).total_seconds()
-        for size, unit in _UNITS:
-            count = int(seconds // size)
-            if count >= 1:
-                return f"{count} {unit}{'' if count == 1 else 's'} ago"
-        return "just now"
+    def _ago(self, when: datetime | None) -> str:
+        """Say how long ago; "Never" for None."""
+        return "Never" if when is None else moments.ago(when, self._system.now())
+
+    def _due(self, when: datetime) -> str:
+        return moments.due(when, self._system.now())
+
+    def _is_soon(self, when: datetime | None) -> bool:
+        """Return whether an end is near, and still to come."""
+        now = self._system.now()
+        return when is not None and now < when <= now + moments.SOON
 
 
 def _shown(value: Any) -> Any:

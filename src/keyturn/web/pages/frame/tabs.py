@@ -31,6 +31,9 @@ class Tab(Part):
 
     name: str
     label: str
+    icon: str
+    section: str
+    """The group in the list of the administration."""
 
 
 ANYBODY = Part("/", is_open=True, is_section=False)
@@ -38,20 +41,23 @@ SIGNED_IN = Part("/", is_section=False)
 PROFILE = Part("/profile")
 
 
-def _tab(name: str, label: str, *any_of: Permission) -> Tab:
-    return Tab(f"{START}/{name}", any_of, name=name, label=label)
+ACCESS, RESOURCES, INSTALLATION = "Access", "Resources", "Installation"
 
 
-USERS = _tab("users", "Users", Permission.USER_ADMIN)
-GROUPS = _tab("groups", "Groups", Permission.USER_ADMIN)
-PROJECTS = _tab("projects", "Projects", *SEE_PROJECTS)
-APIS = _tab("services", "APIs", Permission.APPLICATION_ADMIN)
-SERVICE_ACCOUNTS = _tab("service-accounts", "Service accounts", Permission.USER_ADMIN)
-KEYS = _tab("keys", "Keys", Permission.USER_ADMIN)
-AUDIT = _tab("audit", "Audit log", Permission.AUDIT)
-SETTINGS = _tab("settings", "Settings", Permission.APPLICATION_ADMIN)
+def _tab(section: str, name: str, label: str, icon: str, *any_of: Permission) -> Tab:
+    return Tab(f"{START}/{name}", any_of, name=name, label=label, icon=icon, section=section)
 
-TABS = (USERS, GROUPS, PROJECTS, APIS, SERVICE_ACCOUNTS, KEYS, AUDIT, SETTINGS)
+
+KEYS = _tab(ACCESS, "keys", "All keys", "key", Permission.USER_ADMIN)
+USERS = _tab(ACCESS, "users", "Users", "user", Permission.USER_ADMIN)
+GROUPS = _tab(ACCESS, "groups", "Groups", "group", Permission.USER_ADMIN)
+SERVICE_ACCOUNTS = _tab(ACCESS, "service-accounts", "Service accounts", "bot", Permission.USER_ADMIN)
+APIS = _tab(RESOURCES, "services", "APIs", "api", Permission.APPLICATION_ADMIN)
+PROJECTS = _tab(RESOURCES, "projects", "Projects", "folder", *SEE_PROJECTS)
+AUDIT = _tab(INSTALLATION, "audit", "Audit log", "log", Permission.AUDIT)
+SETTINGS = _tab(INSTALLATION, "settings", "Settings", "tune", Permission.APPLICATION_ADMIN)
+
+TABS = (KEYS, USERS, GROUPS, SERVICE_ACCOUNTS, APIS, PROJECTS, AUDIT, SETTINGS)
 ADMINISTRATION = Part(START, tuple({permission: None for tab in TABS for permission in tab.any_of}))
 
 

@@ -1,5 +1,6 @@
 """The visitor of a page, and the check that a form came from one of ours."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,12 +40,24 @@ class LoginNeeded(Exception):
         self.path = path
 
 
+def initials_of(name: str) -> str:
+    """Return the first letters of the first and the last word of a name, or of a user name."""
+    words = [word for word in re.split(r"[\s@._-]+", name) if word]
+    chosen = words[:1] if "@" in name else [*words[:1], *words[1:][-1:]]
+    return "".join(word[0] for word in chosen).upper()
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """The signed-in person, for the page's head."""
 
     userid: str
     name: str | None
+
+    @property
+    def initials(self) -> str:
+        """The letters that stand for the person where there is no room for the name."""
+        return initials_of(self.name or self.userid)
 
 
 @dataclass(frozen=True, slots=True)

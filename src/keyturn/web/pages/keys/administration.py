@@ -20,8 +20,8 @@ from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import KEYS
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
-from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
-from keyturn.web.requests import AnyRequest, asked_id, in_thread
+from keyturn.web.pages.keys.lists import KEYS_PER_PAGE
+from keyturn.web.requests import AnyRequest, IdInPath, asked_id, in_thread, read_id
 
 BOX = "key."
 """The prefix of the name of a key's field."""
@@ -68,6 +68,14 @@ def keys_page(
         values=asked,
         notice=_NOTICES.get(notice or ""),
     )
+
+
+@page("/{key_id:str}", KEYS)
+def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
+    """Show anybody's key: whether it is used, by whom, and what ends with it."""
+    owned = view.services.all_keys.get(view.principal, read_id(key_id))
+    (key,) = _shown(view, [owned])
+    return view.render("keys/key.html", key=key, whose=owned.userid, back=KEYS.path, back_label=KEYS.label)
 
 
 @page("/revoke", KEYS)
@@ -133,7 +141,15 @@ def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dic
     names = project_names(view.services, view.principal, [owned.key for owned in found])
     return [
         {
-            **shown_key(owned.key, now, project=project_of(owned.key, names)),
+            **shown_key(
+                owned.key,
+                now,
+                path=f"{KEYS.path}/{owned.key.key_id}",
+                revoke=f"{KEYS.path}/revoke?key={owned.key.key_id}",
+                project=project_of(owned.key, names),
+                owner_is_disabled=owned.owner_is_disabled,
+                may_rotate=False,
+            ),
             "userid": owned.userid,
             "owner_path": _path_of(owned),
             "owner_is_disabled": owned.owner_is_disabled,

@@ -18,15 +18,17 @@ from keyturn.core.oauth import API_KEY_TYPE, TOKEN_EXCHANGE, TOKEN_PATH
 from keyturn.core.pages import Page
 from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
-from keyturn.core.records import ApiKeyRecord
+from keyturn.core.records import ApiKeyRecord, KeyState
 from keyturn.core.restriction_kinds import KINDS
 from keyturn.core.restrictions import find_faults, read_restrictions, typed_restrictions
+from keyturn.core.searches import SOON
 from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH
+from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.views import View
 
-DAY_CHOICES = (7, 30, 90, 365)
+DAY_CHOICES = {7: "In 7 days", 30: "In 30 days", 90: "In 90 days", 365: "In 1 year"}
 PRESELECTED_DAYS = 90
 FORM_ID_BYTES = 16
 
@@ -49,11 +51,12 @@ _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 def key_form(services: Services, offered: Page[ApiRecord]) -> dict[str, Any]:
     """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
+    now = services.system.now()
     return {
         "offered_services": offered,
         "restriction_names": RESTRICTION_NAMES,
-        "expiry_choices": _choices(allows_never=services.keys.life.allows_never),
-        "tomorrow": (services.system.now() + timedelta(days=1)).date().isoformat(),
+        "expiry_choices": _choices(now, allows_never=services.keys.life.allows_never),
+        "tomorrow": (now + timedelta(days=1)).date().isoformat(),
         "form_id": new_form_id(services),
     }
 
@@ -63,9 +66,16 @@ def new_form_id(services: Services) -> str:
     return base64url_encode(services.system.random_bytes(FORM_ID_BYTES)).decode("ascii")
 
 
-def _choices(*, allows_never: bool) -> list[tuple[str, str, bool]]:
-    days = [(str(count), f"{count} days", count == PRESELECTED_DAYS) for count in DAY_CHOICES]
-    rest = [("date", "On a date", False), ("never", "Never", False)]
+def _choices(now: datetime, *, allows_never: bool) -> list[tuple[str, str, str, bool]]:
+    """Return the choices of an expiry: value, words, what it comes to, and whether it is preselected."""
+    days = [
+        (str(count), words, moments.weekday(now + timedelta(days=count)), count == PRESELECTED_DAYS)
+        for count, words in DAY_CHOICES.items()
+    ]
+    rest = [
+        ("date", "On a date", "You choose the day", False),
+        ("never", "Never", "Until someone revokes it", False),
+    ]
     return days + (rest if allows_never else rest[:1])
 
 
@@ -150,16 +160,16 @@ def read_day(field: str, text: str, refusal: str) -> datetime:
 
 def show_created(view: View, created: CreatedKey, *, back: str) -> Response[str]:
     """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
-    services = view.services
-    scopes = created.record.restrictions.scopes or frozenset()
+    services, record = view.services, created.record
+    scopes = record.restrictions.scopes or frozenset()
     covered = services.apis.list_covering(scopes).items if scopes else ()
     targets: list[ApiRecord | None] = [*covered] if covered else [None]
+    directly, public_url = _works_directly(record, targets), services.settings.public_url
     return view.render(
         "keys/created.html",
         secret=created.secret,
-        key=shown_key(created.record, services.system.now()),
-        works_directly=_works_directly(created.record, targets),
-        uses=[how_to_use(services.settings.public_url, created.secret, target) for target in targets],
+        key=shown_key(record, services.system.now()),
+        uses=[how_to_use(public_url, record, target, directly=directly) for target in targets],
         back=back,
     )
 
@@ -183,73 +193,144 @@ def project_of(record: ApiKeyRecord, names: Mapping[int, str]) -> str | None:
 
 
 def shown_key(
-    record: ApiKeyRecord, now: datetime, *, revoke: str = "", rotate: str = "", project: str | None = None
+    record: ApiKeyRecord,
+    now: datetime,
+    *,
+    path: str = "",
+    revoke: str | None = None,
+    project: str | None = None,
+    uses: int = 0,
+    owner_is_disabled: bool = False,
+    may_rotate: bool = True,
 ) -> dict[str, Any]:
-    """Return what a page shows of a key: where it is revoked and rotated, and the name of its project."""
+    """Return what a page shows of a key: `path` is its page, with those that rotate and revoke it below.
+
+    `revoke` is where it is revoked otherwise.
+    """
     use, former_ends_at = record.last_use, record.former_secret_ends_at
+    is_rotating = former_ends_at is not None and former_ends_at > now
     return {
         "id": record.key_id,
         "name": record.name,
+        "note": None,
         "masked": record.masked,
         "created_at": record.created_at,
         "expires_at": record.expires_at,
         "revoked_at": record.revoked_at,
-        "state": record.state(now).value,
+        "state": _shown_state(record, now, owner_is_disabled=owner_is_disabled, is_rotating=is_rotating),
+        "is_over": record.state(now) is not KeyState.ACTIVE,
         "last_used_at": use.at if use else None,
         "last_used_address": use.address if use else None,
         "last_used_via": use.via if use else None,
         "last_used_agent": use.agent if use else None,
-        "former_secret_ends_at": former_ends_at if former_ends_at and former_ends_at > now else None,
-        "revoke": revoke,
-        "rotate": rotate,
+        "uses": uses,
+        "former_secret_ends_at": former_ends_at if is_rotating else None,
+        "path": path,
+        "revoke": f"{path}/revoke" if revoke is None else revoke,
+        "rotate": f"{path}/rotate" if may_rotate else "",
         "project": project,
         "restrictions": record.restrictions.describe(),
         "is_bound": record.restrictions.jkt is not None,
     }
 
 
+def _shown_state(record: ApiKeyRecord, now: datetime, *, owner_is_disabled: bool, is_rotating: bool) -> str:
+    """Return the one state that a person must know of first: the names are those of `frame/macros.html`."""
+    state = record.state(now)
+    if state is not KeyState.ACTIVE:
+        return state.value
+    if owner_is_disabled:
+        return "suspended"
+    if record.expires_at is not None and record.expires_at <= now + SOON:
+        return "soon"
+    return "rotating" if is_rotating else state.value
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One way to call an API with a key, in one language."""
+
+    id: str
+    label: str
+    text: str = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class HowToUse:
-    """Commands that use a new key, for Keyturn itself or for one API."""
+    """Programs that use a new key, for Keyturn itself or for one API."""
 
     service: str | None
     """The name of the API; None for Keyturn itself."""
-    curl_direct: str = field(repr=False)
-    curl_exchange: str = field(repr=False)
-    program_with_proof: str = field(repr=False)
+    programs: tuple[Program, ...]
+    exchange: str | None = field(repr=False, default=None)
+    """The command that exchanges the key for a token."""
 
 
-def how_to_use(public_url: str, secret: str, target: ApiRecord | None) -> HowToUse:
-    """Return commands that work as they are printed: a token for one API is good nowhere else."""
-    header = f"--header 'Authorization: {secret}'"
-    if target is None:
-        return HowToUse(
-            service=None,
-            curl_direct=f"curl {public_url}{_WHO} \\\n  {header}",
-            curl_exchange=f"curl {public_url}/bim/apikey/authenticate \\\n"
-            f"  --header 'Content-Type: application/json' \\\n  --data '{{\"apikey\": \"{secret}\"}}'",
-            program_with_proof=_program(public_url, secret, f"{public_url}{_WHO}"),
-        )
-    identifier = target.identifier
-    verify = f"{public_url}{PATH}?{AUDIENCE_PARAMETER}={quote(identifier, safe='')}"
+def how_to_use(
+    public_url: str, record: ApiKeyRecord, target: ApiRecord | None, *, directly: bool
+) -> HowToUse:
+    """Return programs that work as they are printed: a token for one API is good nowhere else.
+
+    `directly` is whether the key may ask what they ask first: who it is.
+    """
+    service = None if target is None else target.name
+    called = f"{public_url}{_WHO}"
+    if target is not None:
+        called = f"{public_url}{PATH}?{AUDIENCE_PARAMETER}={quote(target.identifier, safe='')}"
+    if record.restrictions.jkt is not None:
+        return HowToUse(service, (Program("httpx", "Python: httpx", _signing(public_url, called, target)),))
+    exchange = _exchange(public_url, target)
+    if not directly:
+        return HowToUse(service, (Program("curl", "curl", exchange),))
+    header = '"Authorization": os.environ["API_KEY"]'
     return HowToUse(
-        service=target.name,
-        curl_direct=f"curl --include {shlex.quote(verify)} \\\n  {header}",
-        curl_exchange=f"curl {public_url}{TOKEN_PATH} \\\n  --data grant_type={TOKEN_EXCHANGE} \\\n"
-        f"  --data subject_token_type={API_KEY_TYPE} \\\n  --data subject_token={secret} \\\n"
-        f"  --data-urlencode {shlex.quote(f'resource={identifier}')}",
-        program_with_proof=_program(public_url, secret, identifier, identifier),
+        service,
+        (
+            Program("curl", "curl", f'curl {shlex.quote(called)} \\\n  -H "Authorization: $API_KEY"'),
+            Program(
+                "httpx",
+                "Python: httpx",
+                f'import os\n\nimport httpx\n\nanswer = httpx.get("{called}", headers={{{header}}})\n'
+                "answer.raise_for_status()\nprint(answer.headers if not answer.text else answer.text)",
+            ),
+            Program(
+                "requests",
+                "Python: requests",
+                "import os\n\nimport requests\n\n"
+                f'answer = requests.get("{called}", headers={{{header}}}, timeout=10)\n'
+                "answer.raise_for_status()\nprint(answer.headers if not answer.text else answer.text)",
+            ),
+            Program(
+                "command-line",
+                "Command line",
+                f"KEYTURN_URL={public_url} KEYTURN_KEY=$API_KEY \\\n  keyturn api GET "
+                f"{shlex.quote(called.removeprefix(public_url))}",
+            ),
+        ),
+        exchange,
     )
 
 
-def _program(public_url: str, secret: str, called: str, resource: str | None = None) -> str:
-    narrowed = "" if resource is None else f', "{public_url}", resource="{resource}"'
-    return f"""from pathlib import Path
+def _exchange(public_url: str, target: ApiRecord | None) -> str:
+    if target is None:
+        return f'curl {public_url}/bim/apikey/authenticate \\\n  --json "{{\\"apikey\\": \\"$API_KEY\\"}}"'
+    return (
+        f"curl {public_url}{TOKEN_PATH} \\\n  -d grant_type={TOKEN_EXCHANGE} \\\n"
+        f"  -d subject_token_type={API_KEY_TYPE} \\\n  -d subject_token=$API_KEY \\\n"
+        f"  --data-urlencode {shlex.quote(f'resource={target.identifier}')}"
+    )
+
+
+def _signing(public_url: str, called: str, target: ApiRecord | None) -> str:
+    narrowed = "" if target is None else f', "{public_url}", resource="{target.identifier}"'
+    called = called if target is None else target.identifier
+    return f"""import os
+from pathlib import Path
 
 import httpx
 from keyturn.client import DpopKeyPair, KeyturnAuth
 
 key_pair = DpopKeyPair.from_pem(Path("key.pem").read_bytes())
-key = "{secret}"
-answer = httpx.get("{called}", auth=KeyturnAuth(key{narrowed}, dpop=key_pair))
+auth = KeyturnAuth(os.environ["API_KEY"]{narrowed}, dpop=key_pair)
+answer = httpx.get("{called}", auth=auth)
 print(answer.text)"""

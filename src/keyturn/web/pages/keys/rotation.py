@@ -6,6 +6,7 @@ from litestar import Response
 
 from keyturn.core.records import KeyState
 from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.tabs import PROFILE
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView
@@ -18,11 +19,12 @@ from keyturn.web.pages.keys.forms import (
 from keyturn.web.requests import IdInPath, read_id
 
 OVERLAPS = (
-    ("0", "None: it ends at once, and every token made from it ends too"),
-    ("3600", "1 hour"),
-    ("86400", "24 hours"),
+    (0, "End it now", "if the secret leaked"),
+    (3_600, "1 hour", ""),
+    (86_400, "1 day", ""),
 )
-"""How long the former secret may go on, in seconds."""
+"""How long the old secret may go on, in seconds, in words, and when to choose that."""
+PRESELECTED_OVERLAP = 86_400
 
 
 @page("/keys/{key_id:str}/rotate", PROFILE)
@@ -34,8 +36,16 @@ def rotate_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
         raise NotFound
     return view.render(
         "keys/rotate.html",
-        key=shown_key(record, now),
-        overlaps=OVERLAPS,
+        key=shown_key(record, now, path=f"/profile/keys/{record.key_id}"),
+        overlaps=[
+            (
+                str(seconds),
+                words,
+                note or f"until {moments.moment(now + timedelta(seconds=seconds))} UTC",
+                seconds == PRESELECTED_OVERLAP,
+            )
+            for seconds, words, note in OVERLAPS
+        ],
         form_id=new_form_id(view.services),
     )
 
@@ -43,8 +53,8 @@ def rotate_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
 @form("/keys/{key_id:str}/rotate", PROFILE, again=rotate_page, keeps=False)
 def rotate_key(key_id: IdInPath, sent: InjectedForm) -> Response[str]:
     """Give the key a new secret, and show it, this once."""
-    if sent.form.get("overlap") not in dict(OVERLAPS):
-        raise InvalidInput("overlap", "Choose how long the former secret goes on.")
+    if sent.form.get("overlap") not in {str(seconds) for seconds, _, _ in OVERLAPS}:
+        raise InvalidInput("overlap", "Choose how long the old secret keeps working.")
     try:
         rotated = sent.services.key_rotation.rotate_own(
             sent.principal,
@@ -58,9 +68,9 @@ def rotate_key(key_id: IdInPath, sent: InjectedForm) -> Response[str]:
         return sent.render(
             "frame/message.html",
             error=error,
-            title="The key was not rotated",
-            text="The form was sent a second time, or the key was rotated, revoked or expired meanwhile. A "
-            "secret is shown only once: if you did not keep it, rotate the key again.",
+            title="Nothing was rotated",
+            text="The key has changed since you opened the form, or the form was sent a second time. Look at "
+            "the key again, then rotate it if you still need to.",
             link_href="/profile/keys",
             link_text="Back to your API keys",
         )

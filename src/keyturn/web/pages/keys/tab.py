@@ -1,11 +1,15 @@
 """The API Keys tab."""
 
+from typing import Any
+
 from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
+from markupsafe import Markup
 
 from keyturn.core.networks import read_address
-from keyturn.core.records import KeyState
+from keyturn.core.records import ApiKeyRecord
+from keyturn.core.searches import KeyFilter
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import read_page
@@ -23,63 +27,95 @@ from keyturn.web.pages.keys.forms import (
     show_created,
     shown_key,
 )
-from keyturn.web.requests import IdInPath, asked_id, read_id
+from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, asked_list
+from keyturn.web.requests import AnyRequest, IdInPath, asked_id, read_id
 
-KEYS_PER_PAGE = 24
-"""So that a page of them stays under 60 KB."""
-
-_NOTICES = {"revoked": "The key is revoked. It and every token made from it are refused from now on."}
+PATH = "/profile/keys"
+COLUMNS = ("name", "state", "used", "expires")
+PARTS = (KeyFilter.ACTIVE, KeyFilter.SOON, KeyFilter.ENDED)
+BACK: dict[str, Any] = {"back": PATH, "back_label": "API Keys"}
 
 
 @page("/keys", PROFILE)
 def keys_page(
-    view: InjectedView, notice: FromQuery[str | None] = None, page: FromQuery[int] = 1
+    request: AnyRequest,
+    view: InjectedView,
+    page: FromQuery[int] = 1,
+    notice: FromQuery[str | None] = None,
+    key: FromQuery[str | None] = None,
 ) -> Response[str]:
-    """Show the person's keys, and the form for a new one."""
+    """Show the person's keys: those that are looked for, in the order that is asked for."""
     services, principal, now = view.services, view.principal, view.services.system.now()
+    asked = asked_list(request, PATH, COLUMNS)
     at, records = read_page(
-        lambda offset, size: services.keys.list_active_first(principal.user_id, offset=offset, size=size),
+        lambda offset, size: services.keys.search_own(principal, asked.search(), offset=offset, size=size),
         page,
-        "/profile/keys",
+        PATH,
         size=KEYS_PER_PAGE,
+        **asked.query,
     )
-    active_count = services.keys.list_active(principal.user_id, size=0).count
-    names = project_names(services, principal, records)
+    counts = services.keys.count_parts(principal.user_id, asked.text)
+    names, uses = project_names(services, principal, records), services.keys.count_uses(principal.user_id)
     return view.render(
         "keys/tab.html",
         keys=[
             shown_key(
                 record,
                 now,
-                revoke=f"/profile/keys/{record.key_id}/revoke",
-                rotate=f"/profile/keys/{record.key_id}/rotate",
+                path=f"{PATH}/{record.key_id}",
                 project=project_of(record, names),
+                uses=uses.get(record.key_id, 0),
             )
             for record in records
         ],
-        active_count=active_count,
-        ended_count=at.total - active_count,
+        total=counts.total if not asked.text else services.keys.count_parts(principal.user_id).total,
         at=at,
+        sorting=asked.sorting(*COLUMNS),
+        segments=asked.segments(counts, *PARTS),
+        values=asked.values,
+        notice=_revoked(view, key) if notice == "revoked" else None,
+    )
+
+
+def _revoked(view: View, number: str | None) -> Markup:
+    """Say which key was revoked."""
+    try:
+        record = view.services.keys.get_own(view.principal, read_id(number or ""))
+    except NotFound:
+        return Markup("Revoked the key. It and every token made from it are refused from now on.")
+    return Markup("Revoked <b>{}</b>. The key and every token made from it are refused from now on.").format(
+        record.name or record.masked
+    )
+
+
+@page("/keys/new", PROFILE)
+def new_key_page(view: InjectedView) -> Response[str]:
+    """Show the form for a new key."""
+    services, principal = view.services, view.principal
+    return view.render(
+        "keys/new.html",
+        action=PATH,
+        owner_name="",
         address=read_address(view.origin.address or ""),
         project_choices=[
             (one.project_id, f"{one.name} (project {one.project_id})")
             for one in services.projects.list_own(principal)
         ],
         **key_form(services, services.apis.list_grantable(principal.user_id, size=OFFERED_SERVICES)),
-        notice=_NOTICES.get(notice or ""),
         problems=problems_of(view.values, services) if view.values else {},
+        **BACK,
     )
 
 
-@form("/keys", PROFILE, again=keys_page)
+@form("/keys", PROFILE, again=new_key_page)
 def create_key(sent: InjectedForm) -> Response[str]:
-    """Make a key and show it, this once."""
+    """Create a key and show it, this once."""
     chosen = new_key_of(sent.form, sent.services, project_id=_project_of(sent))
     try:
         created = sent.services.keys.create(sent.principal, sent.origin, chosen, replaces_on_retry=False)
     except Conflict as error:
-        return show_it_was_shown(sent, error, back="/profile/keys")
-    return show_created(sent, created, back="/profile/keys")
+        return show_it_was_shown(sent, error, back=PATH)
+    return show_created(sent, created, back=PATH)
 
 
 def show_it_was_shown(view: View, error: Conflict, *, back: str) -> Response[str]:
@@ -87,26 +123,40 @@ def show_it_was_shown(view: View, error: Conflict, *, back: str) -> Response[str
     return view.render(
         "frame/message.html",
         error=error,
-        title="This key was shown already",
-        text="The form was sent a second time, so no second key was made. A key is shown only once: "
-        "if you did not keep it, revoke it and generate another.",
+        title="You have already seen this key",
+        text="Keyturn shows a key once. If you did not save it, revoke it and create another. No second key "
+        "was created.",
         link_href=back,
-        link_text="Back to your API keys" if back == "/profile/keys" else "Back to the account",
+        link_text="Back to your API keys" if back == PATH else "Back to the account",
     )
+
+
+@page("/keys/{key_id:str}", PROFILE)
+def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
+    """Show one key: whether it is used, by whom, and what ends with it."""
+    record = view.services.keys.get_own(view.principal, read_id(key_id))
+    return view.render("keys/key.html", key=_shown(view, record), whose="you", **BACK)
 
 
 @page("/keys/{key_id:str}/revoke", PROFILE)
 def revoke_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
     """Ask before revoking, saying when and from where the key was last used."""
     record = view.services.keys.get_own(view.principal, read_id(key_id))
-    now = view.services.system.now()
-    if record.state(now) is KeyState.REVOKED:
+    if record.revoked_at is not None:
         raise NotFound
-    return view.render(
-        "keys/revoke.html",
-        key=shown_key(record, now),
-        action=f"/profile/keys/{record.key_id}/revoke",
-        back="/profile/keys",
+    key = _shown(view, record)
+    return view.render("keys/revoke.html", key=key, action=key["revoke"], **BACK)
+
+
+def _shown(view: View, record: ApiKeyRecord) -> dict[str, Any]:
+    services = view.services
+    names = project_names(services, view.principal, [record])
+    return shown_key(
+        record,
+        services.system.now(),
+        path=f"{PATH}/{record.key_id}",
+        project=project_of(record, names),
+        uses=services.keys.count_uses(record.user_id).get(record.key_id, 0),
     )
 
 
@@ -114,7 +164,7 @@ def revoke_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
 def revoke_key(key_id: IdInPath, sent: InjectedForm) -> Redirect:
     """End the key."""
     sent.services.keys.revoke_own(sent.principal, read_id(key_id), sent.origin)
-    return see_other("/profile/keys?notice=revoked")
+    return see_other(f"{PATH}?notice=revoked&key={read_id(key_id)}")
 
 
 def _project_of(sent: SubmittedForm) -> int | None:

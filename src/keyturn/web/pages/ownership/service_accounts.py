@@ -1,16 +1,18 @@
 """Service accounts, for administrators and for those who own some."""
 
+from typing import Any
+
 from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
-from keyturn.core.records import KeyState
 from keyturn.errors import Conflict, NotFound
 from keyturn.web.pages.frame.account_lists import (
     OF_SERVICE_ACCOUNTS,
     SERVICE_ACCOUNTS,
+    AccountList,
     InjectedAccountList,
     find_account,
     owners_of,
@@ -36,6 +38,7 @@ from keyturn.web.pages.people.accounts import (
     BOX,
     account_page,
     group_choices,
+    paths_of_key,
     permission_boxes,
     show_account,
 )
@@ -123,23 +126,41 @@ def create_key(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAcco
     return show_created(sent, created, back=back)
 
 
+@page("/{user_id:str}/keys/{key_id:str}", *OF_SERVICE_ACCOUNTS)
+def key_page(
+    user_id: IdInPath, key_id: IdInPath, view: InjectedView, account_list: InjectedAccountList
+) -> Response[str]:
+    """Show one key: whether it is used, by whom, and what ends with it."""
+    return view.render("keys/key.html", **_key(view, account_list, user_id, key_id))
+
+
 @page("/{user_id:str}/keys/{key_id:str}/revoke", *OF_SERVICE_ACCOUNTS)
 def revoke_page(
     user_id: IdInPath, key_id: IdInPath, view: InjectedView, account_list: InjectedAccountList
 ) -> Response[str]:
     """Ask before revoking, saying when and from where the key was last used."""
+    shown = _key(view, account_list, user_id, key_id)
+    if shown["key"]["revoked_at"] is not None:
+        raise NotFound
+    return view.render("keys/revoke.html", action=shown["key"]["revoke"], **shown)
+
+
+def _key(view: View, account_list: AccountList, user_id: str, key_id: str) -> dict[str, Any]:
     user = find_account(view, account_list, user_id)
     record = view.services.keys.get_of(user.user_id, read_id(key_id))
-    now = view.services.system.now()
-    if record.state(now) is KeyState.REVOKED:
-        raise NotFound
-    back = f"{account_list.path}/{user.user_id}"
-    return view.render(
-        "keys/revoke.html",
-        key=shown_key(record, now),
-        action=f"{back}/keys/{record.key_id}/revoke",
-        back=back,
-    )
+    name = user.profile.name or user.userid
+    return {
+        "key": shown_key(
+            record,
+            view.services.system.now(),
+            **paths_of_key(account_list, user, record.key_id),
+            uses=view.services.keys.count_uses(user.user_id).get(record.key_id, 0),
+            owner_is_disabled=user.is_disabled,
+        ),
+        "whose": name,
+        "back": f"{account_list.path}/{user.user_id}",
+        "back_label": name,
+    }
 
 
 @form("/{user_id:str}/keys/{key_id:str}/revoke", *OF_SERVICE_ACCOUNTS, asks=NEVER_ASKS)

@@ -143,18 +143,31 @@ def _offered(view: View, user: UserRecord) -> Page[ApiRecord]:
 def _keys(view: View, account_list: AccountList, user: UserRecord) -> dict[str, Any]:
     now = view.services.system.now()
     active = view.services.keys.list_active(user.user_id, size=LISTED_KEYS)
-    is_service = user.kind is UserKind.SERVICE
-    revoke = (
-        f"{account_list.path}/{user.user_id}/keys/{{}}/revoke"
-        if is_service
-        else f"{KEYS.path}/revoke?key={{}}"
-    )
     names = project_names(view.services, view.principal, active)
+    uses = view.services.keys.count_uses(user.user_id)
     shown = [
-        shown_key(key, now, revoke=revoke.format(key.key_id), project=project_of(key, names))
+        shown_key(
+            key,
+            now,
+            **paths_of_key(account_list, user, key.key_id),
+            project=project_of(key, names),
+            uses=uses.get(key.key_id, 0),
+            owner_is_disabled=user.is_disabled,
+        )
         for key in active
     ]
     return {"keys": shown, "key_count": active.count}
+
+
+def paths_of_key(account_list: AccountList, user: UserRecord, key_id: int) -> dict[str, Any]:
+    """Return where a key of an account is shown and revoked. Only its owner, or the key, rotates it."""
+    if user.kind is UserKind.SERVICE:
+        return {"path": f"{account_list.path}/{user.user_id}/keys/{key_id}", "may_rotate": False}
+    return {
+        "path": f"{KEYS.path}/{key_id}",
+        "revoke": f"{KEYS.path}/revoke?key={key_id}",
+        "may_rotate": False,
+    }
 
 
 def group_choices(view: View) -> dict[str, Any]:

@@ -151,13 +151,13 @@ class Browser(httpx.Client):
     def log_in(self, userid: str, password: str, **fields: str) -> httpx.Response:
         return self.post("/login", data={"userid": userid, "password": password, **fields})
 
-    def csrf(self, path: str = "/profile") -> str:
+    def csrf(self, path: str = "/profile/keys") -> str:
         found = re.search(r'name="csrf" value="([^"]+)"', self.get(path).text)
         assert found is not None
         return found[1]
 
     def form_id(self) -> str:
-        found = re.search(r'name="form_id" value="([^"]+)"', self.get("/profile/keys").text)
+        found = re.search(r'name="form_id" value="([^"]+)"', self.get("/profile/keys/new").text)
         assert found is not None
         return found[1]
 

@@ -185,7 +185,7 @@ class ApiKeys:
         with self._database.reading() as connection:
             count = connection.execute(select(func.count()).select_from(keys).where(*conditions)).scalar_one()
             rows = connection.execute(
-                select(*_RECORD, user.c.userid, user.c.kind, user.c.disabled_at)
+                select(*_LISTED, user.c.userid, user.c.kind, user.c.disabled_at)
                 .select_from(keys)
                 .where(*conditions)
                 .order_by(*order_of(wanted, now))

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.cli.demonstration import USERID as DEMONSTRATOR
 from keyturn.cli.demonstration import set_up_demonstration
 from keyturn.core.api_key import ApiKeyFormat
+from keyturn.core.people import ServiceOwner
 from keyturn.documentation.places import HOST
+from keyturn.services.keys.keys import NewKey
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.databases import new_sqlite_database
 from tests.documentation.examples import (
     PYTHON,
@@ -29,6 +33,9 @@ from tests.servers import running_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from keyturn.composition import Services
+    from keyturn.services.keys.keys import CreatedKey
+
 SECONDS = 120
 PROGRAMS = Path(sys.executable).parent
 
@@ -37,14 +44,44 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def prepare(services: Services, file: str) -> dict[str, str]:
+    """Make what a page says is there already; return the variables that its reader sets."""
+    admin = services.users.get_by_userid(None, DEMONSTRATOR).user_id
+
+    def key(owner: int, name: str) -> CreatedKey:
+        return services.keys.create_for(owner, COMMAND_LINE, NewKey(name))
+
+    match file:
+        case "howto/when-a-key-leaks.md":
+            return {
+                "KEY_ID": str(key(admin, "leaked").record.key_id),
+                "FOUND": key(admin, "found").secret,
+                "UNKNOWN": key(admin, "unknown").secret,
+            }
+        case "howto/when-someone-leaves.md":
+            grace, _ = (
+                services.users.add(COMMAND_LINE, userid=f"{name}@example.com", name=None)
+                for name in ("grace", "bob")
+            )
+            account = services.users.add(
+                COMMAND_LINE, userid="nightly export", name=None, owner=ServiceOwner(grace.user_id)
+            )
+            return {"KEY_ID": str(key(account.user_id, "before").record.key_id)}
+        case _:
+            return {}
+
+
 @pytest.fixture
-def demonstration(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A server as `keyturn serve --demo` leaves it; its environment for who tries it."""
+def demonstration(tmp_path: Path, file: str) -> Iterator[dict[str, str]]:
+    """A server as `keyturn serve --demo` leaves it, and what the page takes for granted.
+
+    Its environment for who tries it.
+    """
     with running_server(new_sqlite_database(tmp_path / "database")) as server:
         told = set_up_demonstration(server.services)
         found = re.search(ApiKeyFormat().pattern, told)
         assert found is not None
-        yield {"URL": server.url, "API_KEY": found.group()}
+        yield {"URL": server.url, "API_KEY": found.group(), **prepare(server.services, file)}
 
 
 @pytest.mark.parametrize(("file", "language"), pages_that_run())
@@ -70,7 +107,7 @@ def test_an_example_works_as_printed(
             "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
             "HOME": str(folder),
             "PYTHONPATH": os.pathsep.join(sys.path),
-            "API_KEY": demonstration["API_KEY"],
+            **{name: value for name, value in demonstration.items() if name != "URL"},
             "KEYTURN_URL": url,
             "KEYTURN_KEY": demonstration["API_KEY"],
         },

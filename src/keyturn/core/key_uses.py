@@ -1,4 +1,4 @@
-"""What is known of a key's uses from several sources, put together."""
+"""Uses and callers of a key from several sources, put together."""
 
 from collections.abc import Iterable
 from dataclasses import replace

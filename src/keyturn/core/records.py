@@ -123,7 +123,7 @@ MAX_CALLERS = 20
 MAX_ADDRESS_CHARACTERS = 64
 MAX_VIA_CHARACTERS = 255
 MAX_AGENT_CHARACTERS = 255
-"""What is kept of the texts of a use and of a caller."""
+"""So much is kept of the texts of a use and of a caller."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,6 +159,34 @@ def test_uses_are_written_at_the_end(
     assert server.keys.count_uses(bob.user_id) == {key.record.key_id: 7}
 
 
+def test_refusals_are_written_at_the_end(
+    server: Services, bob: Principal, key: CreatedKey, database: str
+) -> None:
+    """A call that lacks a scope, remembered or not, and one with a dead key are refusals and no uses."""
+    dead = server.keys.create(bob, HERE, NewKey())
+    server.keys.revoke_own(bob, dead.record.key_id, HERE)
+    change = "UPDATE api_key SET scopes = '[\"a\"]' WHERE id = :id"
+    change_behind(server, change, id=key.record.key_id)
+    with Verifier(database) as verifier:
+        for _ in range(2):
+            with pytest.raises(ScopeMissing):
+                verifier.verify(key.secret, source="203.0.113.1", scopes=iter(["b"]))
+            verifier.verify(key.secret, source="203.0.113.1", scopes=iter(["a"]))
+            with pytest.raises(ScopeMissing):
+                asyncio.run(verifier.verify_async(key.secret, source="203.0.113.1", scopes=iter(["b"])))
+            assert refusal(verifier, dead.secret, source="203.0.113.1") is Reason.REVOKED
+
+    (caller,), (dead_caller,) = (server.keys.callers(one.record) for one in (key, dead))
+    assert (caller.address, caller.uses, caller.refused, caller.reason) == (
+        "203.0.113.1",
+        2,
+        4,
+        "ScopeMissing",
+    )
+    assert (dead_caller.uses, dead_caller.refused, dead_caller.reason) == (0, 2, "revoked")
+    assert server.keys.count_uses(bob.user_id) == {key.record.key_id: 2}
+
+
 def test_threads_share_one(verifier: Verifier, server: Services, bob: Principal) -> None:
     """Many threads that verify, while keys are revoked, never accept a dead one nor refuse the living one."""
     living, *others = (server.keys.create(bob, HERE, NewKey()) for _ in range(20))

@@ -270,6 +270,7 @@ def _verification(
             system=system,
         ),
         failures=failures,
+        usage=usage,
         system=system,
     )
     return Verification(store, system, usage, freshness, audiences, authenticator)

@@ -87,6 +87,11 @@ class CannotStart(KeyturnError):
     """The program cannot start; the message is one sentence that says what to do."""
 
 
+def failure_name(error: KeyturnError) -> str:
+    """Return what the log, and the list of a key's callers, call this refusal."""
+    return str(getattr(error, "reason", type(error).__name__))
+
+
 class CredentialRefused(KeyturnError):
     """The credential opens nothing.
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, NoReturn, Protocol, Self
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
-from keyturn.core.scopes import check_scopes
+from keyturn.core.scopes import NO_SCOPES, check_scopes, read_scopes
 from keyturn.errors import CannotStart, CredentialRefused, KeyturnError, Reason, StoreUnavailable
 from keyturn.opening import Opening
 
 if TYPE_CHECKING:
+    from keyturn.verifying.callers import UseContext
     from keyturn.verifying.origin import Origin
-    from keyturn.verifying.uses import UseContext
 
 DEFAULT_MAX_STALENESS_SECONDS = 5.0
 DEFAULT_FAILURES_PER_MINUTE = 120
@@ -49,10 +49,15 @@ class _Authenticator(Protocol):
     @property
     def at(self) -> "Callable[[str], _Authenticator]": ...
 
-    def recognise(self, value: bytes, trace: "UseContext", /) -> _Known | None: ...
+    def recognise(self, value: bytes, trace: "UseContext", scopes: frozenset[str], /) -> _Known | None: ...
 
     def authenticate(
-        self, authorization: Sequence[bytes], origin: "Origin", presented: PresentedProof | None, /
+        self,
+        authorization: Sequence[bytes],
+        origin: "Origin",
+        presented: PresentedProof | None,
+        scopes: frozenset[str],
+        /,
     ) -> Principal | None: ...
 
 
@@ -128,7 +133,7 @@ class Verifier:
         self._closing = threading.Lock()
         self._verification: _Verification | None = None
         self._authenticator: _Authenticator
-        self._recognise: Callable[[bytes, UseContext], _Known | None]
+        self._recognise: Callable[[bytes, UseContext, frozenset[str]], _Known | None]
         self._threads = _new_threads()
         self._open()
         itself = weakref.ref(self)
@@ -186,21 +191,20 @@ class Verifier:
             StoreUnavailable: nothing can be known now; and always once this is closed.
         """
         value = authorization if type(authorization) is bytes else _as_bytes(authorization)
-        known = self._recognise(value, (source, None, None, None))
+        needed = read_scopes(scopes) if scopes else NO_SCOPES
+        known = self._recognise(value, (source, None, None, None), needed)
         if known is not None:
-            if scopes:
-                check_scopes(known.principal, scopes)
             return known.principal
         try:
             origin = self._origin_of(address=source, target=_target_of(method, path))
-            principal = self._authenticator.authenticate([value], origin, dpop)
+            principal = self._authenticator.authenticate([value], origin, dpop, needed)
         except Exception as error:
             if self._is_closed and not isinstance(error, KeyturnError):  # Its connections were taken from it.
                 raise StoreUnavailable(_IS_CLOSED) from error
             raise
         if principal is None:
             raise CredentialRefused(Reason.MISSING)
-        check_scopes(principal, scopes)
+        check_scopes(principal, needed)
         return principal
 
     async def verify_async(
@@ -218,13 +222,12 @@ class Verifier:
         Raises `StoreUnavailable` too when there is no answer within `ANSWER_SECONDS`.
         """
         value = _as_bytes(authorization)
-        known = self._recognise(value, (source, None, None, None))
+        needed = read_scopes(scopes) if scopes else NO_SCOPES
+        known = self._recognise(value, (source, None, None, None), needed)
         if known is not None:
-            if scopes:
-                check_scopes(known.principal, scopes)
             return known.principal
         verify = partial(
-            self.verify, value, source=source, scopes=scopes, dpop=dpop, method=method, path=path
+            self.verify, value, source=source, scopes=needed, dpop=dpop, method=method, path=path
         )
         try:
             asked = asyncio.wrap_future(self._threads.submit(verify))
@@ -327,12 +330,17 @@ class _Closed:
     def at(self) -> "Callable[[str], _Authenticator]":
         raise AssertionError("nobody asks this of one that is closed")
 
-    def recognise(self, _value: bytes, _trace: "UseContext", /) -> NoReturn:
+    def recognise(self, _value: bytes, _trace: "UseContext", _scopes: frozenset[str], /) -> NoReturn:
         """Raise `StoreUnavailable`."""
         raise StoreUnavailable(_IS_CLOSED)
 
     def authenticate(
-        self, _authorization: Sequence[bytes], _origin: "Origin", _presented: PresentedProof | None, /
+        self,
+        _authorization: Sequence[bytes],
+        _origin: "Origin",
+        _presented: PresentedProof | None,
+        _scopes: frozenset[str],
+        /,
     ) -> NoReturn:
         """Raise `StoreUnavailable`, for who was on the way when it closed."""
         raise StoreUnavailable(_IS_CLOSED)
@@ -353,16 +361,21 @@ class _OpensInChild:
     def at(self) -> "Callable[[str], _Authenticator]":
         raise AssertionError("nobody asks this of one that is not open")
 
-    def recognise(self, _value: bytes, _trace: "UseContext", /) -> None:
+    def recognise(self, _value: bytes, _trace: "UseContext", _scopes: frozenset[str], /) -> None:
         """Remember nothing, so that `authenticate` is asked: in a thread, where the caller is a coroutine."""
 
     def authenticate(
-        self, authorization: Sequence[bytes], origin: "Origin", presented: PresentedProof | None, /
+        self,
+        authorization: Sequence[bytes],
+        origin: "Origin",
+        presented: PresentedProof | None,
+        scopes: frozenset[str],
+        /,
     ) -> Principal | None:
         """Ask the verifier, once it is open; raise `StoreUnavailable` while it is not."""
         self._opening.get()
         return self._verifier._authenticator.authenticate(  # noqa: SLF001 - as above
-            authorization, origin, presented
+            authorization, origin, presented, scopes
         )
 
 

@@ -87,6 +87,7 @@ class Told:
         self.trust, self.index, self.copy = Trust(system), VerdictCache(), Overtaken(system)
         self.format = AccessTokenFormat(ISSUER, ISSUER, timedelta(hours=1))
         failures = CredentialRateLimit(1000, system)
+        usage = Usage(NoUses(), system, Redactor("kt"))
         self.lookup = Lookup(
             self.copy,
             token_format=self.format,
@@ -94,7 +95,7 @@ class Told:
             session_limits=SessionLimits(timedelta(0), timedelta(0)),
             index=self.index,
             failures=failures,
-            usage=Usage(NoUses(), system, Redactor("kt")),
+            usage=usage,
             system=system,
         )
         self.authenticator = Authenticator(
@@ -103,6 +104,7 @@ class Told:
             freshness=self.trust,
             lookup=self.lookup,
             failures=failures,
+            usage=usage,
             system=system,
         )
         self.follower = Follower(

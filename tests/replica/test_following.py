@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from keyturn import CannotStart, CredentialRefused, Principal, Reason, StoreUnavailable, Verifier
+from keyturn import (
+    CannotStart,
+    CredentialRefused,
+    DpopProofRefused,
+    Principal,
+    Reason,
+    StoreUnavailable,
+    Verifier,
+)
 from keyturn.core.permissions import Permission
 from keyturn.services.feed import stream as feed_service
 from keyturn.services.keys.keys import NewKey
@@ -200,6 +208,21 @@ def test_uses_come_back(edge: Edge) -> None:
     (listed,) = edge.services.store.api_keys.list_of_user(edge.bob.user_id)
     assert listed.last_use is not None
     assert listed.last_use.address == "192.0.2.7"
+    (caller,) = edge.services.keys.callers(listed)
+    assert (caller.address, caller.uses, caller.refused) == ("192.0.2.7", 1, 0)
+
+
+def test_refusals_elsewhere_stay_untold(edge: Edge) -> None:
+    """A verifier elsewhere reports uses as every server takes them, beside refusals and without."""
+    used, dead = edge.key(), edge.key()
+    edge.revoke(dead)
+    with edge.verifier() as verifier:
+        verifier.verify(used.secret, source="192.0.2.7")
+        for key in (used, dead):
+            with pytest.raises((CredentialRefused, DpopProofRefused)):
+                verifier.verify(f"DPoP {key.secret}" if key is used else key.secret)
+    counts = edge.services.keys.uses_by_day([used.record, dead.record])
+    assert [list(days.values()) for days in counts.values()] == [[(1, 0)]]
 
 
 def test_whoever_loses_the_right_is_left_without_an_answer(edge: Edge) -> None:

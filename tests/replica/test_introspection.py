@@ -21,6 +21,7 @@ from keyturn import (
     CannotStart,
     Principal,
     Reason,
+    ScopeMissing,
     StoreUnavailable,
     TooManyFailures,
     Verifier,
@@ -99,6 +100,13 @@ def test_it_says_what_the_server_says(edge: Edge, verifier: Verifier) -> None:
             assert verifier.verify(value) == expected
     narrowed = verifier.verify(narrow.secret, scopes=["a"])
     assert (narrowed.scopes, narrowed.permissions) == (frozenset("a"), frozenset())
+    unseen = edge.key()
+    change_behind(
+        edge.services, "UPDATE api_key SET scopes = '[\"a\"]' WHERE id = :id", id=unseen.record.key_id
+    )
+    for credential in (unseen.secret, narrow.secret):  # Remembered and not.
+        with pytest.raises(ScopeMissing):
+            verifier.verify(credential, scopes=["a", "b"])
 
 
 def test_noise_is_refused_without_a_question(edge: Edge, verifier: Verifier) -> None:

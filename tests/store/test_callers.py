@@ -15,7 +15,7 @@ from keyturn.core.access_token import AccessTokenClaims
 from keyturn.core.apis import ResourceScope
 from keyturn.core.audit import AuditEntry, Target
 from keyturn.core.permissions import ADMINISTRATION
-from keyturn.core.records import KeyUsage, LastUse, SessionKind
+from keyturn.core.records import KeyCaller, KeyUsage, LastUse, SessionKind
 from keyturn.core.verification import principal_of_key_token, principal_of_session_token
 from keyturn.errors import Conflict, CredentialRefused, StoreUnavailable
 from keyturn.store import Store
@@ -371,7 +371,8 @@ def test_fault_a1_whoever_was_ended_reports_no_uses(store: Store, engine: Engine
     callers = add_caller(store)
     principal = with_key(store, callers.key_id).principal
     assert principal is not None
-    uses = {callers.key_id: KeyUsage(LastUse(LATER, None, None, None), 1)}
+    caller = KeyCaller(None, None, None, 1, 1, "revoked", LATER, LATER)
+    uses = {callers.key_id: KeyUsage(LastUse(LATER, None, None, None), 1, 1, LATER, (caller,))}
     store.api_keys.record_use({}, reported=(principal, NOW))
     revoke_key(callers)
     before = contents(engine)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from keyturn.core.people import ServiceOwner
-from keyturn.core.records import KeyUsage, LastUse
+from keyturn.core.records import KeyCaller, KeyUsage, LastUse
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_key, a_user, an_entry
 from tests.store.test_successors import a_name, new_service
@@ -66,7 +66,10 @@ def test_what_ends_keys_and_what_notes_their_uses_do_not_wait_for_each_other(
     """Keys end together while their uses are written, some older than what is known: both are done."""
     store.users.add(a_user(permissions=frozenset({"APPLICATION_ADMIN", "USER_ADMIN"})), an_entry())
     earlier, later = (
-        KeyUsage(LastUse(at, "192.0.2.7", None, None), 1) for at in (NOW, NOW + timedelta(hours=1))
+        KeyUsage(
+            LastUse(at, "192.0.2.7", None, None), 1, 1, at, (KeyCaller(None, None, None, 1, 1, None, at, at),)
+        )
+        for at in (NOW, NOW + timedelta(hours=1))
     )
     for _ in range(ROUNDS):
         keys, end = make(store)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MANY = ("list[", "Sequence[", "tuple[", "dict[", "Mapping[", "frozenset[", "Page[")
 """What the return type of a method begins with that answers many rows."""
 SIZES = {"size", "limit"}
-NAMED = {"names", "group_ids", "project_ids"}
+NAMED = {"names", "key_ids", "group_ids", "project_ids"}
 """Parameters that name the rows to answer, one by one."""
 
 PAGE_OF_FEED = "a page of the feed has a size of its own: `store.feed.PAGE`"
@@ -26,6 +26,7 @@ NAMED_IN_FEED = "at most `NAMED_AT_ONCE` are named, and padded to that"
 WHOLE = {
     "store.integrity_problems": "what a database says of its own damage; for the command line",
     "api_keys.count_uses": "a number for each key of one user; for the command line, which lists them all",
+    "api_keys.callers": "no more than `MAX_CALLERS` of a key are kept",
     "apis.groups_of": "decides which scopes somebody may hold: no part of it may be left out",
     "service_accounts.permissions_with": "decides what may be given: no more than there are permissions",
     "signing_keys.list_verifying": "verifies tokens: one for each rotation within the life of a token",
@@ -34,7 +35,6 @@ WHOLE = {
     "feed.memberships_between": "of the users of one page of the feed, whole: they decide over scopes",
     "feed.memberships_of": "of the users that are named, whole: they decide over scopes",
     "feed.keys_after": PAGE_OF_FEED,
-    "feed.keys": NAMED_IN_FEED,
     "feed.keys_of": PAGE_OF_FEED,
     "feed.some_keys_of": PAGE_OF_FEED,
     "feed.sessions_after": PAGE_OF_FEED,

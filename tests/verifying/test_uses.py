@@ -439,11 +439,16 @@ def test_uses_are_counted_in_the_hour_they_happened(services: Services, bob: Pri
 
 
 def test_a_refused_credential_was_not_used(services: Services, bob: Principal) -> None:
-    """Neither a revoked key nor one of which the checksum is wrong counts as used."""
+    """Neither a revoked key nor one of which the checksum is wrong counts as used; the first is noted."""
     key = services.keys.create(bob, HERE, NewKey())
     services.keys.revoke_own(bob, key.record.key_id, HERE)
     for credential in (key.secret, key.secret[:-1] + "_"):
         with pytest.raises(CredentialRefused):
             caller(services, credential)
 
-    assert services.usage.flush(everything=True) == 0
+    unwritten = services.usage.unwritten(key.record.key_id)
+    assert unwritten is not None
+    assert (unwritten.last, unwritten.uses, unwritten.refused) == (None, 0, 1)
+    assert services.usage.latest(key.record) is None
+    assert services.usage.flush(everything=True) == 1
+    assert services.keys.count_uses(bob.user_id) == {}

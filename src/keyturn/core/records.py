@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -118,12 +118,65 @@ class LastUse:
     agent: str | None
 
 
+MAX_CALLERS = 20
+"""How many callers of a key are kept: those that were seen last."""
+MAX_ADDRESS_CHARACTERS = 64
+MAX_VIA_CHARACTERS = 255
+MAX_AGENT_CHARACTERS = 255
+"""So much is kept of the texts of a use and of a caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCaller:
+    """From where and with which program a key was presented, good or refused. Written as `LastUse` is."""
+
+    address: str | None
+    agent: str | None
+    via: str | None
+    """Method and path of the last request, without the query."""
+    uses: int
+    """An estimate where several callers use the key within a second; all callers' together are exact."""
+    refused: int
+    """How often it was refused, though its secret was right."""
+    reason: str | None
+    """Why it was refused last, in the words of the log; None if it never was, or nobody said why."""
+    first_at: datetime
+    last_at: datetime
+
+
+class UseCount(NamedTuple):
+    """How often a key was used, and refused though its secret was right, in some time."""
+
+    uses: int
+    refused: int
+
+
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
-    """The uses of a key since they were last written."""
+    """The uses and refusals of a key since they were last written."""
 
-    last: LastUse
+    last: LastUse | None
+    """None if it was only refused."""
     uses: int
+    refused: int = 0
+    refused_at: datetime | None = None
+    """When it was refused last; None if it was not."""
+    callers: tuple[KeyCaller, ...] = ()
+
+    def by_hour(self) -> dict[int, UseCount]:
+        """Return the counts by the whole hours since 1970 of the last use and the last refusal."""
+        counts: dict[int, UseCount] = {}
+        if self.last is not None:
+            counts[hour_of(self.last.at)] = UseCount(self.uses, 0)
+        if self.refused_at is not None:
+            hour = hour_of(self.refused_at)
+            counts[hour] = UseCount(counts[hour].uses if hour in counts else 0, self.refused)
+        return counts
+
+
+def hour_of(moment: datetime) -> int:
+    """Return how many whole hours after 1970 began a time is."""
+    return int(moment.timestamp()) // 3600
 
 
 class ApiKeyRecord(msgspec.Struct, frozen=True, gc=False):

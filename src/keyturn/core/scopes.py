@@ -18,11 +18,16 @@ def is_scope(text: str) -> bool:
 
 def check_scopes(principal: Principal, needed: Iterable[str]) -> None:
     """Raise `ScopeMissing` unless the credential covers these scopes."""
-    if isinstance(needed, str):
-        raise TypeError("give the scopes as a list: a text would be read letter by letter")
-    wanted = frozenset(needed)
+    wanted = read_scopes(needed)
     if not covers(principal, wanted):
         raise ScopeMissing(*sorted(wanted))
+
+
+def read_scopes(needed: Iterable[str]) -> frozenset[str]:
+    """Return the scopes that a program asks for; raise `TypeError` for a text."""
+    if isinstance(needed, str):
+        raise TypeError("give the scopes as a list: a text would be read letter by letter")
+    return frozenset(needed)
 
 
 def covers(principal: Principal, wanted: frozenset[str]) -> bool:

@@ -189,6 +189,7 @@ def _judging(
         freshness=trust,
         lookup=lookup,
         failures=failures,
+        usage=usage,
         system=system,
     )
 

@@ -26,14 +26,15 @@ from keyturn.core.dpop import PresentedProof
 from keyturn.core.oauth import API_KEY, BEARER, DPOP, INTROSPECTION_PATH
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
+from keyturn.core.scopes import NO_SCOPES, covers
 from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
 from keyturn.replica.bounded_http import ANSWER_SECONDS, ask, start_in_thread
 from keyturn.replica.published_keys import PublishedKeys
 from keyturn.system import System
+from keyturn.verifying.callers import UseContext
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.proofs import Proofs
 from keyturn.verifying.rate_limit import CredentialRateLimit
-from keyturn.verifying.uses import UseContext
 from keyturn.verifying.verdict_cache import (
     MAX_ENTRIES,
     MAX_NEGATIVES,
@@ -144,18 +145,32 @@ class IntrospectingAuthenticator:
         """Raise `CannotStart`: nobody can be asked what is good for a registered API."""
         raise CannotStart(NoAudiences.SENTENCE.format(audience))
 
-    def recognise(self, value: bytes, _trace: UseContext) -> CachedIntrospection | None:
-        """Return what is remembered to be good of an `Authorization` value; None says nothing at all."""
+    def recognise(
+        self, value: bytes, _trace: UseContext, scopes: frozenset[str] = NO_SCOPES
+    ) -> CachedIntrospection | None:
+        """Return what is remembered to be good of an `Authorization` value; None says nothing at all.
+
+        With `scopes`, only what covers them all is.
+        """
         presented = read_presented([value])
         if presented is None or presented.is_with_proof:
             return None
         known = self._remembered(sha256(presented.value).digest())
-        return None if known is None or known.principal.jkt is not None else known
+        if known is None or known.principal.jkt is not None or not covers(known.principal, scopes):
+            return None
+        return known
 
     def authenticate(
-        self, authorization: Sequence[bytes], origin: Origin, proof: PresentedProof | None = None
+        self,
+        authorization: Sequence[bytes],
+        origin: Origin,
+        proof: PresentedProof | None = None,
+        _scopes: frozenset[str] = NO_SCOPES,
     ) -> Principal | None:
-        """Return who calls, or None without a credential; raise as `Authenticator.authenticate` does."""
+        """Return who calls, or None without a credential; raise as `Authenticator.authenticate` does.
+
+        Neither uses nor refusals are noted here.
+        """
         try:
             presented = read_presented(authorization)
             return None if presented is None else self._judged(presented, origin, proof)

@@ -6,22 +6,31 @@ import httpx
 import msgspec
 
 from keyturn.core import feed
-from keyturn.core.records import KeyUsage
+from keyturn.core.records import KeyUsage, LastUse
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import StoreUnavailable
 from keyturn.replica.packing import slices
 
 
 class SendsUses:
-    """Report the uses that `Usage` noted far from the database, at most once a minute for each key."""
+    """Report the uses that `Usage` noted far from the database, at most once a minute for each key.
+
+    A report is of the last use and a number. An older server takes no more, so refusals stay untold, and who
+    else used a key.
+    """
 
     def __init__(self, http: httpx.Client) -> None:
         self._http = http
 
     def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
         """Send when keys were last used, and how often; raise `StoreUnavailable` if it is not taken."""
-        for some in slices(uses.items(), feed.MAX_USES_AT_ONCE):
-            body = msgspec.json.encode({"uses": [_report(key_id, usage) for key_id, usage in some]})
+        reports = [
+            _report(key_id, usage.last, usage.uses)
+            for key_id, usage in uses.items()
+            if usage.last is not None
+        ]
+        for some in slices(reports, feed.MAX_USES_AT_ONCE):
+            body = msgspec.json.encode({"uses": some})
             try:
                 answer = self._http.post(
                     feed.USES_PATH, content=body, headers={"Content-Type": "application/json"}
@@ -35,14 +44,14 @@ class SendsUses:
         """Leave that to the server."""
 
 
-def _report(key_id: int, usage: KeyUsage) -> feed.KeyUseReport:
+def _report(key_id: int, last: LastUse, uses: int) -> feed.KeyUseReport:
     return feed.KeyUseReport(
         key_id=key_id,
-        at=in_milliseconds(usage.last.at),
-        uses=usage.uses,
-        address=_shortened(usage.last.address),
-        via=_shortened(usage.last.via),
-        agent=_shortened(usage.last.agent),
+        at=in_milliseconds(last.at),
+        uses=uses,
+        address=_shortened(last.address),
+        via=_shortened(last.via),
+        agent=_shortened(last.agent),
     )
 
 

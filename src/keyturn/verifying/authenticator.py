@@ -21,13 +21,14 @@ from keyturn.core.credentials import (
 from keyturn.core.dpop import PresentedProof, Proof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, covers
-from keyturn.errors import CredentialRefused, Reason
+from keyturn.errors import CredentialRefused, DpopProofRefused, KeyturnError, Reason, ScopeMissing
 from keyturn.system import System
+from keyturn.verifying.callers import UseContext
 from keyturn.verifying.lookup import Lookup, entry_of
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.proofs import Proofs
 from keyturn.verifying.rate_limit import CredentialRateLimit
-from keyturn.verifying.uses import UseContext, use_context_of
+from keyturn.verifying.uses import Usage, use_context_of
 from keyturn.verifying.verdict_cache import ENDED, CachedVerdict, VerdictCache
 
 MAX_PLAIN_BYTES = 1024
@@ -85,6 +86,7 @@ class Authenticator:
         freshness: TellsFreshness,
         lookup: Lookup,
         failures: CredentialRateLimit,
+        usage: Usage,
         system: System,
     ) -> None:
         self._key_format = key_format
@@ -92,6 +94,7 @@ class Authenticator:
         self._freshness = freshness
         self._lookup = lookup
         self._failures = failures
+        self._usage = usage
         self._system = system
         self._entries = index.entries
         self._counter = freshness.counter
@@ -146,6 +149,8 @@ class Authenticator:
         if use is not None:  # As `KeyUse.note` does it, whose call would cost as much as the look-up.
             if now >= use.at:
                 use.at, use.trace = now, trace
+                if now >= use.observed_until:
+                    use.observe()
             use.uses += 1
             if not use.is_noted:
                 use.keep()
@@ -195,11 +200,17 @@ class Authenticator:
         self._failures.note_refused(refused, address)
 
     def authenticate(
-        self, authorization: Sequence[bytes], origin: Origin, presented: PresentedProof | None = None
+        self,
+        authorization: Sequence[bytes],
+        origin: Origin,
+        presented: PresentedProof | None = None,
+        scopes: frozenset[str] = NO_SCOPES,
     ) -> Principal | None:
         """Return who calls with these `Authorization` field lines, or None if there is none.
 
         `presented` is the proof of possession that came with them; it is read with the scheme `DPoP` alone.
+        `scopes` are those that `check_scopes` is asked for next: a credential that does not cover them was
+        not used, it is noted as refused.
 
         Raise `CredentialRefused`, `DpopProofRefused`, `AmbiguousCredential`, `TooManyFailures`, `TooBusy`, or
         `StoreUnavailable` if it cannot be known.
@@ -208,10 +219,8 @@ class Authenticator:
             credential = read_authorization(authorization, self._key_format)
             if credential is None:
                 return None
-            proof = None
-            if credential.is_with_proof:
-                proof = self.proofs.check(presented, credential=credential.digest)
-            return self._verified(credential, origin, proof).principal
+            proof = self._proof(credential, presented, origin) if credential.is_with_proof else None
+            return self._verified(credential, origin, proof, scopes).principal
         except CredentialRefused as refused:
             self.note_failure(refused, origin.address)
             raise
@@ -264,21 +273,55 @@ class Authenticator:
             self.note_failure(refused, origin.address)
             raise
 
+    def _proof(self, credential: Credential, presented: PresentedProof | None, origin: Origin) -> Proof:
+        """Return the proof that came with a credential; raise `DpopProofRefused` if it shows nothing.
+
+        That is known before the credential is looked up: only of one in the cache the refusal is noted.
+        """
+        try:
+            return self.proofs.check(presented, credential=credential.digest)
+        except DpopProofRefused as refused:
+            self._note_refused(refused, self._index.find(credential.digest + self._entry_suffix), origin)
+            raise
+
     def _verified(
-        self, credential: Credential, origin: Origin | None, proof: Proof | None = None
+        self,
+        credential: Credential,
+        origin: Origin | None,
+        proof: Proof | None = None,
+        scopes: frozenset[str] = NO_SCOPES,
     ) -> CachedVerdict:
         """Return the credential if it is good now, from the index or by asking the store.
 
-        Without `origin` it is only asked about: no use is noted, and whoever holds its key pair may be.
+        Its use is noted, or its refusal if it is a key or a token of one. Without `origin` it is only asked
+        about: neither is noted, and whoever holds its key pair may be.
         """
-        known = self._living(credential, origin)
-        if origin is not None:
-            self.proofs.check_sender(known.principal, proof, is_with_proof=credential.is_with_proof)
-        if known.refused is not None:
-            raise known.refused.with_traceback(None)
-        if origin is not None and known.dependency.use is not None:
+        if origin is None:
+            return _not_refused(self._living(credential, None))
+        found: CachedVerdict | None = None
+        try:
+            found = self._living(credential, origin)
+            self.proofs.check_sender(found.principal, proof, is_with_proof=credential.is_with_proof)
+            known = _not_refused(found)
+        except (CredentialRefused, DpopProofRefused, ScopeMissing) as refused:
+            self._note_refused(refused, found, origin)
+            raise
+        if not covers(known.principal, scopes):
+            self._note_refused(ScopeMissing(*scopes), known, origin)
+        elif known.dependency.use is not None:
             known.dependency.use.note(self._timestamp(), use_context_of(origin))
         return known
+
+    def _note_refused(self, refused: KeyturnError, known: CachedVerdict | None, origin: Origin) -> None:
+        """Note that a key was refused, if it was one and its whole secret was right.
+
+        `known` is what stands behind the credential, if that was found before it was refused.
+        """
+        key_id = None if known is None else known.principal.key_id
+        if isinstance(refused, CredentialRefused) and refused.secret_matched:
+            key_id = refused.key_id
+        if key_id is not None:
+            self._usage.note_refused(key_id, origin, refused)
 
     def _living(self, credential: Credential, origin: Origin | None) -> CachedVerdict:
         """Return the credential if it lives and this request may use it; who holds it is not asked.
@@ -303,3 +346,10 @@ class Authenticator:
             reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
             raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)
         return known
+
+
+def _not_refused(known: CachedVerdict) -> CachedVerdict:
+    """Return what opens something here; raise why it does not."""
+    if known.refused is not None:
+        raise known.refused.with_traceback(None)
+    return known

@@ -17,7 +17,7 @@ from keyturn.composition import Services
 from keyturn.core.pages import MAX_PAGE
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
-from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason
+from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason, failure_name
 from keyturn.services.changes.answer_cache import AnswerCache
 from keyturn.verifying.origin import Origin
 from keyturn.web.responses import response_of
@@ -190,8 +190,3 @@ class Refusal(Response[T]):
         """Return what is sent."""
         note_failure(request, self._refused)
         return super().to_asgi_response(app, request, **options)
-
-
-def failure_name(error: KeyturnError) -> str:
-    """Return what the log calls this refusal."""
-    return str(getattr(error, "reason", type(error).__name__))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.core.permissions import Permission
-from keyturn.core.records import KeyUsage, LastUse
+from keyturn.core.records import KeyCaller, LastUse
 from keyturn.errors import PermissionMissing
 from keyturn.services.keys.keys import NewKey
 from tests.people import HERE, add_person, holder, person
@@ -26,9 +26,9 @@ def test_a_report_is_bounded(services: Services) -> None:
     services.remote_uses.record(
         edge,
         [
-            (new.record.key_id, KeyUsage(LastUse(now + timedelta(days=1), "192.0.2.7", None, old.secret), 3)),
-            (old.record.key_id, KeyUsage(LastUse(now - timedelta(days=400), "<b>", "GET /a", None), 10**12)),
-            (987654321, KeyUsage(LastUse(now, None, None, None), 1)),
+            (new.record.key_id, LastUse(now + timedelta(days=1), "192.0.2.7", None, old.secret), 3),
+            (old.record.key_id, LastUse(now - timedelta(days=400), "<b>", "GET /a", None), 10**12),
+            (987654321, LastUse(now, None, None, None), 1),
         ],
     )
     second, first = services.keys.list_own(bob)
@@ -37,12 +37,27 @@ def test_a_report_is_bounded(services: Services) -> None:
     assert services.keys.count_uses(bob.user_id)[first.key_id] == 3
 
 
+def test_a_report_is_one_caller(services: Services) -> None:
+    """All uses of a report count for the caller it names; reports of one caller add up, in any order."""
+    edge = holder(services, "edge", Permission.VERIFY_CREDENTIALS)
+    add_person(services)
+    bob, now = person(services), services.system.now()
+    key = services.keys.create(bob, HERE, NewKey()).record
+    for at, via, uses in ((now, "GET /b", 3), (now - timedelta(hours=1), "GET /a", 4)):
+        services.remote_uses.record(edge, [(key.key_id, LastUse(at, "192.0.2.7", via, "curl"), uses)])
+    services.remote_uses.record(edge, [(key.key_id, LastUse(now - timedelta(hours=2), None, None, None), 5)])
+
+    known, unknown = services.keys.callers(key)
+    assert known == KeyCaller("192.0.2.7", "curl", "GET /b", 7, 0, None, now - timedelta(hours=1), now)
+    assert (unknown.address, unknown.agent, unknown.uses) == (None, None, 5)
+
+
 def test_nobody_else_reports(services: Services) -> None:
     """Without the permission nothing is written."""
     add_person(services)
     bob = person(services)
     key = services.keys.create(bob, HERE, NewKey())
-    report = KeyUsage(LastUse(services.system.now(), None, None, None), 1)
+    last = LastUse(services.system.now(), None, None, None)
     with pytest.raises(PermissionMissing):
-        services.remote_uses.record(bob, [(key.record.key_id, report)])
+        services.remote_uses.record(bob, [(key.record.key_id, last, 1)])
     assert services.keys.list_own(bob)[0].last_use is None

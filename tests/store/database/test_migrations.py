@@ -356,6 +356,20 @@ def test_0014_ends_links_that_do_not_say_who_made_them(empty: Engine) -> None:
     assert after == before
 
 
+def test_0016_keeps_counts_of_uses(empty: Engine) -> None:
+    """Uses that were counted before stay, of which no refusals are known, and no callers."""
+    fill_as_0002(empty)
+    upgrade(empty, "0015")
+    before = rows_of(empty)
+
+    upgrade(empty, "0016")
+
+    after = rows_of(empty)
+    assert after.pop("api_key_caller") == []
+    assert [row.pop("refused") for row in after["api_key_use"]] == [0]
+    assert after == before
+
+
 def test_migrating_again_changes_nothing(empty: Engine) -> None:
     """A database of the newest version is not written to."""
     migrate(empty)

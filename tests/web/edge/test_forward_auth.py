@@ -220,6 +220,36 @@ def test_scopes_are_asked_for(site: Site) -> None:
     assert 'error="insufficient_scope", scope="users:read"' in refused.headers["www-authenticate"]
 
 
+def test_a_scope_that_is_missing_is_a_refusal_and_no_use(site: Site) -> None:
+    """A key that `/verify` refuses for a scope was refused and not used, by whichever way it is asked."""
+    narrow = site.key(BOB)
+    change = "UPDATE api_key SET scopes = :scopes WHERE id = :id"
+    change_behind(site.services, change, scopes='["orders:read"]', id=narrow.record.key_id)
+    asked = ("?scope=orders:read", "?scope=users:read")
+    for headers in ({}, LONGER_WAY):
+        for query in asked:
+            verify(site, narrow.secret, VERIFY + query, **headers)
+
+    (caller,) = site.services.keys.callers(narrow.record)
+    assert (caller.uses, caller.refused, caller.reason) == (2, 2, "ScopeMissing")
+    assert caller.via == "GET /verify"
+    assert caller.address == "127.0.0.1"
+    assert list(site.services.keys.uses_by_day([narrow.record])[narrow.record.key_id].values()) == [(2, 2)]
+
+
+def test_a_dead_key_is_one_refusal_for_each_request(site: Site) -> None:
+    """Every request with a revoked key, at `/verify` and elsewhere, is counted once, and none as a use."""
+    key = site.key(BOB)
+    site.services.keys.revoke_of(site.users[BOB].user_id, key.record.key_id, COMMAND_LINE)
+    paths = (VERIFY, f"{VERIFY}?scope=a", "/bim/rpc/user/current", "/nowhere")
+    for headers in ({}, LONGER_WAY):
+        for path in paths:
+            assert verify(site, key.secret, path, **headers).status_code == 401
+
+    (caller,) = site.services.keys.callers(key.record)
+    assert (caller.uses, caller.refused, caller.reason) == (0, 2 * len(paths), "revoked")
+
+
 def test_scopes_may_be_asked_for_in_a_header(site: Site) -> None:
     """By header or by query, and by both, the credential must cover all; remembered or not."""
     narrow = site.key(BOB)

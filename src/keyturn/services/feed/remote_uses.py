@@ -1,13 +1,13 @@
 """When keys were used elsewhere, as the verifiers there report it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from keyturn.core.networks import read_address
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import KeyUsage, LastUse
+from keyturn.core.records import KeyCaller, KeyUsage, LastUse
 from keyturn.system import System
 from keyturn.verifying.redaction import Redactor
 
@@ -34,24 +34,26 @@ class RemoteUses:
         self._without_secrets = without_secrets
         self._system = system
 
-    def record(self, principal: Principal, uses: Sequence[tuple[int, KeyUsage]]) -> None:
+    def record(self, principal: Principal, uses: Iterable[tuple[int, LastUse, int]]) -> None:
         """Write when keys were last used, and how often; raise `PermissionMissing`, or `CredentialRefused`.
 
         Of one key the last report counts. A use in the future was now; what is no address is left out; a key
-        that is gone is passed over.
+        that is gone is passed over. All uses of a report count for the caller that it tells of.
         """
         principal.check_may(Permission.VERIFY_CREDENTIALS)
-        bounded = {key_id: self._bounded(usage) for key_id, usage in uses}
+        bounded = {key_id: self._bounded(last, times) for key_id, last, times in uses}
         self._keys.record_use(bounded, reported=(principal, self._system.now()))
 
-    def _bounded(self, usage: KeyUsage) -> KeyUsage:
-        now, last = self._system.now(), usage.last
+    def _bounded(self, last: LastUse, times: int) -> KeyUsage:
+        now = self._system.now()
         at = max(min(last.at, now), now - OLDEST)
-        address = None if last.address is None else read_address(last.address)
+        read = None if last.address is None else read_address(last.address)
+        address = None if read is None else str(read)
         via, agent = (
             None if text is None else self._without_secrets(text) for text in (last.via, last.agent)
         )
-        return KeyUsage(
-            LastUse(at, None if address is None else str(address), via, agent),
-            min(max(usage.uses, 0), MAX_USES),
+        uses = min(max(times, 0), MAX_USES)
+        caller = KeyCaller(
+            address=address, agent=agent, via=via, uses=uses, refused=0, reason=None, first_at=at, last_at=at
         )
+        return KeyUsage(LastUse(at, address, via, agent), uses, callers=(caller,))

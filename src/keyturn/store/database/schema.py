@@ -335,8 +335,30 @@ api_key_use = Table(
     Column("key_id", _Id, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
     Column("hour", BigInteger, primary_key=True),
     Column("uses", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False, server_default="0"),
 )
-"""How often a key was used in an hour; `hour` counts whole hours since 1970."""
+"""How often a key was used in an hour, and how often refused though its secret was right.
+
+`hour` counts whole hours since 1970.
+"""
+
+api_key_caller = Table(
+    "api_key_caller",
+    metadata,
+    Column("key_id", _Id, ForeignKey("api_key.id", ondelete="CASCADE"), primary_key=True),
+    Column("address", String(64), primary_key=True),
+    Column("agent", String(255), primary_key=True),
+    Column("via", String(255)),
+    Column("uses", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("reason", String(32)),
+    Column("first_at", UtcTime, nullable=False),
+    Column("last_at", UtcTime, nullable=False),
+)
+"""From where and with which program a key was presented: of each key those that were seen last.
+
+An address or agent that is not known is the empty text, since a primary key has no nulls.
+"""
 
 revoked_token = Table(
     "revoked_token",

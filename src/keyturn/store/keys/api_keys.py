@@ -1,12 +1,11 @@
 """API keys."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Connection,
     Row,
     bindparam,
@@ -23,22 +22,31 @@ from keyturn.core.audit import AuditEntry
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import UserKind
 from keyturn.core.principal import Principal
-from keyturn.core.records import ApiKeyRecord, KeyForVerification, KeyUsage, LastUse, OwnedKey
+from keyturn.core.records import (
+    ApiKeyRecord,
+    KeyCaller,
+    KeyForVerification,
+    KeyUsage,
+    LastUse,
+    OwnedKey,
+    UseCount,
+)
 from keyturn.core.restriction_kinds import KINDS
 from keyturn.core.restrictions import UNRESTRICTED, Restrictions, restore_restrictions
 from keyturn.core.searches import KeyCounts, KeySearch
 from keyturn.errors import QuotaExceeded
 from keyturn.store.database.credentials import find_key, find_key_by_id
-from keyturn.store.database.rows import insert_on_conflict
 from keyturn.store.database.schema import (
     api_key,
+    api_key_caller,
     api_key_use,
     former_secret,
     user,
 )
 from keyturn.store.database.statements import CompiledQuery
-from keyturn.store.database.transactions import Database, refusing_twins, shortened
+from keyturn.store.database.transactions import Database, refusing_twins
 from keyturn.store.keys.search import conditions_of, counts_of, order_of
+from keyturn.store.keys.uses import find_callers, find_uses_by_day, is_not_seen_since, write_uses
 from keyturn.store.ownership.control import Allow, check_may_act_as
 
 
@@ -206,21 +214,19 @@ class ApiKeys:
     def record_use(
         self, uses: Mapping[int, KeyUsage], *, reported: tuple[Principal, datetime] | None = None
     ) -> None:
-        """Write when keys were last used, and add how often; an older use never overwrites a newer one.
+        """Write how keys were used and refused, and who presented them.
 
-        `reported` is who tells of them, and when; None for this process itself. Raise `CredentialRefused` if
-        their credential has ended meanwhile.
+        Counts are added; an older use never overwrites a newer one. `reported` is who tells of them, and
+        when; None for this process itself. Raise `CredentialRefused` if their credential has ended meanwhile.
         """
         if not uses:
             return
-        rows = [_use_row(key_id, use) for key_id, use in sorted(uses.items())]
         with self._database.writing() as connection:
-            # All of them: the statements below pass over a key whose last use is known to be newer.
+            # All of them: what is written passes over a key whose last use is known to be newer.
             lock_keys(connection, api_key.c.id.in_(sorted(uses)))
             if reported is not None:
                 self._database.check_caller_lives(connection, *reported)
-            connection.execute(_LAST_USE, rows)
-            connection.execute(_uses_of_hour(connection.dialect.name), rows)
+            write_uses(connection, dict(sorted(uses.items())))
 
     def count_uses(self, user_id: int, *, since_hour: int) -> dict[int, int]:
         """Return how often each of a user's keys was used since that hour; unused ones are left out."""
@@ -228,14 +234,33 @@ class ApiKeys:
             rows = connection.execute(
                 select(api_key_use.c.key_id, func.sum(api_key_use.c.uses))
                 .join(api_key, api_key.c.id == api_key_use.c.key_id)
-                .where(api_key.c.user_id == user_id, api_key_use.c.hour >= since_hour)
+                .where(api_key.c.user_id == user_id, api_key_use.c.hour >= since_hour, api_key_use.c.uses > 0)
                 .group_by(api_key_use.c.key_id)
             ).all()
         return {key_id: int(uses) for key_id, uses in rows}
 
+    def uses_by_day(
+        self, key_ids: Collection[int], since_hour: int, *, shift_hours: int = 0
+    ) -> dict[int, dict[int, UseCount]]:
+        """Return how often each of these keys was used and refused, by day; see `core.key_uses.day_of`.
+
+        Only hours since `since_hour` count. Keys and days without any are left out.
+        """
+        with self._database.reading() as connection:
+            return find_uses_by_day(connection, key_ids, since_hour, shift_hours)
+
+    def callers(self, key_id: int) -> tuple[KeyCaller, ...]:
+        """Return who presented a key last, `MAX_CALLERS` at most, the newest first."""
+        with self._database.reading() as connection:
+            return find_callers(connection, key_id)
+
     def forget_uses_before(self, hour: int) -> None:
-        """Drop the counts of hours before this one, in whole hours since 1970."""
+        """Drop the counts of hours before this one, in whole hours since 1970, and callers not seen since."""
+        forgotten = is_not_seen_since(hour)
         with self._database.writing() as connection:
+            # One that comes again now is written while its key is locked.
+            lock_keys(connection, api_key.c.id.in_(select(api_key_caller.c.key_id).where(forgotten)))
+            connection.execute(delete(api_key_caller).where(forgotten))
             connection.execute(delete(api_key_use).where(api_key_use.c.hour < hour))
 
 
@@ -361,44 +386,4 @@ _LISTED_ENDED = select(*_LISTED).where(*_HAS_ENDED).order_by(api_key.c.id.desc()
 def _owned_key(row: Any) -> OwnedKey:
     return OwnedKey(
         _record(row), row.userid, UserKind(row.kind), owner_is_disabled=row.disabled_at is not None
-    )
-
-
-def _use_row(key_id: int, use: KeyUsage) -> dict[str, Any]:
-    return {
-        "used_key": key_id,
-        "used_at": use.last.at,
-        "used_from": shortened(use.last.address, 64),
-        "used_via": shortened(use.last.via, 255),
-        "used_by": shortened(use.last.agent, 255),
-        "used_hour": int(use.last.at.timestamp()) // 3600,
-        "used_times": use.uses,
-    }
-
-
-_LAST_USE = (
-    update(api_key)
-    .where(
-        api_key.c.id == bindparam("used_key"),
-        or_(api_key.c.last_used_at.is_(None), api_key.c.last_used_at < bindparam("used_at")),
-    )
-    .values(
-        last_used_at=bindparam("used_at"),
-        last_used_address=bindparam("used_from"),
-        last_used_via=bindparam("used_via"),
-        last_used_agent=bindparam("used_by"),
-    )
-)
-
-
-def _uses_of_hour(dialect: str) -> Any:
-    """Build the statement that adds uses to those of an hour, of keys that are there still."""
-    statement = insert_on_conflict(api_key_use, dialect).from_select(
-        ["key_id", "hour", "uses"],
-        select(
-            api_key.c.id, bindparam("used_hour", type_=BigInteger), bindparam("used_times", type_=BigInteger)
-        ).where(api_key.c.id == bindparam("used_key")),
-    )
-    return statement.on_conflict_do_update(
-        index_elements=["key_id", "hour"], set_={"uses": api_key_use.c.uses + statement.excluded.uses}
     )

@@ -9,7 +9,7 @@ from litestar.params import QueryParameter, RawBody
 
 from keyturn.core import feed
 from keyturn.core.permissions import Permission
-from keyturn.core.records import KeyUsage, LastUse
+from keyturn.core.records import LastUse
 from keyturn.core.times import time_at
 from keyturn.errors import MalformedRequest
 from keyturn.services.feed.stream import check_may_follow
@@ -92,9 +92,9 @@ def report_uses(request: AnyRequest, body: RawBody, call: InjectedCall) -> UsesV
     check_may_follow(call.principal)  # Before anything is said of the body.
     such_as = '{"uses": [{"keyId": 17, "at": 1767225600000, "uses": 3}]}'
     reported = get_json(body, request.headers.get("content-type"), UsesBody, such_as=such_as).uses
-    call.services.remote_uses.record(call.principal, [(row.key_id, _usage(row)) for row in reported])
+    call.services.remote_uses.record(call.principal, map(_use, reported))
     return UsesView(len(reported))
 
 
-def _usage(row: feed.KeyUseReport) -> KeyUsage:
-    return KeyUsage(LastUse(time_at(row.at), row.address, row.via, row.agent), row.uses)
+def _use(row: feed.KeyUseReport) -> tuple[int, LastUse, int]:
+    return row.key_id, LastUse(time_at(row.at), row.address, row.via, row.agent), row.uses

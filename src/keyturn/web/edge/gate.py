@@ -22,13 +22,14 @@ from keyturn.core.dpop import PresentedProof
 from keyturn.core.networks import Network, client_address
 from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
-from keyturn.core.scopes import check_scopes
+from keyturn.core.scopes import NO_SCOPES, check_scopes
 from keyturn.errors import (
     CredentialRefused,
     KeyturnError,
     NotFound,
     Reason,
     StoreUnavailable,
+    failure_name,
 )
 from keyturn.logs import flush_logs
 from keyturn.system import request_id
@@ -66,7 +67,6 @@ from keyturn.web.edge.verify import MAX_PLAIN_FIELD_BYTES, PlainVerify
 from keyturn.web.navigation import NO_PAGE, login_path, wants_page
 from keyturn.web.pages.frame.visitors import LoginNeeded, Visitor, find_visitor
 from keyturn.web.pages.oauth.device import wanted_page
-from keyturn.web.requests import failure_name
 from keyturn.web.responses import internal_error, response_of
 from keyturn.web.route_table import RouteTable
 
@@ -298,22 +298,28 @@ class Gate:
         authenticator = self._authenticator
         if required.audience is not None:
             authenticator = authenticator.at(required.audience)
-        scope["user"] = principal = await self._principal(authenticator, scope, origin)
+        scope["user"] = principal = await self._principal(authenticator, scope, origin, required.scopes)
         check_scopes(principal, required.scopes)
         await answer(forward_auth.answer_to(principal))
         await answer(forward_auth.EMPTY_BODY)
 
-    async def _principal(self, authenticator: Authenticator, scope: Scope, origin: Origin) -> Principal:
-        """Return who calls, if possible without asking the database."""
+    async def _principal(
+        self,
+        authenticator: Authenticator,
+        scope: Scope,
+        origin: Origin,
+        scopes: frozenset[str] = NO_SCOPES,
+    ) -> Principal:
+        """Return who calls, if possible without asking the database; `scopes` are checked next."""
         authorization = [value for name, value in scope["headers"] if name == b"authorization"]
         if authorization:
             check_one_place(scope)
         if len(authorization) == 1:
-            known = authenticator.recognise(authorization[0], use_context_of(origin))
+            known = authenticator.recognise(authorization[0], use_context_of(origin), scopes)
             if known is not None:
                 return known.principal
         proof = self._proof(scope)
-        principal = await self._look_up(authenticator.authenticate, authorization, origin, proof)
+        principal = await self._look_up(authenticator.authenticate, authorization, origin, proof, scopes)
         if principal is None:
             raise CredentialRefused(Reason.MISSING)
         return principal

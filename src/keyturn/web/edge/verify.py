@@ -14,7 +14,7 @@ from keyturn.core.scopes import NO_SCOPES
 from keyturn.errors import TooManyFailures
 from keyturn.system import request_id
 from keyturn.verifying.authenticator import Authenticator
-from keyturn.verifying.uses import UseContext
+from keyturn.verifying.callers import UseContext
 from keyturn.verifying.verdict_cache import CachedVerdict
 from keyturn.web import forward_auth
 from keyturn.web.edge.refusals import Refusals

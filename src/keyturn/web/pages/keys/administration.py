@@ -20,6 +20,7 @@ from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import KEYS
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
+from keyturn.web.pages.keys.key_page import show_key
 from keyturn.web.pages.keys.lists import KEYS_PER_PAGE
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, in_thread, read_id
 
@@ -75,7 +76,7 @@ def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
     """Show anybody's key: whether it is used, by whom, and what ends with it."""
     owned = view.services.all_keys.get(view.principal, read_id(key_id))
     (key,) = _shown(view, [owned])
-    return view.render("keys/key.html", key=key, whose=owned.userid, back=KEYS.path, back_label=KEYS.label)
+    return show_key(view, owned.key, key, whose=owned.userid, back=KEYS.path, back_label=KEYS.label)
 
 
 @page("/revoke", KEYS)

@@ -79,7 +79,7 @@ class Chart:
     def top(self) -> int:
         """The number at the top: 1, 2 or 5 times a power of ten, and not below the highest bar."""
         most = max(2, *(one.accepted + one.refused for one in self.days))
-        scale = 10 ** (len(str(most)) - 1)
+        scale = int(10 ** (len(str(most)) - 1))
         return next(step * scale for step in (1, 2, 5, 10) if step * scale >= most)
 
     @property

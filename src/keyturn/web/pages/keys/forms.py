@@ -192,7 +192,7 @@ def project_of(record: ApiKeyRecord, names: Mapping[int, str]) -> str | None:
     return None if record.project_id is None else names.get(record.project_id, HIDDEN_PROJECT)
 
 
-def shown_key(
+def shown_key(  # noqa: PLR0913 - each is said of the key
     record: ApiKeyRecord,
     now: datetime,
     *,
@@ -200,6 +200,7 @@ def shown_key(
     revoke: str | None = None,
     project: str | None = None,
     uses: int = 0,
+    spark: str = "",
     owner_is_disabled: bool = False,
     may_rotate: bool = True,
 ) -> dict[str, Any]:
@@ -224,6 +225,7 @@ def shown_key(
         "last_used_via": use.via if use else None,
         "last_used_agent": use.agent if use else None,
         "uses": uses,
+        "spark": spark,
         "former_secret_ends_at": former_ends_at if is_rotating else None,
         "path": path,
         "revoke": f"{path}/revoke" if revoke is None else revoke,

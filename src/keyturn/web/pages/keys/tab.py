@@ -27,6 +27,7 @@ from keyturn.web.pages.keys.forms import (
     show_created,
     shown_key,
 )
+from keyturn.web.pages.keys.key_page import show_key, uses_of
 from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, asked_list
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, read_id
 
@@ -55,7 +56,7 @@ def keys_page(
         **asked.query,
     )
     counts = services.keys.count_parts(principal.user_id, asked.text)
-    names, uses = project_names(services, principal, records), services.keys.count_uses(principal.user_id)
+    names, uses = project_names(services, principal, records), uses_of(view, records)
     return view.render(
         "keys/tab.html",
         keys=[
@@ -64,7 +65,7 @@ def keys_page(
                 now,
                 path=f"{PATH}/{record.key_id}",
                 project=project_of(record, names),
-                uses=uses.get(record.key_id, 0),
+                **uses[record.key_id],
             )
             for record in records
         ],
@@ -135,7 +136,7 @@ def show_it_was_shown(view: View, error: Conflict, *, back: str) -> Response[str
 def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
     """Show one key: whether it is used, by whom, and what ends with it."""
     record = view.services.keys.get_own(view.principal, read_id(key_id))
-    return view.render("keys/key.html", key=_shown(view, record), whose="you", **BACK)
+    return show_key(view, record, _shown(view, record), whose="you", **BACK)
 
 
 @page("/keys/{key_id:str}/revoke", PROFILE)
@@ -156,7 +157,6 @@ def _shown(view: View, record: ApiKeyRecord) -> dict[str, Any]:
         services.system.now(),
         path=f"{PATH}/{record.key_id}",
         project=project_of(record, names),
-        uses=services.keys.count_uses(record.user_id).get(record.key_id, 0),
     )
 
 

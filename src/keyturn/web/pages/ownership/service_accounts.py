@@ -8,6 +8,7 @@ from litestar.response import Redirect
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
+from keyturn.core.records import ApiKeyRecord
 from keyturn.errors import Conflict, NotFound
 from keyturn.web.pages.frame.account_lists import (
     OF_SERVICE_ACCOUNTS,
@@ -33,6 +34,7 @@ from keyturn.web.pages.keys.forms import (
     show_created,
     shown_key,
 )
+from keyturn.web.pages.keys.key_page import show_key
 from keyturn.web.pages.keys.tab import show_it_was_shown
 from keyturn.web.pages.people.accounts import (
     BOX,
@@ -131,7 +133,8 @@ def key_page(
     user_id: IdInPath, key_id: IdInPath, view: InjectedView, account_list: InjectedAccountList
 ) -> Response[str]:
     """Show one key: whether it is used, by whom, and what ends with it."""
-    return view.render("keys/key.html", **_key(view, account_list, user_id, key_id))
+    record, shown = _key(view, account_list, user_id, key_id)
+    return show_key(view, record, **shown)
 
 
 @page("/{user_id:str}/keys/{key_id:str}/revoke", *OF_SERVICE_ACCOUNTS)
@@ -139,22 +142,24 @@ def revoke_page(
     user_id: IdInPath, key_id: IdInPath, view: InjectedView, account_list: InjectedAccountList
 ) -> Response[str]:
     """Ask before revoking, saying when and from where the key was last used."""
-    shown = _key(view, account_list, user_id, key_id)
-    if shown["key"]["revoked_at"] is not None:
+    record, shown = _key(view, account_list, user_id, key_id)
+    if record.revoked_at is not None:
         raise NotFound
     return view.render("keys/revoke.html", action=shown["key"]["revoke"], **shown)
 
 
-def _key(view: View, account_list: AccountList, user_id: str, key_id: str) -> dict[str, Any]:
+def _key(
+    view: View, account_list: AccountList, user_id: str, key_id: str
+) -> tuple[ApiKeyRecord, dict[str, Any]]:
+    """Return a key of the account, and what its pages show."""
     user = find_account(view, account_list, user_id)
     record = view.services.keys.get_of(user.user_id, read_id(key_id))
     name = user.profile.name or user.userid
-    return {
+    return record, {
         "key": shown_key(
             record,
             view.services.system.now(),
             **paths_of_key(account_list, user, record.key_id),
-            uses=view.services.keys.count_uses(user.user_id).get(record.key_id, 0),
             owner_is_disabled=user.is_disabled,
         ),
         "whose": name,

@@ -33,6 +33,7 @@ from keyturn.web.pages.keys.forms import (
     project_of,
     shown_key,
 )
+from keyturn.web.pages.keys.key_page import uses_of
 from keyturn.web.requests import IdInPath
 
 BOX = "permission."
@@ -144,14 +145,14 @@ def _keys(view: View, account_list: AccountList, user: UserRecord) -> dict[str, 
     now = view.services.system.now()
     active = view.services.keys.list_active(user.user_id, size=LISTED_KEYS)
     names = project_names(view.services, view.principal, active)
-    uses = view.services.keys.count_uses(user.user_id)
+    uses = uses_of(view, active.items)
     shown = [
         shown_key(
             key,
             now,
             **paths_of_key(account_list, user, key.key_id),
             project=project_of(key, names),
-            uses=uses.get(key.key_id, 0),
+            **uses[key.key_id],
             owner_is_disabled=user.is_disabled,
         )
         for key in active

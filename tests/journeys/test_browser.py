@@ -446,7 +446,7 @@ def test_restricting_a_key(site: Site, chromium: Browser, *, with_script: bool) 
         key = page.locator("#secret").inner_text()
         assert read_connection(site, key).status_code == 401
         page.get_by_role("link", name="Done").click()
-        expect(page.get_by_role("row").nth(1)).to_contain_text("works from: 192.0.2.0/24")
+        expect(page.get_by_role("row").nth(1)).to_contain_text("192.0.2.0/24")
         expect(networks).to_be_hidden()
 
 

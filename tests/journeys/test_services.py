@@ -146,10 +146,10 @@ def make_a_key(page: Page, person: Person, scope: str, *, hidden: str) -> str:
     expect(page.get_by_role("checkbox", name=hidden)).to_have_count(0)
     page.get_by_role("checkbox", name=scope).check()
     page.get_by_role("button", name="Generate key").click()
-    expect(page.get_by_role("main")).to_contain_text(f"Covers{scope}", use_inner_text=False)
+    expect(page.get_by_role("main")).to_contain_text(f"Scopes{scope}", use_inner_text=False)
     secret = page.locator("#secret").inner_text()
     page.get_by_role("link", name="Done").click()
-    expect(row_of(page, "for tickets")).to_contain_text(f"covers: {scope}")
+    expect(row_of(page, "for tickets")).to_contain_text(scope)
     return secret
 
 

@@ -171,16 +171,16 @@ def test_a_person_restricts_a_key(any_site: Site) -> None:
     typed = "127.0.0.0/8,\r\n 2001:db8::7 ,192.0.2.0/24\r\n\r\n"
     shown = submit_key(browser, "/profile/keys", allowFrom=typed)
     assert shown.status_code == 200
-    assert fact(shown.text, "Works from") == "127.0.0.0/8, 2001:db8::7, 192.0.2.0/24"
+    assert fact(shown.text, "Networks") == "127.0.0.0/8, 2001:db8::7, 192.0.2.0/24"
     assert fact(shown.text, "Key pair") is None
     assert status_with(any_site, secret_on(shown.text)) == 200
     listed = browser.get("/profile/keys").text
-    assert "works from: 127.0.0.0/8, 2001:db8::7 and 1 more" in listed
+    assert '<span class="chip">127.0.0.0/8, 2001:db8::7 and 1 more</span>' in listed
     assert CLOSED in listed
     (key,) = any_site.services.keys.list_of(user.user_id)
     for page in ("revoke", "rotate"):
         asked = browser.get(f"/profile/keys/{key.key_id}/{page}").text
-        assert fact(asked, "Works from") == "127.0.0.0/8, 2001:db8::7, 192.0.2.0/24"
+        assert fact(asked, "Networks") == "127.0.0.0/8, 2001:db8::7, 192.0.2.0/24"
     elsewhere = secret_on(submit_key(browser, "/profile/keys", allowFrom="192.0.2.0/24").text)
     assert status_with(any_site, elsewhere) == 401
 
@@ -213,11 +213,11 @@ def test_the_owner_of_a_service_account_restricts_its_keys(any_site: Site) -> No
         path = f"{place}/service-accounts/{account.user_id}"
         assert CLOSED in browser.get(path).text
         shown = submit_key(browser, path, allowFrom="192.0.2.0/24", dpopJkt=JKT)
-        assert (fact(shown.text, "Works from"), fact(shown.text, "Key pair")) == ("192.0.2.0/24", JKT)
-        assert "works from: 192.0.2.0/24" in browser.get(path).text
+        assert (fact(shown.text, "Networks"), fact(shown.text, "Key pair")) == ("192.0.2.0/24", JKT)
+        assert '<span class="chip">192.0.2.0/24</span>' in browser.get(path).text
         key = any_site.services.keys.list_of(account.user_id)[0]
         asked = browser.get(f"{path}/keys/{key.key_id}/revoke").text
-        assert (fact(asked, "Works from"), fact(asked, "Key pair")) == ("192.0.2.0/24", JKT)
+        assert (fact(asked, "Networks"), fact(asked, "Key pair")) == ("192.0.2.0/24", JKT)
         refused = submit_key(browser, path, allowFrom="192.0.2.1/24")
         assert (refused.status_code, 'id="allowFrom-problem"' in refused.text) == (422, True)
         assert OPEN in refused.text
@@ -228,7 +228,7 @@ def test_administrators_see_what_keys_are_bound_to(any_site: Site) -> None:
     user = any_site.new_user()
     submit_key(any_site.browser(user.userid), "/profile/keys", allowFrom="192.0.2.0/24", dpopJkt=JKT)
     listed = any_site.browser(ADMIN).get("/admin/keys", params={"owner": user.userid}).text
-    assert "works from: 192.0.2.0/24" in listed
+    assert '<span class="chip">192.0.2.0/24</span>' in listed
     assert f"key pair: <code>{JKT[:8]}…</code>" in listed
 
 

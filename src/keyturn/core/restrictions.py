@@ -105,7 +105,7 @@ class Fact:
     """One restriction in words."""
 
     label: str
-    """The words before it, like "Works from"."""
+    """The words before it, like "Networks"."""
     words: list[str]
     listed: str
     """The text of it in a list."""

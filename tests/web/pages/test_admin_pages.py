@@ -933,9 +933,9 @@ def test_a_service_from_its_beginning_to_its_end(any_site: Site) -> None:
     offered = theirs.get("/profile/keys").text
     assert (f'name="scope.{read}"' in offered, f'name="scope.{write}"' in offered) == (True, False)
     shown = theirs.create_key(covers="chosen", **{f"scope.{read}": "on"})
-    assert f"<dt>Covers</dt><dd>{read}</dd>" in shown.text
+    assert f"<dt>Scopes</dt><dd>{read}</dd>" in shown.text
     secret = secret_on(shown.text)
-    assert f"covers: {read}" in theirs.get("/profile/keys").text
+    assert f'<span class="chip">{read}</span>' in theirs.get("/profile/keys").text
     headers = {"Authorization": secret}
     verify = f"/verify?audience={identifier}"
     assert any_site.client().get(verify, headers=headers).headers["keyturn-scopes"] == read
@@ -997,7 +997,7 @@ def test_a_key_form_keeps_and_checks_the_chosen_scopes(site: Site) -> None:
         assert re.search(r'name="covers" value="chosen" checked', answer.text)
         assert ('name="scope.shop:read" checked' in answer.text) == ("scope.shop:read" in ticked)
     wide = browser.create_key(name="wide", covers="all", **{"scope.shop:read": "on"})
-    assert "<dt>Covers</dt>" not in wide.text
+    assert "<dt>Scopes</dt>" not in wide.text
     assert site.browser(ADMIN).submit(f"{path}/delete", typed="Delete").status_code == 303
 
 
@@ -1011,8 +1011,8 @@ def test_the_owner_of_a_service_account_narrows_its_keys(site: Site) -> None:
     page = f"/profile/service-accounts/{account.user_id}"
     assert "Everything that the account may do" in browser.get(page).text
     chosen = {"covers": "chosen", "scope.depot:read": "on", "expiry": "90", "form_id": "f" * 20}
-    assert "<dt>Covers</dt><dd>depot:read</dd>" in browser.submit(f"{page}/keys", **chosen).text
-    assert "covers: depot:read" in browser.get(page).text
+    assert "<dt>Scopes</dt><dd>depot:read</dd>" in browser.submit(f"{page}/keys", **chosen).text
+    assert '<span class="chip">depot:read</span>' in browser.get(page).text
     refused = browser.submit(f"{page}/keys", **{**chosen, "scope.depot:write": "on", "form_id": "g" * 20})
     assert (refused.status_code, 'id="scopes-problem"' in refused.text) == (422, True)
     assert site.browser(ADMIN).submit(f"{path}/delete", typed="Delete").status_code == 303

@@ -39,6 +39,7 @@ class AuditAction(StrEnum):
     API_KEY_REPLACED = "ApiKeyReplaced"
     API_KEY_REVEALED = "ApiKeyRevealed"
     API_KEY_ROTATED = "ApiKeyRotated"
+    API_KEY_UPDATED = "ApiKeyUpdated"
     DEVICE_APPROVED = "DeviceApproved"
     DEVICE_DENIED = "DeviceDenied"
     USER_CREATED = "UserCreated"
@@ -95,6 +96,7 @@ class Effect(Enum):
 _EFFECTS: Mapping[str, Effect] = {
     AuditAction.API_KEY_CREATED: Effect.BEGINS,
     AuditAction.API_KEY_REVEALED: Effect.NOTHING,
+    AuditAction.API_KEY_UPDATED: Effect.NOTHING,
     AuditAction.CONNECTION_CREATED: Effect.NOTHING,
     AuditAction.DEVICE_APPROVED: Effect.NOTHING,
     AuditAction.DEVICE_DENIED: Effect.NOTHING,

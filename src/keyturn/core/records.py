@@ -194,6 +194,8 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, gc=False):
     restrictions: Restrictions = UNRESTRICTED
     former_secret_ends_at: datetime | None = None
     """When the secret ends, or ended, that the key had before its last rotation; None if it had no other."""
+    note: str | None = None
+    """What its owner says of it, for who finds it later."""
 
     def state(self, now: datetime) -> KeyState:
         """Say whether the key works at `now`, its owner aside."""

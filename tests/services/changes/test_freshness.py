@@ -802,6 +802,17 @@ PATHS: dict[str, Change] = {
     ),
     "add": Change(AuditAction.USER_CREATED, lambda w: add_person(w.services, f"friend of {w.userid}")),
     "log in": Change(AuditAction.USER_LOGGED_IN, lambda w: log_in(w.services, w.userid)),
+    "rename": Change(
+        AuditAction.API_KEY_UPDATED,
+        lambda w: w.services.keys.update_own(
+            w.principal,
+            w.services.keys.create(w.principal, HERE, NewKey()).record.key_id,
+            name="new",
+            note=None,
+            origin=HERE,
+        ),
+        besides=(AuditAction.API_KEY_CREATED,),
+    ),
     "make a token in the browser": Change(
         AuditAction.TOKEN_ISSUED, lambda w: w.services.logins.token_for(w.browser, HERE)
     ),

@@ -52,6 +52,7 @@ class NewKey:
     """A project that its user is in, whose connections alone it sees; None for all."""
     idempotency_key: str | None = None
     """By which a retry finds the key that the first try made."""
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,6 +345,7 @@ class Keys:
             digest=drawn.digest,
             masked=core.mask(self._format.prefix, drawn.public_id, drawn.last_characters),
             name=self.checked_name(new.name),
+            note=self.checked_note(new.note),
             created_at=now,
             expires_at=expires_at,
             restrictions=new.restrictions,
@@ -372,10 +374,28 @@ class Keys:
         latest = self._usage.latest(record)
         return record if latest is record.last_use else structs.replace(record, last_use=latest)
 
+    def update_own(
+        self, principal: Principal, key_id: int, *, name: str | None, note: str | None, origin: Origin
+    ) -> None:
+        """Give one of the caller's keys another name and note; raise `NotFound` if it is not theirs."""
+        values = {"name": self.checked_name(name), "note": self.checked_note(note)}
+        now = self._system.now()
+        audit = AuditEntry(
+            now, AuditAction.API_KEY_UPDATED, actor_of(principal, origin), Target.API_KEY, str(key_id)
+        )
+        if not is_id(key_id) or not self._store.api_keys.update(key_id, principal.user_id, values, audit):
+            raise NotFound
+
+    def checked_note(self, note: str | None) -> str | None:
+        """Return the note of a key, as `checked_name` returns its name."""
+        if note is not None and re.search(self._format.pattern, note):
+            raise InvalidInput("note", "This looks like a key. Enter a note that others may see.")
+        return checked_text("note", note, max_characters=NAME_MAX_CHARACTERS)
+
     def checked_name(self, name: str | None) -> str | None:
         """Return the name of a key, None for an empty one; raise `InvalidInput`, also for a key itself."""
         if name is not None and re.search(self._format.pattern, name):
-            raise InvalidInput("name", "This is a key, not a name: a name is shown to people.")
+            raise InvalidInput("name", "This looks like a key. Enter a name that others may see.")
         return checked_text("name", name, max_characters=NAME_MAX_CHARACTERS)
 
 

@@ -241,6 +241,7 @@ api_key = Table(
     Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE"), nullable=False),
     Column("digest", LargeBinary, nullable=False, unique=True),
     Column("name", String(254)),
+    Column("note", String(254)),
     Column("masked", String(160), nullable=False),
     Column("scopes", Json),
     Column("sources", Json, key="networks"),

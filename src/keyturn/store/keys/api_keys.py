@@ -36,6 +36,7 @@ from keyturn.core.restrictions import UNRESTRICTED, Restrictions, restore_restri
 from keyturn.core.searches import KeyCounts, KeySearch
 from keyturn.errors import QuotaExceeded
 from keyturn.store.database.credentials import find_key, find_key_by_id
+from keyturn.store.database.rows import changed_values
 from keyturn.store.database.schema import (
     api_key,
     api_key_caller,
@@ -60,6 +61,7 @@ class KeyToAdd:
     name: str | None
     created_at: datetime
     expires_at: datetime | None
+    note: str | None = None
     idempotency_key: str | None = None
     """Given by the caller so that a retry finds the key that the first try made; one per user."""
     restrictions: Restrictions = UNRESTRICTED
@@ -151,6 +153,20 @@ class ApiKeys:
             if changed:
                 change.record(audit)
         return bool(changed)
+
+    def update(self, key_id: int, user_id: int, values: Mapping[str, str | None], audit: AuditEntry) -> bool:
+        """Change the name or the note of a key of this user; return False if there is no such key.
+
+        The audit row tells what is different; nothing is written where nothing is.
+        """
+        with self._database.change() as change:
+            changed = changed_values(change.connection, api_key, values, id=key_id, user_id=user_id)
+            if changed is None:
+                return False
+            if changed:
+                change.connection.execute(update(api_key).where(api_key.c.id == key_id).values(changed))
+                change.record(replace(audit, details=changed))
+        return True
 
     def find_of_user(self, key_id: int, user_id: int) -> ApiKeyRecord | None:
         """Return a key if it is this user's."""
@@ -270,6 +286,7 @@ _RECORD = tuple(
         "id",
         "user_id",
         "name",
+        "note",
         "masked",
         "created_at",
         "expires_at",
@@ -358,6 +375,7 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
         project_id=row.project_id,
         restrictions=_restrictions(row),
         former_secret_ends_at=getattr(row, "former_secret_ends_at", None),
+        note=row.note,
     )
 
 

@@ -15,6 +15,7 @@ ACTIONS: Mapping[str, str] = {
     AuditAction.API_KEY_REPLACED: "Key given a new secret",
     AuditAction.API_KEY_REVEALED: "Key shown again",
     AuditAction.API_KEY_ROTATED: "Key rotated",
+    AuditAction.API_KEY_UPDATED: "Key renamed",
     AuditAction.DEVICE_APPROVED: "Device approved",
     AuditAction.DEVICE_DENIED: "Device refused",
     AuditAction.USER_CREATED: "User added",

@@ -100,6 +100,7 @@ def new_key_of(form: Mapping[str, str], services: Services, *, project_id: int |
         form.get("name"),
         lifetime_of(form, services),
         idempotency_key=idempotency_key_of(form),
+        note=form.get("note"),
         restrictions=read_restrictions(_typed(form)),
         project_id=project_id,
     )
@@ -213,7 +214,7 @@ def shown_key(  # noqa: PLR0913 - each is said of the key
     return {
         "id": record.key_id,
         "name": record.name,
-        "note": None,
+        "note": record.note,
         "masked": record.masked,
         "created_at": record.created_at,
         "expires_at": record.expires_at,
@@ -228,6 +229,7 @@ def shown_key(  # noqa: PLR0913 - each is said of the key
         "spark": spark,
         "former_secret_ends_at": former_ends_at if is_rotating else None,
         "path": path,
+        "edit": f"{path}/edit" if may_rotate else "",
         "revoke": f"{path}/revoke" if revoke is None else revoke,
         "rotate": f"{path}/rotate" if may_rotate else "",
         "project": project,

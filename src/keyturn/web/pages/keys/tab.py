@@ -139,6 +139,23 @@ def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
     return show_key(view, record, _shown(view, record), whose="you", **BACK)
 
 
+@page("/keys/{key_id:str}/edit", PROFILE)
+def edit_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
+    """Show the form that renames a key."""
+    record = view.services.keys.get_own(view.principal, read_id(key_id))
+    return view.render("keys/edit.html", key=_shown(view, record), **BACK)
+
+
+@form("/keys/{key_id:str}/edit", PROFILE, asks=NEVER_ASKS, again=edit_page)
+def edit(key_id: IdInPath, sent: InjectedForm) -> Redirect:
+    """Give a key another name and note."""
+    number = read_id(key_id)
+    sent.services.keys.update_own(
+        sent.principal, number, name=sent.text("name"), note=sent.text("note"), origin=sent.origin
+    )
+    return see_other(f"{PATH}/{number}")
+
+
 @page("/keys/{key_id:str}/revoke", PROFILE)
 def revoke_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
     """Ask before revoking, saying when and from where the key was last used."""

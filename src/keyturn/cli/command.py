@@ -24,7 +24,7 @@ class Context(click.Context):
 
 
 class _Documented(click.Command):
-    """What a command and a group have in common."""
+    """The help that a command and a group have in common."""
 
     context_class = Context
 

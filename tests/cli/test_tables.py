@@ -131,7 +131,7 @@ def test_a_list_fits_80_columns(run: Command, person: str, tmp_path: Path, comma
     assert {line.count("\t") for line in piped.splitlines()} == {piped.splitlines()[0].count("\t")}
     if "key" in command[1]:
         assert re.search(r"\t20\d\d-\d\d-\d\dT[\d:.]+Z\t", piped)
-        assert re.search(r"in \d+ (days|months)|now", lines[0])
+        assert re.search(r"(in )?\d+ (min|hours?|days?|months?)( ago)?|now", lines[0])
 
 
 def test_an_empty_list_is_told_to_people_alone(run: Command, person: str, tmp_path: Path) -> None:

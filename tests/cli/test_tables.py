@@ -78,16 +78,17 @@ def test_a_wide_terminal_gets_all() -> None:
     assert lines == ["ID  Name", "1   one", "2"]
 
 
-def on_a_terminal(directory: Path, *arguments: str, columns: int = 80) -> list[str]:
-    """Return the lines that a terminal of this width gets of a command."""
+def on_a_terminal(directory: Path, *arguments: str, **environment: str) -> list[str]:
+    """Return the lines that a terminal of 80 columns gets of a command."""
     master, terminal = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-c", "from keyturn.cli import main; main()", *arguments],
         env={
             "PATH": os.environ["PATH"],
             "TERM": "xterm",
-            "COLUMNS": str(columns),
+            "COLUMNS": "80",
             "KEYTURN_DATABASE": f"sqlite:///{directory / 'keyturn.db'}",
+            **environment,
         },
         stdout=terminal,
         stderr=subprocess.PIPE,
@@ -122,6 +123,7 @@ def test_a_list_fits_80_columns(run: Command, person: str, tmp_path: Path, comma
     head, *lines = on_a_terminal(tmp_path, *command)
 
     assert head.startswith("\x1b[1m")
+    assert "\x1b" not in "".join(on_a_terminal(tmp_path, *command, NO_COLOR="1"))
     assert lines
     assert max(cell_len(click.unstyle(line)) for line in (head, *lines)) <= 80
     piped = run(*command).out

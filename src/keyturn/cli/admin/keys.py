@@ -87,7 +87,7 @@ def add(
 
 
 def _with_secret(created: "CreatedKey", now: datetime) -> dict[str, object]:
-    return as_object(created.record, _columns({}, now, "")) | {"apikey": created.secret}
+    return as_object(created.record, _columns({}, now)) | {"apikey": created.secret}
 
 
 @key.command(
@@ -103,22 +103,20 @@ def _with_secret(created: "CreatedKey", now: datetime) -> dict[str, object]:
 @web_option
 @database_option
 def list_keys(userid: str, *, as_json: bool, web: bool, database: str | None) -> None:
-    """List the keys of a user, without their secrets."""
+    """List the keys of a user, without their secrets, and how often each was used in 30 days."""
     with opened_services(database) as services:
-        from keyturn.services.keys.keys import USES_DAYS
-
         user = services.users.get_by_userid(None, userid)
         if web:
             show_page(f"{services.settings.public_url}{USERS_PAGE}/{user.user_id}")
             return
         uses = services.keys.count_uses(user.user_id)
-        columns = _columns(uses, services.system.now(), f"Uses, {USES_DAYS}d")
+        columns = _columns(uses, services.system.now())
         keys = every(lambda offset, size: services.keys.list_of(user.user_id, offset=offset, size=size))
         if_none = f"{shown(user.userid)} has no keys. `keyturn admin key add --user …` creates one."
         print_list(keys, columns, as_json=as_json, if_none=if_none)
 
 
-def _columns(uses: Mapping[int, int], now: datetime, title_of_uses: str) -> tuple[Column[ApiKeyRecord], ...]:
+def _columns(uses: Mapping[int, int], now: datetime) -> tuple[Column[ApiKeyRecord], ...]:
     return (
         Column("ID", "id", lambda one: one.key_id),
         Column("Name", "name", lambda one: one.name, is_flexible=True),
@@ -132,7 +130,7 @@ def _columns(uses: Mapping[int, int], now: datetime, title_of_uses: str) -> tupl
             lambda one: one.last_use.at if one.last_use else None,
             missing="never",
         ),
-        Column(title_of_uses, "uses", lambda one: uses.get(one.key_id, 0)),
+        Column("Uses", "uses", lambda one: uses.get(one.key_id, 0)),
         Column("Limits", None, _restriction_text, is_flexible=True),
         Column(None, "project", lambda one: one.project_id),
         *(Column(None, kind.wire, partial(_restriction, kind.wire)) for kind in KINDS),
@@ -188,6 +186,6 @@ def import_key(
             )
         now = services.system.now()
     if as_json:
-        print_json(as_object(record, _columns({}, now, "")))
+        print_json(as_object(record, _columns({}, now)))
         return
     click.echo(f"Imported as key {record.key_id} of {user.userid}.")

@@ -26,8 +26,10 @@ class Certificate:
     key_file: Path
 
 
-def make_certificate(folder: Path) -> Certificate:
-    """Make a certificate for 127.0.0.1 that nobody but itself has signed."""
+def make_certificate(
+    folder: Path, *, host: ipaddress.IPv4Address = LOOPBACK, begins_days: int = -1, ends_days: int = 1
+) -> Certificate:
+    """Make a certificate for `host` that nobody but itself has signed; its life is in days from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "keyturn test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -37,9 +39,9 @@ def make_certificate(folder: Path) -> Certificate:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(LOOPBACK)]), critical=False)
+        .not_valid_before(now + datetime.timedelta(days=begins_days))
+        .not_valid_after(now + datetime.timedelta(days=ends_days))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(host)]), critical=False)
         .sign(key, hashes.SHA256())
     )
     made = Certificate(folder / "tls.pem", folder / "tls.key")

@@ -11,6 +11,7 @@ import click
 
 from keyturn.cli.lazy import LazyGroup
 from keyturn.cli.main import cli
+from tests.cli.walk import contexts
 from tests.replica.test_imports import SERVER_ONLY
 
 SECONDS = 30
@@ -47,11 +48,9 @@ OF_THE_SERVER = set(SERVER_ONLY) - OF_CALLERS
 
 
 def test_fault_h4_a_command_that_needs_no_server_imports_none() -> None:
-    """Help, version and the commands of callers import no package of the server, which takes long."""
-    of_callers = [(name, "--help") for name in cli.lazy_commands if name not in {"admin", "serve"}]
-    told, imported = run_in_one_process(
-        [("--help",), ("--version",), ("admin", "--help"), ("completion", "bash"), *of_callers]
-    )
+    """Help of every command, `serve` too, imports no package of the server, which takes a second."""
+    helped = [(*context.command_path.split()[1:], "--help") for context in contexts()]
+    told, imported = run_in_one_process([("--version",), ("completion", "bash"), *helped])
     assert not imported & OF_THE_SERVER
     assert set(cli.lazy_commands) <= set(told.split())
 
@@ -69,6 +68,20 @@ def test_help_and_version_import_no_http_client_and_no_cryptography() -> None:
     """Who asks what there is waits for nothing that only a command needs."""
     _, imported = run_in_one_process([("--help",), ("--version",)])
     assert not imported & (OF_THE_SERVER | SLOW)
+
+
+def test_help_of_the_administration_imports_no_http_client() -> None:
+    """Who asks how to administer waits for nothing that calling a server needs."""
+    helped = [(*context.command_path.split()[1:], "--help") for context in contexts()]
+    _, imported = run_in_one_process([one for one in helped if one[0] == "admin"])
+    assert not imported & (OF_THE_SERVER | {"asyncio", "httpx", "rich"})
+
+
+def test_the_first_screen_waits_for_nothing() -> None:
+    """`keyturn` alone reads one file, and imports neither an HTTP client nor cryptography."""
+    told, imported = run_in_one_process([()], HOME="/nonexistent")
+    assert "You are not signed in." in told
+    assert not imported & (OF_THE_SERVER | SLOW - {"platformdirs"})
 
 
 def test_every_listed_command_is_there() -> None:

@@ -52,7 +52,7 @@ def test_the_library_alone_names_the_extra(arguments: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize(
     ("command", "named"),
-    [(("serve", "--demo"), "serve"), (("admin", "user", "list"), "admin user")],
+    [(("serve", "--demo"), "serve"), (("admin", "user", "list"), "admin user list")],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_the_callers_half_names_what_the_server_needs(command: tuple[str, ...], named: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.core.times import in_milliseconds, read_time, time_at
+from keyturn.core.times import in_milliseconds, read_time, relative_time, time_at
 
 LATEST = 253_402_300_799_999
 """The last millisecond of the year 9999."""
@@ -34,3 +34,33 @@ def test_no_time_is_none() -> None:
     """What is not set is read as None, and 0 is a time."""
     assert read_time(None) is None
     assert read_time(0) == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "now"),
+        (59, "now"),
+        (60, "1 min"),
+        (3_599, "59 min"),
+        (3_600, "1 hour"),
+        (48 * 3_600 - 1, "47 hours"),
+        (48 * 3_600, "2 days"),
+        (100 * 86_400 - 1, "99 days"),
+        (100 * 86_400, "3 months"),
+        (24 * 30 * 86_400 - 1, "23 months"),
+        (24 * 30 * 86_400, "1 year"),
+        (9_000 * 365 * 86_400 // 2, "4500 years"),
+    ],
+)
+def test_a_distance_is_told_in_its_largest_unit(seconds: int, text: str) -> None:
+    """Rounded down, before and after now; days as long as a person counts in days."""
+    if seconds < 60:
+        assert relative_time(NOW + timedelta(seconds=seconds), NOW) == text
+        return
+    assert relative_time(NOW + timedelta(seconds=seconds), NOW) == f"in {text}"
+    if seconds < 86_400 * 1_000:
+        assert relative_time(NOW - timedelta(seconds=seconds), NOW) == f"{text} ago"

@@ -41,6 +41,9 @@ def floors() -> list[str]:
 
 
 def build_floors() -> list[str]:
-    """Return the floors of what builds the package."""
-    wanted = read_pyproject()["build-system"]["requires"]
+    """Return the floors of what builds the package: manual pages are made from the commands for callers."""
+    read = read_pyproject()
+    project = read["project"]
+    commands = [*project["dependencies"], *project["optional-dependencies"]["cli"]]
+    wanted = [*read["build-system"]["requires"], *commands]
     return [floor for each in wanted if (floor := floor_of(each)) is not None]

@@ -22,7 +22,11 @@ def test_every_requirement_has_one_floor() -> None:
     """All of them, and what builds the package, say one oldest version, and no package is named twice."""
     names = [floor.partition("==")[0] for floor in floors()]
     assert len(set(names)) == len(names)
-    assert [floor.partition("==")[0] for floor in build_floors()] == sorted(FOR_BUILDING - {"editables"})
+    of_commands = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["cli"]]
+    building = sorted(FOR_BUILDING - {"editables"}) + [Requirement(each).name for each in of_commands]
+    assert [floor.partition("==")[0] for floor in build_floors()] == building
+    hook = read_pyproject()["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]
+    assert (hook["require-runtime-dependencies"], hook["require-runtime-features"]) == (True, ["cli"])
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ MORE_CHANGES: dict[str, Attempt] = {
         new_signing_key("next"), e, others_verify_until=LATER
     ),
     "signing_keys.retire": lambda w, e: w.store.signing_keys.retire(LATER, e),
+    "api_keys.update": lambda w, e: w.store.api_keys.update(w.key_id, w.user_id, {"name": "renamed"}, e),
     "logins.record_further_session": lambda w, e: w.store.logins.record_further_session(
         a_session(w.user_id), e
     ),

@@ -152,7 +152,7 @@ def service_account(site: Site, owner: UserRecord) -> UserRecord:
 
 def submit_key(browser: Browser, path: str, **fields: str) -> httpx.Response:
     """Send the form for a new key of oneself, or of the service account whose page it is."""
-    page = browser.get(path).text
+    page = browser.get(f"{path}/new" if path == "/profile/keys" else path).text
     form_id = page.partition('name="form_id" value="')[2].partition('"')[0]
     action = path if path == "/profile/keys" else f"{path}/keys"
     return browser.submit(action, **{"expiry": "90", "form_id": form_id, **fields})

@@ -1,12 +1,15 @@
 """The entry: finds the commands, and turns what goes wrong into one sentence."""
 
+import os
 import sys
 
 import click
 
 from keyturn import __version__
-from keyturn.cli.lazy import LazyCommand, LazyGroup
+from keyturn.cli.colors import wants_color
+from keyturn.cli.lazy import LazyCommand
 from keyturn.cli.output import EXIT_REFUSED, accept_any_text, end_without_output, is_of_output
+from keyturn.cli.start import StartGroup
 from keyturn.errors import KeyturnError, StoreUnavailable
 
 EXIT_INTERRUPTED = 130
@@ -14,44 +17,56 @@ EXIT_INTERRUPTED = 130
 EXIT_DEFECT = 70
 """EX_SOFTWARE of sysexits.h."""
 
+_START, _KEYS, _CALL, _RUN, _ADMINISTER = (
+    "Get started",
+    "Keys and tokens",
+    "Call APIs",
+    "Run a server",
+    "Administer",
+)
 _COMMANDS = {
-    "admin": LazyCommand("keyturn.cli.admin.commands:admin", "Work on the database of this server directly."),
-    "api": LazyCommand("keyturn.cli.remote.commands:api", "Ask anything of the API, and print the answer."),
-    "completion": LazyCommand(
-        "keyturn.cli.completion:completion", "Print what makes a shell complete the commands."
-    ),
+    "login": LazyCommand(_START, "keyturn.cli.remote.login:login", "Sign this machine in with the browser."),
     "configure": LazyCommand(
-        "keyturn.cli.remote.commands:configure", "Keep the address of a server and a key for it."
+        _START, "keyturn.cli.remote.commands:configure", "Sign this machine in with a key that you have."
     ),
-    "key": LazyCommand("keyturn.cli.remote.keys:key", "Make, list, rotate and revoke your own keys."),
-    "login": LazyCommand(
-        "keyturn.cli.remote.login:login", "Sign this machine in by way of a page in the browser."
-    ),
+    "whoami": LazyCommand(_START, "keyturn.cli.remote.commands:whoami", "Show whose key this is."),
     "logout": LazyCommand(
-        "keyturn.cli.remote.login:logout", "Revoke the key of the profile, and forget it here."
+        _START, "keyturn.cli.remote.login:logout", "Revoke the key of the profile and forget it."
     ),
-    "serve": LazyCommand("keyturn.cli.serve:serve", "Run the server."),
+    "completion": LazyCommand(
+        _START, "keyturn.cli.completion:completion", "Print the completion script of a shell."
+    ),
+    "key": LazyCommand(
+        _KEYS, "keyturn.cli.remote.keys:key", "Create, list, rotate and revoke your own keys."
+    ),
+    "token": LazyCommand(_KEYS, "keyturn.cli.remote.commands:token", "Print a bearer token."),
     "thumbprint": LazyCommand(
-        "keyturn.cli.remote.thumbprint:thumbprint", "Print the thumbprint of a key pair."
+        _KEYS, "keyturn.cli.remote.thumbprint:thumbprint", "Print the thumbprint of a key pair."
     ),
-    "token": LazyCommand(
-        "keyturn.cli.remote.commands:token", "Exchange the key, and print the bearer token."
+    "api": LazyCommand(_CALL, "keyturn.cli.remote.commands:api", "Send a request and print the answer."),
+    "serve": LazyCommand(_RUN, "keyturn.cli.serve:serve", "Run the server."),
+    "admin": LazyCommand(
+        _ADMINISTER, "keyturn.cli.admin.commands:admin", "Administer the database of this server directly."
     ),
-    "whoami": LazyCommand("keyturn.cli.remote.commands:whoami", "Say whose key this is."),
 }
-_OF_THE_SERVER = frozenset({"admin", "serve"})
 
 
 @click.group(
-    cls=LazyGroup,
+    cls=StartGroup,
     lazy_commands=_COMMANDS,
-    of_the_server=_OF_THE_SERVER,
     context_settings={"help_option_names": ["-h", "--help"]},
+    examples={
+        "keyturn login https://keys.example.com": "Sign this machine in",
+        'keyturn key create --name "nightly export"': "Create a key",
+        'curl -H "Authorization: Bearer $(keyturn token)" https://api.example.com': "Call an API",
+        "keyturn serve --demo": "Try a server on this machine",
+    },
+    more="howto/use-the-command-line.md",
 )
 @click.version_option(__version__)
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(*, debug: bool) -> None:
-    """API keys and bearer tokens, self-hosted."""
+    """Create, verify and revoke API keys and bearer tokens that you host yourself."""
     click.get_current_context().obj = debug
 
 
@@ -76,7 +91,7 @@ def main() -> None:
 
 def _run() -> int:
     # Without its standalone mode click returns the code of an `Exit` instead of raising it.
-    code = cli.main(prog_name="keyturn", standalone_mode=False)
+    code = cli.main(prog_name="keyturn", standalone_mode=False, color=wants_color(os.environ))
     return code if isinstance(code, int) else 0
 
 
@@ -99,7 +114,7 @@ def _tell(error: Exception) -> int:
 
 def _of_http(error: Exception) -> tuple[str, int] | None:
     # Here, since this imports httpx, which takes longer than all the rest: most commands end without.
-    from keyturn.cli.remote.unreachable import explain  # noqa: PLC0415 - see above
+    from keyturn.cli.remote.unreachable import explain
 
     return explain(error)
 

@@ -74,7 +74,12 @@ class LifetimeType(click.ParamType[Lifetime, Any]):
 
 def expires_option(default: str) -> Callable[[F], F]:
     """Add `--expires`; `default` says when a key ends without it."""
-    return click.option("--expires", type=LifetimeType(), help=f"When it ends. [default: {default}]")
+    return click.option(
+        "--expires",
+        type=LifetimeType(),
+        metavar="90d|DATE|never",
+        help=f"When the key ends. [default: {default}]",
+    )
 
 
 def restriction_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,7 +109,7 @@ _OPTIONS = (
         "networks",
         type=NetworkType(),
         multiple=True,
-        help="A network that the key may be used from, like 192.0.2.0/24; can be given several times.",
+        help="A network that the key may be used from, like 192.0.2.0/24. Can be repeated.",
     ),
     click.option(
         "--dpop-jkt",
@@ -116,13 +121,15 @@ _OPTIONS = (
         "--allow-method",
         "methods",
         multiple=True,
-        help="A method that the key may be used for, like GET; can be given several times.",
+        metavar="METHOD",
+        help="A method that the key may be used for, like GET. Can be repeated.",
     ),
     click.option(
         "--allow-path",
         "paths",
         multiple=True,
-        help="A path, with all below it, that the key may be used for; can be given several times.",
+        metavar="PATH",
+        help="A path, with all below it, that the key may be used for. Can be repeated.",
     ),
 )
 

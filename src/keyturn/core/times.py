@@ -32,3 +32,24 @@ def readable_time(moment: datetime) -> str:
     """Write a time for people: 24 Nov 2026, 23:25 UTC."""
     moment = moment.astimezone(UTC)
     return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+
+
+def relative_time(moment: datetime, now: datetime) -> str:
+    """Write a time for people as its distance from `now`, rounded down: 3 hours ago, in 89 days."""
+    seconds = abs((moment - now).total_seconds())
+    if seconds < 60:
+        return "now"
+    unit, length = next((unit, length) for unit, length, end in _UNITS if seconds < end * length)
+    count = int(seconds // length)
+    text = f"{count} {unit}" if count == 1 or unit == "min" else f"{count} {unit}s"
+    return f"{text} ago" if moment <= now else f"in {text}"
+
+
+_UNITS = (
+    ("min", 60, 60),
+    ("hour", 3600, 48),
+    ("day", 86_400, 100),
+    ("month", 30 * 86_400, 24),
+    ("year", 365 * 86_400, 10_000),
+)
+"""Each with its seconds, and the count at which the next is used: keys end after days, as a rule."""

@@ -29,7 +29,7 @@ def test_a_service_is_registered_listed_and_deleted(run: Command, person: str, t
         new_group(services, holder(services, "root", Permission.USER_ADMIN), "Clerks")
     scopes = ("--scope", "orders:read=Read orders", "--scope", "orders:write")
     done = run("admin", "service", "add", "Orders", ORDERS, *scopes)
-    assert done.out == f"Service 1 is registered: Orders, {ORDERS}.\n"
+    assert done.out == f"API 1 is registered: Orders, {ORDERS}.\n"
     assert (
         run(
             "admin", "service", "add", "Stock", "urn:stock", "--scope", "stock:move", "--group", "Clerks"
@@ -37,7 +37,7 @@ def test_a_service_is_registered_listed_and_deleted(run: Command, person: str, t
         == 0
     )
 
-    rows = [line.split() for line in run("admin", "service", "list").out.splitlines()[1:]]
+    rows = [line.split("\t") for line in run("admin", "service", "list").out.splitlines()]
     assert [(row[1], row[-2], row[-1]) for row in rows] == [
         ("Orders", "orders:read", "everyone"),
         ("Orders", "orders:write", "everyone"),
@@ -46,8 +46,8 @@ def test_a_service_is_registered_listed_and_deleted(run: Command, person: str, t
     with opened(tmp_path) as services:
         assert services.apis.list_all()[0].scopes[0].description == "Read orders"
 
-    assert run("admin", "service", "delete", "1").out == "Service 1, Orders, is deleted.\n"
-    assert "keyturn admin service list" in refused(run("admin", "service", "delete", "1"))
+    assert run("admin", "service", "delete", "1").out == "API 1, Orders, is deleted.\n"
+    assert "keyturn admin api list" in refused(run("admin", "service", "delete", "1"))
     with opened(tmp_path) as services:
         told = [
             row for row in services.store.audit_log.list_after(limit=100) if row.target_type == "RESOURCE"
@@ -58,9 +58,9 @@ def test_a_service_is_registered_listed_and_deleted(run: Command, person: str, t
 def test_the_commands_have_a_second_name(run: Command, person: str) -> None:
     """`keyturn admin api` is `keyturn admin service`."""
     added = run("admin", "api", "add", "Orders", ORDERS, "--scope", "orders:read")
-    assert added.out == f"Service 1 is registered: Orders, {ORDERS}.\n"
+    assert added.out == f"API 1 is registered: Orders, {ORDERS}.\n"
     assert run("admin", "api", "list").out == run("admin", "service", "list").out
-    assert run("admin", "api", "delete", "1").out == "Service 1, Orders, is deleted.\n"
+    assert run("admin", "api", "delete", "1").out == "API 1, Orders, is deleted.\n"
 
 
 def test_the_commands_of_the_how_to_run(run: Command, person: str, tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_commands_of_the_how_to_run(run: Command, person: str, tmp_path: Pat
         (("Orders", ORDERS, "--scope", "a b"), "printable ASCII"),
         (
             ("Orders", ORDERS, "--scope", "a", "--group", "Nobody's"),
-            "There is no group Nobody's: make it on the Groups page first.",
+            "There is no group Nobody's: create it on the Groups page first.",
         ),
         (("", ORDERS, "--scope", "a"), "Give the API a name"),
     ],

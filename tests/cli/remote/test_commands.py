@@ -130,7 +130,7 @@ def test_a_server_that_is_away_is_told(call: Command, configured: Command, tmp_p
     done = call("configure", "--url", f"http://127.0.0.1:{port}", "--key-stdin", stdin="kt_key")
     assert refused(done, code=69) == (
         f"keyturn: Nobody answers at http://127.0.0.1:{port} (Connection refused): "
-        "check the address, and that the server runs."
+        "start the server, or correct the address and port."
     )
 
 

@@ -4,24 +4,39 @@ import click
 
 from keyturn.cli.lazy import LazyCommand, LazyGroup
 
-_APIS = "Register, list and delete APIs that tokens are for."
+_USERS, _KEYS, _APIS, _INSTALLATION = "Users", "Keys and tokens", "APIs", "Installation"
+_OF_APIS = "Register, list and delete APIs."
 _COMMANDS = {
-    "api": LazyCommand("keyturn.cli.admin.services:api", _APIS),
-    "check": LazyCommand("keyturn.cli.admin.maintenance:check", "Say whether the server could start."),
-    "key": LazyCommand("keyturn.cli.admin.keys:key", "Make, list, revoke and import API keys."),
-    "migrate": LazyCommand(
-        "keyturn.cli.admin.maintenance:migrate_command", "Bring the database to the schema of this program."
-    ),
-    "root-key": LazyCommand("keyturn.cli.admin.maintenance:root_key", "Print a new root key."),
-    "service": LazyCommand("keyturn.cli.admin.services:service", _APIS),
+    "user": LazyCommand(_USERS, "keyturn.cli.admin.users:user", "Add, list, suspend and restore users."),
+    "key": LazyCommand(_KEYS, "keyturn.cli.admin.keys:key", "Create, list, revoke and import API keys."),
+    "token": LazyCommand(_KEYS, "keyturn.cli.admin.tokens:token", "Revoke bearer tokens."),
     "signing-key": LazyCommand(
-        "keyturn.cli.admin.signing_keys:signing_key", "List and replace the keys that sign bearer tokens."
+        _KEYS, "keyturn.cli.admin.signing_keys:signing_key", "List and rotate the keys that sign tokens."
     ),
-    "token": LazyCommand("keyturn.cli.admin.tokens:token", "End bearer tokens."),
-    "user": LazyCommand("keyturn.cli.admin.users:user", "Add, list and stop people."),
+    "api": LazyCommand(_APIS, "keyturn.cli.admin.services:api", _OF_APIS),
+    "service": LazyCommand(_APIS, "keyturn.cli.admin.services:service", "The same as api, its former name."),
+    "check": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.maintenance:check", "Check that the server could start."
+    ),
+    "migrate": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.maintenance:migrate_command", "Upgrade the database schema."
+    ),
+    "root-key": LazyCommand(_INSTALLATION, "keyturn.cli.admin.maintenance:root_key", "Print a new root key."),
 }
 
 
-@click.group(cls=LazyGroup, lazy_commands=_COMMANDS, of_the_server=_COMMANDS)
+@click.group(
+    cls=LazyGroup,
+    lazy_commands=_COMMANDS,
+    examples={
+        "keyturn admin user list": "List all users",
+        "keyturn admin key add --user ada@example.com --name export": "Create a key for a user",
+        "keyturn admin check --database sqlite:////var/lib/keyturn/keyturn.db": "Check one database",
+    },
+    more="reference/command-line.md",
+)
 def admin() -> None:
-    """Work on the database of this server directly."""
+    """Administer the database of this server directly, whether the server runs or not.
+
+    You need to be able to read the database and its root key.
+    """

@@ -4,16 +4,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from keyturn.cli.lazy import server_packages
 from keyturn.cli.standard_input import read_stdin
-from keyturn.composition import Services, open_services
 from keyturn.errors import InvalidInput
-from keyturn.logs import configure_logs
-from keyturn.settings import read_settings
-from keyturn.store.database.engine import has_password
+
+if TYPE_CHECKING:
+    from keyturn.composition import Services
 
 LOG_LEVEL = "critical"
 """The log of a command that ends soon: its one sentence tells of every failure."""
@@ -25,6 +25,8 @@ def _check_database(_context: click.Context, _option: click.Parameter, value: st
     """Refuse a password on the command line, where every user of the machine can read it."""
     if value is None:
         return None
+    with server_packages():
+        from keyturn.store.database.engine import has_password
     if has_password(value):  # What else is wrong with it is said where it is opened.
         raise click.BadParameter(
             "do not put the password here, where other users can see it: set KEYTURN_DATABASE instead, "
@@ -52,13 +54,17 @@ def password_option(command: F) -> F:
 
 
 @contextmanager
-def opened_services(database: str | None, *, may_begin: bool = False) -> Iterator[Services]:
+def opened_services(database: str | None, *, may_begin: bool = False) -> "Iterator[Services]":
     """Open the services for one command, and close them after it.
 
     Unless it `may_begin` an installation, raise `CannotStart` where there is none: an address that was
     mistyped is told of, and nothing is made there. The schema is left as it is, and what the installation has
     announced is as its server has it, whatever this shell says.
     """
+    with server_packages():
+        from keyturn.composition import open_services
+        from keyturn.logs import configure_logs
+        from keyturn.settings import read_settings
     configure_logs(LOG_LEVEL)
     settings = read_settings(os.environ, database=database)
     services = open_services(settings, must_exist=not may_begin, beside_server=True)

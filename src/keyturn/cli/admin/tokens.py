@@ -3,20 +3,23 @@
 import click
 
 from keyturn.cli.admin.options import database_option, opened_services
+from keyturn.cli.command import Group
 from keyturn.cli.standard_input import read_stdin
 from keyturn.errors import CredentialRefused, NotFound
 from keyturn.verifying.origin import COMMAND_LINE
 
+_EXAMPLES = {"keyturn admin token revoke < token.txt": "Revoke the token in a file"}
 
-@click.group()
+
+@click.group(cls=Group, examples=_EXAMPLES, more="howto/when-a-key-leaks.md")
 def token() -> None:
-    """End bearer tokens."""
+    """Revoke bearer tokens."""
 
 
-@token.command()
+@token.command(examples=_EXAMPLES)
 @database_option
 def revoke(database: str | None) -> None:
-    """End the bearer token that is read from standard input. The key it came from goes on working."""
+    """Revoke the bearer token on standard input. The key that it came from works on."""
     text = read_stdin("token").strip()
     with opened_services(database) as services:
         try:

@@ -2,8 +2,9 @@
 
 import re
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,10 @@ import click
 import httpx
 import msgspec
 
+from keyturn.cli.browser import PROFILE_PAGE, TOKEN_PAGE, show_page, web_option
+from keyturn.cli.command import Command
 from keyturn.cli.output import json_option, print_json
+from keyturn.cli.progress import SLOW_SECONDS, working
 from keyturn.cli.remote.profiles import (
     CA_FILE_VARIABLE,
     DEFAULT_PROFILE,
@@ -31,9 +35,11 @@ from keyturn.cli.standard_input import read_stdin
 from keyturn.client import ApiClient
 from keyturn.client.api import ServerRefused, User
 from keyturn.client.tokens import TokenKeeper
+from keyturn.core.encoding import base64url_decode
 from keyturn.core.loopback import httpx_options
 from keyturn.core.own_credential import read_own_credential
 from keyturn.core.shown import shown_json
+from keyturn.core.times import wire_time
 from keyturn.errors import InvalidInput
 
 MAX_BODY_BYTES = 64 * 1024
@@ -49,7 +55,8 @@ def profile_option(command: F) -> F:
     return click.option(
         "--profile",
         envvar=PROFILE_VARIABLE,
-        help=f"Which server and key, as configured. [env: {PROFILE_VARIABLE}; default: {URL_VARIABLE} and "
+        metavar="NAME",
+        help=f"The server and key to use. [env: {PROFILE_VARIABLE}; default: {URL_VARIABLE} and "
         f"{KEY_VARIABLE}, or else the profile {DEFAULT_PROFILE}]",
     )(command)
 
@@ -81,9 +88,15 @@ def read_key(given: str) -> str:
         raise InvalidInput("key", sentence_of(error)) from None
 
 
-def client_of(profile: Profile) -> ApiClient:
-    """Return a client of the server of a profile."""
-    return ApiClient(profile.url, profile.key, timeout_seconds=TIMEOUT_SECONDS, tls=profile.tls)
+@contextmanager
+def client_of(profile: Profile) -> Iterator[ApiClient]:
+    """Open a client of the server of a profile. A person who waits for it is told so."""
+    waiting = working(f"Waiting for {profile.url}…", after_seconds=SLOW_SECONDS)
+    with (
+        waiting,
+        ApiClient(profile.url, profile.key, timeout_seconds=TIMEOUT_SECONDS, tls=profile.tls) as client,
+    ):
+        yield client
 
 
 def chosen_ca_file(given: str | None, profile: str) -> str | None:
@@ -91,16 +104,33 @@ def chosen_ca_file(given: str | None, profile: str) -> str | None:
     return str(Path(given).absolute()) if given is not None else find_ca_file(profile)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "keyturn configure --url https://keys.example.com": "Type the key without showing it",
+        "keyturn configure --url https://keys.example.com --key-stdin < key.txt": "Read the key from a file",
+    },
+    more="howto/use-the-command-line.md",
+)
 @click.option("--url", prompt="Address of the server", help="Like https://keys.example.com.")
 @click.option("--key-stdin", is_flag=True, help="Read the key from standard input, without asking.")
 @ca_file_option
 @keyring_option
+@json_option
 @profile_option
 def configure(
-    *, url: str, key_stdin: bool, ca_file: str | None, keyring: bool | None, profile: str | None
+    *,
+    url: str,
+    key_stdin: bool,
+    ca_file: str | None,
+    keyring: bool | None,
+    as_json: bool,
+    profile: str | None,
 ) -> None:
-    """Keep the address of a server and a key for it, once the server has accepted the key."""
+    """Sign this machine in with a key that you have.
+
+    The profile keeps the address and the key once the server has accepted the key.
+    """
     name = name_to_keep(profile)
     if not key_stdin and not sys.stdin.isatty():
         raise InvalidInput("key", "There is no terminal to ask on: pipe the key in, with --key-stdin.")
@@ -115,6 +145,9 @@ def configure(
     with client_of(kept) as client:
         user = _owner(client, url)
     write_profile(name, kept)
+    if as_json:
+        print_json({"url": url, "userid": user.userid, "profile": name, "place": kept.location})
+        return
     click.echo(f"You are {user.userid} on {url}. The key is kept in {kept.location}.")
 
 
@@ -131,12 +164,25 @@ def _owner(client: ApiClient, url: str) -> User:
         ) from None
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "keyturn whoami": "Show whose key you use",
+        "keyturn whoami --json | jq -r .userid": "Use the user name in a script",
+        "keyturn whoami --web": "Open your profile",
+    },
+    more="howto/use-the-command-line.md",
+)
 @json_option
+@web_option
 @profile_option
-def whoami(*, profile: str | None, as_json: bool) -> None:
-    """Say whose key this is, and what the key carries: it may be less than its owner may do."""
-    with client_of(read_profile(profile)) as client:
+def whoami(*, profile: str | None, as_json: bool, web: bool) -> None:
+    """Show whose key this is, and what it may do: often less than its owner."""
+    known = read_profile(profile)
+    if web:
+        show_page(known.url + PROFILE_PAGE)
+        return
+    with client_of(known) as client:
         user, carried = client.current_user(), client.current_credential()
     if as_json:
         print_json(msgspec.to_builtins(user) | msgspec.to_builtins(carried))
@@ -145,18 +191,53 @@ def whoami(*, profile: str | None, as_json: bool) -> None:
     click.echo(f"{user.userid}{scopes}, with {', '.join(carried.permissions) or 'no permissions'}")
 
 
-@click.command()
-@click.option("--resource", metavar="URI", help="The identifier of an API: the token is for it alone.")
-@click.option("--scope", "scopes", multiple=True, help="A scope that it covers; can be given several times.")
+@click.command(
+    cls=Command,
+    examples={
+        'curl -H "Authorization: Bearer $(keyturn token)" https://api.example.com': "Call an API",
+        "keyturn token --resource https://orders.example.com": "Get a token for one API",
+        "keyturn token --json | jq -r .expiresAt": "See when the token ends",
+    },
+    more="howto/call-an-api.md",
+)
+@click.option("--resource", metavar="URI", help="The identifier of the API that the token is for.")
+@click.option(
+    "--scope", "scopes", multiple=True, metavar="SCOPE", help="A scope that it covers. Can be repeated."
+)
+@json_option
+@web_option
 @profile_option
-def token(*, resource: str | None, scopes: tuple[str, ...], profile: str | None) -> None:
-    """Print a bearer token and nothing else, for `curl -H "Authorization: Bearer $(keyturn token)"`."""
+def token(
+    *, resource: str | None, scopes: tuple[str, ...], as_json: bool, web: bool, profile: str | None
+) -> None:
+    """Exchange the key for a bearer token, and print the token and nothing else.
+
+    Without --resource the token is for the only API whose scopes the key covers, or for Keyturn itself.
+    """
     chosen = read_profile(profile)
+    if web:
+        show_page(chosen.url + TOKEN_PAGE)
+        return
     resource = resource or _only_service(chosen)
     keeper = TokenKeeper(chosen.url, chosen.key, resource=resource, scopes=scopes)
-    with httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(chosen.url, chosen.tls)) as http:
+    waiting = working(f"Waiting for {chosen.url}…", after_seconds=SLOW_SECONDS)
+    with waiting, httpx.Client(timeout=TIMEOUT_SECONDS, **httpx_options(chosen.url, chosen.tls)) as http:
         answer = http.post(keeper.exchange_url, content=keeper.body(), headers=keeper.headers())
-    click.echo(keeper.keep(answer.status_code, answer.content))
+    text = keeper.keep(answer.status_code, answer.content)
+    if not as_json:
+        click.echo(text)
+        return
+    print_json({"token": text, "expiresAt": _end_of(text), "resource": resource})
+
+
+def _end_of(token: str) -> str | None:
+    """Return when a bearer token ends, as it says itself; None if it does not say."""
+    claims = token.split(".")[1:2]
+    with suppress(msgspec.DecodeError, ValueError, KeyError, TypeError, IndexError):
+        return wire_time(
+            datetime.fromtimestamp(msgspec.json.decode(base64url_decode(claims[0].encode()))["exp"], UTC)
+        )
+    return None
 
 
 def _only_service(profile: Profile) -> str | None:
@@ -175,13 +256,22 @@ def _only_service(profile: Profile) -> str | None:
     return service.identifier
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "keyturn api GET /bim/rpc/user/current": "Show your account",
+        "keyturn api GET /bim/rpc/user/current | jq -r .email": "Use the answer in a script",
+        'keyturn api POST /apikey --data \'{"name": "export"}\'': "Send JSON",
+        "keyturn api POST /apikey --data @key.json": "Send a file",
+    },
+    more="reference/http-api.md",
+)
 @click.argument("method")
 @click.argument("path")
-@click.option("--data", help="The JSON body; @FILE reads it from a file, - from standard input.")
+@click.option("--data", metavar="JSON", help="The JSON body; @FILE reads a file, - standard input.")
 @profile_option
 def api(*, method: str, path: str, data: str | None, profile: str | None) -> None:
-    """Ask anything of the API, like `keyturn api GET /bim/user`, and print the answer."""
+    """Send any request to the API of the server, and print the answer as JSON."""
     if not _METHOD.fullmatch(method):
         raise InvalidInput("method", "Give a method of HTTP, like GET.")
     if not path.startswith("/") or path.startswith("//"):

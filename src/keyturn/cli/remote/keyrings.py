@@ -37,8 +37,8 @@ def forget_key(profile: str) -> None:
 @contextmanager
 def _keyring() -> "Iterator[KeyringBackend]":
     try:
-        import keyring  # noqa: PLC0415 - an extra, and slow to import
-        from keyring.errors import KeyringError  # noqa: PLC0415 - as above
+        import keyring
+        from keyring.errors import KeyringError
     except ImportError:
         raise CannotStart(
             "The keyring needs a package: run pip install 'keyturn[keyring]', or leave out --keyring."

@@ -1,15 +1,15 @@
 """`keyturn login` and `logout`: a key by way of the browser, so that no secret is typed into a terminal."""
 
-import os
 import socket
 import ssl
-import webbrowser
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import click
 import httpx
 
+from keyturn.cli.browser import open_in_browser
+from keyturn.cli.command import Command
 from keyturn.cli.output import json_option, print_json
 from keyturn.cli.progress import working
 from keyturn.cli.remote.commands import (
@@ -44,9 +44,17 @@ NOT_ACCEPTED = "The server no longer accepts {key}; if it should be alive, revok
 """Also a living key is refused: from outside its networks, without its key pair, of somebody disabled."""
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "keyturn login https://keys.example.com": "Sign in, and approve it in the browser",
+        "keyturn login https://keys.example.com --no-browser": "Sign in over SSH: type the code elsewhere",
+        "keyturn login https://staging.example.com --profile staging": "Keep a second server",
+    },
+    more="howto/use-the-command-line.md",
+)
 @click.argument("url", required=False)
-@click.option("--no-browser", is_flag=True, help="Only print the address, do not open it.")
+@click.option("--no-browser", is_flag=True, help="Print the address only, and do not open it.")
 @ca_file_option
 @keyring_option
 @json_option
@@ -60,7 +68,10 @@ def login(
     as_json: bool,
     profile: str | None,
 ) -> None:
-    """Sign this machine in at URL by way of a page in the browser, and keep the key that it gets."""
+    """Sign this machine in to the server at URL with the browser, and keep the key that it gets.
+
+    The command prints a code. Approve it on the page that opens; no password is typed here.
+    """
     name = name_to_keep(profile)
     url = (url or find_url(name) or "").rstrip("/")
     if not url:
@@ -99,11 +110,18 @@ def _granted(url: str, tls: ssl.SSLContext | None, *, opens_browser: bool) -> De
             return device.wait(codes)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "keyturn logout": "Revoke the key and forget it",
+        "keyturn logout --profile staging --local": "Forget a server that cannot be reached",
+    },
+    more="howto/use-the-command-line.md",
+)
 @click.option("--local", is_flag=True, help="Only forget it here, without asking the server.")
 @profile_option
 def logout(*, local: bool, profile: str | None) -> None:
-    """Revoke the key of the profile on its server, and forget it here."""
+    """Revoke the key of the profile on its server, and forget the profile."""
     name = name_to_keep(profile)
     if local:
         remove_profile(name)
@@ -133,7 +151,7 @@ def _show(codes: DeviceCodes, *, opens_browser: bool) -> None:
         f"Open {codes.verification_uri} and type the code {codes.user_code} within {minutes} minutes.",
         err=True,
     )
-    if opens_browser and _has_browser() and webbrowser.open(codes.verification_uri_complete):
+    if opens_browser and open_in_browser(codes.verification_uri_complete):
         click.echo("Your browser was opened there: see that it shows this code.", err=True)
 
 
@@ -170,17 +188,6 @@ def _what_became_of(former: Profile, url: str, user: User, profile: str) -> str:
 def _option(profile: str) -> str:
     """Return what a command needs beside its name to be about this profile."""
     return "" if profile == DEFAULT_PROFILE else f" --profile {profile}"
-
-
-def _has_browser() -> bool:
-    """Return whether there is a browser with a window: one in this terminal would take it over."""
-    if os.environ.get("BROWSER"):  # The person says which.
-        return True
-    try:
-        found = webbrowser.get()
-    except webbrowser.Error:
-        return False
-    return type(found) is not webbrowser.GenericBrowser
 
 
 def _revoke(profile: Profile) -> bool:

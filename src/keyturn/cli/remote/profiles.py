@@ -95,6 +95,24 @@ def read_profile(name: str | None) -> Profile:
     return Profile(stored.url, key, is_in_keyring=stored.key is None, ca_file=ca_file)
 
 
+def describe_sign_in() -> str | None:
+    """Return which server and key the commands use, without asking a server or a keyring; None for none.
+
+    Raise `KeyturnError` for profiles or variables that cannot be used.
+    """
+    name = os.environ.get(PROFILE_VARIABLE) or None
+    found = None if name is not None else _environment_profile()
+    if found is not None:
+        return f"{URL_VARIABLE} and {KEY_VARIABLE} sign you in to {found.url}."
+    profiles = _read(profiles_file())
+    stored = profiles.get(name or DEFAULT_PROFILE)
+    others = ", ".join(sorted(profiles.keys() - {name or DEFAULT_PROFILE}))
+    if stored is not None:
+        more = f" Other profiles: {others}." if others else ""
+        return f"You are signed in to {stored.url} (profile {name or DEFAULT_PROFILE}).{more}"
+    return f"Name a profile with --profile or {PROFILE_VARIABLE}: {others}." if others else None
+
+
 def name_to_keep(name: str | None) -> str:
     """Return under which name a command keeps or forgets a profile.
 

@@ -5,13 +5,21 @@ from pathlib import Path
 
 import click
 
+from keyturn.cli.command import Command
 from keyturn.client.dpop import thumbprint_of_key
 from keyturn.errors import InvalidInput
 
 MAX_BYTES = 64 * 1024
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples={
+        "keyturn thumbprint client.pem": "Print the thumbprint of a key pair",
+        'keyturn key create --dpop-jkt "$(keyturn thumbprint client.pem)"': "Bind a new key to it",
+    },
+    more="howto/bind-a-key.md",
+)
 @click.argument("file", default="-")
 def thumbprint(file: str) -> None:
     """Print the thumbprint of a key pair and nothing else, for `--dpop-jkt` and the form for a new key.

@@ -157,7 +157,7 @@ class Browser(httpx.Client):
         return found[1]
 
     def form_id(self) -> str:
-        found = re.search(r'name="form_id" value="([^"]+)"', self.get("/profile/keys").text)
+        found = re.search(r'name="form_id" value="([^"]+)"', self.get("/profile/keys/new").text)
         assert found is not None
         return found[1]
 

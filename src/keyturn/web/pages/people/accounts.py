@@ -7,7 +7,7 @@ from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.core.audit import AuditSearch, Target
+from keyturn.core.audit import AuditAction, AuditSearch, Target
 from keyturn.core.pages import Page
 from keyturn.core.people import UserKind, UserRecord
 from keyturn.core.permissions import Permission
@@ -175,7 +175,7 @@ def _activity(view: View, user: UserRecord) -> list[dict[str, Any]] | None:
             "day": f"{row.at:%b} {row.at.day}",
             "succeeded": row.succeeded,
             "words": ACTIONS.get(row.action, row.action),
-            "actor": row.actor_userid,
+            "actor": None if row.action == AuditAction.USER_LOGIN_FAILED else row.actor_userid,
             "address": row.address,
         }
         for row in view.services.audit_trail.newest(view.principal, wanted, size=LISTED_EVENTS)

@@ -126,10 +126,10 @@ def test_a_notice_tells_no_name_that_the_viewer_may_not_know(site: Site, admin: 
     session = site.services.sessions.list_of(admin.user_id)[0].session_id
     page = f"/admin/users/{user.user_id}"
     assert "test" not in notice_on(browser, f"{page}?notice=revoked&about={key.key_id}")
-    assert notice_on(browser, f"{page}?notice=session&about={session}") == f"Ended the session in {UNKNOWN}."
+    assert notice_on(browser, f"{page}?notice=session&about={session}") == "Ended the session."
     mine = site.browser(user.userid)
     told_of = notice_on(mine, f"/profile/sessions?notice=session-ended&about={session}")
-    assert told_of == f"Ended the session in {UNKNOWN}."
+    assert told_of == "Ended the session."
     assert notice_on(browser, f"{page}?notice=no-such") == ""
 
 

@@ -38,6 +38,15 @@ def notice_of(
     return notices[kind](view, user, about) if kind in notices else None
 
 
+def told_of_session(view: View, user_id: int, session_id: int) -> Markup:
+    """Return that a session of this user has ended, with its client if that is known."""
+    found = view.services.sessions.find_of(user_id, session_id)
+    device = UNKNOWN if found is None else device_of(found.user_agent)
+    return (
+        Markup("Ended the session.") if device == UNKNOWN else said("Ended the session in <b>{}</b>.", device)
+    )
+
+
 def _suspended(view: View, user: UserRecord, _about: int) -> Markup:
     keys = _count_keys(view, user)
     stopped = [counted(keys, "key")] if keys else []
@@ -69,8 +78,7 @@ def _revoked(view: View, user: UserRecord, about: int) -> Markup:
 
 
 def _ended(view: View, user: UserRecord, about: int) -> Markup:
-    found = view.services.sessions.find_of(user.user_id, about)
-    return said("Ended the session in <b>{}</b>.", UNKNOWN if found is None else device_of(found.user_agent))
+    return told_of_session(view, user.user_id, about)
 
 
 def _joined(view: View, user: UserRecord, about: int) -> Markup:

@@ -19,8 +19,8 @@ from keyturn.web.pages.frame.account_lists import (
     AccountList,
     InjectedAccountList,
     find_account,
-    list_of_account,
     owners_of,
+    place_of_account,
 )
 from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import Paging, read_page
@@ -57,10 +57,9 @@ def account_page(
 
     `about` is the number of what the notice tells of: a key, a session or a group.
     """
-    found_in = list_of_account(view, account_list, user_id)
+    found_in, user = place_of_account(view, account_list, user_id)
     if found_in is not account_list:
         return see_other(f"{found_in.path}/{user_id}")
-    user = find_account(view, account_list, user_id)
     told = notice_of(view, account_list, user, notice or "", asked_id(about or ""))
     return show_account(view, account_list, user, page=page, notice=told)
 

@@ -42,7 +42,7 @@ PROGRAMS = {
     "insomnia": "Insomnia",
     "keyturn": "keyturn command line",
 }
-UNKNOWN = "an unknown client"
+UNKNOWN = "Unknown client"
 LONGEST = 40
 
 _TOKEN = re.compile(r"([A-Za-z][A-Za-z0-9_.-]*)")

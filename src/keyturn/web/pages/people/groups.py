@@ -34,7 +34,7 @@ SENTENCES: Mapping[str, str] = {
     "attribute": "Saved attributes of <b>{}</b>.",
 }
 """What a notice says of the group alone."""
-OFFERED_PEOPLE = 100
+OFFERED_PEOPLE = 25
 """How many a browser is told to complete what is typed; any other can be typed in full."""
 
 

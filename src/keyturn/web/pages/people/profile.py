@@ -10,15 +10,14 @@ from keyturn.services.people.users import PROFILE_LIMITS
 from keyturn.services.tokens.issuer import IssuedToken
 from keyturn.web.pages.frame.confirmation import check_repeated
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.notices import said
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROFILE
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.frame.visitors import session_cookie
+from keyturn.web.pages.people.account_notices import told_of_session
 from keyturn.web.pages.people.accounts import shown_session
-from keyturn.web.pages.people.devices import UNKNOWN, device_of
 from keyturn.web.requests import IdInPath, asked_id, read_id
 
 _NOTICES = {
@@ -83,13 +82,10 @@ def sessions_page(
         tab="sessions",
         sessions=sessions,
         at=at,
-        notice=_ended(view, about) if notice == "session-ended" else _NOTICES.get(notice or ""),
+        notice=told_of_session(view, view.principal.user_id, asked_id(about or ""))
+        if notice == "session-ended"
+        else _NOTICES.get(notice or ""),
     )
-
-
-def _ended(view: View, number: str | None) -> str:
-    found = view.services.sessions.find_of(view.principal.user_id, asked_id(number or ""))
-    return said("Ended the session in <b>{}</b>.", UNKNOWN if found is None else device_of(found.user_agent))
 
 
 @form("/sessions/{session_id:str}/end", PROFILE, asks=NEVER_ASKS)

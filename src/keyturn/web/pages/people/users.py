@@ -20,7 +20,7 @@ from keyturn.web.pages.frame.notices import deleted_name, said
 from keyturn.web.pages.frame.paging import ROWS, read_page
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.keys.lists import MAX_TEXT, Segment
-from keyturn.web.pages.people.accounts import account_page, group_choices
+from keyturn.web.pages.people.accounts import account_page
 from keyturn.web.pages.people.permission_boxes import ADMINISTRATORS, BOX, permission_groups
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id
 
@@ -31,6 +31,8 @@ SEGMENTS: Mapping[UserState, str] = {
     UserState.SUSPENDED: "Suspended",
 }
 """The parts of the list, in the order in which they are offered."""
+OFFERED_GROUPS = 20
+"""How many groups the filter offers; where there are more, the page of a group leads to its members."""
 
 
 @page("/", PEOPLE)
@@ -66,7 +68,7 @@ def users_page(
         total=service.count_states(principal, UserSearch(kinds=PEOPLE_ALONE)).total,
         at=at,
         segments=_segments(asked, part, service.count_states(principal, found)),
-        groups=group_choices(view)["all_groups"],
+        groups=_offered_groups(view, found.in_group),
         rule=rule,
         administration=ADMINISTRATORS,
         invitations=service.invitation_ends(principal, ids),
@@ -74,6 +76,15 @@ def users_page(
         values=asked,
         notice=_deleted(view, deleted) if notice == "deleted" else None,
     )
+
+
+def _offered_groups(view: View, chosen: int | None) -> list[tuple[int, str]]:
+    """Return the groups of the filter: all, or where they are too many for a choice the chosen one alone."""
+    groups = view.services.groups
+    offered = groups.list_visible(view.principal, size=OFFERED_GROUPS)
+    if offered.count <= OFFERED_GROUPS:
+        return [(group.group_id, group.name) for group in offered]
+    return [] if chosen is None else sorted(groups.names(view.principal, {chosen}).items())
 
 
 def _asked(request: AnyRequest) -> tuple[dict[str, str], UserState | None]:

@@ -96,8 +96,8 @@ def test_an_administrator_s_day(site: Site, chromium: Browser, *, with_script: b
         assert status_with(site, second) == 401
         theirs.get_by_role("link", name="API Keys").click()
         expect(theirs.get_by_role("heading", level=1)).to_have_text("Sign in")
-        page.get_by_role("button", name="Enable").click()
-        told(page, "The account is enabled.")
+        page.get_by_role("button", name="Restore", exact=True).click()
+        told(page, "Restored Grace Holt.")
         assert status_with(site, second) == 200
 
         delete(page, mail, successor=admin)
@@ -110,21 +110,23 @@ def test_an_administrator_s_day(site: Site, chromium: Browser, *, with_script: b
 
 def add_user(page: Page, name: str, mail: str) -> str:
     """Make a user who may see connections; return the link for them."""
-    page.get_by_role("link", name="Add user").click()
+    open_tab(page, "Users")
+    page.get_by_role("link", name="Invite user").click()
     page.get_by_label("Full name").fill(name)
     page.get_by_role("checkbox", name="GOVERNANCE").check()
-    page.get_by_role("button", name="Add user").click()
-    expect(page.get_by_label("User name")).to_have_accessible_description(re.compile("Give a user name"))
+    page.get_by_role("button", name="Invite user").click()
+    described = re.compile("Enter an email address or a user name")
+    expect(page.get_by_label("User name")).to_have_accessible_description(described)
     expect(page.get_by_label("Full name")).to_have_value(name)
     expect(page.get_by_role("checkbox", name="GOVERNANCE")).to_be_checked()
     page.get_by_label("Email").fill(mail)
-    page.get_by_role("button", name="Add user").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text(f"{name} is added")
-    expect(page.get_by_role("main")).to_contain_text("2 Dec 2026, 12:00 UTC")
+    page.get_by_role("button", name="Invite user").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Invited {name}")
+    expect(page.get_by_role("main")).to_contain_text("Dec 2, 2026, 12:00")
     link = page.locator("#link").inner_text()
-    page.get_by_role("link", name="Done").click()
+    page.get_by_role("link", name="I have sent it").click()
     expect(page.get_by_role("checkbox", name="GOVERNANCE")).to_be_checked()
-    expect(page.get_by_role("main")).to_contain_text("no password yet")
+    expect(page.get_by_role("main")).to_contain_text("Link valid until Dec 2, 2026, 12:00")
     assert link not in page.content()
     return link
 
@@ -151,12 +153,13 @@ def accept_invitation(page: Page, link: str, mail: str, *, with_script: bool) ->
 
 
 def new_key(page: Page, name: str) -> str:
-    page.get_by_role("link", name="API Keys").click()
+    page.goto("/profile/keys")
+    page.get_by_role("link", name="Create key").click()
     page.get_by_role("textbox", name="Name").fill(name)
-    page.get_by_role("button", name="Generate key").click()
+    page.get_by_role("button", name="Create key").click()
     secret = page.locator("#secret").inner_text()
     assert KEY.fullmatch(secret)
-    page.get_by_role("link", name="Done").click()
+    page.get_by_role("link", name="I have saved it").click()
     return secret
 
 
@@ -176,24 +179,26 @@ def revoke_among_all(page: Page, mail: str, name: str) -> None:
 def give_a_service_account(page: Page, mail: str) -> str:
     """Make a group, a project and a service account of the user; return its user name."""
     open_tab(page, "Groups")
-    page.get_by_role("link", name="Add group").click()
+    page.get_by_role("link", name="Create group").click()
     page.get_by_label("Name", exact=True).fill(f"Analysts with {mail}")
-    page.get_by_role("button", name="Add group").click()
+    page.get_by_role("button", name="Create group").click()
     page.get_by_label("User name").fill("nobody at all")
     page.get_by_role("button", name="Add member").click()
-    expect(page.get_by_label("User name")).to_have_accessible_description(re.compile("no such user"))
+    expect(page.get_by_label("User name")).to_have_accessible_description(
+        re.compile("No user is called “nobody at all”")
+    )
     page.get_by_label("User name").fill(mail)
     page.get_by_role("button", name="Add member").click()
-    told(page, "The user is in the group now.")
+    told(page, f"Added Grace Holt to Analysts with {mail}.")
     page.get_by_role("textbox", name="Attribute").fill("Region")
     page.get_by_label("Value").fill("north")
     page.get_by_role("button", name="Add attribute").click()
     expect(page.get_by_role("list", name="Attributes")).to_contain_text("region = north")
 
     open_tab(page, "Projects")
-    page.get_by_role("link", name="Add project").click()
+    page.get_by_role("link", name="Create project").click()
     page.get_by_label("Name", exact=True).fill(f"Report with {mail}")
-    page.get_by_role("button", name="Add project").click()
+    page.get_by_role("button", name="Create project").click()
     page.get_by_label("User name").fill(mail)
     page.get_by_role("button", name="Add member").click()
     page.get_by_label("Connection key").fill(CONNECTION)
@@ -201,15 +206,17 @@ def give_a_service_account(page: Page, mail: str) -> str:
     expect(page.get_by_role("list", name="Connections")).to_contain_text(CONNECTION)
 
     open_tab(page, "Service accounts")
-    page.get_by_role("link", name="Add service account").click()
+    page.get_by_role("link", name="Create service account").click()
     page.get_by_label("User name", exact=True).fill(f"loader of {mail}")
     page.get_by_label("A person").fill(mail)
-    page.get_by_role("button", name="Add service account").click()
+    page.get_by_role("button", name="Create service account").click()
+    told(page, f"Created the service account loader of {mail}.")
     expect(page.get_by_role("main")).to_contain_text("Grace Holt")
+    page.get_by_role("link", name="Create key").click()
     page.get_by_role("textbox", name="Name").fill("loads")
-    page.get_by_role("button", name="Generate key").click()
+    page.get_by_role("button", name="Create key").click()
     assert KEY.fullmatch(page.locator("#secret").inner_text())
-    page.get_by_role("link", name="Done").click()
+    page.get_by_role("link", name="I have saved it").click()
     expect(row_of(page, "loads")).to_be_visible()
     return f"loader of {mail}"
 
@@ -223,28 +230,27 @@ def find_user(page: Page, mail: str) -> None:
 
 def disable(page: Page, mail: str, *, sees: tuple[str, ...]) -> None:
     find_user(page, mail)
-    page.get_by_role("link", name="Disable…").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Disable Grace Holt?")
+    page.get_by_role("link", name="Suspend…", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Suspend Grace Holt?")
     for text in sees:
         expect(page.get_by_role("main")).to_contain_text(text)
-    page.get_by_role("button", name="Disable").click()
-    told(page, "The account is disabled.")
+    page.get_by_role("button", name="Suspend").click()
+    told(page, "Suspended Grace Holt. 1 key and all sessions stopped working.")
 
 
 def delete(page: Page, mail: str, *, successor: Person) -> None:
     page.get_by_role("link", name="Delete…").click()
-    page.get_by_label("Hand them over to").fill(successor.user.userid)
-    page.get_by_label("Type the word Delete to confirm").fill("yes")
-    page.get_by_role("button", name="Delete for ever").click()
-    expect(page.get_by_label("Type the word Delete to confirm")).to_be_focused()
-    expect(page.get_by_label("Hand them over to")).to_have_value(successor.user.userid)
-    page.get_by_label("Type the word Delete to confirm").fill("Delete")
-    page.get_by_role("button", name="Delete for ever").click()
-    told(page, "The user is deleted.")
+    page.get_by_label("New owner").fill(successor.user.userid)
+    page.get_by_label("To confirm, type delete").fill("yes")
+    page.get_by_role("button", name="Delete permanently").click()
+    expect(page.get_by_label("To confirm, type delete")).to_be_focused()
+    expect(page.get_by_label("New owner")).to_have_value(successor.user.userid)
+    page.get_by_label("To confirm, type delete").fill("delete")
+    page.get_by_role("button", name="Delete permanently").click()
+    told(page, f"Deleted {mail}, with all keys and sessions.")
     page.get_by_role("searchbox").fill(mail)
-    page.get_by_label("State").select_option("all")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_text("Nobody is found.")).to_be_visible()
+    expect(page.get_by_text(f"No users match “{mail}”")).to_be_visible()
 
 
 def find_in_the_audit_log(page: Page) -> None:
@@ -281,23 +287,27 @@ def test_an_owner_without_permissions(site: Site, chromium: Browser) -> None:
         page.get_by_role("link", name="Service accounts").click()
         page.get_by_role("link", name="ben's loader").click()
         expect(page.get_by_role("heading", name="Permissions")).to_have_count(0)
+        page.get_by_role("link", name="Create key").click()
         page.get_by_role("textbox", name="Name").fill("loads")
-        page.get_by_role("button", name="Generate key").click()
+        page.get_by_role("button", name="Create key").click()
         secret = page.locator("#secret").inner_text()
         assert status_with(site, secret) == 403, "the key works, and may see no connection"
-        page.get_by_role("link", name="Done").click()
-        row_of(page, "loads").get_by_role("link", name="Revoke").click()
+        page.get_by_role("link", name="I have saved it").click()
+        row_of(page, "loads").get_by_role("button", name="Actions for loads").click()
+        page.get_by_role("link", name="Revoke…").click()
         page.get_by_role("button", name="Revoke key").click()
-        told(page, "The key is revoked.")
+        told(page, "Revoked loads.")
         assert status_with(site, secret) == 401
-        page.get_by_role("link", name="Disable…").click()
-        page.get_by_role("button", name="Disable").click()
-        told(page, "The account is disabled.")
+        page.get_by_role("link", name="Suspend…", exact=True).click()
+        page.get_by_role("button", name="Suspend").click()
+        told(page, "Suspended ben's loader.")
         page.get_by_role("link", name="Delete…").click()
-        page.get_by_label("Type the word Delete to confirm").fill("Delete")
-        page.get_by_role("button", name="Delete for ever").click()
-        told(page, "The service account is deleted.")
-        expect(page.get_by_text("There is no service account.")).to_be_visible()
+        page.get_by_label("To confirm, type delete").fill("delete")
+        page.get_by_role("button", name="Delete permanently").click()
+        told(page, "Deleted the service account ben's loader.")
+        expect(
+            page.get_by_text("Administrators create service accounts and choose who owns them.")
+        ).to_be_visible()
 
 
 def test_the_administration_by_keyboard(site: Site, chromium: Browser) -> None:
@@ -440,8 +450,8 @@ def many_users(page: Page, cast: Cast) -> None:
     for number in range(50):
         userid = f"somebody.with.a.long.name.{number}@department.example.com"
         site.server.services.users.add(COMMAND_LINE, userid=userid, name=f"Somebody {number}", email=userid)
-    signed_in(page, cast.admin, "/admin/users?status=all")
-    expect(page.get_by_text("Page 1 of 2")).to_be_visible()
+    signed_in(page, cast.admin, "/admin/users")
+    expect(page.get_by_role("navigation", name="Pages of users")).to_contain_text("1–25 of")
 
 
 def many_keys(page: Page, cast: Cast) -> None:
@@ -464,10 +474,10 @@ def restricted_keys(page: Page, cast: Cast) -> None:
 
 
 def service_key_with_mistaken_networks(page: Page, cast: Cast) -> None:
-    shows("/admin/service-accounts/{account}")(page, cast)
-    page.get_by_text("Restrict where it works").click()
+    shows("/admin/service-accounts/{account}/keys/new")(page, cast)
+    page.get_by_text("Restrictions").click()
     page.get_by_label("Networks").fill("198.51.100.7/24")
-    page.get_by_role("button", name="Generate key").click()
+    page.get_by_role("button", name="Create key").click()
     expect(page.get_by_label("Networks")).to_be_focused()
     expect(page.get_by_role("alert")).to_contain_text("write 198.51.100.0/24, or 198.51.100.7 alone")
 
@@ -475,8 +485,8 @@ def service_key_with_mistaken_networks(page: Page, cast: Cast) -> None:
 def user_added(page: Page, cast: Cast) -> None:
     signed_in(page, cast.admin, "/admin/users/new")
     page.get_by_label("Email").fill("new@example.com")
-    page.get_by_role("button", name="Add user").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("new@example.com is added")
+    page.get_by_role("button", name="Invite user").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Invited new@example.com")
 
 
 def keys_to_revoke(page: Page, cast: Cast) -> None:
@@ -488,12 +498,13 @@ def keys_to_revoke(page: Page, cast: Cast) -> None:
 
 
 def a_key_in_a_project(page: Page, cast: Cast) -> None:
-    signed_in(page, cast.owner, "/profile/keys")
+    signed_in(page, cast.owner, "/profile/keys/new")
+    page.get_by_text("Restrictions").click()
     page.get_by_label("Project").select_option(index=1)
     page.get_by_role("textbox", name="Name").fill("for the report")
-    page.get_by_role("button", name="Generate key").click()
-    page.get_by_role("link", name="Done").click()
-    expect(row_of(page, "for the report")).to_contain_text("project: Quarterly report")
+    page.get_by_role("button", name="Create key").click()
+    page.get_by_role("link", name="I have saved it").click()
+    expect(row_of(page, "for the report")).to_contain_text("Quarterly report")
 
 
 def void_invitation(page: Page, _cast: Cast) -> None:
@@ -505,14 +516,16 @@ def void_invitation(page: Page, _cast: Cast) -> None:
 
 
 STATES: dict[str, Callable[[Page, Cast], None]] = {
-    "nobody": shows("/admin/users?text=no-such-person"),
-    "user-new-mistaken": sends("/admin/users/new", "Add user", name="Grace", email="grace@example.com"),
+    "nobody": shows("/admin/users?q=no-such-person"),
+    "user-new-mistaken": sends("/admin/users/new", "Invite user", name="Grace", email="grace@example.com"),
     "user-added": user_added,
     "user": shows("/admin/users/{user}"),
+    "user-sign-out": shows("/admin/users/{user}/sign-out"),
     "user-disable": shows("/admin/users/{user}/disable"),
-    "user-disable-mistaken": sends("/admin/users/{user}/disable", "Disable", handOverTo="nobody"),
-    "user-delete-mistaken": sends("/admin/users/{user}/delete", "Delete for ever", typed="delete"),
-    "group-new-mistaken": sends("/admin/groups/new", "Add group", name="Analysts"),
+    "user-disable-mistaken": sends("/admin/users/{user}/disable", "Suspend", handOverTo="nobody"),
+    "user-delete-mistaken": sends("/admin/users/{user}/delete", "Delete permanently", typed="no"),
+    "group-new-mistaken": sends("/admin/groups/new", "Create group", name="Analysts"),
+    "groups": shows("/admin/groups"),
     "group": shows("/admin/groups/{group}"),
     "group-member-mistaken": sends("/admin/groups/{group}", "Add member", userid="grace@example.com"),
     "group-delete": shows("/admin/groups/{group}/delete"),
@@ -521,8 +534,9 @@ STATES: dict[str, Callable[[Page, Cast], None]] = {
     "project-looked-at": shows("/admin/projects/{project}", who="looker"),
     "project-delete": shows("/admin/projects/{project}/delete"),
     "service-account-new-mistaken": sends(
-        "/admin/service-accounts/new", "Add service account", userid="loader", owner="nobody"
+        "/admin/service-accounts/new", "Create service account", userid="loader", owner="nobody"
     ),
+    "service-accounts": shows("/admin/service-accounts"),
     "service-account": shows("/admin/service-accounts/{account}"),
     "service-account-key-mistaken": service_key_with_mistaken_networks,
     "own-service-account": shows("/profile/service-accounts/{account}", who="owner"),
@@ -590,7 +604,7 @@ def test_pictures(tmp_path: Path, chromium: Browser) -> None:
         with window(chromium, site) as opened:
             page = opened.page
             for name, path in (
-                ("admin-users", "/admin/users?status=all"),
+                ("admin-users", "/admin/users"),
                 ("what-stops", "/admin/users/{user}/disable"),
                 ("admin-keys", "/admin/keys"),
                 ("admin-audit", "/admin/audit"),

@@ -91,16 +91,16 @@ def test_a_service_and_a_key_for_it(site: Site, chromium: Browser, *, with_scrip
         assert covered(site, secret, identifier) == read
 
         row_of(page, read).get_by_role("link", name="Change").click()
-        page.get_by_role("radio", name="Only members of these groups").check()
+        page.get_by_role("radio", name="Only these groups").check()
         page.get_by_role("button", name="Save scope").click()
         expect(row_of(page, read)).to_contain_text("nobody")
         assert covered(site, secret, identifier) == 403, "the key covers nothing there any more"
 
         page.get_by_role("link", name="Delete API…").click()
-        expect(page.get_by_role("main")).to_contain_text("1 active key is narrowed to scopes of it")
-        page.get_by_label("Type the word Delete to confirm").fill("Delete")
-        page.get_by_role("button", name="Delete for ever").click()
-        told(page, "The API is deleted.")
+        expect(page.get_by_role("main")).to_contain_text("1 active key is limited to scopes of this API")
+        page.get_by_label("To confirm, type delete").fill("delete")
+        page.get_by_role("button", name="Delete permanently").click()
+        told(page, f"Deleted {name}.")
         assert covered(site, secret, identifier) == 400
 
 
@@ -117,20 +117,20 @@ def register_by_hand(page: Page, name: str, identifier: str, scope: str) -> None
     expect(page.get_by_label("Scope", exact=True)).to_have_value(scope)
     page.get_by_label("Identifier").fill(identifier)
     page.get_by_role("button", name="Add API").click()
-    told(page, "The API is saved.")
+    told(page, f"Added the API {name}.")
 
 
 def add_scope_for(page: Page, scope: str, group: str) -> None:
     """Add a scope that the members of a group may hold."""
     page.get_by_role("link", name="Add scope").click()
     page.get_by_label("Scope", exact=True).fill(scope)
-    page.get_by_label("What it allows").fill("Close tickets")
+    page.get_by_label("Description of the scope").fill("Close tickets")
     boxes = page.get_by_role("checkbox", name=group)
     expect(boxes).to_be_hidden()
-    page.get_by_role("radio", name="Only members of these groups").check()
+    page.get_by_role("radio", name="Only these groups").check()
     boxes.check()
     page.get_by_role("button", name="Add scope").click()
-    told(page, "The scopes are saved.")
+    told(page, "Saved the scopes of Tickets")
     expect(row_of(page, scope)).to_contain_text(group)
 
 
@@ -138,17 +138,17 @@ def make_a_key(page: Page, person: Person, scope: str, *, hidden: str) -> str:
     """Make a key that covers one scope, where another is no choice; return it."""
     page.goto("/login")
     sign_in(page, person)
-    page.get_by_role("link", name="API Keys").click()
+    page.goto("/profile/keys/new")
     page.get_by_role("textbox", name="Name").fill("for tickets")
-    page.get_by_role("radio", name="Only these scopes").check()
-    page.get_by_role("button", name="Generate key").click()
+    page.get_by_role("radio", name="Only selected scopes").check()
+    page.get_by_role("button", name="Create key").click()
     expect(page.get_by_role("alert")).to_contain_text("Choose at least one scope")
     expect(page.get_by_role("checkbox", name=hidden)).to_have_count(0)
     page.get_by_role("checkbox", name=scope).check()
-    page.get_by_role("button", name="Generate key").click()
+    page.get_by_role("button", name="Create key").click()
     expect(page.get_by_role("main")).to_contain_text(f"Scopes{scope}", use_inner_text=False)
     secret = page.locator("#secret").inner_text()
-    page.get_by_role("link", name="Done").click()
+    page.get_by_role("link", name="I have saved it").click()
     expect(row_of(page, "for tickets")).to_contain_text(scope)
     return secret
 
@@ -159,13 +159,13 @@ def test_scopes_by_keyboard(site: Site, chromium: Browser) -> None:
     person = site.add_person()
     with window(chromium, site) as opened:
         page, keyboard = opened.page, opened.page.keyboard
-        signed_in(page, person, "/profile/keys")
-        tab_to(page, page.get_by_role("radio", name="Everything that you may do"))
+        signed_in(page, person, "/profile/keys/new")
+        tab_to(page, page.get_by_role("radio", name="Everything you can do"))
         keyboard.press("ArrowRight")
-        expect(page.get_by_role("radio", name="Only these scopes")).to_be_checked()
+        expect(page.get_by_role("radio", name="Only selected scopes")).to_be_checked()
         tab_to(page, page.get_by_role("checkbox", name="typing:slow"))
         keyboard.press("Space")
-        tab_to(page, page.get_by_role("button", name="Generate key"))
+        tab_to(page, page.get_by_role("button", name="Create key"))
         keyboard.press("Enter")
         expect(page.get_by_role("main")).to_contain_text("typing:slow")
 
@@ -237,7 +237,7 @@ def sends(path: str, button: str, *chosen: str, **fields: str) -> Callable[[Page
     def reach(page: Page, cast: Cast) -> None:
         shows(path)(page, cast)
         for name in chosen:
-            page.get_by_label(name, exact=True).check()
+            page.get_by_label(name).check()
         for name, value in fields.items():
             page.locator(f"[name={name}]").last.fill(value)
         page.get_by_role("button", name=button).first.click()
@@ -247,22 +247,22 @@ def sends(path: str, button: str, *chosen: str, **fields: str) -> Callable[[Page
 
 
 def choosing_scopes(page: Page, cast: Cast) -> None:
-    signed_in(page, cast.person, "/profile/keys")
-    page.get_by_role("radio", name="Only these scopes").check()
+    signed_in(page, cast.person, "/profile/keys/new")
+    page.get_by_role("radio", name="Only selected scopes").check()
     page.get_by_role("checkbox", name="orders:write").check()
     expect(page.get_by_role("checkbox", name="orders:erase")).to_have_count(0)
 
 
 def no_scope_chosen(page: Page, cast: Cast) -> None:
-    signed_in(page, cast.person, "/profile/keys")
-    page.get_by_role("radio", name="Only these scopes").check()
-    page.get_by_role("button", name="Generate key").click()
+    signed_in(page, cast.person, "/profile/keys/new")
+    page.get_by_role("radio", name="Only selected scopes").check()
+    page.get_by_role("button", name="Create key").click()
     expect(page.get_by_role("alert")).to_be_visible()
 
 
 def narrow_key_created(page: Page, cast: Cast) -> None:
     choosing_scopes(page, cast)
-    page.get_by_role("button", name="Generate key").click()
+    page.get_by_role("button", name="Create key").click()
     expect(page.get_by_role("main")).to_contain_text("orders:write")
 
 
@@ -272,7 +272,7 @@ STATES: dict[str, Callable[[Page, Cast], None]] = {
     "service-new-mistaken": sends(
         "/admin/services/new",
         "Add API",
-        "Only members of these groups",
+        "Only these groups",
         "Auditors",
         name="Orders",
         scope="a b",
@@ -283,7 +283,7 @@ STATES: dict[str, Callable[[Page, Cast], None]] = {
     "scope-of-groups": shows("/admin/services/{orders}/scope?name=orders:write"),
     "scope-taken": sends("/admin/services/{orders}/scope", "Add scope", scope="stock:read"),
     "service-delete": shows("/admin/services/{orders}/delete"),
-    "service-delete-mistaken": sends("/admin/services/{orders}/delete", "Delete for ever", typed="delete"),
+    "service-delete-mistaken": sends("/admin/services/{orders}/delete", "Delete permanently", typed="no"),
     "keys": shows("/profile/keys", who="person"),
     "keys-choosing": choosing_scopes,
     "keys-none-chosen": no_scope_chosen,

@@ -55,24 +55,25 @@ def filled(
 
 
 PAGES = {
-    "/admin/users": 50,
-    "/admin/service-accounts?page=3": 100,
-    "/admin/groups?page=60": 50,
-    "/admin/groups/{group}?page=2": 50,
+    "/admin/users": 25,
+    "/admin/service-accounts?page=3": 25 * 3,
+    "/admin/groups?page=60": 2 * 25,
+    "/admin/groups/{group}?page=2": 2 * 25,
     "/admin/groups/{group}/delete": 20,
-    "/admin/projects?page=7": 50,
-    "/admin/projects/{project}?page=2&connections=3": 50 + 50 + 200,
+    "/admin/projects?page=7": 25,
+    "/admin/projects/{project}?page=2&connections=3": 25 + 25 + 200,
     "/admin/projects/{project}/delete": 1,
-    "/admin/services?page=5": 3 * 50,
+    "/admin/services?page=5": 3 * 25,
     "/admin/services/{api}": 20,
     "/admin/services/{api}/scope": 200,
     "/admin/keys?owner=robot": 25,
-    "/admin/users/{admin}": 30 + 50 + 200,
+    "/admin/users/{admin}": 10 + 5 + 5 + 50 + 200,
     "/admin/users/{admin}/delete": 20 + 20,
-    "/admin/service-accounts/{robot}": 30 + 50 + 200 + 2 * 50,
+    "/admin/service-accounts/{robot}?page=2": 20 + 5 + 50 + 200,
+    "/admin/service-accounts/{robot}/keys/new": 2 * 50,
     "/admin/service-accounts/{robot}/disable": 20,
     "/profile/keys?page=61": 25 + 2 * 50 + 200,
-    "/profile/sessions": 50,
+    "/profile/sessions": 25,
 }
 """How many rows of lists each page shows or offers, in all."""
 

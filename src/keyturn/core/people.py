@@ -35,6 +35,26 @@ class UserKind(StrEnum):
     """Keyturn itself: it holds the system keys."""
 
 
+class UserState(StrEnum):
+    """Whether a person can sign in: the first of these that is so."""
+
+    SUSPENDED = "suspended"
+    LOCKED = "locked"
+    """For a while, or for good, after wrong passwords."""
+    INVITED = "invited"
+    """Without a password yet."""
+    ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class StateRule:
+    """What decides the state of a person, besides their account."""
+
+    now: datetime
+    providers: frozenset[str]
+    """The identity providers whose people have a password here."""
+
+
 @dataclass(frozen=True, slots=True)
 class ServiceOwner:
     """The owner of a service account: a person or a group, never both."""
@@ -73,6 +93,22 @@ class UserRecord:
     last_login_at: datetime | None
     created_at: datetime
     updated_at: datetime
+    disabled_at: datetime | None = None
+    locked_until: datetime | None = None
+    failed_logins: int = 0
+    """In a row, since the last sign-in."""
+
+    def state(self, rule: StateRule) -> UserState:
+        """Return whether they can sign in; a service account, which never does, is suspended or active."""
+        if self.is_disabled:
+            return UserState.SUSPENDED
+        if self.kind is not UserKind.PERSON:
+            return UserState.ACTIVE
+        if self.locked_until is not None and self.locked_until > rule.now:
+            return UserState.LOCKED
+        if not self.has_password and self.iamid in rule.providers:
+            return UserState.INVITED
+        return UserState.ACTIVE
 
     @property
     def authorizations(self) -> Attributes:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from keyturn.core.people import ServiceOwner, UserKind
+from keyturn.core.people import ServiceOwner, StateRule, UserKind, UserState
 from keyturn.core.records import KeyState
 
 SOON = timedelta(days=7)
@@ -22,7 +22,7 @@ class UserSearch:
     email: str | None = None
     name: str | None = None
     text: str | None = None
-    """In the user name, the name or the e-mail address."""
+    """In the user name, the name or the e-mail address, where accents do not matter either."""
     is_disabled: bool | None = None
     kinds: frozenset[UserKind] | None = None
     owners: frozenset[ServiceOwner] | None = None
@@ -32,6 +32,26 @@ class UserSearch:
     in_group: int | None = None
     ids: frozenset[int] | None = None
     """These alone."""
+    state: UserState | None = None
+    rule: StateRule | None = None
+    """By which the state is decided, where one is asked for."""
+    is_by_name: bool = False
+    """Whether they are in the order of their names; else of their numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserCounts:
+    """How many people there are in each state."""
+
+    active: int = 0
+    invited: int = 0
+    locked: int = 0
+    suspended: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many there are in all."""
+        return self.active + self.invited + self.locked + self.suspended
 
 
 class KeyFilter(StrEnum):

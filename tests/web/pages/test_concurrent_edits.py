@@ -104,6 +104,7 @@ def test_fault_g8_every_field_is_sent_with_what_was_shown(site: Site, admin: Pri
             tracked |= {(re.sub(r"\d+", "N", action), name) for name in shown}
     assert {action for action, _ in tracked} == {
         "/profile",
+        "/admin/users/N/profile",
         "/admin/groups/N",
         "/admin/projects/N",
         "/admin/services/N",

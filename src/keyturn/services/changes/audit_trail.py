@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from keyturn.core.audit import AuditRow, AuditSearch, CountedSignIns
+from keyturn.core.audit import AuditAction, AuditRow, AuditSearch, CountedSignIns, Target
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.shown import shown, shown_json
@@ -45,13 +45,25 @@ class AuditTrail:
         self._store = store
 
     def newest(
-        self, principal: Principal, wanted: AuditSearch, *, before: int | None = None
+        self, principal: Principal, wanted: AuditSearch, *, before: int | None = None, size: int = PAGE
     ) -> list[AuditRow]:
-        """Return the newest rows, or those before the row with this id: at most `PAGE`, the newest first."""
+        """Return the newest rows, or those before the row with this id: at most `size`, the newest first."""
         principal.check_may(Permission.AUDIT)
         if not _can_be_found(wanted):
             return []
-        return self._store.audit_log.search(wanted, before=before, size=PAGE)
+        return self._store.audit_log.search(wanted, before=before, size=size)
+
+    def find_own_deletion(
+        self, principal: Principal, action: AuditAction, target: Target, number: int
+    ) -> Mapping[str, Any] | None:
+        """Return the details of a deletion that the caller did, who knows them: needs no permission.
+
+        None if it was somebody else, or nobody: what is gone is told to nobody else here.
+        """
+        wanted = AuditSearch(action=action, target_type=target, target_id=str(number))
+        rows = self._store.audit_log.search(wanted, size=1)
+        is_own = bool(rows) and rows[0].actor_user_id == principal.user_id
+        return rows[0].details if is_own else None
 
     def counted_sign_ins(self, principal: Principal) -> list[CountedSignIns]:
         """Return failed sign-ins that are only counted: at most `COUNTED`, the newest first."""

@@ -194,6 +194,10 @@ class Keys:
         except Conflict:
             raise InvalidInput("apikey", "This key was imported already.") from None
 
+    def count_living(self, user_ids: Collection[int]) -> dict[int, int]:
+        """Return how many living keys each of these users has, for whoever may see them."""
+        return self._store.api_keys.count_living(user_ids, now=self._system.now())
+
     def count_uses(self, user_id: int) -> dict[int, int]:
         """Return how often each of a user's keys was used in the last `USES_DAYS` days, as written so far."""
         since = self._system.now() - timedelta(days=USES_DAYS)

@@ -1,6 +1,6 @@
 """Administration of other people's accounts."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -8,10 +8,10 @@ from typing import Any
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
-from keyturn.core.people import UserKind, UserRecord
+from keyturn.core.people import StateRule, UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import UserCounts, UserSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.identity.invitations import Invitation, Invitations
@@ -109,6 +109,26 @@ class UserAdministration:
         return self._store.users.search(
             replace(wanted, ids=frozenset({principal.user_id})), offset=offset, size=size
         )
+
+    @property
+    def rule(self) -> StateRule:
+        """What decides the state of a person at this moment."""
+        providers = frozenset(one.iamid for one in self._identity if one.stores_password)
+        return StateRule(self._system.now(), providers)
+
+    def count_states(self, principal: Principal, wanted: UserSearch) -> UserCounts:
+        """Return how many of those who are looked for are in each state, for a holder of USER_ADMIN."""
+        principal.check_may(Permission.USER_ADMIN)
+        if not is_storable(wanted.text):
+            return UserCounts()
+        return self._store.users.count_states(wanted, self.rule)
+
+    def invitation_ends(self, principal: Principal, user_ids: Collection[int]) -> dict[int, datetime]:
+        """Return until when those of these users who have an invitation can use it, for USER_ADMIN."""
+        principal.check_may(Permission.USER_ADMIN)
+        found = self._store.logins.find_invitation_ends(user_ids)
+        now = self._system.now()
+        return {number: end for number, end in found.items() if end > now}
 
     def get(self, principal: Principal, iamid: str | None, userid: str) -> UserRecord:
         """Return a user that the caller may see; raise `NotFound` for a hidden and an absent one alike.

@@ -145,6 +145,11 @@ class Groups:
         shown = (_to_fellow(one) if one.user_id != principal.user_id else one for one in members)
         return Page(members.count, tuple(shown))
 
+    def count_members(self, principal: Principal, group_ids: Collection[int]) -> dict[int, int]:
+        """Return how many are in each of these groups, for a holder of USER_ADMIN."""
+        principal.check_may(Permission.USER_ADMIN)
+        return self._store.groups.count_members(group_ids)
+
     def add_member(
         self, principal: Principal, group_id: int, origin: Origin, *, iamid: str | None = None, userid: str
     ) -> MemberRecord:
@@ -189,6 +194,14 @@ class Groups:
         if not self._store.groups.remove_member(group_id, membership_id, audit):
             raise NotFound
         return member
+
+    def remove_user(self, principal: Principal, group_id: int, user_id: int, origin: Origin) -> MemberRecord:
+        """End the membership of a user; return what there was."""
+        self._managed(principal, group_id)
+        member = self._store.groups.find_member_by_user(group_id, user_id)
+        if member is None:
+            raise NotFound
+        return self.remove_member(principal, group_id, member.membership_id, origin)
 
     def change_attribute(
         self,

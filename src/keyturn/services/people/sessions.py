@@ -9,6 +9,7 @@ from keyturn.core import verification
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.pages import MAX_PAGE, Page
+from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import SessionLimits, SessionRecord, is_id
 from keyturn.errors import CredentialRefused, NotFound
@@ -72,12 +73,33 @@ class Sessions:
             user_id, now, now - self._limits.idle, first=first, offset=offset, size=size
         )
 
+    def find_of(self, user_id: int, session_id: int) -> SessionRecord | None:
+        """Return a session of this user, ended or not; None for anybody else's: to tell which it was."""
+        return self._store.sessions.find_of_user(session_id, user_id) if is_id(session_id) else None
+
     def end_own(self, principal: Principal, session_id: int, origin: Origin, *, action: AuditAction) -> None:
         """End one of the caller's sessions, with the token that stands on it; raise `NotFound` otherwise."""
         now = self._system.now()
         audit = AuditEntry(now, action, actor_of(principal, origin), Target.SESSION, str(session_id))
         if not is_id(session_id) or not self._store.sessions.end(session_id, principal.user_id, now, audit):
             raise NotFound
+
+    def end_of(self, principal: Principal, user_id: int, session_id: int, origin: Origin) -> None:
+        """End a session of any user, for a holder of USER_ADMIN; raise `NotFound` if it is not theirs."""
+        principal.check_may(Permission.USER_ADMIN)
+        now = self._system.now()
+        actor = actor_of(principal, origin)
+        audit = AuditEntry(now, AuditAction.SESSION_ENDED, actor, Target.SESSION, str(session_id))
+        if not is_id(session_id) or not self._store.sessions.end(session_id, user_id, now, audit):
+            raise NotFound
+
+    def sign_out(self, principal: Principal, user_id: int, origin: Origin) -> None:
+        """End all sessions and tokens of any user, for a holder of USER_ADMIN. Their keys go on working."""
+        principal.check_may(Permission.USER_ADMIN)
+        now = self._system.now()
+        actor = actor_of(principal, origin)
+        audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, Target.USER, str(user_id))
+        self._store.users.sign_out(user_id, now, audit)
 
     def end_others(self, current: BrowserSession, origin: Origin) -> int:
         """End all of the caller's sessions but this one; return how many ended."""

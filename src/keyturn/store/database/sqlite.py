@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.pool import QueuePool
 
+from keyturn.core.folding import folded
 from keyturn.errors import CannotStart
 from keyturn.store.database.file import DatabaseFile, HoldingConnection, connect
 from keyturn.store.database.postgresql import WRITES
@@ -121,6 +122,7 @@ def _set_up(connection: HoldingConnection) -> None:
     _enter_wal_mode(connection)
     # SQLite's own leaves letters outside of ASCII as they are; PostgreSQL's does not.
     connection.create_function("lower", 1, _lower, deterministic=True)
+    connection.create_function("folded", 1, _folded, deterministic=True)
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
         "synchronous = FULL",
@@ -135,6 +137,10 @@ def _set_up(connection: HoldingConnection) -> None:
 
 def _lower(text: str | None) -> str | None:
     return None if text is None else text.lower()
+
+
+def _folded(text: str | None) -> str | None:
+    return None if text is None else folded(text)
 
 
 def _enter_wal_mode(connection: Any) -> None:

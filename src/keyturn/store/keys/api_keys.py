@@ -244,6 +244,20 @@ class ApiKeys:
                 self._database.check_caller_lives(connection, *reported)
             write_uses(connection, dict(sorted(uses.items())))
 
+    def count_living(self, user_ids: Collection[int], *, now: datetime) -> dict[int, int]:
+        """Return how many living keys each of these users has, without those who have none."""
+        query = (
+            select(api_key.c.user_id, func.count().label("number"))
+            .where(
+                api_key.c.user_id.in_(user_ids),
+                api_key.c.revoked_at.is_(None),
+                or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now),
+            )
+            .group_by(api_key.c.user_id)
+        )
+        with self._database.reading() as connection:
+            return {row.user_id: row.number for row in connection.execute(query)}
+
     def count_uses(self, user_id: int, *, since_hour: int) -> dict[int, int]:
         """Return how often each of a user's keys was used since that hour; unused ones are left out."""
         with self._database.reading() as connection:

@@ -181,6 +181,16 @@ class Groups:
             rows = connection.execute(_MEMBER.where(is_in).offset(offset).limit(size)).all()
         return Page(count, tuple(map(_member_record, rows)))
 
+    def count_members(self, group_ids: Collection[int]) -> dict[int, int]:
+        """Return how many are in each of these groups, without those that are empty."""
+        query = (
+            select(group_member.c.group_id, func.count().label("number"))
+            .where(group_member.c.group_id.in_(group_ids))
+            .group_by(group_member.c.group_id)
+        )
+        with self._database.reading() as connection:
+            return {row.group_id: row.number for row in connection.execute(query)}
+
     def is_member(self, group_id: int, user_id: int) -> bool:
         """Return whether a user is in a group."""
         with self._database.reading() as connection:
@@ -218,6 +228,14 @@ class Groups:
         with self._database.reading() as connection:
             row = connection.execute(
                 _MEMBER.where(group_member.c.group_id == group_id, group_member.c.id == membership_id)
+            ).one_or_none()
+        return None if row is None else _member_record(row)
+
+    def find_member_by_user(self, group_id: int, user_id: int) -> MemberRecord | None:
+        """Return the membership of a user in this group."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                _MEMBER.where(group_member.c.group_id == group_id, group_member.c.user_id == user_id)
             ).one_or_none()
         return None if row is None else _member_record(row)
 

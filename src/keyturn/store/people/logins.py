@@ -1,6 +1,6 @@
 """Queries for logins, and the two ways in which a password comes to be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,14 @@ class Logins:
             locked_until=row.locked_until,
             is_disabled=row.disabled_at is not None,
         )
+
+    def find_invitation_ends(self, user_ids: Collection[int]) -> dict[int, datetime]:
+        """Return until when the invitations of these users can be used, if they have any."""
+        query = select(invitation.c.user_id, invitation.c.expires_at).where(
+            invitation.c.user_id.in_(user_ids)
+        )
+        with self._database.reading() as connection:
+            return {row.user_id: row.expires_at for row in connection.execute(query)}
 
     def record_login(
         self, new: SessionToAdd, audit: AuditEntry, *, checked: str | None, rehashed: str | None

@@ -133,4 +133,7 @@ def _user_record(row: Row[Any], attributes: Attributes, group_attributes: Attrib
         last_login_at=row.last_login_at,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        disabled_at=row.disabled_at,
+        locked_until=row.locked_until,
+        failed_logins=row.failed_logins,
     )

@@ -2,9 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import and_, case, func, or_, select
 
+from keyturn.core.folding import folded
+from keyturn.core.people import StateRule, UserKind, UserState
 from keyturn.core.searches import UserSearch
+from keyturn.store.database import folding
 from keyturn.store.database.schema import (
     group_member,
     profile,
@@ -50,7 +53,28 @@ def conditions_of(wanted: UserSearch) -> list[Any]:
         conditions.append(user.c.id.in_(members))
     if wanted.ids is not None:
         conditions.append(user.c.id.in_(wanted.ids))
+    if wanted.state is not None and wanted.rule is not None:
+        conditions.append(state_by(wanted.rule) == wanted.state.value)
     return conditions
+
+
+def state_by(rule: StateRule) -> Any:
+    """Return the state of a user, as `UserRecord.state` decides it."""
+    is_person = user.c.kind == UserKind.PERSON.value
+    lacks_password = and_(user.c.password_hash.is_(None), user.c.iamid.in_(rule.providers))
+    return case(
+        (user.c.disabled_at.is_not(None), UserState.SUSPENDED.value),
+        (and_(is_person, user.c.locked_until > rule.now), UserState.LOCKED.value),
+        (and_(is_person, lacks_password), UserState.INVITED.value),
+        else_=UserState.ACTIVE.value,
+    )
+
+
+def order_of(wanted: UserSearch) -> list[Any]:
+    """Return how users joined with their profile are ordered."""
+    if not wanted.is_by_name:
+        return [user.c.id]
+    return [folding.folded(func.coalesce(profile.c.name, user.c.userid)), user.c.id]
 
 
 def _texts_of(wanted: UserSearch) -> list[Any]:
@@ -63,7 +87,10 @@ def _texts_of(wanted: UserSearch) -> list[Any]:
     conditions = [_contains(column, text) for column, text in columns if text is not None]
     if wanted.text is not None:
         anywhere = (user.c.userid, profile.c.email, profile.c.name)
-        conditions.append(or_(*(_contains(column, wanted.text) for column in anywhere)))
+        text = folded(wanted.text)
+        conditions.append(
+            or_(*(folding.folded(column).contains(text, autoescape=True) for column in anywhere))
+        )
     return conditions
 
 

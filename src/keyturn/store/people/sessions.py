@@ -44,6 +44,14 @@ class Sessions:
         """Return the session that a token names, ended or not, with its owner."""
         return find_session_by_id(self._database.query, session_id)
 
+    def find_of_user(self, session_id: int, user_id: int) -> SessionRecord | None:
+        """Return a session of this user, ended or not."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                select(session).where(session.c.id == session_id, session.c.user_id == user_id)
+            ).one_or_none()
+        return None if row is None else _record(row)
+
     def touch(self, session_id: int, at: datetime) -> None:
         """Move the idle limit forward."""
         with self._database.writing() as connection:

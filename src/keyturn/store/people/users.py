@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, s
 
 from keyturn.core.audit import AuditEntry
 from keyturn.core.pages import Page
-from keyturn.core.people import ServiceOwner, UserKind, UserRecord
+from keyturn.core.people import ServiceOwner, StateRule, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import UserCounts, UserSearch
 from keyturn.core.user_names import look_alike, skeletons_to_ask_for
 from keyturn.errors import Conflict
 from keyturn.store.database.rows import add_row, changed_values, remove_row
@@ -43,7 +43,7 @@ from keyturn.store.people.rows import (
     ask_users,
     read_users,
 )
-from keyturn.store.people.search import conditions_of, visibility_of
+from keyturn.store.people.search import conditions_of, order_of, state_by, visibility_of
 from keyturn.store.people.service_accounts import (
     check_own_owner_lives,
     check_owner_lives,
@@ -166,9 +166,21 @@ class Users:
                 .select_from(user.join(profile, profile.c.user_id == user.c.id))
                 .where(*conditions)
             ).scalar_one()
-            query = SELECT_USER.where(*conditions).order_by(user.c.id).offset(offset).limit(size)
+            query = SELECT_USER.where(*conditions).order_by(*order_of(wanted)).offset(offset).limit(size)
             found = read_users(connection, query)
         return Page(count, tuple(found))
+
+    def count_states(self, wanted: UserSearch, rule: StateRule) -> UserCounts:
+        """Return how many of those who are looked for are in each state."""
+        states = (
+            select(state_by(rule).label("state"))
+            .select_from(user.join(profile, profile.c.user_id == user.c.id))
+            .where(*conditions_of(wanted))
+            .subquery()
+        )
+        query = select(states.c.state, func.count().label("number")).group_by(states.c.state)
+        with self._database.reading() as connection:
+            return UserCounts(**{row.state: row.number for row in connection.execute(query)})
 
     def change_permissions(
         self,

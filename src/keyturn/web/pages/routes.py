@@ -23,7 +23,7 @@ from keyturn.web.pages.installation import settings, start
 from keyturn.web.pages.keys import administration, rotation, tab
 from keyturn.web.pages.oauth import device
 from keyturn.web.pages.ownership import offboarding, service_accounts
-from keyturn.web.pages.people import accounts, groups, profile, projects, users
+from keyturn.web.pages.people import account_forms, accounts, groups, profile, projects, users
 from keyturn.web.pages.sign_in import invitation, login
 from keyturn.web.routes import handlers_in
 
@@ -38,6 +38,7 @@ MODULES = (
     start,
     users,
     accounts,
+    account_forms,
     offboarding,
     service_accounts,
     groups,

@@ -12,12 +12,14 @@ from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.apis import ApiRecord, ResourceScope
+from keyturn.core.audit import AuditAction, Target
 from keyturn.errors import ChangedMeanwhile, InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
 from keyturn.web.pages.frame.account_lists import named_ids
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.forms import at_field, form, page
+from keyturn.web.pages.frame.notices import deleted_name, said
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
@@ -39,16 +41,20 @@ EVERYONE, CHOSEN = "everyone", "chosen"
 LISTED_SCOPES = 5
 """How many scopes of each API are named in the list."""
 
-_NOTICES = {
-    "saved": "The API is saved.",
-    "scope": "The scopes are saved.",
-    "deleted": "The API is deleted. Nobody reaches it with a key or token any more.",
+SENTENCES: Mapping[str, str] = {
+    "created": "Added the API <b>{}</b>.",
+    "saved": "Saved the API <b>{}</b>.",
+    "scope": "Saved the scopes of <b>{}</b>.",
 }
+"""What a notice says of the API."""
 
 
 @page("/", APIS)
 def services_page(
-    view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
+    view: InjectedView,
+    page: FromQuery[int] = 1,
+    notice: FromQuery[str | None] = None,
+    deleted: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the APIs."""
     at, resources = read_page(
@@ -61,8 +67,15 @@ def services_page(
         services=resources,
         at=at,
         listed=LISTED_SCOPES,
-        notice=_NOTICES.get(notice or ""),
+        notice=_deleted(view, deleted) if notice == "deleted" else None,
     )
+
+
+def _deleted(view: View, number: str | None) -> str:
+    name = deleted_name(view, AuditAction.RESOURCE_DELETED, Target.RESOURCE, number, "name")
+    if not name:
+        return "Deleted the API. Keys and tokens for it are refused from now on."
+    return said("Deleted <b>{}</b>. Keys and tokens for it are refused from now on.", name)
 
 
 @page("/new", APIS)
@@ -83,7 +96,7 @@ def create(sent: InjectedForm) -> Redirect:
             description=sent.text("description"),
             scopes=[_scope(sent)],
         )
-    return see_other(f"{APIS.path}/{resource.resource_id}?notice=saved")
+    return see_other(f"{APIS.path}/{resource.resource_id}?notice=created")
 
 
 @page("/{resource_id:str}", APIS)
@@ -101,7 +114,7 @@ def service_page(
         holders={scope.name: scope.held_by(names) for scope in resource.scopes},
         verify_target=f"{PATH}?{AUDIENCE_PARAMETER}={identifier}&{SCOPE_PARAMETER}={scope}",
         verifier=f'verifier = Verifier("…", audience="{resource.identifier}")',
-        notice=_NOTICES.get(notice or ""),
+        notice=said(SENTENCES[notice], resource.name) if notice and notice in SENTENCES else None,
     )
 
 
@@ -194,7 +207,7 @@ def delete(resource_id: IdInPath, sent: InjectedForm) -> Redirect:
     resource = _resource(sent, resource_id)
     check_typed(sent)
     sent.services.apis.delete(sent.principal, resource.resource_id, sent.origin)
-    return see_other(f"{APIS.path}?notice=deleted")
+    return see_other(f"{APIS.path}?notice=deleted&deleted={resource.resource_id}")
 
 
 def _resource(view: View, resource_id: str) -> ApiRecord:
@@ -221,7 +234,7 @@ def _scope(sent: SubmittedForm) -> ScopeToRegister:
     """Return the scope that the form describes."""
     who = sent.form.get("who")
     if who not in {EVERYONE, CHOSEN}:
-        raise InvalidInput("scopes", "Choose who may hold the scope.")
+        raise InvalidInput("scopes", "Choose who the scope is available to.")
     return ScopeToRegister(
         name=sent.form.get("scope", "").strip(),
         description=sent.text("scope_description"),
@@ -234,7 +247,7 @@ def _holders(sent: SubmittedForm) -> list[int]:
     typed = [text for text in re.split(r"[\s,]+", sent.form.get("group_numbers", "")) if text]
     for text in typed:
         if not asked_id(text):
-            raise InvalidInput("group_numbers", "Give the numbers of groups, like 17, 23.")
+            raise InvalidInput("group_numbers", "Enter the numbers of groups, such as 17, 23.")
     return named_ids([*sent.ticked(GROUP), *typed])
 
 

@@ -88,17 +88,16 @@ def find_account(view: View, account_list: AccountList, text: str) -> UserRecord
     return found[0]
 
 
-def list_of_account(view: View, account_list: AccountList, text: str) -> AccountList:
-    """Return the list that shows the account with this id: not `account_list` if an administrator guessed.
+def place_of_account(view: View, account_list: AccountList, text: str) -> tuple[AccountList, UserRecord]:
+    """Return the account with this id and its list, which is not `account_list` if an administrator guessed.
 
     Members of a group, for one, may be people or service accounts. Raise `NotFound` if it is in none.
     """
     for candidate in (PEOPLE, SERVICE_ACCOUNTS) if account_list.is_administration else (account_list,):
         try:
-            find_account(view, candidate, text)
+            return candidate, find_account(view, candidate, text)
         except NotFound:
             continue
-        return candidate
     raise NotFound
 
 

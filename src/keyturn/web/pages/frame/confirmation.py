@@ -7,13 +7,13 @@ from keyturn.web.pages.frame.views import SubmittedForm
 
 LISTED = 20
 """How many keys and service accounts are named; of the others the number is told."""
-DELETION_WORD = "Delete"
+DELETION_WORD = "delete"
 
 
 def check_typed(sent: SubmittedForm) -> None:
     """Raise `InvalidInput` unless the word was typed that keeps people from deleting by accident."""
-    if sent.text("typed") != DELETION_WORD:
-        raise InvalidInput("typed", f"Type the word {DELETION_WORD} to confirm.")
+    if (sent.text("typed") or "").lower() != DELETION_WORD:
+        raise InvalidInput("typed", f"Nothing was deleted. To confirm, type {DELETION_WORD}.")
 
 
 def check_repeated(form: Mapping[str, str]) -> None:

@@ -18,7 +18,7 @@ from keyturn.errors import InvalidInput, KeyturnError
 from keyturn.system import System
 from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.tabs import visible_tabs
-from keyturn.web.pages.frame.visitors import Visitor
+from keyturn.web.pages.frame.visitors import Visitor, initials_of
 from keyturn.web.requests import Refusal
 from keyturn.web.responses import response_of
 
@@ -51,6 +51,7 @@ class Pages:
             "iso": wire_time,
             "ago": self._ago,
             "due": self._due,
+            "initials": initials_of,
         }
         self._environment.tests["soon"] = self._is_soon
 

@@ -1,11 +1,11 @@
-"""Disabling and deleting an account: first what stops is shown, then it is done."""
+"""Suspending and deleting an account: first what stops is shown, then it is done."""
 
 from typing import Any
 
 from litestar import Response
 from litestar.response import Redirect
 
-from keyturn.core.people import ServiceOwner, UserRecord
+from keyturn.core.people import UserRecord
 from keyturn.services.ownership.offboarding import OffboardingImpact
 from keyturn.web.pages.frame.account_lists import (
     ALL_ACCOUNTS,
@@ -20,10 +20,10 @@ from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import (
     InjectedForm,
     InjectedView,
-    SubmittedForm,
     View,
 )
 from keyturn.web.pages.keys.forms import shown_key
+from keyturn.web.pages.ownership.successors import successor_in
 from keyturn.web.pages.people.accounts import account_page
 from keyturn.web.requests import IdInPath
 
@@ -38,8 +38,9 @@ def disable_page(user_id: IdInPath, view: InjectedView, account_list: InjectedAc
 def disable(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Disable the account."""
     user = find_account(sent, account_list, user_id)
+    successor = successor_in(sent, user)
     sent.services.offboarding.set_disabled(
-        sent.principal, user.iamid, user.userid, sent.origin, disabled=True, successor=_successor(sent)
+        sent.principal, user.iamid, user.userid, sent.origin, disabled=True, successor=successor
     )
     return see_other(f"{account_list.path}/{user.user_id}?notice=disabled")
 
@@ -66,13 +67,9 @@ def delete(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountL
     user = find_account(sent, account_list, user_id)
     check_typed(sent)
     sent.services.offboarding.delete(
-        sent.principal, user.iamid, user.userid, sent.origin, successor=_successor(sent)
+        sent.principal, user.iamid, user.userid, sent.origin, successor=successor_in(sent, user)
     )
-    return see_other(f"{account_list.path}?notice=deleted")
-
-
-def _successor(sent: SubmittedForm) -> ServiceOwner | None:
-    return sent.services.service_accounts.find_successor(sent.principal, sent.text("handOverTo"))
+    return see_other(f"{account_list.path}?notice=deleted&deleted={user.user_id}")
 
 
 def _ending(view: View, account_list: AccountList, user: UserRecord, template: str) -> Response[str]:

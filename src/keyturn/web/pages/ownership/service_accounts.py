@@ -6,7 +6,8 @@ from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.core.people import ServiceOwner
+from keyturn.core.audit import AuditAction, Target
+from keyturn.core.networks import read_address
 from keyturn.core.permissions import Permission
 from keyturn.core.records import ApiKeyRecord
 from keyturn.errors import Conflict, NotFound
@@ -19,16 +20,18 @@ from keyturn.web.pages.frame.account_lists import (
     owners_of,
 )
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.notices import deleted_name, said
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import (
     InjectedForm,
     InjectedView,
-    SubmittedForm,
     View,
 )
 from keyturn.web.pages.keys.forms import (
+    OFFERED_SERVICES,
+    key_form,
     new_key_of,
     problems_of,
     show_created,
@@ -36,17 +39,15 @@ from keyturn.web.pages.keys.forms import (
 )
 from keyturn.web.pages.keys.key_page import show_key
 from keyturn.web.pages.keys.tab import show_it_was_shown
+from keyturn.web.pages.ownership.successors import owner_in
+from keyturn.web.pages.people.account_notices import shown_name
 from keyturn.web.pages.people.accounts import (
-    BOX,
     account_page,
     group_choices,
     paths_of_key,
-    permission_boxes,
-    show_account,
 )
-from keyturn.web.requests import IdInPath, asked_id, read_id
-
-_NOTICES = {"deleted": "The service account is deleted."}
+from keyturn.web.pages.people.permission_boxes import ADMINISTRATORS, BOX, permission_groups
+from keyturn.web.requests import IdInPath, read_id
 
 
 @page("/", *OF_SERVICE_ACCOUNTS)
@@ -54,6 +55,7 @@ def service_accounts_page(
     view: InjectedView,
     account_list: InjectedAccountList,
     notice: FromQuery[str | None] = None,
+    deleted: FromQuery[str | None] = None,
     page: FromQuery[int] = 1,
 ) -> Response[str] | Redirect:
     """Show the service accounts that the person manages."""
@@ -70,9 +72,19 @@ def service_accounts_page(
         account_list=account_list,
         users=users,
         owners=owners_of(view, users),
+        rule=view.services.user_administration.rule,
+        administration=ADMINISTRATORS,
+        key_counts=view.services.keys.count_living([user.user_id for user in users]),
         at=at,
-        notice=_NOTICES.get(notice or ""),
+        notice=_deleted(view, deleted) if notice == "deleted" else None,
     )
+
+
+def _deleted(view: View, number: str | None) -> str:
+    name = deleted_name(view, AuditAction.USER_DELETED, Target.USER, number, "userid")
+    if not name:
+        return "Deleted the service account. Its keys are refused from now on."
+    return said("Deleted the service account <b>{}</b>. Its keys are refused from now on.", name)
 
 
 @page("/new", SERVICE_ACCOUNTS)
@@ -80,7 +92,7 @@ def new_page(view: InjectedView) -> Response[str]:
     """Show the form for a new service account."""
     return view.render(
         "ownership/service_account_new.html",
-        permission_boxes=permission_boxes(view.principal, frozenset(), view.values),
+        permission_groups=permission_groups(view.principal, frozenset(), view.values),
         **group_choices(view),
     )
 
@@ -94,27 +106,41 @@ def create(sent: InjectedForm) -> Redirect:
         sent.origin,
         userid=sent.form.get("userid", ""),
         name=sent.text("name"),
-        owner=_owner(sent),
+        owner=owner_in(sent),
         permissions=sent.ticked(BOX),
     )
-    return see_other(f"{SERVICE_ACCOUNTS.path}/{user.user_id}")
+    return see_other(f"{SERVICE_ACCOUNTS.path}/{user.user_id}?notice=created")
 
 
 @form("/{user_id:str}/hand-over", SERVICE_ACCOUNTS, again=account_page)
 def transfer(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Give the service account to another owner."""
     user = find_account(sent, account_list, user_id)
-    sent.services.service_accounts.transfer(sent.principal, user.userid, _owner(sent), sent.origin)
+    sent.services.service_accounts.transfer(sent.principal, user.userid, owner_in(sent), sent.origin)
     return see_other(f"{account_list.path}/{user.user_id}?notice=handed-over")
 
 
-def _account_again(user_id: IdInPath, view: View, account_list: InjectedAccountList) -> Response[str]:
-    """Show the account again with what was typed for a key, and all that is wrong with it."""
+@page("/{user_id:str}/keys/new", *OF_SERVICE_ACCOUNTS)
+def new_key_page(user_id: IdInPath, view: InjectedView, account_list: InjectedAccountList) -> Response[str]:
+    """Show the form for a new key of the service account."""
     user = find_account(view, account_list, user_id)
-    return show_account(view, account_list, user, problems=problems_of(view.values, view.services))
+    path = f"{account_list.path}/{user.user_id}"
+    offered = view.services.apis.list_givable(view.principal, user.user_id, size=OFFERED_SERVICES)
+    return view.render(
+        "keys/new.html",
+        action=f"{path}/keys",
+        back=path,
+        back_label=shown_name(user),
+        owner_name=shown_name(user),
+        current_part="administration" if account_list.is_administration else "profile",
+        address=read_address(view.origin.address or ""),
+        project_choices=[],
+        **key_form(view.services, offered),
+        problems=problems_of(view.values, view.services) if view.values else {},
+    )
 
 
-@form("/{user_id:str}/keys", *OF_SERVICE_ACCOUNTS, again=_account_again)
+@form("/{user_id:str}/keys", *OF_SERVICE_ACCOUNTS, again=new_key_page)
 def create_key(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Response[str]:
     """Make a key of the service account and show it, this once."""
     user = find_account(sent, account_list, user_id)
@@ -154,7 +180,7 @@ def _key(
     """Return a key of the account, and what its pages show."""
     user = find_account(view, account_list, user_id)
     record = view.services.keys.get_of(user.user_id, read_id(key_id))
-    name = user.profile.name or user.userid
+    name = shown_name(user)
     return record, {
         "key": shown_key(
             record,
@@ -173,16 +199,6 @@ def revoke_key(
     user_id: IdInPath, key_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList
 ) -> Redirect:
     """End the key."""
-    user = find_account(sent, account_list, user_id)
-    sent.services.service_accounts.revoke_key(sent.principal, user.userid, read_id(key_id), sent.origin)
-    return see_other(f"{account_list.path}/{user.user_id}?notice=revoked")
-
-
-def _owner(sent: SubmittedForm) -> ServiceOwner:
-    """Return the owner that the form names: a person by user name, or a group of the list."""
-    group = sent.text("group")
-    return sent.services.service_accounts.find_owner(
-        sent.principal,
-        userid=sent.text("owner"),
-        group_id=None if group is None else asked_id(group),
-    )
+    user, number = find_account(sent, account_list, user_id), read_id(key_id)
+    sent.services.service_accounts.revoke_key(sent.principal, user.userid, number, sent.origin)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=revoked&about={number}")

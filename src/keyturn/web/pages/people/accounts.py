@@ -1,57 +1,48 @@
 """The page of one account: what it is, what it may do, its keys, and how it is changed."""
 
-from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.core.apis import ApiRecord
+from keyturn.core.audit import AuditAction, AuditSearch, Target
 from keyturn.core.pages import Page
 from keyturn.core.people import UserKind, UserRecord
-from keyturn.core.permissions import ALLOWS, DEFAULT_PERMISSIONS, Permission
-from keyturn.core.principal import Principal
+from keyturn.core.permissions import Permission
+from keyturn.core.records import ApiKeyRecord, SessionKind, SessionRecord
+from keyturn.web.pages.audit.words import ACTIONS
 from keyturn.web.pages.frame.account_lists import (
     ADMINISTERED,
     ALL_ACCOUNTS,
     AccountList,
     InjectedAccountList,
     find_account,
-    list_of_account,
     owners_of,
+    place_of_account,
 )
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.paging import Paging, read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
-from keyturn.web.pages.frame.tabs import KEYS
+from keyturn.web.pages.frame.tabs import AUDIT, KEYS
 from keyturn.web.pages.frame.views import WAS, InjectedForm, InjectedView, SubmittedForm, View
-from keyturn.web.pages.keys.forms import (
-    OFFERED_SERVICES,
-    key_form,
-    project_names,
-    project_of,
-    shown_key,
-)
+from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys.key_page import uses_of
-from keyturn.web.requests import IdInPath
+from keyturn.web.pages.keys.lists import KEYS_PER_PAGE
+from keyturn.web.pages.people.account_notices import notice_of
+from keyturn.web.pages.people.devices import device_of
+from keyturn.web.pages.people.permission_boxes import ADMINISTRATORS, BOX, may_give, permission_groups
+from keyturn.web.requests import IdInPath, asked_id
 
-BOX = "permission."
-"""The prefix of the name of a permission's box."""
-LISTED_KEYS = 30
-"""So that the page stays under 60 KB; the others are a link away."""
+LISTED_KEYS = 10
+"""Of a person: the others are a link away. Those of a service account have pages."""
+LISTED_SESSIONS = 5
 LISTED_GROUPS = 50
+LISTED_EVENTS = 5
 OFFERED_GROUPS = 200
 """How many groups stand in a choice; where there are more, a number is typed instead."""
-
-NOTICES = {
-    "permissions": "The permissions are saved.",
-    "attribute": "The attributes are saved.",
-    "disabled": "The account is disabled. Its keys and sessions are refused from now on.",
-    "enabled": "The account is enabled. Keys that were not revoked work again.",
-    "handed-over": "The service account has a new owner.",
-    "revoked": "The key is revoked. It and every token made from it are refused from now on.",
-}
 
 
 @page("/{user_id:str}", *ALL_ACCOUNTS)
@@ -59,21 +50,26 @@ def account_page(
     user_id: IdInPath,
     view: InjectedView,
     account_list: InjectedAccountList,
+    page: FromQuery[int] = 1,
     notice: FromQuery[str | None] = None,
+    about: FromQuery[str | None] = None,
 ) -> Response[str] | Redirect:
-    """Show an account; lead to the list that it is in."""
-    found_in = list_of_account(view, account_list, user_id)
+    """Show an account; lead to the list that it is in.
+
+    `about` is the number of what the notice tells of: a key, a session or a group.
+    """
+    found_in, user = place_of_account(view, account_list, user_id)
     if found_in is not account_list:
         return see_other(f"{found_in.path}/{user_id}")
-    user = find_account(view, account_list, user_id)
-    return show_account(view, account_list, user, notice=NOTICES.get(notice or ""))
+    told = notice_of(view, account_list, user, notice or "", asked_id(about or ""))
+    return show_account(view, account_list, user, page=page, notice=told)
 
 
 @form("/{user_id:str}/permissions", *ADMINISTERED, again=account_page)
 def set_permissions(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Give what was ticked and take what was unticked, of what the administrator may give."""
     user = find_account(sent, account_list, user_id)
-    offered = {name for name in Permission if _may_give(sent.principal, name)}
+    offered = {name for name in Permission if may_give(sent.principal, name)}
     ticked, shown = offered & set(sent.ticked(BOX)), offered & set(sent.ticked(WAS + BOX))
     sent.services.user_administration.give_and_take(
         sent.principal,
@@ -84,6 +80,17 @@ def set_permissions(user_id: IdInPath, sent: InjectedForm, account_list: Injecte
         taken=shown - ticked,
     )
     return see_other(f"{account_list.path}/{user.user_id}?notice=permissions")
+
+
+@form("/{user_id:str}/profile", *ADMINISTERED, asks=NEVER_ASKS, again=account_page)
+def save_profile(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
+    """Change what is said of the account, of what was typed anew."""
+    user = find_account(sent, account_list, user_id)
+    fields = {name: text or None for name, text in sent.changed("name", "email").items()}
+    sent.services.user_administration.update_profile(
+        sent.principal, user.iamid, user.userid, fields, sent.origin
+    )
+    return see_other(f"{account_list.path}/{user.user_id}?notice=profile")
 
 
 @form("/{user_id:str}/attributes/add", *ADMINISTERED, again=account_page)
@@ -110,42 +117,77 @@ def _change_attribute(
 
 
 def show_account(
-    view: View,
-    account_list: AccountList,
-    user: UserRecord,
-    *,
-    notice: str | None = None,
-    problems: dict[str, str] | None = None,
+    view: View, account_list: AccountList, user: UserRecord, *, page: int = 1, notice: str | None = None
 ) -> Response[str]:
     """Return the page of an account, with what went wrong there and what was typed."""
     return view.render(
         "people/account.html",
         account_list=account_list,
         user=user,
+        rule=view.services.user_administration.rule,
+        administration=ADMINISTRATORS,
         has_password_here=user.kind is UserKind.PERSON and view.services.identity.stores_password_of(user),
         owner=owners_of(view, [user])[user.owner] if user.owner is not None else None,
-        permission_boxes=permission_boxes(view.principal, user.permissions, view.values),
-        groups=view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
-        if account_list.is_administration
-        else Page(0, ()),
-        **group_choices(view),
-        **_keys(view, account_list, user),
-        **(key_form(view.services, _offered(view, user)) if user.kind is UserKind.SERVICE else {}),
         notice=notice,
-        problems=problems or {},
+        **_keys(view, account_list, user, page),
+        **(_administered(view, user) if account_list.is_administration else {"invitations": {}}),
     )
 
 
-def _offered(view: View, user: UserRecord) -> Page[ApiRecord]:
-    """Return the services with those scopes of theirs that a key of this account may be narrowed to."""
-    return view.services.apis.list_givable(view.principal, user.user_id, size=OFFERED_SERVICES)
+def _administered(view: View, user: UserRecord) -> dict[str, Any]:
+    """Return what only administrators see of an account."""
+    groups = view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
+    held, choices = {group.group_id for group in groups}, group_choices(view)
+    sessions = view.services.sessions.list_of(user.user_id, size=LISTED_SESSIONS)
+    return {
+        "permission_groups": permission_groups(view.principal, user.permissions, view.values),
+        "invitations": view.services.user_administration.invitation_ends(view.principal, [user.user_id]),
+        "groups": groups,
+        "joinable": [choice for choice in choices["all_groups"] if choice[0] not in held],
+        **choices,
+        "sessions": Page(sessions.count, tuple(map(shown_session, sessions))),
+        "activity": _activity(view, user),
+        "audit_path": f"{AUDIT.path}?{urlencode({'target_type': Target.USER, 'target': user.user_id})}",
+    }
 
 
-def _keys(view: View, account_list: AccountList, user: UserRecord) -> dict[str, Any]:
-    now = view.services.system.now()
-    active = view.services.keys.list_active(user.user_id, size=LISTED_KEYS)
-    names = project_names(view.services, view.principal, active)
-    uses = uses_of(view, active.items)
+def shown_session(record: SessionRecord) -> dict[str, Any]:
+    """Return what a page shows of a session."""
+    return {
+        "id": record.session_id,
+        "device": device_of(record.user_agent),
+        "is_token": record.kind is SessionKind.TOKEN,
+        "address": record.address,
+        "created_at": record.created_at,
+        "last_seen_at": record.last_seen_at,
+        "expires_at": record.expires_at,
+    }
+
+
+def _activity(view: View, user: UserRecord) -> list[dict[str, Any]] | None:
+    """Return the last events about an account; None for somebody who may not read the audit log."""
+    if not view.principal.may(Permission.AUDIT):
+        return None
+    wanted = AuditSearch(target_type=Target.USER, target_id=str(user.user_id))
+    return [
+        {
+            "at": row.at,
+            "day": f"{row.at:%b} {row.at.day}",
+            "succeeded": row.succeeded,
+            "words": ACTIONS.get(row.action, row.action),
+            "actor": None if row.action == AuditAction.USER_LOGIN_FAILED else row.actor_userid,
+            "address": row.address,
+        }
+        for row in view.services.audit_trail.newest(view.principal, wanted, size=LISTED_EVENTS)
+    ]
+
+
+def _keys(view: View, account_list: AccountList, user: UserRecord, page: int) -> dict[str, Any]:
+    services, now = view.services, view.services.system.now()
+    at, active = _listed_keys(view, account_list, user, page)
+    names = project_names(services, view.principal, active)
+    uses = uses_of(view, active)
+    counts = services.keys.count_parts(user.user_id)
     shown = [
         shown_key(
             key,
@@ -157,7 +199,26 @@ def _keys(view: View, account_list: AccountList, user: UserRecord) -> dict[str, 
         )
         for key in active
     ]
-    return {"keys": shown, "key_count": active.count}
+    return {
+        "keys": shown,
+        "at_keys": at,
+        "key_count": services.keys.count_living([user.user_id]).get(user.user_id, 0),
+        "soon_count": counts.soon,
+    }
+
+
+def _listed_keys(
+    view: View, account_list: AccountList, user: UserRecord, page: int
+) -> tuple[Paging | None, tuple[ApiKeyRecord, ...]]:
+    keys = view.services.keys
+    if user.kind is not UserKind.SERVICE:
+        return None, keys.list_active(user.user_id, size=LISTED_KEYS).items
+    return read_page(
+        lambda offset, size: keys.list_active(user.user_id, offset=offset, size=size),
+        page,
+        f"{account_list.path}/{user.user_id}",
+        size=KEYS_PER_PAGE,
+    )
 
 
 def paths_of_key(account_list: AccountList, user: UserRecord, key_id: int) -> dict[str, Any]:
@@ -172,37 +233,9 @@ def paths_of_key(account_list: AccountList, user: UserRecord, key_id: int) -> di
 
 
 def group_choices(view: View) -> dict[str, Any]:
-    """Return the groups that the viewer may name as an owner: the first, and whether there are others."""
+    """Return the groups that the viewer may name: the first, and whether there are others."""
     offered = view.services.groups.list_visible(view.principal, size=OFFERED_GROUPS)
     return {
         "all_groups": [(group.group_id, group.name) for group in offered],
         "has_more_groups": offered.count > len(offered),
     }
-
-
-def permission_boxes(
-    principal: Principal, held: frozenset[str], values: Mapping[str, str]
-) -> list[dict[str, Any]]:
-    """Return the permissions as boxes: as they are held, or as they were ticked in `values`.
-
-    One that the administrator may not give is shown, and not offered. Those that allow something here come
-    first.
-    """
-    return [
-        {
-            "name": name.value,
-            "box": BOX + name.value,
-            "allows": ALLOWS.get(name, "Stored, and told to APIs behind /verify."),
-            "is_offered": _may_give(principal, name),
-            "is_ticked": BOX + name in values
-            if "permissions" in values and _may_give(principal, name)
-            else name in held,
-            "was": WAS + BOX + name.value,
-            "was_ticked": WAS + BOX + name in values if "permissions" in values else name in held,
-        }
-        for name in sorted(Permission, key=lambda name: name not in ALLOWS)
-    ]
-
-
-def _may_give(principal: Principal, name: Permission) -> bool:
-    return name in principal.carried_permissions or name in DEFAULT_PERMISSIONS

@@ -1,13 +1,19 @@
 """Groups: what is said of them, who is in them, what their members have through them."""
 
+from collections.abc import Mapping
+
 from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.core.people import GroupRecord, ServiceOwner
+from keyturn.core.audit import AuditAction, Target
+from keyturn.core.people import GroupRecord, ServiceOwner, UserRecord
 from keyturn.core.searches import UserSearch
+from keyturn.errors import InvalidInput, NotFound
+from keyturn.services.people.administration import PEOPLE
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.notices import deleted_name, said
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS, asks_if
 from keyturn.web.pages.frame.rendering import see_other
@@ -18,20 +24,26 @@ from keyturn.web.pages.frame.views import (
     SubmittedForm,
     View,
 )
-from keyturn.web.requests import IdInPath, read_id
+from keyturn.web.pages.ownership.successors import successor_in
+from keyturn.web.pages.people.account_notices import shown_name
+from keyturn.web.requests import IdInPath, asked_id, read_id
 
-_NOTICES = {
-    "saved": "The group is saved.",
-    "added": "The user is in the group now.",
-    "removed": "The user is no longer in the group.",
-    "attribute": "The attributes are saved.",
-    "deleted": "The group is deleted.",
+SENTENCES: Mapping[str, str] = {
+    "created": "Created the group <b>{}</b>.",
+    "saved": "Saved the group <b>{}</b>.",
+    "attribute": "Saved attributes of <b>{}</b>.",
 }
+"""What a notice says of the group alone."""
+OFFERED_PEOPLE = 25
+"""How many a browser is told to complete what is typed; any other can be typed in full."""
 
 
 @page("/", GROUPS)
 def groups_page(
-    view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
+    view: InjectedView,
+    page: FromQuery[int] = 1,
+    notice: FromQuery[str | None] = None,
+    deleted: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the groups."""
     at, groups = read_page(
@@ -39,7 +51,22 @@ def groups_page(
         page,
         GROUPS.path,
     )
-    return view.render("people/groups.html", groups=groups, at=at, notice=_NOTICES.get(notice or ""))
+    return view.render(
+        "people/groups.html",
+        groups=groups,
+        member_counts=view.services.groups.count_members(
+            view.principal, [group.group_id for group in groups]
+        ),
+        at=at,
+        notice=_deleted(view, deleted) if notice == "deleted" else None,
+    )
+
+
+def _deleted(view: View, number: str | None) -> str:
+    name = deleted_name(view, AuditAction.GROUP_DELETED, Target.GROUP, number, "name")
+    if not name:
+        return "Deleted the group. Its members stay."
+    return said("Deleted the group <b>{}</b>. Its members stay.", name)
 
 
 @page("/new", GROUPS)
@@ -51,6 +78,7 @@ def new_page(view: InjectedView) -> Response[str]:
 @form("/new", GROUPS, asks=NEVER_ASKS, again=new_page)
 def create(sent: InjectedForm) -> Redirect:
     """Make a group."""
+    _check_named(sent.form.get("name", ""))
     group = sent.services.groups.add(
         sent.principal,
         sent.origin,
@@ -58,7 +86,12 @@ def create(sent: InjectedForm) -> Redirect:
         email=sent.text("email"),
         description=sent.text("description"),
     )
-    return see_other(f"{GROUPS.path}/{group.group_id}?notice=saved")
+    return see_other(f"{GROUPS.path}/{group.group_id}?notice=created")
+
+
+def _check_named(name: str) -> None:
+    if not name.strip():
+        raise InvalidInput("name", "Enter a name for the group.")
 
 
 @page("/{group_id:str}", GROUPS)
@@ -67,20 +100,35 @@ def group_page(
     view: InjectedView,
     page: FromQuery[int] = 1,
     notice: FromQuery[str | None] = None,
+    about: FromQuery[str | None] = None,
 ) -> Response[str]:
-    """Show a group."""
-    return _group(view, read_id(group_id), page=page, notice=_NOTICES.get(notice or ""))
+    """Show a group; `about` is the number of the user whom the notice tells of."""
+    group = view.services.groups.get(view.principal, read_id(group_id))
+    return _group(view, group, page=page, notice=_notice(view, group, notice or "", about or ""))
+
+
+def _notice(view: View, group: GroupRecord, kind: str, about: str) -> str | None:
+    if kind in SENTENCES:
+        return said(SENTENCES[kind], group.name)
+    sentence = {"added": "Added <b>{}</b> to {}.", "removed": "Removed <b>{}</b> from {}."}.get(kind)
+    if sentence is None:
+        return None
+    wanted = UserSearch(ids=frozenset({asked_id(about)}))
+    found = view.services.user_administration.search(view.principal, wanted, size=1).items
+    return said(sentence, shown_name(found[0]) if found else "the user", group.name)
 
 
 @form("/{group_id:str}", GROUPS, asks=NEVER_ASKS, again=group_page)
 def update(group_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Change what is said of a group."""
-    number = read_id(group_id)
+    number, changes = read_id(group_id), sent.changed("name", "email", "description")
+    if "name" in changes:
+        _check_named(changes["name"])
     sent.services.groups.update(
         sent.principal,
         number,
         sent.origin,
-        **sent.changed("name", "email", "description"),
+        **changes,
     )
     return see_other(f"{GROUPS.path}/{number}?notice=saved")
 
@@ -88,17 +136,29 @@ def update(group_id: IdInPath, sent: InjectedForm) -> Redirect:
 @form("/{group_id:str}/members/add", GROUPS, again=group_page)
 def add_member(group_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Put a user into the group."""
-    number = read_id(group_id)
-    sent.services.groups.add_member(sent.principal, number, sent.origin, userid=sent.form.get("userid", ""))
-    return see_other(f"{GROUPS.path}/{number}?notice=added")
+    number, userid = read_id(group_id), sent.form.get("userid", "").strip()
+    if not userid:
+        raise InvalidInput("userid", "Enter a user name, or pick one from the list.")
+    user = _find_user(sent, userid)
+    if user is None:
+        raise InvalidInput("userid", f"No user is called “{userid}”. Pick one from the list.")
+    sent.services.groups.add_member(sent.principal, number, sent.origin, iamid=user.iamid, userid=user.userid)
+    return see_other(f"{GROUPS.path}/{number}?notice=added&about={user.user_id}")
+
+
+def _find_user(sent: SubmittedForm, userid: str) -> UserRecord | None:
+    try:
+        return sent.services.user_administration.get(sent.principal, None, userid)
+    except NotFound:
+        return None
 
 
 @form("/{group_id:str}/members/{membership_id:str}/remove", GROUPS, asks=NEVER_ASKS)
 def remove_member(group_id: IdInPath, membership_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Take a user out of the group."""
     number = read_id(group_id)
-    sent.services.groups.remove_member(sent.principal, number, read_id(membership_id), sent.origin)
-    return see_other(f"{GROUPS.path}/{number}?notice=removed")
+    member = sent.services.groups.remove_member(sent.principal, number, read_id(membership_id), sent.origin)
+    return see_other(f"{GROUPS.path}/{number}?notice=removed&about={member.user_id}")
 
 
 @form("/{group_id:str}/attributes/add", GROUPS, again=group_page)
@@ -124,9 +184,9 @@ def delete(group_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Delete the group, if the word was typed."""
     group = sent.services.groups.get(sent.principal, read_id(group_id))
     check_typed(sent)
-    successor = sent.services.service_accounts.find_successor(sent.principal, sent.text("handOverTo"))
+    successor = successor_in(sent)
     sent.services.groups.delete(sent.principal, group.group_id, sent.origin, successor=successor)
-    return see_other(f"{GROUPS.path}?notice=deleted")
+    return see_other(f"{GROUPS.path}?notice=deleted&deleted={group.group_id}")
 
 
 def _change_attribute(sent: SubmittedForm, number: int, *, is_given: bool) -> Redirect:
@@ -135,19 +195,20 @@ def _change_attribute(sent: SubmittedForm, number: int, *, is_given: bool) -> Re
     return see_other(f"{GROUPS.path}/{number}?notice=attribute")
 
 
-def _group(view: View, number: int, *, page: int = 1, notice: str | None = None) -> Response[str]:
-    group = view.services.groups.get(view.principal, number)
+def _group(view: View, group: GroupRecord, *, page: int, notice: str | None) -> Response[str]:
     service = view.services.groups
     at, members = read_page(
-        lambda offset, size: service.list_members(view.principal, number, offset=offset, size=size),
+        lambda offset, size: service.list_members(view.principal, group.group_id, offset=offset, size=size),
         page,
-        f"{GROUPS.path}/{number}",
+        f"{GROUPS.path}/{group.group_id}",
     )
+    people = UserSearch(kinds=PEOPLE, is_disabled=False, is_by_name=True)
     return view.render(
         "people/group.html",
         group=group,
         members=members,
         at=at,
+        people=view.services.user_administration.search(view.principal, people, size=OFFERED_PEOPLE).items,
         notice=notice,
     )
 

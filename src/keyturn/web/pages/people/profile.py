@@ -16,13 +16,14 @@ from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROFILE
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.frame.visitors import session_cookie
-from keyturn.web.requests import IdInPath, read_id
+from keyturn.web.pages.people.account_notices import told_of_session
+from keyturn.web.pages.people.accounts import shown_session
+from keyturn.web.requests import IdInPath, asked_id, read_id
 
 _NOTICES = {
-    "saved": "Your details are saved.",
-    "session-ended": "The session has ended.",
-    "sessions-ended": "All other sessions have ended.",
-    "password-changed": "Your password is changed. All other sessions have ended.",
+    "saved": "Saved your details.",
+    "sessions-ended": "Ended all other sessions.",
+    "password-changed": "Changed your password and ended all other sessions.",
 }
 
 
@@ -56,9 +57,15 @@ def save_details(sent: InjectedForm) -> Redirect:
 
 @page("/sessions", PROFILE)
 def sessions_page(
-    view: InjectedView, notice: FromQuery[str | None] = None, page: FromQuery[int] = 1
+    view: InjectedView,
+    notice: FromQuery[str | None] = None,
+    about: FromQuery[str | None] = None,
+    page: FromQuery[int] = 1,
 ) -> Response[str]:
-    """Show where the person is signed in: this session, then the others."""
+    """Show where the person is signed in: this session, then the others.
+
+    `about` is the number of the session that the notice tells of.
+    """
     session = view.visitor.session
     at, records = read_page(
         lambda offset, size: view.services.sessions.list_own(
@@ -68,34 +75,25 @@ def sessions_page(
         "/profile/sessions",
     )
     sessions = [
-        {
-            "id": record.session_id,
-            "created_at": record.created_at,
-            "last_seen_at": record.last_seen_at,
-            "expires_at": record.expires_at,
-            "address": record.address,
-            "user_agent": record.user_agent,
-            "kind": record.kind.value,
-            "current": record.session_id == session.session_id,
-        }
-        for record in records
+        {**shown_session(record), "current": record.session_id == session.session_id} for record in records
     ]
     return view.render(
         "people/profile_sessions.html",
         tab="sessions",
         sessions=sessions,
         at=at,
-        notice=_NOTICES.get(notice or ""),
+        notice=told_of_session(view, view.principal.user_id, asked_id(about or ""))
+        if notice == "session-ended"
+        else _NOTICES.get(notice or ""),
     )
 
 
 @form("/sessions/{session_id:str}/end", PROFILE, asks=NEVER_ASKS)
 def end_session(session_id: IdInPath, sent: InjectedForm) -> Redirect:
     """End one session of the person."""
-    sent.services.sessions.end_own(
-        sent.principal, read_id(session_id), sent.origin, action=AuditAction.SESSION_ENDED
-    )
-    return see_other("/profile/sessions?notice=session-ended")
+    number = read_id(session_id)
+    sent.services.sessions.end_own(sent.principal, number, sent.origin, action=AuditAction.SESSION_ENDED)
+    return see_other(f"/profile/sessions?notice=session-ended&about={number}")
 
 
 @form("/sessions/end-others", PROFILE, asks=NEVER_ASKS)

@@ -1,12 +1,17 @@
 """Projects, for those who see all of them. Some may only look."""
 
+from collections.abc import Mapping
+
 from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
+from keyturn.core.audit import AuditAction, Target
 from keyturn.core.permissions import SEE_CONNECTION, Permission
+from keyturn.errors import InvalidInput
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.notices import deleted_name, said
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
@@ -21,17 +26,21 @@ from keyturn.web.requests import IdInPath, read_id
 OFFERED_CONNECTIONS = 200
 """How many a browser is told to complete what is typed; any other can be typed in full."""
 
-_NOTICES = {
-    "saved": "The project is saved.",
-    "member": "The members are saved.",
-    "connection": "The connections are saved.",
-    "deleted": "The project is deleted. Keys that were linked to it are refused from now on.",
+SENTENCES: Mapping[str, str] = {
+    "created": "Created the project <b>{}</b>.",
+    "saved": "Saved the project <b>{}</b>.",
+    "member": "Saved the members of <b>{}</b>.",
+    "connection": "Saved the connections of <b>{}</b>.",
 }
+"""What a notice says of the project."""
 
 
 @page("/", PROJECTS)
 def projects_page(
-    view: InjectedView, page: FromQuery[int] = 1, notice: FromQuery[str | None] = None
+    view: InjectedView,
+    page: FromQuery[int] = 1,
+    notice: FromQuery[str | None] = None,
+    deleted: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the projects."""
     at, projects = read_page(
@@ -44,8 +53,15 @@ def projects_page(
         projects=projects,
         at=at,
         may_create=view.principal.may(Permission.CREATE_PROJECT),
-        notice=_NOTICES.get(notice or ""),
+        notice=_deleted(view, deleted) if notice == "deleted" else None,
     )
+
+
+def _deleted(view: View, number: str | None) -> str:
+    name = deleted_name(view, AuditAction.PROJECT_DELETED, Target.PROJECT, number, "name")
+    if not name:
+        return "Deleted the project. Keys limited to it are refused from now on."
+    return said("Deleted the project <b>{}</b>. Keys limited to it are refused from now on.", name)
 
 
 @page("/new", PROJECTS)
@@ -57,13 +73,19 @@ def new_page(view: InjectedView) -> Response[str]:
 @form("/new", PROJECTS, asks=NEVER_ASKS, again=new_page)
 def create(sent: InjectedForm) -> Redirect:
     """Make a project that the administrator owns."""
+    _check_named(sent.form.get("name", ""))
     project = sent.services.projects.add(
         sent.principal,
         sent.origin,
         name=sent.form.get("name", ""),
         description=sent.text("description"),
     )
-    return see_other(f"{PROJECTS.path}/{project.project_id}?notice=saved")
+    return see_other(f"{PROJECTS.path}/{project.project_id}?notice=created")
+
+
+def _check_named(name: str) -> None:
+    if not name.strip():
+        raise InvalidInput("name", "Enter a name for the project.")
 
 
 @page("/{project_id:str}", PROJECTS)
@@ -75,19 +97,20 @@ def project_page(
     notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show a project: one page of its members, and one of its connections."""
-    number, told = read_id(project_id), _NOTICES.get(notice or "")
-    return _project(view, number, page=page, connections=connections, notice=told)
+    return _project(view, read_id(project_id), page=page, connections=connections, notice=notice or "")
 
 
 @form("/{project_id:str}", PROJECTS, asks=NEVER_ASKS, again=project_page)
 def update(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Change what is said of a project."""
-    number = read_id(project_id)
+    number, changes = read_id(project_id), sent.changed("name", "description")
+    if "name" in changes:
+        _check_named(changes["name"])
     sent.services.projects.update(
         sent.principal,
         number,
         sent.origin,
-        **sent.changed("name", "description"),
+        **changes,
     )
     return see_other(f"{PROJECTS.path}/{number}?notice=saved")
 
@@ -147,11 +170,11 @@ def delete(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     project = sent.services.projects.get(sent.principal, read_id(project_id))
     check_typed(sent)
     sent.services.projects.delete(sent.principal, project.project_id, sent.origin)
-    return see_other(f"{PROJECTS.path}?notice=deleted")
+    return see_other(f"{PROJECTS.path}?notice=deleted&deleted={project.project_id}")
 
 
 def _project(
-    view: View, number: int, *, page: int = 1, connections: int = 1, notice: str | None = None
+    view: View, number: int, *, page: int = 1, connections: int = 1, notice: str = ""
 ) -> Response[str]:
     service, path = view.services.projects, f"{PROJECTS.path}/{number}"
     project = service.get(view.principal, number, size=0)
@@ -178,5 +201,5 @@ def _project(
         at_connections=at_connections,
         may_change=service.may_change(view.principal, project),
         offered=offered,
-        notice=notice,
+        notice=said(SENTENCES[notice], project.name) if notice in SENTENCES else None,
     )

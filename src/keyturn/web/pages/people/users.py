@@ -1,53 +1,122 @@
-"""Finding people, making their accounts, and the links with which they set a password."""
+"""Finding people, inviting them, and the links with which they set a password."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from urllib.parse import urlencode
 
 from litestar import Response
 from litestar.params import FromQuery
 
-from keyturn.core.people import UserRecord
+from keyturn.core.audit import AuditAction, Target
+from keyturn.core.people import UserRecord, UserState
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import UserCounts, UserSearch
+from keyturn.errors import InvalidInput
 from keyturn.services.people.administration import PEOPLE as PEOPLE_ALONE
 from keyturn.services.people.identity.invitations import Invitation
 from keyturn.web.pages.frame.account_lists import PEOPLE, InjectedAccountList, find_account
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.paging import read_page
+from keyturn.web.pages.frame.notices import deleted_name, said
+from keyturn.web.pages.frame.paging import ROWS, read_page
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
-from keyturn.web.pages.people.accounts import BOX, account_page, permission_boxes
-from keyturn.web.requests import IdInPath
+from keyturn.web.pages.keys.lists import MAX_TEXT, Segment
+from keyturn.web.pages.people.accounts import account_page
+from keyturn.web.pages.people.permission_boxes import ADMINISTRATORS, BOX, permission_groups
+from keyturn.web.requests import AnyRequest, IdInPath, asked_id
 
-STATUSES = {"active": False, "disabled": True, "all": None}
-"""The choices of the filter, and whether such users are disabled."""
-
-_NOTICES = {"deleted": "The user is deleted."}
+SEGMENTS: Mapping[UserState, str] = {
+    UserState.ACTIVE: "Active",
+    UserState.INVITED: "Invited",
+    UserState.LOCKED: "Locked",
+    UserState.SUSPENDED: "Suspended",
+}
+"""The parts of the list, in the order in which they are offered."""
+OFFERED_GROUPS = 20
+"""How many groups the filter offers; where there are more, the page of a group leads to its members."""
 
 
 @page("/", PEOPLE)
 def users_page(
+    request: AnyRequest,
     view: InjectedView,
-    text: FromQuery[str] = "",
-    status: FromQuery[str] = "active",
     page: FromQuery[int] = 1,
     notice: FromQuery[str | None] = None,
+    deleted: FromQuery[str | None] = None,
 ) -> Response[str]:
-    """Show the people that are looked for."""
-    status = status if status in STATUSES else "active"
-    wanted = UserSearch(text=text.strip() or None, is_disabled=STATUSES[status], kinds=PEOPLE_ALONE)
-    service = view.services.user_administration
+    """Show the people that are looked for, by name."""
+    service, principal = view.services.user_administration, view.principal
+    asked, part = _asked(request)
+    rule = service.rule
+    found = UserSearch(
+        text=asked["q"] or None,
+        kinds=PEOPLE_ALONE,
+        in_group=asked_id(asked["group"]) or None,
+        is_by_name=True,
+    )
+    wanted = found if part is None else replace(found, state=part, rule=rule)
     at, users = read_page(
-        lambda offset, size: service.search(view.principal, wanted, offset=offset, size=size),
+        lambda offset, size: service.search(principal, wanted, offset=offset, size=size),
         page,
         PEOPLE.path,
-        text=text,
-        status=status,
+        size=ROWS,
+        **asked,
     )
+    ids = [user.user_id for user in users]
     return view.render(
         "people/users.html",
         users=users,
+        total=service.count_states(principal, UserSearch(kinds=PEOPLE_ALONE)).total,
         at=at,
-        with_password={one.iamid for one in view.services.identity if one.stores_password},
-        values={"text": text, "status": status},
-        notice=_NOTICES.get(notice or ""),
+        segments=_segments(asked, part, service.count_states(principal, found)),
+        groups=_offered_groups(view, found.in_group),
+        rule=rule,
+        administration=ADMINISTRATORS,
+        invitations=service.invitation_ends(principal, ids),
+        key_counts=view.services.keys.count_living(ids),
+        values=asked,
+        notice=_deleted(view, deleted) if notice == "deleted" else None,
     )
+
+
+def _offered_groups(view: View, chosen: int | None) -> list[tuple[int, str]]:
+    """Return the groups of the filter: all, or where they are too many for a choice the chosen one alone."""
+    groups = view.services.groups
+    offered = groups.list_visible(view.principal, size=OFFERED_GROUPS)
+    if offered.count <= OFFERED_GROUPS:
+        return [(group.group_id, group.name) for group in offered]
+    return [] if chosen is None else sorted(groups.names(view.principal, {chosen}).items())
+
+
+def _asked(request: AnyRequest) -> tuple[dict[str, str], UserState | None]:
+    """Read what is asked of the list; what is no state and no group asks for nothing."""
+    given = {name: str(request.query_params.get(name, "")).strip() for name in ("q", "state", "group")}
+    part = UserState(given["state"]) if given["state"] in set(UserState) else None
+    group = str(asked_id(given["group"]) or "")
+    return {"q": given["q"][:MAX_TEXT], "state": "" if part is None else part.value, "group": group}, part
+
+
+def _segments(asked: Mapping[str, str], part: UserState | None, counts: UserCounts) -> list[Segment]:
+    """Return all who are looked for and each state, with its address."""
+    kept = {name: text for name, text in asked.items() if text and name != "state"}
+
+    def address(**state: str) -> str:
+        query = urlencode({**kept, **state})
+        return f"{PEOPLE.path}?{query}" if query else PEOPLE.path
+
+    return [
+        Segment("All", counts.total, address(), part is None),
+        *(
+            Segment(label, getattr(counts, state.value), address(state=state.value), part is state)
+            for state, label in SEGMENTS.items()
+        ),
+    ]
+
+
+def _deleted(view: View, number: str | None) -> str:
+    name = deleted_name(view, AuditAction.USER_DELETED, Target.USER, number, "userid")
+    if not name:
+        return "Deleted the user, with all keys and sessions."
+    return said("Deleted <b>{}</b>, with all keys and sessions.", name)
 
 
 @page("/new", PEOPLE)
@@ -55,7 +124,7 @@ def new_page(view: InjectedView) -> Response[str]:
     """Show the form for a new user."""
     return view.render(
         "people/user_new.html",
-        permission_boxes=permission_boxes(view.principal, DEFAULT_PERMISSIONS, view.values),
+        permission_groups=permission_groups(view.principal, DEFAULT_PERMISSIONS, view.values),
         always=DEFAULT_PERMISSIONS,
     )
 
@@ -64,10 +133,15 @@ def new_page(view: InjectedView) -> Response[str]:
 def create(sent: InjectedForm) -> Response[str]:
     """Make a user; their user name is their e-mail address unless another is given."""
     email = sent.text("email")
+    userid = sent.text("userid") or email
+    if userid is None:
+        raise InvalidInput("userid", "Enter an email address or a user name.")
+    if userid.isdigit():
+        raise InvalidInput("userid", "Add at least one letter: digits alone are reserved for user numbers.")
     added = sent.services.user_administration.add(
         sent.principal,
         sent.origin,
-        userid=sent.text("userid") or email or "",
+        userid=userid,
         profile={"name": sent.text("name"), "email": email},
         password=None,
         permissions=sent.ticked(BOX),

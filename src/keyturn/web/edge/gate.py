@@ -63,7 +63,7 @@ from keyturn.web.edge.request_checks import (
 )
 from keyturn.web.edge.request_log import RequestLog
 from keyturn.web.edge.verify import MAX_PLAIN_FIELD_BYTES, PlainVerify
-from keyturn.web.navigation import NO_PAGE, login_path, wants_page
+from keyturn.web.navigation import ENDED_AT, NO_PAGE, SESSION_END_PATH, login_path, wants_page
 from keyturn.web.pages.frame.visitors import LoginNeeded, Visitor, find_visitor
 from keyturn.web.pages.oauth.device import wanted_page
 from keyturn.web.requests import failure_name
@@ -251,10 +251,20 @@ class Gate:
         has_credential = any(name == b"authorization" for name, _ in scope["headers"])
         if is_page or (wants_page(scope) and not has_credential):
             # Whether there is such a page, and what it takes, is found out by nobody who is not signed in.
-            if await to_thread.run_sync(self._find_visitor, scope) is not None:
+            try:
+                visitor = await to_thread.run_sync(self._find_visitor, scope)
+            except KeyturnError as error:
+                if not (is_page and wants_page(scope)):
+                    raise
+                scope["state"]["refused"] = error  # A person is told on a page, which the application makes.
+                return None
+            if visitor is not None:
                 scope["path"] = path if is_page else NO_PAGE
                 return None
             if wants_page(scope):
+                if is_page and scope["method"] == "POST":
+                    scope["state"][ENDED_AT], scope["path"] = path, SESSION_END_PATH
+                    return None
                 raise LoginNeeded(wanted_page(path, scope["query_string"]))
         principal = await self._principal(self._authenticator, scope, origin)
         if is_page:

@@ -159,6 +159,7 @@ class OwnedKey:
     userid: str
     kind: UserKind
     owner_is_disabled: bool
+    owner_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

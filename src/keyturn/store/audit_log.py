@@ -106,7 +106,6 @@ class AuditLog:
         with self._database.reading() as connection:
             return [_audit_row(row) for row in connection.execute(query).all()]
 
-
     def name_users(self, numbers: Collection[int]) -> tuple[dict[int, str], dict[int, str]]:
         """Return the names and the user names of those users that are still there."""
         query = (

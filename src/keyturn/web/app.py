@@ -211,9 +211,7 @@ def _parameter_at_fault(error: HTTPException) -> tuple[str, str]:
     return field, f"The parameter {field} is not of the form that it must have."
 
 
-def _answer(
-    request: AnyRequest, response: ErrorResponse, error: KeyturnError | None = None
-) -> Response[Any]:
+def _answer(request: AnyRequest, response: ErrorResponse, error: KeyturnError | None = None) -> Response[Any]:
     """Answer in HTML where a browser looks at a page, in JSON everywhere else."""
     headers = dict(response.headers)
     if not (_is_page(request) and wants_page(request.scope)):
@@ -240,7 +238,8 @@ def _answer(
         text=message.text,
         link_href="/profile/keys",
         link_text="Go to API Keys",
-        **_documentation_link(request, response.status),
+        more_href=_documentation(request, response.status),
+        more_text="Search the documentation",
     )
     page.status_code = response.status
     page.headers.update(headers)
@@ -252,12 +251,10 @@ def _is_page(request: AnyRequest) -> bool:
     return routes.is_page(request.scope["path"])
 
 
-def _documentation_link(request: AnyRequest, status: int) -> dict[str, str]:
+def _documentation(request: AnyRequest, status: int) -> str | None:
     """Return the second way on from a page that is not there."""
     services: Services = request.app.state.services
-    if status != HTTPStatus.NOT_FOUND or not services.settings.documentation:
-        return {}
-    return {"more_href": "/docs", "more_text": "Search the documentation"}
+    return "/docs" if status == HTTPStatus.NOT_FOUND and services.settings.documentation else None
 
 
 def _host_rule(settings: Settings, routes: RouteTable) -> HostRule:

@@ -67,9 +67,7 @@ class AuditTrail:
         numbers, log = _numbers_in(rows), self._store.audit_log
         if principal.may(Permission.USER_ADMIN):
             keys = log.name_keys(numbers[Target.API_KEY])
-            users, userids = log.name_users(
-                numbers[Target.USER] | {key.user_id for key in keys.values()}
-            )
+            users, userids = log.name_users(numbers[Target.USER] | {key.user_id for key in keys.values()})
         else:
             keys, users, userids = {}, {}, {}
         return AuditNames(

@@ -212,9 +212,7 @@ class Logins:
             .outerjoin(profile, profile.c.user_id == user.c.id)
             .outerjoin(maker, maker.c.id == invitation.c.maker_user_id)
             .outerjoin(maker_profile, maker_profile.c.user_id == maker.c.id)
-            .where(
-                invitation.c.digest == digest, invitation.c.expires_at > now, user.c.disabled_at.is_(None)
-            )
+            .where(invitation.c.digest == digest, invitation.c.expires_at > now, user.c.disabled_at.is_(None))
         )
         with self._database.reading() as connection:
             link = connection.execute(query).one_or_none()

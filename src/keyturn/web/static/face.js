@@ -113,6 +113,15 @@ if (code && fragment && !document.getElementById(fragment)) {
   else document.querySelector("#userid, #password")?.focus();
 }
 
+// How many rows are ticked
+
+each("[data-picks]", (form) => {
+  form.addEventListener("change", () => {
+    const number = form.querySelectorAll("tbody :checked").length, count = form.querySelector("[data-count]");
+    if (count) count.textContent = number === 1 ? "1 key selected" : `${number} keys selected`;
+  });
+});
+
 // Tabs that remember the reader's choice, on this page and the next
 
 function choose(kind, value) {

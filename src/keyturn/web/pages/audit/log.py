@@ -60,14 +60,18 @@ def audit_page(
 @page("/export.jsonl", AUDIT)
 def export_json_lines(request: AnyRequest, view: InjectedView) -> Stream:
     """Answer with the rows that are looked for, each as a line of JSON."""
-    lines = view.services.audit_trail.json_lines(view.principal, _search(_asked(request), view.services.system.now()))
+    lines = view.services.audit_trail.json_lines(
+        view.principal, _search(_asked(request), view.services.system.now())
+    )
     return _attachment(lines, "application/x-ndjson", "jsonl", view.services.system.now())
 
 
 @page("/export.csv", AUDIT)
 def export_csv(request: AnyRequest, view: InjectedView) -> Stream:
     """Answer with the rows that are looked for as CSV."""
-    lines = view.services.audit_trail.csv_lines(view.principal, _search(_asked(request), view.services.system.now()))
+    lines = view.services.audit_trail.csv_lines(
+        view.principal, _search(_asked(request), view.services.system.now())
+    )
     return _attachment(lines, "text/csv; charset=utf-8; header=present", "csv", view.services.system.now())
 
 

@@ -26,10 +26,10 @@ from typing import Any
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
-from keyturn.core.api_key import FOREIGN_KEY_MIN_BITS, FOREIGN_KEY_MIN_LENGTH, character_bits
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, KeyturnError
 from keyturn.web.pages.frame.reauthentication import ALWAYS_ASKS
+from keyturn.web.pages.frame.secret_texts import looks_secret
 from keyturn.web.pages.frame.tabs import ANYBODY, Part
 from keyturn.web.pages.frame.views import TOLD_ON_THE_PAGE, Guard, SubmittedForm
 from keyturn.web.requests import in_thread
@@ -129,19 +129,11 @@ def without_secrets(form: Mapping[str, str], key_prefix: str, *, but: Collection
 
     `but` are further fields that are left out.
     """
-    ours = re.compile(rf"{re.escape(key_prefix)}_\w|\beyJ[\w-]+\.", re.ASCII)
     return {
         name: text
         for name, text in typed_in(form).items()
-        if name not in but and not any(ours.search(one) or _is_foreign_key(one) for one in (name, text))
+        if name not in but and not any(looks_secret(one, key_prefix) for one in (name, text))
     }
-
-
-def _is_foreign_key(text: str) -> bool:
-    return any(
-        any(map(str.isdigit, word)) and character_bits(word) >= FOREIGN_KEY_MIN_BITS
-        for word in re.findall(rf"[A-Za-z0-9_-]{{{FOREIGN_KEY_MIN_LENGTH},}}", text)
-    )
 
 
 def typed_in(form: Mapping[str, str]) -> dict[str, str]:

@@ -57,7 +57,9 @@ def message_of(
 def _missing(needed: tuple[str, ...]) -> Markup:
     """Say which permissions would do, and what they are for."""
     names = Markup(" or ").join(Markup("<b>{}</b>").format(name) for name in needed)
-    known = [ALLOWS[Permission(name)] for name in needed if name in set(Permission) and Permission(name) in ALLOWS]
+    known = [
+        ALLOWS[Permission(name)] for name in needed if name in set(Permission) and Permission(name) in ALLOWS
+    ]
     purpose = Markup(" It is for this: {}").format(known[0]) if len(needed) == 1 and known else ""
     return Markup(
         "It needs the permission {}, which your account doesn’t have. Nothing was changed. Ask an administrator "

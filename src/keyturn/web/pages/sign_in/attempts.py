@@ -51,6 +51,6 @@ def _wait(until: datetime, now: datetime) -> Markup:
     minutes = -(-seconds // 60)
     long = f"{minutes} minutes" if seconds > 60 else f"{seconds} second{'' if seconds == 1 else 's'}"
     return Markup(
-        "You can try again in {}, at <time datetime=\"{}\">{}</time>. Until then, even the right password is "
+        'You can try again in {}, at <time datetime="{}" data-clock>{}</time>. Until then, even the right password is '
         "refused. An administrator can unlock you sooner."
     ).format(long, escape(wire_time(until)), f"{until:%H:%M:%S}" if seconds <= 60 else f"{until:%H:%M}")

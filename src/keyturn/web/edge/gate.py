@@ -37,6 +37,7 @@ from keyturn.verifying.origin import Origin
 from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import use_context_of
 from keyturn.web import forward_auth
+from keyturn.web.bodies import FORM, media_type
 from keyturn.web.edge.dpop_target import proof_for_asked, proof_for_this, target_asked, target_of_this
 from keyturn.web.edge.exchange import EXCHANGE_PATHS, answer_exchange
 from keyturn.web.edge.feed_streams import FeedStreams
@@ -262,7 +263,7 @@ class Gate:
                 scope["path"] = path if is_page else NO_PAGE
                 return None
             if wants_page(scope):
-                if is_page and scope["method"] == "POST":
+                if is_page and scope["method"] == "POST" and _is_form(scope):
                     scope["state"][ENDED_AT], scope["path"] = path, SESSION_END_PATH
                     return None
                 raise LoginNeeded(wanted_page(path, scope["query_string"]))
@@ -343,3 +344,9 @@ class Gate:
             return await asyncio.wait_for(asking, LOOKUP_SECONDS)
         except TimeoutError:
             raise StoreUnavailable("the database does not answer") from None
+
+
+def _is_form(scope: Scope) -> bool:
+    """Return whether the body is what a page's form sends."""
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    return len(types) == 1 and media_type(types[0].decode("latin-1")) == FORM

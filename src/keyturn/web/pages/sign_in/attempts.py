@@ -15,28 +15,24 @@ _LONGEST = timedelta(days=1)
 """A wait beyond this is one that only an administrator ends."""
 
 
-class EmptyFields(InvalidInput):
-    """One or both fields of a sign-in are empty; `problems` says so of each."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        field = next(iter(problems))
-        super().__init__(field, problems[field], code="empty")
-        self.problems = problems
+_ENTER = ("Enter your user name.", "Enter your password.")
+_BOTH = "both_empty"
 
 
 def check_filled(form: Mapping[str, str], name: str, password: str) -> None:
-    """Raise `EmptyFields` unless somebody said who they are and gave a password."""
-    words = {name: "Enter your user name.", password: "Enter your password."}
-    empty = {field: text for field, text in words.items() if not form.get(field, "").strip()}
-    if empty:
-        raise EmptyFields(empty)
+    """Raise `InvalidInput` unless somebody said who they are and gave a password."""
+    empty = [not form.get(field, "").strip() for field in (name, password)]
+    if any(empty):
+        first = empty.index(True)
+        code = _BOTH if all(empty) else "empty"
+        raise InvalidInput((name, password)[first], _ENTER[first], code=code)
 
 
-def told_of(view: OpenView) -> dict[str, Any]:
+def told_of(view: OpenView, password: str = "password") -> dict[str, Any]:
     """Return what the page is told of the attempt that failed: `problems`, or a `problem`, or a `wait`."""
     match view.error:
-        case EmptyFields(problems=problems):
-            return {"problems": problems}
+        case InvalidInput(code=code) if code == _BOTH:
+            return {"problems": {password: _ENTER[1]}}
         case CredentialRefused(until=datetime() as until):
             return {"problem": None, "wait": _wait(until, view.services.system.now())}
         case CredentialRefused():

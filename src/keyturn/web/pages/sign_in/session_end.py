@@ -101,7 +101,7 @@ def _ask(sent: OpenForm, path: str, kept: Mapping[str, str]) -> Response[str]:
         is_complete=sent.form.keys() - _ABOUT_US <= kept.keys(),
         providers=providers_of(sent.services),
         values={USERID: sent.form.get(USERID, ""), PROVIDER: sent.form.get(PROVIDER, "")},
-        **told_of(sent),
+        **told_of(sent, PASSWORD),
     )
     if sent.error is None:
         page.status_code = HTTPStatus.FORBIDDEN

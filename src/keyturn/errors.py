@@ -27,6 +27,7 @@ An error carries two texts: what a client may read (`str(error)`), and, where th
 `Reason` for the log. `keyturn.web.responses` alone turns them into status codes.
 """
 
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -96,12 +97,21 @@ class CredentialRefused(KeyturnError):
     """The credential opens nothing.
 
     `secret_matched` is true only when the whole secret was right, so that the holder, and nobody
-    else, may be told the reason.
+    else, may be told the reason. `until` is how long a sign-in is to wait before the next one, as far as
+    anybody may be told.
     """
 
-    def __init__(self, reason: Reason, *, key_id: int | None = None, secret_matched: bool = False) -> None:
+    def __init__(
+        self,
+        reason: Reason,
+        *,
+        key_id: int | None = None,
+        secret_matched: bool = False,
+        until: datetime | None = None,
+    ) -> None:
         super().__init__(f"credential refused: {reason}")
         self.reason = reason
+        self.until = until
         self.key_id = key_id
         self.secret_matched = secret_matched
 

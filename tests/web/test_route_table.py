@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
@@ -53,7 +54,9 @@ OPEN_POSTS = {
     "/oauth/device_authorization": 400,
     "/docs/mcp": 400,
     "/login": 403,
+    "/login/again": 404,  # Only the gate leads there, with a form whose session has ended.
     "/invitation": 403,
+    "/invitation/password": 403,
     "/setup": 404,
 }
 """What a stranger may POST, and what an empty one is answered."""
@@ -132,7 +135,7 @@ def is_page(method: str, path: str) -> bool:
 def is_open(method: str, path: str) -> bool:
     if method == "OPTIONS":
         # Says which methods there are, on open pages and nowhere else.
-        return path in {"/login", "/invitation", "/setup"}
+        return path in {"/login", "/login/again", "/invitation", "/invitation/password", "/setup"}
     return (method in {"GET", "HEAD"} and path in OPEN) or (method == "POST" and path in OPEN_POSTS)
 
 
@@ -316,7 +319,8 @@ def test_fault_c3_who_is_known_is_told_that_there_is_nothing(site: Site) -> None
         for path in map(quote, NOWHERE):
             page = browser.get(path)
             assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8"), path
-            assert "There is no such page" in page.text
+            assert "Page not found" in page.text
+            assert f"<code>{html.escape(unquote(path))}</code>" in page.text
             assert "Sign out" in page.text
             for told in (
                 client.get(path, headers={"Authorization": key}),

@@ -218,6 +218,27 @@ class AuditSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditedKey:
+    """What a row about a key may be told with."""
+
+    name: str | None
+    user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditNames:
+    """The names of what rows tell of, by number, as far as it is still there."""
+
+    users: Mapping[int, str] = field(default_factory=dict)
+    """Names, or user names where somebody has none."""
+    userids: Mapping[int, str] = field(default_factory=dict)
+    keys: Mapping[int, AuditedKey] = field(default_factory=dict)
+    groups: Mapping[int, str] = field(default_factory=dict)
+    projects: Mapping[int, str] = field(default_factory=dict)
+    apis: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """How far somebody has read: a revision, and which event it was.
 

@@ -214,6 +214,7 @@ class OwnedKey:
     userid: str
     kind: UserKind
     owner_is_disabled: bool
+    owner_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,12 +87,16 @@ class KeySearch:
     """Part of the owner's user name; case does not matter."""
     text: str | None = None
     """Part of the name, or of what is shown of the key."""
+    about: str | None = None
+    """Part of what is compared with `text`, of the owner's name or user name, or the whole number of the key."""
     state: KeyState | None = None
     part: KeyFilter | None = None
     made_before: datetime | None = None
     unused_since: datetime | None = None
     """Keys that were not used since then, if ever."""
     never_ends: bool | None = None
+    ends_within: timedelta | None = None
+    """Keys that live, and are over after this time."""
     order: KeyOrder = KeyOrder.CREATED
     is_descending: bool = True
 

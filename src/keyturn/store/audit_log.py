@@ -1,5 +1,6 @@
 """The audit log, for reading: rows are written by the changes that they tell of."""
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -9,16 +10,28 @@ from keyturn.core.audit import (
     LEAVES_RULES,
     AuditAction,
     AuditedChange,
+    AuditedKey,
     AuditEntry,
     AuditRow,
     AuditSearch,
     ChangesSince,
     Effect,
     Mark,
+    Target,
     effect_of,
 )
 from keyturn.errors import StoreUnavailable
-from keyturn.store.database.schema import as_stored, audit, installation
+from keyturn.store.database.schema import (
+    api_key,
+    as_stored,
+    audit,
+    group,
+    installation,
+    profile,
+    project,
+    resource,
+    user,
+)
 from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database
 
@@ -92,6 +105,33 @@ class AuditLog:
                 query = query.where(audit.c.id < before)
         with self._database.reading() as connection:
             return [_audit_row(row) for row in connection.execute(query).all()]
+
+    def name_users(self, numbers: Collection[int]) -> tuple[dict[int, str], dict[int, str]]:
+        """Return the names and the user names of those users that are still there."""
+        query = (
+            select(user.c.id, user.c.userid, profile.c.name)
+            .outerjoin(profile, profile.c.user_id == user.c.id)
+            .where(user.c.id.in_(sorted(numbers)))
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return {row.id: row.name or row.userid for row in rows}, {row.id: row.userid for row in rows}
+
+    def name_keys(self, numbers: Collection[int]) -> dict[int, AuditedKey]:
+        """Return what these keys are called, and whose they are."""
+        query = select(api_key.c.id, api_key.c.name, api_key.c.user_id).where(
+            api_key.c.id.in_(sorted(numbers))
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return {row.id: AuditedKey(row.name, row.user_id) for row in rows}
+
+    def name_things(self, kind: Target, numbers: Collection[int]) -> dict[int, str]:
+        """Return the names of groups, projects or APIs."""
+        table = {Target.GROUP: group, Target.PROJECT: project, Target.RESOURCE: resource}[kind]
+        query = select(table.c.id, table.c.name).where(table.c.id.in_(sorted(numbers)))
+        with self._database.reading() as connection:
+            return {row.id: row.name for row in connection.execute(query).all()}
 
 
 def _audited_change(row: tuple[Any, ...]) -> AuditedChange:

@@ -35,6 +35,8 @@ from keyturn.web.json_response import JsonResponse
 from keyturn.web.navigation import login_path, wants_page
 from keyturn.web.pages.documentation.site import site_of
 from keyturn.web.pages.frame import tabs
+from keyturn.web.pages.frame.forms import Forms
+from keyturn.web.pages.frame.messages import message_of
 from keyturn.web.pages.frame.reauthentication import PasswordNeeded, send_renewed_session
 from keyturn.web.pages.frame.reauthentication import ask as ask_for_password
 from keyturn.web.pages.frame.rendering import Pages, see_other
@@ -149,6 +151,7 @@ def create_framework_app(services: Services) -> Litestar:
                 "services": services,
                 "pages": pages,
                 "routes": routes,
+                "forms": Forms(page_handlers(documentation=settings.documentation)),
                 "answers": Answers(services.verification.freshness, max_entries=MAX_ANSWERS),
                 "is_draining": False,
             }
@@ -173,7 +176,7 @@ def _answer_error(request: AnyRequest, error: KeyturnError) -> Response[Any]:
     note_failure(request, error)
     if isinstance(error, CredentialRefused) and _is_page(request):
         return see_other(f"/login?then={request.scope['path']}")  # The session has ended meanwhile.
-    return _answer(request, response_of(error))
+    return _answer(request, response_of(error), error)
 
 
 def _answer_defect(request: AnyRequest, error: Exception) -> Response[Any]:
@@ -208,7 +211,7 @@ def _parameter_at_fault(error: HTTPException) -> tuple[str, str]:
     return field, f"The parameter {field} is not of the form that it must have."
 
 
-def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
+def _answer(request: AnyRequest, response: ErrorResponse, error: KeyturnError | None = None) -> Response[Any]:
     """Answer in HTML where a browser looks at a page, in JSON everywhere else."""
     headers = dict(response.headers)
     if not (_is_page(request) and wants_page(request.scope)):
@@ -222,13 +225,21 @@ def _answer(request: AnyRequest, response: ErrorResponse) -> Response[Any]:
         visitor = None if is_refused else find_visitor(request, services)
     except KeyturnError:
         visitor = None  # What failed for the page fails for its head too.
+    origin = origin_of(request)
+    asked_for = (origin.via or "").partition(" ")[2]
+    message = message_of(
+        response.status, response.body.message, error, path=asked_for, request_id=origin.request_id
+    )
     page = pages.render(
         "frame/message.html",
         visitor,
-        title=_TITLES.get(HTTPStatus(response.status), "This did not work"),
-        text=response.body.message,
-        link_href="/profile",
-        link_text="Go to your profile",
+        picture=message.picture,
+        title=message.title,
+        text=message.text,
+        link_href="/profile/keys",
+        link_text="Go to API Keys",
+        more_href=_documentation(request, response.status),
+        more_text="Search the documentation",
     )
     page.status_code = response.status
     page.headers.update(headers)
@@ -240,11 +251,10 @@ def _is_page(request: AnyRequest) -> bool:
     return routes.is_page(request.scope["path"])
 
 
-_TITLES = {
-    HTTPStatus.NOT_FOUND: "There is no such page",
-    HTTPStatus.FORBIDDEN: "This was refused",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Try again in a moment",
-}
+def _documentation(request: AnyRequest, status: int) -> str | None:
+    """Return the second way on from a page that is not there."""
+    services: Services = request.app.state.services
+    return "/docs" if status == HTTPStatus.NOT_FOUND and services.settings.documentation else None
 
 
 def _host_rule(settings: Settings, routes: RouteTable) -> HostRule:

@@ -8,6 +8,10 @@ from urllib.parse import quote
 LOGIN_PATH = "/login"
 DEVICE_PAGE_PATH = "/device"
 """Where a person types the code that a device shows."""
+SESSION_END_PATH = "/login/again"
+"""Where the form of a person is led whose session has ended, whatever path it was sent to."""
+ENDED_AT = "ended_at"
+"""Under which the request then keeps the path that it was sent to."""
 NO_PAGE = "/profile/no-such-page"
 """Where a person who is signed in is led who looks for a page where there is none."""
 

@@ -109,7 +109,7 @@ def test_the_page_says_what_is_to_be_done_with_the_code(site: Site) -> None:
     assert (compare in filled_in, write in filled_in) == (True, False)
     for other in (browser.get("/device"), browser.submit("/device", user_code="WDJB-MJHT")):
         assert (compare in other.text, write in other.text) == (False, True)
-    assert "No device is waiting with this code: check what it shows." in other.text
+    assert "No device is waiting with that code. Check the code, or start again on the device." in other.text
 
 
 def test_a_device_that_asks_too_often_is_slowed(site: Site) -> None:

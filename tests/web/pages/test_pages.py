@@ -53,21 +53,24 @@ def revision(site: Site) -> int:
 
 
 def test_the_right_password_starts_a_session(site: Site) -> None:
-    """Signing in leads on to the profile with a cookie that works, and no page of the way may be stored."""
+    """Signing in leads on to the API keys with a cookie that works, and no page of the way may be stored."""
     with Browser(site) as browser:
         page = browser.get("/login")
         assert page.status_code == 200
         assert page.headers["cache-control"] == "no-store"
         answer = browser.log_in(BOB, PASSWORD)
         assert answer.status_code == 303
-        assert answer.headers["location"] == "/profile"
+        assert answer.headers["location"] == "/profile/keys"
         assert answer.headers["cache-control"] == "no-store"
         assert is_signed_in(browser)
-        assert browser.get("/login").headers["location"] == "/profile"
+        assert browser.get("/login").headers["location"] == "/profile/keys"
 
 
 def test_a_wrong_login_does_not_say_what_was_wrong(site: Site) -> None:
-    """Wrong password, unknown name, disabled account: the same bytes but for the typed name (L3)."""
+    """Wrong password, unknown name, disabled account: the same bytes but for the typed name (L3).
+
+    What is said of an attempt hangs on how many failed under that name from that address, and on nothing else.
+    """
     disabled = site.new_user()
     site.services.users.set_disabled(COMMAND_LINE, disabled.userid, disabled=True)
     without_password = site.services.users.add(COMMAND_LINE, userid="nopass@example.com", name=None)
@@ -78,9 +81,6 @@ def test_a_wrong_login_does_not_say_what_was_wrong(site: Site) -> None:
             ("nobody@example.com", PASSWORD),
             (disabled.userid, PASSWORD),
             (without_password.userid, PASSWORD),
-            (BOB, ""),
-            ("", PASSWORD),
-            ("", ""),
             ("\x00", "\x00"),
             (HOSTILE, PASSWORD),
         ):
@@ -95,7 +95,49 @@ def test_a_wrong_login_does_not_say_what_was_wrong(site: Site) -> None:
                 if name not in {"x-request-id", "date", "content-length"}
             }
             answers.append((headers, text))
+    assert "That user name and password don’t match." in answers[0][1]
     assert all(answer == answers[0] for answer in answers)
+
+
+def test_an_empty_field_is_told_at_the_field(site: Site) -> None:
+    """Nothing is judged until there is a name and a password; each empty field says what it wants."""
+    before = revision(site)
+    with Browser(site) as browser:
+        for userid, password, told in (
+            (BOB, "", {"password"}),
+            ("", PASSWORD, {"userid"}),
+            ("nobody@example.com", " ", {"password"}),
+            ("", "", {"userid", "password"}),
+        ):
+            answer = browser.log_in(userid, password)
+            assert answer.status_code == 422
+            assert set(re.findall(r'id="(\w+)-problem"', answer.text)) == told
+            assert ("Enter your password." in answer.text) == ("password" in told)
+    assert revision(site) == before
+
+
+def test_how_long_to_wait_is_said_alike(open_site: SiteOpener) -> None:
+    """The fifth failure and those after it say until when, for a name that is not there as for one that is (L3)."""
+    with open_site() as opened:
+        opened.add_people()
+        disabled = opened.new_user()
+        opened.services.users.set_disabled(COMMAND_LINE, disabled.userid, disabled=True)
+        told = []
+        with Browser(opened) as browser:
+            for userid in (BOB, "nobody@example.com", disabled.userid):
+                texts = [browser.log_in(userid, "wrong wrong wrong").text for _ in range(7)]
+                told.append([text.replace(userid, "") for text in texts])
+            assert told[0] == told[1] == told[2]
+            assert ["Too many attempts" in text for text in told[0]] == [False] * 4 + [True] * 3
+            assert "You can try again in 1 second, at" in told[0][4]
+            assert "An administrator can unlock you sooner." in told[0][4]
+            assert browser.log_in(BOB, PASSWORD).status_code == 401, "the wait is real"
+            opened.clock.advance(timedelta(seconds=2))
+            assert browser.log_in(BOB, PASSWORD).status_code == 303
+            again = browser.log_in(BOB, "wrong wrong wrong")
+            assert "Too many attempts" in again.text, "that somebody signed in is told to nobody"
+            opened.clock.advance(timedelta(minutes=30))
+            assert "Too many attempts" not in browser.log_in(BOB, "wrong wrong wrong").text
 
 
 def test_a_password_is_never_on_a_page(site: Site) -> None:
@@ -116,21 +158,21 @@ def test_a_password_is_never_on_a_page(site: Site) -> None:
         ("/profile/keys", "/profile/keys"),
         ("/profile/sessions", "/profile/sessions"),
         ("/profile", "/profile"),
-        ("", "/profile"),
-        ("//evil.example", "/profile"),
-        ("///evil.example", "/profile"),
-        ("https://evil.example/profile", "/profile"),
-        ("/\\evil.example", "/profile"),
-        ("\\\\evil.example", "/profile"),
-        ("/profile@evil.example", "/profile"),
-        ("/profile/../../evil", "/profile"),
-        ("/profile/\\evil.example", "/profile"),
-        ("/profile\r\nSet-Cookie: a=b", "/profile"),
-        ("/profile?x=//evil.example", "/profile"),
-        ("javascript:alert(1)", "/profile"),
-        ("/logout", "/profile"),
-        ("/bim/rpc/user/current", "/profile"),
-        ("/profile\n", "/profile"),
+        ("", "/profile/keys"),
+        ("//evil.example", "/profile/keys"),
+        ("///evil.example", "/profile/keys"),
+        ("https://evil.example/profile", "/profile/keys"),
+        ("/\\evil.example", "/profile/keys"),
+        ("\\\\evil.example", "/profile/keys"),
+        ("/profile@evil.example", "/profile/keys"),
+        ("/profile/../../evil", "/profile/keys"),
+        ("/profile/\\evil.example", "/profile/keys"),
+        ("/profile\r\nSet-Cookie: a=b", "/profile/keys"),
+        ("/profile?x=//evil.example", "/profile/keys"),
+        ("javascript:alert(1)", "/profile/keys"),
+        ("/logout", "/profile/keys"),
+        ("/bim/rpc/user/current", "/profile/keys"),
+        ("/profile\n", "/profile/keys"),
     ],
 )
 def test_the_login_leads_to_our_own_pages_alone(site: Site, wanted: str, target: str) -> None:
@@ -218,7 +260,7 @@ def test_signing_out_ends_the_session_on_the_server(site: Site) -> None:
         httpx.get(f"{site.url}/profile", headers={"Cookie": f"keyturn={kept}", "Accept": ACCEPT}).status_code
         == 303
     )
-    assert "signed out" in browser.get("/login?notice=signed-out").text
+    assert "You’re signed out." in browser.get("/login?notice=signed-out").text
 
 
 def test_a_session_ends_when_idle_and_after_its_time(open_site: SiteOpener) -> None:
@@ -846,7 +888,8 @@ def test_the_set_up_works_once(open_site: SiteOpener) -> None:
                 browser.post("/setup", data=setup_form(code), headers={"Origin": "null"}).status_code == 403
             )
             answer = browser.post("/setup", data=setup_form(code))
-            assert (answer.status_code, answer.headers["location"]) == (303, "/login?notice=set-up")
+            assert (answer.status_code, answer.headers["location"]) == (303, "/profile/keys")
+            assert is_signed_in(browser), "the first administrator is signed in at once"
             check_set_up_is_gone(browser, code)
             assert browser.log_in("root@example.com", PASSWORD).status_code == 303
             page = browser.get("/profile").text

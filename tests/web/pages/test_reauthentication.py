@@ -31,7 +31,7 @@ ADMIN = "admin@example.com"
 TWO_HOURS = timedelta(hours=2)
 MILLISECOND = timedelta(milliseconds=1)
 (RULE,) = NEVER_ASKS
-OPEN = {"/login", "/setup", "/invitation"}
+OPEN = {"/login", "/login/again", "/setup", "/invitation", "/invitation/password"}
 """Forms of strangers, who have no session."""
 SECRETS = {"password", "password_again", "current_password"}
 
@@ -107,6 +107,7 @@ def test_fault_b9_every_form_says_whether_it_asks(site: Site) -> None:
         "/admin/projects/{project_id}/delete",
         "/admin/services/{resource_id}/scope/remove",
         "/admin/services/{resource_id}/delete",
+        "/admin/keys/find",
         "/admin/keys/revoke",
         "/admin/users/{user_id}/attributes/remove",
         "/admin/users/{user_id}/groups/remove",
@@ -236,7 +237,7 @@ def test_fault_b9_a_device_is_refused_at_once_and_approved_with_the_password(sit
         begun = site.services.devices.begin({"client_id": "laptop"}, HERE)
         answer = browser.submit("/device/decision", user_code=begun.user_code, decision=decision, expiry="90")
         assert answer.status_code == expected
-    assert "signed in there" in confirm(browser, answer).text
+    assert "Your device is connected" in confirm(browser, answer).text
 
 
 def test_fault_b9_rights_are_given_with_what_was_ticked(site: Site) -> None:

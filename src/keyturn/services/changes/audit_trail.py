@@ -2,14 +2,15 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from keyturn.core.audit import AuditAction, AuditRow, AuditSearch, CountedSignIns, Target
-from keyturn.core.permissions import Permission
+from keyturn.core.audit import AuditAction, AuditNames, AuditRow, AuditSearch, CountedSignIns, Target
+from keyturn.core.permissions import SEE_PROJECTS, Permission
 from keyturn.core.principal import Principal
+from keyturn.core.records import is_id
 from keyturn.core.shown import shown, shown_json
 from keyturn.core.times import wire_time
 from keyturn.services.text import is_storable
@@ -65,6 +66,36 @@ class AuditTrail:
         is_own = bool(rows) and rows[0].actor_user_id == principal.user_id
         return rows[0].details if is_own else None
 
+    def newer(self, principal: Principal, wanted: AuditSearch, *, after: int) -> list[AuditRow]:
+        """Return the rows that follow the one with this id: at most `PAGE`, the newest first."""
+        principal.check_may(Permission.AUDIT)
+        if not _can_be_found(wanted):
+            return []
+        return self._store.audit_log.search(wanted, after=after, size=PAGE)[::-1]
+
+    def names(self, principal: Principal, rows: Iterable[AuditRow]) -> AuditNames:
+        """Return the names of what these rows tell of, as far as the reader may see those things elsewhere."""
+        principal.check_may(Permission.AUDIT)
+        numbers, log = _numbers_in(rows), self._store.audit_log
+        if principal.may(Permission.USER_ADMIN):
+            keys = log.name_keys(numbers[Target.API_KEY])
+            users, userids = log.name_users(numbers[Target.USER] | {key.user_id for key in keys.values()})
+        else:
+            keys, users, userids = {}, {}, {}
+        return AuditNames(
+            users,
+            userids,
+            keys,
+            groups=self._named(principal, Target.GROUP, numbers, Permission.USER_ADMIN),
+            projects=self._named(principal, Target.PROJECT, numbers, *SEE_PROJECTS),
+            apis=self._named(principal, Target.RESOURCE, numbers, Permission.APPLICATION_ADMIN),
+        )
+
+    def _named(
+        self, principal: Principal, kind: Target, numbers: Mapping[Target, set[int]], *any_of: Permission
+    ) -> Mapping[int, str]:
+        return self._store.audit_log.name_things(kind, numbers[kind]) if principal.may(*any_of) else {}
+
     def counted_sign_ins(self, principal: Principal) -> list[CountedSignIns]:
         """Return failed sign-ins that are only counted: at most `COUNTED`, the newest first."""
         principal.check_may(Permission.AUDIT)
@@ -99,6 +130,28 @@ class AuditTrail:
         while rows := self._store.audit_log.search(wanted, after=after, size=EXPORTED_AT_ONCE):
             yield from map(_event, rows)
             after = rows[-1].audit_id
+
+
+_USERS_IN_DETAILS = ("userId", "member", "memberRemoved", "ownerUser")
+
+
+def _numbers_in(rows: Iterable[AuditRow]) -> Mapping[Target, set[int]]:
+    """Return the numbers of all things that these rows tell of, by their kind."""
+    found: dict[Target, set[int]] = {kind: set() for kind in Target}
+    for row in rows:
+        number = row.target_id or ""
+        if row.target_type in found and number.isascii() and number.isdigit():
+            found[Target(row.target_type)].add(int(number))
+        found[Target.USER].update(
+            one for name in _USERS_IN_DETAILS if isinstance(one := row.details.get(name), int)
+        )
+        if row.actor_user_id is not None:
+            found[Target.USER].add(row.actor_user_id)
+        if row.actor_key_id is not None:
+            found[Target.API_KEY].add(row.actor_key_id)
+        if isinstance(owner := row.details.get("ownerGroup"), int):
+            found[Target.GROUP].add(owner)
+    return {kind: {number for number in numbers if is_id(number)} for kind, numbers in found.items()}
 
 
 def _can_be_found(wanted: AuditSearch) -> bool:

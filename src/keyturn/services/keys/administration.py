@@ -5,12 +5,13 @@ from dataclasses import replace
 
 from msgspec import structs
 
+from keyturn.core.api_key import ApiKeyFormat, digest_api_key
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import OwnedKey, is_id
-from keyturn.core.searches import KeySearch
-from keyturn.errors import NotFound
+from keyturn.core.searches import KeyCounts, KeySearch
+from keyturn.errors import CredentialRefused, NotFound
 from keyturn.services.keys.keys import Keys
 from keyturn.services.text import is_storable
 from keyturn.store import Store
@@ -22,9 +23,12 @@ from keyturn.verifying.uses import Usage
 class KeyAdministration:
     """Finds and revokes anybody's keys, for holders of USER_ADMIN."""
 
-    def __init__(self, store: Store, *, keys: Keys, usage: Usage, system: System) -> None:
+    def __init__(
+        self, store: Store, *, keys: Keys, key_format: ApiKeyFormat, usage: Usage, system: System
+    ) -> None:
         self._store = store
         self._keys = keys
+        self._format = key_format
         self._usage = usage
         self._system = system
 
@@ -33,7 +37,7 @@ class KeyAdministration:
     ) -> Page[OwnedKey]:
         """Return the keys that are looked for, the newest first, as they are now."""
         principal.check_may(Permission.USER_ADMIN)
-        if not is_storable(wanted.owner):
+        if not is_storable(wanted.owner, wanted.text, wanted.about):
             return Page(0, ())
         found = self._store.api_keys.search(wanted, now=self._system.now(), offset=offset, size=size)
         items = (
@@ -41,6 +45,27 @@ class KeyAdministration:
             for owned in found.items
         )
         return Page(found.count, tuple(items))
+
+    def count_parts(self, principal: Principal, wanted: KeySearch) -> KeyCounts:
+        """Return how many of the keys that are looked for are in each part of the list."""
+        principal.check_may(Permission.USER_ADMIN)
+        if not is_storable(wanted.owner, wanted.text, wanted.about):
+            return KeyCounts(0, 0, 0, 0, 0)
+        return self._store.api_keys.count_parts(wanted, now=self._system.now())
+
+    def find_presented(self, principal: Principal, secret: str) -> int | None:
+        """Return the number of the key whose secret this is, or was until its last rotation; None for none.
+
+        It may have ended. Nothing of the secret is kept or written down.
+        """
+        principal.check_may(Permission.USER_ADMIN)
+        try:
+            presented = secret.encode("ascii")
+            self._format.check_well_formed(presented)
+        except (CredentialRefused, UnicodeEncodeError):
+            return None
+        found = self._store.api_keys.find_for_verification(digest_api_key(presented))
+        return None if found is None else found.key_id
 
     def get(self, principal: Principal, key_id: int) -> OwnedKey:
         """Return anybody's key; raise `NotFound` if there is none with this id."""

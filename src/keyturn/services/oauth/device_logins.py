@@ -253,7 +253,9 @@ class DeviceLogins:
             if found is not None:
                 return found, digest
         self._wrong_codes.note(person)
-        raise InvalidInput("user_code", "No device is waiting with this code: check what it shows.")
+        raise InvalidInput(
+            "user_code", "No device is waiting with that code. Check the code, or start again on the device."
+        )
 
     def _client_id(self, form: Form) -> str:
         """Return how the program calls itself, which its key is named after; raise `OAuthRefused`."""

@@ -241,7 +241,7 @@ class Users:
         Raise `TooManyFailures`, before anything is hashed, if they gave theirs too often (Q1).
         """
         if not self._attempts.is_own_password(principal, password, origin, field=field):
-            raise InvalidInput(field, "This is not your current password. Try again in a moment.")
+            raise InvalidInput(field, "That’s not your current password.")
 
     def set_password(
         self,

@@ -42,6 +42,7 @@ from keyturn.store.database.schema import (
     api_key_caller,
     api_key_use,
     former_secret,
+    profile,
     user,
 )
 from keyturn.store.database.statements import CompiledQuery
@@ -209,8 +210,14 @@ class ApiKeys:
         with self._database.reading() as connection:
             count = connection.execute(select(func.count()).select_from(keys).where(*conditions)).scalar_one()
             rows = connection.execute(
-                select(*_LISTED, user.c.userid, user.c.kind, user.c.disabled_at)
-                .select_from(keys)
+                select(
+                    *_LISTED,
+                    user.c.userid,
+                    user.c.kind,
+                    user.c.disabled_at,
+                    profile.c.name.label("owner_name"),
+                )
+                .select_from(keys.outerjoin(profile, profile.c.user_id == user.c.id))
                 .where(*conditions)
                 .order_by(*order_of(wanted, now))
                 .offset(offset)
@@ -417,5 +424,9 @@ _LISTED_ENDED = select(*_LISTED).where(*_HAS_ENDED).order_by(api_key.c.id.desc()
 
 def _owned_key(row: Any) -> OwnedKey:
     return OwnedKey(
-        _record(row), row.userid, UserKind(row.kind), owner_is_disabled=row.disabled_at is not None
+        _record(row),
+        row.userid,
+        UserKind(row.kind),
+        owner_is_disabled=row.disabled_at is not None,
+        owner_name=row.owner_name,
     )

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, func, not_, or_
+from sqlalchemy import and_, case, func, not_, or_, select
 
-from keyturn.core.records import KeyState
+from keyturn.core.records import KeyState, is_id
 from keyturn.core.searches import SOON, KeyFilter, KeyOrder, KeySearch
-from keyturn.store.database.schema import api_key, user
+from keyturn.store.database.schema import api_key, profile, user
 
 
 def conditions_of(wanted: KeySearch, now: datetime) -> list[Any]:
@@ -22,15 +22,40 @@ def _named(wanted: KeySearch) -> list[Any]:
     if wanted.user_id is not None:
         conditions.append(api_key.c.user_id == wanted.user_id)
     if wanted.text is not None:
-        in_name = func.lower(api_key.c.name).contains(wanted.text.lower(), autoescape=True)
-        conditions.append(or_(in_name, api_key.c.masked.contains(wanted.text, autoescape=True)))
+        conditions.append(_is_called(wanted.text))
+    if wanted.about is not None:
+        conditions.append(or_(_is_called(wanted.about), *_is_owned_or_numbered(wanted.about)))
     if wanted.owner is not None:
         conditions.append(func.lower(user.c.userid).contains(wanted.owner.lower(), autoescape=True))
     return conditions
 
 
+def _is_called(text: str) -> Any:
+    in_name = func.lower(api_key.c.name).contains(text.lower(), autoescape=True)
+    return or_(in_name, api_key.c.masked.contains(text, autoescape=True))
+
+
+def _is_owned_or_numbered(text: str) -> list[Any]:
+    named = select(profile.c.user_id).where(
+        func.lower(profile.c.name).contains(text.lower(), autoescape=True)
+    )
+    conditions: list[Any] = [
+        func.lower(user.c.userid).contains(text.lower(), autoescape=True),
+        api_key.c.user_id.in_(named),
+    ]
+    if text.isascii() and text.isdigit() and is_id(int(text[:20])):
+        conditions.append(api_key.c.id == int(text))
+    return conditions
+
+
 def _in_state(wanted: KeySearch, now: datetime) -> list[Any]:
     conditions: list[Any] = [] if wanted.part is None else [_is_in(wanted.part, now)]
+    if wanted.ends_within is not None:
+        conditions += [
+            api_key.c.revoked_at.is_(None),
+            api_key.c.expires_at > now,
+            api_key.c.expires_at <= now + wanted.ends_within,
+        ]
     is_over = api_key.c.expires_at <= now
     match wanted.state:
         case KeyState.REVOKED:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import LoginRecord
 from keyturn.errors import CredentialRefused, InvalidState, Reason
-from keyturn.store.database.schema import invitation, user
+from keyturn.store.database.schema import invitation, profile, user
 from keyturn.store.database.transactions import Change, Database
 from keyturn.store.ownership.control import Allow, check_may_act_as
 from keyturn.store.ownership.link_makers import MAKER, could_be_made, maker_of
@@ -29,6 +29,17 @@ class KeptSession:
 
     session_id: int
     new_digest: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InvitedUser:
+    """The user whom a link invites."""
+
+    userid: str
+    name: str | None
+    maker: str | None
+    """Who made the link, by name or user name; None for the command line."""
+    expires_at: datetime
 
 
 class Logins:
@@ -192,6 +203,30 @@ class Logins:
             if link is None or not could_be_made(connection, link, now):
                 return None
         return self._find_login(user.c.id == link.user_id, user.c.disabled_at.is_(None))
+
+    def look_at_invitation(self, digest: bytes, now: datetime) -> InvitedUser | None:
+        """Return what is told of the user whom this link invites, and of its maker; None as `find_invited`."""
+        maker, maker_profile = user.alias("maker"), profile.alias("maker_profile")
+        query = (
+            select(
+                *MAKER,
+                invitation.c.expires_at,
+                user.c.userid,
+                profile.c.name,
+                func.coalesce(maker_profile.c.name, maker.c.userid).label("maker"),
+            )
+            .select_from(invitation)
+            .join(user, user.c.id == invitation.c.user_id)
+            .outerjoin(profile, profile.c.user_id == user.c.id)
+            .outerjoin(maker, maker.c.id == invitation.c.maker_user_id)
+            .outerjoin(maker_profile, maker_profile.c.user_id == maker.c.id)
+            .where(invitation.c.digest == digest, invitation.c.expires_at > now, user.c.disabled_at.is_(None))
+        )
+        with self._database.reading() as connection:
+            link = connection.execute(query).one_or_none()
+            if link is None or not could_be_made(connection, link, now):
+                return None
+        return InvitedUser(link.userid, link.name, link.maker, link.expires_at)
 
     def accept_invitation(self, digest: bytes, password_hash: str, at: datetime, audit: AuditEntry) -> bool:
         """Use up a link and store the password it brings, ending all sessions; False if it is void.

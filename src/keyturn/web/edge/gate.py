@@ -38,6 +38,7 @@ from keyturn.verifying.origin import Origin
 from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import use_context_of
 from keyturn.web import forward_auth
+from keyturn.web.bodies import FORM, media_type
 from keyturn.web.edge.dpop_target import proof_for_asked, proof_for_this, target_asked, target_of_this
 from keyturn.web.edge.exchange import EXCHANGE_PATHS, answer_exchange
 from keyturn.web.edge.feed_streams import FeedStreams
@@ -64,7 +65,7 @@ from keyturn.web.edge.request_checks import (
 )
 from keyturn.web.edge.request_log import RequestLog
 from keyturn.web.edge.verify import MAX_PLAIN_FIELD_BYTES, PlainVerify
-from keyturn.web.navigation import NO_PAGE, login_path, wants_page
+from keyturn.web.navigation import ENDED_AT, NO_PAGE, SESSION_END_PATH, login_path, wants_page
 from keyturn.web.pages.frame.visitors import LoginNeeded, Visitor, find_visitor
 from keyturn.web.pages.oauth.device import wanted_page
 from keyturn.web.responses import internal_error, response_of
@@ -251,10 +252,20 @@ class Gate:
         has_credential = any(name == b"authorization" for name, _ in scope["headers"])
         if is_page or (wants_page(scope) and not has_credential):
             # Whether there is such a page, and what it takes, is found out by nobody who is not signed in.
-            if await to_thread.run_sync(self._find_visitor, scope) is not None:
+            try:
+                visitor = await to_thread.run_sync(self._find_visitor, scope)
+            except KeyturnError as error:
+                if not (is_page and wants_page(scope)):
+                    raise
+                scope["state"]["refused"] = error  # A person is told on a page, which the application makes.
+                return None
+            if visitor is not None:
                 scope["path"] = path if is_page else NO_PAGE
                 return None
             if wants_page(scope):
+                if is_page and scope["method"] == "POST" and _is_form(scope):
+                    scope["state"][ENDED_AT], scope["path"] = path, SESSION_END_PATH
+                    return None
                 raise LoginNeeded(wanted_page(path, scope["query_string"]))
         principal = await self._principal(self._authenticator, scope, origin)
         if is_page:
@@ -339,3 +350,9 @@ class Gate:
             return await asyncio.wait_for(asking, LOOKUP_SECONDS)
         except TimeoutError:
             raise StoreUnavailable("the database does not answer") from None
+
+
+def _is_form(scope: Scope) -> bool:
+    """Return whether the body is what a page's form sends."""
+    types = [value for name, value in scope["headers"] if name == b"content-type"]
+    return len(types) == 1 and media_type(types[0].decode("latin-1")) == FORM

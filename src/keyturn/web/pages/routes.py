@@ -24,13 +24,15 @@ from keyturn.web.pages.keys import administration, rotation, tab
 from keyturn.web.pages.oauth import device
 from keyturn.web.pages.ownership import offboarding, service_accounts
 from keyturn.web.pages.people import account_forms, accounts, groups, profile, projects, users
-from keyturn.web.pages.sign_in import invitation, login
+from keyturn.web.pages.sign_in import invitation, login, session_end, setup
 from keyturn.web.routes import handlers_in
 
 MODULES = (
     assets,
     login,
     invitation,
+    setup,
+    session_end,
     device,
     profile,
     tab,

@@ -38,10 +38,16 @@ if ("leaves" in document.body.dataset) {
 const zone = document.querySelector("[data-zone]");
 if (zone) {
   const full = new Intl.DateTimeFormat("en-US", { dateStyle: "medium", timeStyle: "short", hourCycle: "h23" });
+  const clock = new Intl.DateTimeFormat("en-US", { timeStyle: "medium", hourCycle: "h23" });
+  const day = (date, timeZone) => date.toLocaleDateString("en-US", { month: "short", day: "numeric", timeZone });
   each("time[datetime]", (time) => {
     if (!time.dateTime.includes("T")) return;
-    const text = full.format(new Date(time.dateTime));
-    if ("relative" in time.dataset) time.title = text;
+    const date = new Date(time.dateTime), text = full.format(date);
+    if ("clock" in time.dataset) {
+      // The headings are days in UTC: a time that falls on another day here says so.
+      time.textContent = (day(date) === day(date, "UTC") ? "" : `${day(date)} `) + clock.format(date);
+      time.title = text;
+    } else if ("relative" in time.dataset) time.title = text;
     else time.textContent = text;
   });
   const name = full.resolvedOptions().timeZone;
@@ -103,8 +109,18 @@ const code = document.getElementById("code"), fragment = location.hash.slice(1);
 if (code && fragment && !document.getElementById(fragment)) {
   code.value = fragment;
   history.replaceState(null, "", location.pathname + location.search);
-  document.querySelector("#userid, #password").focus();
+  if ("sends" in code.dataset) code.form.requestSubmit();
+  else document.querySelector("#userid, #password")?.focus();
 }
+
+// How many rows are ticked
+
+each("[data-picks]", (form) => {
+  form.addEventListener("change", () => {
+    const number = form.querySelectorAll("tbody :checked").length, count = form.querySelector("[data-count]");
+    if (count) count.textContent = number === 1 ? "1 key selected" : `${number} keys selected`;
+  });
+});
 
 // Tabs that remember the reader's choice, on this page and the next
 

@@ -13,6 +13,7 @@ from keyturn.errors import CredentialRefused, InvalidInput, Reason
 from keyturn.services.people.identity.provider import Credentials, Identity, IdentityProvider
 from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.identity.turns import account_of, asker_at
+from keyturn.services.people.identity.waits import ToldWaits
 from keyturn.services.text import canonical_userid
 from keyturn.store import Store
 from keyturn.system import System
@@ -47,6 +48,7 @@ class SignInAttempts:
         self._providers = providers
         self._system = system
         self._failures = RateLimiter(failures_per_minute, system, refusal=SIGN_INS_FAILED)
+        self._waits = ToldWaits(locked_until)
         self._given = RateLimiter(passwords_per_minute, system, refusal=PASSWORD_GIVEN)
 
     def verify(
@@ -54,14 +56,15 @@ class SignInAttempts:
     ) -> tuple[LoginRecord, Identity]:
         """Return the account whose password this is; raise `CredentialRefused` for anything wrong alike (L3).
 
-        `iamid` is None for the built-in provider. Raise `TooManyFailures`, before anything is judged, if too
+        The refusal says until when it is no use to try again, by what `waits` tells of any name. `iamid` is None for the built-in provider. Raise `TooManyFailures`, before anything is judged, if too
         many attempts failed from this address, or the person has signed in too often (Q1).
         """
         self._failures.note(origin.address)  # Before, since many may try at once.
         try:
             found = self._judge(iamid, userid, password, origin)
-        except CredentialRefused:
-            raise
+        except CredentialRefused as refused:
+            until = self._waits.note(origin.address, canonical_userid(userid), self._system.now())
+            raise CredentialRefused(refused.reason, until=until) from None
         except BaseException:
             self._failures.give_back(origin.address)
             raise

@@ -18,6 +18,10 @@ from keyturn.verifying.origin import Origin, stranger
 CODE_BYTES = 32
 LIFE = timedelta(days=7)
 PATH = "/invitation"
+VOID = (
+    "It has been used or has expired. If you set a password with it, sign in. Otherwise ask the administrator "
+    "who sent it for a new one."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,17 @@ class Invitation:
 
     link: str = field(repr=False)
     """The code stands behind the #, which no browser sends and no server logs."""
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Invited:
+    """What whoever holds a link is shown before they use it."""
+
+    userid: str
+    name: str | None
+    invited_by: str | None
+    """The name of who made the link; None for the command line."""
     expires_at: datetime
 
 
@@ -53,17 +68,23 @@ class Invitations:
             raise NotFound
         return Invitation(f"{self._public_url}{PATH}#{code}", expires_at)
 
+    def look(self, code: str) -> Invited:
+        """Return whom a link invites; raise `InvalidInput` as `accept` does. Nothing is used up."""
+        found = self._store.logins.look_at_invitation(_digest(code), self._system.now())
+        if found is None:
+            raise _void()
+        return Invited(found.userid, found.name, found.maker, found.expires_at)
+
     def accept(self, code: str, password: str, origin: Origin) -> str:
         """Set the password of whoever holds the link; return their user name.
 
         All their sessions end. Raise `InvalidInput` for a link that is wrong, used or over, or whose maker
         was ended.
         """
-        void = InvalidInput("code", "This link is not valid, or no longer: ask for a new one.", code="void")
         now = self._system.now()
         invited = self._store.logins.find_invited(_digest(code), now)
         if invited is None:
-            raise void
+            raise _void()
         self._passwords.check_acceptable(password, field="password", personal=(invited.userid, None))
         audit = AuditEntry(now, AuditAction.USER_PASSWORD_UPDATED, stranger(origin), Target.USER, None)
         hashed = self._passwords.hash(password, asker_at(origin.address, account_of(invited.user_id)))
@@ -72,8 +93,12 @@ class Invitations:
         except InvalidState:  # Its maker was ended meanwhile.
             is_set = False
         if not is_set:
-            raise void
+            raise _void()
         return invited.userid
+
+
+def _void() -> InvalidInput:
+    return InvalidInput("code", VOID, code="void")
 
 
 def _digest(code: str) -> bytes:

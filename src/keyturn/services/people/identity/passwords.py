@@ -75,7 +75,7 @@ class Passwords:
                 field, "This is little more than a name: choose something that is not about you."
             )
         if folded in _common_passwords() or rest.strip(" 0123456789!") in _common_passwords():
-            raise InvalidInput(field, "This is among the most used passwords: choose another.")
+            raise InvalidInput(field, "That password is on lists of common passwords. Choose another.")
 
     def hash(self, password: str, asker: Asker) -> str:
         """Return the argon2id hash with its parameters and salt; raise `TooBusy` when too many wait."""

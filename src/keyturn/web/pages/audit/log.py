@@ -1,8 +1,8 @@
 """The audit log, and its export."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
-from itertools import islice
+from datetime import UTC, date, datetime, timedelta
+from itertools import groupby, islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,69 +10,83 @@ from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Stream
 
-from keyturn.core.audit import AuditAction, AuditRow, AuditSearch, CountedSignIns, Target
-from keyturn.core.permissions import Permission
+from keyturn.core.audit import AuditAction, AuditNames, AuditRow, AuditSearch, CountedSignIns
+from keyturn.core.permissions import SEE_PROJECTS, Permission
 from keyturn.core.records import is_id
-from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput
 from keyturn.services.changes.audit_trail import PAGE
 from keyturn.services.text import checked_text
-from keyturn.web.pages.audit.words import (
-    ACTIONS,
-    PEOPLE,
-    TARGETS,
-    detail_lines,
-)
+from keyturn.web.pages.audit.sentences import Narrator
+from keyturn.web.pages.audit.words import EVENTS, TARGETS, detail_lines
 from keyturn.web.pages.frame.forms import page
-from keyturn.web.pages.frame.tabs import AUDIT, KEYS, USERS
+from keyturn.web.pages.frame.tabs import AUDIT
 from keyturn.web.pages.frame.views import InjectedView, View
 from keyturn.web.pages.keys.forms import read_day
 from keyturn.web.requests import AnyRequest, asked_id
 
-FILTERS = ("action", "actor", "key", "target_type", "target", "since", "until", "result")
+FILTERS = ("action", "actor", "key", "target_type", "target", "since", "until", "result", "period")
+FURTHER_FILTERS = ("key", "target_type", "target", "since", "until")
+"""Those that most people skip."""
 RESULTS = {"success": True, "failure": False}
+PERIODS = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days"}
+"""By how many days they go back."""
 MAX_CHARACTERS = 254
 LINES_AT_ONCE = 200
 """So many lines of an export go out in one piece: each piece costs a turn of a thread."""
 
-_CHOOSE_A_DAY = "Give a day like 2026-11-25."
+_CHOOSE_A_DAY = "Enter a day like 2026-11-25."
 
 
 @page("/", AUDIT)
-def audit_page(request: AnyRequest, view: InjectedView, before: FromQuery[str] = "") -> Response[str]:
-    """Show the newest rows that are looked for, or those before one of them."""
+def audit_page(
+    request: AnyRequest, view: InjectedView, before: FromQuery[str] = "", after: FromQuery[str] = ""
+) -> Response[str]:
+    """Show the newest rows that are looked for, or those before or after one of them."""
     asked = _asked(request)
     try:
-        wanted = _search(asked)
+        wanted = _search(asked, view.services.system.now())
     except InvalidInput as error:
         return _page(view, asked, [], error=error)
-    rows = view.services.audit_trail.newest(view.principal, wanted, before=_id(before))
+    trail = view.services.audit_trail
+    if (oldest := _id(after)) is not None:
+        rows = trail.newer(view.principal, wanted, after=oldest)
+        if len(rows) == PAGE:
+            return _page(view, asked, rows, is_newest=False)
+        before = ""
+    rows = trail.newest(view.principal, wanted, before=_id(before))
     return _page(view, asked, rows, is_newest=not before)
 
 
 @page("/export.jsonl", AUDIT)
 def export_json_lines(request: AnyRequest, view: InjectedView) -> Stream:
     """Answer with the rows that are looked for, each as a line of JSON."""
-    lines = view.services.audit_trail.json_lines(view.principal, _search(_asked(request)))
+    lines = view.services.audit_trail.json_lines(
+        view.principal, _search(_asked(request), view.services.system.now())
+    )
     return _attachment(lines, "application/x-ndjson", "jsonl", view.services.system.now())
 
 
 @page("/export.csv", AUDIT)
 def export_csv(request: AnyRequest, view: InjectedView) -> Stream:
     """Answer with the rows that are looked for as CSV."""
-    lines = view.services.audit_trail.csv_lines(view.principal, _search(_asked(request)))
+    lines = view.services.audit_trail.csv_lines(
+        view.principal, _search(_asked(request), view.services.system.now())
+    )
     return _attachment(lines, "text/csv; charset=utf-8; header=present", "csv", view.services.system.now())
 
 
 def _asked(request: AnyRequest) -> dict[str, str]:
-    return {name: str(request.query_params.get(name, "")).strip() for name in FILTERS}
+    asked = {name: str(request.query_params.get(name, "")).strip() for name in FILTERS}
+    return {**asked, "period": asked["period"] if asked["period"] in PERIODS else ""}
 
 
-def _search(asked: dict[str, str]) -> AuditSearch:
+def _search(asked: dict[str, str], now: datetime) -> AuditSearch:
     """Read the filter; both days are within what is looked for. Raise `InvalidInput` for what is no day."""
-    until = _day("until", asked["until"])
+    until, since = _day("until", asked["until"]), _day("since", asked["since"])
+    if since is None and asked["period"]:
+        since = now - timedelta(days=int(asked["period"]))
     return AuditSearch(
-        since=_day("since", asked["since"]),
+        since=since,
         until=None if until is None else until + timedelta(days=1),
         action=_text("action", asked["action"]),
         actor=_text("actor", asked["actor"]),
@@ -92,7 +106,7 @@ def _key_id(text: str) -> int | None:
         return None
     number = asked_id(text)
     if not is_id(number):
-        raise InvalidInput("key", "Give the number of a key, as it stands in the lists of keys.")
+        raise InvalidInput("key", "Enter the number of a key. It stands on the key’s page.")
     return number
 
 
@@ -118,17 +132,24 @@ def _page(
     error: InvalidInput | None = None,
 ) -> Response[str]:
     kept = {name: value for name, value in asked.items() if value}
-    older = f"{AUDIT.path}?{urlencode({**kept, 'before': rows[-1].audit_id})}" if len(rows) == PAGE else None
+
+    def address(**more: object) -> str:
+        query = urlencode({**kept, **more})
+        return f"{AUDIT.path}?{query}" if query else AUDIT.path
+
     return view.render(
         "audit/log.html",
         error=error,
-        rows=_shown(view, rows),
-        actions=[("", "Any"), *ACTIONS.items()],
+        days=_days(view, rows),
+        events=EVENTS,
+        periods=PERIODS,
         target_types=[("", "Anything"), *TARGETS.items()],
+        asks_further=any(asked[name] for name in FURTHER_FILTERS),
+        is_filtered=bool(kept),
         query=f"?{urlencode(kept)}" if kept else "",
         counted=_counted(view, asked) if is_newest else (),
-        newest=None if is_newest else f"{AUDIT.path}?{urlencode(kept)}",
-        older=older,
+        newer=None if is_newest else address(after=rows[0].audit_id) if rows else address(),
+        older=address(before=rows[-1].audit_id) if len(rows) == PAGE else None,
         values=asked,
     )
 
@@ -142,47 +163,46 @@ def _counted(view: View, asked: dict[str, str]) -> list[CountedSignIns]:
     return view.services.audit_trail.counted_sign_ins(view.principal)
 
 
-def _shown(view: View, rows: list[AuditRow]) -> list[dict[str, Any]]:
-    is_admin = view.principal.may(Permission.USER_ADMIN)
-    userids = _userids(view, rows) if is_admin else {}
+def _days(view: View, rows: list[AuditRow]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return the rows by their days, in UTC, each with its heading."""
+    principal, today = view.principal, view.services.system.now().astimezone(UTC).date()
+    names = view.services.audit_trail.names(principal, rows)
+    narrator = Narrator(
+        names,
+        links_users=principal.may(Permission.USER_ADMIN),
+        links_apis=principal.may(Permission.APPLICATION_ADMIN),
+        links_projects=principal.may(*SEE_PROJECTS),
+    )
     return [
-        {
-            "at": row.at,
-            "action": ACTIONS.get(row.action, row.action),
-            "succeeded": row.succeeded,
-            "actor": row.actor_userid,
-            "actor_key_id": row.actor_key_id,
-            "address": row.address,
-            "target": " ".join(filter(None, (TARGETS.get(row.target_type, row.target_type), row.target_id))),
-            "target_name": userids.get(_user_of(row)),
-            "target_path": _path_of(row, userids) if is_admin else None,
-            "details": list(detail_lines(row.details, userids)),
-        }
-        for row in rows
+        (_heading(day, today), [_shown(row, narrator, names) for row in some])
+        for day, some in groupby(rows, key=lambda row: row.at.astimezone(UTC).date())
     ]
 
 
-def _user_of(row: AuditRow) -> int:
-    """Return the number of the user that a row is about, 0 for none."""
-    return asked_id(row.target_id or "") if row.target_type == Target.USER else 0
+def _heading(day: date, today: date) -> str:
+    """Return a day as the log says it: the year only where it is another."""
+    words = f"{day:%B} {day.day}" if day.year == today.year else f"{day:%B} {day.day}, {day.year}"
+    near = {today: "Today", today - timedelta(days=1): "Yesterday"}
+    return f"{near.get(day, f'{day:%A}')}, {words}"
 
 
-def _userids(view: View, rows: list[AuditRow]) -> dict[int, str]:
-    """Return the user names of those who are told of and are still there, by their ids."""
-    details = (row.details.get(name) for row in rows for name in PEOPLE)
-    ids = frozenset({*map(_user_of, rows), *(number for number in details if isinstance(number, int))})
-    found = view.services.user_administration.search(view.principal, UserSearch(ids=ids), size=len(ids)).items
-    return {user.user_id: user.userid for user in found}
-
-
-def _path_of(row: AuditRow, userids: dict[int, str]) -> str | None:
-    """Return where an administrator finds what a row tells of; None for what has no page, or is gone."""
-    match row.target_type, row.target_id:
-        case Target.API_KEY, str(number):
-            return f"{KEYS.path}?{urlencode({'number': number, 'status': 'all'})}"
-        case Target.USER, _ if _user_of(row) in userids:
-            return f"{USERS.path}/{row.target_id}"
-    return None
+def _shown(row: AuditRow, narrator: Narrator, names: AuditNames) -> dict[str, Any]:
+    sentence = narrator.tell(row)
+    target = " ".join(filter(None, (TARGETS.get(row.target_type, row.target_type), row.target_id)))
+    return {
+        "at": row.at,
+        "clock": f"{row.at:%H:%M:%S}",
+        "icon": sentence.icon,
+        "text": sentence.text,
+        "succeeded": row.succeeded,
+        "address": row.address,
+        "with_key": None if row.actor_key_id is None else narrator.key(row.actor_key_id, None),
+        "action": row.action,
+        "target": target,
+        "details": list(detail_lines(row.details, names.userids)),
+        "request_id": row.request_id,
+        "agent": row.user_agent,
+    }
 
 
 def _attachment(lines: Iterator[bytes], media_type: str, ending: str, now: datetime) -> Stream:

@@ -1,4 +1,4 @@
-"""The audit log in the words of the pages. Exports and the filter's addresses keep the machine's names."""
+"""The audit log's events and details in the words of the pages. Exports and addresses keep the machine's names."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,51 +8,66 @@ import msgspec
 
 from keyturn.core.audit import AuditAction, Target
 
-ACTIONS: Mapping[str, str] = {
-    AuditAction.API_KEY_CREATED: "Key created",
-    AuditAction.API_KEY_DELETED: "Key revoked",
-    AuditAction.API_KEY_IMPORTED: "Key imported",
-    AuditAction.API_KEY_REPLACED: "Key given a new secret",
-    AuditAction.API_KEY_REVEALED: "Key shown again",
-    AuditAction.API_KEY_ROTATED: "Key rotated",
-    AuditAction.API_KEY_UPDATED: "Key renamed",
-    AuditAction.DEVICE_APPROVED: "Device approved",
-    AuditAction.DEVICE_DENIED: "Device refused",
-    AuditAction.USER_CREATED: "User added",
-    AuditAction.USER_DISABLED: "User disabled",
-    AuditAction.USER_ENABLED: "User enabled",
-    AuditAction.USER_PROFILE_UPDATED: "Profile changed",
-    AuditAction.USER_PASSWORD_UPDATED: "Password changed",
-    AuditAction.USER_LOGGED_IN: "Signed in",
-    AuditAction.USER_LOGIN_FAILED: "Sign-in failed",
-    AuditAction.USER_LOGGED_OUT: "Signed out",
-    AuditAction.SESSION_ENDED: "Session ended",
-    AuditAction.SESSION_PROVED: "Password given again",
-    AuditAction.CONNECTION_CREATED: "Connection registered",
-    AuditAction.SIGNING_KEY_CREATED: "Signing key created",
-    AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",
-    AuditAction.TOKEN_ISSUED: "Token made in the browser",
-    AuditAction.TOKEN_REVOKED: "Token revoked",
-    AuditAction.USER_SIGNED_OUT: "Signed out everywhere",
-    AuditAction.USER_DELETED: "User deleted",
-    AuditAction.USER_INVITED: "User invited",
-    AuditAction.USER_PERMISSIONS_UPDATED: "Permissions changed",
-    AuditAction.USER_ATTRIBUTES_UPDATED: "Attributes of a user changed",
-    AuditAction.GROUP_CREATED: "Group added",
-    AuditAction.GROUP_UPDATED: "Group changed",
-    AuditAction.GROUP_DELETED: "Group deleted",
-    AuditAction.GROUP_MEMBER_ADDED: "Member added to a group",
-    AuditAction.GROUP_MEMBER_REMOVED: "Member removed from a group",
-    AuditAction.GROUP_ATTRIBUTES_UPDATED: "Attributes of a group changed",
-    AuditAction.PROJECT_CREATED: "Project added",
-    AuditAction.PROJECT_UPDATED: "Project changed",
-    AuditAction.PROJECT_DELETED: "Project deleted",
-    AuditAction.SERVICE_ACCOUNT_CREATED: "Service account added",
-    AuditAction.SERVICE_ACCOUNT_TRANSFERRED: "Service account handed over",
-    AuditAction.RESOURCE_CREATED: "API registered",
-    AuditAction.RESOURCE_UPDATED: "API changed",
-    AuditAction.RESOURCE_DELETED: "API deleted",
+EVENTS: Mapping[str, Mapping[str, str]] = {
+    "Keys": {
+        AuditAction.API_KEY_CREATED: "Key created",
+        AuditAction.API_KEY_DELETED: "Key revoked",
+        AuditAction.API_KEY_ROTATED: "Key rotated",
+        AuditAction.API_KEY_UPDATED: "Key renamed",
+        AuditAction.API_KEY_REPLACED: "Key given a new secret",
+        AuditAction.API_KEY_IMPORTED: "Key imported",
+        AuditAction.API_KEY_REVEALED: "System key shown again",
+        AuditAction.TOKEN_ISSUED: "Token created in the browser",
+        AuditAction.TOKEN_REVOKED: "Token revoked",
+        AuditAction.DEVICE_APPROVED: "Device connected",
+        AuditAction.DEVICE_DENIED: "Device not connected",
+    },
+    "Signing in": {
+        AuditAction.USER_LOGGED_IN: "Signed in",
+        AuditAction.USER_LOGIN_FAILED: "Sign-in failed",
+        AuditAction.USER_LOGGED_OUT: "Signed out",
+        AuditAction.USER_SIGNED_OUT: "Signed out everywhere",
+        AuditAction.SESSION_ENDED: "Session ended",
+        AuditAction.SESSION_PROVED: "Password confirmed",
+        AuditAction.USER_PASSWORD_UPDATED: "Password changed",
+    },
+    "Users": {
+        AuditAction.USER_CREATED: "User created",
+        AuditAction.USER_INVITED: "User invited",
+        AuditAction.USER_PROFILE_UPDATED: "Details changed",
+        AuditAction.USER_PERMISSIONS_UPDATED: "Permissions changed",
+        AuditAction.USER_ATTRIBUTES_UPDATED: "Attributes of a user changed",
+        AuditAction.USER_DISABLED: "User suspended",
+        AuditAction.USER_ENABLED: "User restored",
+        AuditAction.USER_DELETED: "User deleted",
+        AuditAction.SERVICE_ACCOUNT_CREATED: "Service account created",
+        AuditAction.SERVICE_ACCOUNT_TRANSFERRED: "Service account transferred",
+    },
+    "Groups": {
+        AuditAction.GROUP_CREATED: "Group created",
+        AuditAction.GROUP_UPDATED: "Group changed",
+        AuditAction.GROUP_MEMBER_ADDED: "Member added to a group",
+        AuditAction.GROUP_MEMBER_REMOVED: "Member removed from a group",
+        AuditAction.GROUP_ATTRIBUTES_UPDATED: "Attributes of a group changed",
+        AuditAction.GROUP_DELETED: "Group deleted",
+    },
+    "Resources": {
+        AuditAction.RESOURCE_CREATED: "API added",
+        AuditAction.RESOURCE_UPDATED: "API changed",
+        AuditAction.RESOURCE_DELETED: "API deleted",
+        AuditAction.PROJECT_CREATED: "Project created",
+        AuditAction.PROJECT_UPDATED: "Project changed",
+        AuditAction.PROJECT_DELETED: "Project deleted",
+        AuditAction.CONNECTION_CREATED: "Connection added",
+    },
+    "Installation": {
+        AuditAction.SIGNING_KEY_CREATED: "Signing key created",
+        AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",
+    },
 }
+"""What can happen, by subject."""
+
+ACTIONS: Mapping[str, str] = {action: words for events in EVENTS.values() for action, words in events.items()}
 
 TARGETS: Mapping[str, str] = {
     Target.API_KEY: "Key",

@@ -19,4 +19,4 @@ def check_typed(sent: SubmittedForm) -> None:
 def check_repeated(form: Mapping[str, str]) -> None:
     """Raise `InvalidInput` unless the new password was typed twice alike."""
     if form.get("password") != form.get("password_again"):
-        raise InvalidInput("password_again", "The two passwords differ.")
+        raise InvalidInput("password_again", "The passwords don’t match. Enter the same one twice.")

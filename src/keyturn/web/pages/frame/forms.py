@@ -14,9 +14,10 @@ password first. A handler says what happens. The frame says what can go wrong: i
 again, with the status of the error, its message at its field, what was typed, and its name in the log.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import wraps
 from http import HTTPStatus
 from inspect import iscoroutinefunction, signature
@@ -25,18 +26,23 @@ from typing import Any
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 
+from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, KeyturnError
 from keyturn.web.pages.frame.reauthentication import ALWAYS_ASKS
+from keyturn.web.pages.frame.secret_texts import looks_secret
 from keyturn.web.pages.frame.tabs import ANYBODY, Part
-from keyturn.web.pages.frame.views import TOLD_ON_THE_PAGE, Guard
+from keyturn.web.pages.frame.views import TOLD_ON_THE_PAGE, Guard, SubmittedForm
 from keyturn.web.requests import in_thread
-from keyturn.web.routes import OPEN, Handler, HeaderSet, Method, Route, RouteAccess, serving
+from keyturn.web.routes import OPEN, Handler, HeaderSet, Method, Route, RouteAccess, declared_by, serving
 
 PARTS = "parts"
 """Where a handler keeps the parts that it stands in, among the framework's options."""
 
 SHOWN = "shown"
 """Where the handler of a page keeps the function that returns it."""
+
+AGAIN = "again"
+"""Where the handler of a form keeps the function that shows its page again, and whether with what was typed."""
 
 Shown = Callable[..., Response[Any]]
 Declare = Callable[[Handler], HTTPRouteHandler]
@@ -91,11 +97,12 @@ def form(
     """
 
     def declare(handler: Handler) -> HTTPRouteHandler:
-        framed = handler
+        framed, opt = handler, asks
         if again is not None:
             shown = again.opt[SHOWN] if isinstance(again, HTTPRouteHandler) else again
             framed = _framed(handler, shown, told=(*TOLD_ON_THE_PAGE, *also), keeps=keeps)
-        return _declared("POST", path, parts, _waiting(framed), opt=asks, guard=guard)
+            opt = {**asks, AGAIN: (shown, keeps)}
+        return _declared("POST", path, parts, _waiting(framed), opt=opt, guard=guard)
 
     return declare
 
@@ -117,9 +124,67 @@ def at_field(**fields: str) -> Iterator[None]:
         raise InvalidInput(fields[error.field], str(error), code=error.code) from None
 
 
+def without_secrets(form: Mapping[str, str], key_prefix: str, *, but: Collection[str] = ()) -> dict[str, str]:
+    """Return what a form says that may be sent once more: no password, and nothing that looks like a key.
+
+    `but` are further fields that are left out.
+    """
+    return {
+        name: text
+        for name, text in typed_in(form).items()
+        if name not in but and not any(looks_secret(one, key_prefix) for one in (name, text))
+    }
+
+
 def typed_in(form: Mapping[str, str]) -> dict[str, str]:
     """Return what a page shows again of a form: no password."""
     return {name: text for name, text in form.items() if name not in _SECRETS}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundForm:
+    """A form at one path, as it is shown again."""
+
+    shown: Shown
+    part: Part
+    keeps: bool
+    """Whether somebody typed what it says."""
+    ids: Mapping[str, str]
+    """What stands for the parameters of its path."""
+
+    def show(self, view: SubmittedForm) -> Response[Any]:
+        """Return its page; raise what the page raises."""
+        known = {**self.ids, "account_list": self.part}
+        wanted = signature(self.shown).parameters
+        return self.shown(view=view, **{name: value for name, value in known.items() if name in wanted})
+
+
+class Forms:
+    """The forms of all pages, by their paths."""
+
+    def __init__(self, handlers: Iterable[HTTPRouteHandler]) -> None:
+        self._forms: list[tuple[re.Pattern[str], HTTPRouteHandler, Part]] = []
+        self._pages: list[re.Pattern[str]] = []
+        for handler in handlers:
+            for declared, part in zip(declared_by(handler), parts_of(handler), strict=False):
+                pattern = re.compile(re.sub(r"\{(\w+):str\}", r"(?P<\1>[^/]+)", declared.path))
+                if declared.method == "GET":
+                    self._pages.append(pattern)
+                elif AGAIN in handler.opt and not part.is_open:
+                    self._forms.append((pattern, handler, part))
+        self._forms.sort(key=lambda one: one[0].groups)  # /groups/new before /groups/{group_id}.
+
+    def find(self, path: str, principal: Principal) -> FoundForm | None:
+        """Return the form that is sent to this path, if it is for this person and has a page to be shown on."""
+        for pattern, handler, part in self._forms:
+            if (found := pattern.fullmatch(path)) and (not part.any_of or principal.may(*part.any_of)):
+                shown, keeps = handler.opt[AGAIN]
+                return FoundForm(shown, part, keeps, found.groupdict())
+        return None
+
+    def has_page(self, path: str) -> bool:
+        """Return whether there is a page at this path."""
+        return any(pattern.fullmatch(path) for pattern in self._pages)
 
 
 def _framed(handler: Handler, shown: Shown, *, told: tuple[type[KeyturnError], ...], keeps: bool) -> Handler:

@@ -13,7 +13,8 @@ from litestar import Response
 from litestar.types import Message, Scope
 
 from keyturn.composition import Services
-from keyturn.errors import InvalidInput, KeyturnError, TooBusy, TooManyFailures
+from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, Reason, TooBusy, TooManyFailures
+from keyturn.services.people.sessions import BrowserSession
 from keyturn.web.pages.frame.rendering import Pages
 from keyturn.web.pages.frame.visitors import AnyConnection, Visitor, session_cookie
 from keyturn.web.requests import AnyRequest, origin_of
@@ -99,6 +100,18 @@ def ask(request: AnyRequest, needed: PasswordNeeded) -> Response[str]:
         request.scope["state"]["failure"] = PasswordNeeded.__name__
         page.status_code = HTTPStatus.FORBIDDEN
     return page
+
+
+def keep_session(request: AnyRequest, services: Services, cookie: str) -> BrowserSession:
+    """Send the browser this new session with whatever is answered, and return it.
+
+    Raise `CredentialRefused` if it has ended already.
+    """
+    request.scope["state"][_COOKIE] = session_cookie(services, cookie).to_encoded_header()
+    session = services.sessions.find(cookie)
+    if session is None:
+        raise CredentialRefused(Reason.REVOKED)
+    return session
 
 
 async def send_renewed_session(message: Message, scope: Scope) -> None:

@@ -64,6 +64,8 @@ class OpenView:
     """The error of the form for which the page is shown again."""
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The values that were typed there."""
+    notice: str | None = None
+    """A word on the page besides its own."""
 
     @property
     def seen_by(self) -> Visitor | None:
@@ -73,6 +75,8 @@ class OpenView:
     def render(self, template: str, *, error: KeyturnError | None = None, **context: Any) -> Response[str]:
         """Return the page, with what went wrong and what was typed; `context` may have other `values`."""
         shown = {"values": self.values, **context}
+        if self.notice is not None:
+            shown["notice"] = self.notice
         return self.pages.render(template, self.seen_by, refused=error or self.error, **shown)
 
 

@@ -1,7 +1,7 @@
 """The visitor of a page, and the check that a form came from one of ours."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +27,10 @@ AnyConnection = ASGIConnection[Any, Any, Any, Any]
 MAX_FIELDS_OF_A_PAGE = 251
 """Enough for a box for each of many scopes or groups, and for the password when it is asked for again."""
 
-_FORM_EXPIRED = "This form was not sent from this site, or its session has ended. Go back, reload, try again."
+_FORM_EXPIRED = (
+    "The form did not come from a page of this session, so nothing was changed. Go back, reload the page, and send "
+    "it again."
+)
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
 """Ours, or a person who typed the address (W3C Fetch Metadata)."""
 
@@ -113,11 +116,16 @@ def require_visitor(request: AnyConnection, services: Services) -> Visitor:
     visitor = find_visitor(request, services)
     if visitor is None:
         raise LoginNeeded(request.url.path)
-    principal = visitor.session.principal
+    return known_visitor(services, visitor.session)
+
+
+def known_visitor(services: Services, session: BrowserSession) -> Visitor:
+    """Return whose session this is, with what their pages need to know of them."""
+    principal = session.principal
     if principal.may(Permission.USER_ADMIN):
-        return visitor
+        return Visitor(session)
     owned = services.service_accounts.list_visible(principal, size=1)
-    return replace(visitor, keeps_service_accounts=owned.count > 0)
+    return Visitor(session, keeps_service_accounts=owned.count > 0)
 
 
 def open_form(
@@ -151,7 +159,20 @@ def check_same_origin(request: AnyRequest, services: Services) -> None:
     origin = request.headers.get("origin")
     if origin is None or (origin == "null" and site is not None):
         return
+    if origin not in _own_origins(request, services):
+        raise ForeignForm(_FORM_EXPIRED)
+
+
+def is_surely_ours(request: AnyRequest, services: Services) -> bool:
+    """Return whether the browser itself says that a page of ours made this request, which passed the check.
+
+    What a form says is shown again only then, since nothing else keeps another site from filling one in.
+    """
+    own = _own_origins(request, services)
+    return request.headers.get("sec-fetch-site") == "same-origin" or request.headers.get("origin") in own
+
+
+def _own_origins(request: AnyRequest, services: Services) -> frozenset[str]:
     scheme = urlsplit(services.settings.public_url).scheme
     own_host = request.headers.get("host", "").lower()
-    if origin not in {services.settings.public_url, f"{scheme}://{own_host}"}:
-        raise ForeignForm(_FORM_EXPIRED)
+    return frozenset({services.settings.public_url, f"{scheme}://{own_host}"})

@@ -1,40 +1,50 @@
-"""Everybody's keys: finding those that should be gone, and revoking them."""
+"""All keys: finding those that should be gone, also by a key that leaked, and revoking them.
 
+The search is sent as a form, never in an address: what is pasted may be a whole key. It is hashed at once, and
+leads to the key's page; only a text that cannot be a credential becomes part of an address.
+"""
+
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
+from markupsafe import Markup
 
 from keyturn.core.people import UserKind
 from keyturn.core.records import KeyState, OwnedKey
-from keyturn.core.searches import KeySearch
-from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.text import checked_text
+from keyturn.core.searches import KeyFilter, KeySearch
+from keyturn.errors import NotFound
 from keyturn.web.pages.frame.account_lists import PEOPLE, SERVICE_ACCOUNTS, named_ids
 from keyturn.web.pages.frame.forms import form, page
-from keyturn.web.pages.frame.paging import paging, read_page
+from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
+from keyturn.web.pages.frame.secret_texts import looks_secret
 from keyturn.web.pages.frame.tabs import KEYS
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys.key_page import show_key
-from keyturn.web.pages.keys.lists import KEYS_PER_PAGE
+from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, AskedList, asked_list, read_list
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, in_thread, read_id
 
-BOX = "key."
-"""The prefix of the name of a key's field."""
-MAX_DAYS = 36_500
-OWNER_MAX_CHARACTERS = 254
-FILTERS = ("number", "owner", "status", "older", "unused", "endless")
-STATUSES = ("active", "expired", "revoked", "all")
+KEY_IDS = "keys"
+"""The field of the form that revokes: the numbers of the keys, with commas between."""
+MOST_AT_ONCE = 500
+"""How many keys are revoked at once."""
+COLUMNS = ("name", "owner", "state", "used", "expires")
+PARTS = (KeyFilter.ACTIVE, KeyFilter.SOON, KeyFilter.SUSPENDED, KeyFilter.ENDED)
+USED = {"30": "Unused for 30 days", "90": "Unused for 90 days", "never": "Never used"}
+EXPIRY = {"7": "Expires in 7 days", "never": "Never expires"}
+CHOICES = {"used": USED, "expiry": EXPIRY}
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NOTICES = {
-    "revoked": "Revoked. The chosen keys, and every token made from them, are refused from now on.",
-    "none": "Choose at least one key.",
+    "unknown": "No key matches. It may belong to another installation.",
+    "none": "Select at least one key.",
 }
 
 
@@ -47,28 +57,67 @@ def keys_page(
     notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the keys that are looked for."""
-    asked = _asked(request)
-    try:
-        wanted = _search(asked, view.services.system.now())
-    except InvalidInput as error:
-        return view.render(
-            "keys/administration.html", error=error, keys=[], at=paging(0, 1, KEYS.path), values=asked
-        )
-    service = view.services.all_keys
+    asked = asked_list(request, KEYS.path, COLUMNS, CHOICES)
+    if not asked.text and (owner := str(request.query_params.get("owner", "")).strip()):
+        asked = read_list({"q": owner}, KEYS.path, COLUMNS, CHOICES)  # The link from an account.
+    if looks_secret(asked.text, view.services.settings.key_prefix):
+        asked, notice = read_list({}, KEYS.path, COLUMNS, CHOICES), "unknown"
+    service, wanted = view.services.all_keys, _search(asked, view.services.system.now())
     at, found = read_page(
         lambda offset, size: service.search(view.principal, wanted, offset=offset, size=size),
         page,
         KEYS.path,
         size=KEYS_PER_PAGE,
-        **asked,
+        **asked.query,
     )
     return view.render(
         "keys/administration.html",
         keys=_shown(view, found),
         at=at,
-        values=asked,
-        notice=_NOTICES.get(notice or ""),
+        total=service.count_parts(view.principal, KeySearch()).total,
+        sorting=asked.sorting(*COLUMNS),
+        segments=asked.segments(service.count_parts(view.principal, wanted), *PARTS),
+        select_all=f"{KEYS.path}/revoke?{urlencode({**asked.query, 'all': 'yes'})}",
+        here=f"{KEYS.path}?{urlencode(asked.query)}",
+        used=USED,
+        expiry=EXPIRY,
+        values=asked.values,
+        notice=_NOTICES.get(notice or "") or _revoked(view, request, notice),
     )
+
+
+def _revoked(view: View, request: AnyRequest, notice: str | None) -> str | Markup | None:
+    """Say which key was revoked, or how many."""
+    if notice != "revoked":
+        return None
+    count = asked_id(str(request.query_params.get("count", "")))
+    if count > 1:
+        return f"Revoked {count:,} keys. They and every token made from them are refused from now on."
+    owned = _find(view, asked_id(str(request.query_params.get("key", ""))))
+    name = "the key" if owned is None else Markup("<b>{}</b>").format(owned.key.name or owned.key.masked)
+    return Markup("Revoked {}. The key and every token made from it are refused from now on.").format(name)
+
+
+@form("/find", KEYS, asks=NEVER_ASKS)
+def find(sent: InjectedForm) -> Redirect:
+    """Lead to the key whose secret was pasted, or to the list of those that the text is part of."""
+    text = sent.form.get("q", "").strip()
+    prefix = sent.services.settings.key_prefix
+    for secret in _secrets_in(text, prefix):
+        number = sent.services.all_keys.find_presented(sent.principal, secret)
+        if number is not None:
+            return see_other(f"{KEYS.path}/{number}")
+    if looks_secret(text, prefix):
+        return see_other(f"{KEYS.path}?notice=unknown")
+    asked = read_list(sent.form, KEYS.path, COLUMNS, CHOICES)
+    return see_other(f"{KEYS.path}?{urlencode(asked.query)}" if asked.query else KEYS.path)
+
+
+def _secrets_in(text: str, prefix: str) -> list[str]:
+    """Return what could be a key in a text that was pasted, such as a header or a line of a file."""
+    words = re.findall(r"[A-Za-z0-9_-]+", text)[:20]
+    native = re.findall(rf"{re.escape(prefix)}_[0-9A-Za-z_]+", text)[:20]
+    return list(dict.fromkeys([text, *native, *words]))
 
 
 @page("/{key_id:str}", KEYS)
@@ -81,23 +130,55 @@ def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
 
 @page("/revoke", KEYS)
 @in_thread
-def revoke_page(view: InjectedView, key: FromQuery[list[str] | None] = None) -> Response[str] | Redirect:
-    """Ask before revoking, listing the keys that were ticked and are alive."""
-    if not key:
+def revoke_page(
+    request: AnyRequest, view: InjectedView, key: FromQuery[list[str] | None] = None
+) -> Response[str] | Redirect:
+    """Ask before revoking, listing the keys that were selected and are alive."""
+    is_all = bool(request.query_params.get("all"))
+    if not key and not is_all:
         return see_other(f"{KEYS.path}?notice=none")
-    found = [owned for number in named_ids(key)[:KEYS_PER_PAGE] if (owned := _find(view, number)) is not None]
-    living = [owned for owned in found if owned.key.revoked_at is None]
+    living = _all_living(view, request) if is_all else _named_living(view, key or [])
     if not living:
         raise NotFound
-    return view.render("keys/revoke_many.html", keys=_shown(view, living), box=BOX)
+    return view.render(
+        "keys/revoke_many.html",
+        keys=_shown(view, living[:KEYS_PER_PAGE]),
+        count=len(living),
+        most=MOST_AT_ONCE,
+        field=KEY_IDS,
+        numbers=",".join(str(owned.key.key_id) for owned in living),
+    )
+
+
+def _named_living(view: View, numbers: list[str]) -> list[OwnedKey]:
+    found = [_find(view, number) for number in named_ids(numbers)[:MOST_AT_ONCE]]
+    return [owned for owned in found if owned is not None and owned.key.revoked_at is None]
+
+
+def _all_living(view: View, request: AnyRequest) -> list[OwnedKey]:
+    """Return the keys that the list would show on all its pages, without those that are revoked."""
+    now = view.services.system.now()
+    asked = asked_list(request, KEYS.path, COLUMNS, CHOICES)
+    wanted, service = _search(asked, now), view.services.all_keys
+    found: list[OwnedKey] = []
+    offset = 0
+    while len(found) < MOST_AT_ONCE:
+        items = service.search(view.principal, wanted, offset=offset, size=MOST_AT_ONCE).items
+        found += [owned for owned in items if owned.key.state(now) is not KeyState.REVOKED]
+        offset += len(items)
+        if len(items) < MOST_AT_ONCE:
+            break
+    return found[:MOST_AT_ONCE]
 
 
 @form("/revoke", KEYS, asks=NEVER_ASKS)
 @in_thread
 def revoke(sent: InjectedForm) -> Redirect:
     """End the keys that the form names."""
-    sent.services.all_keys.revoke(sent.principal, named_ids(sent.ticked(BOX)), sent.origin)
-    return see_other(f"{KEYS.path}?notice=revoked")
+    numbers = named_ids(sent.form.get(KEY_IDS, "").split(","))[:MOST_AT_ONCE]
+    count = sent.services.all_keys.revoke(sent.principal, numbers, sent.origin)
+    told = {"key": numbers[0]} if len(numbers) == 1 else {"count": count}
+    return see_other(f"{KEYS.path}?{urlencode({'notice': 'revoked', **told})}")
 
 
 def _find(view: View, number: int) -> OwnedKey | None:
@@ -107,34 +188,18 @@ def _find(view: View, number: int) -> OwnedKey | None:
         return None
 
 
-def _asked(request: AnyRequest) -> dict[str, str]:
-    asked = {name: str(request.query_params.get(name, "")).strip() for name in FILTERS}
-    return {**asked, "status": asked["status"] if asked["status"] in STATUSES else "active"}
-
-
-def _search(asked: dict[str, str], now: datetime) -> KeySearch:
-    """Read the filter; raise `InvalidInput` for what is no number of a key or of days."""
-    status = asked["status"]
-    unused = asked["unused"]
-    key_id = asked_id(asked["number"]) or None
-    if asked["number"] and key_id is None:
-        raise InvalidInput("number", "Give the number of a key, like 17.")
-    return KeySearch(
-        key_id=key_id,
-        owner=checked_text("owner", asked["owner"], max_characters=OWNER_MAX_CHARACTERS),
-        state=None if status == "all" else KeyState(status),
-        made_before=_days_ago("older", asked["older"], now),
-        unused_since=LONG_AGO if unused == "never" else _days_ago("unused", unused, now),
-        never_ends=True if asked["endless"] else None,
+def _search(asked: AskedList, now: datetime) -> KeySearch:
+    used, expiry = asked.further["used"], asked.further["expiry"]
+    unused_since = None
+    if used:
+        unused_since = LONG_AGO if used == "never" else now - timedelta(days=int(used))
+    return asked.search(
+        text=None,
+        about=asked.text or None,
+        unused_since=unused_since,
+        never_ends=True if expiry == "never" else None,
+        ends_within=timedelta(days=int(expiry)) if expiry.isdigit() else None,
     )
-
-
-def _days_ago(field: str, text: str, now: datetime) -> datetime | None:
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= MAX_DAYS and len(text) <= 6):
-        raise InvalidInput(field, f"Give a whole number of days from 1 to {MAX_DAYS}.")
-    return now - timedelta(days=int(text))
 
 
 def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dict[str, Any]]:
@@ -152,11 +217,19 @@ def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dic
                 may_rotate=False,
             ),
             "userid": owned.userid,
+            "owner_name": owned.owner_name or owned.userid,
+            "owner_note": _owner_note(owned),
             "owner_path": _path_of(owned),
-            "owner_is_disabled": owned.owner_is_disabled,
         }
         for owned in found
     ]
+
+
+def _owner_note(owned: OwnedKey) -> str | None:
+    """Return the second line about an owner."""
+    if owned.kind is UserKind.SERVICE:
+        return "service account"
+    return owned.userid if owned.owner_name not in {None, owned.userid} else None
 
 
 def _path_of(owned: OwnedKey) -> str | None:

@@ -1,7 +1,8 @@
 """A list of keys: what is asked of it by its address, and the addresses that ask otherwise."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -82,26 +83,27 @@ class AskedList:
     text: str
     part: KeyFilter | None
     sort: str
+    further: Mapping[str, str] = field(default_factory=dict)
+    """What else is asked of it, of the choices that the list offers."""
 
     @property
     def query(self) -> dict[str, str]:
         """The query of its address."""
         part = "" if self.part is None else self.part.value
-        named = {"q": self.text, "state": part, "sort": self.sort}
+        named = {"q": self.text, **self.further, "state": part, "sort": self.sort}
         return {name: value for name, value in named.items() if value}
 
     @property
     def values(self) -> dict[str, str]:
         """The same for the fields of the form, with what is empty."""
-        return {"q": "", "state": "", "sort": "", **self.query}
+        return {"q": "", "state": "", "sort": "", **self.further, **self.query}
 
     def search(self, **others: Any) -> KeySearch:
         """Return the search; `others` are further fields of it."""
         order = COLUMNS.get(self.sort.removeprefix("-"), KeyOrder.CREATED)
         is_descending = self.sort.startswith("-") or order is KeyOrder.CREATED
-        return KeySearch(
-            text=self.text or None, part=self.part, order=order, is_descending=is_descending, **others
-        )
+        wanted = {"text": self.text or None, **others}
+        return KeySearch(part=self.part, order=order, is_descending=is_descending, **wanted)
 
     def sorting(self, *columns: str) -> Sorting:
         """Return how the list is ordered."""
@@ -128,9 +130,26 @@ class AskedList:
         return f"{self.path}?{urlencode(query)}" if query else self.path
 
 
-def asked_list(request: AnyRequest, path: str, columns: tuple[str, ...]) -> AskedList:
-    """Read what is asked of a list; what is no part and no column of it asks for nothing."""
-    given = {name: str(request.query_params.get(name, "")).strip() for name in ("q", "state", "sort")}
+def asked_list(
+    request: AnyRequest,
+    path: str,
+    columns: tuple[str, ...],
+    choices: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> AskedList:
+    """Read what is asked of a list; what is no part, no column and no choice of it asks for nothing.
+
+    `choices` are further things that may be asked, each with the values that it may have.
+    """
+    return read_list(request.query_params, path, columns, choices)
+
+
+def read_list(
+    asked: Mapping[str, Any], path: str, columns: tuple[str, ...], choices: Mapping[str, Collection[str]]
+) -> AskedList:
+    """Read the same from a form."""
+    names = ("q", "state", "sort", *choices)
+    given = {name: str(asked.get(name, "")).strip() for name in names}
     part = KeyFilter(given["state"]) if given["state"] in set(KeyFilter) else None
     sort = given["sort"] if given["sort"].removeprefix("-") in columns else ""
-    return AskedList(path, given["q"][:MAX_TEXT], part, sort)
+    further = {name: given[name] if given[name] in values else "" for name, values in choices.items()}
+    return AskedList(path, given["q"][:MAX_TEXT], part, sort, further)

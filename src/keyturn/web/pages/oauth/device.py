@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl
 
 from litestar import Response
 from litestar.params import FromQuery
+from markupsafe import Markup
 
 from keyturn.core.device_codes import read_user_code
 from keyturn.core.pages import Page
@@ -58,24 +59,28 @@ def decide(sent: InjectedForm) -> Response[str]:
     devices, session, code = sent.services.devices, sent.visitor.session, sent.form.get("user_code", "")
     if sent.form.get("decision") != "approve":
         device = devices.deny(session, code, sent.origin)
-        return _say(sent, "Refused", f"{device.client_id} gets nothing. You can close this page.")
+        text = Markup("<b>{}</b> got no key. You can close this page.").format(device.client_id)
+        return _say(sent, "ban", "The device was not connected", text)
     devices.get_waiting(session, code)
     device = devices.approve(session, code, lifetime_of(sent.form, sent.services), sent.origin)
     return _say(
         sent,
-        "You are signed in there",
-        f"{device.client_id} will have a key of yours in a moment. It is listed among your API keys, where "
-        "you can revoke it. You can close this page.",
+        "ok",
+        "Your device is connected",
+        Markup(
+            "<b>{}</b> has its own key, listed under API Keys, where you can revoke it. You can close this page."
+        ).format(device.client_id),
     )
 
 
-def _say(view: View, title: str, text: str) -> Response[str]:
+def _say(view: View, picture: str, title: str, text: Markup) -> Response[str]:
     return view.render(
         "frame/message.html",
+        picture=picture,
         title=title,
         text=text,
         link_href="/profile/keys",
-        link_text="Go to your API keys",
+        link_text="Go to API Keys",
     )
 
 

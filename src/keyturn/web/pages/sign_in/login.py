@@ -1,44 +1,39 @@
-"""Signing in and out, and the very first set-up."""
+"""Signing in and out."""
 
 import re
 from typing import Any
 
 from litestar import Response
-from litestar.handlers import BaseRouteHandler
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.composition import Services
 from keyturn.core.audit import AuditAction
-from keyturn.errors import CredentialRefused, InvalidInput, NotFound
+from keyturn.errors import CredentialRefused, TooBusy, TooManyFailures
+from keyturn.services.people.logins import StartedSession
 from keyturn.verifying.origin import Origin
-from keyturn.web.pages.frame.confirmation import check_repeated
 from keyturn.web.pages.frame.forms import asset, form, page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import ANYBODY, SIGNED_IN
-from keyturn.web.pages.frame.views import InjectedForm, InjectedOpenForm, InjectedOpenView, OpenView
-from keyturn.web.pages.frame.visitors import (
-    AnyConnection,
-    expired_cookie,
-    find_visitor,
-    session_cookie,
-)
-from keyturn.web.requests import AnyRequest, check_not_refused
+from keyturn.web.pages.frame.views import InjectedForm, InjectedOpenForm, InjectedOpenView, OpenForm, OpenView
+from keyturn.web.pages.frame.visitors import expired_cookie, find_visitor, session_cookie
+from keyturn.web.pages.sign_in.attempts import check_filled, told_of
+from keyturn.web.requests import AnyRequest
 
-START = "/profile"
+START = "/profile/keys"
 _LOCAL_TARGET = re.compile(r"/(profile|admin|docs)(/[a-z0-9/-]*)?|/device(\?user_code=[A-Z]{4}-[A-Z]{4})?")
 
 _NOTICES = {
-    "signed-out": "You are signed out.",
-    "set-up": "The administrator is made. Sign in to generate your first key.",
+    "signed-out": "You’re signed out.",
+    "set-up": "Created the administrator. Sign in to create your first key.",
     "password-set": "Your password is set. Sign in with it.",
 }
 
 
 @asset("/")
 def home() -> Redirect:
-    """Lead to the profile, or by way of it to the login."""
+    """Lead to the API keys, or by way of them to the login."""
     return see_other(START)
 
 
@@ -51,7 +46,7 @@ def login_page(
 ) -> Response[Any]:
     """Show the form; send a person who is signed in on."""
     if find_visitor(request, view.services) is not None:
-        return see_other(_target(then))
+        return see_other(local_target(then))
     return _login(view, then, _NOTICES.get(notice or ""))
 
 
@@ -61,26 +56,34 @@ def _login_again(view: OpenView) -> Response[str]:
 
 
 def _login(view: OpenView, then: str | None, notice: str | None = None) -> Response[str]:
-    providers = [(one.iamid, one.display_name) for one in view.services.identity if one.takes_password]
     return view.render(
         "sign_in/login.html",
         notice=notice,
-        providers=providers,
-        values={**view.values, "next": _target(then)},
+        providers=providers_of(view.services),
+        values={**view.values, "next": local_target(then)},
+        **told_of(view),
     )
+
+
+def providers_of(services: Services) -> list[tuple[str, str]]:
+    """Return the identity providers that take a password, with their names."""
+    return [(one.iamid, one.display_name) for one in services.identity if one.takes_password]
 
 
 @form("/login", ANYBODY, again=_login_again, also=(CredentialRefused,))
 def log_in(request: AnyRequest, sent: InjectedOpenForm) -> Redirect:
     """Start a session with a new id, and end the one that this browser had."""
-    started = sent.services.logins.log_in_browser(
-        sent.form.get("userid", ""),
-        sent.form.get("password", ""),
-        sent.origin,
-        iamid=sent.form.get("iamid") or None,
-    )
+    started = started_session(sent)
     end_session(request, sent.services, sent.origin)
-    return see_other(_target(sent.form.get("next")), session_cookie(sent.services, started.cookie))
+    return see_other(local_target(sent.form.get("next")), session_cookie(sent.services, started.cookie))
+
+
+def started_session(sent: OpenForm, *, name: str = "userid", password: str = "password") -> StartedSession:
+    """Start the session that a form with these fields asks for; raise `CredentialRefused` or `InvalidInput`."""
+    check_filled(sent.form, name, password)
+    return sent.services.logins.log_in_browser(
+        sent.form[name], sent.form[password], sent.origin, iamid=sent.form.get("iamid") or None
+    )
 
 
 @form("/logout", SIGNED_IN, asks=NEVER_ASKS)
@@ -88,36 +91,6 @@ def log_out(request: AnyRequest, sent: InjectedForm) -> Redirect:
     """End the session on the server, and let the browser forget it."""
     end_session(request, sent.services, sent.origin)
     return see_other("/login?notice=signed-out", expired_cookie(sent.services))
-
-
-def while_setup_is_open(connection: AnyConnection, _handler: BaseRouteHandler) -> None:
-    """Raise `NotFound` once there is a user, unless the gate found the request wrong already."""
-    check_not_refused(connection.scope)  # The framework asks guards before anything else.
-    services: Services = connection.app.state.services
-    if not services.installation.is_setup_open():
-        raise NotFound
-
-
-@page("/setup", ANYBODY, guard=while_setup_is_open)
-def setup_page(view: InjectedOpenView) -> Response[str]:
-    """Show the form that makes the first administrator, while there is no user."""
-    return view.render("sign_in/setup.html")
-
-
-@form("/setup", ANYBODY, guard=while_setup_is_open, again=setup_page)
-def set_up(sent: InjectedOpenForm) -> Redirect:
-    """Make the first administrator with the printed code, once."""
-    check_repeated(sent.form)
-    user = sent.services.users.add_first(
-        code=sent.form.get("code", ""),
-        userid=sent.form.get("userid", ""),
-        name=sent.form.get("name"),
-        password=sent.form.get("password", ""),
-        origin=sent.origin,
-    )
-    if user is None:
-        raise InvalidInput("code", "This is not the code that the server printed at its last start.")
-    return see_other("/login?notice=set-up")
 
 
 def end_session(request: AnyRequest, services: Services, origin: Origin) -> None:
@@ -130,6 +103,15 @@ def end_session(request: AnyRequest, services: Services, origin: Origin) -> None
         )
 
 
-def _target(wanted: str | None) -> str:
+def local_target(wanted: str | None) -> str:
     """Return where to go after the login: a page of ours, never an address from outside."""
     return wanted if wanted is not None and _LOCAL_TARGET.fullmatch(wanted) else START
+
+
+def signed_in(sent: OpenForm, userid: str, password: str, *, otherwise: str) -> Redirect:
+    """Sign in somebody who has just set this password; to the login with a notice if that cannot be now."""
+    try:
+        started = sent.services.logins.log_in_browser(userid, password, sent.origin)
+    except (CredentialRefused, TooBusy, TooManyFailures):
+        return see_other(f"/login?notice={otherwise}", expired_cookie(sent.services))
+    return see_other(START, session_cookie(sent.services, started.cookie))

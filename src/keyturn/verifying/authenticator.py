@@ -147,10 +147,9 @@ class Authenticator:
         known.used = True
         use = dependency.use
         if use is not None:  # As `KeyUse.note` does it, whose call would cost as much as the look-up.
-            if now >= use.at:
-                use.at, use.trace = now, trace
-                if now >= use.observed_until:
-                    use.observe()
+            if now >= use.observed_until:
+                use.observe(now, trace)
+            use.at, use.trace = now, trace
             use.uses += 1
             if not use.is_noted:
                 use.keep()

@@ -49,6 +49,8 @@ PAUSES = 9
 KEPT_HOURS = 24 * 90
 """How long it is kept how often a key was used in an hour, and who presented it."""
 
+_NO_CONTEXT: UseContext = (None, None, None, None)
+
 
 class RecordsUse(Protocol):
     """The part of the store that this needs."""
@@ -70,6 +72,8 @@ class KeyUse:
         "callers",
         "is_noted",
         "key_id",
+        "observed_at",
+        "observed_trace",
         "observed_until",
         "refused",
         "refused_at",
@@ -91,10 +95,12 @@ class KeyUse:
         """How often it was refused since this is here."""
         self.written_refused = 0
         self.at = 0.0
-        self.trace: UseContext = (None, None, None, None)
-        self.refused_at = 0.0
+        self.trace: UseContext = _NO_CONTEXT
+        self.observed_at = 0.0
+        self.observed_trace: UseContext = _NO_CONTEXT
         self.observed_until = 0.0
         """From then on the caller of a use is observed again: one comparison for each use until then."""
+        self.refused_at = 0.0
         self.callers = NotedCallers()
         self.is_noted = False
         self.written_at: float | None = None
@@ -106,18 +112,21 @@ class KeyUse:
 
     def note(self, at: float, trace: UseContext) -> None:
         """Remember a use at `at`, in seconds since 1970. Never blocks on the database."""
-        if at >= self.at:
-            self.at, self.trace = at, trace
-            if at >= self.observed_until:
-                self.observe()
+        if at >= self.observed_until:
+            self.observe(at, trace)
+        self.at, self.trace = at, trace
         self.uses += 1  # After what it was: who counts this use finds it there.
         if not self.is_noted:
             self.keep()
 
-    def observe(self) -> None:
+    def observe(self, at: float, trace: UseContext) -> None:
         """Remember the caller of the use that is about to be counted."""
-        self.observed_until = self.at + OBSERVE_INTERVAL_SECONDS
-        self._usage.observe(self)
+        self._usage.observe(self, at, trace)
+
+    def last(self) -> tuple[float, UseContext]:
+        """Return when and how it was used last; to a second, if the clock was set back since."""
+        at, trace = self.at, self.trace
+        return (at, trace) if at >= self.observed_at else (self.observed_at, self.observed_trace)
 
     def keep(self) -> None:
         """Have the uses written some time."""
@@ -175,10 +184,13 @@ class Usage:
         if not use.is_noted:
             use.keep()
 
-    def observe(self, use: KeyUse) -> None:
+    def observe(self, use: KeyUse, at: float, trace: UseContext) -> None:
         """Remember the caller of a use: for `KeyUse` alone."""
         with self._lock:
-            use.callers.observe_use(use.at, use.trace, use.uses, self._room())
+            if at >= use.observed_until:  # Nobody else has meanwhile.
+                use.observed_at, use.observed_trace = at, trace
+                use.observed_until = at + OBSERVE_INTERVAL_SECONDS
+                use.callers.observe_use(at, trace, use.uses, self._room())
 
     def keep(self, use: KeyUse) -> None:
         """Keep a note until it is written: for `KeyUse` alone."""
@@ -198,7 +210,7 @@ class Usage:
     def latest(self, record: ApiKeyRecord) -> LastUse | None:
         """Return the last use of a key, written or still only noted here."""
         use = self._noted.get(record.key_id)
-        noted = None if use is None or not use.uses else self._readable(use)
+        noted = None if use is None or not use.uses else self._readable(*use.last())
         if noted is None or (record.last_use is not None and record.last_use.at > noted.at):
             return record.last_use
         return noted
@@ -244,9 +256,10 @@ class Usage:
             uses, refused = use.uses, use.refused
             unwritten = uses - use.written, refused - use.written_refused
             refused_at = _time(use.refused_at) if unwritten[1] else None
-            callers = use.callers.take(use.at, use.trace, uses, self._room())
+            last = use.last()
+            callers = use.callers.take(*last, uses, self._room())
         usage = KeyUsage(
-            self._readable(use) if unwritten[0] else None,
+            self._readable(*last) if unwritten[0] else None,
             unwritten[0],
             unwritten[1],
             refused_at,
@@ -255,10 +268,9 @@ class Usage:
         )
         return _Taken(use, usage, uses, refused, callers)
 
-    def _readable(self, use: KeyUse) -> LastUse:
-        """Return the last use of a key, readable."""
-        address, via, agent = self._texts(use.trace)
-        return LastUse(_time(use.at), address, via, agent)
+    def _readable(self, at: float, trace: UseContext) -> LastUse:
+        address, via, agent = self._texts(trace)
+        return LastUse(_time(at), address, via, agent)
 
     def _readable_caller(self, caller: NotedCaller) -> KeyCaller:
         address, via, agent = self._texts(caller.context)

@@ -14,13 +14,14 @@ from keyturn.web.pages.keys.charts import SPARK_DAYS, Chart, last_days, sparklin
 
 STILL_CALLS = timedelta(days=7)
 """A caller that was seen within this time breaks if the key ends."""
-REASONS = {
+REASONS: Mapping[str, str] = {
     Reason.EXPIRED: "after it expired",
     Reason.OWNER_DISABLED: "while its owner was suspended",
     Reason.REQUEST: "for a method or path that it may not use",
     Reason.REVOKED: "after it, or its old secret, ended",
     Reason.SENDER: "without a proof of its key pair",
     Reason.SOURCE: "from outside its networks",
+    ScopeMissing.__name__: "without a scope that was needed",
 }
 """Why a key was refused, in words for its owner. Others are left to the log."""
 

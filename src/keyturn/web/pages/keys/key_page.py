@@ -8,7 +8,7 @@ from typing import Any
 from litestar import Response
 
 from keyturn.core.records import ApiKeyRecord, KeyCaller
-from keyturn.errors import Reason
+from keyturn.errors import Reason, ScopeMissing
 from keyturn.web.pages.frame.views import View
 from keyturn.web.pages.keys.charts import SPARK_DAYS, Chart, last_days, sparkline
 
@@ -56,9 +56,14 @@ def show_key(view: View, record: ApiKeyRecord, key: dict[str, Any], **context: A
 
 
 def _shown(caller: KeyCaller) -> ShownCaller:
-    reason = None if caller.reason is None else REASONS.get(Reason(caller.reason))
     return ShownCaller(
-        caller.address, caller.agent, caller.via, caller.uses, caller.refused, reason, caller.last_at
+        caller.address,
+        caller.agent,
+        caller.via,
+        caller.uses,
+        caller.refused,
+        REASONS.get(caller.reason or ""),
+        caller.last_at,
     )
 
 

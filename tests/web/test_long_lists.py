@@ -55,15 +55,15 @@ def filled(
 
 
 PAGES = {
-    "/admin/users": 25,
-    "/admin/service-accounts?page=3": 25 * 3,
-    "/admin/groups?page=60": 2 * 25,
-    "/admin/groups/{group}?page=2": 2 * 25,
+    "/admin/users": 20,
+    "/admin/service-accounts?page=3": 20 * 3,
+    "/admin/groups?page=60": 2 * 20,
+    "/admin/groups/{group}?page=2": 2 * 20,
     "/admin/groups/{group}/delete": 20,
-    "/admin/projects?page=7": 25,
-    "/admin/projects/{project}?page=2&connections=3": 25 + 25 + 200,
+    "/admin/projects?page=7": 20,
+    "/admin/projects/{project}?page=2&connections=3": 20 + 20 + 200,
     "/admin/projects/{project}/delete": 1,
-    "/admin/services?page=5": 3 * 25,
+    "/admin/services?page=5": 3 * 20,
     "/admin/services/{api}": 20,
     "/admin/services/{api}/scope": 200,
     "/admin/keys?owner=robot": 25,
@@ -73,7 +73,7 @@ PAGES = {
     "/admin/service-accounts/{robot}/keys/new": 2 * 50,
     "/admin/service-accounts/{robot}/disable": 20,
     "/profile/keys?page=61": 25 + 2 * 50 + 200,
-    "/profile/sessions": 25,
+    "/profile/sessions": 20,
 }
 """How many rows of lists each page shows or offers, in all."""
 

@@ -9,7 +9,7 @@ from keyturn.core.pages import Page
 
 T = TypeVar("T")
 
-ROWS = 25
+ROWS = 20
 """So that a page of two-line rows stays under 60 KB, with its stylesheet."""
 MAX_NUMBER = 1_000_000
 """No list has more pages, and no database is asked for more."""

@@ -46,7 +46,7 @@ class LoginNeeded(Exception):
 def initials_of(name: str) -> str:
     """Return the first letters of the first and the last word of a name, or of a user name."""
     words = [word for word in re.split(r"[\s@._-]+", name) if word]
-    chosen = words[:1] if "@" in name else [*words[:1], *words[1:][-1:]]
+    chosen = words[:1] if "@" in name or len(words) < 2 else [words[0], words[-1]]
     return "".join(word[0] for word in chosen).upper()
 
 

@@ -679,7 +679,7 @@ def test_a_foreign_an_absent_and_a_dead_key_are_one_page(any_site: Site) -> None
         ):
             assert answer.status_code == 404, key_id
             assert answer.headers["content-type"].startswith("text/html")
-            pages.append(answer.text)
+            pages.append(answer.text.replace(f"<code>/profile/keys/{key_id}/revoke</code>", ""))
     assert len(set(pages)) == 1
     assert any_site.client().get(WHO, headers={"Authorization": foreign.secret}).status_code == 200
 
@@ -749,7 +749,7 @@ def test_another_persons_session_cannot_be_ended(any_site: Site) -> None:
     for session_id in (*(session.session_id for session in sessions), 987654321, 0, -1, 2**63):
         answer = browser.submit(f"/profile/sessions/{session_id}/end")
         assert answer.status_code == 404
-        pages.add(answer.text)
+        pages.add(answer.text.replace(f"<code>/profile/sessions/{session_id}/end</code>", ""))
     assert len(pages) == 1
     assert is_signed_in(victim)
 

@@ -750,11 +750,13 @@ def test_a_pasted_key_leads_to_its_page(open_site: SiteOpener) -> None:
         site.services.all_keys.revoke(admin, [revoked.record.key_id], Origin())
         bob = site.services.sessions.find(site.browser(BOB).session_value())
         assert bob is not None
-        rotated = site.services.key_rotation.rotate(
+        rotated = site.services.key_rotation.rotate_own(
             bob.principal, living.record.key_id, Origin(), overlap=timedelta(days=1)
         )
         foreign = "9f86d081884c7d659a2feaa0c55ad015"
-        imported = site.services.keys.import_foreign(site.users[BOB].user_id, COMMAND_LINE, foreign)
+        imported = site.services.keys.import_foreign(
+            site.users[BOB].user_id, COMMAND_LINE, text=foreign, name=None, lifetime=None
+        )
         for pasted, number in (
             (living.secret, living.record.key_id),
             (rotated.secret, living.record.key_id),

@@ -228,8 +228,8 @@ def test_administrators_see_what_keys_are_bound_to(any_site: Site) -> None:
     user = any_site.new_user()
     submit_key(any_site.browser(user.userid), "/profile/keys", allowFrom="192.0.2.0/24", dpopJkt=JKT)
     listed = any_site.browser(ADMIN).get("/admin/keys", params={"owner": user.userid}).text
-    assert "works from: 192.0.2.0/24" in listed
-    assert f"key pair: <code>{JKT[:8]}…</code>" in listed
+    assert '<span class="chip">192.0.2.0/24</span>' in listed
+    assert '<span class="chip">key pair</span>' in listed.lower()
 
 
 @pytest.mark.parametrize(

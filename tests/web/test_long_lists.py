@@ -66,7 +66,7 @@ PAGES = {
     "/admin/services?page=5": 3 * 50,
     "/admin/services/{api}": 20,
     "/admin/services/{api}/scope": 200,
-    "/admin/keys?owner=robot": 25,
+    "/admin/keys?owner=robot": 20,
     "/admin/users/{admin}": 30 + 50 + 200,
     "/admin/users/{admin}/delete": 20 + 20,
     "/admin/service-accounts/{robot}": 30 + 50 + 200 + 2 * 50,

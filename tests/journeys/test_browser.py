@@ -108,7 +108,7 @@ def test_a_key_from_the_login_to_its_end(any_site: Site, chromium: Browser, *, w
         expect(page.get_by_text("You have no active key.")).to_be_visible()
         expect(page.get_by_text("Revoked and expired (1)")).to_be_visible()
 
-        page.get_by_role("button", name="Sign out").click()
+        sign_out(page)
         expect(page.get_by_text("You’re signed out.")).to_be_visible()
         page.goto("/profile")
         expect(page).to_have_url(re.compile(r"/login\?then=/profile$"))
@@ -192,7 +192,7 @@ def test_the_back_button_after_signing_out(site: Site, playwright: Playwright) -
             expect(page.get_by_role("heading", name="Where you are signed in")).to_be_visible()
             page.evaluate("() => void setTimeout(() => history.back())")
             expect(row_of(page, "nightly export")).to_be_visible()
-            page.get_by_role("button", name="Sign out").click()
+            sign_out(page)
             expect(page.get_by_text("You’re signed out.")).to_be_visible()
             for then in ("/profile/keys", "/profile"):
                 page.evaluate("() => void setTimeout(() => history.back())")
@@ -519,6 +519,11 @@ def signed_in(page: Page, person: Person, path: str) -> None:
     page.goto(path)
 
 
+def sign_out(page: Page) -> None:
+    page.get_by_role("button", name="account menu").click()
+    page.get_by_role("button", name="Sign out").click()
+
+
 def login(page: Page, _cast: Cast) -> None:
     page.goto("/login")
 
@@ -573,7 +578,7 @@ def invitation_without_its_code(page: Page, _cast: Cast) -> None:
 
 def login_after_signing_out(page: Page, cast: Cast) -> None:
     signed_in(page, cast.new, "/profile")
-    page.get_by_role("button", name="Sign out").click()
+    sign_out(page)
     expect(page.get_by_role("status").first).to_be_visible()
 
 
@@ -804,7 +809,7 @@ def no_such_page(page: Page, cast: Cast) -> None:
 def refused_form(page: Page, cast: Cast) -> None:
     signed_in(page, cast.known, "/profile")
     page.locator("[name=csrf]").first.evaluate("(input) => { input.value = 'forged'; }")
-    page.get_by_role("button", name="Sign out").click()
+    sign_out(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("Nothing was changed")
 
 

@@ -141,7 +141,7 @@ def test_scopes_are_shown_and_kept(site: Site) -> None:
     with site.client() as client:
         begun = begin(client, scope="orders:write orders:read")
         shown = browser.submit("/device", user_code=begun["user_code"]).text
-        assert '<span class="chip">orders:read</span><span class="chip">orders:write</span>' in shown
+        assert "<code>orders:read</code> <code>orders:write</code>" in shown
         decide(browser, begun)
         body = ask(client, begun).json()
         assert body["scope"] == "orders:read orders:write"

@@ -17,7 +17,6 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.pages.keys.tab import KEYS_PER_PAGE
-from tests.conftest import PASSWORD
 from tests.fakes import Clock
 from tests.journeys.browsers import (
     CONNECTION,

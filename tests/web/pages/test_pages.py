@@ -69,7 +69,7 @@ def test_the_right_password_starts_a_session(site: Site) -> None:
 def test_a_wrong_login_does_not_say_what_was_wrong(site: Site) -> None:
     """Wrong password, unknown name, disabled account: the same bytes but for the typed name (L3).
 
-    What is said of an attempt hangs on how many failed under that name from that address, and on nothing else.
+    What is said hangs on how many failed under that name from that address, and on nothing else.
     """
     disabled = site.new_user()
     site.services.users.set_disabled(COMMAND_LINE, disabled.userid, disabled=True)
@@ -117,7 +117,7 @@ def test_an_empty_field_is_told_at_the_field(site: Site) -> None:
 
 
 def test_how_long_to_wait_is_said_alike(open_site: SiteOpener) -> None:
-    """The fifth failure and those after it say until when, for a name that is not there as for one that is (L3)."""
+    """From the fifth failure on it is said until when, for a name that nobody has as for others (L3)."""
     with open_site() as opened:
         opened.add_people()
         disabled = opened.new_user()

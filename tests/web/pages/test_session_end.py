@@ -1,4 +1,4 @@
-"""A form that is sent after its session has ended: nothing is done, nothing is lost, and nobody else can use it."""
+"""A form sent after its session has ended: nothing is done or lost, and nobody else can use it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def ended(site: Site, path: str, **fields: str) -> httpx.Response:
 
 
 def test_the_form_comes_back_as_it_was_left(site: Site) -> None:
-    """The page says what was not done; after signing in the form is filled in, and done when it is sent again."""
+    """The page says what was not done; after signing in the form is filled in, to be sent again."""
     user = site.new_user()
     typed = {
         "name": 'a "quoted" <name>',

@@ -174,7 +174,13 @@ def _drive_setup_and_pages(client: httpx.Client, server: ServerProcess, evidence
         "/profile/keys", data={"csrf": csrf, "form_id": form_id, "name": "page", "expiry": "7"}
     )
     note("key on a page", made.status_code)
-    evidence.add("key from a page", re.search(r"kt_\w{12}_\w{38}", made.text)[0])  # type: ignore[index]
+    pasted = evidence.add("key from a page", re.search(r"kt_\w{12}_\w{38}", made.text)[0])  # type: ignore[index]
+    unknown = evidence.add("pasted key", f"kt_{secrets.token_hex(6)}_{secrets.token_hex(19)}")
+    for name, text in (("known", pasted), ("unknown", unknown), ("in a line", f"export API_KEY={unknown}")):
+        found = client.post("/admin/keys/find", data={"csrf": csrf, "q": text})
+        note(f"search for a key, {name}", found.status_code)
+        evidence.places[f"where a search for a key leads, {name}"] = found.headers["location"].encode()
+        note(f"key in the query, {name}", client.get("/admin/keys", params={"q": text}).status_code)
     note("password, wrong", client.post(
         "/profile/security",
         data={"csrf": csrf, "current_password": wrong, "password": wrong, "password_again": wrong},
@@ -186,6 +192,13 @@ def _drive_setup_and_pages(client: httpx.Client, server: ServerProcess, evidence
         client.post("/profile", data={"csrf": evidence.add("wrong CSRF token")}).status_code,
     )
     client.cookies.clear()
+    ended = client.post(
+        "/profile/keys",
+        data={"name": unknown, "own_password": wrong, "expiry": "7"},
+        headers={"Accept": "text/html", "Sec-Fetch-Site": "same-origin"},
+    )
+    note("form without a session", ended.status_code)
+    evidence.places["page of a form without a session"] = ended.content
 
 
 def _drive_api(client: httpx.Client, evidence: Evidence) -> None:

@@ -63,9 +63,9 @@ def test_a_terminal_is_signed_in(
         page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("main")).to_contain_text("keyturn on ")
         expect(page.get_by_role("main")).to_contain_text("127.0.0.1")
-        page.get_by_role("radio", name="30 days").check()
-        page.get_by_role("button", name="Approve").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("You are signed in there")
+        page.get_by_role("radio", name="In 30 days").check()
+        page.get_by_role("button", name="Connect device").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Your device is connected")
         out, err = login.communicate(timeout=SECONDS)
         assert (login.returncode, err) == (0, "")
         assert f"You are {person.user.userid}" in out
@@ -75,8 +75,8 @@ def test_a_terminal_is_signed_in(
             env=environment, check=True, capture_output=True, text=True, timeout=SECONDS,
         )  # fmt: skip
         assert CONNECTION in called.stdout
-        page.get_by_role("link", name="Go to your API keys").click()
-        expect(row_of(page, "keyturn on ")).to_contain_text("25 Dec 2026")
+        page.get_by_role("link", name="Go to API Keys").click()
+        expect(row_of(page, "keyturn on ")).to_contain_text("Dec 25, 2026")
 
 
 def test_a_device_is_refused_with_the_keyboard(site: Site, chromium: Browser) -> None:
@@ -89,11 +89,11 @@ def test_a_device_is_refused_with_the_keyboard(site: Site, chromium: Browser) ->
         expect(page.get_by_label("Code")).to_be_focused()
         page.keyboard.type(begun.user_code.lower().replace("-", " "))
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", level=1)).to_have_text("Sign this device in?")
-        refuse = page.get_by_role("button", name="Refuse")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Connect this device?")
+        refuse = page.get_by_role("button", name="Don’t connect")
         tab_to(page, refuse)
         page.keyboard.press("Enter")
-        expect(page.get_by_role("main")).to_contain_text("gets nothing")
+        expect(page.get_by_role("main")).to_contain_text("got no key")
         page.goto(f"/device?user_code={begun.user_code}")
         page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("alert")).to_contain_text("No device is waiting")
@@ -146,7 +146,7 @@ def test_fault_b9_a_key_is_made_after_the_password(
         page.get_by_role("radio", name="7 days").check()
         page.get_by_role("button", name="Generate key").click()
         page.get_by_label("Password", exact=True).fill(PASSWORD)
-        page.get_by_role("button", name="Confirm and go on").click()
+        page.get_by_role("button", name="Confirm and continue").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
         expect(page.get_by_role("main")).to_contain_text("nightly export")
         page.get_by_role("link", name="Done").click()
@@ -192,20 +192,20 @@ def device_with_a_long_name(page: Page, person: Person, site: Site) -> None:
 def device_with_no_expiry_chosen(page: Page, person: Person, site: Site) -> None:
     look_at(page, person, begin(site))
     page.get_by_role("radio", name="On a date").check()
-    page.get_by_role("button", name="Approve").click()
+    page.get_by_role("button", name="Connect device").click()
     expect(page.get_by_role("alert")).to_be_visible()
 
 
 def look_at(page: Page, person: Person, begun: BegunLogin) -> None:
     signed_in(page, person, f"/device?user_code={begun.user_code}")
     page.get_by_role("button", name="Continue").click()
-    expect(page.get_by_role("button", name="Approve")).to_be_visible()
+    expect(page.get_by_role("button", name="Connect device")).to_be_visible()
 
 
 def device_approved(page: Page, person: Person, site: Site) -> None:
     look_at(page, person, begin(site))
-    page.get_by_role("button", name="Approve").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("You are signed in there")
+    page.get_by_role("button", name="Connect device").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your device is connected")
 
 
 def rotation(page: Page, person: Person, site: Site) -> None:
@@ -245,14 +245,14 @@ def asked_for_the_password(page: Page, person: Person, site: Site) -> None:
     two_hours_later(page, person, site)
     page.get_by_label("Name").fill("nightly export")
     page.get_by_role("button", name="Generate key").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Confirm that it is you")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Confirm it’s you")
     expect(page.get_by_label("Password", exact=True)).to_be_focused()
 
 
 def asked_after_a_wrong_one(page: Page, person: Person, site: Site) -> None:
     asked_for_the_password(page, person, site)
     page.get_by_label("Password", exact=True).fill("wrong horse battery staple")
-    page.get_by_role("button", name="Confirm and go on").click()
+    page.get_by_role("button", name="Confirm and continue").click()
     expect(page.get_by_role("alert")).to_contain_text("not your current password")
 
 

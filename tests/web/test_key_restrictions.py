@@ -174,7 +174,9 @@ def test_a_person_restricts_a_key(any_site: Site) -> None:
     assert fact(shown.text, "Networks") == "127.0.0.0/8, 2001:db8::7, 192.0.2.0/24"
     assert fact(shown.text, "Key pair") is None
     assert status_with(any_site, secret_on(shown.text)) == 200
-    assert '<span class="chip">127.0.0.0/8, 2001:db8::7 and 1 more</span>' in browser.get("/profile/keys").text
+    assert (
+        '<span class="chip">127.0.0.0/8, 2001:db8::7 and 1 more</span>' in browser.get("/profile/keys").text
+    )
     assert CLOSED in browser.get("/profile/keys/new").text
     (key,) = any_site.services.keys.list_of(user.user_id)
     for page in ("revoke", "rotate"):

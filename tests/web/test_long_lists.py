@@ -66,13 +66,14 @@ PAGES = {
     "/admin/services?page=5": 3 * 20,
     "/admin/services/{api}": 20,
     "/admin/services/{api}/scope": 200,
-    "/admin/keys?owner=robot": 25,
+    "/admin/keys?owner=robot": 20,
     "/admin/users/{admin}": 10 + 5 + 5 + 50 + 200,
     "/admin/users/{admin}/delete": 20 + 20,
     "/admin/service-accounts/{robot}?page=2": 20 + 5 + 50 + 200,
     "/admin/service-accounts/{robot}/keys/new": 2 * 50,
     "/admin/service-accounts/{robot}/disable": 20,
-    "/profile/keys?page=61": 25 + 2 * 50 + 200,
+    "/profile/keys?page=61": 20,
+    "/profile/keys/new": 2 * 50 + 200,
     "/profile/sessions": 20,
 }
 """How many rows of lists each page shows or offers, in all."""

@@ -88,7 +88,7 @@ class KeySearch:
     text: str | None = None
     """Part of the name, or of what is shown of the key."""
     about: str | None = None
-    """Part of what is compared with `text`, of the owner's name or user name, or the whole number of the key."""
+    """Part of what `text` is part of, of the owner's name or user name, or the whole number of the key."""
     state: KeyState | None = None
     part: KeyFilter | None = None
     made_before: datetime | None = None

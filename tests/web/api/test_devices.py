@@ -66,12 +66,12 @@ def test_a_device_is_signed_in(any_site: Site) -> None:
         assert (pending.status_code, pending.json()["error"]) == (400, "authorization_pending")
 
         shown = browser.submit("/device", user_code=begun["user_code"].lower()).text
-        assert "<dt>Asked</dt>" in shown
-        for told in (NAME, "127.0.0.1", begun["user_code"], "Only go on if you started this yourself"):
+        assert "<dt>Requested</dt>" in shown
+        for told in (NAME, "127.0.0.1", begun["user_code"], "Continue only if you started this yourself"):
             assert told in shown
         decided = decide(browser, begun)
         assert decided.status_code == 200
-        assert "You are signed in there" in decided.text
+        assert "Your device is connected" in decided.text
 
         answer = ask(client, begun)
         body = answer.json()
@@ -94,7 +94,7 @@ def test_what_is_no_approval_is_a_refusal(site: Site, decision: str) -> None:
     browser = site.browser(user.userid)
     with site.client() as client:
         begun = begin(client)
-        assert "gets nothing" in decide(browser, begun, decision).text
+        assert "got no key" in decide(browser, begun, decision).text
         answer = ask(client, begun)
         assert (answer.status_code, answer.json()["error"]) == (400, "access_denied")
         assert decide(browser, begun).status_code == 422
@@ -104,7 +104,7 @@ def test_what_is_no_approval_is_a_refusal(site: Site, decision: str) -> None:
 def test_the_page_says_what_is_to_be_done_with_the_code(site: Site) -> None:
     """A code that a link filled in is to be compared; an empty field and a wrong code are to be typed."""
     browser = site.browser(site.new_user().userid)
-    compare, write = "Check that it is the code your device shows.", "Type the code"
+    compare, write = "Check that this is the code your device shows.", "Enter the code it shows."
     filled_in = browser.get("/device?user_code=WDJB-MJHT").text
     assert (compare in filled_in, write in filled_in) == (True, False)
     for other in (browser.get("/device"), browser.submit("/device", user_code="WDJB-MJHT")):
@@ -199,7 +199,7 @@ def test_a_stranger_signs_in_first_and_comes_back(site: Site) -> None:
             assert location == "/login?then=/device"
             for then in (f"/device?user_code={hostile}", f"/device{hostile}", "/device/decision"):
                 answer = browser.log_in(user.userid, PASSWORD, next=then)
-                assert answer.headers["location"] == "/profile", then
+                assert answer.headers["location"] == "/profile/keys", then
 
 
 def test_a_hostile_device_is_text(site: Site) -> None:

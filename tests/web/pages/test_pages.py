@@ -69,7 +69,7 @@ def test_the_right_password_starts_a_session(site: Site) -> None:
 def test_a_wrong_login_does_not_say_what_was_wrong(site: Site) -> None:
     """Wrong password, unknown name, disabled account: the same bytes but for the typed name (L3).
 
-    What is said of an attempt hangs on how many failed under that name from that address, and on nothing else.
+    What is said hangs on how many failed under that name from that address, and on nothing else.
     """
     disabled = site.new_user()
     site.services.users.set_disabled(COMMAND_LINE, disabled.userid, disabled=True)
@@ -117,7 +117,7 @@ def test_an_empty_field_is_told_at_the_field(site: Site) -> None:
 
 
 def test_how_long_to_wait_is_said_alike(open_site: SiteOpener) -> None:
-    """The fifth failure and those after it say until when, for a name that is not there as for one that is (L3)."""
+    """From the fifth failure on it is said until when, for a name that nobody has as for others (L3)."""
     with open_site() as opened:
         opened.add_people()
         disabled = opened.new_user()
@@ -682,7 +682,7 @@ def test_a_foreign_an_absent_and_a_dead_key_are_one_page(any_site: Site) -> None
         ):
             assert answer.status_code == 404, key_id
             assert answer.headers["content-type"].startswith("text/html")
-            pages.append(answer.text.replace(f"/profile/keys/{key_id}/revoke", "…"))
+            pages.append(answer.text.replace(f"<code>/profile/keys/{key_id}/revoke</code>", ""))
     assert len(set(pages)) == 1
     assert any_site.client().get(WHO, headers={"Authorization": foreign.secret}).status_code == 200
 
@@ -752,7 +752,7 @@ def test_another_persons_session_cannot_be_ended(any_site: Site) -> None:
     for session_id in (*(session.session_id for session in sessions), 987654321, 0, -1, 2**63):
         answer = browser.submit(f"/profile/sessions/{session_id}/end")
         assert answer.status_code == 404
-        pages.add(answer.text.replace(f"/profile/sessions/{session_id}/end", "…"))
+        pages.add(answer.text.replace(f"<code>/profile/sessions/{session_id}/end</code>", ""))
     assert len(pages) == 1
     assert is_signed_in(victim)
 

@@ -74,7 +74,7 @@ class AuditTrail:
         return self._store.audit_log.search(wanted, after=after, size=PAGE)[::-1]
 
     def names(self, principal: Principal, rows: Iterable[AuditRow]) -> AuditNames:
-        """Return the names of what these rows tell of, as far as the reader may see those things elsewhere."""
+        """Return the names of what these rows tell of, as far as the reader may see those things."""
         principal.check_may(Permission.AUDIT)
         numbers, log = _numbers_in(rows), self._store.audit_log
         if principal.may(Permission.USER_ADMIN):

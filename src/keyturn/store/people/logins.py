@@ -205,7 +205,7 @@ class Logins:
         return self._find_login(user.c.id == link.user_id, user.c.disabled_at.is_(None))
 
     def look_at_invitation(self, digest: bytes, now: datetime) -> InvitedUser | None:
-        """Return what is told of the user whom this link invites, and of its maker; None as `find_invited`."""
+        """Return what is told of whom this link invites, and of its maker; None as `find_invited`."""
         maker, maker_profile = user.alias("maker"), profile.alias("maker_profile")
         query = (
             select(

@@ -56,7 +56,8 @@ class SignInAttempts:
     ) -> tuple[LoginRecord, Identity]:
         """Return the account whose password this is; raise `CredentialRefused` for anything wrong alike (L3).
 
-        The refusal says until when it is no use to try again, by what `waits` tells of any name. `iamid` is None for the built-in provider. Raise `TooManyFailures`, before anything is judged, if too
+        The refusal says until when it is no use to try again, by what `waits` tells of any name.
+        `iamid` is None for the built-in provider. Raise `TooManyFailures`, before anything is judged, if too
         many attempts failed from this address, or the person has signed in too often (Q1).
         """
         self._failures.note(origin.address)  # Before, since many may try at once.

@@ -19,8 +19,8 @@ CODE_BYTES = 32
 LIFE = timedelta(days=7)
 PATH = "/invitation"
 VOID = (
-    "It has been used or has expired. If you set a password with it, sign in. Otherwise ask the administrator "
-    "who sent it for a new one."
+    "It has been used or has expired. If you set a password with it, sign in. Otherwise ask the "
+    "administrator who sent it for a new one."
 )
 
 

@@ -1,8 +1,8 @@
-"""How long whoever failed to sign in is told to wait: alike for accounts that are there and for names that are not.
+"""How long whoever failed to sign in is told to wait: alike for accounts and for names that nobody has.
 
-The wait that is enforced stands with the account (`attempts`), and whoever was told of it would learn that there
-is one. So what is told follows from nothing but the failures from one address under one name, which this process
-remembers for a while. Only the rule is shared: five failures, then a wait that doubles.
+The wait that is enforced stands with the account (`attempts`), and whoever was told of it would learn that
+there is one. So what is told follows from nothing but the failures from one address under one name, which
+this process remembers for a while. Only the rule is shared: five failures, then a wait that doubles.
 
 It is never taken back by a sign-in that works: by that, somebody else at the same address would learn of the
 account too.

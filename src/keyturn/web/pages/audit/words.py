@@ -1,4 +1,4 @@
-"""The audit log's events and details in the words of the pages. Exports and addresses keep the machine's names."""
+"""Events and details of the audit log in words. Exports and addresses keep the machine's names."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -42,7 +42,7 @@ SHOWN = "shown"
 """Where the handler of a page keeps the function that returns it."""
 
 AGAIN = "again"
-"""Where the handler of a form keeps the function that shows its page again, and whether with what was typed."""
+"""Where the handler of a form keeps the function that shows it again, and whether with what was typed."""
 
 Shown = Callable[..., Response[Any]]
 Declare = Callable[[Handler], HTTPRouteHandler]
@@ -175,7 +175,7 @@ class Forms:
         self._forms.sort(key=lambda one: one[0].groups)  # /groups/new before /groups/{group_id}.
 
     def find(self, path: str, principal: Principal) -> FoundForm | None:
-        """Return the form that is sent to this path, if it is for this person and has a page to be shown on."""
+        """Return the form that is sent to this path, if it is for this person and can be shown again."""
         for pattern, handler, part in self._forms:
             if (found := pattern.fullmatch(path)) and (not part.any_of or principal.may(*part.any_of)):
                 shown, keeps = handler.opt[AGAIN]

@@ -1,5 +1,6 @@
 """Pages of one message: what went wrong, in words for people, and the way on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -42,16 +43,21 @@ def message_of(
         case StoreUnavailable():
             told = "Keyturn can’t reach its database. Nothing was changed. Try again in a moment."
             return Message("db", "Try again in a moment", told)
+    picture, title = _BY_STATUS.get(status, ("warn", "That didn’t work"))
     match status:
         case HTTPStatus.NOT_FOUND:
-            return Message("search", "Page not found", _NOT_FOUND.format(path))
-        case HTTPStatus.TOO_MANY_REQUESTS:
-            return Message("clock", "Too many attempts", text)
-        case HTTPStatus.SERVICE_UNAVAILABLE:
-            return Message("clock", "Try again in a moment", text)
+            text = _NOT_FOUND.format(path)
         case HTTPStatus.INTERNAL_SERVER_ERROR:
-            return Message("warn", "Something went wrong", _DEFECT.format(request_id or ""))
-    return Message("warn", "That didn’t work", text)
+            text = _DEFECT.format(request_id or "")
+    return Message(picture, title, text)
+
+
+_BY_STATUS: Mapping[int, tuple[str, str]] = {
+    HTTPStatus.NOT_FOUND: ("search", "Page not found"),
+    HTTPStatus.TOO_MANY_REQUESTS: ("clock", "Too many attempts"),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("clock", "Try again in a moment"),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ("warn", "Something went wrong"),
+}
 
 
 def _missing(needed: tuple[str, ...]) -> Markup:
@@ -62,6 +68,6 @@ def _missing(needed: tuple[str, ...]) -> Markup:
     ]
     purpose = Markup(" It is for this: {}").format(known[0]) if len(needed) == 1 and known else ""
     return Markup(
-        "It needs the permission {}, which your account doesn’t have. Nothing was changed. Ask an administrator "
-        "for the permission.{}"
+        "It needs the permission {}, which your account doesn’t have. Nothing was changed. Ask an "
+        "administrator for the permission.{}"
     ).format(names, purpose)

@@ -28,8 +28,8 @@ MAX_FIELDS_OF_A_PAGE = 251
 """Enough for a box for each of many scopes or groups, and for the password when it is asked for again."""
 
 _FORM_EXPIRED = (
-    "The form did not come from a page of this session, so nothing was changed. Go back, reload the page, and send "
-    "it again."
+    "The form did not come from a page of this session, so nothing was changed. Go back, reload the page, "
+    "and send it again."
 )
 _OWN_FETCH_SITES = frozenset({"same-origin", "none"})
 """Ours, or a person who typed the address (W3C Fetch Metadata)."""

@@ -1,7 +1,7 @@
 """All keys: finding those that should be gone, also by a key that leaked, and revoking them.
 
-The search is sent as a form, never in an address: what is pasted may be a whole key. It is hashed at once, and
-leads to the key's page; only a text that cannot be a credential becomes part of an address.
+The search is sent as a form, never in an address: what is pasted may be a whole key. It is hashed at once,
+and leads to the key's page; only a text that cannot be a credential becomes part of an address.
 """
 
 import re

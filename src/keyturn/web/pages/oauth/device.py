@@ -68,7 +68,8 @@ def decide(sent: InjectedForm) -> Response[str]:
         "ok",
         "Your device is connected",
         Markup(
-            "<b>{}</b> has its own key, listed under API Keys, where you can revoke it. You can close this page."
+            "<b>{}</b> has its own key, listed under API Keys, where you can revoke it. You can close this "
+            "page."
         ).format(device.client_id),
     )
 

@@ -1,4 +1,4 @@
-"""The words for an attempt to sign in that failed: the same for accounts that are there and for names that are not."""
+"""The words for a sign-in that failed: the same for accounts and for names that nobody has."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -28,7 +28,7 @@ def check_filled(form: Mapping[str, str], name: str, password: str) -> None:
         raise InvalidInput((name, password)[first], _ENTER[first], code=code)
 
 
-def told_of(view: OpenView, password: str = "password") -> dict[str, Any]:
+def told_of(view: OpenView, password: str = "password") -> dict[str, Any]:  # noqa: S107 - a field's name
     """Return what the page is told of the attempt that failed: `problems`, or a `problem`, or a `wait`."""
     match view.error:
         case InvalidInput(code=code) if code == _BOTH:
@@ -47,6 +47,6 @@ def _wait(until: datetime, now: datetime) -> Markup:
     minutes = -(-seconds // 60)
     long = f"{minutes} minutes" if seconds > 60 else f"{seconds} second{'' if seconds == 1 else 's'}"
     return Markup(
-        'You can try again in {}, at <time datetime="{}" data-clock>{}</time>. Until then, even the right password is '
-        "refused. An administrator can unlock you sooner."
+        'You can try again in {}, at <time datetime="{}" data-clock>{}</time>. Until then, even the right '
+        "password is refused. An administrator can unlock you sooner."
     ).format(long, escape(wire_time(until)), f"{until:%H:%M:%S}" if seconds <= 60 else f"{until:%H:%M}")

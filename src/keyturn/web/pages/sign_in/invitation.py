@@ -1,7 +1,7 @@
 """The page behind an invitation's link: a person sees whom it is for, and sets their password, once.
 
-The code stands behind the # of the link, which no browser sends. So the first page asks for it: script fills it
-in and sends it at once, and without script a person does. Only then is it known whether the link still works.
+The code stands behind the # of the link, which no browser sends. So the first page asks for it: script fills
+it in and sends it at once, and without script a person does. Only then is it known whether the link works.
 """
 
 from litestar import Response

@@ -73,13 +73,16 @@ def providers_of(services: Services) -> list[tuple[str, str]]:
 @form("/login", ANYBODY, again=_login_again, also=(CredentialRefused,))
 def log_in(request: AnyRequest, sent: InjectedOpenForm) -> Redirect:
     """Start a session with a new id, and end the one that this browser had."""
-    started = started_session(sent)
+    started = started_session(sent, name="userid", password="password")  # noqa: S106 - names of fields
     end_session(request, sent.services, sent.origin)
     return see_other(local_target(sent.form.get("next")), session_cookie(sent.services, started.cookie))
 
 
-def started_session(sent: OpenForm, *, name: str = "userid", password: str = "password") -> StartedSession:
-    """Start the session that a form with these fields asks for; raise `CredentialRefused` or `InvalidInput`."""
+def started_session(sent: OpenForm, *, name: str, password: str) -> StartedSession:
+    """Start the session that a form asks for in these fields.
+
+    Raise `CredentialRefused` for a wrong pair, and `InvalidInput` for an empty field.
+    """
     check_filled(sent.form, name, password)
     return sent.services.logins.log_in_browser(
         sent.form[name], sent.form[password], sent.origin, iamid=sent.form.get("iamid") or None

@@ -1,14 +1,14 @@
-"""A form that is sent after its session has ended: the person signs in, and the form comes back as they left it.
+"""A form that is sent after its session has ended: the person signs in, and it comes back as they left it.
 
     POST /profile/keys, without a session          the page says what was not done, and asks who it is
       with name=nightly&expiry=90&csrf=…           hidden in it: what the form said, without what is secret
     POST /profile/keys, with own_userid,           a session starts, and the form's page is shown, filled in
       own_password and the same fields             nothing is done until the person sends it again
 
-The gate leads here whatever path the form was sent to, whether there is such a form or not: what a stranger sees
-follows from their own request alone. The values travel in the page and nowhere else, and only where the browser
-says that a page of ours sent them, so that no other site fills in a form. The path is that of the request, so
-there is no address to forge.
+The gate leads here whatever path the form was sent to, whether there is such a form or not: what a stranger
+sees follows from their own request alone. The values travel in the page and nowhere else, and only where the
+browser says that a page of ours sent them, so that no other site fills in a form. The path is that of the
+request, so there is no address to forge.
 """
 
 from collections.abc import Mapping

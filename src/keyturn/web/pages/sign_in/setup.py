@@ -1,4 +1,4 @@
-"""The very first set-up: while there is no user, whoever has the printed code makes the first administrator."""
+"""The very first set-up: whoever has the printed code makes the first administrator, once."""
 
 from litestar import Response
 from litestar.handlers import BaseRouteHandler

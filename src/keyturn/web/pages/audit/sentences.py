@@ -39,7 +39,7 @@ class Narrator:
         """Return the sentence; for an action that a newer program wrote, its name."""
         icon, words = _WORDS.get(row.action, ("info", _unknown))
         text = words(_Told(self, row))
-        return Sentence(icon if row.succeeded else "fail", text[:1].upper() + text[1:] + ".")
+        return Sentence(icon if row.succeeded else "fail", _capitalized(text) + ".")
 
     def user(self, number: object, otherwise: str | None = None) -> Markup:
         """Name a user; `otherwise` is the user name that the row itself holds."""
@@ -288,6 +288,11 @@ def _transferred(told: _Told) -> Markup:
     elif isinstance(group, int):
         to = Markup(" to {}").format(told.narrator.thing("group", group, None))
     return Markup("{} transferred the service account {}{}").format(told.actor, told.user, to)
+
+
+def _capitalized(text: Markup) -> Markup:
+    first = text[:1]
+    return first.upper() + text.removeprefix(first)
 
 
 def _unknown(told: _Told) -> Markup:

@@ -1,5 +1,6 @@
 """Uses of a key by day, drawn by the server: bars for the eye, and the same numbers in a table."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -127,9 +128,9 @@ class Chart:
     @property
     def labels(self) -> Sequence[str]:
         """The words under the bars: the first day, the beginnings of months, and today."""
-        firsts = [f"{one.date:%b} 1" for one in self.days if one.date.day == 1]
+        firsts = deque((f"{one.date:%b} 1" for one in self.days if one.date.day == 1), LABELS)
         first = self.days[0].date
-        return [f"{first:%b} {first.day}", *firsts[-LABELS:], "Today"]
+        return [f"{first:%b} {first.day}", *firsts, "Today"]
 
     @property
     def weeks(self) -> Sequence[tuple[str, Sequence[Day | None], int]]:

@@ -167,7 +167,7 @@ def _drive_setup_and_pages(client: httpx.Client, server: ServerProcess, evidence
     note("login in the query", client.post("/login", params={"password": right}).status_code)
     note("login", client.post("/login", data={"userid": "admin", "password": right}).status_code)
     cookie = evidence.add("session cookie", client.cookies["keyturn"])
-    page = client.get("/profile/keys").text
+    page = client.get("/profile/keys/new").text
     csrf = evidence.add("CSRF token", re.search(r'name="csrf" value="([^"]+)"', page)[1])  # type: ignore[index]
     form_id = re.search(r'name="form_id" value="([^"]+)"', page)[1]  # type: ignore[index]
     made = client.post(

@@ -11,7 +11,7 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
-from keyturn.services.people.identity.invitations import LIFE
+from keyturn.services.people.identity.invitations import LIFE, VOID
 from tests.conftest import PASSWORD
 from tests.fakes import Clock
 from tests.people import (
@@ -49,7 +49,7 @@ def check_void(services: Services, code: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         accept(services, code, "nine other words for it")
     assert (refused.value.field, refused.value.code) == ("code", "void")
-    assert str(refused.value) == "This link is not valid, or no longer: ask for a new one."
+    assert str(refused.value) == VOID
     assert actions(services) == before
 
 

@@ -28,6 +28,23 @@ def test_fault_h1_whoever_has_it_is_told_so(site: Site, path: str) -> None:
         assert client.get(path, headers={"If-None-Match": '"other"'}).content == first.content
 
 
+@pytest.mark.parametrize("name", ["face.css", "face.js", "icons.svg", "favicon.svg"])
+def test_a_file_is_packed_for_who_takes_it(site: Site, name: str) -> None:
+    """The bytes are the same once unpacked, and the tags of both forms differ."""
+    with site.client() as client:
+        plain = client.get(f"/static/{name}", headers={"Accept-Encoding": "identity"})
+        packed = client.get(f"/static/{name}", headers={"Accept-Encoding": "br, gzip;q=0.5"})
+        refused = client.get(f"/static/{name}", headers={"Accept-Encoding": "gzip;q=0, identity"})
+        held = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["etag"]}
+        assert client.get(f"/static/{name}", headers=held).status_code == 304
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == plain.content == refused.content
+    assert int(packed.headers["content-length"]) < len(plain.content)
+    assert "content-encoding" not in plain.headers | refused.headers
+    assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+    assert plain.headers["etag"] == refused.headers["etag"] != packed.headers["etag"]
+
+
 def test_fault_h1_different_files_have_different_tags(site: Site) -> None:
     """No two are taken for each other."""
     with site.client() as client:

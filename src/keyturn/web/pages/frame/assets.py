@@ -37,6 +37,5 @@ def _names(package: str) -> frozenset[str]:
 def _read(package: str, name: str) -> Representation:
     """Return a file of the package, which is read once: there are few, and they never change."""
     media_type, _ = mimetypes.guess_type(name)
-    return Representation.of(
-        (files(package) / "static" / name).read_bytes(), media_type or "application/octet-stream"
-    )
+    content = (files(package) / "static" / name).read_bytes()
+    return Representation.of(content, media_type or "application/octet-stream", packs=True)

@@ -110,27 +110,35 @@ def test_a_key_is_rotated(any_site: Site, chromium: Browser, *, with_script: boo
         page = opened.page
         signed_in(page, person, "/profile/keys")
         second = rotate(page, "1 hour")
-        expect(page.get_by_role("main")).to_contain_text("25 Nov 2026, 13:00 UTC")
+        expect(page.get_by_role("main")).to_contain_text("works until Nov 25, 2026, 13:00")
         assert [status_with(any_site, key) for key in (first, second)] == [200, 200]
-        page.get_by_role("link", name="Done").click()
-        expect(row_of(page, "nightly export")).to_contain_text("former secret works until")
+        page.get_by_role("link", name="I have saved it").click()
+        expect(row_of(page, "nightly export")).to_contain_text("Old secret until Nov 25, 2026, 13:00")
         assert second not in page.content()
 
-        third = rotate(page, "None")
+        third = rotate(page, "End it now")
         assert [status_with(any_site, key) for key in (first, second, third)] == [401, 401, 200]
-        page.get_by_role("link", name="Done").click()
-        expect(row_of(page, "nightly export")).not_to_contain_text("former secret")
+        page.get_by_role("link", name="I have saved it").click()
+        expect(row_of(page, "nightly export")).not_to_contain_text("Old secret")
 
 
 def rotate(page: Page, overlap: str) -> str:
-    row_of(page, "nightly export").get_by_role("link", name="Rotate").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Rotate this key?")
+    act_on(page, "nightly export", "Rotate…")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Rotate nightly export")
+    expect(page.get_by_role("radio", name="1 day")).to_be_checked()
     page.get_by_role("radio", name=overlap).check()
     page.get_by_role("button", name="Rotate key").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
+    saved = "key" if overlap == "End it now" else "secret"
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Save your new {saved}")
     secret = page.locator("#secret").inner_text()
     assert KEY.fullmatch(secret)
     return secret
+
+
+def act_on(page: Page, name: str, action: str) -> None:
+    """Choose from the menu of a key in the list."""
+    page.get_by_role("button", name=f"Actions for {name}", exact=True).click()
+    page.get_by_role("link", name=action, exact=True).click()
 
 
 @pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
@@ -142,14 +150,14 @@ def test_fault_b9_a_key_is_made_after_the_password(
     with window(chromium, site, java_script_enabled=with_script) as opened:
         page = opened.page
         two_hours_later(page, person, site)
-        page.get_by_label("Name").fill("nightly export")
+        fill_in_a_key(page)
         page.get_by_role("radio", name="7 days").check()
-        page.get_by_role("button", name="Generate key").click()
+        page.get_by_role("button", name="Create key").click()
         page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.get_by_role("button", name="Confirm and continue").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Save your new key")
         expect(page.get_by_role("main")).to_contain_text("nightly export")
-        page.get_by_role("link", name="Done").click()
+        page.get_by_role("link", name="I have saved it").click()
         expect(row_of(page, "nightly export")).to_be_visible()
 
 
@@ -215,36 +223,36 @@ def rotation(page: Page, person: Person, site: Site) -> None:
 
 def rotation_with_no_overlap_chosen(page: Page, person: Person, site: Site) -> None:
     rotation(page, person, site)
-    page.get_by_role("radio", name="None").evaluate("(choice) => { choice.checked = false; }")
+    page.get_by_role("radio", name="1 day").evaluate("(choice) => { choice.checked = false; }")
     page.get_by_role("button", name="Rotate key").click()
     expect(page.get_by_role("alert")).to_be_visible()
 
 
 def rotated(page: Page, person: Person, site: Site) -> None:
     rotation(page, person, site)
-    page.get_by_role("radio", name="24 hours").check()
+    page.get_by_role("radio", name="1 day").check()
     page.get_by_role("button", name="Rotate key").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Your new key")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Save your new secret")
 
 
 def rotated_once_more(page: Page, person: Person, site: Site) -> None:
     rotated(page, person, site)
-    page.get_by_role("link", name="Done").click()
-    page.get_by_role("link", name="Rotate").first.click()
+    page.get_by_role("link", name="I have saved it").click()
+    act_on(page, "W" * 254, "Rotate…")
     expect(page.get_by_role("main")).to_contain_text("rotated lately")
 
 
 def keys_with_a_former_secret(page: Page, person: Person, site: Site) -> None:
     person.add_key("nightly export")
     rotated(page, person, site)
-    page.get_by_role("link", name="Done").click()
-    expect(page.get_by_role("main")).to_contain_text("former secret works until")
+    page.get_by_role("link", name="I have saved it").click()
+    expect(page.get_by_role("main")).to_contain_text("Old secret until")
 
 
 def asked_for_the_password(page: Page, person: Person, site: Site) -> None:
     two_hours_later(page, person, site)
-    page.get_by_label("Name").fill("nightly export")
-    page.get_by_role("button", name="Generate key").click()
+    fill_in_a_key(page)
+    page.get_by_role("button", name="Create key").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Confirm it’s you")
     expect(page.get_by_label("Password", exact=True)).to_be_focused()
 
@@ -262,6 +270,11 @@ def two_hours_later(page: Page, person: Person, site: Site) -> None:
     for _ in range(6):
         site.clock.advance(timedelta(minutes=25))
         page.goto("/profile/keys")
+
+
+def fill_in_a_key(page: Page) -> None:
+    page.get_by_role("link", name="Create key").click()
+    page.get_by_role("textbox", name="Name").fill("nightly export")
 
 
 STATES: tuple[Callable[[Page, Person, Site], None], ...] = (

@@ -219,7 +219,7 @@ class AuditSearch:
 
 @dataclass(frozen=True, slots=True)
 class AuditedKey:
-    """What a row about a key may be told with."""
+    """The parts of a key that a row about it may be told with."""
 
     name: str | None
     user_id: int

@@ -48,7 +48,7 @@ class UserState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StateRule:
-    """What decides the state of a person, besides their account."""
+    """The facts that decide the state of a person, besides their account."""
 
     now: datetime
     providers: frozenset[str]

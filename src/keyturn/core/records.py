@@ -195,7 +195,7 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, gc=False):
     former_secret_ends_at: datetime | None = None
     """When the secret ends, or ended, that the key had before its last rotation; None if it had no other."""
     note: str | None = None
-    """What its owner says of it, for who finds it later."""
+    """A remark of its owner, for the people who find it later."""
 
     def state(self, now: datetime) -> KeyState:
         """Say whether the key works at `now`, its owner aside."""

@@ -112,7 +112,7 @@ class UserAdministration:
 
     @property
     def rule(self) -> StateRule:
-        """What decides the state of a person at this moment."""
+        """The facts that decide the state of a person at this moment."""
         providers = frozenset(one.iamid for one in self._identity if one.stores_password)
         return StateRule(self._system.now(), providers)
 

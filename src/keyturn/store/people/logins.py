@@ -38,7 +38,7 @@ class InvitedUser:
     userid: str
     name: str | None
     maker: str | None
-    """Who made the link, by name or user name; None for the command line."""
+    """The maker of the link, by name or user name; None for the command line."""
     expires_at: datetime
 
 

@@ -35,7 +35,7 @@ class Invitation:
 
 @dataclass(frozen=True, slots=True)
 class Invited:
-    """What whoever holds a link is shown before they use it."""
+    """The holder of a link sees this before they use it."""
 
     userid: str
     name: str | None

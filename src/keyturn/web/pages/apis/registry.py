@@ -46,7 +46,7 @@ SENTENCES: Mapping[str, str] = {
     "saved": "Saved the API <b>{}</b>.",
     "scope": "Saved the scopes of <b>{}</b>.",
 }
-"""What a notice says of the API."""
+"""The part of the API that a notice tells."""
 
 
 @page("/", APIS)

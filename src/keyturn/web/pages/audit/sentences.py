@@ -1,4 +1,4 @@
-"""What happened, as a sentence: who did what, to what. Names lead to pages that the reader may see."""
+"""Rows of the audit log as sentences: who did what, to what. Names lead to pages that the reader may see."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ class _Told:
 
     @property
     def actor(self) -> Markup:
-        """Who did it, at the beginning of the sentence."""
+        """The actor, at the beginning of the sentence."""
         if self.row.actor_user_id is not None:
             return self.narrator.user(self.row.actor_user_id, self.row.actor_userid)
         if self.row.actor_userid == COMMAND_LINE.userid:

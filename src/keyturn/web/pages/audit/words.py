@@ -65,7 +65,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",
     },
 }
-"""What can happen, by subject."""
+"""The events, by subject."""
 
 ACTIONS: Mapping[str, str] = {action: words for events in EVENTS.values() for action, words in events.items()}
 

@@ -150,7 +150,7 @@ class FoundForm:
     keeps: bool
     """Whether somebody typed what it says."""
     ids: Mapping[str, str]
-    """What stands for the parameters of its path."""
+    """The values of the parameters of its path."""
 
     def show(self, view: SubmittedForm) -> Response[Any]:
         """Return its page; raise what the page raises."""

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LONGEST_AGO, LONGEST_AHEAD = 30 * DAY, 90 * DAY
-"""What is further away is said by its date."""
+"""A moment that is further away is told by its date."""
 SOON = 7 * DAY
 """An end within this time is told as one that needs attention."""
 

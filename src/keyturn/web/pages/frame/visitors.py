@@ -166,7 +166,7 @@ def check_same_origin(request: AnyRequest, services: Services) -> None:
 def is_surely_ours(request: AnyRequest, services: Services) -> bool:
     """Return whether the browser itself says that a page of ours made this request, which passed the check.
 
-    What a form says is shown again only then, since nothing else keeps another site from filling one in.
+    The values of a form are shown again only then, since nothing else keeps another site from filling one in.
     """
     own = _own_origins(request, services)
     return request.headers.get("sec-fetch-site") == "same-origin" or request.headers.get("origin") in own

@@ -28,7 +28,7 @@ from keyturn.web.pages.frame.tabs import KEYS
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys.key_page import show_key
-from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, AskedList, asked_list, read_list
+from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, ListQuery, list_query, read_list
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, in_thread, read_id
 
 KEY_IDS = "keys"
@@ -57,7 +57,7 @@ def keys_page(
     notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the keys that are looked for."""
-    asked = asked_list(request, KEYS.path, COLUMNS, CHOICES)
+    asked = list_query(request, KEYS.path, COLUMNS, CHOICES)
     if not asked.text and (owner := str(request.query_params.get("owner", "")).strip()):
         asked = read_list({"q": owner}, KEYS.path, COLUMNS, CHOICES)  # The link from an account.
     if looks_secret(asked.text, view.services.settings.key_prefix):
@@ -158,7 +158,7 @@ def _named_living(view: View, numbers: list[str]) -> list[OwnedKey]:
 def _all_living(view: View, request: AnyRequest) -> list[OwnedKey]:
     """Return the keys that the list would show on all its pages, without those that are revoked."""
     now = view.services.system.now()
-    asked = asked_list(request, KEYS.path, COLUMNS, CHOICES)
+    asked = list_query(request, KEYS.path, COLUMNS, CHOICES)
     wanted, service = _search(asked, now), view.services.all_keys
     found: list[OwnedKey] = []
     offset = 0
@@ -188,7 +188,7 @@ def _find(view: View, number: int) -> OwnedKey | None:
         return None
 
 
-def _search(asked: AskedList, now: datetime) -> KeySearch:
+def _search(asked: ListQuery, now: datetime) -> KeySearch:
     used, expiry = asked.further["used"], asked.further["expiry"]
     unused_since = None
     if used:

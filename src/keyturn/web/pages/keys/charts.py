@@ -26,7 +26,7 @@ class Day:
 
     @property
     def words(self) -> str:
-        """What the bar says to the pointer."""
+        """The text that the pointer sees over the bar."""
         said = f"{self.date:%b} {self.date.day}: {self.accepted:,} {'use' if self.accepted == 1 else 'uses'}"
         return f"{said}, {self.refused:,} refused" if self.refused else said
 
@@ -85,7 +85,7 @@ class Chart:
 
     @property
     def description(self) -> str:
-        """What the chart shows, in a sentence or two."""
+        """A summary of the chart, in a sentence or two."""
         used = [one.accepted for one in self.days if one.accepted]
         if not used:
             told = "No uses."

@@ -76,15 +76,15 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class AskedList:
-    """What is asked of a list of keys."""
+class ListQuery:
+    """The search, the part, the order and the page of a list of keys."""
 
     path: str
     text: str
     part: KeyFilter | None
     sort: str
     further: Mapping[str, str] = field(default_factory=dict)
-    """What else is asked of it, of the choices that the list offers."""
+    """Further choices, of those that the list offers."""
 
     @property
     def query(self) -> dict[str, str]:
@@ -130,12 +130,12 @@ class AskedList:
         return f"{self.path}?{urlencode(query)}" if query else self.path
 
 
-def asked_list(
+def list_query(
     request: AnyRequest,
     path: str,
     columns: tuple[str, ...],
     choices: Mapping[str, Collection[str]] = MappingProxyType({}),
-) -> AskedList:
+) -> ListQuery:
     """Read what is asked of a list; what is no part, no column and no choice of it asks for nothing.
 
     `choices` are further things that may be asked, each with the values that it may have.
@@ -145,11 +145,11 @@ def asked_list(
 
 def read_list(
     asked: Mapping[str, Any], path: str, columns: tuple[str, ...], choices: Mapping[str, Collection[str]]
-) -> AskedList:
+) -> ListQuery:
     """Read the same from a form."""
     names = ("q", "state", "sort", *choices)
     given = {name: str(asked.get(name, "")).strip() for name in names}
     part = KeyFilter(given["state"]) if given["state"] in set(KeyFilter) else None
     sort = given["sort"] if given["sort"].removeprefix("-") in columns else ""
     further = {name: given[name] if given[name] in values else "" for name, values in choices.items()}
-    return AskedList(path, given["q"][:MAX_TEXT], part, sort, further)
+    return ListQuery(path, given["q"][:MAX_TEXT], part, sort, further)

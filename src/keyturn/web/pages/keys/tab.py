@@ -28,7 +28,7 @@ from keyturn.web.pages.keys.forms import (
     shown_key,
 )
 from keyturn.web.pages.keys.key_page import show_key, uses_of
-from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, asked_list
+from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, list_query
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, read_id
 
 PATH = "/profile/keys"
@@ -47,7 +47,7 @@ def keys_page(
 ) -> Response[str]:
     """Show the person's keys: those that are looked for, in the order that is asked for."""
     services, principal, now = view.services, view.principal, view.services.system.now()
-    asked = asked_list(request, PATH, COLUMNS)
+    asked = list_query(request, PATH, COLUMNS)
     at, records = read_page(
         lambda offset, size: services.keys.search_own(principal, asked.search(), offset=offset, size=size),
         page,

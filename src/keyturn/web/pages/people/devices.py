@@ -1,7 +1,7 @@
 """Clients in the words of people: Chrome on Linux, curl.
 
 Three dozen lines instead of a library: the libraries carry tables of every client ever seen, to be kept up to
-date, and a list of one's own sessions needs to tell a phone from a laptop. What is not known is shown as it
+date, and a list of one's own sessions needs to tell a phone from a laptop. An unknown program is shown as it
 called itself.
 """
 

@@ -33,7 +33,7 @@ SENTENCES: Mapping[str, str] = {
     "saved": "Saved the group <b>{}</b>.",
     "attribute": "Saved attributes of <b>{}</b>.",
 }
-"""What a notice says of the group alone."""
+"""The part of the group that a notice tells."""
 OFFERED_PEOPLE = 25
 """How many a browser is told to complete what is typed; any other can be typed in full."""
 

@@ -77,4 +77,4 @@ def may_give(principal: Principal, name: Permission) -> bool:
 
 
 ADMINISTRATORS = frozenset(name.value for name in ADMINISTRATION)
-"""Whoever holds one of these is called an administrator."""
+"""Holders of one of these are called administrators."""

@@ -32,7 +32,7 @@ SENTENCES: Mapping[str, str] = {
     "member": "Saved the members of <b>{}</b>.",
     "connection": "Saved the connections of <b>{}</b>.",
 }
-"""What a notice says of the project."""
+"""The part of the project that a notice tells."""
 
 
 @page("/", PROJECTS)

@@ -959,9 +959,12 @@ def add_believable_keys(person: Person) -> int:
         lifetime = Lifetime(clock.now + timedelta(days=life) if life else None)
         made[name] = person.add_key(name, lifetime, *networks.get(name, ()))
         if minutes_ago is not None:
-            clock.now = today - timedelta(minutes=minutes_ago)
             origin = Origin(address, "curl/8.5.0", "request", f"GET /data/connection/{CONNECTION}")
-            services.usage.note(made[name].record.key_id, origin)
+            for days in range(min(days_ago, 60), -1, -1):
+                clock.now = today - timedelta(days=days, minutes=minutes_ago)
+                for _ in range(3 + days * 5 % 11 if days % 7 < 5 else 1):
+                    services.usage.note(made[name].record.key_id, origin)
+                services.usage.flush(everything=True)
     clock.now = today - timedelta(days=61)
     person.revoke(made["old laptop"])
     clock.now = today

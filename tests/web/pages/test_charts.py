@@ -44,6 +44,7 @@ def test_a_bar_stays_in_its_picture(counted: dict[int, tuple[int, int]]) -> None
     shown = sum((one.accepted > 0) + (one.refused > 0) for one in chart.days)
     assert svg.count("<rect") - svg.count('class="hit"') == shown
     assert svg.count("<title>") == DAYS
+    assert chart.top % 2 == 0
     assert chart.top >= max(one.accepted + one.refused for one in chart.days)
     assert sum(total for _, _, total in chart.weeks) == chart.accepted
     assert sum(len([one for one in row if one]) for _, row, _ in chart.weeks) == DAYS

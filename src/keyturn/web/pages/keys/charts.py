@@ -78,10 +78,10 @@ class Chart:
 
     @property
     def top(self) -> int:
-        """The number at the top: 1, 2 or 5 times a power of ten, and not below the highest bar."""
+        """The number at the top: round, not below the highest bar, and even, since half of it is told too."""
         most = max(2, *(one.accepted + one.refused for one in self.days))
         scale = int(10 ** (len(str(most)) - 1))
-        return next(step * scale for step in (1, 2, 5, 10) if step * scale >= most)
+        return next(step * scale for step in (2, 4, 6, 10) if step * scale >= most)
 
     @property
     def description(self) -> str:

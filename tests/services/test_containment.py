@@ -83,7 +83,7 @@ def test_a_link_does_not_outlive_the_right_to_make_it(services: Services, admin:
     code = carol.invitation.link.partition("#")[2]
     services.user_administration.set_permissions(admin, "bim", "carol", [Permission.APPLICATION_ADMIN], HERE)
 
-    with pytest.raises(InvalidInput, match="not valid"):
+    with pytest.raises(InvalidInput, match="used or has expired"):
         services.invitations.accept(code, PASSWORD, HERE)
     with pytest.raises(PermissionMissing):
         services.user_administration.invite(limited, "bim", "carol", HERE)

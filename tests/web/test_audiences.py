@@ -265,11 +265,14 @@ def test_the_metadata_names_the_scopes_that_everyone_may_hold(any_site: Site, or
 
 
 def run_printed(page: str, name: str) -> str:
-    """Run a command as the page prints it, as a person does in a shell; return what it answers."""
-    found = re.search(rf'<code id="{name}">(.*?)</code>', page, re.DOTALL)
-    assert found is not None, name
+    """Run a command as the page prints it, after the one that sets the key; return what it answers."""
+    typed = []
+    for each in ("set", name):
+        found = re.search(rf'<code id="{each}">(.*?)</code>', page, re.DOTALL)
+        assert found is not None, each
+        typed.append(html.unescape(found[1]))
     done = subprocess.run(
-        ["bash", "-c", html.unescape(found[1])], capture_output=True, text=True, timeout=20, check=True
+        ["bash", "-c", "\n".join(typed)], capture_output=True, text=True, timeout=20, check=True
     )
     return done.stdout
 
@@ -281,10 +284,10 @@ def test_fault_g9_the_printed_commands_are_for_the_services_of_the_key(
     chosen = {f"scope.{api.read}": "on" for api in (orders, stock)}
     page = any_site.browser(BOB).create_key(covers="chosen", **chosen).text
     targets = sorted((orders, stock), key=lambda api: api.name)
-    for nth, api in zip(("", "-2"), targets, strict=True):
+    for nth, api in enumerate(targets, 1):
         assert f"for {api.name}" in page
-        assert run_printed(page, f"curl-direct{nth}").startswith("HTTP/1.1 200")
-        token = json.loads(run_printed(page, f"curl-exchange{nth}"))["access_token"]
+        assert run_printed(page, f"program-{nth}-curl").startswith("HTTP/1.1 200")
+        token = json.loads(run_printed(page, f"exchange-{nth}"))["access_token"]
         assert ask(any_site, token, api.verify).headers["keyturn-scopes"] == api.read
 
 

@@ -65,7 +65,7 @@ def test_a_person_of_the_directory_signs_in_over_page_and_api(site: Site, api: h
     made = add(api, "carol").json()
     assert (made["newUser"]["iamid"], made["newUserLink"]) == ("corp", None)
 
-    assert log_in(site, "carol").headers["location"] == "/profile"
+    assert log_in(site, "carol").headers["location"] == "/profile/keys"
     answer = api.post(AUTHENTICATE, json={"username": "carol", "password": PASSWORD})
     token = answer.json()["token"]
     mine = {"Authorization": f"Bearer {token}"}

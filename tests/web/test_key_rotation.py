@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,7 @@ def test_a_person_rotates_a_key(any_site: Site, overlap: str, lives: bool) -> No
     new = secret_on(shown.text)
     listed = browser.get("/profile/keys").text
     assert new not in listed
-    assert ("former secret works until" in listed) is lives
+    assert ("Old secret until" in listed) is lives
     with any_site.client() as client:
         assert opens(client, new)
         assert opens(client, made.secret) is lives
@@ -175,7 +176,7 @@ def test_a_form_that_is_sent_twice_shows_no_second_secret(site: Site) -> None:
     second = browser.submit(path, **once)
 
     assert second.status_code == 409
-    assert "rotate the key again" in second.text
+    assert "the form was sent a second time" in second.text
     with site.client() as client:
         assert opens(client, new)
 
@@ -205,6 +206,7 @@ def test_a_foreign_page_does_not_exist(site: Site) -> None:
     ]
     pages.append(submit(browser, f"/profile/keys/{foreign.record.key_id}/rotate", "0"))
     assert {page.status_code for page in pages[:-1]} == {404}
-    assert len({page.text for page in pages[:-1]}) == 1
+    # The page names the address that was asked for, without what could be a credential.
+    assert len({re.sub(r"<code>/profile/.*?</code>", "", page.text) for page in pages[:-1]}) == 1
     with site.client() as client:
         assert opens(client, foreign.secret)

@@ -246,7 +246,7 @@ def test_fault_b12_a_link_does_not_open_what_came_later(
 
     gain(services, admin, group)
 
-    with pytest.raises(InvalidInput, match="not valid"):
+    with pytest.raises(InvalidInput, match="used or has expired"):
         services.invitations.accept(link.partition("#")[2], NEW_PASSWORD, HERE)
 
 

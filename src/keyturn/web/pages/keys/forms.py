@@ -278,9 +278,10 @@ def how_to_use(
     `directly` is whether the key may ask what they ask first: who it is.
     """
     service = None if target is None else target.name
-    called = f"{public_url}{_WHO}"
+    called, curl = f"{public_url}{_WHO}", "curl"
     if target is not None:
         called = f"{public_url}{PATH}?{AUDIENCE_PARAMETER}={quote(target.identifier, safe='')}"
+        curl = "curl -i"  # The answer is in the headers alone.
     if record.restrictions.jkt is not None:
         return HowToUse(service, (Program("httpx", "Python: httpx", _signing(public_url, called, target)),))
     exchange = _exchange(public_url, target)
@@ -290,7 +291,7 @@ def how_to_use(
     return HowToUse(
         service,
         (
-            Program("curl", "curl", f'curl {shlex.quote(called)} \\\n  -H "Authorization: $API_KEY"'),
+            Program("curl", "curl", f'{curl} {shlex.quote(called)} \\\n  -H "Authorization: $API_KEY"'),
             Program(
                 "httpx",
                 "Python: httpx",

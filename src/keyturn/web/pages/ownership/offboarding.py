@@ -23,8 +23,8 @@ from keyturn.web.pages.frame.views import (
     View,
 )
 from keyturn.web.pages.keys.forms import shown_key
-from keyturn.web.pages.ownership.successors import successor_in
 from keyturn.web.pages.people.accounts import account_page
+from keyturn.web.pages.people.successors import successor_in
 from keyturn.web.requests import IdInPath
 
 

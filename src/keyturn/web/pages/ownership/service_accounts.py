@@ -39,7 +39,6 @@ from keyturn.web.pages.keys.forms import (
 )
 from keyturn.web.pages.keys.key_page import show_key
 from keyturn.web.pages.keys.tab import show_it_was_shown
-from keyturn.web.pages.ownership.successors import owner_in
 from keyturn.web.pages.people.account_notices import shown_name
 from keyturn.web.pages.people.accounts import (
     account_page,
@@ -47,6 +46,7 @@ from keyturn.web.pages.people.accounts import (
     paths_of_key,
 )
 from keyturn.web.pages.people.permission_boxes import ADMINISTRATORS, BOX, permission_groups
+from keyturn.web.pages.people.successors import owner_in
 from keyturn.web.requests import IdInPath, read_id
 
 

@@ -24,8 +24,8 @@ from keyturn.web.pages.frame.views import (
     SubmittedForm,
     View,
 )
-from keyturn.web.pages.ownership.successors import successor_in
 from keyturn.web.pages.people.account_notices import shown_name
+from keyturn.web.pages.people.successors import successor_in
 from keyturn.web.requests import IdInPath, asked_id, read_id
 
 SENTENCES: Mapping[str, str] = {

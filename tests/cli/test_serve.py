@@ -132,7 +132,7 @@ def test_the_printed_password_signs_in(demonstration: ServerProcess) -> None:
     found = re.search(r"Sign in at +(\S+)\n +User name +(\S+)\n +Password +(\S+)\n", output)
     assert found is not None
     answer = httpx.post(found[1], data={"userid": found[2], "password": found[3]})
-    assert (answer.status_code, answer.headers["location"]) == (303, "/profile")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/profile/keys")
     assert httpx.get(re.search(r"http\S+/docs\b", output)[0]).status_code == 200  # type: ignore[index]
 
 

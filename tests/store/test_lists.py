@@ -18,15 +18,19 @@ if TYPE_CHECKING:
 MANY = ("list[", "Sequence[", "tuple[", "dict[", "Mapping[", "frozenset[", "Page[")
 """What the return type of a method begins with that answers many rows."""
 SIZES = {"size", "limit"}
-NAMED = {"names", "key_ids", "group_ids", "project_ids"}
+NAMED = {"names", "key_ids", "group_ids", "project_ids", "thing_ids"}
 """Parameters that name the rows to answer, one by one."""
 
 PAGE_OF_FEED = "a page of the feed has a size of its own: `store.feed.PAGE`"
+ONE_FOR_EACH = "one row for each of the users that are named"
 NAMED_IN_FEED = "at most `NAMED_AT_ONCE` are named, and padded to that"
 WHOLE = {
     "store.integrity_problems": "what a database says of its own damage; for the command line",
     "api_keys.count_uses": "a number for each key of one user; for the command line, which lists them all",
     "api_keys.callers": "no more than `MAX_CALLERS` of a key are kept",
+    "api_keys.count_living": ONE_FOR_EACH,
+    "logins.find_invitation_ends": ONE_FOR_EACH,
+    "audit_log.name_users": ONE_FOR_EACH,
     "apis.groups_of": "decides which scopes somebody may hold: no part of it may be left out",
     "service_accounts.permissions_with": "decides what may be given: no more than there are permissions",
     "signing_keys.list_verifying": "verifies tokens: one for each rotation within the life of a token",

@@ -106,30 +106,30 @@ class AuditLog:
         with self._database.reading() as connection:
             return [_audit_row(row) for row in connection.execute(query).all()]
 
-    def name_users(self, numbers: Collection[int]) -> tuple[dict[int, str], dict[int, str]]:
+    def name_users(self, user_ids: Collection[int]) -> tuple[dict[int, str], dict[int, str]]:
         """Return the names and the user names of those users that are still there."""
         query = (
             select(user.c.id, user.c.userid, profile.c.name)
             .outerjoin(profile, profile.c.user_id == user.c.id)
-            .where(user.c.id.in_(sorted(numbers)))
+            .where(user.c.id.in_(sorted(user_ids)))
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return {row.id: row.name or row.userid for row in rows}, {row.id: row.userid for row in rows}
 
-    def name_keys(self, numbers: Collection[int]) -> dict[int, AuditedKey]:
+    def name_keys(self, key_ids: Collection[int]) -> dict[int, AuditedKey]:
         """Return what these keys are called, and whose they are."""
         query = select(api_key.c.id, api_key.c.name, api_key.c.user_id).where(
-            api_key.c.id.in_(sorted(numbers))
+            api_key.c.id.in_(sorted(key_ids))
         )
         with self._database.reading() as connection:
             rows = connection.execute(query).all()
         return {row.id: AuditedKey(row.name, row.user_id) for row in rows}
 
-    def name_things(self, kind: Target, numbers: Collection[int]) -> dict[int, str]:
+    def name_things(self, kind: Target, thing_ids: Collection[int]) -> dict[int, str]:
         """Return the names of groups, projects or APIs."""
         table = {Target.GROUP: group, Target.PROJECT: project, Target.RESOURCE: resource}[kind]
-        query = select(table.c.id, table.c.name).where(table.c.id.in_(sorted(numbers)))
+        query = select(table.c.id, table.c.name).where(table.c.id.in_(sorted(thing_ids)))
         with self._database.reading() as connection:
             return {row.id: row.name for row in connection.execute(query).all()}
 

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 CONNECTION = "123456789"
 WIDE: ViewportSize = {"width": 1280, "height": 800}
 NARROW: ViewportSize = {"width": 360, "height": 740}
+ZOOMED: ViewportSize = {"width": 320, "height": 256}
+"""What a window of 1280 by 1024 is at 400 % (WCAG 2.2, 1.4.10)."""
 TIMEOUT_MILLISECONDS = 10_000
 MAX_PICTURE_BYTES = 200_000
 """A page that is full of text has some 150 kB."""
@@ -226,7 +228,7 @@ class Window:
     watch: Watch
 
     def faults_at_every_size(self) -> list[str]:
-        """Check accessibility and overflow, wide and narrow, light and dark; return what is wrong."""
+        """Return faults of accessibility, wide and narrow, light and dark, and of width down to 320 px."""
         found = []
         for size in (WIDE, NARROW):
             self.page.set_viewport_size(size)
@@ -235,9 +237,13 @@ class Window:
             found += [f"{where}, light: {fault}" for fault in axe_violations(self.page)]
             self.page.emulate_media(color_scheme="dark")
             found += [f"{where}, dark: {fault}" for fault in axe_violations(self.page, colours_only=True)]
-            if (excess := overflow(self.page)) > 0:
-                found.append(f"{where}: {excess} px too wide")
-        return found
+            found += self._width_faults(where)
+        self.page.set_viewport_size(ZOOMED)
+        return found + self._width_faults(f"{ZOOMED['width']} px")
+
+    def _width_faults(self, where: str) -> list[str]:
+        excess = overflow(self.page)
+        return [f"{where}: {excess} px too wide"] if excess > 0 else []
 
 
 @contextmanager

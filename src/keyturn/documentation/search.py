@@ -1,11 +1,12 @@
 """Finds the sections and passages that answer a question, with SQLite's full-text search alone.
 
 Three indexes are asked: sections; the questions that their writers noted (`<!-- ask: … -->`), each by itself;
-and passages. Each gives BM25 scores. They are divided by the best one of their index and added with a weight,
-so that a section that stands out in one index stands out in the sum. The sum counts more the more of the
-question's weight the section covers, a word weighing its inverse document frequency, and more if its heading
-has all words: the first words that somebody types are a heading. Whether the documentation answers at all
-follows from how much of the weight one of the best sections covers.
+and passages. Each gives BM25 scores, for each word by itself: their sum is the score of all words, and to
+keep them takes less time than to ask again for words that are common. The sums are divided by the best one
+of their index and added with a weight, so that a section that stands out in one index stands out in the sum.
+The sum counts more the more of the question's weight the section covers, a word weighing its inverse
+document frequency, and more if its heading has all words: the first words that somebody types are a heading.
+Whether the documentation answers at all follows from how much of the weight one of the best sections covers.
 """
 
 import re
@@ -13,7 +14,9 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import nlargest
 from math import log
+from operator import itemgetter
 
 from keyturn.documentation.file import place_of
 from keyturn.documentation.library import Library, SectionEntry
@@ -32,9 +35,12 @@ FEW_WORDS = 20
 AS_NOTED = 2.0
 """A section whose writer noted this very question gets this in the sum: more than the best of an index."""
 REMEMBERED_WORDS = 1024
-"""Some 2 MB at most: strangers choose the words."""
+"""Some 5 MB at most: strangers choose the words."""
 LOOKED_AT = 3
 """How many of the best sections may cover it."""
+
+_Scores = tuple["array[int]", "array[float]"]
+"""The rows that hold a word, and what it adds to the score of each. Arrays take a tenth of a dictionary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,7 @@ _SECTIONS = _Index("section_words", (8.0, 6.0, 6.0, 1.0), 1.0, 40)
 """Heading, headings above, questions, text."""
 _QUESTIONS = _Index("question_words", (1.0,), 2.0, 120)
 _PASSAGES = _Index("passage_words", (1.0,), 0.6, 120)
+_INDEXES = (_SECTIONS, _QUESTIONS, _PASSAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,7 @@ class Search:
             for phrase, words in library.rows("SELECT phrase, words FROM synonym")
         ]
         self._sections_with = lru_cache(REMEMBERED_WORDS)(self._find_sections_with)
+        self._scores = lru_cache(len(_INDEXES) * REMEMBERED_WORDS)(self._find_scores)
         ((self._sections,),) = library.rows("SELECT count(*) FROM section_words_docsize")
 
     def find(self, question: str) -> Findings:
@@ -106,7 +114,7 @@ class Search:
             return Findings((), 0.0, ())
         scores: dict[int, float] = {}
         best: dict[int, int] = {}
-        for index in (_SECTIONS, _QUESTIONS, _PASSAGES):
+        for index in _INDEXES:
             looked_for = meant
             if index is _QUESTIONS and len(every_word) <= FEW_WORDS:
                 looked_for = list(dict.fromkeys((*every_word, *meant)))
@@ -136,11 +144,16 @@ class Search:
 
     def _shares(self, index: _Index, words: Sequence[str]) -> dict[int, tuple[float, int]]:
         """Return for each section its share of the index's best score, and which part of it to quote."""
-        rows = self._library.rows(
-            f"SELECT rowid, -bm25({index.table}, {', '.join(map(str, index.columns))}) AS score "  # noqa: S608 - ours
-            f"FROM {index.table} WHERE {index.table} MATCH ? ORDER BY score DESC LIMIT {index.candidates}",
-            _any_of(words),
-        )
+        sums: dict[int, float] = {}
+        for numbers, scores in sorted((self._scores(index, word) for word in words), key=_rows_with):
+            # Rows that have common words alone are no candidates where enough have rarer ones.
+            enough = len(sums) >= index.candidates and len(numbers) > len(sums)
+            for number, score in zip(numbers, scores, strict=True):
+                if number in sums:
+                    sums[number] += score
+                elif not enough:
+                    sums[number] = score
+        rows = nlargest(index.candidates, sums.items(), key=itemgetter(1))
         highest = max((score for _, score in rows), default=0.0)
         shares: dict[int, tuple[float, int]] = {}
         for number, score in rows:
@@ -151,6 +164,15 @@ class Search:
             if position < first and score / highest >= NEARLY * share:
                 shares[section_id] = (share, position)
         return shares
+
+    def _find_scores(self, index: _Index, word: str) -> _Scores:
+        """Return the rows of an index that hold a word, and the BM25 score of each."""
+        rows = self._library.rows(
+            f"SELECT rowid, -bm25({index.table}, {', '.join(map(str, index.columns))}) "  # noqa: S608 - ours
+            f"FROM {index.table} WHERE {index.table} MATCH ?",
+            _quoted(word),
+        )
+        return array("I", (number for number, _ in rows)), array("f", (score for _, score in rows))
 
     def _coverage(self, words: Sequence[str]) -> dict[int, float]:
         """Return of each section which part of the weight of the words it covers."""
@@ -191,6 +213,10 @@ class Search:
 def weight_of(found: int, sections: int) -> float:
     """Return the weight of a word in `found` of all sections: its inverse document frequency, as in BM25."""
     return log(1 + (sections - found + 0.5) / (found + 0.5))
+
+
+def _rows_with(scores: _Scores) -> int:
+    return len(scores[0])
 
 
 def _any_of(words: Iterable[str]) -> str:

@@ -224,9 +224,12 @@ def _people(figures: Sequence[dict[str, Any]]) -> list[str]:
         )
         for figure in figures
     ]
-    text = "10,000 users and 1,000 groups of 20; one question at a time, on one connection."
+    text = (
+        "10,000 users with a key each, 300 keys of the reader, 1,000 groups of 20; one question at a time, "
+        "on one connection."
+    )
     header = ("Database", "Query", "Answer, kB", "p50, ms", "p99, ms")
-    return ["## What an administrator waits for", text, _table(header, rows)]
+    return ["## What people wait for", text, _table(header, rows)]
 
 
 def _commands(figures: Any) -> list[str]:

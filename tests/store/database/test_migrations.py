@@ -12,6 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, event, inspect, text
 
 from keyturn.composition import open_services
+from keyturn.core.searches import UserSearch
 from keyturn.core.user_names import skeleton_of
 from keyturn.errors import CannotStart, Conflict
 from keyturn.settings import read_settings
@@ -262,6 +263,15 @@ def test_0011_keeps_projects_with_their_members_and_connections(empty: Engine) -
     store = Store(empty)
     assert store.integrity_problems() == []
     assert store.projects.add("three", None, 2, NOW, an_entry(), seen_by=2).project_id == 3
+
+
+def test_people_from_before_0018_are_found(empty: Engine) -> None:
+    """The upgrade folds the names of those who are there: they are found, and in their order."""
+    fill_as_0002(empty)
+    migrate(empty)
+    users = Store(empty).users
+    assert [one.userid for one in users.search(UserSearch(text="ada o"), size=5).items] == ["Ada"]
+    assert [one.userid for one in users.search(UserSearch(is_by_name=True), size=5).items] == ["Ada", "bob"]
 
 
 def test_a_rotation_from_before_0007_is_done_once(empty: Engine) -> None:

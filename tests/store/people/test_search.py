@@ -121,6 +121,17 @@ def test_filters_by_id_find_exactly_theirs(store: Store, ids: dict[str, int]) ->
     assert found(store, ids=frozenset({zoe}), userid="a") == []
 
 
+def test_a_new_name_is_found_and_the_former_is_not(store: Store, ids: dict[str, int]) -> None:
+    """People are found and ordered by what is said of them now; the user name stays with them."""
+    store.users.update_profile(ids["aXbYc"], {"name": "Ángel", "email": "á@example.com"}, NOW, an_entry())
+    assert found(store, text="ordinary") == []
+    assert found(store, text="angel") == found(store, text="axby") == found(store, text="a@exa") == ["aXbYc"]
+    assert found(store, is_by_name=True)[1] == "aXbYc"
+    store.users.update_profile(ids["aXbYc"], {"name": None}, NOW, an_entry())
+    assert found(store, text="angel") == []
+    assert found(store, text="axby") == ["aXbYc"]
+
+
 @pytest.mark.usefixtures("ids")
 def test_pages_are_all_of_them_once(store: Store) -> None:
     """Pages of any size together are everybody once, in the order they were made, and tell how many."""

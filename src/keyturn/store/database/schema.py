@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
     type_coerce,
 )
 
@@ -138,10 +139,12 @@ profile = Table(
     ),
     Column("preferences", Json),
     Column("external_user_ids", Json, nullable=False),
+    Column("searched", Text, nullable=False, server_default=text("''")),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     sqlite_autoincrement=True,
 )
+"""`searched` is what a person is found and ordered by: `core.folding.searched_text`."""
 
 user_attribute = Table(
     "user_attribute",

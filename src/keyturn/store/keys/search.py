@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import and_, case, func, not_, or_, select
 
+from keyturn.core.folding import folded
 from keyturn.core.records import KeyState, is_id
 from keyturn.core.searches import SOON, KeyFilter, KeyOrder, KeySearch
 from keyturn.store.database.schema import api_key, profile, user
@@ -36,13 +37,8 @@ def _is_called(text: str) -> Any:
 
 
 def _is_owned_or_numbered(text: str) -> list[Any]:
-    named = select(profile.c.user_id).where(
-        func.lower(profile.c.name).contains(text.lower(), autoescape=True)
-    )
-    conditions: list[Any] = [
-        func.lower(user.c.userid).contains(text.lower(), autoescape=True),
-        api_key.c.user_id.in_(named),
-    ]
+    owners = select(profile.c.user_id).where(profile.c.searched.contains(folded(text), autoescape=True))
+    conditions: list[Any] = [api_key.c.user_id.in_(owners)]
     if text.isascii() and text.isdigit() and is_id(int(text[:20])):
         conditions.append(api_key.c.id == int(text))
     return conditions

@@ -7,7 +7,6 @@ from sqlalchemy import and_, case, func, or_, select
 from keyturn.core.folding import folded
 from keyturn.core.people import StateRule, UserKind, UserState
 from keyturn.core.searches import UserSearch
-from keyturn.store.database import folding
 from keyturn.store.database.schema import (
     group_member,
     profile,
@@ -74,7 +73,7 @@ def order_of(wanted: UserSearch) -> list[Any]:
     """Return how users joined with their profile are ordered."""
     if not wanted.is_by_name:
         return [user.c.id]
-    return [folding.folded(func.coalesce(profile.c.name, user.c.userid)), user.c.id]
+    return [profile.c.searched, user.c.id]
 
 
 def _texts_of(wanted: UserSearch) -> list[Any]:
@@ -86,11 +85,7 @@ def _texts_of(wanted: UserSearch) -> list[Any]:
     )
     conditions = [_contains(column, text) for column, text in columns if text is not None]
     if wanted.text is not None:
-        anywhere = (user.c.userid, profile.c.email, profile.c.name)
-        text = folded(wanted.text)
-        conditions.append(
-            or_(*(folding.folded(column).contains(text, autoescape=True) for column in anywhere))
-        )
+        conditions.append(profile.c.searched.contains(folded(wanted.text), autoescape=True))
     return conditions
 
 

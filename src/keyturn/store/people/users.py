@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, select, type_coerce, update
 
 from keyturn.core.audit import AuditEntry
+from keyturn.core.folding import searched_text
 from keyturn.core.pages import Page
 from keyturn.core.people import ServiceOwner, StateRule, UserKind, UserRecord
 from keyturn.core.permissions import ADMINISTRATION
@@ -313,8 +314,12 @@ class Users:
             changed = changed_values(change.connection, profile, fields, user_id=user_id)
             if not changed:
                 return
+            said = change.connection.execute(_FOUND_BY.where(user.c.id == user_id)).one()._asdict() | changed
+            searched = searched_text(said["userid"], said["name"], said["email"])
             change.connection.execute(
-                update(profile).where(profile.c.user_id == user_id).values({**changed, "updated_at": at})
+                update(profile)
+                .where(profile.c.user_id == user_id)
+                .values({**changed, "searched": searched, "updated_at": at})
             )
             _touch(change.connection, user_id, at)
             change.record(replace(audit, details={**audit.details, "fields": sorted(changed)}))
@@ -338,6 +343,9 @@ class Users:
         return removed
 
 
+_FOUND_BY = select(user.c.userid, profile.c.name, profile.c.email).join(
+    profile, profile.c.user_id == user.c.id
+)
 _VISIBLE = visibility_of(bindparam("viewer"))
 _VISIBLE_BY_ID = CompiledQuery(USER_BY_ID.select.where(*_VISIBLE))
 _VISIBLE_BY_NAME = CompiledQuery(USER_BY_NAME.select.where(*_VISIBLE))
@@ -410,6 +418,7 @@ def _insert_user(connection: Connection, new: UserToAdd) -> int:
             name=new.name,
             email=new.email,
             external_user_ids={},
+            searched=searched_text(new.userid, new.name, new.email),
             created_at=new.created_at,
             updated_at=new.created_at,
         )

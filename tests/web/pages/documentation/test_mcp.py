@@ -26,7 +26,7 @@ def modern(
     client: httpx.Client, method: str, headers: dict[str, str] | None = None, **params: Any
 ) -> httpx.Response:
     """Send a request of the newest revision, with the headers that repeat it."""
-    named = {"tools/call": "name", "resources/read": "uri"}.get(method)
+    named = {"tools/call": "name", "resources/read": "uri", "prompts/get": "name"}.get(method)
     sent = {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
     if named is not None:
         sent["Mcp-Name"] = str(params.get(named))
@@ -66,6 +66,20 @@ def test_a_client_discovers_and_uses_it_without_a_session(site: Site) -> None:
         read = modern(client, "resources/read", uri=f"{site.url}/docs/howto/rotate-a-key.md").json()["result"]
         assert read["contents"][0]["text"] == page
         assert first["uri"] == f"{site.url}/docs.md"
+
+
+def test_a_page_or_prompt_that_is_not_there_is_named(site: Site) -> None:
+    """The error of a page says which one was asked for; a list of no prompts has no prompt to get."""
+    with site.client() as client:
+        for answer, data in (
+            (modern(client, "resources/read", uri="test://none"), {"uri": "test://none"}),
+            (modern(client, "prompts/get", name="none"), None),
+        ):
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"], error.get("data")) == (400, -32602, data)
+        assert modern(client, "prompts/list").json()["result"]["prompts"] == []
+        assert legacy(client, "prompts/get", name="none").json()["error"]["code"] == -32602
+        assert legacy(client, "resources/read", uri="test://none").json()["error"]["code"] == -32002
 
 
 @pytest.mark.parametrize("version", [None, "2025-03-26", "2025-06-18", "2025-11-25"])
@@ -159,7 +173,8 @@ def test_nothing_streams(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["http://[x", "//\u2100kt_SECRETTESTVALUE1234567890abcd", "-aeorti" * 5000, "/docs/../x"]
+    "page",
+    ["http://[x", "//\u2100kt_SECRETTESTVALUE1234567890abcd", "-aeorti" * 5000, "/docs/../x"],
 )
 def test_no_address_of_a_page_is_a_fault(site: Site, page: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Any text may stand for a page: it is none, and is not logged."""
@@ -175,9 +190,9 @@ def test_no_address_of_a_page_is_a_fault(site: Site, page: str, capsys: pytest.C
 
 
 def test_a_nested_argument_is_a_fault_of_the_client(site: Site) -> None:
-    """However deep the JSON of a parameter is, the answer is an error of JSON-RPC."""
-    deep = "[" * 980 + "]" * 980
-    body = '{"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": ' + deep + "}}"
-    with site.client() as client:
-        answer = client.post("/docs/mcp", content=body.encode())
-    assert answer.json()["error"]["code"] in {-32002, -32700}
+    """However deep the JSON of a parameter is, or no text of Unicode, the answer is an error of JSON-RPC."""
+    for uri in ("[" * 980 + "]" * 980, r'"\ud800"'):
+        body = '{"jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": {"uri": ' + uri + "}}"
+        with site.client() as client:
+            answer = client.post("/docs/mcp", content=body.encode())
+        assert answer.json()["error"]["code"] in {-32602, -32700}

@@ -39,7 +39,7 @@ INSTRUCTIONS = (
 
 _META = "io.modelcontextprotocol/"
 _SENTINEL = "=?base64?"
-_NAMED = {"tools/call": "name", "resources/read": "uri"}
+_NAMED = {"tools/call": "name", "resources/read": "uri", "prompts/get": "name"}
 """The parameter that `Mcp-Name` repeats."""
 
 Json = dict[str, Any]
@@ -70,6 +70,11 @@ class _Call:
     request: AnyRequest
     site: Site
     host: str
+
+    @property
+    def refused(self) -> HTTPStatus:
+        """The status of an answer that is an error: earlier revisions say it in the body alone."""
+        return HTTPStatus.BAD_REQUEST if self.is_modern else HTTPStatus.OK
 
 
 @asset("/docs/mcp", headers=HeaderSet.DOCUMENTATION, method="POST")
@@ -201,8 +206,7 @@ def _list_tools(call: _Call) -> Json:
 def _call_tool(call: _Call) -> Json:
     tool = _TOOLS.get(str(call.params.get("name")))
     if tool is None:
-        status = HTTPStatus.BAD_REQUEST if call.is_modern else HTTPStatus.OK
-        raise _Fault(INVALID_PARAMS, f"There is no such tool. There are: {', '.join(_TOOLS)}.", status)
+        raise _Fault(INVALID_PARAMS, f"There is no such tool. There are: {', '.join(_TOOLS)}.", call.refused)
     arguments = call.params.get("arguments", {})
     given = arguments if isinstance(arguments, dict) else {}
     wrong = [name for name in tool.schema["required"] if not isinstance(given.get(name), str)]
@@ -228,11 +232,12 @@ def _list_resources(call: _Call) -> Json:
 
 def _read_resource(call: _Call) -> Json:
     uri = call.params.get("uri")
-    found = _page_at(call, uri) if isinstance(uri, str) and uri.startswith(f"{call.host}/docs") else None
+    if not isinstance(uri, str):
+        raise _Fault(INVALID_PARAMS, "Give uri as a text.", call.refused)
+    found = _page_at(call, uri) if uri.startswith(f"{call.host}/docs") else None
     if found is None:
-        status = HTTPStatus.BAD_REQUEST if call.is_modern else HTTPStatus.OK
         code = INVALID_PARAMS if call.is_modern else LEGACY_NOT_FOUND
-        raise _Fault(code, "There is no such page: see resources/list.", status)
+        raise _Fault(code, "There is no such page: see resources/list.", call.refused, uri=uri)
     content = {"uri": uri, "mimeType": "text/markdown", "text": call.site.whole_page(found, call.host)}
     return {"contents": [content]} | (_CACHED if call.is_modern else {})
 
@@ -240,6 +245,10 @@ def _read_resource(call: _Call) -> Json:
 def _nothing(name: str) -> Callable[[_Call], Json]:
     """Return the answer to a list of which there is nothing."""
     return lambda call: {name: []} | (_CACHED if call.is_modern else {})
+
+
+def _get_prompt(call: _Call) -> Json:
+    raise _Fault(INVALID_PARAMS, "There is no such prompt: this server has none.", call.refused)
 
 
 def _ask(call: _Call, given: Json) -> str:
@@ -319,6 +328,7 @@ _COMMON: Mapping[str, Callable[[_Call], Json]] = {
     "resources/read": _read_resource,
     "resources/templates/list": _nothing("resourceTemplates"),
     "prompts/list": _nothing("prompts"),
+    "prompts/get": _get_prompt,
 }
 _METHODS: Mapping[bool, Mapping[str, Callable[[_Call], Json]]] = {
     True: {**_COMMON, "server/discover": _discover},

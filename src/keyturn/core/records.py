@@ -193,7 +193,10 @@ class ApiKeyRecord(msgspec.Struct, frozen=True, gc=False):
     project_id: int | None = None
     restrictions: Restrictions = UNRESTRICTED
     former_secret_ends_at: datetime | None = None
-    """When the secret ends, or ended, that the key had before its last rotation; None if it had no other."""
+    """When the secret ends, or ended, that the key had before its last rotation: with the key at the latest.
+
+    None if it had no other.
+    """
     note: str | None = None
     """A remark of its owner, for the people who find it later."""
 

@@ -86,7 +86,7 @@ class KeySearch:
     owner: str | None = None
     """Part of the owner's user name; case does not matter."""
     text: str | None = None
-    """Part of the name, or of what is shown of the key."""
+    """Part of the name or the note, or of what is shown of the key."""
     about: str | None = None
     """Part of what `text` is part of, of the owner's name or user name, or the whole number of the key."""
     state: KeyState | None = None

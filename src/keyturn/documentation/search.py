@@ -34,6 +34,14 @@ FEW_WORDS = 20
 """In a short question "my" and "get" tell it from others, where a questioner noted the same words."""
 AS_NOTED = 2.0
 """A section whose writer noted this very question gets this in the sum: more than the best of an index."""
+ROUTES = "reference/http-api"
+"""The beginning of the paths of pages that describe routes."""
+OF_ROUTES = frozenset(
+    all_words_of("api call curl delete endpoint field fields http json parameter post put request route")
+)
+"""Words of people who look for a route."""
+BESIDE_GUIDES = 0.8
+"""The factor of a route in the sum for somebody else: "invite a user" is asked by a person in a browser."""
 REMEMBERED_WORDS = 1024
 """Some 5 MB at most: strangers choose the words."""
 LOOKED_AT = 3
@@ -127,8 +135,11 @@ class Search:
         ):
             scores[section_id] = scores.get(section_id, 0.0) + AS_NOTED
         covered, named = self._coverage(words), self._named(words)
+        wants_route = not OF_ROUTES.isdisjoint(every_word)
         for number in scores:
             scores[number] *= 1 + covered.get(number, 0.0) + named.get(number, 0.0)
+            if not wants_route and self._library.sections[number].page.path.startswith(ROUTES):
+                scores[number] *= BESIDE_GUIDES
         hits = [
             Hit(self._library.sections[number], best.get(number), score)
             for number, score in sorted(scores.items(), key=lambda one: -one[1])

@@ -173,8 +173,20 @@ def test_a_revoke_ends_both_secrets(services: Services, bob: Principal) -> None:
     services.keys.revoke_own(bob, made.record.key_id, HERE)
 
     assert {refusal(services, made.secret), refusal(services, rotated.secret)} == {Reason.REVOKED}
+    listed = services.keys.get_own(bob, made.record.key_id)
+    assert listed.former_secret_ends_at == listed.revoked_at, "nothing says that the old secret works on"
     with pytest.raises(Conflict):
         rotate(services, bob, made)
+
+
+def test_a_key_that_expires_takes_its_old_secret_along(
+    services: Services, bob: Principal, clock: Clock
+) -> None:
+    """An overlap beyond the expiry is told to end with the key."""
+    made = new_key(services, bob, lifetime=Lifetime(clock.now + HOUR))
+    rotate(services, bob, made, overlap=2 * HOUR)
+    listed = services.keys.get_own(bob, made.record.key_id)
+    assert listed.former_secret_ends_at == listed.expires_at == clock.now + HOUR
 
 
 def test_a_former_secret_revokes_its_key(services: Services, bob: Principal) -> None:

@@ -801,7 +801,7 @@ def test_finding_and_revoking_keys(open_site: SiteOpener) -> None:
         assert found(q="test", expiry="never") == {old_id}
         assert found(expiry="7") == {other_id}
         assert found(used="never") == {old_id, other_id}
-        assert found(used="30", q="bob") == {old_id}
+        assert found(used="30") == {old_id}, "a key of today is not unused for a month"
         assert old_id in found(q=str(old_id))
         assert found(q="987654") == set()
         assert found(q="\x00") == set()
@@ -860,7 +860,10 @@ def test_a_pasted_key_leads_to_its_page(open_site: SiteOpener) -> None:
         ):
             answer = browser.submit("/admin/keys/find", q=pasted)
             assert (answer.status_code, answer.headers["location"]) == (303, f"/admin/keys/{number}"), pasted
-            assert browser.get(answer.headers["location"]).status_code == 200
+            page = browser.get(answer.headers["location"]).text
+            assert f'Owned by <a href="/admin/users/{site.users[BOB].user_id}">' in page
+            assert '<a href="/admin" aria-current="page">' in page
+            assert "/profile/keys/new" not in page, "a replacement would be the administrator's"
 
 
 def test_an_unknown_key_is_echoed_nowhere(site: Site) -> None:
@@ -1322,6 +1325,32 @@ def test_a_key_form_keeps_and_checks_the_chosen_scopes(site: Site) -> None:
     wide = browser.create_key(name="wide", covers="all", **{"scope.shop:read": "on"})
     assert "<dt>Scopes</dt>" not in wide.text
     assert site.browser(ADMIN).submit(f"{path}/delete", typed="Delete").status_code == 303
+
+
+def test_a_replacement_is_asked_for_as_the_key_was(site: Site) -> None:
+    """The page of an ended key leads to a form with its name, note and restrictions; to no other person."""
+    browser = site.browser(BOB)
+    asked = {
+        "name": "nightly",
+        "note": "OPS-77",
+        "allowFrom": "192.0.2.0/24\n198.51.100.7",
+        "allowMethods": "GET",
+    }
+    assert browser.create_key(**asked).status_code == 200
+    key = site.services.keys.list_of(site.users[BOB].user_id).items[0]
+    assert f"/profile/keys/{key.key_id}" in browser.get("/profile/keys?q=ops-77").text, "a note is found"
+    browser.submit(f"/profile/keys/{key.key_id}/revoke")
+    again = f"/profile/keys/new?like={key.key_id}"
+    assert again in browser.get(f"/profile/keys/{key.key_id}").text
+    form = browser.get(again).text
+    for typed in (
+        'value="nightly"',
+        'value="OPS-77"',
+        "192.0.2.0/24\n198.51.100.7/32</textarea>",
+        'value="GET"',
+    ):
+        assert typed in form
+    assert site.browser(ADMIN).get(again).status_code == 404
 
 
 def test_the_owner_of_a_service_account_narrows_its_keys(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import date, timedelta
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,19 @@ def test_a_bar_stays_in_its_picture(counted: dict[int, tuple[int, int]]) -> None
     assert chart.top >= max(one.accepted + one.refused for one in chart.days)
     assert sum(total for _, _, total in chart.weeks) == chart.accepted
     assert sum(len([one for one in row if one]) for _, row, _ in chart.weeks) == DAYS
+
+
+@given(st.dates(date(2026, 1, 1), date(2029, 1, 1)))
+def test_each_label_is_under_its_day(today: date) -> None:
+    """The first day and today are at the edges, each month under its first day, and none over another."""
+    days = last_days({}, today)
+    labels = Chart(days).labels
+    places = [place for _, place, _ in labels]
+    assert (places[0], places[-1], labels[-1][0]) == (0, 100, "Today")
+    assert all(later - earlier >= 9 for earlier, later in pairwise(places))
+    for words, place, _ in labels[1:-1]:
+        day = days[int(place / 100 * DAYS)].date
+        assert (words, day.day) == (f"{day:%b} 1", 1)
 
 
 @given(counts)

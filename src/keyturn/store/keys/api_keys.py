@@ -382,6 +382,7 @@ def find_listed_key(connection: Connection, key_id: int, user_id: int) -> ApiKey
 
 def _record(row: Row[Any]) -> ApiKeyRecord:
     last_use = None
+    former_ends_at = getattr(row, "former_secret_ends_at", None)
     if row.last_used_at is not None:
         last_use = LastUse(row.last_used_at, row.last_used_address, row.last_used_via, row.last_used_agent)
     return ApiKeyRecord(
@@ -395,7 +396,9 @@ def _record(row: Row[Any]) -> ApiKeyRecord:
         last_use=last_use,
         project_id=row.project_id,
         restrictions=_restrictions(row),
-        former_secret_ends_at=getattr(row, "former_secret_ends_at", None),
+        # No secret outlives its key.
+        former_secret_ends_at=former_ends_at
+        and min(end for end in (former_ends_at, row.expires_at, row.revoked_at) if end is not None),
         note=row.note,
     )
 

@@ -32,8 +32,11 @@ def _named(wanted: KeySearch) -> list[Any]:
 
 
 def _is_called(text: str) -> Any:
-    in_name = func.lower(api_key.c.name).contains(text.lower(), autoescape=True)
-    return or_(in_name, api_key.c.masked.contains(text, autoescape=True))
+    said = (
+        func.lower(column).contains(text.lower(), autoescape=True)
+        for column in (api_key.c.name, api_key.c.note)
+    )
+    return or_(*said, api_key.c.masked.contains(text, autoescape=True))
 
 
 def _is_owned_or_numbered(text: str) -> list[Any]:

@@ -125,7 +125,15 @@ def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
     """Show anybody's key: whether it is used, by whom, and what ends with it."""
     owned = view.services.all_keys.get(view.principal, read_id(key_id))
     (key,) = _shown(view, [owned])
-    return show_key(view, owned.key, key, whose=owned.userid, back=KEYS.path, back_label=KEYS.label)
+    return show_key(
+        view,
+        owned.key,
+        key,
+        whose=owned.userid,
+        is_administered=True,
+        back=KEYS.path,
+        back_label=KEYS.label,
+    )
 
 
 @page("/revoke", KEYS)
@@ -190,13 +198,17 @@ def _find(view: View, number: int) -> OwnedKey | None:
 
 def _search(asked: ListQuery, now: datetime) -> KeySearch:
     used, expiry = asked.further["used"], asked.further["expiry"]
-    unused_since = None
-    if used:
-        unused_since = LONG_AGO if used == "never" else now - timedelta(days=int(used))
+    unused_since = made_before = None
+    if used == "never":
+        unused_since = LONG_AGO
+    elif used:
+        # A key of today is not one that nobody used for a month.
+        unused_since = made_before = now - timedelta(days=int(used))
     return asked.search(
         text=None,
         about=asked.text or None,
         unused_since=unused_since,
+        made_before=made_before,
         never_ends=True if expiry == "never" else None,
         ends_within=timedelta(days=int(expiry)) if expiry.isdigit() else None,
     )

@@ -1,6 +1,5 @@
 """Uses of a key by day, drawn by the server: bars for the eye, and the same numbers in a table."""
 
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -12,8 +11,8 @@ HEIGHT, SPARK_HEIGHT = 200, 22
 BAR, SPARK_STEP = 10, 3
 GAP = 2
 """Between what was accepted and what was refused."""
-LABELS = 3
-"""How many months are named under the chart."""
+LABEL = 9
+"""The part of the width that a label takes, with its distance from the next, in percent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +125,19 @@ class Chart:
         return HEIGHT
 
     @property
-    def labels(self) -> Sequence[str]:
-        """The words under the bars: the first day, the beginnings of months, and today."""
-        firsts = deque((f"{one.date:%b} 1" for one in self.days if one.date.day == 1), LABELS)
+    def labels(self) -> Sequence[tuple[str, float, str]]:
+        """The words under the bars, each with its place in percent of the width and how it is anchored there.
+
+        They are the first day, the beginnings of months under their bars, and today.
+        """
         first = self.days[0].date
-        return [f"{first:%b} {first.day}", *firsts, "Today"]
+        months = [
+            (f"{one.date:%b} 1", round((at + 0.5) / len(self.days) * 100, 1), "middle")
+            for at, one in enumerate(self.days)
+            if one.date.day == 1
+        ]
+        between = (label for label in months if LABEL <= label[1] <= 100 - LABEL)
+        return [(f"{first:%b} {first.day}", 0.0, "start"), *between, ("Today", 100.0, "end")]
 
     @property
     def weeks(self) -> Sequence[tuple[str, Sequence[Day | None], int]]:

@@ -79,6 +79,21 @@ def _choices(now: datetime, *, allows_never: bool) -> list[tuple[str, str, str, 
     return days + (rest if allows_never else rest[:1])
 
 
+def values_like(record: ApiKeyRecord) -> dict[str, str]:
+    """Return what the form says that would make another key such as this one."""
+    wire = record.restrictions.to_wire()
+    values = {name: _one_a_line(wire[name]) for name in RESTRICTION_NAMES}
+    values |= {"name": record.name or "", "note": record.note or "", "project": str(record.project_id or "")}
+    scopes = wire["scopes"]
+    if scopes is not None:
+        values |= {"covers": "chosen", **{f"{SCOPE}{name}": "on" for name in scopes}}
+    return values
+
+
+def _one_a_line(restriction: Any) -> str:
+    return "\n".join(restriction) if isinstance(restriction, list | tuple) else restriction or ""
+
+
 def idempotency_key_of(form: Mapping[str, str]) -> str:
     """Return what tells a second submission of this form; raise `ForeignForm` if the form is not ours."""
     form_id = form.get("form_id", "")

@@ -26,6 +26,7 @@ from keyturn.web.pages.keys.forms import (
     project_of,
     show_created,
     shown_key,
+    values_like,
 )
 from keyturn.web.pages.keys.key_page import show_key, uses_of
 from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, list_query
@@ -90,9 +91,12 @@ def _revoked(view: View, number: str | None) -> Markup:
 
 
 @page("/keys/new", PROFILE)
-def new_key_page(view: InjectedView) -> Response[str]:
-    """Show the form for a new key."""
+def new_key_page(view: InjectedView, like: FromQuery[str | None] = None) -> Response[str]:
+    """Show the form for a new key, filled in for one that is `like` another."""
     services, principal = view.services, view.principal
+    values = view.values
+    if like is not None:
+        values = values_like(services.keys.get_own(principal, read_id(like)))
     return view.render(
         "keys/new.html",
         action=PATH,
@@ -104,6 +108,7 @@ def new_key_page(view: InjectedView) -> Response[str]:
         ],
         **key_form(services, services.apis.list_grantable(principal.user_id, size=OFFERED_SERVICES)),
         problems=problems_of(view.values, services) if view.values else {},
+        values=values,
         **BACK,
     )
 
@@ -136,7 +141,7 @@ def show_it_was_shown(view: View, error: Conflict, *, back: str) -> Response[str
 def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
     """Show one key: whether it is used, by whom, and what ends with it."""
     record = view.services.keys.get_own(view.principal, read_id(key_id))
-    return show_key(view, record, _shown(view, record), whose="you", **BACK)
+    return show_key(view, record, _shown(view, record), whose="you", is_administered=False, **BACK)
 
 
 @page("/keys/{key_id:str}/edit", PROFILE)

@@ -669,15 +669,27 @@ def test_a_key_is_revoked_after_a_question(any_site: Site) -> None:
     assert question not in after
 
 
-def test_a_foreign_an_absent_and_a_dead_key_are_one_page(any_site: Site) -> None:
-    """The question and the answer for another's, no, or a revoked key are one 404 page (A2)."""
+def test_a_key_that_was_revoked_in_another_tab_says_so(any_site: Site) -> None:
+    """Asking to revoke or rotate it leads to its page; to revoke it once more changes nothing."""
+    user = any_site.new_user()
+    browser = any_site.browser(user.userid)
+    path = f"/profile/keys/{any_site.key(user.userid).record.key_id}"
+    assert browser.submit(f"{path}/revoke").status_code == 303
+    revoked_at = any_site.services.keys.list_of(user.user_id).items[0].revoked_at
+    for question in ("revoke", "rotate"):
+        answer = browser.get(f"{path}/{question}")
+        assert (answer.status_code, answer.headers["location"]) == (303, path)
+    assert "Revoked <b>test</b>." in browser.get(browser.submit(f"{path}/revoke").headers["location"]).text
+    assert any_site.services.keys.list_of(user.user_id).items[0].revoked_at == revoked_at
+
+
+def test_a_foreign_and_an_absent_key_are_one_page(any_site: Site) -> None:
+    """The question and the answer for another's or no key are one 404 page (A2)."""
     user = any_site.new_user()
     browser = any_site.browser(user.userid)
     foreign = any_site.key(ADMIN)
-    own = any_site.key(user.userid)
-    assert browser.submit(f"/profile/keys/{own.record.key_id}/revoke").status_code == 303
     pages = []
-    for key_id in (foreign.record.key_id, own.record.key_id, 987654321, 0, -1, 2**63, 10**30):
+    for key_id in (foreign.record.key_id, 987654321, 0, -1, 2**63, 10**30):
         for answer in (
             browser.get(f"/profile/keys/{key_id}/revoke"),
             browser.submit(f"/profile/keys/{key_id}/revoke"),

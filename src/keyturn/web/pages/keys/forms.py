@@ -174,8 +174,8 @@ def read_day(field: str, text: str, refusal: str) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def show_created(view: View, created: CreatedKey, *, back: str) -> Response[str]:
-    """Show a new key, this once: the answer itself holds it, so nothing keeps it in between."""
+def show_created(view: View, created: CreatedKey, *, back: str, is_rotated: bool = False) -> Response[str]:
+    """Show a new key or secret, this once: the answer itself holds it, so nothing keeps it in between."""
     services, record = view.services, created.record
     scopes = record.restrictions.scopes or frozenset()
     covered = services.apis.list_covering(scopes).items if scopes else ()
@@ -187,6 +187,7 @@ def show_created(view: View, created: CreatedKey, *, back: str) -> Response[str]
         key=shown_key(record, services.system.now()),
         uses=[how_to_use(public_url, record, target, directly=directly) for target in targets],
         back=back,
+        is_rotated=is_rotated,
     )
 
 

@@ -1,13 +1,15 @@
 """Rotating a key on the API Keys tab."""
 
 from datetime import timedelta
+from typing import Any
 
 from litestar import Response
 
 from keyturn.core.records import KeyState
-from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.errors import Conflict, InvalidInput
 from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROFILE
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView
 from keyturn.web.pages.keys.forms import (
@@ -28,12 +30,12 @@ PRESELECTED_OVERLAP = 86_400
 
 
 @page("/keys/{key_id:str}/rotate", PROFILE)
-def rotate_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
+def rotate_page(key_id: IdInPath, view: InjectedView) -> Response[Any]:
     """Say what a rotation does, and ask how long the former secret goes on."""
     record = view.services.keys.get_own(view.principal, read_id(key_id))
     now = view.services.system.now()
     if record.state(now) is not KeyState.ACTIVE:
-        raise NotFound
+        return see_other(f"/profile/keys/{record.key_id}")
     return view.render(
         "keys/rotate.html",
         key=shown_key(record, now, path=f"/profile/keys/{record.key_id}"),
@@ -74,4 +76,4 @@ def rotate_key(key_id: IdInPath, sent: InjectedForm) -> Response[str]:
             link_href="/profile/keys",
             link_text="Back to your API keys",
         )
-    return show_created(sent, rotated, back="/profile/keys")
+    return show_created(sent, rotated, back="/profile/keys", is_rotated=True)

@@ -162,11 +162,14 @@ def edit(key_id: IdInPath, sent: InjectedForm) -> Redirect:
 
 
 @page("/keys/{key_id:str}/revoke", PROFILE)
-def revoke_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
-    """Ask before revoking, saying when and from where the key was last used."""
+def revoke_page(key_id: IdInPath, view: InjectedView) -> Response[Any]:
+    """Ask before revoking, saying when and from where the key was last used.
+
+    The page of a key that was revoked already, in another tab, says so.
+    """
     record = view.services.keys.get_own(view.principal, read_id(key_id))
     if record.revoked_at is not None:
-        raise NotFound
+        return see_other(f"{PATH}/{record.key_id}")
     key = _shown(view, record)
     return view.render("keys/revoke.html", key=key, action=key["revoke"], **BACK)
 
@@ -185,8 +188,10 @@ def _shown(view: View, record: ApiKeyRecord) -> dict[str, Any]:
 @form("/keys/{key_id:str}/revoke", PROFILE, asks=NEVER_ASKS)
 def revoke_key(key_id: IdInPath, sent: InjectedForm) -> Redirect:
     """End the key."""
-    sent.services.keys.revoke_own(sent.principal, read_id(key_id), sent.origin)
-    return see_other(f"{PATH}?notice=revoked&key={read_id(key_id)}")
+    number = read_id(key_id)
+    if sent.services.keys.get_own(sent.principal, number).revoked_at is None:
+        sent.services.keys.revoke_own(sent.principal, number, sent.origin)
+    return see_other(f"{PATH}?notice=revoked&key={number}")
 
 
 def _project_of(sent: SubmittedForm) -> int | None:

@@ -60,6 +60,7 @@ def _login(view: OpenView, then: str | None, notice: str | None = None) -> Respo
         "sign_in/login.html",
         notice=notice,
         providers=providers_of(view.services),
+        needs_setup=view.services.installation.is_setup_open(),
         values={**view.values, "next": local_target(then)},
         **told_of(view),
     )

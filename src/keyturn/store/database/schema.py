@@ -140,6 +140,7 @@ profile = Table(
     Column("external_user_ids", Json, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
+    Column("time_zone", String(64)),
     sqlite_autoincrement=True,
 )
 

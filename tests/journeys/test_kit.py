@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.journeys.browsers import Site
 
 KEPT = Path(__file__).with_name("pictures")
+NEW = KEPT / "new"
+"""Where a picture that differs is left in full size: the folder of a run ends with it."""
 ACCEPT = "KEYTURN_SCREENSHOTS=1 .venv/bin/pytest tests/journeys/test_kit.py"
 MAX_BYTES = 40_000
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -53,7 +55,7 @@ def blank(chromium: Browser) -> Iterator[Page]:
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_the_components_look_as_they_did(
-    site: Site, chromium: Browser, blank: Page, tmp_path: Path, size: ViewportSize
+    site: Site, chromium: Browser, blank: Page, size: ViewportSize
 ) -> None:
     """Each component looks as in the pictures that are kept, wide and narrow, light and dark."""
     different = []
@@ -68,7 +70,7 @@ def test_the_components_look_as_they_did(
                 continue
             differs_at = shown.first_difference(Thumbnail.of((KEPT / name).read_bytes(), blank, cell=1))
             if differs_at is not None:
-                different.append(_told(page, taken, tmp_path / name, differs_at))
+                different.append(_told(page, taken, NEW / name, differs_at))
     assert not different, "\n".join(different)
 
 
@@ -96,9 +98,10 @@ def _keep(shown: Thumbnail, path: Path) -> None:
 
 
 def _told(page: Page, taken: bytes, path: Path, differs_at: int) -> str:
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(taken)
     section = page.evaluate(SECTION_AT, differs_at)
     return (
-        f"The components differ from tests/journeys/pictures/{path.name}, first in “{section}”, {differs_at} px "
-        f"below the top. They look like {path} now. If that is meant, keep it with: {ACCEPT}"
+        f"The components differ from tests/journeys/pictures/{path.name}, first in “{section}”, "
+        f"{differs_at} px below the top. They look like {path} now. If that is meant, keep it with: {ACCEPT}"
     )

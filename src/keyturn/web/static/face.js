@@ -32,7 +32,8 @@ if ("leaves" in document.body.dataset) {
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }
 
-// Moments are written in UTC; here they are in the zone of the browser, and the foot of the page says so.
+// Moments are written in UTC until somebody chooses a zone; here they are in the zone of the browser, and the
+// foot of the page says so.
 
 const zone = document.querySelector("[data-zone]");
 if (zone) {

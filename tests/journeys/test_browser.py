@@ -412,6 +412,27 @@ def test_mistakes_in_a_new_key(site: Site, chromium: Browser) -> None:
         expect(page.get_by_role("main")).to_contain_text("Jan 1, 2027, 00:00")
 
 
+def test_a_chosen_time_zone(site: Site, chromium: Browser) -> None:
+    """Script tells times in the zone of the browser, and leaves those in a zone that was chosen alone."""
+    person = site.add_person()
+    with window(chromium, site, timezone_id="America/New_York") as opened:
+        page, foot = opened.page, opened.page.get_by_role("contentinfo")
+        signed_in(page, person, "/profile")
+        created = page.locator("time").first
+        expect(foot).to_contain_text("Times are in New York time.")
+        expect(created).to_have_text(re.compile(r"^Nov 25, 2026, 0\d:"))
+        foot.get_by_role("link", name="Change").click()
+        page.get_by_label("Time zone").select_option("Asia/Tokyo")
+        page.get_by_role("button", name="Save details").click()
+        expect(foot).to_contain_text("Times are in Tokyo time.")
+        expect(created).to_have_text(re.compile(r"^Nov 25, 2026, 2\d:"))
+        page.goto("/profile/keys/new")
+        page.get_by_role("radio", name="On a date").check()
+        expect(page.get_by_label("Last day")).to_have_accessible_description(
+            "The key works through the end of that day, Tokyo time."
+        )
+
+
 @pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
 def test_restricting_a_key(site: Site, chromium: Browser, *, with_script: bool) -> None:
     """With the keyboard a person opens the closed part, mends a network, and the key keeps to it."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 ENTRIES = Library(built_file()).contents
 PAGE = "/docs/howto/restrict-a-key"
 ANSWER = "/docs?ask=rotate a key without downtime"
-STATES = (ANSWER, "/docs?ask=mediaeval falconry", "/docs/howto/rotate-key", "/docs/api")
+STATES = (ANSWER, "/docs?ask=mediaeval falconry", "/docs/howto/rotate-key", "/docs/api", "/docs/design")
 """Besides the pages: an answer, no answer, a page that is not there, the list of routes."""
 LOOKS: tuple[tuple[str, ViewportSize, Literal["light", "dark"]], ...] = (
     ("", WIDE, "light"),

@@ -244,8 +244,8 @@ def changing_routes(site: Site) -> list[tuple[str, str]]:
 STORELESS = {
     "/", "/health/live", "/health/ready", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration", "/.well-known/oauth-protected-resource", "/openapi.json",
-    "/docs", "/docs.md", "/docs/{path:path}", "/docs/api", "/docs/api/{name:str}", "/llms.txt",
-    "/llms-full.txt", "/sitemap.xml", "/skill.md", "/static/{name:str}",
+    "/docs", "/docs.md", "/docs/{path:path}", "/docs/api", "/docs/api/{name:str}", "/docs/design",
+    "/llms.txt", "/llms-full.txt", "/sitemap.xml", "/skill.md", "/static/{name:str}",
 }  # fmt: skip
 """What anybody may GET, and what tells nobody apart."""
 

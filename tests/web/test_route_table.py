@@ -28,6 +28,7 @@ OPEN = {
     "/docs.md": 200,
     "/docs/{path:path}": None,
     "/docs/api": 200,
+    "/docs/design": 200,
     "/docs/api/{name:str}": None,
     "/llms.txt": 200,
     "/llms-full.txt": 200,

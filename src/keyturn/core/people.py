@@ -23,6 +23,8 @@ class ProfileRecord:
     external_user_ids: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
+    time_zone: str | None = None
+    """A name of the IANA time zone database; None for the zone of the browser."""
 
 
 class UserKind(StrEnum):

@@ -97,6 +97,8 @@ class SessionForVerification(msgspec.Struct, frozen=True, gc=False):
     ended_at: datetime | None
     secret_number: int = 0
     """How many cookies the session had before its present one."""
+    time_zone: str | None = None
+    """The one that its owner chose, for the pages that they see."""
 
 
 class KeyState(StrEnum):

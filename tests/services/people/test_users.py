@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from keyturn.composition import Services
 from keyturn.core.access_token import AccessTokenFormat
+from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.principal import Principal
@@ -753,7 +754,16 @@ def test_a_profile_is_one_s_own(services: Services, bob: Principal) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"name": "x" * 255}, {"name": "a\nb"}, {"about": "a\x00b"}, {"phone": "1" * 65}, {"about": "x" * 2001}],
+    [
+        {"name": "x" * 255},
+        {"name": "a\nb"},
+        {"about": "a\x00b"},
+        {"phone": "1" * 65},
+        {"about": "x" * 2001},
+        {"time_zone": "Europe/Atlantis"},
+        {"time_zone": "../../etc/passwd"},
+        {"time_zone": "Etc/GMT+5"},
+    ],
 )
 def test_an_unfit_profile_changes_nothing(
     services: Services, bob: Principal, fields: dict[str, str | None]
@@ -764,6 +774,17 @@ def test_an_unfit_profile_changes_nothing(
 
     assert refused.value.field in fields
     assert services.users.get(bob).profile.location is None
+
+
+def test_a_chosen_time_zone_comes_with_the_session(services: Services, bob: Principal) -> None:
+    """A session knows the zone of its person; one that this machine does not know counts as none chosen."""
+    cookie = log_in(services)
+    for stored, known in (("Europe/Berlin", "Europe/Berlin"), ("Mars/Olympus", None), (None, None)):
+        now = services.system.now()
+        audit = AuditEntry(now, AuditAction.USER_PROFILE_UPDATED, COMMAND_LINE, Target.USER, "1")
+        services.store.users.update_profile(bob.user_id, {"time_zone": stored}, now, audit)
+        zone = signed_in(services, cookie).time_zone
+        assert (zone and zone.key) == known
 
 
 def test_a_person_keeps_their_identity(services: Services, bob: Principal) -> None:

@@ -158,6 +158,17 @@ def test_a_profile_changes_only_where_told(store: Store, bob: int) -> None:
     assert (user.profile.name, user.profile.phone, user.updated_at) == ("Robert", None, LATER)
 
 
+def test_a_session_is_found_with_the_time_zone_of_its_owner(store: Store, bob: int) -> None:
+    """The zone that a person chose comes with each of their sessions, and goes with their choice."""
+    session = a_session(bob)
+    store.logins.record_login(session, an_entry(), checked="hash", rehashed=None)
+    for chosen in ("Europe/Berlin", None):
+        store.users.update_profile(bob, {"time_zone": chosen}, LATER, an_entry())
+        found = store.sessions.find_for_verification(session.digest)
+        assert found is not None
+        assert found.time_zone == chosen
+
+
 def test_a_set_up_code_is_used_by_exactly_one(store: Store, engine: Engine) -> None:
     """Of fifty who use the one set-up code at once, exactly one becomes the administrator (R10)."""
     for round_ in range(4):

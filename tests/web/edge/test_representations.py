@@ -28,7 +28,7 @@ def test_fault_h1_whoever_has_it_is_told_so(site: Site, path: str) -> None:
         assert client.get(path, headers={"If-None-Match": '"other"'}).content == first.content
 
 
-@pytest.mark.parametrize("name", ["face.css", "face.js", "icons.svg", "favicon.svg"])
+@pytest.mark.parametrize("name", ["face.css", "face.js", "docs.js", "icons.svg", "favicon.svg"])
 def test_a_file_is_packed_for_who_takes_it(site: Site, name: str) -> None:
     """The bytes are the same once unpacked, and the tags of both forms differ."""
     with site.client() as client:

@@ -1040,7 +1040,7 @@ NAMES = AuditNames(
             _row("ApiKeyRotated", target=Target.API_KEY, overlapSeconds=86400),
             (
                 "Mara Quill rotated the key nightly export of Otto Reed; the old secret works until "
-                "Nov 26, 2026, 09:41 UTC."
+                "Nov 26, 2026, 09:41."
             ),
         ),
         (

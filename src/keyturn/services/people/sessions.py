@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 from datetime import timedelta
+from zoneinfo import ZoneInfo
 
 from keyturn.core import verification
 from keyturn.core.audit import AuditAction, AuditEntry, Target
@@ -13,6 +14,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import SessionLimits, SessionRecord, is_id
 from keyturn.errors import CredentialRefused, NotFound
+from keyturn.services.people.time_zones import find_time_zone
 from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
@@ -34,6 +36,8 @@ class BrowserSession:
     session_id: int
     principal: Principal
     csrf_token: str = field(repr=False)
+    time_zone: ZoneInfo | None = None
+    """The one that they chose; None for that of the browser."""
 
 
 class Sessions:
@@ -55,7 +59,10 @@ class Sessions:
         if record.last_seen_at + min(MAX_TOUCH_INTERVAL, self._limits.idle / 4) <= now:
             self._store.sessions.touch(record.session_id, now)
         return BrowserSession(
-            record.session_id, verification.principal_of_session(record), csrf_token(cookie)
+            record.session_id,
+            verification.principal_of_session(record),
+            csrf_token(cookie),
+            find_time_zone(record.time_zone),
         )
 
     def list_own(

@@ -18,6 +18,7 @@ from keyturn.services.people.identity.registry import IdentityProviders, elsewhe
 from keyturn.services.people.identity.turns import Asker, asker_of
 from keyturn.services.people.logins import StartedSession
 from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
+from keyturn.services.people.time_zones import find_time_zone
 from keyturn.services.text import canonical_userid, checked_text, is_storable
 from keyturn.store import Store
 from keyturn.store.ownership.control import Allow
@@ -40,6 +41,9 @@ PROFILE_LIMITS: Mapping[str, int] = {
 
 FREE_PROFILE_FIELDS = frozenset({"preferences", "external_user_ids"})
 """The fields that hold JSON, whose form is for the caller to check."""
+
+TIME_ZONE = "time_zone"
+"""The field that holds a name of the IANA time zone database, None for the zone of the browser."""
 
 SYSTEM_USERID = "keyturn system"
 """The account that holds the system keys."""
@@ -195,15 +199,7 @@ class Users:
 
     def checked_profile(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of a profile as they are stored; raise `InvalidInput` for any others."""
-        for name in fields:
-            if name not in PROFILE_LIMITS and name not in FREE_PROFILE_FIELDS:
-                raise InvalidInput(name, f"There is no field {name} in a profile.")
-        return {
-            name: checked_text(name, value, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
-            if name in PROFILE_LIMITS
-            else value
-            for name, value in fields.items()
-        }
+        return {name: _checked_field(name, value) for name, value in fields.items()}
 
     def update_profile(self, principal: Principal, fields: Mapping[str, str | None], origin: Origin) -> None:
         """Change what the caller says of themselves; fields that are not given stay."""
@@ -297,6 +293,18 @@ class Users:
         now = self._system.now()
         audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, Target.USER, str(user.user_id))
         self._store.users.sign_out(user.user_id, now, audit)
+
+
+def _checked_field(name: str, value: Any) -> Any:
+    if name in FREE_PROFILE_FIELDS:
+        return value
+    if name == TIME_ZONE:
+        if value and find_time_zone(value) is None:
+            raise InvalidInput(name, "Choose a time zone from the list.")
+        return value or None
+    if name not in PROFILE_LIMITS:
+        raise InvalidInput(name, f"There is no field {name} in a profile.")
+    return checked_text(name, value, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
 
 
 def checked_permissions(permissions: Iterable[str]) -> frozenset[str]:

@@ -94,7 +94,7 @@ def _key(rows: list[Row]) -> KeyForVerification | None:
 def _session(rows: list[Row]) -> SessionForVerification | None:
     if not rows:
         return None
-    number, kind, created_at, last_seen_at, expires_at, ended_at, secret_number, *owner = rows[0]
+    number, kind, created_at, last_seen_at, expires_at, ended_at, secret_number, time_zone, *owner = rows[0]
     return SessionForVerification(
         session_id=number,
         kind=SessionKind(kind),
@@ -104,6 +104,7 @@ def _session(rows: list[Row]) -> SessionForVerification | None:
         expires_at=time_at(expires_at),
         ended_at=read_time(ended_at),
         secret_number=secret_number,
+        time_zone=time_zone,
     )
 
 
@@ -160,6 +161,7 @@ _SELECT_SESSION = (
         as_stored(session.c.expires_at),
         as_stored(session.c.ended_at),
         session.c.secret_number,
+        profile.c.time_zone,
         *OWNER_COLUMNS,
     )
     .join(user, user.c.id == session.c.user_id)

@@ -142,6 +142,7 @@ profile = Table(
     Column("searched", Text, nullable=False, server_default=text("''")),
     Column("created_at", UtcTime, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
+    Column("time_zone", String(64)),
     sqlite_autoincrement=True,
 )
 """`searched` is what a person is found and ordered by: `core.folding.searched_text`."""

@@ -18,7 +18,7 @@ from keyturn.store.database.schema import (
 from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database
 
-PROFILE_TEXTS = ("name", "email", "phone", "about", "location", "organization", "position")
+PROFILE_TEXTS = ("name", "email", "phone", "about", "location", "organization", "position", "time_zone")
 
 PROFILE_COLUMNS = (
     profile.c.id.label("profile_id"),

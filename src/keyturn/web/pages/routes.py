@@ -6,7 +6,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from keyturn.web.pages.apis import registry
 from keyturn.web.pages.audit import log
-from keyturn.web.pages.documentation import api_reference, indexes, mcp
+from keyturn.web.pages.documentation import api_reference, indexes, kit, mcp
 from keyturn.web.pages.documentation import pages as documentation
 from keyturn.web.pages.frame import assets
 from keyturn.web.pages.frame.forms import parts_of
@@ -52,7 +52,7 @@ MODULES = (
 )
 
 
-DOCUMENTATION = (documentation, indexes, api_reference, mcp)
+DOCUMENTATION = (documentation, indexes, api_reference, kit, mcp)
 """The pages of the documentation, which can be switched off."""
 
 

@@ -1,6 +1,5 @@
 // What script adds to the pages: each addition is invisible until it works, and every page works without it.
 
-const LIVE_SEARCH_DELAY = 200;
 const COPIED_FOR = 1500;
 
 const live = document.createElement("p");
@@ -8,14 +7,14 @@ live.className = "hide";
 live.setAttribute("role", "status");
 document.body.append(live);
 
-function say(text) {
+export function say(text) {
   live.textContent = "";
   live.textContent = text;
 }
 
-const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
+export const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
 
-async function copy(text, button) {
+export async function copy(text, button) {
   await navigator.clipboard.writeText(text);
   const label = [...button.childNodes].find((node) => node.nodeType === Node.TEXT_NODE) ?? button;
   button.dataset.label ??= label.textContent;
@@ -33,7 +32,8 @@ if ("leaves" in document.body.dataset) {
   addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 }
 
-// Moments are written in UTC; here they are in the zone of the browser, and the foot of the page says so.
+// Moments are written in UTC until somebody chooses a zone; here they are in the zone of the browser, and the
+// foot of the page says so.
 
 const zone = document.querySelector("[data-zone]");
 if (zone) {
@@ -65,19 +65,6 @@ each("button[data-copy]", (button) => {
     } catch {
       getSelection().selectAllChildren(element);
       say("Not copied. The text is selected: copy it with the keyboard.");
-    }
-  });
-});
-each("[data-copy-from]", (link) => {
-  if (!navigator.clipboard) return;
-  link.addEventListener("click", async (event) => {
-    event.preventDefault();
-    try {
-      const answer = await fetch(link.dataset.copyFrom, { headers: { Accept: "text/markdown" } });
-      if (!answer.ok) throw new Error(answer.statusText);
-      await copy(await answer.text(), link);
-    } catch {
-      location.href = link.href;
     }
   });
 });
@@ -145,51 +132,3 @@ document.addEventListener("change", (event) => {
     localStorage.setItem(`keyturn-${remember}`, event.target.value);
   } catch { /* The same. */ }
 });
-
-// Search as one types
-
-const field = document.querySelector("[data-search]");
-if (field) {
-  const found = document.createElement("ul");
-  found.className = "found plain-list card";
-  found.hidden = true;
-  found.setAttribute("aria-label", "Found");
-  field.closest("form").append(found);
-  let timer, latest = 0;
-
-  async function search() {
-    const question = field.value.trim(), number = ++latest;
-    if (question.length < 3) { found.hidden = true; return; }
-    const answer = await fetch(`/docs?ask=${encodeURIComponent(question)}`, { headers: { Accept: "application/json" } });
-    if (number !== latest) return;
-    found.hidden = true;
-    if (!answer.ok) return;
-    const { sources, related } = await answer.json();
-    const places = [...sources, ...related];
-    found.replaceChildren(...places.map(({ title, page }) => {
-      const item = document.createElement("li"), link = document.createElement("a");
-      link.href = page;
-      link.textContent = title;
-      item.append(link);
-      return item;
-    }));
-    found.hidden = places.length === 0;
-    say(places.length === 1 ? "1 section found" : `${places.length} sections found`);
-  }
-
-  field.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(search, LIVE_SEARCH_DELAY);
-  });
-  field.closest("form").addEventListener("keydown", (event) => {
-    const links = [...found.querySelectorAll("a")];
-    if (event.key === "Escape") { found.hidden = true; field.focus(); return; }
-    if (found.hidden || !["ArrowDown", "ArrowUp"].includes(event.key)) return;
-    event.preventDefault();
-    const at = links.indexOf(document.activeElement) + (event.key === "ArrowDown" ? 1 : -1);
-    (links[at] ?? field).focus();
-  });
-  document.addEventListener("click", (event) => {
-    if (!found.contains(event.target)) found.hidden = true;
-  });
-}

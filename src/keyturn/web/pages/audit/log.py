@@ -18,10 +18,11 @@ from keyturn.services.changes.audit_trail import PAGE
 from keyturn.services.text import checked_text
 from keyturn.web.pages.audit.sentences import Narrator
 from keyturn.web.pages.audit.words import EVENTS, TARGETS, detail_lines
+from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.forms import page
 from keyturn.web.pages.frame.tabs import AUDIT
 from keyturn.web.pages.frame.views import InjectedView, View
-from keyturn.web.pages.keys.forms import read_day
+from keyturn.web.pages.keys.forms import beginning_of, read_day
 from keyturn.web.requests import AnyRequest, asked_id
 
 FILTERS = ("action", "actor", "key", "target_type", "target", "since", "until", "result", "period")
@@ -116,7 +117,7 @@ def _day(field: str, text: str) -> datetime | None:
     day = read_day(field, text, _CHOOSE_A_DAY)
     if not 1970 <= day.year <= 9000:
         raise InvalidInput(field, _CHOOSE_A_DAY)
-    return day
+    return beginning_of(day)
 
 
 def _id(text: str) -> int | None:
@@ -164,7 +165,10 @@ def _counted(view: View, asked: dict[str, str]) -> list[CountedSignIns]:
 
 
 def _days(view: View, rows: list[AuditRow]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Return the rows by their days, in UTC, each with its heading."""
+    """Return the rows by their days, each with its heading.
+
+    The days are those of UTC in every zone, so that a search and its address mean the same to everybody.
+    """
     principal, today = view.principal, view.services.system.now().astimezone(UTC).date()
     names = view.services.audit_trail.names(principal, rows)
     narrator = Narrator(
@@ -172,9 +176,11 @@ def _days(view: View, rows: list[AuditRow]) -> list[tuple[str, list[dict[str, An
         links_users=principal.may(Permission.USER_ADMIN),
         links_apis=principal.may(Permission.APPLICATION_ADMIN),
         links_projects=principal.may(*SEE_PROJECTS),
+        zone=view.zone,
     )
+    suffix = "" if view.zone is UTC else ", UTC"
     return [
-        (_heading(day, today), [_shown(row, narrator, names) for row in some])
+        (_heading(day, today) + suffix, [_shown(row, day, narrator, names) for row in some])
         for day, some in groupby(rows, key=lambda row: row.at.astimezone(UTC).date())
     ]
 
@@ -186,12 +192,12 @@ def _heading(day: date, today: date) -> str:
     return f"{near.get(day, f'{day:%A}')}, {words}"
 
 
-def _shown(row: AuditRow, narrator: Narrator, names: AuditNames) -> dict[str, Any]:
+def _shown(row: AuditRow, day: date, narrator: Narrator, names: AuditNames) -> dict[str, Any]:
     sentence = narrator.tell(row)
     target = " ".join(filter(None, (TARGETS.get(row.target_type, row.target_type), row.target_id)))
     return {
         "at": row.at,
-        "clock": f"{row.at:%H:%M:%S}",
+        "clock": moments.clock(row.at, day, narrator.zone),
         "icon": sentence.icon,
         "text": sentence.text,
         "succeeded": row.succeeded,

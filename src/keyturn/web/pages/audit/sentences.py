@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, timedelta, tzinfo
 from typing import Any
 
 from markupsafe import Markup, escape
 
 from keyturn.core.audit import AuditAction, AuditNames, AuditRow, Target
+from keyturn.core.times import wire_time
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.tabs import APIS, GROUPS, KEYS, PROJECTS, USERS
@@ -34,6 +35,8 @@ class Narrator:
     """Whether the reader may open the pages of users, groups and keys."""
     links_apis: bool = False
     links_projects: bool = False
+    zone: tzinfo = UTC
+    """The one in which the reader reads times."""
 
     def tell(self, row: AuditRow) -> Sentence:
         """Return the sentence; for an action that a newer program wrote, its name."""
@@ -164,10 +167,13 @@ def _created_key(told: _Told) -> Markup:
 
 def _rotated(told: _Told) -> Markup:
     seconds = told.details.get("overlapSeconds")
-    old = "the old secret ended at once"
+    old: Markup | str = "the old secret ended at once"
     if isinstance(seconds, int) and seconds > 0:
-        until: datetime = told.row.at + timedelta(seconds=seconds)
-        old = f"the old secret works until {moments.moment(until)} UTC"
+        until = told.row.at + timedelta(seconds=seconds)
+        shown = moments.moment(until, told.narrator.zone)
+        old = Markup('the old secret works until <time datetime="{}">{}</time>').format(
+            wire_time(until), shown
+        )
     return Markup("{} rotated {}; {}").format(told.actor, told.key, old)
 
 
@@ -187,7 +193,7 @@ def _created_user(told: _Told) -> Markup:
 def _profile(told: _Told) -> Markup:
     fields = told.details.get("fields") or ()
     whose = "their details" if told.is_about_actor else Markup("the details of {}").format(told.user)
-    listed = f": {', '.join(map(str, fields))}" if fields else ""
+    listed = f": {', '.join(map(str, fields)).replace('_', ' ')}" if fields else ""
     return Markup("{} changed {}{}").format(told.actor, whose, listed)
 
 

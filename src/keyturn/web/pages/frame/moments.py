@@ -1,10 +1,10 @@
 """Moments in the words of the pages: how long ago, in how long, and when exactly.
 
-Everything is in UTC here; script says it in the zone of the browser (`face.js`), and the foot of the page
-names the zone.
+The zone is that of the reader's profile, or UTC: then script says the moments in the zone of the browser
+(`face.js`). The foot of the page names the zone.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LONGEST_AGO, LONGEST_AHEAD = 30 * DAY, 90 * DAY
@@ -13,26 +13,39 @@ SOON = 7 * DAY
 """An end within this time is told as one that needs attention."""
 
 
-def moment(when: datetime) -> str:
+def moment(when: datetime, zone: tzinfo = UTC) -> str:
     """Return a moment in full: Nov 29, 2026, 09:41."""
-    return f"{day(when)}, {when:%H:%M}"
+    local = when.astimezone(zone)
+    return f"{_day(local)}, {local:%H:%M}"
 
 
-def day(when: datetime) -> str:
+def day(when: datetime, zone: tzinfo = UTC) -> str:
     """Return a day in full: Nov 29, 2026."""
-    return f"{when:%b} {when.day}, {when.year}"
+    return _day(when.astimezone(zone))
 
 
-def weekday(when: datetime) -> str:
+def weekday(when: datetime, zone: tzinfo = UTC) -> str:
     """Return a day as one plans with it: Sat, Feb 27, 2027."""
-    return f"{when:%a}, {day(when)}"
+    return f"{when.astimezone(zone):%a}, {day(when, zone)}"
 
 
-def ago(when: datetime, now: datetime) -> str:
+def clock(when: datetime, under: date, zone: tzinfo = UTC) -> str:
+    """Return the time of a moment to the second; with its day if that is not the day of the heading."""
+    local = when.astimezone(zone)
+    return f"{local:%H:%M:%S}" if local.date() == under else f"{local:%b} {local.day} {local:%H:%M:%S}"
+
+
+def zone_words(zone: tzinfo) -> str:
+    """Return a zone as people name it: UTC, or Berlin time."""
+    key = getattr(zone, "key", "UTC")
+    return "UTC" if key == "UTC" else f"{key.rpartition('/')[2].replace('_', ' ')} time"
+
+
+def ago(when: datetime, now: datetime, zone: tzinfo = UTC) -> str:
     """Return how long ago a moment was, in its largest whole unit; its date beyond 30 days."""
     passed = now - when
     if passed >= LONGEST_AGO:
-        return day(when)
+        return day(when, zone)
     if passed >= 2 * DAY:
         return f"{passed // DAY} days ago"
     if passed >= DAY:
@@ -43,17 +56,21 @@ def ago(when: datetime, now: datetime) -> str:
     return "now"
 
 
-def due(when: datetime, now: datetime) -> str:
+def due(when: datetime, now: datetime, zone: tzinfo = UTC) -> str:
     """Return in how long a moment is; its date beyond 90 days, and how long ago it was if it is over."""
     left = when - now
     if left <= timedelta(0):
-        return ago(when, now)
+        return ago(when, now, zone)
     if left > LONGEST_AHEAD:
-        return day(when)
+        return day(when, zone)
     for unit, name in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
         if left >= unit:
             return f"in {_counted(left // unit, name)}"
     return "in a minute"
+
+
+def _day(local: datetime) -> str:
+    return f"{local:%b} {local.day}, {local.year}"
 
 
 def _counted(count: int, name: str) -> str:

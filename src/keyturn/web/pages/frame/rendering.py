@@ -1,11 +1,13 @@
 """Templates to answers."""
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
 from http import HTTPStatus
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from litestar import MediaType, Response
 from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
@@ -45,12 +47,12 @@ class Pages:
             lstrip_blocks=True,
         )
         self._environment.filters |= {
-            "when": moments.moment,
-            "day": moments.day,
-            "weekday": moments.weekday,
+            "when": _in_its_zone(moments.moment),
+            "day": _in_its_zone(moments.day),
             "iso": wire_time,
-            "ago": self._ago,
-            "due": self._due,
+            "ago": _in_its_zone(self._ago),
+            "due": _in_its_zone(self._due),
+            "zone_words": moments.zone_words,
             "initials": initials_of,
         }
         self._environment.tests["soon"] = self._is_soon
@@ -75,6 +77,7 @@ class Pages:
             "product": PRODUCT,
             "has_documentation": self._has_documentation,
             "csrf": visitor.session.csrf_token if visitor else "",
+            "time_zone": visitor.session.time_zone if visitor else None,
             "person": visitor.person if visitor else None,
             "admin_tabs": tabs,
             "admin_sections": [
@@ -102,17 +105,27 @@ class Pages:
         """Return a template filled in with nothing but the product's name and `context`."""
         return self._environment.get_template(template).render({"product": PRODUCT} | context)
 
-    def _ago(self, when: datetime | None) -> str:
+    def _ago(self, when: datetime | None, zone: tzinfo) -> str:
         """Say how long ago; "Never" for None."""
-        return "Never" if when is None else moments.ago(when, self._system.now())
+        return "Never" if when is None else moments.ago(when, self._system.now(), zone)
 
-    def _due(self, when: datetime) -> str:
-        return moments.due(when, self._system.now())
+    def _due(self, when: datetime, zone: tzinfo) -> str:
+        return moments.due(when, self._system.now(), zone)
 
     def _is_soon(self, when: datetime | None) -> bool:
         """Return whether an end is near, and still to come."""
         now = self._system.now()
         return when is not None and now < when <= now + moments.SOON
+
+
+def _in_its_zone(tell: Callable[[Any, tzinfo], str]) -> Callable[[Context, Any], str]:
+    """Return the filter that tells a moment in the zone of the page's reader, in UTC where none is chosen."""
+
+    @pass_context
+    def told(context: Context, when: Any) -> str:
+        return tell(when, context.get("time_zone") or UTC)
+
+    return told
 
 
 def _shown(value: Any) -> Any:

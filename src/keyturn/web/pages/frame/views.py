@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from typing import Any
 
 from litestar import Response
@@ -102,6 +103,11 @@ class View(OpenView):
     def principal(self) -> Principal:
         """Who looks."""
         return self.visitor.session.principal
+
+    @property
+    def zone(self) -> tzinfo:
+        """The zone in which they read times and mean days: that of their profile, or UTC."""
+        return self.visitor.session.time_zone or UTC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 from urllib.parse import quote
 
@@ -26,7 +26,7 @@ from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH
 from keyturn.web.pages.frame import moments
-from keyturn.web.pages.frame.views import View
+from keyturn.web.pages.frame.views import SubmittedForm, View
 
 DAY_CHOICES = {7: "In 7 days", 30: "In 30 days", 90: "In 90 days", 365: "In 1 year"}
 PRESELECTED_DAYS = 90
@@ -49,14 +49,15 @@ _CHOOSE_A_DATE = "Choose the date on which the key ends."
 _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
 
-def key_form(services: Services, offered: Page[ApiRecord]) -> dict[str, Any]:
+def key_form(view: View, offered: Page[ApiRecord]) -> dict[str, Any]:
     """Return what the form for a new key shows. `offered` are the scopes that it may be narrowed to."""
-    now = services.system.now()
+    services, now = view.services, view.services.system.now()
     return {
         "offered_services": offered,
         "restriction_names": RESTRICTION_NAMES,
-        "expiry_choices": _choices(now, allows_never=services.keys.life.allows_never),
-        "tomorrow": (now + timedelta(days=1)).date().isoformat(),
+        "expiry_choices": _choices(now, view.zone, allows_never=services.keys.life.allows_never),
+        "tomorrow": (now.astimezone(view.zone).date() + timedelta(days=1)).isoformat(),
+        "days_are_in": moments.zone_words(view.zone),
         "form_id": new_form_id(services),
     }
 
@@ -66,10 +67,10 @@ def new_form_id(services: Services) -> str:
     return base64url_encode(services.system.random_bytes(FORM_ID_BYTES)).decode("ascii")
 
 
-def _choices(now: datetime, *, allows_never: bool) -> list[tuple[str, str, str, bool]]:
+def _choices(now: datetime, zone: tzinfo, *, allows_never: bool) -> list[tuple[str, str, str, bool]]:
     """Return the choices of an expiry: value, words, what it comes to, and whether it is preselected."""
     days = [
-        (str(count), words, moments.weekday(now + timedelta(days=count)), count == PRESELECTED_DAYS)
+        (str(count), words, moments.weekday(now + timedelta(days=count), zone), count == PRESELECTED_DAYS)
         for count, words in DAY_CHOICES.items()
     ]
     rest = [
@@ -109,11 +110,12 @@ def scopes_of(form: Mapping[str, str]) -> list[str] | None:
     return [name.removeprefix(SCOPE) for name in form if name.startswith(SCOPE)]
 
 
-def new_key_of(form: Mapping[str, str], services: Services, *, project_id: int | None = None) -> NewKey:
+def new_key_of(sent: SubmittedForm, *, project_id: int | None = None) -> NewKey:
     """Return the key that the form asks for; raise `InvalidInput` that names the input at fault."""
+    form = sent.form
     return NewKey(
         form.get("name"),
-        lifetime_of(form, services),
+        lifetime_of(sent, form),
         idempotency_key=idempotency_key_of(form),
         note=form.get("note"),
         restrictions=read_restrictions(_typed(form)),
@@ -125,53 +127,59 @@ def _typed(form: Mapping[str, str]) -> dict[str, Any]:
     return {**typed_restrictions(form), "scopes": scopes_of(form)}
 
 
-def lifetime_of(form: Mapping[str, str], services: Services) -> Lifetime:
-    """Read the choice of the form; a key that ends on a date works through that day, in UTC.
+def lifetime_of(view: View, form: Mapping[str, str]) -> Lifetime:
+    """Read the choice of the form; a key that ends on a date works through that day, in the reader's zone.
 
     Raise `InvalidInput` that names the input for a choice that the rule for keys does not allow.
     """
-    now, choice = services.system.now(), form.get("expiry", "")
-    lifetime = _chosen_lifetime(form, choice, now)
+    now, choice = view.services.system.now(), form.get("expiry", "")
+    lifetime = _chosen_lifetime(form, choice, now, view.zone)
     try:
-        services.keys.life.end_of(lifetime, now)
+        view.services.keys.life.end_of(lifetime, now)
     except InvalidInput as refused:
         field = "expiry_date" if choice == "date" else "expiry"
         raise InvalidInput(field, str(refused)) from None
     return lifetime
 
 
-def _chosen_lifetime(form: Mapping[str, str], choice: str, now: datetime) -> Lifetime:
+def _chosen_lifetime(form: Mapping[str, str], choice: str, now: datetime, zone: tzinfo) -> Lifetime:
     if choice == "never":
         return Lifetime(None)
     if choice == "date":
         day = read_day("expiry_date", form.get("expiry_date", ""), _CHOOSE_A_DATE)
-        if day.date() == date.max:
+        if day == date.max:
             raise InvalidInput("expiry_date", _CHOOSE_A_DATE)
-        return Lifetime(day + timedelta(days=1))
+        return Lifetime(beginning_of(day + timedelta(days=1), zone))
     if choice not in {str(days) for days in DAY_CHOICES}:
         raise InvalidInput("expiry", "Choose when the key ends.")
     return Lifetime(now + timedelta(days=int(choice)))
 
 
-def problems_of(form: Mapping[str, str], services: Services) -> dict[str, str]:
-    """Return what is wrong with what the form says of expiry and restrictions: all of it at once."""
+def problems_of(view: View) -> dict[str, str]:
+    """Return what is wrong with what was typed for expiry and restrictions: all of it at once."""
+    if not view.values:
+        return {}
     found: dict[str, str] = {}
     try:
-        lifetime_of(form, services)
+        lifetime_of(view, view.values)
     except InvalidInput as error:
         found[error.field] = str(error)
-    return found | find_faults(_typed(form))
+    return found | find_faults(_typed(view.values))
 
 
-def read_day(field: str, text: str, refusal: str) -> datetime:
-    """Return the beginning of a day, in UTC; raise `InvalidInput` with `refusal` for what is none."""
+def read_day(field: str, text: str, refusal: str) -> date:
+    """Read a day; raise `InvalidInput` with `refusal` for what is none."""
     if _DATE.fullmatch(text) is None:
         raise InvalidInput(field, refusal)
     try:
-        day = date.fromisoformat(text)
+        return date.fromisoformat(text)
     except ValueError:
         raise InvalidInput(field, refusal) from None
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def beginning_of(day: date, zone: tzinfo = UTC) -> datetime:
+    """Return when a day begins in a zone: where the clocks skip midnight, with the first moment after it."""
+    return datetime.combine(day, time.min, zone).astimezone(UTC)
 
 
 def show_created(view: View, created: CreatedKey, *, back: str, is_rotated: bool = False) -> Response[str]:

@@ -7,7 +7,6 @@ from litestar import Response
 
 from keyturn.core.records import KeyState
 from keyturn.errors import Conflict, InvalidInput
-from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROFILE
@@ -40,12 +39,7 @@ def rotate_page(key_id: IdInPath, view: InjectedView) -> Response[Any]:
         "keys/rotate.html",
         key=shown_key(record, now, path=f"/profile/keys/{record.key_id}"),
         overlaps=[
-            (
-                str(seconds),
-                words,
-                note or f"until {moments.moment(now + timedelta(seconds=seconds))} UTC",
-                seconds == PRESELECTED_OVERLAP,
-            )
+            (str(seconds), words, note, now + timedelta(seconds=seconds), seconds == PRESELECTED_OVERLAP)
             for seconds, words, note in OVERLAPS
         ],
         form_id=new_form_id(view.services),

@@ -106,8 +106,8 @@ def new_key_page(view: InjectedView, like: FromQuery[str | None] = None) -> Resp
             (one.project_id, f"{one.name} (project {one.project_id})")
             for one in services.projects.list_own(principal)
         ],
-        **key_form(services, services.apis.list_grantable(principal.user_id, size=OFFERED_SERVICES)),
-        problems=problems_of(view.values, services) if view.values else {},
+        **key_form(view, services.apis.list_grantable(principal.user_id, size=OFFERED_SERVICES)),
+        problems=problems_of(view),
         values=values,
         **BACK,
     )
@@ -116,7 +116,7 @@ def new_key_page(view: InjectedView, like: FromQuery[str | None] = None) -> Resp
 @form("/keys", PROFILE, again=new_key_page)
 def create_key(sent: InjectedForm) -> Response[str]:
     """Create a key and show it, this once."""
-    chosen = new_key_of(sent.form, sent.services, project_id=_project_of(sent))
+    chosen = new_key_of(sent, project_id=_project_of(sent))
     try:
         created = sent.services.keys.create(sent.principal, sent.origin, chosen, replaces_on_retry=False)
     except Conflict as error:

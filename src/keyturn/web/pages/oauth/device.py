@@ -62,7 +62,7 @@ def decide(sent: InjectedForm) -> Response[str]:
         text = Markup("<b>{}</b> got no key. You can close this page.").format(device.client_id)
         return _say(sent, "ban", "The device was not connected", text)
     devices.get_waiting(session, code)
-    device = devices.approve(session, code, lifetime_of(sent.form, sent.services), sent.origin)
+    device = devices.approve(session, code, lifetime_of(sent, sent.form), sent.origin)
     return _say(
         sent,
         "ok",
@@ -104,5 +104,5 @@ def _show(view: View, typed: Mapping[str, str]) -> Response[str]:
         device=shown,
         user_code=read_user_code(typed.get("user_code", "")),
         values=typed,
-        **key_form(view.services, Page(0, ())),
+        **key_form(view, Page(0, ())),
     )

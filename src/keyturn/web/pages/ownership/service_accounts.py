@@ -135,8 +135,8 @@ def new_key_page(user_id: IdInPath, view: InjectedView, account_list: InjectedAc
         current_part="administration" if account_list.is_administration else "profile",
         address=read_address(view.origin.address or ""),
         project_choices=[],
-        **key_form(view.services, offered),
-        problems=problems_of(view.values, view.services) if view.values else {},
+        **key_form(view, offered),
+        problems=problems_of(view),
     )
 
 
@@ -147,7 +147,7 @@ def create_key(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAcco
     back = f"{account_list.path}/{user.user_id}"
     try:
         created = sent.services.service_accounts.create_key(
-            sent.principal, user.userid, sent.origin, new_key_of(sent.form, sent.services)
+            sent.principal, user.userid, sent.origin, new_key_of(sent)
         )
     except Conflict as error:
         return show_it_was_shown(sent, error, back=back)

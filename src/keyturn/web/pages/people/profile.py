@@ -6,7 +6,8 @@ from litestar.response import Redirect
 
 from keyturn.core.audit import AuditAction
 from keyturn.services.people.logins import TRIAL_LIFE
-from keyturn.services.people.users import PROFILE_LIMITS
+from keyturn.services.people.time_zones import time_zone_names
+from keyturn.services.people.users import PROFILE_LIMITS, TIME_ZONE
 from keyturn.services.tokens.issuer import IssuedToken
 from keyturn.web.pages.frame.confirmation import check_repeated
 from keyturn.web.pages.frame.forms import form, page
@@ -43,6 +44,7 @@ def details_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Re
         tab="details",
         profile=record.profile,
         user=user,
+        zones=time_zone_names(),
         notice=_NOTICES.get(notice or ""),
     )
 
@@ -50,7 +52,7 @@ def details_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Re
 @form("/", PROFILE, asks=NEVER_ASKS, again=details_page)
 def save_details(sent: InjectedForm) -> Redirect:
     """Store the fields that were sent."""
-    fields = sent.changed(*(name for name in PROFILE_LIMITS if name in sent.form))
+    fields = sent.changed(*(name for name in (*PROFILE_LIMITS, TIME_ZONE) if name in sent.form))
     sent.services.users.update_profile(sent.principal, fields, sent.origin)
     return see_other("/profile?notice=saved")
 

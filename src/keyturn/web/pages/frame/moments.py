@@ -53,19 +53,26 @@ def ago(when: datetime, now: datetime, zone: tzinfo = UTC) -> str:
     for unit, name in ((HOUR, "hour"), (MINUTE, "minute")):
         if passed >= unit:
             return f"{_counted(passed // unit, name)} ago"
-    return "now"
+    return "just now"
 
 
 def due(when: datetime, now: datetime, zone: tzinfo = UTC) -> str:
-    """Return in how long a moment is; its date beyond 90 days, and how long ago it was if it is over."""
+    """Return in how long a moment is; its date beyond 90 days, and how long ago it was if it is over.
+
+    It is rounded, so that a key made for 90 days is not said a minute later to expire in 89.
+    """
     left = when - now
     if left <= timedelta(0):
         return ago(when, now, zone)
     if left > LONGEST_AHEAD:
         return day(when, zone)
-    for unit, name in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
-        if left >= unit:
-            return f"in {_counted(left // unit, name)}"
+    for unit, name, nearly in (
+        (DAY, "day", HOUR / 2),
+        (HOUR, "hour", MINUTE / 2),
+        (MINUTE, "minute", timedelta()),
+    ):
+        if left >= unit - nearly:
+            return f"in {_counted(round(left / unit), name)}"
     return "in a minute"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, func, literal_column, select
+from sqlalchemy import Row, bindparam, func, literal_column, or_, select
 
 from keyturn.core.audit import (
     LEAVES_RULES,
@@ -21,6 +21,7 @@ from keyturn.core.audit import (
     effect_of,
 )
 from keyturn.errors import StoreUnavailable
+from keyturn.store.database import folding
 from keyturn.store.database.schema import (
     api_key,
     as_stored,
@@ -162,7 +163,16 @@ def _conditions(wanted: AuditSearch) -> list[Any]:
     if wanted.until is not None:
         conditions.append(audit.c.at < wanted.until)
     if wanted.actor is not None:
-        conditions.append(func.lower(audit.c.actor_userid).contains(wanted.actor.lower(), autoescape=True))
+        is_called = func.lower(audit.c.actor_userid).contains(wanted.actor.lower(), autoescape=True)
+        if wanted.sees_people:
+            said = (user.c.userid, profile.c.name, profile.c.email)
+            people = (
+                select(user.c.id)
+                .join(profile, profile.c.user_id == user.c.id)
+                .where(folding.contains_folded(wanted.actor, *said))
+            )
+            is_called = or_(is_called, audit.c.actor_user_id.in_(people))
+        conditions.append(is_called)
     return conditions
 
 

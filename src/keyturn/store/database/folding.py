@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import String, cast, func, literal_column
+from sqlalchemy import String, cast, func, literal_column, or_
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
+from keyturn.core import folding
 from keyturn.core.folding import FOLDS
 
 _KEPT = "".join(letter for letter, plain in FOLDS.items() if plain)
@@ -26,3 +27,22 @@ def _translated(element: Any, compiler: Any, **options: Any) -> str:
     (column,) = element.clauses
     table: tuple[Any, Any] = (literal_column(f"'{_KEPT}{_DROPPED}'"), literal_column(f"'{_PLAIN}'"))
     return str(compiler.process(func.translate(func.lower(cast(column, String)), *table), **options))
+
+
+def contains_folded(text: str, *columns: Any) -> Any:
+    """Return whether one of these columns has the text as a part, where case and accents do not matter."""
+    part = folding.folded(text)
+    return or_(*(folded(column).contains(part, autoescape=True) for column in columns))
+
+
+def is_folded(text: str, *columns: Any) -> Any:
+    """Return whether one of these columns is the text, where case and accents do not matter."""
+    return or_(*(folded(column) == folding.folded(text) for column in columns))
+
+
+def in_order(column: Any, number: Any, *, is_descending: bool) -> list[Any]:
+    """Return the order by a column: what lacks a value comes last, and `number` decides among equals.
+
+    So pages neither overlap nor miss a row.
+    """
+    return [(column.desc() if is_descending else column.asc()).nulls_last(), number]

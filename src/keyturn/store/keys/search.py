@@ -7,6 +7,7 @@ from sqlalchemy import and_, case, func, not_, or_, select
 
 from keyturn.core.records import KeyState, is_id
 from keyturn.core.searches import SOON, KeyFilter, KeyOrder, KeySearch
+from keyturn.store.database import folding
 from keyturn.store.database.schema import api_key, profile, user
 
 
@@ -36,13 +37,13 @@ def _is_called(text: str) -> Any:
 
 
 def _is_owned_or_numbered(text: str) -> list[Any]:
-    named = select(profile.c.user_id).where(
-        func.lower(profile.c.name).contains(text.lower(), autoescape=True)
+    owner = user.alias()
+    called = (
+        select(owner.c.id)
+        .outerjoin(profile, profile.c.user_id == owner.c.id)
+        .where(folding.contains_folded(text, owner.c.userid, profile.c.name))
     )
-    conditions: list[Any] = [
-        func.lower(user.c.userid).contains(text.lower(), autoescape=True),
-        api_key.c.user_id.in_(named),
-    ]
+    conditions: list[Any] = [api_key.c.user_id.in_(called)]
     if text.isascii() and text.isdigit() and is_id(int(text[:20])):
         conditions.append(api_key.c.id == int(text))
     return conditions
@@ -50,6 +51,10 @@ def _is_owned_or_numbered(text: str) -> list[Any]:
 
 def _in_state(wanted: KeySearch, now: datetime) -> list[Any]:
     conditions: list[Any] = [] if wanted.part is None else [_is_in(wanted.part, now)]
+    if wanted.is_revoked is not None:
+        conditions.append(
+            api_key.c.revoked_at.is_not(None) if wanted.is_revoked else api_key.c.revoked_at.is_(None)
+        )
     if wanted.ends_within is not None:
         conditions += [
             api_key.c.revoked_at.is_(None),

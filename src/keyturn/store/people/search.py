@@ -1,14 +1,15 @@
 """Searching among users."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, case, func, or_, select
 
-from keyturn.core.folding import folded
 from keyturn.core.people import StateRule, UserKind, UserState
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import UserOrder, UserSearch
 from keyturn.store.database import folding
 from keyturn.store.database.schema import (
+    api_key,
     group_member,
     profile,
     service_account,
@@ -71,10 +72,46 @@ def state_by(rule: StateRule) -> Any:
 
 
 def order_of(wanted: UserSearch) -> list[Any]:
-    """Return how users joined with their profile are ordered."""
-    if not wanted.is_by_name:
-        return [user.c.id]
-    return [folding.folded(func.coalesce(profile.c.name, user.c.userid)), user.c.id]
+    """Return how users joined with their profile are ordered.
+
+    No index serves these orders: a database looks once at each user that is found, as it does to count their
+    states, and keeps the first of them. Living keys are counted by the index of `api_key.user_id`.
+    """
+    return folding.in_order(_column_of(wanted), user.c.id, is_descending=wanted.is_descending)
+
+
+def _column_of(wanted: UserSearch) -> Any:
+    match wanted.order:
+        case UserOrder.NUMBER:
+            return user.c.id
+        case UserOrder.NAME:
+            return folding.folded(func.coalesce(profile.c.name, user.c.userid))
+        case UserOrder.STATE:
+            ranks: dict[Any, int] = {state.value: rank for rank, state in enumerate(UserState)}
+            return case(ranks, value=state_by(_rule_of(wanted)))
+        case UserOrder.KEYS:
+            return _living_keys(_rule_of(wanted).now)
+        case UserOrder.USED:
+            return user.c.last_login_at
+
+
+def _rule_of(wanted: UserSearch) -> StateRule:
+    if wanted.rule is None:
+        raise ValueError("This order needs the rule of the states.")
+    return wanted.rule
+
+
+def _living_keys(now: datetime) -> Any:
+    return (
+        select(func.count())
+        .where(
+            api_key.c.user_id == user.c.id,
+            api_key.c.revoked_at.is_(None),
+            or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now),
+        )
+        .correlate(user)
+        .scalar_subquery()
+    )
 
 
 def _texts_of(wanted: UserSearch) -> list[Any]:
@@ -85,12 +122,11 @@ def _texts_of(wanted: UserSearch) -> list[Any]:
         (profile.c.name, wanted.name),
     )
     conditions = [_contains(column, text) for column, text in columns if text is not None]
+    anywhere = (user.c.userid, profile.c.email, profile.c.name)
     if wanted.text is not None:
-        anywhere = (user.c.userid, profile.c.email, profile.c.name)
-        text = folded(wanted.text)
-        conditions.append(
-            or_(*(folding.folded(column).contains(text, autoescape=True) for column in anywhere))
-        )
+        conditions.append(folding.contains_folded(wanted.text, *anywhere))
+    if wanted.called is not None:
+        conditions.append(folding.is_folded(wanted.called, *anywhere))
     return conditions
 
 

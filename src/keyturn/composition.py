@@ -379,9 +379,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
             store, users=users, administration=administration, keys=keys, apis=apis, system=system
         ),
         system_keys=SystemKeys(store, vault, users=users, keys=keys, system=system),
-        all_keys=KeyAdministration(
-            store, keys=keys, key_format=key_format, usage=verification.usage, system=system
-        ),
+        all_keys=KeyAdministration(store, key_format=key_format, usage=verification.usage, system=system),
         audit_trail=AuditTrail(store),
         sessions=sessions,
         reauthentication=Reauthentication(

@@ -10,6 +10,7 @@ KeyturnError
 ├── ScopeMissing              the credential is narrower than this needs
 ├── NotFound                  no such thing, or not the caller's: the two are never told apart
 ├── InvalidInput              a named field holds something it may not
+│   └── Ambiguous             it names several things, of which one is meant
 ├── MalformedRequest          the request could not be read at all
 ├── UnknownTransferCoding     its body is coded in a way that is not understood here
 ├── UnknownAudience           it is asked about for an API that is not registered
@@ -27,6 +28,8 @@ An error carries two texts: what a client may read (`str(error)`), and, where th
 `Reason` for the log. `keyturn.web.responses` alone turns them into status codes.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -208,6 +211,24 @@ class InvalidInput(KeyturnError):
         super().__init__(message)
         self.field = field
         self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of several things that somebody may have meant."""
+
+    number: int
+    name: str
+    note: str
+    """Words that tell it from others of the same name."""
+
+
+class Ambiguous(InvalidInput):
+    """The field names several things, of which one is meant; `candidates` are the first of them."""
+
+    def __init__(self, field: str, message: str, candidates: Sequence[Candidate]) -> None:
+        super().__init__(field, message)
+        self.candidates = tuple(candidates)
 
 
 class MalformedRequest(KeyturnError):

@@ -210,6 +210,8 @@ class AuditSearch:
     action: str | None = None
     actor: str | None = None
     """Part of the user name of whoever did it."""
+    sees_people: bool = False
+    """Whether `actor` may be part of their name or e-mail address too, where accents do not matter."""
     actor_key_id: int | None = None
     """The key with which, or with a token of which, it was done."""
     target_type: str | None = None

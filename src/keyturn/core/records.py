@@ -109,6 +109,14 @@ class KeyState(StrEnum):
     REVOKED = "revoked"
 
 
+class RevocationReason(StrEnum):
+    """Why somebody revokes a key: those reasons of RFC 5280, section 5.3.1, that a key can have."""
+
+    KEY_COMPROMISE = "keyCompromise"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessationOfOperation"
+
+
 @dataclass(frozen=True, slots=True)
 class LastUse:
     """When, from where and for what a key was last used. Written in batches: a crash can lose a minute."""

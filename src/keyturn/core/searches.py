@@ -11,6 +11,39 @@ SOON = timedelta(days=7)
 """A key that ends within this time is one that needs attention."""
 
 
+class UserOrder(StrEnum):
+    """A column by which users are ordered."""
+
+    NUMBER = "number"
+    NAME = "name"
+    """The user name of whoever has no other."""
+    STATE = "state"
+    """As `UserState` lists them."""
+    KEYS = "keys"
+    """By how many living keys they have."""
+    USED = "used"
+    """By their last sign-in; those who never signed in come last."""
+
+
+class NamedOrder(StrEnum):
+    """A column by which groups, projects and APIs are ordered."""
+
+    NUMBER = "number"
+    NAME = "name"
+    MEMBERS = "members"
+    CONNECTIONS = "connections"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSearch:
+    """Which groups, projects or APIs are looked for, and in which order."""
+
+    text: str | None = None
+    """Part of the name or of the description, where case and accents do not matter."""
+    order: NamedOrder = NamedOrder.NUMBER
+    is_descending: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class UserSearch:
     """Which users are looked for. Every text is part of what it is compared with; case does not matter."""
@@ -23,6 +56,8 @@ class UserSearch:
     name: str | None = None
     text: str | None = None
     """In the user name, the name or the e-mail address, where accents do not matter either."""
+    called: str | None = None
+    """The whole user name, name or e-mail address, where neither case nor accents matter."""
     is_disabled: bool | None = None
     kinds: frozenset[UserKind] | None = None
     owners: frozenset[ServiceOwner] | None = None
@@ -34,9 +69,9 @@ class UserSearch:
     """These alone."""
     state: UserState | None = None
     rule: StateRule | None = None
-    """By which the state is decided, where one is asked for."""
-    is_by_name: bool = False
-    """Whether they are in the order of their names; else of their numbers."""
+    """By which a state is decided, and a key is alive; needed where one of these is asked for."""
+    order: UserOrder = UserOrder.NUMBER
+    is_descending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +125,7 @@ class KeySearch:
     about: str | None = None
     """Part of what `text` is part of, of the owner's name or user name, or the whole number of the key."""
     state: KeyState | None = None
+    is_revoked: bool | None = None
     part: KeyFilter | None = None
     made_before: datetime | None = None
     unused_since: datetime | None = None

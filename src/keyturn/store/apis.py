@@ -12,6 +12,7 @@ from keyturn.core.apis import ApiRecord, ResourceScope, Rules
 from keyturn.core.audit import AuditEntry
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.errors import ChangedMeanwhile, NotFound
+from keyturn.store.database import folding
 from keyturn.store.database.rows import changed_values
 from keyturn.store.database.schema import (
     api_key,
@@ -45,6 +46,10 @@ class ApiSearch:
     """Those that have one of these at least."""
     held_by: tuple[int, ...] = ()
     """The users who may all hold a scope of it; empty for whatever anybody holds."""
+    text: str | None = None
+    """Part of the name, the identifier or the description, where case and accents do not matter."""
+    is_descending: bool = False
+    """Whether they are in the order of their names from the last to the first."""
 
 
 class Apis:
@@ -120,22 +125,19 @@ class Apis:
         return bool(deleted)
 
     def search(self, wanted: ApiSearch, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiRecord]:
-        """Return at most `size` of the APIs that are looked for, in alphabetical order, as of one state.
+        """Return at most `size` of the APIs that are looked for, by their names, as of one state.
 
         With `held_by`, only those of which these users may hold scopes, with these alone.
         """
         may_hold = _may_be_held_by(wanted.held_by)
         conditions = _conditions(wanted, may_hold)
+        order = folding.in_order(resource.c.name, resource.c.id, is_descending=wanted.is_descending)
         with self._database.snapshot() as connection:
             count = connection.execute(
                 select(func.count()).select_from(resource).where(*conditions)
             ).scalar_one()
             rows = connection.execute(
-                select(resource)
-                .where(*conditions)
-                .order_by(resource.c.name, resource.c.id)
-                .offset(offset)
-                .limit(size)
+                select(resource).where(*conditions).order_by(*order).offset(offset).limit(size)
             ).all()
             ids = [row.id for row in rows]
             scopes = connection.execute(
@@ -236,6 +238,9 @@ def _conditions(wanted: ApiSearch, may_hold: list[Any]) -> list[Any]:
     if wanted.scopes is not None:
         named = select(resource_scope.c.resource_id).where(resource_scope.c.name.in_(wanted.scopes))
         conditions.append(resource.c.id.in_(named))
+    if wanted.text is not None:
+        said = (resource.c.name, resource.c.identifier, resource.c.description)
+        conditions.append(folding.contains_folded(wanted.text, *said))
     if may_hold:
         conditions.append(resource.c.id.in_(select(resource_scope.c.resource_id).where(*may_hold)))
     return conditions

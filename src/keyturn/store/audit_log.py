@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, func, literal_column, select
+from sqlalchemy import Row, bindparam, func, literal_column, or_, select
 
 from keyturn.core.audit import (
     LEAVES_RULES,
@@ -20,6 +20,7 @@ from keyturn.core.audit import (
     Target,
     effect_of,
 )
+from keyturn.core.folding import folded
 from keyturn.errors import StoreUnavailable
 from keyturn.store.database.schema import (
     api_key,
@@ -162,7 +163,13 @@ def _conditions(wanted: AuditSearch) -> list[Any]:
     if wanted.until is not None:
         conditions.append(audit.c.at < wanted.until)
     if wanted.actor is not None:
-        conditions.append(func.lower(audit.c.actor_userid).contains(wanted.actor.lower(), autoescape=True))
+        is_called = func.lower(audit.c.actor_userid).contains(wanted.actor.lower(), autoescape=True)
+        if wanted.sees_people:
+            people = select(profile.c.user_id).where(
+                profile.c.searched.contains(folded(wanted.actor), autoescape=True)
+            )
+            is_called = or_(is_called, audit.c.actor_user_id.in_(people))
+        conditions.append(is_called)
     return conditions
 
 

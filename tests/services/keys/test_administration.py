@@ -7,13 +7,15 @@ from datetime import timedelta
 import pytest
 
 from keyturn.composition import Services
+from keyturn.core.audit import AuditAction, AuditSearch
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import MAX_ID, KeyState
+from keyturn.core.records import MAX_ID, KeyState, RevocationReason
 from keyturn.core.searches import KeySearch
-from keyturn.errors import NotFound, PermissionMissing
+from keyturn.errors import ChangedMeanwhile, InvalidState, NotFound, PermissionMissing
+from keyturn.services.keys import administration
 from tests.fakes import Clock
 from tests.people import (
     HERE,
@@ -155,3 +157,78 @@ def test_only_user_admin_sees_all_keys(services: Services, admin: Principal) -> 
         with pytest.raises(PermissionMissing):
             act()
     assert is_accepted(services, key.secret)
+
+
+# All that match
+
+
+def many_keys(services: Services, admin: Principal, count: int) -> Principal:
+    """Give somebody so many keys, besides one of the administrator's own."""
+    carol = holder(services, "carol")
+    for number in range(count):
+        new_key(services, carol, name=f"key {number}")
+    new_key(services, admin)
+    return carol
+
+
+def test_all_that_match_are_revoked(services: Services, admin: Principal) -> None:
+    """Each of 300 ends with an audit row of its own that tells the reason, and no other key does."""
+    carol = many_keys(services, admin, 300)
+    wanted = KeySearch(user_id=carol.user_id)
+    selected = services.all_keys.select(admin, wanted)
+    assert len(selected.key_ids) == 300
+    ended = services.all_keys.revoke_selected(
+        admin, wanted, HERE, seen=selected.digest, reason=RevocationReason.KEY_COMPROMISE
+    )
+    assert ended == 300
+    assert services.all_keys.select(admin, wanted).key_ids == ()
+    assert len(services.all_keys.select(admin, KeySearch(user_id=admin.user_id)).key_ids) == 1
+    rows = services.audit_trail.newest(admin, AuditSearch(action=AuditAction.API_KEY_DELETED), size=400)
+    assert {int(row.target_id or 0) for row in rows} == set(selected.key_ids)
+    assert len(rows) == 300
+    assert all(row.details == {"reason": "keyCompromise"} for row in rows)
+
+
+def test_nothing_is_revoked_when_other_keys_match(services: Services, admin: Principal) -> None:
+    """A key that came, went or took the place of another since the look refuses all of it."""
+    carol = many_keys(services, admin, 3)
+    wanted = KeySearch(user_id=carol.user_id)
+    seen = services.all_keys.select(admin, wanted)
+    revision = services.audit_trail.newest(admin, AuditSearch(), size=1)[0].audit_id
+
+    def is_refused(digest: str) -> bool:
+        with pytest.raises(ChangedMeanwhile, match="Nothing was changed"):
+            services.all_keys.revoke_selected(admin, wanted, HERE, seen=digest)
+        return True
+
+    assert is_refused("")
+    assert services.audit_trail.newest(admin, AuditSearch(), size=1)[0].audit_id == revision
+    new = new_key(services, carol)
+    assert is_refused(seen.digest)
+    services.keys.revoke_own(carol, seen.key_ids[0], HERE)
+    assert is_refused(seen.digest), "as many, and others"
+    assert is_accepted(services, new.secret)
+    assert is_refused("x")
+
+
+def test_only_administrators_revoke_what_matches(services: Services, admin: Principal) -> None:
+    """Nobody else learns which keys match, or ends them; more than may end at once end by no request."""
+    carol = many_keys(services, admin, 1)
+    seen = services.all_keys.select(admin, KeySearch()).digest
+    for attempt in (
+        lambda: services.all_keys.select(carol, KeySearch()),
+        lambda: services.all_keys.revoke_selected(carol, KeySearch(), HERE, seen=seen),
+    ):
+        with pytest.raises(PermissionMissing):
+            attempt()
+    assert len(services.all_keys.select(admin, KeySearch()).key_ids) == 2
+
+
+def test_too_many_at_once_are_refused(
+    services: Services, admin: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More keys than one request may end are no selection, and the sentence says what to do."""
+    many_keys(services, admin, 2)
+    monkeypatch.setattr(administration, "MAX_SELECTED", 2)
+    with pytest.raises(InvalidState, match="Narrow the search"):
+        services.all_keys.select(admin, KeySearch())

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, event, inspect, text
 
 from keyturn.composition import open_services
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import UserOrder, UserSearch
 from keyturn.core.user_names import skeleton_of
 from keyturn.errors import CannotStart, Conflict
 from keyturn.settings import read_settings
@@ -271,7 +271,10 @@ def test_people_from_before_0018_are_found(empty: Engine) -> None:
     migrate(empty)
     users = Store(empty).users
     assert [one.userid for one in users.search(UserSearch(text="ada o"), size=5).items] == ["Ada"]
-    assert [one.userid for one in users.search(UserSearch(is_by_name=True), size=5).items] == ["Ada", "bob"]
+    assert [one.userid for one in users.search(UserSearch(order=UserOrder.NAME), size=5).items] == [
+        "Ada",
+        "bob",
+    ]
 
 
 def test_a_rotation_from_before_0007_is_done_once(empty: Engine) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from keyturn.core.people import ServiceOwner, UserKind
+from keyturn.core.people import ServiceOwner, StateRule, UserKind
 from keyturn.core.permissions import Permission
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import NamedOrder, NamedSearch, UserOrder, UserSearch
 from keyturn.store import Store
+from keyturn.store.database.schema import user as account
 from keyturn.store.people.groups import GroupFields
-from tests.store.rows import NOW, a_user, an_entry, grant_all
+from tests.store.rows import NOW, a_key, a_user, an_entry, grant_all
 
 PEOPLE: dict[str, tuple[str | None, str | None]] = {
     "Zoë": ("Zoë Müller", "zoe@example.com"),
@@ -64,6 +67,12 @@ TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"text": "zo"}, ["Zoë", "robot of zoë"]),
     ({"text": "gone"}, ["disabled"]),
     ({"text": "ordinary"}, ["aXbYc"]),
+    # What is called so as a whole, with neither case nor accents.
+    ({"called": "zoe MULLER"}, ["Zoë"]),
+    ({"called": "ZOE"}, ["Zoë"]),
+    ({"called": "Zoe@Example.com"}, ["Zoë"]),
+    ({"called": "muller"}, []),
+    ({"called": "100%_SURE\\"}, ["a_b%c"]),
     ({"iamid": "bim"}, EVERYBODY),
     ({"iamid": "BI"}, EVERYBODY),
     ({"iamid": "okta"}, []),
@@ -126,7 +135,7 @@ def test_a_new_name_is_found_and_the_former_is_not(store: Store, ids: dict[str, 
     store.users.update_profile(ids["aXbYc"], {"name": "Ángel", "email": "á@example.com"}, NOW, an_entry())
     assert found(store, text="ordinary") == []
     assert found(store, text="angel") == found(store, text="axby") == found(store, text="a@exa") == ["aXbYc"]
-    assert found(store, is_by_name=True)[1] == "aXbYc"
+    assert found(store, order=UserOrder.NAME)[1] == "aXbYc"
     store.users.update_profile(ids["aXbYc"], {"name": None}, NOW, an_entry())
     assert found(store, text="angel") == []
     assert found(store, text="axby") == ["aXbYc"]
@@ -143,6 +152,91 @@ def test_pages_are_all_of_them_once(store: Store) -> None:
         assert seen == EVERYBODY
     beyond = store.users.search(UserSearch(), offset=1000, size=5)
     assert (beyond.count, beyond.items) == (len(EVERYBODY), ())
+
+
+ORDERS: dict[UserOrder, list[str]] = {
+    UserOrder.NUMBER: EVERYBODY,
+    UserOrder.NAME: [
+        "a_b%c",
+        "disabled",
+        "aXbYc",
+        "robot of one",
+        "robot of zoë",
+        "Zoë",
+        "ΣΊΣΥΦΟΣ",
+        "ДМИТРИЙ",
+    ],
+    UserOrder.STATE: [
+        "disabled",
+        "ДМИТРИЙ",
+        *(one for one in EVERYBODY if one not in {"disabled", "ДМИТРИЙ"}),
+    ],
+    UserOrder.KEYS: [*(one for one in EVERYBODY if one not in {"Zoë", "aXbYc"}), "aXbYc", "Zoë"],
+    UserOrder.USED: ["aXbYc", "Zoë", *(one for one in EVERYBODY if one not in {"Zoë", "aXbYc"})],
+}
+"""By each order, from the smallest value up; equals by their numbers."""
+
+
+def set_up_orders(store: Store, ids: dict[str, int]) -> None:
+    """Give some users what others lack: living keys, a last sign-in, a password that locks them."""
+    for userid, keys in (("Zoë", 2), ("aXbYc", 1)):
+        for _ in range(keys):
+            store.api_keys.add(a_key(ids[userid]), an_entry())
+    store.api_keys.add(a_key(ids["disabled"], expires_at=NOW), an_entry())  # It is over.
+    with store.api_keys._database.writing() as connection:
+        for userid, column in (
+            ("Zoë", "last_login_at"),
+            ("aXbYc", "last_login_at"),
+            ("ДМИТРИЙ", "locked_until"),
+        ):
+            at = NOW + timedelta(days=1 if userid == "ДМИТРИЙ" else len(userid) == 3)
+            connection.execute(update(account).where(account.c.id == ids[userid]).values({column: at}))
+
+
+@pytest.mark.parametrize("order", UserOrder)
+def test_each_order_is_the_same_on_every_database(
+    store: Store, ids: dict[str, int], order: UserOrder
+) -> None:
+    """What lacks a value comes last both ways, and pages of one are everybody once, in that order."""
+    set_up_orders(store, ids)
+    rule = StateRule(NOW, frozenset({"bim"}))
+    assert found(store, order=order, rule=rule) == ORDERS[order]
+    backwards = found(store, order=order, rule=rule, is_descending=True)
+    if order in {UserOrder.NUMBER, UserOrder.NAME}:
+        assert backwards == ORDERS[order][::-1]
+    first = {UserOrder.KEYS: ["Zoë", "aXbYc"], UserOrder.USED: ["Zoë", "aXbYc"], UserOrder.STATE: ["Zoë"]}
+    assert backwards[: len(first.get(order, []))] == first.get(order, [])
+    assert set(backwards) == set(EVERYBODY)
+    wanted = UserSearch(order=order, rule=rule)
+    pages = [store.users.search(wanted, offset=at, size=1).items[0].userid for at in range(len(EVERYBODY))]
+    assert pages == ORDERS[order]
+
+
+def test_groups_and_projects_are_found_and_ordered(store: Store, ids: dict[str, int]) -> None:
+    """By a part of the name or the note without accents, and by their names or how many are in them."""
+    for name, about in (("Élan", None), ("zebra", "À la carte"), ("alpha", None)):
+        store.groups.add("bim", GroupFields(name, None, about), NOW, an_entry())
+        store.projects.add(name, about, ids["Zoë"], NOW, an_entry(), seen_by=None, at_most=100)
+    project = store.projects.search(NamedSearch("ELAN"), size=5)[0]
+    store.projects.set_member(project.project_id, ids["aXbYc"], NOW, an_entry(), is_owner=False)
+
+    def groups(*search: Any, **order: Any) -> list[str]:
+        return [one.name for one in store.groups.search(NamedSearch(*search, **order), size=100)]
+
+    def projects(*search: Any, **order: Any) -> list[str]:
+        return [one.name for one in store.projects.search(NamedSearch(*search, **order), size=100)]
+
+    by_name = ["alpha", "Élan", "zebra"]
+    assert projects(order=NamedOrder.NAME) == by_name
+    assert projects(order=NamedOrder.NAME, is_descending=True) == by_name[::-1]
+    assert projects(order=NamedOrder.MEMBERS, is_descending=True) == ["Élan", "zebra", "alpha"]
+    assert projects("a la c") == groups("A LA C") == ["zebra"]
+    assert groups(order=NamedOrder.NAME) == ["alpha", "Élan", "one", "zebra"]
+    assert groups(order=NamedOrder.MEMBERS, is_descending=True)[0] == "one"
+    assert groups("%") == projects("_") == []
+    page = store.groups.search(NamedSearch(order=NamedOrder.NAME), offset=1, size=2)
+    assert (page.count, [one.name for one in page]) == (4, ["Élan", "one"])
+    assert (project.member_count, project.members) == (1, ())
 
 
 def test_what_is_found_is_whole(store: Store, ids: dict[str, int]) -> None:

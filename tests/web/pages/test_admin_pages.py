@@ -695,7 +695,7 @@ def test_a_service_account_from_its_beginning_to_its_end(any_site: Site) -> None
     user = any_site.new_user()
     userid = f"etl of {user.userid}"
     refused = browser.submit("/admin/service-accounts/new", userid=userid)
-    assert (refused.status_code, "Enter the user name of a person, or choose a group." in refused.text) == (
+    assert (refused.status_code, "Enter the name of a person, or choose a group." in refused.text) == (
         422,
         True,
     )
@@ -819,8 +819,6 @@ def test_finding_and_revoking_keys(open_site: SiteOpener) -> None:
         page = browser.get(asked).text
         assert "Revoke these 2 keys?" in page
         assert works(site, used.secret), "asking revokes nothing"
-        for all_of_them in ("/admin/keys/revoke?all=yes&q=bob", "/admin/keys/revoke?all=yes&q=BOB%40"):
-            assert f'name="keys" value="{used_id},{old_id}"' in browser.get(all_of_them).text
         revoked = browser.submit("/admin/keys/revoke", keys=f"{old_id},{used_id},99,x")
         assert revoked.status_code == 303
         assert "Revoked 2 keys." in browser.get(revoked.headers["location"]).text

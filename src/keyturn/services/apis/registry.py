@@ -19,6 +19,7 @@ from keyturn.core.records import is_id
 from keyturn.core.scopes import is_scope
 from keyturn.errors import ChangedMeanwhile, Conflict, InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered, checked_fields
+from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.store.apis import ApiFields, ApiSearch
 from keyturn.system import System
@@ -44,12 +45,24 @@ class Apis:
         """Return the APIs that have one of these scopes, with all of theirs."""
         return self._store.apis.search(ApiSearch(scopes=scopes))
 
-    def list_visible(self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiRecord]:
+    def list_visible(
+        self,
+        principal: Principal,
+        *,
+        text: str | None = None,
+        is_descending: bool = False,
+        offset: int = 0,
+        size: int = MAX_PAGE,
+    ) -> Page[ApiRecord]:
         """Return a page of all to an administrator, to others of those of which they may hold scopes.
 
-        With these scopes alone, and in alphabetical order.
+        With these scopes alone, and in alphabetical order, or its reverse. `text` is part of what is said of
+        those that are looked for.
         """
-        return self._store.apis.search(ApiSearch(held_by=self._seen_by(principal)), offset=offset, size=size)
+        if not is_storable(text):
+            return Page(0, ())
+        wanted = ApiSearch(held_by=self._seen_by(principal), text=text, is_descending=is_descending)
+        return self._store.apis.search(wanted, offset=offset, size=size)
 
     def get(self, principal: Principal, resource_id: int) -> ApiRecord:
         """Return one that the caller may see, as `list_visible` does; raise `NotFound` for any other."""

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -52,7 +53,7 @@ class AuditTrail:
         principal.check_may(Permission.AUDIT)
         if not _can_be_found(wanted):
             return []
-        return self._store.audit_log.search(wanted, before=before, size=size)
+        return self._store.audit_log.search(_as_seen(principal, wanted), before=before, size=size)
 
     def find_own_deletion(
         self, principal: Principal, action: AuditAction, target: Target, number: int
@@ -71,7 +72,7 @@ class AuditTrail:
         principal.check_may(Permission.AUDIT)
         if not _can_be_found(wanted):
             return []
-        return self._store.audit_log.search(wanted, after=after, size=PAGE)[::-1]
+        return self._store.audit_log.search(_as_seen(principal, wanted), after=after, size=PAGE)[::-1]
 
     def names(self, principal: Principal, rows: Iterable[AuditRow]) -> AuditNames:
         """Return the names of what these rows tell of, as far as the reader may see those things."""
@@ -121,7 +122,7 @@ class AuditTrail:
 
     def _events(self, principal: Principal, wanted: AuditSearch) -> Iterator[Mapping[str, Any]]:
         principal.check_may(Permission.AUDIT)
-        return self._all(wanted)
+        return self._all(_as_seen(principal, wanted))
 
     def _all(self, wanted: AuditSearch) -> Iterator[Mapping[str, Any]]:
         if not _can_be_found(wanted):
@@ -152,6 +153,11 @@ def _numbers_in(rows: Iterable[AuditRow]) -> Mapping[Target, set[int]]:
         if isinstance(owner := row.details.get("ownerGroup"), int):
             found[Target.GROUP].add(owner)
     return {kind: {number for number in numbers if is_id(number)} for kind, numbers in found.items()}
+
+
+def _as_seen(principal: Principal, wanted: AuditSearch) -> AuditSearch:
+    """Return the search without what the reader may not look for."""
+    return replace(wanted, sees_people=wanted.sees_people and principal.may(Permission.USER_ADMIN))
 
 
 def _can_be_found(wanted: AuditSearch) -> bool:

@@ -19,12 +19,13 @@ from keyturn.services.keys.keys import CreatedKey, Keys, NewKey
 from keyturn.services.people.administration import UserAdministration
 from keyturn.services.people.authority import check_may_grant, successor_of
 from keyturn.services.people.users import Users, checked_permissions
-from keyturn.services.text import unique
+from keyturn.services.text import is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
 SERVICE_ACCOUNTS = frozenset({UserKind.SERVICE})
+ALL = UserSearch(kinds=SERVICE_ACCOUNTS)
 
 
 class ServiceAccounts:
@@ -104,10 +105,20 @@ class ServiceAccounts:
         return ServiceOwner(user.user_id)
 
     def list_visible(
-        self, principal: Principal, *, user_id: int | None = None, offset: int = 0, size: int = MAX_PAGE
+        self,
+        principal: Principal,
+        *,
+        wanted: UserSearch = ALL,
+        user_id: int | None = None,
+        offset: int = 0,
+        size: int = MAX_PAGE,
     ) -> Page[UserRecord]:
         """Return a page of the service accounts that the caller may manage; with `user_id`, that one."""
-        wanted = UserSearch(kinds=SERVICE_ACCOUNTS, ids=None if user_id is None else frozenset({user_id}))
+        if not is_storable(wanted.text):
+            return Page(0, ())
+        wanted = replace(
+            wanted, kinds=SERVICE_ACCOUNTS, ids=None if user_id is None else frozenset({user_id})
+        )
         if not principal.may(Permission.USER_ADMIN):
             if not principal.is_unbound:
                 return Page(0, ())

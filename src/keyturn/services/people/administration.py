@@ -1,6 +1,7 @@
 """Administration of other people's accounts."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -11,7 +12,7 @@ from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import StateRule, UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.searches import UserCounts, UserSearch
+from keyturn.core.searches import UserCounts, UserOrder, UserSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.identity.invitations import Invitation, Invitations
@@ -109,6 +110,24 @@ class UserAdministration:
         return self._store.users.search(
             replace(wanted, ids=frozenset({principal.user_id})), offset=offset, size=size
         )
+
+    def find_named(
+        self, principal: Principal, text: str, wanted: UserSearch, *, size: int
+    ) -> Page[UserRecord]:
+        """Return whom a text means, for a holder of USER_ADMIN: at most `size` of `wanted`, by name.
+
+        That is the user with this user name or number, and no other; or those with this name or e-mail
+        address; or those of whose name, user name or e-mail address it is a part. Case and accents do not
+        matter.
+        """
+        principal.check_may(Permission.USER_ADMIN)
+        if not text.strip() or not is_storable(text):
+            return Page(0, ())
+        with suppress(NotFound):
+            return Page(1, (_changeable(self._users.get_by_userid(None, text)),))
+        wanted = replace(wanted, order=UserOrder.NAME)
+        whole = self._store.users.search(replace(wanted, called=text), size=size)
+        return whole if whole.count else self._store.users.search(replace(wanted, text=text), size=size)
 
     @property
     def rule(self) -> StateRule:

@@ -13,12 +13,13 @@ from keyturn.core.people import GroupRecord, MemberRecord, ServiceOwner, UserKin
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
+from keyturn.core.searches import NamedSearch
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.people.administration import checked_attribute
 from keyturn.services.people.authority import check_may_grant, successor_of
 from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.users import Users
-from keyturn.services.text import checked_text, unique
+from keyturn.services.text import checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.store.people.groups import GroupFields
 from keyturn.system import System
@@ -44,6 +45,15 @@ class Groups:
         if principal.may(Permission.USER_ADMIN):
             return self._store.groups.list_all(offset=offset, size=size)
         return self._store.groups.list_of_user(principal.user_id, offset=offset, size=size)
+
+    def search(
+        self, principal: Principal, wanted: NamedSearch, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[GroupRecord]:
+        """Return a page of the groups that are looked for, for a holder of USER_ADMIN."""
+        principal.check_may(Permission.USER_ADMIN)
+        if not is_storable(wanted.text):
+            return Page(0, ())
+        return self._store.groups.search(wanted, offset=offset, size=size)
 
     def list_all(self, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
         """Return a page of all groups, for the operator."""

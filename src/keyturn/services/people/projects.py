@@ -11,6 +11,7 @@ from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserReco
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
+from keyturn.core.searches import NamedSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.quotas import PROJECTS_PER_PERSON, Quotas
 from keyturn.services.people.users import Users
@@ -47,6 +48,18 @@ class Projects:
         return self._store.projects.list_of_user(
             principal.user_id, project_id=principal.project_id, offset=offset, size=size, listed=listed
         )
+
+    def search(
+        self, principal: Principal, wanted: NamedSearch, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[ProjectRecord]:
+        """Return a page of the projects that are looked for, for whoever sees all of them.
+
+        Without their members and connections, and with how many of them there are.
+        """
+        principal.check_may(*SEE_PROJECTS)
+        if not is_storable(wanted.text):
+            return Page(0, ())
+        return self._store.projects.search(wanted, offset=offset, size=size)
 
     def list_own(self, principal: Principal, *, size: int = MAX_PAGE) -> Page[ProjectRecord]:
         """Return the first projects that the caller is in; some people see others too."""

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Row,
+    and_,
     bindparam,
     delete,
     func,
@@ -155,6 +156,22 @@ class ApiKeys:
                 change.record(audit)
         return bool(changed)
 
+    def revoke_some(self, key_ids: Collection[int], at: datetime, audit: AuditEntry) -> int:
+        """End those of these keys that are alive, in one transaction; return how many there were.
+
+        `audit` is written for each of them, with its number as the target.
+        """
+        living = and_(api_key.c.id.in_(key_ids), api_key.c.revoked_at.is_(None))
+        with self._database.change() as change:
+            lock_keys(change.connection, living)
+            ended = change.connection.execute(
+                update(api_key).where(living).values(revoked_at=at).returning(api_key.c.id)
+            ).scalars()
+            numbers = sorted(ended)
+            for number in numbers:
+                change.record(audit, target_id=number)
+        return len(numbers)
+
     def update(self, key_id: int, user_id: int, values: Mapping[str, str | None], audit: AuditEntry) -> bool:
         """Change the name or the note of a key of this user; return False if there is no such key.
 
@@ -225,6 +242,18 @@ class ApiKeys:
             ).all()
         items = map(_owned_key, rows)
         return Page(count, tuple(items))
+
+    def numbers(self, wanted: KeySearch, *, now: datetime, size: int) -> tuple[int, ...]:
+        """Return the numbers of at most `size` of the keys that are looked for, the oldest first."""
+        query = (
+            select(api_key.c.id)
+            .select_from(api_key.join(user, user.c.id == api_key.c.user_id))
+            .where(*conditions_of(wanted, now))
+            .order_by(api_key.c.id)
+            .limit(size)
+        )
+        with self._database.reading() as connection:
+            return tuple(connection.execute(query).scalars())
 
     def count_parts(self, wanted: KeySearch, *, now: datetime) -> KeyCounts:
         """Return how many of the keys that are looked for are in each part, whatever part is asked for."""

@@ -49,6 +49,10 @@ def _is_owned_or_numbered(text: str) -> list[Any]:
 
 def _in_state(wanted: KeySearch, now: datetime) -> list[Any]:
     conditions: list[Any] = [] if wanted.part is None else [_is_in(wanted.part, now)]
+    if wanted.is_revoked is not None:
+        conditions.append(
+            api_key.c.revoked_at.is_not(None) if wanted.is_revoked else api_key.c.revoked_at.is_(None)
+        )
     if wanted.ends_within is not None:
         conditions += [
             api_key.c.revoked_at.is_(None),

@@ -10,6 +10,8 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select,
 from keyturn.core.audit import AuditEntry
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
+from keyturn.core.searches import NamedOrder, NamedSearch
+from keyturn.store.database import folding
 from keyturn.store.database.rows import add_row, changed_values, remove_row
 from keyturn.store.database.schema import (
     group,
@@ -40,6 +42,9 @@ class GroupFields:
     description: str | None
 
 
+_ATTRIBUTES = select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value)
+
+
 @dataclass(frozen=True, slots=True)
 class _GroupQueries:
     """Queries for a page of groups: how many there are in all, the groups, and their attributes."""
@@ -57,11 +62,7 @@ class _GroupQueries:
         return cls(
             CompiledQuery(select(func.count().label("number")).select_from(group).where(*conditions)),
             CompiledQuery(select(group).where(*conditions).order_by(group.c.id).limit(size).offset(skipped)),
-            CompiledQuery(
-                select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value).where(
-                    group_attribute.c.group_id.in_(within)
-                )
-            ),
+            CompiledQuery(_ATTRIBUTES.where(group_attribute.c.group_id.in_(within))),
         )
 
 
@@ -97,6 +98,22 @@ class Groups:
     def list_all(self, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
         """Return at most `size` groups in the order they were made."""
         return self._page(_ALL, offset, size)
+
+    def search(self, wanted: NamedSearch, *, offset: int = 0, size: int) -> Page[GroupRecord]:
+        """Return at most `size` of the groups that are looked for, in their order."""
+        conditions = []
+        if wanted.text is not None:
+            conditions.append(folding.contains_folded(wanted.text, group.c.name, group.c.description))
+        with self._database.reading() as connection:
+            count = connection.execute(
+                select(func.count()).select_from(group).where(*conditions)
+            ).scalar_one()
+            rows = connection.execute(
+                select(group).where(*conditions).order_by(*_order_of(wanted)).offset(offset).limit(size)
+            ).all()
+            of_these = group_attribute.c.group_id.in_([row.id for row in rows])
+            attributes = gathered_attributes(connection.execute(_ATTRIBUTES.where(of_these)).all())
+        return Page(count, tuple(_group_record(row, attributes.get(row.id, {})) for row in rows))
 
     def list_of_user(self, user_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
         """Return at most `size` of the groups that a user is in."""
@@ -292,6 +309,17 @@ def _naming(name: str) -> Any:
 
 def _values(fields: GroupFields) -> dict[str, str | None]:
     return {"name": fields.name, "email": fields.email, "description": fields.description}
+
+
+def _order_of(wanted: NamedSearch) -> list[Any]:
+    column: Any = {
+        NamedOrder.NAME: folding.folded(group.c.name),
+        NamedOrder.MEMBERS: select(func.count())
+        .where(group_member.c.group_id == group.c.id)
+        .correlate(group)
+        .scalar_subquery(),
+    }.get(wanted.order, group.c.id)
+    return folding.in_order(column, group.c.id, is_descending=wanted.is_descending)
 
 
 def _exists(connection: Connection, group_id: int) -> bool:

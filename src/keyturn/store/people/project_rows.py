@@ -5,9 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
+from keyturn.core.pages import Page
 from keyturn.core.people import ProjectMember, ProjectRecord
+from keyturn.core.searches import NamedOrder, NamedSearch
+from keyturn.store.database import folding
 from keyturn.store.database.schema import (
     connection,
     profile,
@@ -94,17 +97,11 @@ def _connections_of(condition: Any) -> CompiledQuery:
     )
 
 
-_PROJECT = select(
-    project,
-    select(func.count())
-    .where(project_member.c.project_id == project.c.id)
-    .scalar_subquery()
-    .label("member_count"),
-    select(func.count())
-    .where(project_connection.c.project_id == project.c.id)
-    .scalar_subquery()
-    .label("connection_count"),
+_MEMBER_COUNT, _CONNECTION_COUNT = (
+    select(func.count()).where(one.c.project_id == project.c.id).correlate(project).scalar_subquery()
+    for one in (project_member, project_connection)
 )
+_PROJECT = select(project, _MEMBER_COUNT.label("member_count"), _CONNECTION_COUNT.label("connection_count"))
 ALL_PROJECTS = ProjectQueries.of()
 ONE_PROJECT = ProjectQueries.of(project.c.id == bindparam("project_id"))
 PROJECTS_OF_USER = ProjectQueries.of(project.c.id.in_(memberships(bindparam("user_id"))))
@@ -126,21 +123,42 @@ def read_projects(
             members[row.project_id].append(read_member(row))
         for linked in ask(queries.connections, **parameters):
             keys[linked.project_id].append(linked.connection_key)
-    return tuple(
-        ProjectRecord(
-            project_id=row.id,
-            name=row.name,
-            description=row.description,
-            member_count=row.member_count,
-            members=tuple(members[row.id]),
-            connection_count=row.connection_count,
-            connection_keys=tuple(keys[row.id]),
-            created_by=row.created_by,
-            created_at=row.created_at,
-            updated_at=row.updated_at,
-        )
-        for row in rows
+    return tuple(_project_record(row, members[row.id], keys[row.id]) for row in rows)
+
+
+def _project_record(
+    row: Any, members: Sequence[ProjectMember] = (), connection_keys: Sequence[str] = ()
+) -> ProjectRecord:
+    return ProjectRecord(
+        project_id=row.id,
+        name=row.name,
+        description=row.description,
+        member_count=row.member_count,
+        members=tuple(members),
+        connection_count=row.connection_count,
+        connection_keys=tuple(connection_keys),
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
     )
+
+
+def search_projects(
+    reading: Connection, wanted: NamedSearch, *, offset: int, size: int
+) -> Page[ProjectRecord]:
+    """Return at most `size` of the projects that are looked for, in their order, without their members."""
+    conditions = []
+    if wanted.text is not None:
+        conditions.append(folding.contains_folded(wanted.text, project.c.name, project.c.description))
+    column: Any = {
+        NamedOrder.NAME: folding.folded(project.c.name),
+        NamedOrder.MEMBERS: _MEMBER_COUNT,
+        NamedOrder.CONNECTIONS: _CONNECTION_COUNT,
+    }.get(wanted.order, project.c.id)
+    order = folding.in_order(column, project.c.id, is_descending=wanted.is_descending)
+    count = reading.execute(select(func.count()).select_from(project).where(*conditions)).scalar_one()
+    rows = reading.execute(_PROJECT.where(*conditions).order_by(*order).offset(offset).limit(size)).all()
+    return Page(count, tuple(map(_project_record, rows)))
 
 
 def read_member(row: Any) -> ProjectMember:

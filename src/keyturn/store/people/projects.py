@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import ProjectMember, ProjectRecord
+from keyturn.core.searches import NamedSearch
 from keyturn.errors import Conflict, InvalidState, QuotaExceeded
 from keyturn.store.database.rows import add_row, changed_values, insert_on_conflict
 from keyturn.store.database.schema import (
@@ -38,6 +39,7 @@ from keyturn.store.people.project_rows import (
     memberships,
     read_member,
     read_projects,
+    search_projects,
 )
 
 
@@ -117,6 +119,11 @@ class Projects:
         if project_id is None:
             return self._page(PROJECTS_OF_USER, offset, size, listed, user_id=user_id)
         return self._page(ONE_PROJECT_OF_USER, offset, size, listed, user_id=user_id, project_id=project_id)
+
+    def search(self, wanted: NamedSearch, *, offset: int = 0, size: int) -> Page[ProjectRecord]:
+        """Return at most `size` of the projects that are looked for; see `search_projects`."""
+        with self._database.reading() as reading:
+            return search_projects(reading, wanted, offset=offset, size=size)
 
     def _page(
         self, queries: ProjectQueries, offset: int, size: int, listed: int, **parameters: Any

@@ -1,13 +1,16 @@
 """Searching among users."""
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import and_, case, func, literal, or_, select
 
 from keyturn.core.folding import folded
 from keyturn.core.people import StateRule, UserKind, UserState
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import UserOrder, UserSearch
+from keyturn.store.database import folding
 from keyturn.store.database.schema import (
+    api_key,
     group_member,
     profile,
     service_account,
@@ -70,10 +73,46 @@ def state_by(rule: StateRule) -> Any:
 
 
 def order_of(wanted: UserSearch) -> list[Any]:
-    """Return how users joined with their profile are ordered."""
-    if not wanted.is_by_name:
-        return [user.c.id]
-    return [profile.c.searched, user.c.id]
+    """Return how users joined with their profile are ordered.
+
+    No index serves these orders: a database looks once at each user that is found, as it does to count their
+    states, and keeps the first of them. Living keys are counted by the index of `api_key.user_id`.
+    """
+    return folding.in_order(_column_of(wanted), user.c.id, is_descending=wanted.is_descending)
+
+
+def _column_of(wanted: UserSearch) -> Any:
+    match wanted.order:
+        case UserOrder.NUMBER:
+            return user.c.id
+        case UserOrder.NAME:
+            return profile.c.searched
+        case UserOrder.STATE:
+            ranks: dict[Any, int] = {state.value: rank for rank, state in enumerate(UserState)}
+            return case(ranks, value=state_by(_rule_of(wanted)))
+        case UserOrder.KEYS:
+            return _living_keys(_rule_of(wanted).now)
+        case UserOrder.USED:
+            return user.c.last_login_at
+
+
+def _rule_of(wanted: UserSearch) -> StateRule:
+    if wanted.rule is None:
+        raise ValueError("This order needs the rule of the states.")
+    return wanted.rule
+
+
+def _living_keys(now: datetime) -> Any:
+    return (
+        select(func.count())
+        .where(
+            api_key.c.user_id == user.c.id,
+            api_key.c.revoked_at.is_(None),
+            or_(api_key.c.expires_at.is_(None), api_key.c.expires_at > now),
+        )
+        .correlate(user)
+        .scalar_subquery()
+    )
 
 
 def _texts_of(wanted: UserSearch) -> list[Any]:
@@ -86,6 +125,9 @@ def _texts_of(wanted: UserSearch) -> list[Any]:
     conditions = [_contains(column, text) for column, text in columns if text is not None]
     if wanted.text is not None:
         conditions.append(profile.c.searched.contains(folded(wanted.text), autoescape=True))
+    if wanted.called is not None:
+        lines = literal("\n") + profile.c.searched + "\n"
+        conditions.append(lines.contains(f"\n{folded(wanted.called)}\n", autoescape=True))
     return conditions
 
 

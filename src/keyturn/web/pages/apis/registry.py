@@ -19,8 +19,9 @@ from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH, SCOPE_PARAMETER
 from keyturn.web.pages.frame.account_lists import named_ids
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.forms import at_field, form, page
+from keyturn.web.pages.frame.lists import Column, read_list
 from keyturn.web.pages.frame.notices import deleted_name, said
-from keyturn.web.pages.frame.paging import read_page
+from keyturn.web.pages.frame.paging import ROWS, read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import APIS
@@ -30,7 +31,7 @@ from keyturn.web.pages.frame.views import (
     SubmittedForm,
     View,
 )
-from keyturn.web.requests import IdInPath, asked_id, read_id
+from keyturn.web.requests import AnyRequest, IdInPath, asked_id, read_id
 
 SEEN = "seen"
 """The version of the scope that the form was filled with."""
@@ -49,23 +50,38 @@ SENTENCES: Mapping[str, str] = {
 """The part of the API that a notice tells."""
 
 
+COLUMNS: Mapping[str, Column] = {"name": Column("Name")}
+
+
 @page("/", APIS)
 def services_page(
+    request: AnyRequest,
     view: InjectedView,
     page: FromQuery[int] = 1,
     notice: FromQuery[str | None] = None,
     deleted: FromQuery[str | None] = None,
 ) -> Response[str]:
-    """Show the APIs."""
+    """Show the APIs that are looked for, by name."""
+    asked = read_list(request.query_params, APIS.path, COLUMNS)
     at, resources = read_page(
-        lambda offset, size: view.services.apis.list_visible(view.principal, offset=offset, size=size),
+        lambda offset, size: view.services.apis.list_visible(
+            view.principal,
+            text=asked.text or None,
+            is_descending=asked.is_descending,
+            offset=offset,
+            size=size,
+        ),
         page,
         APIS.path,
+        size=ROWS,
+        **asked.query,
     )
     return view.render(
         "apis/list.html",
         services=resources,
         at=at,
+        sorting=asked.sorting,
+        values=asked.values,
         listed=LISTED_SCOPES,
         notice=_deleted(view, deleted) if notice == "deleted" else None,
     )

@@ -91,6 +91,7 @@ def _search(asked: dict[str, str], now: datetime) -> AuditSearch:
         until=None if until is None else until + timedelta(days=1),
         action=_text("action", asked["action"]),
         actor=_text("actor", asked["actor"]),
+        sees_people=True,
         actor_key_id=_key_id(asked["key"]),
         target_type=_text("target_type", asked["target_type"]),
         target_id=_text("target", asked["target"]),

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from keyturn.core.audit import AuditAction, AuditNames, AuditRow, Target
+from keyturn.core.records import RevocationReason
 from keyturn.core.times import wire_time
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.pages.frame import moments
@@ -129,7 +130,14 @@ class _Told:
         return self.narrator.thing(word, self.number, self.details.get("name"))
 
     def because(self) -> Markup:
-        """Say of which other change this is a consequence."""
+        """Say of which other change this is a consequence, or which reason was given."""
+        match self.details.get("reason"):
+            case RevocationReason.KEY_COMPROMISE:
+                return Markup(", which may have leaked")
+            case RevocationReason.SUPERSEDED:
+                return Markup(", which another key replaced")
+            case RevocationReason.CESSATION_OF_OPERATION:
+                return Markup(", which was no longer used")
         match self.details.get("because"):
             case AuditAction.PROJECT_DELETED:
                 return Markup(", with its project")

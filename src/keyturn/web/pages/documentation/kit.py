@@ -20,7 +20,7 @@ from keyturn.web.pages.frame.paging import paging
 from keyturn.web.pages.frame.rendering import InjectedPages
 from keyturn.web.pages.keys.charts import DAYS, SPARK_DAYS, Chart, Day, sparkline
 from keyturn.web.pages.keys.forms import shown_key
-from keyturn.web.pages.keys.lists import ListQuery
+from keyturn.web.pages.keys.lists import key_list, parts_of
 from keyturn.web.representation import Representation
 from keyturn.web.requests import AnyRequest
 from keyturn.web.routes import HeaderSet
@@ -42,12 +42,14 @@ def kit(request: AnyRequest, pages: InjectedPages) -> Response[bytes]:
 
 def _samples(now: datetime) -> Mapping[str, Any]:
     """Return values such as the handlers of the pages make, at distances from `now` that stay."""
-    listed = ListQuery(PATH, "", None, "-used")
+    listed = key_list({"sort": "-used"}, PATH, _COLUMNS)
     days = _days(now)
     return {
         "keys": [_shown(number, record, now) for number, record in enumerate(_records(now))],
-        "sorting": listed.sorting(*_COLUMNS),
-        "segments": listed.segments(KeyCounts(total=316, active=290, soon=3, suspended=0, ended=23), *_PARTS),
+        "sorting": listed.sorting,
+        "segments": parts_of(
+            listed, KeyCounts(total=316, active=290, soon=3, suspended=0, ended=23), *_PARTS
+        ),
         "first_page": paging(316, 1, PATH),
         "middle_page": paging(316, 8, PATH),
         "chart": Chart(days),

@@ -14,9 +14,10 @@ from litestar.di import NamedDependency
 from litestar.params import SkipValidation
 from litestar.response import Redirect
 
+from keyturn.core.permissions import Permission
 from keyturn.core.shown import shown
 from keyturn.core.times import wire_time
-from keyturn.errors import InvalidInput, KeyturnError
+from keyturn.errors import Ambiguous, InvalidInput, KeyturnError
 from keyturn.system import System
 from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.tabs import visible_tabs
@@ -70,7 +71,7 @@ class Pages:
         `refused` is what the page tells of: it decides the status, and the log has its name.
 
         `problem` is what is wrong with the form, at `field` if it is one input's; `problems` are those of
-        other inputs, by their names.
+        other inputs, by their names. `candidates` are what may have been meant at `field`.
         """
         tabs = visible_tabs(visitor.session.principal) if visitor else ()
         common: dict[str, Any] = {
@@ -88,11 +89,14 @@ class Pages:
             "problem": None,
             "field": None,
             "problems": {},
+            "candidates": (),
             "values": {},
+            "sees_people": visitor is not None and visitor.session.principal.may(Permission.USER_ADMIN),
         }
         if refused is not None:
             common["problem"] = response_of(refused).body.message
             common["field"] = refused.field if isinstance(refused, InvalidInput) else None
+            common["candidates"] = refused.candidates if isinstance(refused, Ambiguous) else ()
         shown = common | context
         if shown["field"] is not None:
             shown["problems"] = {shown["field"]: shown["problem"], **shown["problems"]}

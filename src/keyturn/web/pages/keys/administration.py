@@ -5,6 +5,8 @@ and leads to the key's page; only a text that cannot be a credential becomes par
 """
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -15,31 +17,42 @@ from litestar.response import Redirect
 from markupsafe import Markup
 
 from keyturn.core.people import UserKind
-from keyturn.core.records import KeyState, OwnedKey
-from keyturn.core.searches import KeyFilter, KeySearch
+from keyturn.core.records import OwnedKey, RevocationReason
+from keyturn.core.searches import KeyFilter, KeyOrder, KeySearch, UserSearch
 from keyturn.errors import NotFound
 from keyturn.web.pages.frame.account_lists import PEOPLE, SERVICE_ACCOUNTS, named_ids
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.lists import ListQuery, address
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.secret_texts import looks_secret
 from keyturn.web.pages.frame.tabs import KEYS
-from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
+from keyturn.web.pages.frame.views import InjectedForm, InjectedView, SubmittedForm, View
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys.key_page import show_key
-from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, ListQuery, list_query, read_list
+from keyturn.web.pages.keys.lists import COLUMNS, KEYS_PER_PAGE, key_list, parts_of, search_of
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, in_thread, read_id
 
 KEY_IDS = "keys"
 """The field of the form that revokes: the numbers of the keys, with commas between."""
-MOST_AT_ONCE = 500
-"""How many keys are revoked at once."""
-COLUMNS = ("name", "owner", "state", "used", "expires")
+ALL = "all"
+"""The field that says, in their place, that all keys are meant that match the others."""
+SEEN = "seen"
+"""The digest of those keys when they were shown."""
+MAX_NAMED = 100
+"""How many keys are selected one by one at most."""
 PARTS = (KeyFilter.ACTIVE, KeyFilter.SOON, KeyFilter.SUSPENDED, KeyFilter.ENDED)
 USED = {"30": "Unused for 30 days", "90": "Unused for 90 days", "never": "Never used"}
 EXPIRY = {"7": "Expires in 7 days", "never": "Never expires"}
-CHOICES = {"used": USED, "expiry": EXPIRY}
+REASONS = {
+    "": "No reason",
+    RevocationReason.KEY_COMPROMISE: "They have leaked, or may have",
+    RevocationReason.SUPERSEDED: "Other keys replace them",
+    RevocationReason.CESSATION_OF_OPERATION: "Nothing uses them any more",
+}
+RECENTLY = timedelta(days=7)
+"""Keys that were used within this time are likely to be missed."""
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NOTICES = {
@@ -57,11 +70,9 @@ def keys_page(
     notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the keys that are looked for."""
-    asked = list_query(request, KEYS.path, COLUMNS, CHOICES)
-    if not asked.text and (owner := str(request.query_params.get("owner", "")).strip()):
-        asked = read_list({"q": owner}, KEYS.path, COLUMNS, CHOICES)  # The link from an account.
+    asked = _asked(request.query_params)
     if looks_secret(asked.text, view.services.settings.key_prefix):
-        asked, notice = read_list({}, KEYS.path, COLUMNS, CHOICES), "unknown"
+        asked, notice = _asked({}), "unknown"
     service, wanted = view.services.all_keys, _search(asked, view.services.system.now())
     at, found = read_page(
         lambda offset, size: service.search(view.principal, wanted, offset=offset, size=size),
@@ -75,10 +86,11 @@ def keys_page(
         keys=_shown(view, found),
         at=at,
         total=service.count_parts(view.principal, KeySearch()).total,
-        sorting=asked.sorting(*COLUMNS),
-        segments=asked.segments(service.count_parts(view.principal, wanted), *PARTS),
-        select_all=f"{KEYS.path}/revoke?{urlencode({**asked.query, 'all': 'yes'})}",
-        here=f"{KEYS.path}?{urlencode(asked.query)}",
+        sorting=asked.sorting,
+        segments=parts_of(asked, service.count_parts(view.principal, wanted), *PARTS),
+        select_all=address(f"{KEYS.path}/revoke", {**asked.query, "sort": "", ALL: "yes"}),
+        here=address(KEYS.path, asked.query),
+        owner=_owner(view, wanted.user_id),
         used=USED,
         expiry=EXPIRY,
         values=asked.values,
@@ -109,8 +121,7 @@ def find(sent: InjectedForm) -> Redirect:
             return see_other(f"{KEYS.path}/{number}")
     if looks_secret(text, prefix):
         return see_other(f"{KEYS.path}?notice=unknown")
-    asked = read_list(sent.form, KEYS.path, COLUMNS, CHOICES)
-    return see_other(f"{KEYS.path}?{urlencode(asked.query)}" if asked.query else KEYS.path)
+    return see_other(address(KEYS.path, _asked(sent.form).query))
 
 
 def _secrets_in(text: str, prefix: str) -> list[str]:
@@ -124,7 +135,7 @@ def _secrets_in(text: str, prefix: str) -> list[str]:
 def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
     """Show anybody's key: whether it is used, by whom, and what ends with it."""
     owned = view.services.all_keys.get(view.principal, read_id(key_id))
-    (key,) = _shown(view, [owned])
+    (key,) = _shown(view, (owned,))
     return show_key(
         view,
         owned.key,
@@ -137,56 +148,93 @@ def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
 
 
 @page("/revoke", KEYS)
-@in_thread
 def revoke_page(
     request: AnyRequest, view: InjectedView, key: FromQuery[list[str] | None] = None
 ) -> Response[str] | Redirect:
-    """Ask before revoking, listing the keys that were selected and are alive."""
-    is_all = bool(request.query_params.get("all"))
-    if not key and not is_all:
+    """Ask before revoking, listing the keys that were selected, or all that match, and are not revoked."""
+    if request.query_params.get(ALL):
+        return _preview_all(view, _asked(request.query_params))
+    if not key:
         return see_other(f"{KEYS.path}?notice=none")
-    living = _all_living(view, request) if is_all else _named_living(view, key or [])
-    if not living:
-        raise NotFound
-    return view.render(
-        "keys/revoke_many.html",
-        keys=_shown(view, living[:KEYS_PER_PAGE]),
-        count=len(living),
-        most=MOST_AT_ONCE,
-        field=KEY_IDS,
-        numbers=",".join(str(owned.key.key_id) for owned in living),
+    return _preview_named(view, key)
+
+
+def _preview_again(view: SubmittedForm) -> Response[str]:
+    """Show the same for a form that was sent."""
+    if view.form.get(ALL):
+        return _preview_all(view, _asked(view.form))
+    return _preview_named(view, view.form.get(KEY_IDS, "").split(","))
+
+
+@form("/revoke", KEYS, asks=NEVER_ASKS, again=_preview_again)
+def revoke(sent: InjectedForm) -> Redirect:
+    """End the keys that the form names, or all that match, if they are those that were shown."""
+    service = sent.services.all_keys
+    given = sent.form.get("reason", "")
+    reason = RevocationReason(given) if given in set(RevocationReason) else None
+    if sent.form.get(ALL):
+        wanted = _search(_asked(sent.form), sent.services.system.now())
+        seen = sent.form.get(SEEN, "")
+        count = service.revoke_selected(sent.principal, wanted, sent.origin, seen=seen, reason=reason)
+        return see_other(f"{KEYS.path}?notice=revoked&count={count}")
+    numbers = named_ids(sent.form.get(KEY_IDS, "").split(","))[:MAX_NAMED]
+    count = service.revoke(sent.principal, numbers, sent.origin, reason=reason)
+    told = {"key": numbers[0]} if len(numbers) == 1 else {"count": count}
+    return see_other(f"{KEYS.path}?{urlencode({'notice': 'revoked', **told})}")
+
+
+def _preview_all(view: View, asked: ListQuery) -> Response[str]:
+    now, service = view.services.system.now(), view.services.all_keys
+    wanted = replace(_search(asked, now), is_revoked=False, order=KeyOrder.USED, is_descending=True)
+    selection = service.select(view.principal, wanted)
+    shown = service.search(view.principal, wanted, size=KEYS_PER_PAGE)
+    unused = service.search(
+        view.principal, replace(wanted, unused_since=wanted.unused_since or now - RECENTLY), size=1
+    )
+    return _preview(
+        view,
+        shown.items,
+        count=len(selection.key_ids),
+        used=shown.count - unused.count,
+        sent={ALL: "yes", SEEN: selection.digest, **asked.query, "sort": ""},
+        owner=_owner(view, wanted.user_id),
+        back=address(KEYS.path, asked.query),
     )
 
 
-def _named_living(view: View, numbers: list[str]) -> list[OwnedKey]:
-    found = [_find(view, number) for number in named_ids(numbers)[:MOST_AT_ONCE]]
-    return [owned for owned in found if owned is not None and owned.key.revoked_at is None]
+def _preview_named(view: View, numbers: Iterable[str]) -> Response[str]:
+    found = [_find(view, number) for number in named_ids(numbers)[:MAX_NAMED]]
+    living = [owned for owned in found if owned is not None and owned.key.revoked_at is None]
+    since = view.services.system.now() - RECENTLY
+    return _preview(
+        view,
+        living,
+        count=len(living),
+        used=sum(1 for owned in living if owned.key.last_use is not None and owned.key.last_use.at >= since),
+        sent={KEY_IDS: ",".join(str(owned.key.key_id) for owned in living)},
+    )
 
 
-def _all_living(view: View, request: AnyRequest) -> list[OwnedKey]:
-    """Return the keys that the list would show on all its pages, without those that are revoked."""
-    now = view.services.system.now()
-    asked = list_query(request, KEYS.path, COLUMNS, CHOICES)
-    wanted, service = _search(asked, now), view.services.all_keys
-    found: list[OwnedKey] = []
-    offset = 0
-    while len(found) < MOST_AT_ONCE:
-        items = service.search(view.principal, wanted, offset=offset, size=MOST_AT_ONCE).items
-        found += [owned for owned in items if owned.key.state(now) is not KeyState.REVOKED]
-        offset += len(items)
-        if len(items) < MOST_AT_ONCE:
-            break
-    return found[:MOST_AT_ONCE]
+def _preview(view: View, keys: Sequence[OwnedKey], *, count: int, **shown: Any) -> Response[str]:
+    """Show some of the keys that are to be revoked; raise `NotFound` if there is none."""
+    if not count:
+        raise NotFound
+    return view.render(
+        "keys/revoke_many.html",
+        **{"back": KEYS.path, "owner": None, **shown},
+        keys=_shown(view, tuple(keys)),
+        count=count,
+        reasons=list(REASONS.items()),
+    )
 
 
-@form("/revoke", KEYS, asks=NEVER_ASKS)
-@in_thread
-def revoke(sent: InjectedForm) -> Redirect:
-    """End the keys that the form names."""
-    numbers = named_ids(sent.form.get(KEY_IDS, "").split(","))[:MOST_AT_ONCE]
-    count = sent.services.all_keys.revoke(sent.principal, numbers, sent.origin)
-    told = {"key": numbers[0]} if len(numbers) == 1 else {"count": count}
-    return see_other(f"{KEYS.path}?{urlencode({'notice': 'revoked', **told})}")
+def _owner(view: View, user_id: int | None) -> str | None:
+    """Return the name of the user whose keys alone are looked for; None if they are not of one user alone."""
+    if user_id is None:
+        return None
+    wanted = UserSearch(ids=frozenset({user_id}))
+    found = view.services.user_administration.search(view.principal, wanted, size=1).items
+    return found[0].profile.name or found[0].userid if found else f"user {user_id}"
 
 
 def _find(view: View, number: int) -> OwnedKey | None:
@@ -196,16 +244,30 @@ def _find(view: View, number: int) -> OwnedKey | None:
         return None
 
 
+def _asked(given: Mapping[str, Any]) -> ListQuery:
+    """Read what is asked of the list, by an address or a form.
+
+    `owner` is the number of a user; any other text there is looked for as one in the search box is.
+    """
+    owner = str(given.get("owner", "")).strip()
+    number = str(asked_id(owner) or "")
+    text = given.get("q") or ("" if number else owner)
+    filters = {"used": USED, "expiry": EXPIRY, "owner": {number}}
+    return key_list({**given, "q": text, "owner": number}, KEYS.path, COLUMNS, filters)
+
+
 def _search(asked: ListQuery, now: datetime) -> KeySearch:
-    used, expiry = asked.further["used"], asked.further["expiry"]
+    used, expiry = asked.filters["used"], asked.filters["expiry"]
     unused_since = made_before = None
     if used == "never":
         unused_since = LONG_AGO
     elif used:
         # A key of today is not one that nobody used for a month.
         unused_since = made_before = now - timedelta(days=int(used))
-    return asked.search(
+    return search_of(
+        asked,
         text=None,
+        user_id=asked_id(asked.filters["owner"]) or None,
         about=asked.text or None,
         unused_since=unused_since,
         made_before=made_before,
@@ -214,7 +276,7 @@ def _search(asked: ListQuery, now: datetime) -> KeySearch:
     )
 
 
-def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dict[str, Any]]:
+def _shown(view: View, found: tuple[OwnedKey, ...]) -> list[dict[str, Any]]:
     now = view.services.system.now()
     names = project_names(view.services, view.principal, [owned.key for owned in found])
     return [

@@ -29,7 +29,7 @@ from keyturn.web.pages.keys.forms import (
     values_like,
 )
 from keyturn.web.pages.keys.key_page import show_key, uses_of
-from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, list_query
+from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, key_list, parts_of, search_of
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, read_id
 
 PATH = "/profile/keys"
@@ -48,9 +48,9 @@ def keys_page(
 ) -> Response[str]:
     """Show the person's keys: those that are looked for, in the order that is asked for."""
     services, principal, now = view.services, view.principal, view.services.system.now()
-    asked = list_query(request, PATH, COLUMNS)
+    asked = key_list(request.query_params, PATH, COLUMNS)
     at, records = read_page(
-        lambda offset, size: services.keys.search_own(principal, asked.search(), offset=offset, size=size),
+        lambda offset, size: services.keys.search_own(principal, search_of(asked), offset=offset, size=size),
         page,
         PATH,
         size=KEYS_PER_PAGE,
@@ -72,8 +72,8 @@ def keys_page(
         ],
         total=counts.total if not asked.text else services.keys.count_parts(principal.user_id).total,
         at=at,
-        sorting=asked.sorting(*COLUMNS),
-        segments=asked.segments(counts, *PARTS),
+        sorting=asked.sorting,
+        segments=parts_of(asked, counts, *PARTS),
         values=asked.values,
         notice=_revoked(view, key) if notice == "revoked" else None,
     )

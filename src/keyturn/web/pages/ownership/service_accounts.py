@@ -1,5 +1,6 @@
 """Service accounts, for administrators and for those who own some."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Response
@@ -10,6 +11,7 @@ from keyturn.core.audit import AuditAction, Target
 from keyturn.core.networks import read_address
 from keyturn.core.permissions import Permission
 from keyturn.core.records import ApiKeyRecord
+from keyturn.core.searches import UserOrder, UserSearch
 from keyturn.errors import Conflict, NotFound
 from keyturn.web.pages.frame.account_lists import (
     OF_SERVICE_ACCOUNTS,
@@ -20,8 +22,9 @@ from keyturn.web.pages.frame.account_lists import (
     owners_of,
 )
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.lists import Column, read_list
 from keyturn.web.pages.frame.notices import deleted_name, said
-from keyturn.web.pages.frame.paging import read_page
+from keyturn.web.pages.frame.paging import ROWS, read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import (
@@ -47,32 +50,50 @@ from keyturn.web.pages.people.accounts import (
 )
 from keyturn.web.pages.people.permission_boxes import ADMINISTRATORS, BOX, permission_groups
 from keyturn.web.pages.people.successors import owner_in
-from keyturn.web.requests import IdInPath, read_id
+from keyturn.web.requests import AnyRequest, IdInPath, read_id
+
+COLUMNS: Mapping[str, Column] = {
+    "name": Column("Name"),
+    "state": Column("State"),
+    "keys": Column("Keys", is_first_descending=True),
+}
 
 
 @page("/", *OF_SERVICE_ACCOUNTS)
 def service_accounts_page(
+    request: AnyRequest,
     view: InjectedView,
     account_list: InjectedAccountList,
     notice: FromQuery[str | None] = None,
     deleted: FromQuery[str | None] = None,
     page: FromQuery[int] = 1,
 ) -> Response[str] | Redirect:
-    """Show the service accounts that the person manages."""
+    """Show those of the service accounts that the person manages that are looked for."""
     if not account_list.is_administration and view.principal.may(Permission.USER_ADMIN):
         return see_other(SERVICE_ACCOUNTS.path)
-    service = view.services.service_accounts
+    service, rule = view.services.service_accounts, view.services.user_administration.rule
+    asked = read_list(request.query_params, account_list.path, COLUMNS)
+    wanted = UserSearch(
+        text=asked.text or None,
+        rule=rule,
+        order=UserOrder(asked.column),
+        is_descending=asked.is_descending,
+    )
     at, users = read_page(
-        lambda offset, size: service.list_visible(view.principal, offset=offset, size=size),
+        lambda offset, size: service.list_visible(view.principal, wanted=wanted, offset=offset, size=size),
         page,
         account_list.path,
+        size=ROWS,
+        **asked.query,
     )
     return view.render(
         "ownership/service_accounts.html",
         account_list=account_list,
         users=users,
         owners=owners_of(view, users),
-        rule=view.services.user_administration.rule,
+        rule=rule,
+        sorting=asked.sorting,
+        values=asked.values,
         administration=ADMINISTRATORS,
         key_counts=view.services.keys.count_living([user.user_id for user in users]),
         at=at,

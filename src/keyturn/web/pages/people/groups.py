@@ -7,14 +7,15 @@ from litestar.params import FromQuery
 from litestar.response import Redirect
 
 from keyturn.core.audit import AuditAction, Target
-from keyturn.core.people import GroupRecord, ServiceOwner, UserRecord
+from keyturn.core.people import GroupRecord, ServiceOwner
 from keyturn.core.searches import UserSearch
-from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.people.administration import PEOPLE
+from keyturn.errors import InvalidInput
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.lists import Column, named_search, read_list
 from keyturn.web.pages.frame.notices import deleted_name, said
-from keyturn.web.pages.frame.paging import read_page
+from keyturn.web.pages.frame.paging import ROWS, read_page
+from keyturn.web.pages.frame.pickers import Suggestion, picked_member, suggested_groups
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS, asks_if
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import GROUPS
@@ -26,7 +27,7 @@ from keyturn.web.pages.frame.views import (
 )
 from keyturn.web.pages.people.account_notices import shown_name
 from keyturn.web.pages.people.successors import successor_in
-from keyturn.web.requests import IdInPath, asked_id, read_id
+from keyturn.web.requests import AnyRequest, IdInPath, asked_id, read_id
 
 SENTENCES: Mapping[str, str] = {
     "created": "Created the group <b>{}</b>.",
@@ -34,26 +35,36 @@ SENTENCES: Mapping[str, str] = {
     "attribute": "Saved attributes of <b>{}</b>.",
 }
 """The part of the group that a notice tells."""
-OFFERED_PEOPLE = 25
-"""How many a browser is told to complete what is typed; any other can be typed in full."""
+COLUMNS: Mapping[str, Column] = {
+    "name": Column("Name"),
+    "members": Column("Members", is_first_descending=True),
+}
 
 
 @page("/", GROUPS)
 def groups_page(
+    request: AnyRequest,
     view: InjectedView,
     page: FromQuery[int] = 1,
     notice: FromQuery[str | None] = None,
     deleted: FromQuery[str | None] = None,
 ) -> Response[str]:
-    """Show the groups."""
+    """Show the groups that are looked for, by name unless another order is asked for."""
+    asked = read_list(request.query_params, GROUPS.path, COLUMNS)
     at, groups = read_page(
-        lambda offset, size: view.services.groups.list_visible(view.principal, offset=offset, size=size),
+        lambda offset, size: view.services.groups.search(
+            view.principal, named_search(asked), offset=offset, size=size
+        ),
         page,
         GROUPS.path,
+        size=ROWS,
+        **asked.query,
     )
     return view.render(
         "people/groups.html",
         groups=groups,
+        sorting=asked.sorting,
+        values=asked.values,
         member_counts=view.services.groups.count_members(
             view.principal, [group.group_id for group in groups]
         ),
@@ -67,6 +78,12 @@ def _deleted(view: View, number: str | None) -> str:
     if not name:
         return "Deleted the group. Its members stay."
     return said("Deleted the group <b>{}</b>. Its members stay.", name)
+
+
+@page("/suggestions", GROUPS)
+def suggestions(view: InjectedView, q: FromQuery[str] = "") -> Response[list[Suggestion]]:
+    """Answer with groups for what somebody types."""
+    return suggested_groups(view, q)
 
 
 @page("/new", GROUPS)
@@ -136,21 +153,9 @@ def update(group_id: IdInPath, sent: InjectedForm) -> Redirect:
 @form("/{group_id:str}/members/add", GROUPS, again=group_page)
 def add_member(group_id: IdInPath, sent: InjectedForm) -> Redirect:
     """Put a user into the group."""
-    number, userid = read_id(group_id), sent.form.get("userid", "").strip()
-    if not userid:
-        raise InvalidInput("userid", "Enter a user name, or pick one from the list.")
-    user = _find_user(sent, userid)
-    if user is None:
-        raise InvalidInput("userid", f"No user is called “{userid}”. Pick one from the list.")
+    number, user = read_id(group_id), picked_member(sent, "userid")
     sent.services.groups.add_member(sent.principal, number, sent.origin, iamid=user.iamid, userid=user.userid)
     return see_other(f"{GROUPS.path}/{number}?notice=added&about={user.user_id}")
-
-
-def _find_user(sent: SubmittedForm, userid: str) -> UserRecord | None:
-    try:
-        return sent.services.user_administration.get(sent.principal, None, userid)
-    except NotFound:
-        return None
 
 
 @form("/{group_id:str}/members/{membership_id:str}/remove", GROUPS, asks=NEVER_ASKS)
@@ -202,13 +207,11 @@ def _group(view: View, group: GroupRecord, *, page: int, notice: str | None) -> 
         page,
         f"{GROUPS.path}/{group.group_id}",
     )
-    people = UserSearch(kinds=PEOPLE, is_disabled=False, is_by_name=True)
     return view.render(
         "people/group.html",
         group=group,
         members=members,
         at=at,
-        people=view.services.user_administration.search(view.principal, people, size=OFFERED_PEOPLE).items,
         notice=notice,
     )
 

@@ -11,17 +11,20 @@ from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.errors import InvalidInput
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.lists import Column, named_search, read_list
 from keyturn.web.pages.frame.notices import deleted_name, said
-from keyturn.web.pages.frame.paging import read_page
+from keyturn.web.pages.frame.paging import ROWS, read_page
+from keyturn.web.pages.frame.pickers import picked_member
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.tabs import PROJECTS
 from keyturn.web.pages.frame.views import (
     InjectedForm,
     InjectedView,
+    SubmittedForm,
     View,
 )
-from keyturn.web.requests import IdInPath, read_id
+from keyturn.web.requests import AnyRequest, IdInPath, read_id
 
 OFFERED_CONNECTIONS = 200
 """How many a browser is told to complete what is typed; any other can be typed in full."""
@@ -35,22 +38,37 @@ SENTENCES: Mapping[str, str] = {
 """The part of the project that a notice tells."""
 
 
+COLUMNS: Mapping[str, Column] = {
+    "name": Column("Name"),
+    "members": Column("Members", is_first_descending=True),
+    "connections": Column("Connections", is_first_descending=True),
+}
+
+
 @page("/", PROJECTS)
 def projects_page(
+    request: AnyRequest,
     view: InjectedView,
     page: FromQuery[int] = 1,
     notice: FromQuery[str | None] = None,
     deleted: FromQuery[str | None] = None,
 ) -> Response[str]:
-    """Show the projects."""
+    """Show the projects that are looked for, by name unless another order is asked for."""
+    asked = read_list(request.query_params, PROJECTS.path, COLUMNS)
     at, projects = read_page(
-        lambda offset, size: view.services.projects.list_visible(view.principal, offset=offset, size=size),
+        lambda offset, size: view.services.projects.search(
+            view.principal, named_search(asked), offset=offset, size=size
+        ),
         page,
         PROJECTS.path,
+        size=ROWS,
+        **asked.query,
     )
     return view.render(
         "people/projects.html",
         projects=projects,
+        sorting=asked.sorting,
+        values=asked.values,
         at=at,
         may_create=view.principal.may(Permission.CREATE_PROJECT),
         notice=_deleted(view, deleted) if notice == "deleted" else None,
@@ -122,11 +140,18 @@ def set_member(project_id: IdInPath, sent: InjectedForm) -> Redirect:
     sent.services.projects.set_member(
         sent.principal,
         number,
-        sent.form.get("userid", ""),
+        _member_in(sent),
         sent.origin,
         is_owner="is_owner" in sent.form,
     )
     return see_other(f"{PROJECTS.path}/{number}?notice=member")
+
+
+def _member_in(sent: SubmittedForm) -> str:
+    """Return the number of the user that the form names; what was typed, if the person sees no users."""
+    if not sent.principal.may(Permission.USER_ADMIN):
+        return sent.form.get("userid", "")
+    return str(picked_member(sent, "userid").user_id)
 
 
 @form("/{project_id:str}/members/remove", PROJECTS, asks=NEVER_ASKS, again=project_page, keeps=False)

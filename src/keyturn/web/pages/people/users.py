@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from urllib.parse import urlencode
 
 from litestar import Response
 from litestar.params import FromQuery
@@ -10,27 +9,34 @@ from litestar.params import FromQuery
 from keyturn.core.audit import AuditAction, Target
 from keyturn.core.people import UserRecord, UserState
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
-from keyturn.core.searches import UserCounts, UserSearch
+from keyturn.core.searches import UserOrder, UserSearch
 from keyturn.errors import InvalidInput
 from keyturn.services.people.administration import PEOPLE as PEOPLE_ALONE
 from keyturn.services.people.identity.invitations import Invitation
 from keyturn.web.pages.frame.account_lists import PEOPLE, InjectedAccountList, find_account
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.lists import Column, ListQuery, read_list
 from keyturn.web.pages.frame.notices import deleted_name, said
 from keyturn.web.pages.frame.paging import ROWS, read_page
+from keyturn.web.pages.frame.pickers import Suggestion, suggested_users
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
-from keyturn.web.pages.keys.lists import MAX_TEXT, Segment
 from keyturn.web.pages.people.accounts import account_page
 from keyturn.web.pages.people.permission_boxes import ADMINISTRATORS, BOX, permission_groups
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id
 
-SEGMENTS: Mapping[UserState, str] = {
+STATES: Mapping[UserState, str] = {
     UserState.ACTIVE: "Active",
     UserState.INVITED: "Invited",
     UserState.LOCKED: "Locked",
     UserState.SUSPENDED: "Suspended",
 }
 """The parts of the list, in the order in which they are offered."""
+COLUMNS: Mapping[str, Column] = {
+    "name": Column("Name"),
+    "state": Column("State"),
+    "keys": Column("Keys", is_first_descending=True),
+    "used": Column("Last sign-in", is_first_descending=True),
+}
 OFFERED_GROUPS = 20
 """How many groups the filter offers; where there are more, the page of a group leads to its members."""
 
@@ -43,37 +49,43 @@ def users_page(
     notice: FromQuery[str | None] = None,
     deleted: FromQuery[str | None] = None,
 ) -> Response[str]:
-    """Show the people that are looked for, by name."""
+    """Show the people that are looked for, by name unless another order is asked for."""
     service, principal = view.services.user_administration, view.principal
-    asked, part = _asked(request)
-    rule = service.rule
+    asked, rule = _asked(request), service.rule
     found = UserSearch(
-        text=asked["q"] or None,
+        text=asked.text or None,
         kinds=PEOPLE_ALONE,
-        in_group=asked_id(asked["group"]) or None,
-        is_by_name=True,
+        in_group=asked_id(asked.filters["group"]) or None,
+        rule=rule,
+        order=UserOrder(asked.column),
+        is_descending=asked.is_descending,
     )
-    wanted = found if part is None else replace(found, state=part, rule=rule)
+    state = asked.filters["state"]
+    wanted = replace(found, state=UserState(state)) if state else found
     at, users = read_page(
         lambda offset, size: service.search(principal, wanted, offset=offset, size=size),
         page,
         PEOPLE.path,
         size=ROWS,
-        **asked,
+        **asked.query,
     )
+    counts = service.count_states(principal, found)
     ids = [user.user_id for user in users]
     return view.render(
         "people/users.html",
         users=users,
         total=service.count_states(principal, UserSearch(kinds=PEOPLE_ALONE)).total,
         at=at,
-        segments=_segments(asked, part, service.count_states(principal, found)),
+        sorting=asked.sorting,
+        segments=asked.segments(
+            counts.total, {state.value: (label, getattr(counts, state)) for state, label in STATES.items()}
+        ),
         groups=_offered_groups(view, found.in_group),
         rule=rule,
         administration=ADMINISTRATORS,
         invitations=service.invitation_ends(principal, ids),
         key_counts=view.services.keys.count_living(ids),
-        values=asked,
+        values=asked.values,
         notice=_deleted(view, deleted) if notice == "deleted" else None,
     )
 
@@ -87,29 +99,15 @@ def _offered_groups(view: View, chosen: int | None) -> list[tuple[int, str]]:
     return [] if chosen is None else sorted(groups.names(view.principal, {chosen}).items())
 
 
-def _asked(request: AnyRequest) -> tuple[dict[str, str], UserState | None]:
-    """Read what is asked of the list; what is no state and no group asks for nothing."""
-    given = {name: str(request.query_params.get(name, "")).strip() for name in ("q", "state", "group")}
-    part = UserState(given["state"]) if given["state"] in set(UserState) else None
-    group = str(asked_id(given["group"]) or "")
-    return {"q": given["q"][:MAX_TEXT], "state": "" if part is None else part.value, "group": group}, part
-
-
-def _segments(asked: Mapping[str, str], part: UserState | None, counts: UserCounts) -> list[Segment]:
-    """Return all who are looked for and each state, with its address."""
-    kept = {name: text for name, text in asked.items() if text and name != "state"}
-
-    def address(**state: str) -> str:
-        query = urlencode({**kept, **state})
-        return f"{PEOPLE.path}?{query}" if query else PEOPLE.path
-
-    return [
-        Segment("All", counts.total, address(), part is None),
-        *(
-            Segment(label, getattr(counts, state.value), address(state=state.value), part is state)
-            for state, label in SEGMENTS.items()
-        ),
-    ]
+def _asked(request: AnyRequest) -> ListQuery:
+    """Read what is asked of the list; what is no number of a group asks for no group."""
+    group = str(asked_id(str(request.query_params.get("group", "")).strip()) or "")
+    return read_list(
+        {**request.query_params, "group": group},
+        PEOPLE.path,
+        COLUMNS,
+        {"state": set(UserState), "group": {group}},
+    )
 
 
 def _deleted(view: View, number: str | None) -> str:
@@ -117,6 +115,12 @@ def _deleted(view: View, number: str | None) -> str:
     if not name:
         return "Deleted the user, with all keys and sessions."
     return said("Deleted <b>{}</b>, with all keys and sessions.", name)
+
+
+@page("/suggestions", PEOPLE)
+def suggestions(view: InjectedView, q: FromQuery[str] = "") -> Response[list[Suggestion]]:
+    """Answer with users for what somebody types."""
+    return suggested_users(view, q)
 
 
 @page("/new", PEOPLE)

@@ -20,7 +20,6 @@ from keyturn.web.pages.keys.lists import KEYS_PER_PAGE
 from tests.fakes import Clock
 from tests.journeys.browsers import (
     CONNECTION,
-    FOCUS,
     NARROW,
     Person,
     Site,
@@ -40,7 +39,7 @@ from playwright.sync_api import expect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from playwright.sync_api import Browser, Locator, Page
+    from playwright.sync_api import Browser, Page
 
     from keyturn.core.people import UserRecord
 
@@ -167,7 +166,7 @@ def revoke_among_all(page: Page, mail: str, name: str) -> None:
     page.get_by_role("button", name="Search").click()
     expect(row_of(page, name)).to_contain_text("from 127.0.0.1")
     page.get_by_role("checkbox", name=re.compile(name)).check()
-    page.get_by_role("button", name="Revoke selected…").click()
+    page.get_by_role("button", name="Revoke selected…").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Revoke this key?")
     expect(row_of(page, name)).to_contain_text(mail)
     page.get_by_role("button", name="Revoke key").click()
@@ -180,13 +179,12 @@ def give_a_service_account(page: Page, mail: str) -> str:
     page.get_by_role("link", name="Create group").click()
     page.get_by_label("Name", exact=True).fill(f"Analysts with {mail}")
     page.get_by_role("button", name="Create group").click()
-    page.get_by_label("User name").fill("nobody at all")
-    page.get_by_role("button", name="Add member").click()
-    expect(page.get_by_label("User name")).to_have_accessible_description(
-        re.compile("No user is called “nobody at all”")
-    )
-    page.get_by_label("User name").fill(mail)
-    page.get_by_role("button", name="Add member").click()
+    field = page.get_by_label("User", exact=True)
+    field.fill("nobody at all")
+    page.get_by_role("button", name="Add member").press("Enter")
+    expect(field).to_have_accessible_description(re.compile("No user is called “nobody at all”"))
+    field.fill(mail)
+    page.get_by_role("button", name="Add member").press("Enter")
     told(page, f"Added Grace Holt to Analysts with {mail}.")
     page.get_by_role("textbox", name="Attribute").fill("Region")
     page.get_by_label("Value").fill("north")
@@ -197,8 +195,8 @@ def give_a_service_account(page: Page, mail: str) -> str:
     page.get_by_role("link", name="Create project").click()
     page.get_by_label("Name", exact=True).fill(f"Report with {mail}")
     page.get_by_role("button", name="Create project").click()
-    page.get_by_label("User name").fill(mail)
-    page.get_by_role("button", name="Add member").click()
+    page.get_by_label("User", exact=True).fill(mail)
+    page.get_by_role("button", name="Add member").press("Enter")
     page.get_by_label("Connection key").fill(CONNECTION)
     page.get_by_role("button", name="Add connection").click()
     expect(page.get_by_role("list", name="Connections")).to_contain_text(CONNECTION)
@@ -335,7 +333,7 @@ def test_the_administration_by_keyboard(site: Site, chromium: Browser) -> None:
         expect(row_of(page, "by keyboard")).to_be_visible()
         tab_to(page, page.get_by_role("checkbox", name=re.compile("by keyboard")))
         keyboard.press("Space")
-        tab_back_to(page, page.get_by_role("button", name="Revoke selected…"))
+        tab_to(page, page.get_by_role("button", name="Revoke selected…").last)
         keyboard.press("Enter")
         expect(page.get_by_role("heading", level=1)).to_have_text("Revoke this key?")
         tab_to(page, page.get_by_role("button", name="Revoke key"))
@@ -343,15 +341,92 @@ def test_the_administration_by_keyboard(site: Site, chromium: Browser) -> None:
         told(page, "Revoked by keyboard.")
 
 
-def tab_back_to(page: Page, target: Locator, *, limit: int = 20) -> None:
-    """Press Shift and Tab until the element has the focus; what has it on the way must show it."""
-    for _ in range(limit):
-        page.keyboard.press("Shift+Tab")
-        hidden = page.evaluate(FOCUS)
-        assert hidden is None, f"this has the focus and does not show it: {hidden}"
-        if target.evaluate("(element) => element === document.activeElement"):
-            return
-    raise AssertionError(f"Shift and Tab do not reach {target}")
+def add_family(site: Site, family: str) -> tuple[UserRecord, UserRecord]:
+    """Add two people of one family."""
+    ines, ina = (
+        site.server.services.users.add(
+            COMMAND_LINE, userid=f"{first}@{family}.example", name=f"{name} {family}", email=None
+        )
+        for first, name in (("ines", "Inés"), ("ina", "Ina"))
+    )
+    return ines, ina
+
+
+def add_group(site: Site, admin: Person, name: str) -> str:
+    """Add a group; return the path of its page."""
+    group = site.server.services.groups.add(signed_in_principal(admin), Origin(), name=name)
+    return f"/admin/groups/{group.group_id}"
+
+
+def test_picking_a_person_by_keyboard(site: Site, chromium: Browser) -> None:
+    """Suggestions are told of, gone through and taken with the keyboard alone, and Escape leaves the text."""
+    admin = site.add_person(permissions=EVERYTHING)
+    add_family(site, "García")
+    with window(chromium, site) as opened:
+        page, keyboard = opened.page, opened.page.keyboard
+        signed_in(page, admin, add_group(site, admin, "Picked by keyboard"))
+        field = page.get_by_role("combobox", name="User")
+        tab_to(page, field)
+        keyboard.type("garcia")
+        options = page.get_by_role("option")
+        expect(options).to_have_count(2)
+        expect(field).to_have_attribute("aria-expanded", "true")
+        expect(page.get_by_role("status").filter(has_text="2 suggestions")).to_have_count(1)
+        keyboard.press("Escape")
+        expect(page.get_by_role("listbox")).to_be_hidden()
+        expect(field).to_have_value("garcia")
+        for key, chosen in (("ArrowDown", 0), ("ArrowDown", 1), ("ArrowDown", 0), ("ArrowUp", 1)):
+            keyboard.press(key)
+            expect(options.nth(chosen)).to_have_attribute("aria-selected", "true")
+            assert field.get_attribute("aria-activedescendant") == options.nth(chosen).get_attribute("id")
+        keyboard.press("Enter")
+        expect(field).to_have_value("Inés García")
+        expect(field).to_be_focused()
+        expect(page.get_by_role("listbox")).to_be_hidden()
+        keyboard.press("Enter")
+        told(page, "Added Inés García to Picked by keyboard.")
+
+
+def test_picking_a_person_without_script(site: Site, chromium: Browser) -> None:
+    """The form comes back with those who are meant, and the one that is chosen comes into the group."""
+    admin = site.add_person(permissions=EVERYTHING)
+    add_family(site, "Núñez")
+    with window(chromium, site, java_script_enabled=False) as opened:
+        page = opened.page
+        signed_in(page, admin, add_group(site, admin, "Picked without script"))
+        page.get_by_label("User", exact=True).fill("nunez")
+        page.get_by_role("button", name="Add member").click()
+        expect(page.get_by_role("alert")).to_have_text("2 users match “nunez”. Choose one.")
+        expect(page.get_by_label("User", exact=True)).to_have_value("nunez")
+        choice = page.get_by_role("group", name="Which nunez?")
+        expect(choice.get_by_role("radio")).to_have_count(2)
+        choice.get_by_label("Inés Núñez").check()
+        page.get_by_role("button", name="Add member").click()
+        told(page, "Added Inés Núñez to Picked without script.")
+
+
+@pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
+def test_revoking_all_that_match(site: Site, chromium: Browser, *, with_script: bool) -> None:
+    """From the list of one owner 300 keys end together, with a reason, and nobody else's do."""
+    admin = site.add_person(permissions=EVERYTHING)
+    owner, other = site.add_person(), site.add_person()
+    for number in range(300):
+        owner.add_key(f"pipeline {number}")
+    kept = other.add_key("kept")
+    with window(chromium, site, java_script_enabled=with_script) as opened:
+        page = opened.page
+        signed_in(page, admin, f"/admin/keys?owner={owner.user.user_id}")
+        page.get_by_role("checkbox").first.check()
+        page.get_by_role("link", name="Revoke all 300 that match…").first.click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text("Revoke these 300 keys of")
+        expect(page.get_by_text("And 280 more")).to_be_visible()
+        page.get_by_label("Reason").select_option("They have leaked, or may have")
+        page.get_by_role("button", name="Revoke 300 keys").click()
+        told(page, "Revoked 300 keys.")
+    services = site.server.services
+    assert services.keys.count_living([owner.user.user_id]) == {}
+    assert services.keys.count_living([other.user.user_id]) == {other.user.user_id: 1}
+    assert kept.record.revoked_at is None
 
 
 # ---- Every page, in every state ----
@@ -452,7 +527,7 @@ def sends(path: str, button: str, **fields: str) -> Callable[[Page, Cast], None]
         shows(path)(page, cast)
         for name, value in fields.items():
             page.locator(f"[name={name}]").last.fill(value)
-        page.get_by_role("button", name=button).first.click()
+        page.get_by_role("button", name=button).first.press("Enter")  # Suggestions may lie over it.
         expect(page.get_by_role("alert")).to_be_visible()
 
     return reach
@@ -504,12 +579,26 @@ def user_added(page: Page, cast: Cast) -> None:
 
 def keys_to_revoke(page: Page, cast: Cast) -> None:
     shows("/admin/keys?owner=grace%40example.com")(page, cast)
-    expect(page.get_by_role("button", name="Revoke selected…")).to_be_hidden()
+    for button in page.get_by_role("button", name="Revoke selected…").all():
+        expect(button).to_be_hidden()
     for box in page.locator("[name=key]").all():
         box.check()
     expect(page.get_by_text("3 keys selected")).to_be_visible()
-    page.get_by_role("button", name="Revoke selected…").click()
+    page.get_by_role("button", name="Revoke selected…").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Revoke these 3 keys?")
+
+
+def keys_selected(page: Page, cast: Cast) -> None:
+    shows("/admin/keys")(page, cast)
+    page.get_by_role("checkbox").first.check()
+    expect(page.get_by_text("1 key selected")).to_be_visible()
+
+
+def suggestions(page: Page, cast: Cast) -> None:
+    shows("/admin/groups/{group}")(page, cast)
+    page.get_by_role("combobox", name="User").press_sequentially("example")
+    expect(page.get_by_role("option").first).to_be_visible()
+    page.keyboard.press("ArrowDown")
 
 
 def a_key_in_a_project(page: Page, cast: Cast) -> None:
@@ -537,9 +626,12 @@ STATES: dict[str, Callable[[Page, Cast], None]] = {
     "user-disable-mistaken": sends("/admin/users/{user}/disable", "Suspend", handOverTo="nobody"),
     "user-delete-mistaken": sends("/admin/users/{user}/delete", "Delete permanently", typed="no"),
     "group-new-mistaken": sends("/admin/groups/new", "Create group", name="Analysts"),
-    "groups": shows("/admin/groups"),
+    "groups": shows("/admin/groups?sort=-members"),
+    "groups-unmatched": shows("/admin/groups?q=no-such-group"),
     "group": shows("/admin/groups/{group}"),
     "group-member-mistaken": sends("/admin/groups/{group}", "Add member", userid="grace@example.com"),
+    "group-member-several": sends("/admin/groups/{group}", "Add member", userid="example"),
+    "group-suggestions": suggestions,
     "group-delete": shows("/admin/groups/{group}/delete"),
     "projects": shows("/admin/projects"),
     "project": shows("/admin/projects/{project}"),
@@ -548,13 +640,18 @@ STATES: dict[str, Callable[[Page, Cast], None]] = {
     "service-account-new-mistaken": sends(
         "/admin/service-accounts/new", "Create service account", userid="loader", owner="nobody"
     ),
+    "service-account-new-several": sends(
+        "/admin/service-accounts/new", "Create service account", userid="loader", owner="example"
+    ),
     "service-accounts": shows("/admin/service-accounts"),
     "service-account": shows("/admin/service-accounts/{account}"),
     "service-account-key-mistaken": service_key_with_mistaken_networks,
     "own-service-account": shows("/profile/service-accounts/{account}", who="owner"),
     "keys-unmatched": shows("/admin/keys?q=no-such-key"),
     "keys-unknown": shows("/admin/keys?notice=unknown"),
+    "keys-selected": keys_selected,
     "keys-to-revoke": keys_to_revoke,
+    "all-keys-to-revoke": shows("/admin/keys/revoke?all=yes"),
     "audit": shows("/admin/audit"),
     "settings": shows("/admin/settings"),
     "a-key-in-a-project": a_key_in_a_project,

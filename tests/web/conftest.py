@@ -72,6 +72,7 @@ ON_BOTH_DATABASES: dict[str, frozenset[str]] = {
     "pages.test_admin_pages": ALL,
     "pages.test_concurrent_edits": ALL,
     "pages.test_pages": ALL,
+    "pages.test_pickers": ALL,
     "test_audiences": frozenset(
         {
             "test_a_token_opens_the_api_that_it_is_for",

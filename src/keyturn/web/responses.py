@@ -17,6 +17,7 @@ from keyturn.core.shown import shown
 from keyturn.errors import (
     HOLDER_IS_TOLD,
     NOT_AUTHENTICATED,
+    Ambiguous,
     AmbiguousCredential,
     ChangedMeanwhile,
     Conflict,
@@ -111,6 +112,7 @@ _STATUS: dict[type[KeyturnError], HTTPStatus] = {
     ChangedMeanwhile: CONFLICT,
     QuotaExceeded: CONFLICT,
     InvalidInput: INVALID,
+    Ambiguous: INVALID,
     TooBusy: UNAVAILABLE,
     TooManyFailures: TOO_MANY,
     StoreUnavailable: UNAVAILABLE,

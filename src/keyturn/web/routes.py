@@ -46,7 +46,7 @@ class HeaderSet(Enum):
     DATA = "data"
     DOCUMENT = "document"
     DOCUMENTATION = "documentation"
-    """A document whose script asks this server."""
+    """A document whose script asks this server: of the documentation, or one with suggestions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ _PAGES_POLICY = (
     b"frame-ancestors 'none'; base-uri 'none'"
 )
 _DOCUMENTATION_POLICY = _PAGES_POLICY + b"; connect-src 'self'"
-"""The script of the documentation searches it, and calls the API."""
+"""Script searches the documentation and calls the API; in the administration it suggests users."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class SecurityHeaders:
-    """Three fixed sets: for data, for the documentation, and for everything else.
+    """Three fixed sets: for data, for documents whose script asks this server, and for all others.
 
     Headers that only concern documents are left out of data: writing a header costs the server more than a
     look-up.

@@ -36,6 +36,7 @@ PEOPLE = AccountList(
     base="frame/administration.html",
     tab="users",
     is_administration=True,
+    asks=True,
 )
 SERVICE_ACCOUNTS = AccountList(
     tabs.SERVICE_ACCOUNTS.path,
@@ -45,6 +46,7 @@ SERVICE_ACCOUNTS = AccountList(
     base="frame/administration.html",
     tab="service-accounts",
     is_administration=True,
+    asks=True,
 )
 OWN_SERVICE_ACCOUNTS = AccountList(
     "/profile/service-accounts",

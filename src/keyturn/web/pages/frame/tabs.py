@@ -23,6 +23,8 @@ class Part:
     """Whether it is for strangers too."""
     is_section: bool = True
     """Whether all that begins with its path is pages, there or not."""
+    asks: bool = False
+    """Whether script on its pages asks this server: for users whom a field may name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +46,19 @@ PROFILE = Part("/profile")
 ACCESS, RESOURCES, INSTALLATION = "Access", "Resources", "Installation"
 
 
-def _tab(section: str, name: str, label: str, icon: str, *any_of: Permission) -> Tab:
-    return Tab(f"{START}/{name}", any_of, name=name, label=label, icon=icon, section=section)
+def _tab(section: str, name: str, label: str, icon: str, *any_of: Permission, asks: bool = False) -> Tab:
+    return Tab(f"{START}/{name}", any_of, name=name, label=label, icon=icon, section=section, asks=asks)
 
 
 KEYS = _tab(ACCESS, "keys", "All keys", "key", Permission.USER_ADMIN)
-USERS = _tab(ACCESS, "users", "Users", "user", Permission.USER_ADMIN)
-GROUPS = _tab(ACCESS, "groups", "Groups", "group", Permission.USER_ADMIN)
-SERVICE_ACCOUNTS = _tab(ACCESS, "service-accounts", "Service accounts", "bot", Permission.USER_ADMIN)
+USERS = _tab(ACCESS, "users", "Users", "user", Permission.USER_ADMIN, asks=True)
+GROUPS = _tab(ACCESS, "groups", "Groups", "group", Permission.USER_ADMIN, asks=True)
+SERVICE_ACCOUNTS = _tab(
+    ACCESS, "service-accounts", "Service accounts", "bot", Permission.USER_ADMIN, asks=True
+)
 APIS = _tab(RESOURCES, "services", "APIs", "api", Permission.APPLICATION_ADMIN)
-PROJECTS = _tab(RESOURCES, "projects", "Projects", "folder", *SEE_PROJECTS)
-AUDIT = _tab(INSTALLATION, "audit", "Audit log", "log", Permission.AUDIT)
+PROJECTS = _tab(RESOURCES, "projects", "Projects", "folder", *SEE_PROJECTS, asks=True)
+AUDIT = _tab(INSTALLATION, "audit", "Audit log", "log", Permission.AUDIT, asks=True)
 SETTINGS = _tab(INSTALLATION, "settings", "Settings", "tune", Permission.APPLICATION_ADMIN)
 
 TABS = (KEYS, USERS, GROUPS, SERVICE_ACCOUNTS, APIS, PROJECTS, AUDIT, SETTINGS)

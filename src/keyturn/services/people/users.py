@@ -298,6 +298,15 @@ class Users:
         audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, Target.USER, str(user.user_id))
         self._store.users.sign_out(user.user_id, now, audit)
 
+    def unlock(self, actor: Actor, user_id: int, *, allow: Allow | None = None) -> bool:
+        """Forget the wrong passwords of a user, so that they may sign in again; False if there are none.
+
+        `allow` is asked about the permissions that come with the account. A limit by address is of each
+        process, and ends by itself within a minute.
+        """
+        audit = AuditEntry(self._system.now(), AuditAction.USER_UNLOCKED, actor, Target.USER, str(user_id))
+        return self._store.logins.unlock(user_id, audit, allow=allow)
+
 
 def checked_permissions(permissions: Iterable[str]) -> frozenset[str]:
     """Return a set of permissions; raise `InvalidInput` if one does not exist."""

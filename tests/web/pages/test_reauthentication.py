@@ -115,6 +115,8 @@ def test_fault_b9_every_form_says_whether_it_asks(site: Site) -> None:
         "/admin/users/{user_id}/profile",
         "/admin/users/{user_id}/sessions/{session_id}/end",
         "/admin/users/{user_id}/sign-out",
+        "/admin/users/{user_id}/revoke-keys",
+        "/admin/service-accounts/{user_id}/revoke-keys",
         "/admin/service-accounts/{user_id}/groups/remove",
         "/admin/service-accounts/{user_id}/profile",
         "/admin/service-accounts/{user_id}/attributes/remove",

@@ -5,6 +5,7 @@ and leads to the key's page; only a text that cannot be a credential becomes par
 """
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -25,7 +26,7 @@ from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.secret_texts import looks_secret
 from keyturn.web.pages.frame.tabs import KEYS
-from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
+from keyturn.web.pages.frame.views import InjectedForm, InjectedView, SubmittedForm, View
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys.key_page import show_key
 from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, ListQuery, list_query, read_list
@@ -138,10 +139,25 @@ def revoke_page(
     if not key and not is_all:
         return see_other(f"{KEYS.path}?notice=none")
     living = _all_living(view, request) if is_all else _named_living(view, key or [])
+    return ask_to_revoke(view, living, back=KEYS.path, back_label=KEYS.label)
+
+
+def ask_to_revoke(
+    view: View,
+    living: Sequence[OwnedKey],
+    *,
+    action: str = f"{KEYS.path}/revoke",
+    back: str,
+    back_label: str,
+) -> Response[str]:
+    """Ask before these keys end; raise `NotFound` if there are none. `action` gets their numbers."""
     if not living:
         raise NotFound
     return view.render(
         "keys/revoke_many.html",
+        action=action,
+        back=back,
+        back_label=back_label,
         keys=_shown(view, living[:KEYS_PER_PAGE]),
         count=len(living),
         most=MOST_AT_ONCE,
@@ -175,10 +191,15 @@ def _all_living(view: View, request: AnyRequest) -> list[OwnedKey]:
 @in_thread
 def revoke(sent: InjectedForm) -> Redirect:
     """End the keys that the form names."""
-    numbers = named_ids(sent.form.get(KEY_IDS, "").split(","))[:MOST_AT_ONCE]
+    numbers = keys_in(sent)
     count = sent.services.all_keys.revoke(sent.principal, numbers, sent.origin)
     told = {"key": numbers[0]} if len(numbers) == 1 else {"count": count}
     return see_other(f"{KEYS.path}?{urlencode({'notice': 'revoked', **told})}")
+
+
+def keys_in(sent: SubmittedForm) -> list[int]:
+    """Return the numbers of the keys that a form which asked to revoke names."""
+    return named_ids(sent.form.get(KEY_IDS, "").split(","))[:MOST_AT_ONCE]
 
 
 def _find(view: View, number: int) -> OwnedKey | None:
@@ -202,7 +223,7 @@ def _search(asked: ListQuery, now: datetime) -> KeySearch:
     )
 
 
-def _shown(view: View, found: list[OwnedKey] | tuple[OwnedKey, ...]) -> list[dict[str, Any]]:
+def _shown(view: View, found: Sequence[OwnedKey]) -> list[dict[str, Any]]:
     now = view.services.system.now()
     names = project_names(view.services, view.principal, [owned.key for owned in found])
     return [

@@ -1,8 +1,10 @@
-"""The sessions of somebody, and the groups that they are in: forms of the page of an account."""
+"""The sessions, the lock, the keys and the groups of somebody: forms of the page of an account."""
 
 from litestar import Response
 from litestar.response import Redirect
 
+from keyturn.core.records import KeyState
+from keyturn.core.searches import KeySearch
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.web.pages.frame.account_lists import (
     ADMINISTERED,
@@ -14,6 +16,8 @@ from keyturn.web.pages.frame.forms import at_field, form, page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView
+from keyturn.web.pages.keys.administration import MOST_AT_ONCE, ask_to_revoke, keys_in
+from keyturn.web.pages.people.account_notices import shown_name
 from keyturn.web.pages.people.accounts import account_page
 from keyturn.web.requests import IdInPath, asked_id, read_id
 
@@ -44,8 +48,39 @@ def sign_out_page(user_id: IdInPath, view: InjectedView, account_list: InjectedA
 def sign_out(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """End all sessions and tokens of a person."""
     user = find_account(sent, account_list, user_id)
-    sent.services.sessions.sign_out(sent.principal, user.user_id, sent.origin)
-    return see_other(f"{account_list.path}/{user.user_id}?notice=signed-out")
+    ended = sent.services.sessions.sign_out(sent.principal, user.user_id, sent.origin)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=signed-out&about={ended}")
+
+
+@form("/{user_id:str}/unlock", PEOPLE, again=account_page)
+def unlock(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
+    """Let a person sign in again after wrong passwords."""
+    user = find_account(sent, account_list, user_id)
+    sent.services.user_administration.unlock(sent.principal, user.iamid, user.userid, sent.origin)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=unlocked")
+
+
+@page("/{user_id:str}/revoke-keys", *ADMINISTERED)
+def revoke_keys_page(
+    user_id: IdInPath, view: InjectedView, account_list: InjectedAccountList
+) -> Response[str]:
+    """Ask before all living keys of an account end."""
+    user = find_account(view, account_list, user_id)
+    path = f"{account_list.path}/{user.user_id}"
+    living = view.services.all_keys.search(
+        view.principal, KeySearch(user_id=user.user_id, state=KeyState.ACTIVE), size=MOST_AT_ONCE
+    )
+    return ask_to_revoke(
+        view, living.items, action=f"{path}/revoke-keys", back=path, back_label=shown_name(user)
+    )
+
+
+@form("/{user_id:str}/revoke-keys", *ADMINISTERED, asks=NEVER_ASKS)
+def revoke_keys(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
+    """End the keys that the page asked about: not those that were made since."""
+    user = find_account(sent, account_list, user_id)
+    count = sent.services.all_keys.revoke(sent.principal, keys_in(sent), sent.origin)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=keys-revoked&about={count}")
 
 
 @form("/{user_id:str}/groups/add", *ADMINISTERED, again=account_page)

@@ -670,6 +670,25 @@ def test_guesses_at_once_close_for_good(services: Services, clock: Clock) -> Non
     fail_to_log_in(services, password=PASSWORD)
 
 
+# Email addresses
+
+
+@pytest.mark.parametrize("typed", ["ada", "@", "ada@", "@example.com", "a da@example.com", "a@b@c"])
+def test_what_is_no_email_address_is_refused(services: Services, typed: str) -> None:
+    """For a new user as in a profile, at its field; the shape alone counts, and nothing takes it away."""
+    bob = person(services, add_person(services).userid)
+    for act in (
+        lambda: services.users.add(COMMAND_LINE, userid="eve", name=None, email=typed),
+        lambda: services.users.update_profile(bob, {"email": typed}, HERE),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            act()
+        assert refused.value.field == "email"
+    for fine in ("ada@localhost", " ada@example.com ", "Ünal+x@beispiel.test", "", None):
+        services.users.update_profile(bob, {"email": fine}, HERE)
+        assert services.users.get(bob).profile.email == ((fine or "").strip() or None)
+
+
 # Changing passwords
 
 

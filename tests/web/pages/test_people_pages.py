@@ -218,7 +218,7 @@ def test_an_administrator_unlocks_a_person(any_site: Site) -> None:
     path, listed = f"/admin/users/{user.user_id}", f"/admin/users?q={user.userid}"
     fail_to_sign_in(any_site, user.userid)
     page = browser.get(path).text
-    assert f"</b> after {FREE_FAILURES} wrong passwords." in page
+    assert f"</b>, after {FREE_FAILURES} wrong passwords." in page
     assert f'action="{path}/unlock"' in page
     assert "Locked</span>" in browser.get(listed).text
     with Browser(any_site) as theirs:
@@ -241,7 +241,7 @@ def test_nobody_is_offered_what_they_may_not_do(site: Site, admin: Principal) ->
     browser, path = site.browser(other.userid), f"/admin/users/{more.user_id}"
     session = site.services.sessions.list_of(more.user_id)[0].session_id
     page = browser.get(path).text
-    assert "permissions that you don’t have (AUDIT)" in page
+    assert "may do more than you (AUDIT)." in page
     for form in ("unlock", "sign-out", "invite", f"sessions/{session}/end"):
         assert f"{path}/{form}" not in page, form
         assert browser.submit(f"{path}/{form}").status_code == 403, form
@@ -301,6 +301,26 @@ def test_the_service_accounts_of_a_person_are_listed(site: Site) -> None:
 def own_key(site: Site, user: UserRecord) -> ApiKeyRecord:
     """Return a key that this person made themselves."""
     return site.services.keys.create(person(site.services, user.userid), HERE, NewKey("export")).record
+
+
+def test_a_mistaken_email_address_is_refused_at_its_field(site: Site) -> None:
+    """And what was typed stays there."""
+    user, browser = site.new_user(), site.browser(ADMIN)
+    form = {"name": "Ada", "was.name": "", "email": "ada", "was.email": ""}
+    answer = browser.submit(f"/admin/users/{user.user_id}/profile", **form)
+    assert (answer.status_code, 'id="email-problem"' in answer.text) == (422, True)
+    assert 'value="ada"' in answer.text
+
+
+def test_guesses_at_a_password_are_told_once(site: Site) -> None:
+    """The card has room for what happened before them."""
+    user, browser = site.new_user(), site.browser(ADMIN)
+    fail_to_sign_in(site, user.userid)
+    name = user.profile.name or user.userid
+    assert activity(browser, f"/admin/users/{user.user_id}") == [
+        f"Somebody failed to sign in as {name}. {FREE_FAILURES} times, from {HERE.address}",
+        f"The command line created the user {name}.",
+    ]
 
 
 def activity(browser: Browser, path: str) -> list[str]:

@@ -18,7 +18,7 @@ from keyturn.services.people.identity.registry import IdentityProviders, elsewhe
 from keyturn.services.people.identity.turns import Asker, asker_of
 from keyturn.services.people.logins import StartedSession
 from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
-from keyturn.services.text import canonical_userid, checked_text, is_storable
+from keyturn.services.text import canonical_userid, checked_email, checked_text, is_storable
 from keyturn.store import Store
 from keyturn.store.ownership.control import Allow
 from keyturn.store.people.logins import KeptSession
@@ -142,7 +142,7 @@ class Users:
             skeleton=skeleton_of(checked),
             permissions=permissions,
             name=checked_name,
-            email=checked_text("email", email, max_characters=PROFILE_LIMITS["email"]),
+            email=checked_email("email", email, max_characters=PROFILE_LIMITS["email"]),
             password_hash=None if password is None else self._passwords.hash(password, asker),
             created_at=self._system.now(),
         )
@@ -198,12 +198,7 @@ class Users:
         for name in fields:
             if name not in PROFILE_LIMITS and name not in FREE_PROFILE_FIELDS:
                 raise InvalidInput(name, f"There is no field {name} in a profile.")
-        return {
-            name: checked_text(name, value, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
-            if name in PROFILE_LIMITS
-            else value
-            for name, value in fields.items()
-        }
+        return {name: _checked_field(name, value) for name, value in fields.items()}
 
     def update_profile(self, principal: Principal, fields: Mapping[str, str | None], origin: Origin) -> None:
         """Change what the caller says of themselves; fields that are not given stay."""
@@ -306,6 +301,15 @@ class Users:
         """
         audit = AuditEntry(self._system.now(), AuditAction.USER_UNLOCKED, actor, Target.USER, str(user_id))
         return self._store.logins.unlock(user_id, audit, allow=allow)
+
+
+def _checked_field(name: str, value: Any) -> Any:
+    """Return a field of a profile as it is stored."""
+    if name not in PROFILE_LIMITS:
+        return value
+    if name == "email":
+        return checked_email(name, value, max_characters=PROFILE_LIMITS[name])
+    return checked_text(name, value, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
 
 
 def checked_permissions(permissions: Iterable[str]) -> frozenset[str]:

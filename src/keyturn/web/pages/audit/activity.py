@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import groupby, islice
 from urllib.parse import urlencode
 
 from markupsafe import Markup
@@ -15,11 +16,13 @@ from keyturn.web.pages.frame.tabs import AUDIT
 from keyturn.web.pages.frame.views import View
 
 LISTED_EVENTS = 10
+READ_ROWS = 50
+"""How many rows are read for them: the same event again and again, as guesses at a password, is told once."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownEvent:
-    """A row of the log, as a card tells it."""
+    """Rows of the log that follow each other and say the same, as a card tells them: when the newest was."""
 
     at: datetime
     day: str
@@ -27,6 +30,7 @@ class ShownEvent:
     text: Markup
     succeeded: bool
     address: str | None
+    times: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def activity_of_user(view: View, user_id: int) -> Activity | None:
     principal, trail = view.principal, view.services.audit_trail
     if not principal.may(Permission.AUDIT):
         return None
-    rows = trail.newest(principal, AuditSearch(user_id=user_id), size=LISTED_EVENTS)
+    rows = trail.newest(principal, AuditSearch(user_id=user_id), size=READ_ROWS)
     narrator = Narrator.to(principal, trail.names(principal, rows))
     return Activity(_told(narrator, rows), _path(user=user_id))
 
@@ -51,7 +55,7 @@ def activity_of_user(view: View, user_id: int) -> Activity | None:
 def activity_of_key(view: View, key: ApiKeyRecord) -> Activity:
     """Return what was done to a key that the viewer may see; `AuditTrail.of_key` says how much they learn."""
     principal, trail = view.principal, view.services.audit_trail
-    rows = trail.of_key(principal, key, size=LISTED_EVENTS)
+    rows = trail.of_key(principal, key, size=READ_ROWS)
     reads_log = principal.may(Permission.AUDIT)
     names = trail.names(principal, rows) if reads_log else AuditNames()
     named = replace(names, users={**names.users, principal.user_id: "You"})
@@ -61,11 +65,15 @@ def activity_of_key(view: View, key: ApiKeyRecord) -> Activity:
 
 
 def _told(narrator: Narrator, rows: Iterable[AuditRow]) -> tuple[ShownEvent, ...]:
-    return tuple(_event(row, narrator.tell(row)) for row in rows)
+    told = ((narrator.tell(row), row) for row in rows)
+    alike = groupby(told, key=lambda one: (one[0], one[1].address))
+    return tuple(_event(sentence, list(some)) for (sentence, _), some in islice(alike, LISTED_EVENTS))
 
 
-def _event(row: AuditRow, told: Sentence) -> ShownEvent:
-    return ShownEvent(row.at, f"{row.at:%b} {row.at.day}", told.icon, told.text, row.succeeded, row.address)
+def _event(told: Sentence, alike: list[tuple[Sentence, AuditRow]]) -> ShownEvent:
+    row = alike[0][1]
+    day = f"{row.at:%b} {row.at.day}"
+    return ShownEvent(row.at, day, told.icon, told.text, row.succeeded, row.address, len(alike))
 
 
 def _path(**filters: object) -> str:

@@ -139,25 +139,23 @@ def revoke_page(
     if not key and not is_all:
         return see_other(f"{KEYS.path}?notice=none")
     living = _all_living(view, request) if is_all else _named_living(view, key or [])
-    return ask_to_revoke(view, living, back=KEYS.path, back_label=KEYS.label)
+    return ask_to_revoke(view, living, (KEYS.path, KEYS.label))
 
 
 def ask_to_revoke(
-    view: View,
-    living: Sequence[OwnedKey],
-    *,
-    action: str = f"{KEYS.path}/revoke",
-    back: str,
-    back_label: str,
+    view: View, living: Sequence[OwnedKey], *crumbs: tuple[str, str], action: str = f"{KEYS.path}/revoke"
 ) -> Response[str]:
-    """Ask before these keys end; raise `NotFound` if there are none. `action` gets their numbers."""
+    """Ask before these keys end; raise `NotFound` if there are none.
+
+    `action` is the form that gets their numbers; the last of `crumbs`, each an address and its words, is
+    where the answer no leads.
+    """
     if not living:
         raise NotFound
     return view.render(
         "keys/revoke_many.html",
         action=action,
-        back=back,
-        back_label=back_label,
+        crumbs=crumbs,
         keys=_shown(view, living[:KEYS_PER_PAGE]),
         count=len(living),
         most=MOST_AT_ONCE,

@@ -70,9 +70,8 @@ def revoke_keys_page(
     living = view.services.all_keys.search(
         view.principal, KeySearch(user_id=user.user_id, state=KeyState.ACTIVE), size=MOST_AT_ONCE
     )
-    return ask_to_revoke(
-        view, living.items, action=f"{path}/revoke-keys", back=path, back_label=shown_name(user)
-    )
+    crumbs = ((account_list.path, account_list.label), (path, shown_name(user)))
+    return ask_to_revoke(view, living.items, *crumbs, action=f"{path}/revoke-keys")
 
 
 @form("/{user_id:str}/revoke-keys", *ADMINISTERED, asks=NEVER_ASKS)

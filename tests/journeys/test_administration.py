@@ -15,6 +15,9 @@ import pytest
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
+from keyturn.errors import CredentialRefused
+from keyturn.services.keys.keys import NewKey
+from keyturn.services.people.identity.attempts import FREE_FAILURES
 from keyturn.verifying.origin import COMMAND_LINE, Origin
 from keyturn.web.pages.keys.lists import KEYS_PER_PAGE
 from tests.fakes import Clock
@@ -261,6 +264,53 @@ def find_in_the_audit_log(page: Page, mail: str) -> None:
     exported = Path(download.value.path()).read_text()
     assert exported.startswith("id,at,action,")
     assert set(re.findall(r",(User\w+),", exported)) == {"UserDeleted"}
+
+
+@pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
+def test_a_call_to_the_help_desk(site: Site, chromium: Browser, *, with_script: bool) -> None:
+    """Somebody lost a laptop and is locked out: their sessions and keys end, and they can sign in again."""
+    admin = site.add_person(name="Mara Quill", permissions=EVERYTHING)
+    juno = site.add_person(name="Juno Alder")
+    secret = juno.add_key("invoice export").secret
+    options = {"java_script_enabled": with_script}
+    with window(chromium, site, **options) as one, window(chromium, site, **options) as other:
+        page, theirs = one.page, other.page
+        signed_in(theirs, juno, "/profile/keys")
+        lock(juno)
+        signed_in(page, admin, f"/admin/users/{juno.user.user_id}")
+        expect(page.get_by_role("main")).to_contain_text("after 5 wrong passwords")
+
+        page.get_by_role("link", name="Sign out everywhere…").click()
+        expect(page.get_by_role("main")).to_contain_text("1 session ends.")
+        page.get_by_role("button", name="Sign out everywhere").click()
+        told(page, "Signed out Juno Alder everywhere. 1 session and all tokens ended; keys keep working.")
+        theirs.reload()
+        expect(theirs.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+        page.get_by_role("link", name="Revoke all…").click()
+        expect(row_of(page, "invoice export")).to_contain_text("Never used")
+        assert status_with(site, secret) == 403, "the key works still, and may see no connection"
+        page.get_by_role("button", name="Revoke key").click()
+        told(page, "Revoked 1 key of Juno Alder.")
+        assert status_with(site, secret) == 401
+
+        sign_in(theirs, juno)
+        expect(theirs.get_by_role("alert")).to_be_visible()
+        page.get_by_role("button", name="Unlock").click()
+        told(page, "Unlocked Juno Alder. Wrong passwords are counted from zero again.")
+        theirs.goto("/login")
+        sign_in(theirs, juno)
+        expect(theirs).to_have_url(re.compile("/profile/keys$"))
+
+        page.reload()
+        events = page.locator(".log > li")
+        expect(events.nth(0)).to_contain_text("Juno Alder signed in.")
+        expect(events.nth(1)).to_contain_text("Mara Quill unlocked Juno Alder after 5 wrong passwords.")
+        expect(events.nth(2)).to_contain_text("Mara Quill signed Juno Alder out everywhere.")
+        expect(events.nth(3)).to_contain_text("Somebody failed to sign in as Juno Alder.")
+        page.get_by_role("link", name="In the audit log").click()
+        expect(page.get_by_label("By or about user")).to_have_value(str(juno.user.user_id))
+        expect(page.locator(".log > li").nth(1)).to_contain_text("unlocked Juno Alder")
 
 
 def test_an_owner_without_permissions(site: Site, chromium: Browser) -> None:
@@ -616,11 +666,52 @@ def void_invitation(page: Page, _cast: Cast) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("This link no longer works")
 
 
+def lock(person: Person) -> None:
+    """Give wrong passwords for a person until they are locked."""
+    for _ in range(FREE_FAILURES):
+        with pytest.raises(CredentialRefused):
+            person.site.server.services.logins.log_in_browser(person.user.userid, "no password", Origin())
+
+
+def locked_user(page: Page, cast: Cast) -> None:
+    somebody = cast.admin.site.add_person(name="Juno Alder")
+    lock(somebody)
+    signed_in(page, cast.admin, f"/admin/users/{somebody.user.user_id}")
+    expect(page.get_by_role("button", name="Unlock")).to_be_visible()
+
+
+def user_who_may_do_more(page: Page, cast: Cast) -> None:
+    lesser = cast.admin.site.add_person(permissions=frozenset({Permission.USER_ADMIN, Permission.AUDIT}))
+    signed_in(page, lesser, f"/admin/users/{cast.admin.user.user_id}")
+    expect(page.get_by_role("main")).to_contain_text("may do more than you")
+
+
+def keys_of_a_user_to_revoke(page: Page, cast: Cast) -> None:
+    shows("/admin/users/{user}")(page, cast)
+    page.get_by_role("link", name="Revoke all…").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Revoke these")
+
+
+def key_with_a_history(page: Page, cast: Cast) -> None:
+    site = cast.admin.site
+    owner = site.add_person(name="Lena Fischer")
+    services, principal = site.server.services, signed_in_principal(owner)
+    key = services.keys.create(principal, HERE, NewKey("nightly export")).record
+    services.keys.update_own(principal, key.key_id, name="hourly export", note=None, origin=HERE)
+    services.all_keys.revoke(signed_in_principal(cast.admin), [key.key_id], HERE)
+    signed_in(page, owner, f"/profile/keys/{key.key_id}")
+    expect(page.locator(".log > li").first).to_contain_text("Somebody else revoked the key.")
+
+
 STATES: dict[str, Callable[[Page, Cast], None]] = {
     "nobody": shows("/admin/users?q=no-such-person"),
     "user-new-mistaken": sends("/admin/users/new", "Invite user", name="Grace", email="grace@example.com"),
     "user-added": user_added,
     "user": shows("/admin/users/{user}"),
+    "user-locked": locked_user,
+    "user-who-may-do-more": user_who_may_do_more,
+    "user-keys-to-revoke": keys_of_a_user_to_revoke,
+    "key-with-a-history": key_with_a_history,
     "user-sign-out": shows("/admin/users/{user}/sign-out"),
     "user-disable": shows("/admin/users/{user}/disable"),
     "user-disable-mistaken": sends("/admin/users/{user}/disable", "Suspend", handOverTo="nobody"),

@@ -189,6 +189,8 @@ CALLS = (
     Call("DELETE", _USER, None, {"id": int, "userid": str}),
     Call("DELETE", _USER, None, {"id": int, "userid": str}, "?handOverTo={successor}"),
     Call("POST", f"{_USER}/invitation", None, {"newUserLink": str, "expiresAt": str}),
+    Call("POST", f"{_USER}/sign-out", None, {"sessions": int}),
+    Call("POST", f"{_USER}/unlock", None, {"unlocked": bool}),
     *(
         Call(method, f"/bim/iam/{{iamid}}/{kind}/{_ATTRIBUTE}", body, answer)
         for method in ("PUT", "DELETE")

@@ -58,6 +58,7 @@ class AuditAction(StrEnum):
     TOKEN_ISSUED = "TokenIssued"
     TOKEN_REVOKED = "TokenRevoked"
     USER_SIGNED_OUT = "UserSignedOut"
+    USER_UNLOCKED = "UserUnlocked"
     USER_DELETED = "UserDeleted"
     USER_INVITED = "UserInvited"
     USER_PERMISSIONS_UPDATED = "UserPermissionsUpdated"
@@ -123,6 +124,7 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.USER_PERMISSIONS_UPDATED: Effect.CHANGES_USER,
     AuditAction.USER_PROFILE_UPDATED: Effect.CHANGES_USER,
     AuditAction.USER_SIGNED_OUT: Effect.CHANGES_USER,
+    AuditAction.USER_UNLOCKED: Effect.NOTHING,
 }
 
 
@@ -212,6 +214,8 @@ class AuditSearch:
     """Part of the user name of whoever did it."""
     sees_people: bool = False
     """Whether `actor` may be part of their name or e-mail address too, where accents do not matter."""
+    user_id: int | None = None
+    """The user who did it, or to whom it was done."""
     actor_key_id: int | None = None
     """The key with which, or with a token of which, it was done."""
     target_type: str | None = None

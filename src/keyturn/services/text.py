@@ -1,5 +1,6 @@
 """Texts that people give: what may stand in them, how user names are folded, and names that are taken."""
 
+import re
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from keyturn.errors import Conflict, InvalidInput
 
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Control characters and line separators, which could forge a line, and lone surrogates, no text at all."""
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def is_storable(*texts: str | None) -> bool:
@@ -41,6 +43,17 @@ def checked_text(
             field, f"The {label} holds a character that nobody sees, {shown(unseen)}: leave it out."
         )
     return text.strip()
+
+
+def checked_email(field: str, text: str | None, *, max_characters: int) -> str | None:
+    """Return `text` as `checked_text` does; raise `InvalidInput` too for what is no email address.
+
+    Only its shape is looked at: that an address exists, a message alone can tell.
+    """
+    checked = checked_text(field, text, max_characters=max_characters)
+    if checked is not None and _EMAIL.fullmatch(checked) is None:
+        raise InvalidInput(field, "Enter an email address, such as ada@example.com.")
+    return checked
 
 
 def canonical_userid(userid: str) -> str:

@@ -158,6 +158,9 @@ def _conditions(wanted: AuditSearch) -> list[Any]:
         (audit.c.succeeded, wanted.succeeded),
     )
     conditions: list[Any] = [column == value for column, value in equal if value is not None]
+    if wanted.user_id is not None:
+        is_target = (audit.c.target_type == Target.USER.value) & (audit.c.target_id == str(wanted.user_id))
+        conditions.append((audit.c.actor_user_id == wanted.user_id) | is_target)
     if wanted.since is not None:
         conditions.append(audit.c.at >= wanted.since)
     if wanted.until is not None:

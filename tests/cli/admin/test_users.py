@@ -8,6 +8,7 @@ import pytest
 
 from keyturn.core.permissions import Permission
 from keyturn.errors import CredentialRefused
+from keyturn.services.people.identity.attempts import FREE_FAILURES
 from keyturn.verifying.origin import Origin
 from tests.cli.conftest import Command, opened, refused
 from tests.conftest import PASSWORD
@@ -155,7 +156,20 @@ def test_a_password_is_set(run: Command, tmp_path: Path, person: str) -> None:
     assert not may_sign_in(tmp_path, person, PASSWORD)
 
 
-@pytest.mark.parametrize("command", [("disable",), ("disable", "--undo"), ("password", "--password-stdin")])
+def test_a_person_is_unlocked(run: Command, tmp_path: Path, person: str) -> None:
+    """`user unlock` lets a person sign in again who was locked by wrong passwords, and says what it did."""
+    for _ in range(FREE_FAILURES):
+        assert not may_sign_in(tmp_path, person, "not the password")
+    assert not may_sign_in(tmp_path, person, PASSWORD)
+    assert run("admin", "user", "unlock", person).out == f"{person} is unlocked.\n"
+    assert may_sign_in(tmp_path, person, PASSWORD)
+    assert run("admin", "user", "unlock", person).out == f"{person} was not locked.\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("disable",), ("unlock",), ("sign-out",), ("disable", "--undo"), ("password", "--password-stdin")],
+)
 def test_an_unknown_person_is_said_to_be_unknown(run: Command, person: str, command: tuple[str, ...]) -> None:
     """A command for nobody fails and names whom it did not find."""
     done = run("admin", "user", command[0], "nobody", *command[1:], stdin=ANOTHER)

@@ -19,8 +19,9 @@ from keyturn.core.principal import Principal
 from keyturn.errors import PermissionMissing
 from keyturn.services.changes import audit_trail
 from keyturn.services.changes.audit_trail import COLUMNS, PAGE
+from keyturn.verifying.origin import actor_of
 from tests.fakes import Clock
-from tests.people import add_person, holder
+from tests.people import HERE, add_person, holder, new_key, person
 
 MILLISECOND = timedelta(milliseconds=1)
 DANGEROUS = ("=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=HYPERLINK(1)")
@@ -93,7 +94,14 @@ def test_every_filter_finds_exactly_its_rows(services: Services, auditor: Princi
     began = clock.now
     write(services, clock, userid="Zoë_%", details={"n": 1})
     clock.advance(MILLISECOND)
-    write(services, clock, userid="other", action=AuditAction.GROUP_CREATED, target_type=Target.GROUP)
+    write(
+        services,
+        clock,
+        user_id=4711,
+        userid="other",
+        action=AuditAction.GROUP_CREATED,
+        target_type=Target.GROUP,
+    )
     write(services, clock, userid="third", target_id="2", succeeded=False)
     here = {"since": began}
     table: list[tuple[dict[str, Any], list[str]]] = [
@@ -109,6 +117,9 @@ def test_every_filter_finds_exactly_its_rows(services: Services, auditor: Princi
         ({"actor": "t_i"}, []),
         ({"target_type": Target.USER}, ["Zoë_%", "third"]),
         ({"target_type": Target.USER, "target_id": "1"}, ["Zoë_%"]),
+        ({"user_id": 1}, ["Zoë_%"]),
+        ({"user_id": 2}, ["third"]),
+        ({"user_id": 4711}, ["other"]),
         ({"succeeded": False}, ["third"]),
         ({"succeeded": True}, ["Zoë_%", "other"]),
         *(
@@ -180,6 +191,29 @@ def test_only_audit_reads_it(services: Services, admin: Principal) -> None:
     ):
         with pytest.raises(PermissionMissing):
             act()
+
+
+def test_the_history_of_a_key_names_nobody_else(
+    services: Services, admin: Principal, auditor: Principal
+) -> None:
+    """Its owner knows what happened to it; who else did it, and from where, is for readers of the log."""
+    add_person(services)
+    bob = person(services)
+    key, other = new_key(services, bob).record, new_key(services, bob).record
+    services.keys.update_own(bob, key.key_id, name="export", note=None, origin=HERE)
+    services.keys.revoke_any(key.key_id, actor_of(admin, HERE))
+
+    def told(who: Principal, size: int = 9) -> list[tuple[str, str, str | None]]:
+        rows = services.audit_trail.of_key(who, key, size=size)
+        return [(row.action, row.actor_userid, row.address) for row in rows]
+
+    own = [("ApiKeyUpdated", "bob", HERE.address), ("ApiKeyCreated", "bob", HERE.address)]
+    assert told(bob) == [("ApiKeyDeleted", "somebody else", None), *own]
+    assert told(auditor) == [("ApiKeyDeleted", admin.userid, HERE.address), *own]
+    assert told(bob, 1) == told(bob)[:1]
+    (hidden,) = services.audit_trail.of_key(bob, key, size=1)
+    assert (hidden.actor_user_id, hidden.actor_key_id, hidden.user_agent, hidden.request_id) == (None,) * 4
+    assert [row.action for row in services.audit_trail.of_key(bob, other, size=9)] == ["ApiKeyCreated"]
 
 
 def test_reading_writes_nothing(services: Services, auditor: Principal) -> None:

@@ -456,6 +456,11 @@ PATHS: dict[str, Change] = {
         key_token=REVOKED,
         login_token=REVOKED,
     ),
+    "unlock": Change(
+        AuditAction.USER_UNLOCKED,
+        lambda w: w.services.users.unlock(COMMAND_LINE, w.principal.user_id),
+        before=fail_to_log_in,
+    ),
     "disable": Change(
         AuditAction.USER_DISABLED,
         lambda w: set_disabled(w, disabled=True),

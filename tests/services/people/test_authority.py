@@ -13,7 +13,7 @@ from keyturn.core.pages import Page
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
-from keyturn.errors import InvalidInput, NotFound, PermissionMissing
+from keyturn.errors import CredentialRefused, InvalidInput, NotFound, PermissionMissing
 from keyturn.services.keys.keys import NewKey
 from keyturn.services.people.authority import check_may_grant
 from tests.people import (
@@ -26,6 +26,7 @@ from tests.people import (
     caller,
     holder,
     key_of_service,
+    log_in,
     new_key,
 )
 from tests.store.crowds import before_change
@@ -190,6 +191,63 @@ def test_fault_b12_no_way_leads_beyond_oneself(world: Services) -> None:
         who = holder(world, f"broad {number}", USER_ADMIN, permission)
         for way in WAYS.values():
             way(world, who, permission)
+
+
+TOUCHES: dict[str, Callable[[Services, Principal, Principal], object]] = {
+    "end a session": lambda services, who, them: services.sessions.end_of(
+        who, them.user_id, services.sessions.list_of(them.user_id)[0].session_id, HERE
+    ),
+    "sign out": lambda services, who, them: services.sessions.sign_out(who, them.user_id, HERE),
+    "unlock": lambda services, who, them: services.user_administration.unlock(who, "bim", them.userid, HERE),
+}
+"""What changes how somebody signs in, and gives nobody more."""
+
+
+@pytest.mark.parametrize("holds", ["the permission", "a service account that holds it"])
+def test_only_an_equal_touches_how_somebody_signs_in(
+    services: Services, admin: Principal, holds: str
+) -> None:
+    """An administrator signs nobody out, and unlocks nobody, who may do more than they (A3)."""
+    own = [Permission.AUDIT] if holds == "the permission" else []
+    them = holder(services, "them", *own)
+    if not own:
+        add_service_account(services, admin, ServiceOwner(them.user_id), "robot", [Permission.AUDIT])
+    log_in(services, "them")
+    with pytest.raises(CredentialRefused):
+        log_in(services, "them", "not the password")
+    found = services.users.get_by_name("bim", "them")
+    nobody, narrow, equal = (
+        holder(services, userid, *permissions)
+        for userid, permissions in (
+            ("nobody", [Permission.AUDIT]),
+            ("narrow", [USER_ADMIN]),
+            ("equal", [USER_ADMIN, Permission.AUDIT]),
+        )
+    )
+    missing = services.user_administration.missing_permissions
+    assert (missing(narrow, found), missing(equal, found), missing(them, found)) == (["AUDIT"], [], [])
+
+    before = actions(services)
+    for touch in TOUCHES.values():
+        for who, needed in ((nobody, USER_ADMIN), (narrow, Permission.AUDIT)):
+            with pytest.raises(PermissionMissing) as refused:
+                touch(services, who, them)
+            assert refused.value.any_of == (needed,)
+    assert actions(services) == before
+    assert services.sessions.list_of(them.user_id).count == 2
+
+    for touch in TOUCHES.values():
+        touch(services, equal, them)
+    assert actions(services)[len(before) :] == ["SessionEnded", "UserSignedOut", "UserUnlocked"]
+    assert services.sessions.list_of(them.user_id).count == 0
+
+
+def test_everybody_signs_themselves_out(services: Services, admin: Principal) -> None:
+    """Also an administrator whose service account may do more than they."""
+    narrow = holder(services, "narrow", USER_ADMIN)
+    add_service_account(services, admin, ServiceOwner(narrow.user_id), "robot", [Permission.AUDIT])
+    log_in(services, "narrow")
+    assert services.sessions.sign_out(narrow, narrow.user_id, HERE) == 2
 
 
 GAINS: dict[str, Callable[[Services, Principal, int], object]] = {

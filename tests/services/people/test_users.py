@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from keyturn.composition import Services
 from keyturn.core.access_token import AccessTokenFormat
-from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.audit import AuditAction, AuditEntry, AuditSearch, Target
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.principal import Principal
@@ -22,6 +22,7 @@ from keyturn.errors import (
     Conflict,
     CredentialRefused,
     InvalidInput,
+    InvalidState,
     NotFound,
     Reason,
     TooBusy,
@@ -571,6 +572,47 @@ def test_the_hundredth_failure_is_the_last(services: Services, clock: Clock) -> 
     log_in(services)
 
 
+def test_an_administrator_unlocks_somebody(
+    services: Services, admin: Principal, reopen: Opener, clock: Clock
+) -> None:
+    """The right password opens the account at once, in every process; the row says how many were wrong."""
+    user = add_person(services)
+    elsewhere = reopen()
+    for _ in range(MAX_FAILURES):
+        fail_to_log_in(services)
+        clock.advance(MAX_DELAY)
+    fail_to_log_in(elsewhere, password=PASSWORD)
+    service, admin = services.user_administration, person(services, admin.userid)
+
+    assert service.unlock(admin, "bim", "bob", HERE)
+
+    log_in(elsewhere)
+    row = services.store.audit_log.search(AuditSearch(action=AuditAction.USER_UNLOCKED), size=9)[0]
+    assert (row.actor_user_id, row.target_id) == (admin.user_id, str(user.user_id))
+    assert row.details == {"failures": MAX_FAILURES}
+
+    for _ in range(FREE_FAILURES):
+        fail_to_log_in(services)
+    fail_to_log_in(services, password=PASSWORD)
+    assert services.users.unlock(COMMAND_LINE, user.user_id)
+    log_in(services)
+    before = actions(services)
+    assert not service.unlock(admin, "bim", "bob", HERE), "there is nothing to forget"
+    assert not services.users.unlock(COMMAND_LINE, 987_654)
+    assert actions(services) == before
+
+
+def test_nobody_unlocks_themselves(services: Services, admin: Principal) -> None:
+    """The lock bounds the guesses of one who found an open browser, an administrator's too (L4)."""
+    for _ in range(FREE_FAILURES):
+        fail_to_log_in(services, admin.userid)
+
+    with pytest.raises(InvalidState):
+        services.user_administration.unlock(admin, "bim", admin.userid, HERE)
+
+    fail_to_log_in(services, admin.userid, PASSWORD)
+
+
 def test_a_lock_survives_a_restart(services: Services, reopen: Opener) -> None:
     """The counter is kept with the account, not in the process (R7)."""
     add_person(services)
@@ -626,6 +668,25 @@ def test_guesses_at_once_close_for_good(services: Services, clock: Clock) -> Non
 
     clock.advance(timedelta(days=365))
     fail_to_log_in(services, password=PASSWORD)
+
+
+# Email addresses
+
+
+@pytest.mark.parametrize("typed", ["ada", "@", "ada@", "@example.com", "a da@example.com", "a@b@c"])
+def test_what_is_no_email_address_is_refused(services: Services, typed: str) -> None:
+    """For a new user as in a profile, at its field; the shape alone counts, and nothing takes it away."""
+    bob = person(services, add_person(services).userid)
+    for act in (
+        lambda: services.users.add(COMMAND_LINE, userid="eve", name=None, email=typed),
+        lambda: services.users.update_profile(bob, {"email": typed}, HERE),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            act()
+        assert refused.value.field == "email"
+    for fine in ("ada@localhost", " ada@example.com ", "Ünal+x@beispiel.test", "", None):
+        services.users.update_profile(bob, {"email": fine}, HERE)
+        assert services.users.get(bob).profile.email == ((fine or "").strip() or None)
 
 
 # Changing passwords

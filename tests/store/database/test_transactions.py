@@ -126,6 +126,7 @@ CHANGES: dict[str, Attempt] = {
     "logins.record_failed_login": lambda w, e: w.store.logins.record_failed_login(
         w.user_id, lambda _failures: LATER, e
     ),
+    "logins.unlock": lambda w, e: w.store.logins.unlock(w.user_id, e),
     "users.update_profile": lambda w, e: w.store.users.update_profile(
         w.user_id, {"name": "Robert"}, LATER, e
     ),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keyturn.errors import CredentialRefused
+from keyturn.services.people.identity.attempts import FREE_FAILURES
 from tests.conftest import PASSWORD
 from tests.people import HERE, NEW_PASSWORD
 from tests.web.people_routes import ADMIN, CALLS, ERROR, Call, add_things, differences, fresh_name
@@ -89,6 +91,28 @@ def test_a_new_user_comes_with_a_link_or_a_password(any_site: Site, admin: httpx
                 "/bim/iam/bim/user/authenticate", json={"username": name, "password": password}
             )
             assert signed_in.status_code == 200, name
+
+
+def test_a_user_is_unlocked_and_signed_out(any_site: Site, admin: httpx.Client) -> None:
+    """A lock and the sessions end; the answers say what there was. Nobody unlocks themselves."""
+    user = any_site.new_user()
+    path = f"/bim/iam/bim/user/{user.user_id}"
+    for _ in range(FREE_FAILURES):
+        with pytest.raises(CredentialRefused):
+            any_site.services.logins.log_in_browser(user.userid, "not the password", HERE)
+    with any_site.client() as client:
+        form = {"username": user.userid, "password": PASSWORD}
+        assert client.post("/bim/iam/bim/user/authenticate", json=form).status_code == 401
+        assert [admin.post(f"{path}/unlock").json() for _ in range(2)] == [
+            {"unlocked": True},
+            {"unlocked": False},
+        ]
+        token = client.post("/bim/iam/bim/user/authenticate", json=form).json()["token"]
+        who = {"Authorization": f"Bearer {token}"}
+        assert client.get("/bim/rpc/user/current", headers=who).status_code == 200
+        assert [admin.post(f"{path}/sign-out").json() for _ in range(2)] == [{"sessions": 1}, {"sessions": 0}]
+        assert client.get("/bim/rpc/user/current", headers=who).status_code == 401
+    assert admin.post(f"/bim/iam/bim/user/{ADMIN}/unlock").status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ def things(any_site: Site) -> Things:
         ("PUT", "/bim/iam/bim/user/{me}/permissions", {"permissions": ["USER_ADMIN", "GOVERNANCE"]}),
         ("PUT", "/bim/iam/bim/user/{governor}/password", {"password": PASSWORD}),
         ("POST", "/bim/iam/bim/user/{governor}/invitation", None),
+        ("POST", "/bim/iam/bim/user/{governor}/sign-out", None),
+        ("POST", "/bim/iam/bim/user/{governor}/unlock", None),
         (
             "POST",
             "/serviceaccount",

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from keyturn.web.pages.frame import moments
-from keyturn.web.pages.keys.forms import beginning_of
+from keyturn.web.pages.frame.days import beginning_of
 
 EVENING = datetime(2026, 11, 25, 23, 30, 15, tzinfo=UTC)
 BERLIN, NEW_YORK, KOLKATA = map(ZoneInfo, ("Europe/Berlin", "America/New_York", "Asia/Kolkata"))

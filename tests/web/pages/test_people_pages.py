@@ -10,6 +10,9 @@ import pytest
 
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
+from keyturn.errors import CredentialRefused
+from keyturn.services.keys.keys import NewKey
+from keyturn.services.people.identity.attempts import FREE_FAILURES
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.pages.people.devices import UNKNOWN, device_of
 from tests.conftest import PASSWORD
@@ -20,6 +23,7 @@ from tests.web.sites import Browser
 if TYPE_CHECKING:
     from keyturn.core.people import UserRecord
     from keyturn.core.principal import Principal
+    from keyturn.core.records import ApiKeyRecord
     from tests.web.sites import Site
 
 ADMIN = "admin@example.com"
@@ -70,7 +74,14 @@ def test_each_notice_names_what_was_done_and_to_whom(site: Site, admin: Principa
     assert told(browser, f"{path}/sessions/{session}/end") == "Ended the session in Python (httpx)."
     assert told(browser, f"{path}/disable") == f"Suspended {HOSTILE}. 1 key and all sessions stopped working."
     assert told(browser, f"{path}/enable") == f"Restored {HOSTILE}. 1 key works again."
-    assert told(browser, f"{path}/sign-out").startswith(f"Signed out {HOSTILE} everywhere.")
+    assert told(browser, f"{path}/sign-out") == (
+        f"Signed out {HOSTILE} everywhere. All tokens ended; keys keep working."
+    )
+    site.browser(user.userid)
+    assert told(browser, f"{path}/sign-out") == (
+        f"Signed out {HOSTILE} everywhere. 1 session and all tokens ended; keys keep working."
+    )
+    assert told(browser, f"{path}/unlock").startswith(f"Unlocked {HOSTILE}.")
     assert told(browser, f"{path}/profile", name="Ada") == "Saved the profile of Ada."
     assert told(browser, f"{path}/delete", typed="delete") == (
         f"Deleted {user.userid}, with all keys and sessions."
@@ -195,17 +206,175 @@ def test_a_group_is_joined_and_left_from_the_page_of_a_person(any_site: Site) ->
     assert browser.submit(f"{path}/groups/remove", from_group=str(group.group_id)).status_code == 404
 
 
+def fail_to_sign_in(site: Site, userid: str, times: int = FREE_FAILURES) -> None:
+    for _ in range(times):
+        with pytest.raises(CredentialRefused):
+            site.services.logins.log_in_browser(userid, "not the password", HERE)
+
+
+def test_an_administrator_unlocks_a_person(any_site: Site) -> None:
+    """The page says until when they are locked, and opens the account; the list of users agrees."""
+    user, browser = any_site.new_user(), any_site.browser(ADMIN)
+    path, listed = f"/admin/users/{user.user_id}", f"/admin/users?q={user.userid}"
+    fail_to_sign_in(any_site, user.userid)
+    page = browser.get(path).text
+    assert f"</b>, after {FREE_FAILURES} wrong passwords." in page
+    assert f'action="{path}/unlock"' in page
+    assert "Locked</span>" in browser.get(listed).text
+    with Browser(any_site) as theirs:
+        assert theirs.log_in(user.userid, PASSWORD).status_code != 303
+        assert browser.submit(f"{path}/unlock").status_code == 303
+        page = browser.get(path).text
+        assert ("Locked" in page, "/unlock" in page) == (False, False)
+        assert "unlocked <a" in page
+        assert f"after {FREE_FAILURES} wrong passwords." in page
+        assert "Locked</span>" not in browser.get(listed).text
+        assert theirs.log_in(user.userid, PASSWORD).status_code == 303
+
+
+def test_nobody_is_offered_what_they_may_not_do(site: Site, admin: Principal) -> None:
+    """Nothing is offered that changes how somebody with more permissions signs in; the page says why."""
+    other = site.add_holder(f"{fresh_name()}@example.com", frozenset({Permission.USER_ADMIN}))
+    more = site.add_holder(f"{fresh_name()}@example.com", frozenset({Permission.AUDIT}))
+    site.browser(more.userid)
+    fail_to_sign_in(site, more.userid)
+    browser, path = site.browser(other.userid), f"/admin/users/{more.user_id}"
+    session = site.services.sessions.list_of(more.user_id)[0].session_id
+    page = browser.get(path).text
+    assert "may do more than you (AUDIT)." in page
+    for form in ("unlock", "sign-out", "invite", f"sessions/{session}/end"):
+        assert f"{path}/{form}" not in page, form
+        assert browser.submit(f"{path}/{form}").status_code == 403, form
+    assert site.services.sessions.list_of(more.user_id).count == 1
+
+    own = f"/admin/users/{other.user_id}"
+    fail_to_sign_in(site, other.userid)
+    page = browser.get(own).text
+    assert ("Another administrator can unlock your account." in page, f"{own}/unlock" in page) == (
+        True,
+        False,
+    )
+
+
+def test_all_keys_of_a_person_are_revoked_from_their_page(any_site: Site) -> None:
+    """The page before lists each; those of others with a like name stay, and so do those made since."""
+    user, other, browser = any_site.new_user(), any_site.new_user(), any_site.browser(ADMIN)
+    keys = [any_site.key(user.userid) for _ in range(2)]
+    named_alike = any_site.services.keys.create(
+        person(any_site.services, other.userid), HERE, NewKey(user.userid)
+    )
+    path, question = f"/admin/users/{user.user_id}", f"/admin/keys/revoke?all=yes&owner={user.user_id}"
+    assert f'href="{html.escape(question)}"' in browser.get(path).text
+    page = browser.get(question).text
+    assert f"Revoke these 2 keys of {user.profile.name or user.userid}?" in page
+    hidden = dict(re.findall(r'type="hidden" name="(all|seen|owner)" value="([^"]+)"', page))
+    late = any_site.key(user.userid)
+    changed = browser.submit("/admin/keys/revoke", **hidden)
+    assert changed.status_code != 303, "a key that was made since is not revoked unseen"
+    assert "Revoke these 3 keys" in changed.text
+    any_site.services.keys.revoke_any(late.record.key_id, COMMAND_LINE)
+    assert browser.submit("/admin/keys/revoke", **hidden).status_code == 303
+    works = [
+        any_site.client().get(WHO, headers={"Authorization": key.secret}).status_code
+        for key in (*keys, named_alike)
+    ]
+    assert works == [401, 401, 200]
+    assert "all=yes" not in browser.get(path).text
+    assert browser.get(question).status_code == 404
+
+
+def test_the_service_accounts_of_a_person_are_listed(site: Site) -> None:
+    """With their states, and each leads to its page."""
+    owner, browser = site.new_user(), site.browser(ADMIN)
+    path = f"/admin/users/{owner.user_id}"
+    assert 'id="owned"' not in browser.get(path).text
+    account = site.services.users.add(
+        COMMAND_LINE, userid=fresh_name(), name=None, owner=ServiceOwner(owner.user_id)
+    )
+    page = browser.get(path).text
+    assert f'<a href="/admin/service-accounts/{account.user_id}"><b>{account.userid}</b></a>' in page
+    assert "1 service account needs a new owner, or is deleted too." in page
+
+
+def own_key(site: Site, user: UserRecord) -> ApiKeyRecord:
+    """Return a key that this person made themselves."""
+    return site.services.keys.create(person(site.services, user.userid), HERE, NewKey("export")).record
+
+
+def test_a_mistaken_email_address_is_refused_at_its_field(site: Site) -> None:
+    """And what was typed stays there."""
+    user, browser = site.new_user(), site.browser(ADMIN)
+    form = {"name": "Ada", "was.name": "", "email": "ada", "was.email": ""}
+    answer = browser.submit(f"/admin/users/{user.user_id}/profile", **form)
+    assert (answer.status_code, 'id="email-problem"' in answer.text) == (422, True)
+    assert 'value="ada"' in answer.text
+
+
+def test_guesses_at_a_password_are_told_once(site: Site) -> None:
+    """The card has room for what happened before them."""
+    user, browser = site.new_user(), site.browser(ADMIN)
+    fail_to_sign_in(site, user.userid)
+    name = user.profile.name or user.userid
+    assert activity(browser, f"/admin/users/{user.user_id}") == [
+        f"Somebody failed to sign in as {name}. {FREE_FAILURES} times, from {HERE.address}",
+        f"The command line created the user {name}.",
+    ]
+
+
+def activity(browser: Browser, path: str) -> list[str]:
+    """Return the events that the card of a page tells, as text."""
+    card = browser.get(path).text.partition('<h2 id="activity">')[2].partition("</section>")[0]
+    rows = re.findall(r"</svg><div>(.*?)</div></li>", card)
+    return [html.unescape(re.sub(r"<[^>]+>", "", row)) for row in rows]
+
+
+def test_the_activity_of_a_key_for_its_owner_and_for_a_reader_of_the_log(site: Site) -> None:
+    """Both are told what happened; of an administrator the owner learns neither the name nor the address."""
+    user, browser = site.new_user(), site.browser(ADMIN)
+    mine, key = site.browser(user.userid), own_key(site, user)
+    assert browser.submit("/admin/keys/revoke", keys=str(key.key_id)).status_code == 303
+    own = mine.get(f"/profile/keys/{key.key_id}").text
+    told_owner = activity(mine, f"/profile/keys/{key.key_id}")
+    told_admin = activity(browser, f"/admin/keys/{key.key_id}")
+    created = f"created the key. from {HERE.address}"
+    assert told_owner == ["Somebody else revoked the key.", f"You {created}"]
+    assert ("/admin/" in own, ADMIN in own) == (False, False)
+    assert told_admin[0].startswith("You revoked the key. from ")
+    assert told_admin[1:] == [f"{user.profile.name or user.userid} {created}"]
+    log = f"/admin/audit?target_type=APIKEY&amp;target={key.key_id}"
+    assert log in browser.get(f"/admin/keys/{key.key_id}").text
+
+
+def test_the_audit_log_of_one_person_has_what_they_did_and_what_was_done_to_them(site: Site) -> None:
+    """Their page leads there; a number that is none is refused at its field."""
+    user, browser = site.new_user(), site.browser(ADMIN)
+    own_key(site, user)
+    path = f"/admin/users/{user.user_id}"
+    browser.submit(f"{path}/profile", name="Ada", **{"was.name": ""})
+    own_key(site, site.new_user())
+    changed, created, signed_in, _added = activity(browser, path)
+    assert "changed the details of Ada: name." in changed
+    assert (created.partition(".")[0], signed_in.partition(".")[0]) == (
+        "Ada created the key export",
+        "Ada signed in",
+    )
+    page = browser.get(f"/admin/audit?user={user.user_id}").text
+    assert f'href="/admin/audit?user={user.user_id}"' in browser.get(path).text
+    assert page.count("<code>ApiKeyCreated</code>") == 1
+    assert page.count("<code>UserProfileUpdated</code>") == 1
+    assert "Enter the number of a user." in browser.get("/admin/audit?user=ada").text
+
+
 def test_the_audit_log_is_quoted_to_its_readers_alone(site: Site, admin: Principal) -> None:
     """The last events about a person stand on their page for whoever may read the audit log."""
     user = site.new_user()
-    for number in range(7):
+    for number in range(12):
         site.services.user_administration.change_attribute(
             admin, "bim", user.userid, ("n", str(number)), HERE, is_given=True
         )
     path = f"/admin/users/{user.user_id}"
     page = site.browser(ADMIN).get(path).text
-    assert page.count("Attributes of a user changed") == 5
-    assert f"target={user.user_id}" in page
+    assert page.count("the attribute <b>n = ") == 10
     other = site.add_holder(f"{fresh_name()}@example.com", frozenset({Permission.USER_ADMIN}))
     page = site.browser(other.userid).get(path).text
     assert ("Activity" in page, "/admin/audit" in page) == (False, False)

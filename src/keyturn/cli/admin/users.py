@@ -154,6 +154,20 @@ def sign_out(userid: str, *, database: str | None) -> None:
 
 
 @user.command(
+    examples={"keyturn admin user unlock ada@example.com": "Let ada sign in again after wrong passwords"},
+    more="howto/manage-people.md",
+)
+@click.argument("userid")
+@database_option
+def unlock(userid: str, *, database: str | None) -> None:
+    """Unlock the account USERID after wrong passwords. The password stays."""
+    with opened_services(database) as services:
+        found = services.users.get_by_userid(None, userid)
+        unlocked = services.users.unlock(COMMAND_LINE, found.user_id)
+    click.echo(f"{userid} is unlocked." if unlocked else f"{userid} was not locked.")
+
+
+@user.command(
     examples={
         "keyturn admin user password ada@example.com": "Type a new password",
         "keyturn admin user password ada@example.com --password-stdin < password.txt": "Read it from a file",

@@ -11,7 +11,7 @@ import msgspec
 from keyturn.core.audit import AuditAction, AuditNames, AuditRow, AuditSearch, CountedSignIns, Target
 from keyturn.core.permissions import SEE_PROJECTS, Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import is_id
+from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.core.shown import shown, shown_json
 from keyturn.core.times import wire_time
 from keyturn.services.text import is_storable
@@ -36,6 +36,9 @@ COLUMNS = (
     "details",
 )
 
+SOMEBODY_ELSE = "somebody else"
+"""Stands for an actor of whom the reader is told no more."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Characters that a spreadsheet takes for the beginning of a formula (OWASP, CSV injection)."""
 
@@ -54,6 +57,20 @@ class AuditTrail:
         if not _can_be_found(wanted):
             return []
         return self._store.audit_log.search(_as_seen(principal, wanted), before=before, size=size)
+
+    def of_key(self, principal: Principal, key: ApiKeyRecord, *, size: int) -> list[AuditRow]:
+        """Return the newest rows about a key, at most `size`, for anybody who may see the key.
+
+        The key is a record that the caller was given, as for `Keys.callers`. Without AUDIT a row tells who
+        acted, and from where, only if that was the caller or the owner of the key: its history is the owner's
+        to know, the name and the address of an administrator or a colleague are not.
+        """
+        wanted = AuditSearch(target_type=Target.API_KEY, target_id=str(key.key_id))
+        rows = self._store.audit_log.search(wanted, size=size)
+        if principal.may(Permission.AUDIT):
+            return rows
+        known = {None, principal.user_id, key.user_id}
+        return [row if row.actor_user_id in known else _without_actor(row) for row in rows]
 
     def find_own_deletion(
         self, principal: Principal, action: AuditAction, target: Target, number: int
@@ -158,6 +175,18 @@ def _numbers_in(rows: Iterable[AuditRow]) -> Mapping[Target, set[int]]:
 def _as_seen(principal: Principal, wanted: AuditSearch) -> AuditSearch:
     """Return the search without what the reader may not look for."""
     return replace(wanted, sees_people=wanted.sees_people and principal.may(Permission.USER_ADMIN))
+
+
+def _without_actor(row: AuditRow) -> AuditRow:
+    return replace(
+        row,
+        actor_user_id=None,
+        actor_userid=SOMEBODY_ELSE,
+        actor_key_id=None,
+        address=None,
+        user_agent=None,
+        request_id=None,
+    )
 
 
 def _can_be_found(wanted: AuditSearch) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import StateRule, UserKind, UserRecord
-from keyturn.core.permissions import Permission
+from keyturn.core.permissions import Permission, not_held
 from keyturn.core.principal import Principal
 from keyturn.core.searches import UserCounts, UserOrder, UserSearch
-from keyturn.errors import InvalidInput, NotFound, PermissionMissing
+from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.identity.invitations import Invitation, Invitations
 from keyturn.services.people.identity.registry import IdentityProviders
@@ -276,6 +276,30 @@ class UserAdministration:
             return
         self._check_may_act_as(principal, user)  # Before the password is judged: it is none of theirs.
         self._users.set_password(actor, user, password, allow=partial(check_may_grant, principal))
+
+    def unlock(self, principal: Principal, iamid: str, userid: str, origin: Origin) -> bool:
+        """Let somebody sign in again after wrong passwords, for a holder of USER_ADMIN.
+
+        Return False if there was nothing to forget. Raise `PermissionMissing` if they may do more than the
+        caller, and `InvalidState` for the caller: the lock bounds the guesses of whoever found an open
+        browser.
+        """
+        user = self._managed(principal, iamid, userid)
+        if user.user_id == principal.user_id:
+            raise InvalidState("Another administrator has to unlock your account.")
+        self._check_may_act_as(principal, user)  # Also where there is nothing to forget.
+        allow = partial(check_may_grant, principal)
+        return self._users.unlock(actor_of(principal, origin), user.user_id, allow=allow)
+
+    def missing_permissions(self, principal: Principal, user: UserRecord) -> list[str]:
+        """Return what this user, or a service account of theirs, may do and the caller may not.
+
+        Where it is not empty, the caller changes nothing about how they sign in.
+        """
+        if user.user_id == principal.user_id:
+            return []
+        held = self._store.service_accounts.permissions_with(user.user_id)
+        return not_held(principal.carried_permissions, held)
 
     def invite(self, principal: Principal, iamid: str, userid: str, origin: Origin) -> Invitation:
         """Return a link with which a person sets a password, for a new person or in place of a lost one."""

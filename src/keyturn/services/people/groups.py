@@ -19,7 +19,7 @@ from keyturn.services.people.administration import checked_attribute
 from keyturn.services.people.authority import check_may_grant, successor_of
 from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.users import Users
-from keyturn.services.text import checked_text, is_storable, unique
+from keyturn.services.text import checked_email, checked_text, is_storable, unique
 from keyturn.store import Store
 from keyturn.store.people.groups import GroupFields
 from keyturn.system import System
@@ -288,7 +288,7 @@ def _checked(name: str, email: str | None, description: str | None) -> GroupFiel
         raise InvalidInput("name", "Give the group a name.")
     return GroupFields(
         checked,
-        checked_text("email", email, max_characters=NAME_MAX_CHARACTERS),
+        checked_email("email", email, max_characters=NAME_MAX_CHARACTERS),
         checked_text(
             "description", description, max_characters=DESCRIPTION_MAX_CHARACTERS, allows_lines=True
         ),

@@ -14,6 +14,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import SessionLimits, SessionRecord, is_id
 from keyturn.errors import CredentialRefused, NotFound
+from keyturn.services.people.authority import allow_acting_on
 from keyturn.services.people.time_zones import find_time_zone
 from keyturn.store import Store
 from keyturn.system import System
@@ -92,21 +93,39 @@ class Sessions:
             raise NotFound
 
     def end_of(self, principal: Principal, user_id: int, session_id: int, origin: Origin) -> None:
-        """End a session of any user, for a holder of USER_ADMIN; raise `NotFound` if it is not theirs."""
+        """End a session of any user, for a holder of USER_ADMIN; raise `NotFound` if it is not theirs.
+
+        Raise `PermissionMissing` if they may do more than the caller. The audit row is one about the user, in
+        whose history it belongs.
+        """
         principal.check_may(Permission.USER_ADMIN)
         now = self._system.now()
-        actor = actor_of(principal, origin)
-        audit = AuditEntry(now, AuditAction.SESSION_ENDED, actor, Target.SESSION, str(session_id))
-        if not is_id(session_id) or not self._store.sessions.end(session_id, user_id, now, audit):
+        audit = AuditEntry(
+            now,
+            AuditAction.SESSION_ENDED,
+            actor_of(principal, origin),
+            Target.USER,
+            str(user_id),
+            details={"session": session_id},
+        )
+        allow = allow_acting_on(principal, user_id)
+        if not is_id(session_id) or not self._store.sessions.end(
+            session_id, user_id, now, audit, allow=allow
+        ):
             raise NotFound
 
-    def sign_out(self, principal: Principal, user_id: int, origin: Origin) -> None:
-        """End all sessions and tokens of any user, for a holder of USER_ADMIN. Their keys go on working."""
+    def sign_out(self, principal: Principal, user_id: int, origin: Origin) -> int:
+        """End all sessions and tokens of any user, for a holder of USER_ADMIN; return how many lived.
+
+        Their keys go on working. Raise `PermissionMissing` if they may do more than the caller.
+        """
         principal.check_may(Permission.USER_ADMIN)
         now = self._system.now()
+        living = self.list_of(user_id, size=1).count
         actor = actor_of(principal, origin)
         audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, Target.USER, str(user_id))
-        self._store.users.sign_out(user_id, now, audit)
+        self._store.users.sign_out(user_id, now, audit, allow=allow_acting_on(principal, user_id))
+        return living
 
     def end_others(self, current: BrowserSession, origin: Origin) -> int:
         """End all of the caller's sessions but this one; return how many ended."""

@@ -19,7 +19,7 @@ from keyturn.services.people.identity.turns import Asker, asker_of
 from keyturn.services.people.logins import StartedSession
 from keyturn.services.people.sessions import BrowserSession, digest_session_token, new_session_token
 from keyturn.services.people.time_zones import find_time_zone
-from keyturn.services.text import canonical_userid, checked_text, is_storable
+from keyturn.services.text import canonical_userid, checked_email, checked_text, is_storable
 from keyturn.store import Store
 from keyturn.store.ownership.control import Allow
 from keyturn.store.people.logins import KeptSession
@@ -146,7 +146,7 @@ class Users:
             skeleton=skeleton_of(checked),
             permissions=permissions,
             name=checked_name,
-            email=checked_text("email", email, max_characters=PROFILE_LIMITS["email"]),
+            email=checked_email("email", email, max_characters=PROFILE_LIMITS["email"]),
             password_hash=None if password is None else self._passwords.hash(password, asker),
             created_at=self._system.now(),
         )
@@ -294,8 +294,18 @@ class Users:
         audit = AuditEntry(now, AuditAction.USER_SIGNED_OUT, actor, Target.USER, str(user.user_id))
         self._store.users.sign_out(user.user_id, now, audit)
 
+    def unlock(self, actor: Actor, user_id: int, *, allow: Allow | None = None) -> bool:
+        """Forget the wrong passwords of a user, so that they may sign in again; False if there are none.
+
+        `allow` is asked about the permissions that come with the account. A limit by address is of each
+        process, and ends by itself within a minute.
+        """
+        audit = AuditEntry(self._system.now(), AuditAction.USER_UNLOCKED, actor, Target.USER, str(user_id))
+        return self._store.logins.unlock(user_id, audit, allow=allow)
+
 
 def _checked_field(name: str, value: Any) -> Any:
+    """Return a field of a profile as it is stored."""
     if name in FREE_PROFILE_FIELDS:
         return value
     if name == TIME_ZONE:
@@ -304,6 +314,8 @@ def _checked_field(name: str, value: Any) -> Any:
         return value or None
     if name not in PROFILE_LIMITS:
         raise InvalidInput(name, f"There is no field {name} in a profile.")
+    if name == "email":
+        return checked_email(name, value, max_characters=PROFILE_LIMITS[name])
     return checked_text(name, value, max_characters=PROFILE_LIMITS[name], allows_lines=name == "about")
 
 

@@ -525,6 +525,7 @@ Index("ix_device_login_expires_at", device_login.c.expires_at)
 Index("ix_device_login_network", device_login.c.network, device_login.c.expires_at)
 Index("ix_failed_sign_in_last_at", failed_sign_in.c.last_at)
 Index("ix_audit_at", audit.c.at)
+Index("ix_audit_actor_user_id", audit.c.actor_user_id)
 Index("ix_audit_revision", audit.c.revision, unique=True)
 
 

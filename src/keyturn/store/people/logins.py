@@ -90,11 +90,7 @@ class Logins:
         password hash is no longer the `checked` one: then what was proved is not true any more.
         """
         with self._database.change() as change:
-            values: dict[str, Any] = {
-                "failed_logins": 0,
-                "locked_until": None,
-                "last_login_at": new.created_at,
-            }
+            values: dict[str, Any] = {**_NO_FAILURES, "last_login_at": new.created_at}
             if rehashed is not None:
                 values["password_hash"] = rehashed
             changed = change.connection.execute(
@@ -137,6 +133,23 @@ class Logins:
                     update(user).where(user.c.id == user_id).values(locked_until=lock(failures))
                 )
             change.record(audit)
+
+    def unlock(self, user_id: int, audit: AuditEntry, *, allow: Allow | None = None) -> bool:
+        """Forget the failed logins of a user, and the lock that they caused; False if there are none.
+
+        The audit row says how many there were. `allow` is asked about the permissions that come with the
+        account.
+        """
+        query = select(user.c.failed_logins).where(user.c.id == user_id).with_for_update()
+        with self._database.change() as change:
+            failures = change.connection.execute(query).scalar_one_or_none()
+            if not failures:
+                return False
+            change.connection.execute(update(user).where(user.c.id == user_id).values(**_NO_FAILURES))
+            change.record(replace(audit, details={**audit.details, "failures": failures}))
+            if allow is not None:
+                check_may_act_as(change.connection, user_id, allow)
+        return True
 
     def set_password(
         self,
@@ -290,12 +303,12 @@ def _new_password(password_hash: str, at: datetime) -> dict[str, Any]:
         "password_hash": password_hash,
         "password_changed_at": at,
         "password_number": user.c.password_number + 1,
-        "failed_logins": 0,
-        "locked_until": None,
+        **_NO_FAILURES,
         "updated_at": at,
     }
 
 
+_NO_FAILURES = {"failed_logins": 0, "locked_until": None}
 _LOGIN = (
     user.c.id,
     user.c.iamid,

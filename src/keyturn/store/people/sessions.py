@@ -12,6 +12,7 @@ from keyturn.core.records import SessionForVerification, SessionKind, SessionRec
 from keyturn.store.database.credentials import find_session, find_session_by_id
 from keyturn.store.database.schema import session, user
 from keyturn.store.database.transactions import Database, shortened
+from keyturn.store.ownership.control import Allow, check_may_act_as
 
 MAX_LIVING = 100
 """How many sessions a person has at most, of browsers and of tokens for a password."""
@@ -77,8 +78,19 @@ class Sessions:
                 change.record(audit)
         return bool(changed)
 
-    def end(self, session_id: int, user_id: int, at: datetime, audit: AuditEntry) -> bool:
-        """End a session of this user; return False if there is no such living session."""
+    def end(
+        self,
+        session_id: int,
+        user_id: int,
+        at: datetime,
+        audit: AuditEntry,
+        *,
+        allow: Allow | None = None,
+    ) -> bool:
+        """End a session of this user; return False if there is no such living session.
+
+        `allow` is asked about the permissions that come with the account.
+        """
         with self._database.change() as change:
             changed = change.connection.execute(
                 update(session)
@@ -87,6 +99,8 @@ class Sessions:
             ).rowcount
             if changed:
                 change.record(audit)
+                if allow is not None:
+                    check_may_act_as(change.connection, user_id, allow)
         return bool(changed)
 
     def end_all(self, user_id: int, at: datetime, audit: AuditEntry, *, keep: int | None = None) -> int:

@@ -28,7 +28,9 @@ from keyturn.store.database.schema import (
 from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database, refusing_twins
 from keyturn.store.ownership.control import (
+    Allow,
     Successor,
+    check_may_act_as,
     owned_by,
     owning,
     void_links_to,
@@ -297,14 +299,19 @@ class Users:
                 _check_administered(change.connection, lost=found.permissions)
         return True
 
-    def sign_out(self, user_id: int, at: datetime, audit: AuditEntry) -> None:
-        """End all sessions of a user and all tokens that were issued until now; keys stay."""
+    def sign_out(self, user_id: int, at: datetime, audit: AuditEntry, *, allow: Allow | None = None) -> None:
+        """End all sessions of a user and all tokens that were issued until now; keys stay.
+
+        `allow` is asked about the permissions that come with the account.
+        """
         with self._database.change() as change:
             change.connection.execute(
                 update(user).where(user.c.id == user_id).values(epoch=user.c.epoch + 1, updated_at=at)
             )
             change.connection.execute(end_sessions(user_id, at))
             change.record(audit)
+            if allow is not None:
+                check_may_act_as(change.connection, user_id, allow)
 
     def update_profile(
         self, user_id: int, fields: Mapping[str, Any], at: datetime, audit: AuditEntry

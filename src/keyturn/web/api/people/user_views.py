@@ -129,6 +129,18 @@ class InvitationView(Unshown, frozen=True, rename="camel"):
     expires_at: str
 
 
+class SignedOutUser(msgspec.Struct, frozen=True):
+    """How many sessions of a user ended."""
+
+    sessions: int
+
+
+class UnlockedUser(msgspec.Struct, frozen=True):
+    """Whether there were wrong passwords to forget."""
+
+    unlocked: bool
+
+
 class DeletedUser(msgspec.Struct, frozen=True):
     """Who was deleted."""
 

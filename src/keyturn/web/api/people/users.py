@@ -22,6 +22,8 @@ from keyturn.web.api.people.user_views import (
     InvitationView,
     NewUserView,
     ProfileView,
+    SignedOutUser,
+    UnlockedUser,
     UserList,
     UserView,
 )
@@ -368,6 +370,35 @@ def invite_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall)
     """
     invitation = call.services.user_administration.invite(call.principal, iamid, userid, call.origin)
     return InvitationView(invitation.link, wire_time(invitation.expires_at))
+
+
+@route("POST", _USER + "/sign-out", access=_USER_ADMIN, tag=_TAG, summary="Sign a user out everywhere")
+@in_thread
+def sign_out_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> SignedOutUser:
+    """End all sessions and tokens of a user. Keys keep working.
+
+    Answers with the number of sessions that ended.
+
+    Requires `USER_ADMIN`. The caller must also hold each permission that the user holds or controls, except
+    `CREATE_PROJECT`.
+    """
+    services = call.services
+    user = services.user_administration.get_controlled(call.principal, iamid, userid)
+    return SignedOutUser(services.sessions.sign_out(call.principal, user.user_id, call.origin))
+
+
+@route("POST", _USER + "/unlock", access=_USER_ADMIN, tag=_TAG, summary="Unlock a user")
+@in_thread
+def unlock_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) -> UnlockedUser:
+    """Forget the wrong passwords of a user, so that the user can sign in again at once.
+
+    Answers `false` if no wrong password was counted.
+
+    Requires `USER_ADMIN`. The caller must also hold each permission that the user holds or controls, except
+    `CREATE_PROJECT`. Callers cannot unlock themselves.
+    """
+    unlocked = call.services.user_administration.unlock(call.principal, iamid, userid, call.origin)
+    return UnlockedUser(unlocked)
 
 
 def _page(call: Call, wanted: UserSearch, offset: int, size: int) -> UserList:

@@ -11,7 +11,6 @@ from litestar.params import FromQuery
 from litestar.response import Stream
 
 from keyturn.core.audit import AuditAction, AuditNames, AuditRow, AuditSearch, CountedSignIns
-from keyturn.core.permissions import SEE_PROJECTS, Permission
 from keyturn.core.records import is_id
 from keyturn.errors import InvalidInput
 from keyturn.services.changes.audit_trail import PAGE
@@ -19,14 +18,14 @@ from keyturn.services.text import checked_text
 from keyturn.web.pages.audit.sentences import Narrator
 from keyturn.web.pages.audit.words import EVENTS, TARGETS, detail_lines
 from keyturn.web.pages.frame import moments
+from keyturn.web.pages.frame.days import beginning_of, read_day
 from keyturn.web.pages.frame.forms import page
 from keyturn.web.pages.frame.tabs import AUDIT
 from keyturn.web.pages.frame.views import InjectedView, View
-from keyturn.web.pages.keys.forms import beginning_of, read_day
 from keyturn.web.requests import AnyRequest, asked_id
 
-FILTERS = ("action", "actor", "key", "target_type", "target", "since", "until", "result", "period")
-FURTHER_FILTERS = ("key", "target_type", "target", "since", "until")
+FILTERS = ("action", "actor", "user", "key", "target_type", "target", "since", "until", "result", "period")
+FURTHER_FILTERS = ("user", "key", "target_type", "target", "since", "until")
 """Those that most people skip."""
 RESULTS = {"success": True, "failure": False}
 PERIODS = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days"}
@@ -92,7 +91,8 @@ def _search(asked: dict[str, str], now: datetime) -> AuditSearch:
         action=_text("action", asked["action"]),
         actor=_text("actor", asked["actor"]),
         sees_people=True,
-        actor_key_id=_key_id(asked["key"]),
+        user_id=_number(asked, "user"),
+        actor_key_id=_number(asked, "key"),
         target_type=_text("target_type", asked["target_type"]),
         target_id=_text("target", asked["target"]),
         succeeded=RESULTS.get(asked["result"]),
@@ -103,12 +103,13 @@ def _text(field: str, text: str) -> str | None:
     return checked_text(field, text, max_characters=MAX_CHARACTERS)
 
 
-def _key_id(text: str) -> int | None:
-    if not text:
+def _number(asked: dict[str, str], thing: str) -> int | None:
+    """Read the number of a user or a key."""
+    if not asked[thing]:
         return None
-    number = asked_id(text)
+    number = asked_id(asked[thing])
     if not is_id(number):
-        raise InvalidInput("key", "Enter the number of a key. It stands on the key’s page.")
+        raise InvalidInput(thing, f"Enter the number of a {thing}. It stands on the {thing}’s page.")
     return number
 
 
@@ -172,13 +173,7 @@ def _days(view: View, rows: list[AuditRow]) -> list[tuple[str, list[dict[str, An
     """
     principal, today = view.principal, view.services.system.now().astimezone(UTC).date()
     names = view.services.audit_trail.names(principal, rows)
-    narrator = Narrator(
-        names,
-        links_users=principal.may(Permission.USER_ADMIN),
-        links_apis=principal.may(Permission.APPLICATION_ADMIN),
-        links_projects=principal.may(*SEE_PROJECTS),
-        zone=view.zone,
-    )
+    narrator = Narrator.to(principal, names, view.zone)
     suffix = "" if view.zone is UTC else ", UTC"
     return [
         (_heading(day, today) + suffix, [_shown(row, day, narrator, names) for row in some])

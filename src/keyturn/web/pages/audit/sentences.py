@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
-from typing import Any
+from typing import Any, Self
 
 from markupsafe import Markup, escape
 
 from keyturn.core.audit import AuditAction, AuditNames, AuditRow, Target
+from keyturn.core.permissions import SEE_PROJECTS, Permission
+from keyturn.core.principal import Principal
 from keyturn.core.records import RevocationReason
 from keyturn.core.times import wire_time
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.pages.frame import moments
+from keyturn.web.pages.frame.notices import counted
 from keyturn.web.pages.frame.tabs import APIS, GROUPS, KEYS, PROJECTS, USERS
 from keyturn.web.requests import asked_id
 
@@ -38,6 +41,19 @@ class Narrator:
     links_projects: bool = False
     zone: tzinfo = UTC
     """The one in which the reader reads times."""
+    on_page_of_key: int | None = None
+    """The key whose page it is, which has its name for a title: there it is "the key", without an owner."""
+
+    @classmethod
+    def to(cls, reader: Principal, names: AuditNames, zone: tzinfo = UTC) -> Self:
+        """Return one that links to the pages that the reader may open."""
+        return cls(
+            names,
+            links_users=reader.may(Permission.USER_ADMIN),
+            links_apis=reader.may(Permission.APPLICATION_ADMIN),
+            links_projects=reader.may(*SEE_PROJECTS),
+            zone=zone,
+        )
 
     def tell(self, row: AuditRow) -> Sentence:
         """Return the sentence; for an action that a newer program wrote, its name."""
@@ -119,6 +135,8 @@ class _Told:
     @property
     def key(self) -> Markup:
         """The target, a key, and whose it is if it is not the actor's."""
+        if self.number == self.narrator.on_page_of_key:
+            return Markup("the key")
         known = self.narrator.names.keys.get(self.number)
         owner = known.user_id if known is not None else self.details.get("userId")
         key = self.narrator.key(self.number, self.details.get("name"))
@@ -229,6 +247,9 @@ def _failed(told: _Told) -> Markup:
 def _session_ended(told: _Told) -> Markup:
     if "kept" in told.details:
         return Markup("{} ended all their other sessions").format(told.actor)
+    if "session" in told.details:
+        whose = "their sessions" if told.is_about_actor else Markup("the sessions of {}").format(told.user)
+        return Markup("{} ended one of {}").format(told.actor, whose)
     if "crowdedOutBy" in told.details:
         return Markup("the oldest session of {} ended, because too many were open").format(told.actor)
     return Markup("{} ended one of their sessions").format(told.actor)
@@ -238,6 +259,12 @@ def _signed_out(told: _Told) -> Markup:
     if told.is_about_actor:
         return Markup("{} signed out everywhere").format(told.actor)
     return Markup("{} signed {} out everywhere").format(told.actor, told.user)
+
+
+def _unlocked(told: _Told) -> Markup:
+    failures = told.details.get("failures")
+    after = f" after {counted(failures, 'wrong password')}" if isinstance(failures, int) else ""
+    return Markup("{} unlocked {}{}").format(told.actor, told.user, after)
 
 
 def _retired(told: _Told) -> Markup:
@@ -350,6 +377,7 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     AuditAction.TOKEN_ISSUED: ("terminal", _plain("{actor} created a short-lived token to try the API")),
     AuditAction.TOKEN_REVOKED: ("ban", _plain("{actor} revoked a token")),
     AuditAction.USER_SIGNED_OUT: ("out", _signed_out),
+    AuditAction.USER_UNLOCKED: ("ok", _unlocked),
     AuditAction.USER_DELETED: ("trash", _plain("{actor} deleted {user}{because}")),
     AuditAction.USER_INVITED: ("mail", _plain("{actor} made a sign-in link for {user}")),
     AuditAction.USER_PERMISSIONS_UPDATED: ("shield", _permissions),

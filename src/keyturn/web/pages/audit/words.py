@@ -27,6 +27,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         AuditAction.USER_LOGIN_FAILED: "Sign-in failed",
         AuditAction.USER_LOGGED_OUT: "Signed out",
         AuditAction.USER_SIGNED_OUT: "Signed out everywhere",
+        AuditAction.USER_UNLOCKED: "User unlocked",
         AuditAction.SESSION_ENDED: "Session ended",
         AuditAction.SESSION_PROVED: "Password confirmed",
         AuditAction.USER_PASSWORD_UPDATED: "Password changed",

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +26,7 @@ from keyturn.errors import ForeignForm, InvalidInput
 from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.web.forward_auth import AUDIENCE_PARAMETER, PATH
 from keyturn.web.pages.frame import moments
+from keyturn.web.pages.frame.days import beginning_of, read_day
 from keyturn.web.pages.frame.views import SubmittedForm, View
 
 DAY_CHOICES = {7: "In 7 days", 30: "In 30 days", 90: "In 90 days", 365: "In 1 year"}
@@ -44,7 +45,6 @@ SCOPE = "scope."
 RESTRICTION_NAMES = tuple(kind.wire for kind in KINDS if kind.wire != "scopes")
 """Of the fields of the form in which restrictions are typed: scopes have boxes of their own."""
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CHOOSE_A_DATE = "Choose the date on which the key ends."
 _FORM_ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
 
@@ -165,21 +165,6 @@ def problems_of(view: View) -> dict[str, str]:
     except InvalidInput as error:
         found[error.field] = str(error)
     return found | find_faults(_typed(view.values))
-
-
-def read_day(field: str, text: str, refusal: str) -> date:
-    """Read a day; raise `InvalidInput` with `refusal` for what is none."""
-    if _DATE.fullmatch(text) is None:
-        raise InvalidInput(field, refusal)
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise InvalidInput(field, refusal) from None
-
-
-def beginning_of(day: date, zone: tzinfo = UTC) -> datetime:
-    """Return when a day begins in a zone: where the clocks skip midnight, with the first moment after it."""
-    return datetime.combine(day, time.min, zone).astimezone(UTC)
 
 
 def show_created(view: View, created: CreatedKey, *, back: str, is_rotated: bool = False) -> Response[str]:

@@ -9,6 +9,7 @@ from litestar import Response
 
 from keyturn.core.records import ApiKeyRecord, KeyCaller
 from keyturn.errors import Reason, ScopeMissing
+from keyturn.web.pages.audit.activity import activity_of_key
 from keyturn.web.pages.frame.views import View
 from keyturn.web.pages.keys.charts import SPARK_DAYS, Chart, last_days, sparkline
 
@@ -51,6 +52,7 @@ def show_key(view: View, record: ApiKeyRecord, key: dict[str, Any], **context: A
         chart=chart if chart.accepted or chart.refused else None,
         callers=callers,
         stopping=[one for one in callers if one.uses and one.last_at > now - STILL_CALLS],
+        activity=activity_of_key(view, record),
         **context,
     )
 

@@ -1,4 +1,4 @@
-"""The sessions of somebody, and the groups that they are in: forms of the page of an account."""
+"""The sessions, the lock and the groups of somebody: forms of the page of an account."""
 
 from litestar import Response
 from litestar.response import Redirect
@@ -44,8 +44,16 @@ def sign_out_page(user_id: IdInPath, view: InjectedView, account_list: InjectedA
 def sign_out(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """End all sessions and tokens of a person."""
     user = find_account(sent, account_list, user_id)
-    sent.services.sessions.sign_out(sent.principal, user.user_id, sent.origin)
-    return see_other(f"{account_list.path}/{user.user_id}?notice=signed-out")
+    ended = sent.services.sessions.sign_out(sent.principal, user.user_id, sent.origin)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=signed-out&about={ended}")
+
+
+@form("/{user_id:str}/unlock", PEOPLE, again=account_page)
+def unlock(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
+    """Let a person sign in again after wrong passwords."""
+    user = find_account(sent, account_list, user_id)
+    sent.services.user_administration.unlock(sent.principal, user.iamid, user.userid, sent.origin)
+    return see_other(f"{account_list.path}/{user.user_id}?notice=unlocked")
 
 
 @form("/{user_id:str}/groups/add", *ADMINISTERED, again=account_page)

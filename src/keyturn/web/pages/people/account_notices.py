@@ -16,7 +16,7 @@ SENTENCES: Mapping[str, str] = {
     "permissions": "Saved permissions for <b>{}</b>.",
     "attribute": "Saved attributes of <b>{}</b>.",
     "profile": "Saved the profile of <b>{}</b>.",
-    "signed-out": "Signed out <b>{}</b> everywhere. All sessions and tokens ended; keys keep working.",
+    "unlocked": "Unlocked <b>{}</b>. Wrong passwords are counted from zero again.",
 }
 """Notices that say nothing but the name of the account."""
 
@@ -81,6 +81,11 @@ def _ended(view: View, user: UserRecord, about: int) -> Markup:
     return told_of_session(view, user.user_id, about)
 
 
+def _signed_out(_view: View, user: UserRecord, about: int) -> Markup:
+    ended = f"{counted(about, 'session')} and all tokens" if about else "All tokens"
+    return said("Signed out <b>{}</b> everywhere. {} ended; keys keep working.", shown_name(user), ended)
+
+
 def _joined(view: View, user: UserRecord, about: int) -> Markup:
     return said("Added <b>{}</b> to {}.", shown_name(user), _group(view, about))
 
@@ -103,4 +108,9 @@ _OF_ALL: Mapping[str, Notice] = {
     "handed-over": _transferred,
     "revoked": _revoked,
 }
-_OF_ADMINISTRATORS: Mapping[str, Notice] = {"session": _ended, "joined": _joined, "left": _left}
+_OF_ADMINISTRATORS: Mapping[str, Notice] = {
+    "session": _ended,
+    "signed-out": _signed_out,
+    "joined": _joined,
+    "left": _left,
+}

@@ -1,18 +1,17 @@
 """The page of one account: what it is, what it may do, its keys, and how it is changed."""
 
 from typing import Any
-from urllib.parse import urlencode
 
 from litestar import Response
 from litestar.params import FromQuery
 from litestar.response import Redirect
 
-from keyturn.core.audit import AuditAction, AuditSearch, Target
 from keyturn.core.pages import Page
-from keyturn.core.people import UserKind, UserRecord
+from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.records import ApiKeyRecord, SessionKind, SessionRecord
-from keyturn.web.pages.audit.words import ACTIONS
+from keyturn.core.searches import UserSearch
+from keyturn.web.pages.audit.activity import activity_of_user
 from keyturn.web.pages.frame.account_lists import (
     ADMINISTERED,
     ALL_ACCOUNTS,
@@ -26,7 +25,7 @@ from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.paging import Paging, read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
-from keyturn.web.pages.frame.tabs import AUDIT, KEYS
+from keyturn.web.pages.frame.tabs import KEYS
 from keyturn.web.pages.frame.views import WAS, InjectedForm, InjectedView, SubmittedForm, View
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys.key_page import uses_of
@@ -39,8 +38,8 @@ from keyturn.web.requests import IdInPath, asked_id
 LISTED_KEYS = 10
 """Of a person: the others are a link away. Those of a service account have pages."""
 LISTED_SESSIONS = 5
+LISTED_ACCOUNTS = 10
 LISTED_GROUPS = 50
-LISTED_EVENTS = 5
 OFFERED_GROUPS = 200
 """How many groups stand in a choice; where there are more, a number is typed instead."""
 
@@ -139,15 +138,19 @@ def _administered(view: View, user: UserRecord) -> dict[str, Any]:
     groups = view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
     held, choices = {group.group_id for group in groups}, group_choices(view)
     sessions = view.services.sessions.list_of(user.user_id, size=LISTED_SESSIONS)
+    owned = UserSearch(owners=frozenset({ServiceOwner(user.user_id)}))
+    service = view.services.user_administration
     return {
+        "missing": service.missing_permissions(view.principal, user),
+        "is_own": user.user_id == view.principal.user_id,
+        "owned": service.search(view.principal, owned, size=LISTED_ACCOUNTS),
         "permission_groups": permission_groups(view.principal, user.permissions, view.values),
-        "invitations": view.services.user_administration.invitation_ends(view.principal, [user.user_id]),
+        "invitations": service.invitation_ends(view.principal, [user.user_id]),
         "groups": groups,
         "joinable": [choice for choice in choices["all_groups"] if choice[0] not in held],
         **choices,
         "sessions": Page(sessions.count, tuple(map(shown_session, sessions))),
-        "activity": _activity(view, user),
-        "audit_path": f"{AUDIT.path}?{urlencode({'target_type': Target.USER, 'target': user.user_id})}",
+        "activity": activity_of_user(view, user.user_id),
     }
 
 
@@ -162,24 +165,6 @@ def shown_session(record: SessionRecord) -> dict[str, Any]:
         "last_seen_at": record.last_seen_at,
         "expires_at": record.expires_at,
     }
-
-
-def _activity(view: View, user: UserRecord) -> list[dict[str, Any]] | None:
-    """Return the last events about an account; None for somebody who may not read the audit log."""
-    if not view.principal.may(Permission.AUDIT):
-        return None
-    wanted = AuditSearch(target_type=Target.USER, target_id=str(user.user_id))
-    return [
-        {
-            "at": row.at,
-            "day": f"{row.at:%b} {row.at.day}",
-            "succeeded": row.succeeded,
-            "words": ACTIONS.get(row.action, row.action),
-            "actor": None if row.action == AuditAction.USER_LOGIN_FAILED else row.actor_userid,
-            "address": row.address,
-        }
-        for row in view.services.audit_trail.newest(view.principal, wanted, size=LISTED_EVENTS)
-    ]
 
 
 def _keys(view: View, account_list: AccountList, user: UserRecord, page: int) -> dict[str, Any]:

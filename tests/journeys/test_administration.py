@@ -96,7 +96,7 @@ def test_an_administrator_s_day(site: Site, chromium: Browser, *, with_script: b
         account = give_a_service_account(page, mail)
         disable(page, mail, sees=("dashboard", "1 session ends", "1 service account that they own", account))
         assert status_with(site, second) == 401
-        theirs.get_by_role("link", name="API Keys", exact=True).click()
+        theirs.get_by_role("navigation", name="Profile").get_by_role("link", name="API Keys").click()
         expect(theirs.get_by_role("heading", level=1)).to_have_text("Sign in")
         page.get_by_role("button", name="Restore", exact=True).click()
         told(page, "Restored Grace Holt.")

@@ -984,7 +984,7 @@ def test_the_audit_log_is_in_words(any_site: Site) -> None:
     ):
         assert told in page, told
     read_only = holder(any_site, "AUDIT").get("/admin/audit").text
-    assert f"added user {user.user_id} to the group {group.group_id}." in read_only
+    assert f"added user {user.user_id} to group {group.group_id}." in read_only
     assert 'href="/admin/users/' not in read_only
     assert 'href="/admin/keys/' not in read_only
     any_site.services.offboarding.delete(admin, "bim", user.userid, Origin())
@@ -1091,13 +1091,14 @@ def test_sentences(row: AuditRow, sentence: str) -> None:
 @pytest.mark.parametrize("action", AuditAction)
 @pytest.mark.parametrize("actor", [(5, "mara@example.com"), (None, "anonymous"), (None, "command line")])
 def test_every_action_is_a_sentence(action: AuditAction, actor: tuple[int | None, str]) -> None:
-    """Whatever a row lacks, its sentence begins with a capital, ends with one stop, and has no gap."""
+    """Whatever a row lacks, its sentence begins with a capital or a user name, ends with one stop, and has no gap."""
     for names in (NAMES, AuditNames()):
         for target_id in ("7", None):
             row = _row(action, target=Target.USER, target_id=target_id)
             row = replace(row, actor_user_id=actor[0], actor_userid=actor[1])
             text = re.sub(r"<[^>]+>", "", html.unescape(str(Narrator(names).tell(row).text)))
-            assert re.fullmatch(r"[A-Z].*[^.]\.", text), text
+            assert re.fullmatch(r"([A-Z]|mara@).*[^.]\.", text), text
+            assert "user user" not in text
             assert "  " not in text
             assert not set(text) & set("{}")
 

@@ -336,7 +336,7 @@ def test_the_activity_of_a_key_for_its_owner_and_for_a_reader_of_the_log(site: S
     own = mine.get(f"/profile/keys/{key.key_id}").text
     told_owner = activity(mine, f"/profile/keys/{key.key_id}")
     told_admin = activity(browser, f"/admin/keys/{key.key_id}")
-    created = f"created the key. from {HERE.address}"
+    created = f"created the key. From {HERE.address}"
     assert told_owner == ["Somebody else revoked the key.", f"You {created}"]
     assert ("/admin/" in own, ADMIN in own) == (False, False)
     assert told_admin[0].startswith("You revoked the key. from ")

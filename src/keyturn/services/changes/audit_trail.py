@@ -92,14 +92,19 @@ class AuditTrail:
         return self._store.audit_log.search(_as_seen(principal, wanted), after=after, size=PAGE)[::-1]
 
     def names(self, principal: Principal, rows: Iterable[AuditRow]) -> AuditNames:
-        """Return the names of what these rows tell of, as far as the reader may see those things."""
+        """Return the names of what these rows tell of, as far as the reader may see those things.
+
+        The rows themselves tell the user names of those who acted.
+        """
         principal.check_may(Permission.AUDIT)
+        rows = list(rows)
         numbers, log = _numbers_in(rows), self._store.audit_log
         if principal.may(Permission.USER_ADMIN):
             keys = log.name_keys(numbers[Target.API_KEY])
             users, userids = log.name_users(numbers[Target.USER] | {key.user_id for key in keys.values()})
         else:
-            keys, users, userids = {}, {}, {}
+            keys, userids = {}, {}
+            users = {row.actor_user_id: row.actor_userid for row in rows if row.actor_user_id is not None}
         return AuditNames(
             users,
             userids,

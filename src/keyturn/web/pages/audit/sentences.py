@@ -59,7 +59,9 @@ class Narrator:
         """Return the sentence; for an action that a newer program wrote, its name."""
         icon, words = _WORDS.get(row.action, ("info", _unknown))
         text = words(_Told(self, row))
-        return Sentence(icon if row.succeeded else "fail", _capitalized(text) + ".")
+        if row.actor_user_id is None or not text.startswith(escape(row.actor_userid)):
+            text = _capitalized(text)  # A user name keeps its case.
+        return Sentence(icon if row.succeeded else "fail", text + ".")
 
     def user(self, number: object, otherwise: str | None = None) -> Markup:
         """Name a user; `otherwise` is the user name that the row itself holds."""
@@ -70,8 +72,10 @@ class Narrator:
 
     def key(self, number: int, otherwise: str | None) -> Markup:
         """Name a key, with the word for it."""
-        name = self.names.keys[number].name if number in self.names.keys else otherwise
         path = f"{KEYS.path}/{number}"
+        if otherwise is None and number not in self.names.keys:
+            return Markup("key {}").format(number)
+        name = self.names.keys[number].name if number in self.names.keys else otherwise
         if name is None:
             return _link(self.links_users, path, f"the unnamed key {number}")
         return Markup("the key ") + _link(self.links_users, path, name)
@@ -85,7 +89,9 @@ class Narrator:
         }[word]
         if number in names:
             return Markup("the {} {}").format(word, _link(is_linked, f"{path}/{number}", names[number]))
-        return Markup("the {} {}").format(word, otherwise or number)
+        return (
+            Markup("the {} {}").format(word, otherwise) if otherwise else Markup("{} {}").format(word, number)
+        )
 
 
 def _link(is_linked: bool, path: str, text: str) -> Markup:
@@ -213,7 +219,8 @@ def _updated_key(told: _Told) -> Markup:
 def _created_user(told: _Told) -> Markup:
     if told.is_stranger:
         return Markup("the set-up created the first administrator, {}").format(told.user)
-    return Markup("{} created the user {}").format(told.actor, told.user)
+    word = "" if told.user.startswith("user ") else "the user "
+    return Markup("{} created {}{}").format(told.actor, word, told.user)
 
 
 def _profile(told: _Told) -> Markup:

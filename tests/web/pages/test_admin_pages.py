@@ -33,6 +33,7 @@ from keyturn.web.pages.audit.sentences import TOLD, Narrator
 from keyturn.web.pages.audit.words import ACTIONS, detail_lines
 from keyturn.web.pages.installation.settings import KEPT_BACK, OPEN, shown_settings
 from tests.conftest import PASSWORD
+from tests.people import unknown_key
 from tests.web.sites import Browser, filled, secret_on
 
 if TYPE_CHECKING:
@@ -864,32 +865,48 @@ def test_a_pasted_key_leads_to_its_page(open_site: SiteOpener) -> None:
             assert "/profile/keys/new" not in page, "a replacement would be the administrator's"
 
 
-def test_an_unknown_key_is_echoed_nowhere(site: Site) -> None:
-    """What may be a key of another installation, or a part of one, stands in no address, page, row or log."""
+@pytest.mark.parametrize("searched", ["/admin/keys", "/profile/keys"])
+def test_an_unknown_key_is_echoed_nowhere(site: Site, searched: str) -> None:
+    """What may be a key of another installation, or a part of one, stands in no address, page, row or log.
+
+    The page says which of both it is, and shows no list that could be taken for what was found.
+    """
     browser = site.browser(ADMIN)
-    secret = site.key(BOB).secret
+    own, secret = site.key(ADMIN).record, site.key(BOB).secret
     before = revision(site)
-    for pasted in (
-        f"{secret[:-1]}{'a' if secret[-1] != 'a' else 'b'}",
-        secret[:40],
-        secret.replace("kt_", "kt_x", 1),
-        "9f86d081884c7d659a2feaa0c55ad016",
-        "550e8400-e29b-41d4-a716-446655440000",
-        "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+    for pasted, notice in (
+        (f"{secret[:-1]}{'a' if secret[-1] != 'a' else 'b'}", "torn"),
+        (secret[:40], "torn"),
+        (secret.replace("kt_", "kt_x", 1), "torn"),
+        (unknown_key(), "unknown"),
+        ("9f86d081884c7d659a2feaa0c55ad016", "unknown"),
+        ("550e8400-e29b-41d4-a716-446655440000", "unknown"),
+        ("eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl", "unknown"),
     ):
-        for answer in (
-            browser.submit("/admin/keys/find", q=pasted, used="30", state="active"),
-            browser.get("/admin/keys", params={"q": pasted}),
+        answer = browser.submit(f"{searched}/find", q=pasted, used="30", state="active")
+        assert answer.headers["location"] == f"{searched}?notice={notice}", pasted
+        told = {"torn": "This is not a whole key", "unknown": "No key matches"}[notice]
+        for page, title in (
+            (browser.get(answer.headers["location"]).text, told),
+            (browser.get(searched, params={"q": pasted}).text, "No key matches"),
         ):
-            page = answer
-            if answer.status_code == 303:
-                assert answer.headers["location"] == "/admin/keys?notice=unknown", pasted
-                page = browser.get(answer.headers["location"])
-            assert "No key matches. It may belong to another installation." in page.text
-            assert pasted not in page.text
+            assert f"<h2>{title}</h2>" in page
+            assert pasted not in page
+            assert own.masked not in page
     assert revision(site) == before
     for name in ("nightly-export-2026-production", "test", "kt_"):
-        assert "q=" in browser.submit("/admin/keys/find", q=name).headers["location"]
+        assert "q=" in browser.submit(f"{searched}/find", q=name).headers["location"]
+
+
+def test_a_person_finds_their_own_key_by_pasting_it(site: Site) -> None:
+    """Alive or not, it leads to its page; somebody else's key is none of theirs."""
+    user = site.new_user()
+    browser, key, foreign = site.browser(user.userid), site.key(user.userid), site.key(BOB)
+    browser.submit(f"/profile/keys/{key.record.key_id}/revoke")
+    found = browser.submit("/profile/keys/find", q=f"Authorization: {key.secret}")
+    assert found.headers["location"] == f"/profile/keys/{key.record.key_id}"
+    found = browser.submit("/profile/keys/find", q=foreign.secret)
+    assert found.headers["location"] == "/profile/keys?notice=unknown"
 
 
 # The audit log
@@ -1091,7 +1108,7 @@ def test_sentences(row: AuditRow, sentence: str) -> None:
 @pytest.mark.parametrize("action", AuditAction)
 @pytest.mark.parametrize("actor", [(5, "mara@example.com"), (None, "anonymous"), (None, "command line")])
 def test_every_action_is_a_sentence(action: AuditAction, actor: tuple[int | None, str]) -> None:
-    """Whatever a row lacks, its sentence begins with a capital or a user name, ends with one stop, and has no gap."""
+    """Whatever a row lacks, its sentence begins with a capital or a user name, and ends with one stop."""
     for names in (NAMES, AuditNames()):
         for target_id in ("7", None):
             row = _row(action, target=Target.USER, target_id=target_id)

@@ -339,7 +339,7 @@ def test_the_activity_of_a_key_for_its_owner_and_for_a_reader_of_the_log(site: S
     created = f"created the key. From {HERE.address}"
     assert told_owner == ["Somebody else revoked the key.", f"You {created}"]
     assert ("/admin/" in own, ADMIN in own) == (False, False)
-    assert told_admin[0].startswith("You revoked the key. from ")
+    assert told_admin[0].startswith("You revoked the key. From ")
     assert told_admin[1:] == [f"{user.profile.name or user.userid} {created}"]
     log = f"/admin/audit?target_type=APIKEY&amp;target={key.key_id}"
     assert log in browser.get(f"/admin/keys/{key.key_id}").text

@@ -6,14 +6,15 @@ from dataclasses import dataclass, replace
 
 from msgspec import structs
 
-from keyturn.core.api_key import ApiKeyFormat, digest_api_key
+from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import OwnedKey, RevocationReason, is_id
 from keyturn.core.searches import KeyCounts, KeySearch
-from keyturn.errors import ChangedMeanwhile, CredentialRefused, InvalidState, NotFound
+from keyturn.errors import ChangedMeanwhile, InvalidState, NotFound
+from keyturn.services.keys.presented import find_presented
 from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.system import System
@@ -68,17 +69,9 @@ class KeyAdministration:
         return self._store.api_keys.count_parts(wanted, now=self._system.now())
 
     def find_presented(self, principal: Principal, secret: str) -> int | None:
-        """Return the number of the key whose secret this is, or was until its last rotation; None for none.
-
-        It may have ended. Nothing of the secret is kept or written down.
-        """
+        """Return the number of anybody's key with this secret, as `presented.find_presented` does."""
         principal.check_may(Permission.USER_ADMIN)
-        try:
-            presented = secret.encode("ascii")
-            self._format.check_well_formed(presented)
-        except (CredentialRefused, UnicodeEncodeError):
-            return None
-        found = self._store.api_keys.find_for_verification(digest_api_key(presented))
+        found = find_presented(self._store, self._format, secret)
         return None if found is None else found.key_id
 
     def get(self, principal: Principal, key_id: int) -> OwnedKey:

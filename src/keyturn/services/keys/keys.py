@@ -23,6 +23,7 @@ from keyturn.core.searches import KeyCounts, KeySearch
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.services.apis.registry import Apis
 from keyturn.services.keys.imported_keys import check_not_made_up
+from keyturn.services.keys.presented import find_presented, is_well_formed
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.projects import Projects
 from keyturn.services.people.quotas import Quotas
@@ -282,6 +283,15 @@ class Keys:
     def get_own(self, principal: Principal, key_id: int) -> ApiKeyRecord:
         """Return one of the caller's keys; raise `NotFound` for any other."""
         return self.get_of(principal.user_id, key_id)
+
+    def find_own_presented(self, principal: Principal, secret: str) -> int | None:
+        """Return the number of the caller's key with this secret, as `presented.find_presented` does."""
+        found = find_presented(self._store, self._format, secret)
+        return None if found is None or found.owner.user_id != principal.user_id else found.key_id
+
+    def is_well_formed(self, secret: str) -> bool:
+        """Return whether a text is a whole key, as far as its form and its checksum tell."""
+        return is_well_formed(self._format, secret)
 
     def get_of(self, user_id: int, key_id: int) -> ApiKeyRecord:
         """Return one of any user's keys; raise `NotFound` if it is another's."""

@@ -4,7 +4,6 @@ The search is sent as a form, never in an address: what is pasted may be a whole
 and leads to the key's page; only a text that cannot be a credential becomes part of an address.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,7 @@ from keyturn.web.pages.frame.views import InjectedForm, InjectedView, SubmittedF
 from keyturn.web.pages.keys.forms import project_names, project_of, shown_key
 from keyturn.web.pages.keys.key_page import show_key
 from keyturn.web.pages.keys.lists import COLUMNS, KEYS_PER_PAGE, key_list, parts_of, search_of
+from keyturn.web.pages.keys.pasted import MISSING, UNKNOWN, find_pasted
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, in_thread, read_id
 
 KEY_IDS = "keys"
@@ -56,7 +56,6 @@ RECENTLY = timedelta(days=7)
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NOTICES = {
-    "unknown": "No key matches. It may belong to another installation.",
     "none": "Select at least one key.",
 }
 
@@ -72,7 +71,7 @@ def keys_page(
     """Show the keys that are looked for."""
     asked = _asked(request.query_params)
     if looks_secret(asked.text, view.services.settings.key_prefix):
-        asked, notice = _asked({}), "unknown"
+        asked, notice = _asked({}), UNKNOWN
     service, wanted = view.services.all_keys, _search(asked, view.services.system.now())
     at, found = read_page(
         lambda offset, size: service.search(view.principal, wanted, offset=offset, size=size),
@@ -83,6 +82,7 @@ def keys_page(
     )
     return view.render(
         "keys/administration.html",
+        missing=MISSING.get(notice or ""),
         keys=_shown(view, found),
         at=at,
         total=service.count_parts(view.principal, KeySearch()).total,
@@ -113,22 +113,13 @@ def _revoked(view: View, request: AnyRequest, notice: str | None) -> str | Marku
 @form("/find", KEYS, asks=NEVER_ASKS)
 def find(sent: InjectedForm) -> Redirect:
     """Lead to the key whose secret was pasted, or to the list of those that the text is part of."""
-    text = sent.form.get("q", "").strip()
-    prefix = sent.services.settings.key_prefix
-    for secret in _secrets_in(text, prefix):
-        number = sent.services.all_keys.find_presented(sent.principal, secret)
-        if number is not None:
-            return see_other(f"{KEYS.path}/{number}")
-    if looks_secret(text, prefix):
-        return see_other(f"{KEYS.path}?notice=unknown")
-    return see_other(address(KEYS.path, _asked(sent.form).query))
-
-
-def _secrets_in(text: str, prefix: str) -> list[str]:
-    """Return what could be a key in a text that was pasted, such as a header or a line of a file."""
-    words = re.findall(r"[A-Za-z0-9_-]+", text)[:20]
-    native = re.findall(rf"{re.escape(prefix)}_[0-9A-Za-z_]+", text)[:20]
-    return list(dict.fromkeys([text, *native, *words]))
+    service = sent.services.all_keys
+    return find_pasted(
+        sent,
+        lambda secret: service.find_presented(sent.principal, secret),
+        KEYS.path,
+        lambda: address(KEYS.path, _asked(sent.form).query),
+    )
 
 
 @page("/{key_id:str}", KEYS)

@@ -12,9 +12,11 @@ from keyturn.core.records import ApiKeyRecord
 from keyturn.core.searches import KeyFilter
 from keyturn.errors import Conflict, InvalidInput, NotFound
 from keyturn.web.pages.frame.forms import form, page
+from keyturn.web.pages.frame.lists import address
 from keyturn.web.pages.frame.paging import read_page
 from keyturn.web.pages.frame.reauthentication import NEVER_ASKS
 from keyturn.web.pages.frame.rendering import see_other
+from keyturn.web.pages.frame.secret_texts import looks_secret
 from keyturn.web.pages.frame.tabs import PROFILE
 from keyturn.web.pages.frame.views import InjectedForm, InjectedView, SubmittedForm, View
 from keyturn.web.pages.keys.forms import (
@@ -30,6 +32,7 @@ from keyturn.web.pages.keys.forms import (
 )
 from keyturn.web.pages.keys.key_page import show_key, uses_of
 from keyturn.web.pages.keys.lists import KEYS_PER_PAGE, key_list, parts_of, search_of
+from keyturn.web.pages.keys.pasted import MISSING, UNKNOWN, find_pasted
 from keyturn.web.requests import AnyRequest, IdInPath, asked_id, read_id
 
 PATH = "/profile/keys"
@@ -49,6 +52,8 @@ def keys_page(
     """Show the person's keys: those that are looked for, in the order that is asked for."""
     services, principal, now = view.services, view.principal, view.services.system.now()
     asked = key_list(request.query_params, PATH, COLUMNS)
+    if looks_secret(asked.text, services.settings.key_prefix):
+        asked, notice = key_list({}, PATH, COLUMNS), UNKNOWN
     at, records = read_page(
         lambda offset, size: services.keys.search_own(principal, search_of(asked), offset=offset, size=size),
         page,
@@ -75,7 +80,20 @@ def keys_page(
         sorting=asked.sorting,
         segments=parts_of(asked, counts, *PARTS),
         values=asked.values,
+        missing=MISSING.get(notice or ""),
         notice=_revoked(view, key) if notice == "revoked" else None,
+    )
+
+
+@form("/keys/find", PROFILE, asks=NEVER_ASKS)
+def find(sent: InjectedForm) -> Redirect:
+    """Lead to the person's key whose secret was pasted, or to those that the text is part of."""
+    service = sent.services.keys
+    return find_pasted(
+        sent,
+        lambda secret: service.find_own_presented(sent.principal, secret),
+        PATH,
+        lambda: address(PATH, key_list(sent.form, PATH, COLUMNS).query),
     )
 
 

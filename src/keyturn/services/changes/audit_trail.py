@@ -100,7 +100,7 @@ class AuditTrail:
         rows = list(rows)
         numbers, log = _numbers_in(rows), self._store.audit_log
         if principal.may(Permission.USER_ADMIN):
-            keys = log.name_keys(numbers[Target.API_KEY])
+            keys = log.name_keys(numbers[Target.API_KEY]) if numbers[Target.API_KEY] else {}
             users, userids = log.name_users(numbers[Target.USER] | {key.user_id for key in keys.values()})
         else:
             keys, userids = {}, {}
@@ -117,7 +117,9 @@ class AuditTrail:
     def _named(
         self, principal: Principal, kind: Target, numbers: Mapping[Target, set[int]], *any_of: Permission
     ) -> Mapping[int, str]:
-        return self._store.audit_log.name_things(kind, numbers[kind]) if principal.may(*any_of) else {}
+        if not numbers[kind] or not principal.may(*any_of):
+            return {}
+        return self._store.audit_log.name_things(kind, numbers[kind])
 
     def counted_sign_ins(self, principal: Principal) -> list[CountedSignIns]:
         """Return failed sign-ins that are only counted: at most `COUNTED`, the newest first."""

@@ -1,5 +1,6 @@
 """The page of one account: what it is, what it may do, its keys, and how it is changed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Response
@@ -137,21 +138,32 @@ def _administered(view: View, user: UserRecord) -> dict[str, Any]:
     """Return what only administrators see of an account."""
     groups = view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
     held, choices = {group.group_id for group in groups}, group_choices(view)
-    sessions = view.services.sessions.list_of(user.user_id, size=LISTED_SESSIONS)
-    owned = UserSearch(owners=frozenset({ServiceOwner(user.user_id)}))
     service = view.services.user_administration
     return {
-        "missing": service.missing_permissions(view.principal, user),
-        "is_own": user.user_id == view.principal.user_id,
-        "owned": service.search(view.principal, owned, size=LISTED_ACCOUNTS),
+        **(_of_person(view, user) if user.kind is UserKind.PERSON else _OF_NO_PERSON),
         "permission_groups": permission_groups(view.principal, user.permissions, view.values),
         "invitations": service.invitation_ends(view.principal, [user.user_id]),
         "groups": groups,
         "joinable": [choice for choice in choices["all_groups"] if choice[0] not in held],
         **choices,
-        "sessions": Page(sessions.count, tuple(map(shown_session, sessions))),
         "activity": activity_of_user(view, user.user_id),
     }
+
+
+def _of_person(view: View, user: UserRecord) -> dict[str, Any]:
+    """Return what a service account has none of: sessions, and service accounts of its own."""
+    sessions = view.services.sessions.list_of(user.user_id, size=LISTED_SESSIONS)
+    owned = UserSearch(owners=frozenset({ServiceOwner(user.user_id)}))
+    service = view.services.user_administration
+    return {
+        "sessions": Page(sessions.count, tuple(map(shown_session, sessions))),
+        "owned": service.search(view.principal, owned, size=LISTED_ACCOUNTS),
+        "missing": service.missing_permissions(view.principal, user),
+        "is_own": user.user_id == view.principal.user_id,
+    }
+
+
+_OF_NO_PERSON: Mapping[str, Any] = {"sessions": Page(0, ()), "owned": Page(0, ()), "missing": ()}
 
 
 def shown_session(record: SessionRecord) -> dict[str, Any]:

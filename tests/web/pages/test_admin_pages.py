@@ -648,9 +648,15 @@ def test_a_project_from_its_beginning_to_its_end(any_site: Site) -> None:
     assert browser.submit(f"{path}/connections/remove", connectionKey="123456789").status_code == 303
     assert any_site.client().get("/data/connection/123456789", headers=headers).status_code == 404
 
-    refused = browser.submit(f"{path}/members/remove", userid=ADMIN)
-    assert (refused.status_code, "This is the last owner" in refused.text) == (400, True)
-    assert browser.submit(f"{path}/members/set", userid=user.userid, is_owner="yes").status_code == 303
+    me = principal(any_site).user_id
+    for form in ("remove", "owner"):
+        refused = browser.submit(f"{path}/members/{form}", userid=str(me))
+        assert (refused.status_code, "This is the last owner" in refused.text) == (400, True)
+        assert f'name="userid" value="{me}"' not in refused.text.partition('id="userid"')[2], (
+            "nobody typed it"
+        )
+    owner = {"userid": str(user.user_id), "is_owner": "yes"}
+    assert browser.submit(f"{path}/members/owner", **owner).status_code == 303
     assert browser.submit(f"{path}/members/remove", userid=ADMIN).status_code == 303
     assert browser.submit(path, name=f"{name}!", description="About it.").status_code == 303
     assert "Every key limited to this project is revoked" in browser.get(f"{path}/delete").text

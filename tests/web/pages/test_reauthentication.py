@@ -95,6 +95,7 @@ def test_fault_b9_every_form_says_whether_it_asks(site: Site) -> None:
         "/profile/sessions/end-others",
         "/profile/security",  # It always asks for the password itself.
         "/profile/keys/{key_id}/edit",
+        "/profile/keys/find",
         "/profile/keys/{key_id}/revoke",
         "/device",
         "/admin/groups/new",

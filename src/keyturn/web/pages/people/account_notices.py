@@ -14,6 +14,8 @@ from keyturn.web.pages.people.devices import UNKNOWN, device_of
 SENTENCES: Mapping[str, str] = {
     "created": "Created the service account <b>{}</b>.",
     "permissions": "Saved permissions for <b>{}</b>.",
+    "permissions-without-link": "Saved permissions for <b>{}</b>. The link that was sent before ended, "
+    "since it would open more now. Create another.",
     "attribute": "Saved attributes of <b>{}</b>.",
     "profile": "Saved the profile of <b>{}</b>.",
     "unlocked": "Unlocked <b>{}</b>. Wrong passwords are counted from zero again.",

@@ -69,6 +69,7 @@ def account_page(
 def set_permissions(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Give what was ticked and take what was unticked, of what the administrator may give."""
     user = find_account(sent, account_list, user_id)
+    invited = sent.services.user_administration.invitation_ends(sent.principal, [user.user_id])
     offered = {name for name in Permission if may_give(sent.principal, name)}
     ticked, shown = offered & set(sent.ticked(BOX)), offered & set(sent.ticked(WAS + BOX))
     sent.services.user_administration.give_and_take(
@@ -79,7 +80,9 @@ def set_permissions(user_id: IdInPath, sent: InjectedForm, account_list: Injecte
         given=ticked - shown,
         taken=shown - ticked,
     )
-    return see_other(f"{account_list.path}/{user.user_id}?notice=permissions")
+    left = sent.services.user_administration.invitation_ends(sent.principal, [user.user_id])
+    notice = "permissions-without-link" if invited and not left else "permissions"
+    return see_other(f"{account_list.path}/{user.user_id}?notice={notice}")
 
 
 @form("/{user_id:str}/profile", *ADMINISTERED, asks=NEVER_ASKS, again=account_page)

@@ -135,14 +135,20 @@ def update(project_id: IdInPath, sent: InjectedForm) -> Redirect:
 
 @form("/{project_id:str}/members/set", PROJECTS, again=project_page)
 def set_member(project_id: IdInPath, sent: InjectedForm) -> Redirect:
-    """Put a user into the project, or change whether they own it."""
+    """Put a user into the project."""
+    return _set_member(sent, project_id, _member_in(sent))
+
+
+@form("/{project_id:str}/members/owner", PROJECTS, again=project_page, keeps=False)
+def set_owner(project_id: IdInPath, sent: InjectedForm) -> Redirect:
+    """Change whether a member owns the project."""
+    return _set_member(sent, project_id, sent.form.get("userid", ""))
+
+
+def _set_member(sent: SubmittedForm, project_id: str, userid: str) -> Redirect:
     number = read_id(project_id)
     sent.services.projects.set_member(
-        sent.principal,
-        number,
-        _member_in(sent),
-        sent.origin,
-        is_owner="is_owner" in sent.form,
+        sent.principal, number, userid, sent.origin, is_owner="is_owner" in sent.form
     )
     return see_other(f"{PROJECTS.path}/{number}?notice=member")
 

@@ -80,3 +80,34 @@ def test_no_sentence_has_a_clause_for_a_subject() -> None:
         for sentence in VAGUE.finditer(node.value)
     }
     assert not found
+
+
+NO_NOUN = re.compile(r"\b(?:is|are) no (?!longer\b|more\b|such\b)[a-z]")
+"""English says "is not a key" and "is not JSON"; "there is no key" says something else."""
+
+
+def test_messages_say_what_something_is_not() -> None:
+    """No message says that something "is no key"."""
+    found = {
+        f"{path.relative_to(SOURCE)}:{node.lineno}: {node.value[:60]}"
+        for path in SOURCE.rglob("*.py")
+        for node in messages_in(ast.parse(path.read_text()))
+        if NO_NOUN.search(re.sub(r"(?i)there (?:is|are) no", "", node.value))
+    }
+    assert not found
+
+
+def messages_in(tree: ast.Module) -> list[ast.Constant]:
+    """Texts that are no docstrings and no notes below a name."""
+    notes = {
+        id(statement.value)
+        for node in ast.walk(tree)
+        if isinstance(body := getattr(node, "body", None), list)
+        for statement in body
+        if isinstance(statement, ast.Expr)
+    }
+    return [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in notes
+    ]

@@ -216,7 +216,7 @@ def test_it_is_the_thumbprint_that_the_client_proves(run: Command) -> None:
 def test_what_is_no_key_has_no_thumbprint(run: Command, text: bytes) -> None:
     """It is refused in one sentence that says what is wanted."""
     assert refused(run("thumbprint", stdin=text)) == (
-        "keyturn: This is no key on P-256 or Ed25519, in PEM or as a JWK."
+        "keyturn: This is not a key on P-256 or Ed25519, in PEM or as a JWK."
     )
 
 

@@ -104,14 +104,14 @@ def test_fault_d1_no_command_tells_a_secret(
 def test_fault_d1_configure_refuses_what_is_no_key(
     call: Command, server: RunningServer, tmp_path: Path
 ) -> None:
-    """`configure` says that this is no key, and keeps nothing."""
+    """`configure` says that this is not a key, and keeps nothing."""
     for what, stray in STRAYS.items():
         given = stray.encode("utf-8", "surrogatepass")
         if what == "line end before it":  # Which is cut here, as a blank that was copied along is.
             continue
         said = refused(call("configure", "--url", server.url, "--key-stdin", stdin=given))
         assert not tells(said)
-        assert any(word in said for word in ("This is no key", "UTF-8", "byte order mark", "longer")), said
+        assert any(word in said for word in ("This is not a key", "UTF-8", "byte order mark", "longer")), said
     assert not (tmp_path / "config").exists()
 
 

@@ -78,11 +78,11 @@ def test_the_walk_finds_the_ways_to_call() -> None:
 def test_fault_d1_a_stray_character_is_refused_and_not_told(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every entry point says that this is no key, and nothing of it, in no form of the error."""
+    """Every entry point says that this is not a key, and nothing of it, in no form of the error."""
     entry = entry_points()[name]
     with caplog.at_level(logging.DEBUG):
         for what, stray in {**STRAYS, "bytes": KEY.encode(), "nothing": "", "None": None}.items():
-            with pytest.raises(ValueError, match="this is no key") as refused:
+            with pytest.raises(ValueError, match="this is not a key") as refused:
                 call(entry, stray)
             assert not tells(everything_said(refused.value)), what
     assert not tells(caplog.text)
@@ -164,7 +164,7 @@ def key_files() -> dict[str, bytes | str]:
 
 @pytest.mark.parametrize("what", key_files())
 def test_fault_d1_a_file_of_a_key_pair_is_not_told(what: str) -> None:
-    """What is no key pair says so, with nothing of what stands in the file."""
+    """What is not a key pair says so, with nothing of what stands in the file."""
     given = key_files()[what]
     secret = given.splitlines()[1] if what in {"text", "with a password"} else CANARY
     text = secret if isinstance(secret, str) else secret.decode()

@@ -176,8 +176,8 @@ def test_networks_are_read() -> None:
     ],
 )
 def test_a_doubtful_network_is_refused(text: str) -> None:
-    """What is no network, or could mean one address as well, is refused by its name."""
-    with pytest.raises(ValueError, match="is no network like") as refused:
+    """What is not a network, or could mean one address as well, is refused by its name."""
+    with pytest.raises(ValueError, match="is not a network like") as refused:
         read_network(text)
     assert repr(text) in str(refused.value)
 
@@ -272,7 +272,7 @@ def test_kinds_do_not_mix() -> None:
         ("10.0.0.1", [b"[2001:db8::5]:4711"], "2001:db8::5"),
         ("10.0.0.1", [b"::ffff:198.51.100.1"], "198.51.100.1"),
         ("10.0.0.1", [b"\t 198.51.100.1 \t"], "198.51.100.1"),
-        # What is no address ends the reading at the one who wrote it.
+        # What is not an address ends the reading at the one who wrote it.
         ("10.0.0.1", [b""], "10.0.0.1"),
         ("10.0.0.1", [b","], "10.0.0.1"),
         ("10.0.0.1", [b"198.51.100.1,"], "10.0.0.1"),
@@ -376,7 +376,7 @@ def test_lines_are_one_list(peer: str, entries: list[bytes], cuts: set[int]) -> 
     ],
 )
 def test_neighbours_share_a_site(source: str | None, site: str | None) -> None:
-    """Addresses that one organisation can choose among are of one network; what is no address is alone."""
+    """Addresses that one organisation can choose among are of one network; what is not an address is alone."""
     assert site_of(source) == site
 
 

@@ -259,7 +259,7 @@ def test_what_cannot_be_followed_is_said_at_the_start(url: str, sentence: str) -
 @pytest.mark.parametrize("key", ["ü", "kt_a b", "kt_a\r\nx: y", "\x00"])
 def test_what_cannot_be_a_key_is_said_at_the_start(key: str) -> None:
     """A text that no header holds is refused before anything is sent, and not repeated."""
-    with pytest.raises(CannotStart, match="This is no key") as refused:
+    with pytest.raises(CannotStart, match="This is not a key") as refused:
         Verifier("http://127.0.0.1:9", key)
     assert key not in str(refused.value)
 

@@ -19,8 +19,8 @@ PRESENTED = {**STRAYS, "key of another": KEY, "scheme": f"Basic {KEY}"}
 def test_fault_d1_a_verifier_does_not_start_with_a_stray_key(
     what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It says that this is no key, before anything is sent, and nothing of it."""
-    with caplog.at_level("DEBUG"), pytest.raises(CannotStart, match="This is no key") as refused:
+    """It says that this is not a key, before anything is sent, and nothing of it."""
+    with caplog.at_level("DEBUG"), pytest.raises(CannotStart, match="This is not a key") as refused:
         Verifier("http://127.0.0.1:1", STRAYS[what])
     assert not tells(everything_said(refused.value))
     assert not tells(caplog.text)

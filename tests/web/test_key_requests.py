@@ -346,7 +346,7 @@ def test_the_page_of_a_new_key_shows_what_works(site: Site) -> None:
     ("fields", "at_fault", "told"),
     [
         ({"allowPaths": "/data/"}, "allowPaths", "Leave out the slash"),
-        ({"allowPaths": "/data\r\nadmin"}, "allowPaths", "Entry 2 is no canonical path"),
+        ({"allowPaths": "/data\r\nadmin"}, "allowPaths", "Entry 2 is not a canonical path"),
         ({"allowMethods": "get"}, "allowMethods", "in capitals"),
         ({"allowMethods": ","}, "allowMethods", "works nowhere"),
     ],

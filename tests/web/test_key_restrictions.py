@@ -72,7 +72,7 @@ def test_a_key_is_made_for_networks(any_site: Site, prefix: str) -> None:
     ids=repr,
 )
 def test_unfit_networks_make_no_key(site: Site, unfit: object) -> None:
-    """Nothing, no list and what is no network are 422 at the field, for one's own and an account's keys."""
+    """Nothing, no list and what is not a network are 422 at the field, for one's own and an account's keys."""
     admin = {"Authorization": site.key(ADMIN).secret}
     account = service_account(site, site.new_user())
     before = [len(site.services.keys.list_of(user_id)) for user_id in (1, account.user_id)]
@@ -237,11 +237,11 @@ def test_administrators_see_what_keys_are_bound_to(any_site: Site) -> None:
     ("fields", "at_fault", "told"),
     [
         ({"allowFrom": "10.0.0.1/8"}, "allowFrom", "write 10.0.0.0/8, or 10.0.0.1 alone"),
-        ({"allowFrom": "192.0.2.7\r\nlocalhost"}, "allowFrom", "localhost is no address or network"),
-        ({"allowFrom": "10.0.0.0 /8"}, "allowFrom", "/8 is no address or network"),
+        ({"allowFrom": "192.0.2.7\r\nlocalhost"}, "allowFrom", "localhost is not an address or network"),
+        ({"allowFrom": "10.0.0.0 /8"}, "allowFrom", "/8 is not an address or network"),
         ({"allowFrom": " , ,\r\n"}, "allowFrom", "works nowhere"),
         ({"allowFrom": ","}, "allowFrom", "works nowhere"),
-        ({"allowFrom": '"><img src=x>'}, "allowFrom", "is no address or network"),
+        ({"allowFrom": '"><img src=x>'}, "allowFrom", "is not an address or network"),
         ({"dpopJkt": JKT[:-1]}, "dpopJkt", "43 characters"),
         ({"dpopJkt": "<b>"}, "dpopJkt", "43 characters"),
         ({"allowFrom": "192.0.2.7", "dpopJkt": "x"}, "dpopJkt", "43 characters"),
@@ -304,7 +304,7 @@ def test_a_key_in_the_wrong_field_is_in_no_message(site: Site) -> None:
     answer = submit_key(site.browser(site.new_user().userid), "/profile/keys", allowFrom=KEY)
     assert answer.status_code == 422
     assert answer.text.count(KEY) == 1
-    assert "Entry 1 is no address or network" in answer.text
+    assert "Entry 1 is not an address or network" in answer.text
 
 
 def test_the_form_says_from_where_one_comes(site: Site) -> None:

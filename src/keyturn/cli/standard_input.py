@@ -23,8 +23,8 @@ def read_stdin(field: str) -> str:
     if text.startswith(_BYTE_ORDER_MARK):
         raise InvalidInput(
             field,
-            "Standard input begins with a byte order mark, which is no part of a secret: pipe it without one "
-            "(in PowerShell, $OutputEncoding = [Text.UTF8Encoding]::new($false)).",
+            "Standard input begins with a byte order mark, which is not part of a secret: pipe it without "
+            "one (in PowerShell, $OutputEncoding = [Text.UTF8Encoding]::new($false)).",
         )
     return text
 

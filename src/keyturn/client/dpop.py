@@ -24,7 +24,7 @@ from keyturn.core.jwk import PublicKey, private_key_of, public_key_of, read_publ
 from keyturn.core.own_credential import read_own_credential
 
 _JTI_BYTES = 16
-_NO_KEY = "this is no key on P-256 or Ed25519, in PEM or as a JWK"
+_NO_KEY = "this is not a key on P-256 or Ed25519, in PEM or as a JWK"
 
 
 class DpopKeyPair:
@@ -65,7 +65,7 @@ class DpopKeyPair:
         except TypeError:
             raise ValueError("give the key pair as bytes, in PEM, without a passphrase") from None
         except (ValueError, UnsupportedAlgorithm):
-            raise ValueError("this is no private key in PEM") from None
+            raise ValueError("this is not a private key in PEM") from None
         if not isinstance(private_key, ec.EllipticCurvePrivateKey):
             raise ValueError("a key pair for proofs is on P-256")  # noqa: TRY004 - the text is unfit
         return cls(private_key)

@@ -18,7 +18,7 @@ from keyturn.errors import KeyturnError
 EXCHANGE_PATH = "/bim/apikey/authenticate"
 RENEWED_BEFORE_SECONDS = 60.0
 """A token is renewed when less than this is left of its life, or less than a tenth of it."""
-NOT_KEYTURN = "This is no answer of Keyturn: see that the address is right."
+NOT_KEYTURN = "This answer is not from Keyturn: check the address."
 
 
 class ExchangeFailed(KeyturnError):

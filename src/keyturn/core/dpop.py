@@ -207,7 +207,7 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(_name: str) -> None:
-    raise ValueError("NaN and Infinity are no JSON")  # RFC 8259, section 6
+    raise ValueError("NaN and Infinity are not JSON")  # RFC 8259, section 6
 
 
 def _check_time(claims: _Claims, now: datetime) -> None:

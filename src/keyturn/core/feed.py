@@ -206,5 +206,5 @@ class EventReader:
 def _parsed(event: bytes) -> tuple[str, bytes]:
     first, _, second = event.partition(b"\n")
     if not first.startswith(b"event: ") or not second.startswith(b"data: ") or b"\n" in second:
-        raise ValueError("this is no event of the feed")
+        raise ValueError("this is not an event of the feed")
     return first[7:].decode("ascii", "replace"), second[6:]

@@ -36,7 +36,7 @@ def folded(text: str) -> str:
 def searched_text(userid: str, name: str | None, email: str | None) -> str:
     """Return by what a person is found and ordered: their name first, or their user name if they have none.
 
-    It is stored, since to fold the names of ten thousand people takes a database a second. Whoever changes
-    how texts are folded writes it anew, by a migration.
+    It is stored, since to fold the names of ten thousand people takes a database a second. A change of how
+    texts are folded needs a migration that writes it anew.
     """
     return "\n".join(map(folded, (name or userid, userid, email or "")))

@@ -186,7 +186,7 @@ def _check_point(raw: bytes) -> None:
     if y >= _25519_PRIME:
         raise ValueError("a coordinate has a second spelling")
     if y in _SMALL_ORDER:
-        raise ValueError("a point of a small order is no key: its signatures prove nothing")
+        raise ValueError("a point of a small order is not a key: its signatures prove nothing")
 
 
 def _member(jwk: Mapping[str, object], name: str) -> tuple[str, bytes]:

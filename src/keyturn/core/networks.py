@@ -40,7 +40,7 @@ def read_network(text: str) -> Network:
     try:
         network = ipaddress.ip_network(text, strict=True)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no network like 192.0.2.0/24 or 2001:db8::/32 ({error})") from None
+        raise ValueError(f"{text!r} is not a network like 192.0.2.0/24 or 2001:db8::/32 ({error})") from None
     if isinstance(network, ipaddress.IPv4Network):
         return network
     if network.network_address.scope_id is not None:

@@ -7,7 +7,7 @@ be is refused here, by a sentence that has nothing of it.
 import re
 
 MAX_CHARACTERS = 4096
-NO_KEY = "this is no key: give the text that was shown when it was made, on one line and without quotes"
+NO_KEY = "this is not a key: give the text that was shown when it was made, on one line and without quotes"
 _BYTE_ORDER_MARK = "\ufeff"
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """The characters of a credential after its scheme (RFC 9110, section 11.2): those of every key and token."""
@@ -28,5 +28,5 @@ def read_own_credential(text: object) -> str:
         if is_credential(credential):
             return credential
         if credential.startswith(_BYTE_ORDER_MARK):
-            raise ValueError("this is no key: a byte order mark stands before it; save it without one")
+            raise ValueError("this is not a key: a byte order mark stands before it; save it without one")
     raise ValueError(NO_KEY)

@@ -107,7 +107,7 @@ def has_method(methods: Sequence[str], method: str) -> bool:
 
 @lru_cache(1024)
 def read_prefix(prefix: str) -> str:
-    """Return a prefix decoded; raise `ValueError` for what is no canonical path."""
+    """Return a prefix decoded; raise `ValueError` for what is not a canonical path."""
     path = read_path(prefix)
     if path is None:
         raise ValueError("a path that is not canonical")

@@ -20,7 +20,7 @@ MAX_PATH_CHARACTERS = 255
 _METHOD = re.compile(r"[A-Z]+(?:-[A-Z]+)*")
 """RFC 9110, section 9.1: methods are compared with their case, and those that there are have capitals."""
 _FAULTS_TOLD = 3
-_UNREADABLE = "is no address or network."
+_UNREADABLE = "is not an address or network."
 _REPEATED = re.compile(r"[!-~]{1,18}|(?=[^.:]*[.:])[0-9A-Fa-f.:/]{1,49}")
 """The part of an unreadable network that messages repeat: nothing that could be a key."""
 
@@ -121,9 +121,9 @@ def _read_paths(texts: Sequence[str]) -> tuple[str, ...]:
         if read_path(text) is None:
             raise InvalidInput(
                 "allowPaths",
-                f"Entry {number} is no canonical path. Write it as it stands in a URL, from the first slash "
-                "and without a query, like /data/connection: with no empty segments, none of dots, and "
-                "nothing encoded that need not be.",
+                f"Entry {number} is not a canonical path. Write it like /data/connection: from the first "
+                "slash, without a query, without empty segments, without . and .., and without needless "
+                "%-encoding.",
             )
         if text != "/" and text.endswith("/"):
             raise InvalidInput(

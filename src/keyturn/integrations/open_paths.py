@@ -18,11 +18,11 @@ class OpenPaths:
         self._prefixes = tuple(prefixes)
         for name in self._names:
             if not name.startswith("/"):
-                raise ValueError(f"{name!r} is no path: it begins with a slash.")
+                raise ValueError(f"{name!r} is not a path: it begins with a slash.")
         for prefix in self._prefixes:
             # Without its end, "/health" would open "/healthcare" too; and "/" alone is everything.
             if len(prefix) < 3 or not (prefix.startswith("/") and prefix.endswith("/")):
-                raise ValueError(f"{prefix!r} is no prefix: it is like /static/, with both slashes.")
+                raise ValueError(f"{prefix!r} is not a prefix: it is like /static/, with both slashes.")
 
     def __contains__(self, path: str) -> bool:
         """Return whether anybody may ask `path`, decoded once, without its query.

@@ -156,7 +156,9 @@ def checked_scopes(scopes: Iterable[object]) -> tuple[str, ...]:
     checked: list[str] = []
     for scope in scopes:
         if not isinstance(scope, str) or not is_scope(scope):
-            raise ValueError(f'{scope!r} is no scope: write them as require("orders:read", "orders:write").')
+            raise ValueError(
+                f'{scope!r} is not a scope: write them as require("orders:read", "orders:write").'
+            )
         checked.append(scope)
     return tuple(checked)
 
@@ -191,7 +193,7 @@ def _keep(presented: Presented, verifier: Verifier, principal: Principal) -> Pri
 def _checked_public_url(url: str | None) -> str | None:
     """Return what clients put before a path; raise `ValueError` for more than scheme, host and port."""
     if url is not None and (normal_url(url) is None or urlsplit(url)[2:] != ("", "", "")):
-        raise ValueError(f"{url!r} is no public_url: give one like https://api.example.com")
+        raise ValueError(f"{url!r} is not a public_url: give one like https://api.example.com")
     return url
 
 

@@ -272,7 +272,7 @@ class Follower:
             try:
                 of_event = self._applies[name](event)
             except (ValueError, msgspec.MsgspecError):
-                raise _FeedBroken("the feed holds something that is none of its events") from None
+                raise _FeedBroken("the feed holds something that is not an event of it") from None
             touched = None if touched is None or of_event is None else touched + of_event
         return touched
 
@@ -308,7 +308,7 @@ def _decoded(event: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(event, type=shape)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise _FeedBroken("the feed holds something that is none of its events") from None
+        raise _FeedBroken("the feed holds something that is not an event of it") from None
 
 
 def _settings(hello: feed.Hello) -> tuple[str, str, str, int]:

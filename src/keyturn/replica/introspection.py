@@ -278,7 +278,7 @@ def introspect(http: httpx.Client, presented: str, system: System) -> Introspect
     try:
         return msgspec.json.decode(content, type=IntrospectionAnswer)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        raise StoreUnavailable("what answers at the address of the Keyturn server is none") from None
+        raise StoreUnavailable("the server at this address is not Keyturn") from None
 
 
 def check_may_ask(http: httpx.Client, own_key: str, system: System) -> None:

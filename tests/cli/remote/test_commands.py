@@ -117,7 +117,7 @@ def test_anything_can_be_asked_of_the_api(configured: Command, tmp_path: Path) -
     assert json.loads(configured("api", "POST", "/apikey", "--data", f"@{file}").out)["name"] == "by file"
     piped = configured("api", "POST", "/apikey", "--data", "-", stdin='{"name": "piped"}')
     assert json.loads(piped.out)["name"] == "piped"
-    assert "no JSON" in refused(configured("api", "POST", "/apikey", "--data", "{"))
+    assert "not JSON" in refused(configured("api", "POST", "/apikey", "--data", "{"))
     assert "cannot be read" in refused(configured("api", "POST", "/apikey", "--data", f"@{tmp_path}/none"))
     assert "Not found" in refused(configured("api", "GET", "/nothing"))
 

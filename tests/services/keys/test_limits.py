@@ -62,16 +62,16 @@ def test_no_word_of_networks_means_anywhere() -> None:
     [
         ("10.0.0.1/8", "10.0.0.1/8 is an address within a network: write 10.0.0.0/8, or 10.0.0.1 alone."),
         ("2001:db8::1/32", "write 2001:db8::/32, or 2001:db8::1 alone."),
-        ("vpn.example.com", "vpn.example.com is no address or network."),
-        ("192.0.2.300", "192.0.2.300 is no address or network."),
-        ("192.0.2.0/33", "192.0.2.0/33 is no address or network."),
-        ("2001:db8:85a3:8d3:1319:8a2e:370:7348:1", "370:7348:1 is no address or network."),
+        ("vpn.example.com", "vpn.example.com is not an address or network."),
+        ("192.0.2.300", "192.0.2.300 is not an address or network."),
+        ("192.0.2.0/33", "192.0.2.0/33 is not an address or network."),
+        ("2001:db8:85a3:8d3:1319:8a2e:370:7348:1", "370:7348:1 is not an address or network."),
         ("fe80::1%eth0", "fe80::1%eth0 names an interface of one machine (%): leave that out."),
-        ("*", "* is no address or network."),
-        ("", "Entry 1 is no address or network."),
-        ("a\x1b[2Jb", "Entry 1 is no address or network."),
-        ("é", "Entry 1 is no address or network."),
-        ("٣.0.0.1", "Entry 1 is no address or network."),
+        ("*", "* is not an address or network."),
+        ("", "Entry 1 is not an address or network."),
+        ("a\x1b[2Jb", "Entry 1 is not an address or network."),
+        ("é", "Entry 1 is not an address or network."),
+        ("٣.0.0.1", "Entry 1 is not an address or network."),
     ],
 )
 def test_what_is_wrong_with_a_network_is_told(text: str, told: str) -> None:
@@ -80,7 +80,7 @@ def test_what_is_wrong_with_a_network_is_told(text: str, told: str) -> None:
         restricted(allowFrom=[text])
     assert refused.value.field == "allowFrom"
     assert told in str(refused.value)
-    is_unreadable = "is no address" in told
+    is_unreadable = "is not an address" in told
     assert (
         "Write 192.0.2.7, 192.0.2.0/24, 2001:db8::/32 or the like." in str(refused.value)
     ) is is_unreadable
@@ -91,7 +91,7 @@ def test_a_secret_that_is_typed_for_a_network_is_not_repeated(secret: str) -> No
     """Who pastes a key into the wrong field finds it in no error: it is called by its place."""
     with pytest.raises(InvalidInput) as refused:
         restricted(allowFrom=["192.0.2.7", secret])
-    assert "Entry 2 is no address" in str(refused.value)
+    assert "Entry 2 is not an address" in str(refused.value)
     assert secret[:10] not in str(refused.value)
 
 

@@ -26,5 +26,5 @@ def revoke(database: str | None) -> None:
             is_ended = services.revocation.revoke(text, COMMAND_LINE)
         except CredentialRefused:
             url = services.settings.public_url
-            raise NotFound(f"This is no token of {url}, or its signing key has ended.") from None
+            raise NotFound(f"This is not a token of {url}, or its signing key has ended.") from None
     click.echo("The token is revoked." if is_ended else "The token had ended already.")

@@ -301,4 +301,4 @@ def _read_body(data: str) -> Any:
         text = data.encode("utf-8", "surrogatepass")
     with suppress(msgspec.DecodeError, UnicodeDecodeError):  # Which carry what was read.
         return msgspec.json.decode(text)
-    raise InvalidInput("data", "The body is no JSON.")
+    raise InvalidInput("data", "The body is not JSON.")

@@ -90,7 +90,7 @@ def read_profile(name: str | None) -> Profile:
         )
     if not is_credential(key):
         raise InvalidInput(
-            "profile", f"The key of the profile {name} is no key: run `keyturn login --profile {name}`."
+            "profile", f"The key of the profile {name} is not a key: run `keyturn login --profile {name}`."
         )
     return Profile(stored.url, key, is_in_keyring=stored.key is None, ca_file=ca_file)
 
@@ -301,4 +301,4 @@ def _read(file: Path) -> dict[str, _Stored]:
     except FileNotFoundError:
         return {}
     except (msgspec.ValidationError, msgspec.DecodeError):
-        raise CannotStart(f"{file} is no file of profiles: mend it, or move it away.") from None
+        raise CannotStart(f"{file} is not a file of profiles: mend it, or move it away.") from None

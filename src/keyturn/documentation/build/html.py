@@ -136,7 +136,7 @@ class PageRenderer(RendererHTML):
         address = self.served_link(str(tokens[idx].attrs["src"]))
         if address.removeprefix("/docs/") not in self._files:
             raise DocumentationError(
-                f"{self._page.file}: {tokens[idx].attrs['src']} is no file that is served."
+                f"{self._page.file}: {tokens[idx].attrs['src']} is not a file that is served."
             )
         return f'<img src="{escape(address)}" alt="{escape(tokens[idx].content)}">'
 

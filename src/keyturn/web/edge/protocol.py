@@ -27,7 +27,7 @@ VERIFY_TARGET = forward_auth.PATH.encode("ascii")
 
 _HEADER_END = b"\r\n\r\n"
 _TOO_MANY = "There are too many connections, from this address or in all: use fewer, and keep them open."
-_NOT_UNDERSTOOD = "This is no well-formed HTTP request (RFC 9112)."
+_NOT_UNDERSTOOD = "This is not a well-formed HTTP request (RFC 9112)."
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -194,7 +194,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             check_request_line(self._head.lstrip(b"\r\n"), method, url)
         if self.parser.should_upgrade():
             if method == b"CONNECT":
-                raise MalformedRequest("This is no proxy: the request target must be a path.")
+                raise MalformedRequest("This is not a proxy: the request target must be a path.")
             self._is_upgrade = True
             return
         path, _, query = url.partition(b"?")

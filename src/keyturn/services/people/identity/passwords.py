@@ -53,7 +53,7 @@ class Passwords:
         `personal` are the user's own names, which are the first guesses.
         """
         if not is_storable(password):
-            raise InvalidInput(field, "This holds something that is no text: type it anew.")
+            raise InvalidInput(field, "This holds something that is not text: type it again.")
         folded = _normalised(password).casefold()
         if len(password) < MIN_CHARACTERS:
             raise InvalidInput(

@@ -182,7 +182,7 @@ class ServiceAccountView(msgspec.Struct, frozen=True, rename="camel"):
     def of(cls, record: UserRecord, names: Mapping[int, str]) -> "ServiceAccountView":
         """Show a record, which is a service account's; `names` are those of the owners by their numbers."""
         if record.owner is None:
-            raise ValueError("this is no service account")
+            raise ValueError("this is not a service account")
         owner = record.owner
         return cls(
             id=record.user_id,

@@ -108,7 +108,7 @@ def _decoded(body: bytes) -> Json:
         raise _Fault(PARSE_ERROR, "The body is not JSON.", HTTPStatus.BAD_REQUEST) from None
     is_request = isinstance(message, dict) and message.get("jsonrpc") == "2.0"
     if not is_request or not isinstance(message.get("method"), str):
-        raise _Fault(INVALID_REQUEST, "The body is no request of JSON-RPC 2.0.", HTTPStatus.BAD_REQUEST)
+        raise _Fault(INVALID_REQUEST, "The body is not a request of JSON-RPC 2.0.", HTTPStatus.BAD_REQUEST)
     known = message.get("id", 0)
     if isinstance(known, bool) or not isinstance(known, (str, int)):
         raise _Fault(INVALID_REQUEST, "The id is a string or a whole number.", HTTPStatus.BAD_REQUEST)

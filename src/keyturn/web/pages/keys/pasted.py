@@ -1,6 +1,6 @@
 """A search for keys in which somebody may paste a whole one.
 
-It is sent as a form, never in an address. What is pasted is hashed at once, and leads to the page of the key;
+It is sent as a form, never in an address. A pasted key is hashed at once, and leads to its page;
 only a text that cannot be a credential becomes part of an address, and none that may be one is shown again.
 """
 

@@ -222,8 +222,8 @@ def test_a_wrong_clock_makes_no_storm() -> None:
     [
         (401, b'{"message": "Not authenticated."}', "Not authenticated."),
         (502, b"<html>", "The answer says no more."),
-        (200, b"<html>", "see that the address is right"),
-        (200, b'{"token": 1}', "see that the address is right"),
+        (200, b"<html>", "check the address"),
+        (200, b'{"token": 1}', "check the address"),
         (500, b"\xff", "The answer says no more."),
     ],
 )

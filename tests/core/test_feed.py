@@ -36,7 +36,7 @@ def test_events_are_cut_anywhere(cuts: list[int]) -> None:
 )
 def test_what_is_no_event_is_refused(data: bytes) -> None:
     """Only the one form that the server writes is read."""
-    with pytest.raises(ValueError, match="no event"):
+    with pytest.raises(ValueError, match="not an event"):
         list(feed.EventReader().read(data))
 
 

@@ -199,9 +199,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no key": ({"KEYTURN_DATABASE": None, "KEYTURN_URL": "https://keys.example.com"}, "go together"),
     "a text": ({"KEYTURN_OPEN_PATHS": "/health"}, "KEYTURN_OPEN_PATHS is a list"),
     "a path": ({"KEYTURN_OPEN_PATHS": ["health"]}, "begins with a slash"),
-    "a prefix": ({"KEYTURN_OPEN_PREFIXES": ["/"]}, "no prefix"),
-    "a proxy": ({"KEYTURN_TRUSTED_PROXIES": ["proxy"]}, "no network"),
-    "an address": ({"KEYTURN_PUBLIC_URL": "api.example.com"}, "no public_url"),
+    "a prefix": ({"KEYTURN_OPEN_PREFIXES": ["/"]}, "not a prefix"),
+    "a proxy": ({"KEYTURN_TRUSTED_PROXIES": ["proxy"]}, "not a network"),
+    "an address": ({"KEYTURN_PUBLIC_URL": "api.example.com"}, "not a public_url"),
 }
 
 

@@ -83,7 +83,7 @@ def test_a_text_is_no_list(verifier: Verifier) -> None:
         for middleware in (asgi.KeyturnMiddleware, wsgi.KeyturnMiddleware):
             with pytest.raises(TypeError, match="list"):
                 middleware(plain_apps.bare_asgi, verifier, **wrong)
-    with pytest.raises(ValueError, match="no network"):
+    with pytest.raises(ValueError, match="not a network"):
         Protection(verifier, trusted_proxies=["proxy.example.com"])
 
 

@@ -233,7 +233,7 @@ def test_a_machine_that_stood_still_is_noticed(edge: Edge, jump: float) -> None:
     [
         (b"", "cannot be reached"),
         (b"HTTP/1.1 200 OK\r\n\r\n<html>", "ended the feed"),
-        (b"HTTP/1.1 200 OK\r\n\r\n<html>\n\n", "no event of the feed"),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>\n\n", "not an event of the feed"),
         (b"HTTP/1.1 200 OK\r\n\r\nevent: hello\ndata: {\n\n", "not an event of it"),
         (b"HTTP/1.1 200 OK\r\n\r\nevent: alive\ndata: {}\n\n", "another format"),
         (b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n", "302"),

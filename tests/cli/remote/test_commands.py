@@ -54,7 +54,7 @@ def test_a_file_that_others_can_read_is_refused(configured: Command, tmp_path: P
     assert f"chmod 600 {file}" in refused(configured("whoami"))
     file.chmod(0o600)
     file.write_text("{")
-    assert "no file of profiles" in refused(configured("whoami"))
+    assert "not a file of profiles" in refused(configured("whoami"))
 
 
 def test_profiles_are_kept_apart(

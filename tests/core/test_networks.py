@@ -376,7 +376,7 @@ def test_lines_are_one_list(peer: str, entries: list[bytes], cuts: set[int]) -> 
     ],
 )
 def test_neighbours_share_a_site(source: str | None, site: str | None) -> None:
-    """Addresses that one organisation can choose among are of one network; what is not an address is alone."""
+    """Addresses that an organization can choose among are one network; another text is alone."""
     assert site_of(source) == site
 
 

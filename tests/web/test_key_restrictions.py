@@ -72,7 +72,7 @@ def test_a_key_is_made_for_networks(any_site: Site, prefix: str) -> None:
     ids=repr,
 )
 def test_unfit_networks_make_no_key(site: Site, unfit: object) -> None:
-    """Nothing, no list and what is not a network are 422 at the field, for one's own and an account's keys."""
+    """Nothing, no list and texts that are not networks are 422 at the field, also for keys of accounts."""
     admin = {"Authorization": site.key(ADMIN).secret}
     account = service_account(site, site.new_user())
     before = [len(site.services.keys.list_of(user_id)) for user_id in (1, account.user_id)]

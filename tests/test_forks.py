@@ -110,7 +110,7 @@ def test_fault_f10_a_child_ends_by_itself(edge: Edge, opening: tuple[str, ...]) 
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert edge.services.keys.count_uses(edge.bob.user_id)[key.record.key_id] == 3
+    assert edge.services.key_uses.count(edge.bob.user_id)[key.record.key_id] == 3
 
 
 def test_fault_f10_a_child_that_cannot_open_refuses(edge: Edge, database: str) -> None:
@@ -170,7 +170,7 @@ def test_fault_f10_gunicorn_preloads_a_verifier(edge: Edge, opening: tuple[str, 
     finally:
         server.kill()
         server.wait()
-    assert edge.services.keys.count_uses(edge.bob.user_id)[key.record.key_id] == 10
+    assert edge.services.key_uses.count(edge.bob.user_id)[key.record.key_id] == 10
 
 
 def _wait_for(client: httpx.Client, server: subprocess.Popen[bytes]) -> None:

@@ -156,7 +156,7 @@ def test_uses_are_written_at_the_end(
     record = server.keys.get_own(bob, key.record.key_id)
     assert record.last_use is not None
     assert record.last_use.address == "203.0.113.1"
-    assert server.keys.count_uses(bob.user_id) == {key.record.key_id: 7}
+    assert server.key_uses.count(bob.user_id) == {key.record.key_id: 7}
 
 
 def test_refusals_are_written_at_the_end(
@@ -176,7 +176,7 @@ def test_refusals_are_written_at_the_end(
                 asyncio.run(verifier.verify_async(key.secret, source="203.0.113.1", scopes=iter(["b"])))
             assert refusal(verifier, dead.secret, source="203.0.113.1") is Reason.REVOKED
 
-    (caller,), (dead_caller,) = (server.keys.callers(one.record) for one in (key, dead))
+    (caller,), (dead_caller,) = (server.key_uses.callers(one.record) for one in (key, dead))
     assert (caller.address, caller.uses, caller.refused, caller.reason) == (
         "203.0.113.1",
         2,
@@ -184,7 +184,7 @@ def test_refusals_are_written_at_the_end(
         "ScopeMissing",
     )
     assert (dead_caller.uses, dead_caller.refused, dead_caller.reason) == (0, 2, "revoked")
-    assert server.keys.count_uses(bob.user_id) == {key.record.key_id: 2}
+    assert server.key_uses.count(bob.user_id) == {key.record.key_id: 2}
 
 
 def test_threads_share_one(verifier: Verifier, server: Services, bob: Principal) -> None:

@@ -26,6 +26,7 @@ from keyturn.services.keys.administration import KeyAdministration
 from keyturn.services.keys.keys import Keys
 from keyturn.services.keys.rotation import KeyRotation
 from keyturn.services.keys.system_keys import SystemKeys
+from keyturn.services.keys.uses import KeyUses
 from keyturn.services.oauth.device_logins import DeviceLogins
 from keyturn.services.oauth.endpoints import OAuth
 from keyturn.services.ownership.offboarding import Offboarding
@@ -105,6 +106,7 @@ class Services:
     revocation: TokenRevocation
     oauth: OAuth
     keys: Keys
+    key_uses: KeyUses
     key_rotation: KeyRotation
     devices: DeviceLogins
     identity: IdentityProviders
@@ -362,6 +364,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
             key_format=key_format,
         ),
         keys=keys,
+        key_uses=KeyUses(store, verification.usage, system),
         key_rotation=KeyRotation(store, keys=keys, key_format=key_format, system=system),
         devices=DeviceLogins(store, keys=keys, apis=apis, system=system),
         identity=identity,

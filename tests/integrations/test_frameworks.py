@@ -140,7 +140,7 @@ def test_a_request_is_verified_once(own_issuer: Issuer) -> None:
             for _ in range(5):
                 assert site.call(key.secret).status_code == 200
         bob = own_issuer.services.users.get_by_userid("bim", "bob")
-        assert own_issuer.services.keys.count_uses(bob.user_id)[key.record.key_id] == 5, name
+        assert own_issuer.services.key_uses.count(bob.user_id)[key.record.key_id] == 5, name
 
 
 def test_the_log_says_why_and_never_what(

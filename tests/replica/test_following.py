@@ -208,7 +208,7 @@ def test_uses_come_back(edge: Edge) -> None:
     (listed,) = edge.services.store.api_keys.list_of_user(edge.bob.user_id)
     assert listed.last_use is not None
     assert listed.last_use.address == "192.0.2.7"
-    (caller,) = edge.services.keys.callers(listed)
+    (caller,) = edge.services.key_uses.callers(listed)
     assert (caller.address, caller.uses, caller.refused) == ("192.0.2.7", 1, 0)
 
 
@@ -221,7 +221,7 @@ def test_refusals_elsewhere_stay_untold(edge: Edge) -> None:
         for key in (used, dead):
             with pytest.raises((CredentialRefused, DpopProofRefused)):
                 verifier.verify(f"DPoP {key.secret}" if key is used else key.secret)
-    counts = edge.services.keys.uses_by_day([used.record, dead.record])
+    counts = edge.services.key_uses.by_day([used.record, dead.record])
     assert [list(days.values()) for days in counts.values()] == [[(1, 0)]]
 
 

@@ -135,11 +135,11 @@ def test_a_refusal_is_noted_with_its_reason(services: Services, bob: Principal, 
         present(services, request, key.secret)
         usage = noted(services, key.record)
         assert (usage.last, usage.uses, usage.refused) == (None, 0, times)
-    (found,) = services.keys.callers(key.record)
+    (found,) = services.key_uses.callers(key.record)
     assert (found.address, found.agent, found.via) == ("192.0.2.1", "curl", "POST /orders")
     assert (found.uses, found.refused, found.reason) == (0, 3, reason)
     services.usage.flush(everything=True)
-    assert services.keys.callers(key.record) == (found,)
+    assert services.key_uses.callers(key.record) == (found,)
 
 
 @pytest.mark.parametrize("name", ["revoked", "owner disabled", "no proof"])
@@ -262,7 +262,7 @@ def test_refusals_write_nothing_at_once(services: Services, bob: Principal) -> N
 
     assert {statement.split()[0] for statement in asked} <= {"SELECT", "BEGIN"}
     assert services.usage.flush(everything=True) == 1
-    assert {caller.refused for caller in services.keys.callers(key.record)} == {0, 200}
+    assert {caller.refused for caller in services.key_uses.callers(key.record)} == {0, 200}
 
 
 def test_a_refusal_is_counted_whether_or_not_the_database_is_there(
@@ -296,10 +296,10 @@ def test_the_page_of_a_key_sees_what_is_not_written_yet(
     def shown() -> tuple[object, ...]:
         keys = [key.record, other.record]
         return (
-            services.keys.uses_by_day(keys),
-            services.keys.uses_by_day(keys, shift_hours=-2),
-            services.keys.callers(key.record),
-            services.keys.callers(other.record),
+            services.key_uses.by_day(keys),
+            services.key_uses.by_day(keys, shift_hours=-2),
+            services.key_uses.callers(key.record),
+            services.key_uses.callers(other.record),
         )
 
     before = shown()
@@ -313,7 +313,7 @@ def test_the_page_of_a_key_sees_what_is_not_written_yet(
     assert before[1] == {
         key.record.key_id: {day - 1: (4, 1)}, other.record.key_id: {day - 1: (1, 0)}
     }  # fmt: skip
-    newest, *_others = services.keys.callers(key.record)
+    newest, *_others = services.key_uses.callers(key.record)
     assert (newest.address, newest.refused, newest.reason) == ("192.0.2.1", 1, "revoked")
 
 
@@ -328,7 +328,7 @@ def test_uses_are_shown_for_90_days(services: Services, bob: Principal, clock: C
     clock.advance(timedelta(days=90) - timedelta(seconds=2))
 
     day = int(clock.now.timestamp()) // 86400
-    assert services.keys.uses_by_day([key.record]) == {key.record.key_id: {day - 89: (1, 0)}}
+    assert services.key_uses.by_day([key.record]) == {key.record.key_id: {day - 89: (1, 0)}}
 
 
 def test_who_may_see_a_key_may_see_its_callers(services: Services, bob: Principal) -> None:
@@ -342,8 +342,8 @@ def test_who_may_see_a_key_may_see_its_callers(services: Services, bob: Principa
     (listed,) = services.service_accounts.list_keys(bob, "robot").items
     for key_id, given in ((own, services.keys.get_own(bob, own)), (of_service, listed)):
         as_administrator = services.all_keys.get(admin, key_id).key
-        (found,) = services.keys.callers(given)
-        assert services.keys.callers(as_administrator) == (found,)
-        assert services.keys.uses_by_day([given]) == services.keys.uses_by_day([as_administrator])
+        (found,) = services.key_uses.callers(given)
+        assert services.key_uses.callers(as_administrator) == (found,)
+        assert services.key_uses.by_day([given]) == services.key_uses.by_day([as_administrator])
     with pytest.raises(NotFound):
         services.keys.get_own(admin, own)

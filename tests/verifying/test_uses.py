@@ -451,4 +451,4 @@ def test_a_refused_credential_was_not_used(services: Services, bob: Principal) -
     assert (unwritten.last, unwritten.uses, unwritten.refused) == (None, 0, 1)
     assert services.usage.latest(key.record) is None
     assert services.usage.flush(everything=True) == 1
-    assert services.keys.count_uses(bob.user_id) == {}
+    assert services.key_uses.count(bob.user_id) == {}

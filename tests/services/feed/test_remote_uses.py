@@ -34,7 +34,7 @@ def test_a_report_is_bounded(services: Services) -> None:
     second, first = services.keys.list_own(bob)
     assert first.last_use == LastUse(now, "192.0.2.7", None, "[REDACTED]")
     assert second.last_use == LastUse(now - timedelta(days=1), None, "GET /a", None)
-    assert services.keys.count_uses(bob.user_id)[first.key_id] == 3
+    assert services.key_uses.count(bob.user_id)[first.key_id] == 3
 
 
 def test_a_report_is_one_caller(services: Services) -> None:
@@ -47,7 +47,7 @@ def test_a_report_is_one_caller(services: Services) -> None:
         services.remote_uses.record(edge, [(key.key_id, LastUse(at, "192.0.2.7", via, "curl"), uses)])
     services.remote_uses.record(edge, [(key.key_id, LastUse(now - timedelta(hours=2), None, None, None), 5)])
 
-    known, unknown = services.keys.callers(key)
+    known, unknown = services.key_uses.callers(key)
     assert known == KeyCaller("192.0.2.7", "curl", "GET /b", 7, 0, None, now - timedelta(hours=1), now)
     assert (unknown.address, unknown.agent, unknown.uses) == (None, None, 5)
 

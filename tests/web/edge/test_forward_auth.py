@@ -230,11 +230,11 @@ def test_a_scope_that_is_missing_is_a_refusal_and_no_use(site: Site) -> None:
         for query in asked:
             verify(site, narrow.secret, VERIFY + query, **headers)
 
-    (caller,) = site.services.keys.callers(narrow.record)
+    (caller,) = site.services.key_uses.callers(narrow.record)
     assert (caller.uses, caller.refused, caller.reason) == (2, 2, "ScopeMissing")
     assert caller.via == "GET /verify"
     assert caller.address == "127.0.0.1"
-    assert list(site.services.keys.uses_by_day([narrow.record])[narrow.record.key_id].values()) == [(2, 2)]
+    assert list(site.services.key_uses.by_day([narrow.record])[narrow.record.key_id].values()) == [(2, 2)]
 
 
 def test_a_dead_key_is_one_refusal_for_each_request(site: Site) -> None:
@@ -246,7 +246,7 @@ def test_a_dead_key_is_one_refusal_for_each_request(site: Site) -> None:
         for path in paths:
             assert verify(site, key.secret, path, **headers).status_code == 401
 
-    (caller,) = site.services.keys.callers(key.record)
+    (caller,) = site.services.key_uses.callers(key.record)
     assert (caller.uses, caller.refused, caller.reason) == (0, 2 * len(paths), "revoked")
 
 

@@ -109,7 +109,7 @@ def list_keys(userid: str, *, as_json: bool, web: bool, database: str | None) ->
         if web:
             show_page(f"{services.settings.public_url}{USERS_PAGE}/{user.user_id}")
             return
-        uses = services.keys.count_uses(user.user_id)
+        uses = services.key_uses.count(user.user_id)
         columns = _columns(uses, services.system.now())
         keys = every(lambda offset, size: services.keys.list_of(user.user_id, offset=offset, size=size))
         if_none = f"{shown(user.userid)} has no keys. `keyturn admin key add --user …` creates one."

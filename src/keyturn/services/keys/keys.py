@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from msgspec import structs
@@ -13,11 +13,10 @@ from keyturn.core import api_key as core
 from keyturn.core import verification
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.former_secrets import FORMER_SECRET
-from keyturn.core.key_uses import add_by_day, day_of, first_hour_of, merge_callers
 from keyturn.core.lifetimes import KeyLife, Lifetime, end_within
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
-from keyturn.core.records import ApiKeyRecord, KeyCaller, UseCount, hour_of, is_id
+from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.core.restrictions import UNRESTRICTED, Restrictions
 from keyturn.core.searches import KeyCounts, KeySearch
 from keyturn.errors import Conflict, InvalidInput, NotFound
@@ -33,12 +32,10 @@ from keyturn.store.keys.api_keys import KeyToAdd
 from keyturn.store.ownership.control import Allow
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
-from keyturn.verifying.uses import KEPT_HOURS, Usage
+from keyturn.verifying.uses import Usage
 
 NAME_MAX_CHARACTERS = 254
 IDEMPOTENCY_KEY_MAX_CHARACTERS = 200
-USES_DAYS = 30
-USES_SHOWN_DAYS = KEPT_HOURS // 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,39 +195,6 @@ class Keys:
     def count_living(self, user_ids: Collection[int]) -> dict[int, int]:
         """Return how many living keys each of these users has, for whoever may see them."""
         return self._store.api_keys.count_living(user_ids, now=self._system.now())
-
-    def count_uses(self, user_id: int) -> dict[int, int]:
-        """Return how often each of a user's keys was used in the last `USES_DAYS` days, as written so far."""
-        since = self._system.now() - timedelta(days=USES_DAYS)
-        return self._store.api_keys.count_uses(user_id, since_hour=int(since.timestamp()) // 3600)
-
-    def uses_by_day(
-        self, keys: Collection[ApiKeyRecord], *, shift_hours: int = 0
-    ) -> dict[int, dict[int, UseCount]]:
-        """Return how often keys were used and refused on each of the last `USES_SHOWN_DAYS`, up to now.
-
-        By key, and by day since 1970 in a zone that is `shift_hours` ahead of UTC. Keys and days without any
-        are left out. The keys are records that the caller was given: they may see what happens to them.
-        """
-        today = day_of(hour_of(self._system.now()), shift_hours)
-        since_hour = first_hour_of(today - USES_SHOWN_DAYS + 1, shift_hours)
-        key_ids = [key.key_id for key in keys]
-        counts = self._store.api_keys.uses_by_day(key_ids, since_hour, shift_hours=shift_hours)
-        for key_id in key_ids:
-            unwritten = self._usage.unwritten(key_id)
-            if unwritten is not None:
-                counts[key_id] = add_by_day(
-                    counts.get(key_id, {}), unwritten, since_hour=since_hour, shift_hours=shift_hours
-                )
-        return counts
-
-    def callers(self, key: ApiKeyRecord) -> tuple[KeyCaller, ...]:
-        """Return who presented a key last, up to now: `MAX_CALLERS` at most, the newest first.
-
-        The key is a record that the caller was given, as for `uses_by_day`.
-        """
-        written, unwritten = self._store.api_keys.callers(key.key_id), self._usage.unwritten(key.key_id)
-        return written if unwritten is None else merge_callers((*written, *unwritten.callers))
 
     def list_own(self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE) -> Page[ApiKeyRecord]:
         """Return a page of the caller's keys, the newest first, with their last use up to this moment."""

@@ -43,9 +43,9 @@ class ShownCaller:
 def show_key(view: View, record: ApiKeyRecord, key: dict[str, Any], **context: Any) -> Response[str]:
     """Return the page of a key, which is `key` as its template shows it."""
     services, now = view.services, view.services.system.now()
-    counted = services.keys.uses_by_day([record]).get(record.key_id, {})
+    counted = services.key_uses.by_day([record]).get(record.key_id, {})
     chart = Chart(last_days(counted, now.date()))
-    callers = [_shown(one) for one in services.keys.callers(record)]
+    callers = [_shown(one) for one in services.key_uses.callers(record)]
     return view.render(
         "keys/key.html",
         key=key,
@@ -71,7 +71,7 @@ def _shown(caller: KeyCaller) -> ShownCaller:
 
 def uses_of(view: View, records: Sequence[ApiKeyRecord]) -> Mapping[int, dict[str, Any]]:
     """Return for a list how often each key was used in the last days: the sum, and its sparkline."""
-    counted = view.services.keys.uses_by_day(records)
+    counted = view.services.key_uses.by_day(records)
     today = view.services.system.now().date()
     days = {key.key_id: last_days(counted.get(key.key_id, {}), today, SPARK_DAYS) for key in records}
     return {

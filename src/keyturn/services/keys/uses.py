@@ -1,0 +1,56 @@
+"""How often keys are used, and by whom: counts by day, and the last callers."""
+
+from collections.abc import Collection
+from datetime import timedelta
+
+from keyturn.core.key_uses import add_by_day, day_of, first_hour_of, merge_callers
+from keyturn.core.records import ApiKeyRecord, KeyCaller, UseCount, hour_of
+from keyturn.store import Store
+from keyturn.system import System
+from keyturn.verifying.uses import KEPT_HOURS, Usage
+
+DAYS = 30
+"""Of the sum that lists show."""
+SHOWN_DAYS = KEPT_HOURS // 24
+
+
+class KeyUses:
+    """Uses of keys: those that are written, and those that this process noted since.
+
+    The keys are records that the caller was given: they may see what happens to them.
+    """
+
+    def __init__(self, store: Store, usage: Usage, system: System) -> None:
+        self._store = store
+        self._usage = usage
+        self._system = system
+
+    def count(self, user_id: int) -> dict[int, int]:
+        """Return how often each of a user's keys was used in the last `DAYS` days, as written so far."""
+        since = self._system.now() - timedelta(days=DAYS)
+        return self._store.api_keys.count_uses(user_id, since_hour=hour_of(since))
+
+    def by_day(
+        self, keys: Collection[ApiKeyRecord], *, shift_hours: int = 0
+    ) -> dict[int, dict[int, UseCount]]:
+        """Return how often keys were used and refused on each of the last `SHOWN_DAYS`, up to now.
+
+        By key, and by day since 1970 in a zone that is `shift_hours` ahead of UTC. Keys and days without any
+        are left out.
+        """
+        today = day_of(hour_of(self._system.now()), shift_hours)
+        since_hour = first_hour_of(today - SHOWN_DAYS + 1, shift_hours)
+        key_ids = [key.key_id for key in keys]
+        counts = self._store.api_keys.uses_by_day(key_ids, since_hour, shift_hours=shift_hours)
+        for key_id in key_ids:
+            unwritten = self._usage.unwritten(key_id)
+            if unwritten is not None:
+                counts[key_id] = add_by_day(
+                    counts.get(key_id, {}), unwritten, since_hour=since_hour, shift_hours=shift_hours
+                )
+        return counts
+
+    def callers(self, key: ApiKeyRecord) -> tuple[KeyCaller, ...]:
+        """Return who presented a key last, up to now: `MAX_CALLERS` at most, the newest first."""
+        written, unwritten = self._store.api_keys.callers(key.key_id), self._usage.unwritten(key.key_id)
+        return written if unwritten is None else merge_callers((*written, *unwritten.callers))

@@ -21,6 +21,7 @@ from keyturn.settings import read_settings
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.conftest import PASSWORD
 from tests.databases import new_sqlite_database
+from tests.journeys.processes import free_port
 from tests.people import add_person
 from tests.servers import RunningServer, running_server
 
@@ -50,6 +51,7 @@ class Command(Protocol):
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """The real entry point, over the database `keyturn.db` in `tmp_path`, which may be new, unless told
     otherwise."""
+    port = str(free_port())
 
     def run(*arguments: str, stdin: str | bytes = b"", **environment: str) -> Outcome:
         given = stdin.encode() if isinstance(stdin, str) else stdin
@@ -61,6 +63,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
             for name, value in {
                 "KEYTURN_DATABASE": f"sqlite:///{tmp_path / 'keyturn.db'}",
                 "KEYTURN_NEW_INSTALLATION": "true",
+                # Whatever listens on the usual port of this machine is no part of a test.
+                "KEYTURN_PORT": port,
                 **environment,
             }.items():
                 patch.setenv(name, value)

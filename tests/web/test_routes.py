@@ -152,14 +152,14 @@ def test_the_headers_follow_from_the_first_step_of_the_path() -> None:
     table = RouteTable(
         [
             Route("GET", "/thing/{thingid:str}"),
-            Route("GET", "/docs", OPEN, HeaderSet.DOCUMENTATION),
-            Route("GET", "/docs/{path:path}", OPEN, HeaderSet.DOCUMENTATION),
+            Route("GET", "/docs", OPEN, HeaderSet.CONNECTING_DOCUMENT),
+            Route("GET", "/docs/{path:path}", OPEN, HeaderSet.CONNECTING_DOCUMENT),
             Route("GET", "/login", OPEN, HeaderSet.DOCUMENT, is_page=True),
         ]
     )
     assert {table.headers_at(path) for path in ("/thing", "/thing/1/2", "/thing//")} == {HeaderSet.DATA}
     assert {table.headers_at(path) for path in ("/docs", "/docs/", "/docs/a", "/docs/a/b")} == {
-        HeaderSet.DOCUMENTATION
+        HeaderSet.CONNECTING_DOCUMENT
     }
     documents = ("/things", "/login", "/docsx", "/", "", "thing", "//thing")
     assert {table.headers_at(path) for path in documents} == {HeaderSet.DOCUMENT}

@@ -45,7 +45,7 @@ class HeaderSet(Enum):
 
     DATA = "data"
     DOCUMENT = "document"
-    DOCUMENTATION = "documentation"
+    CONNECTING_DOCUMENT = "connecting document"
     """A document whose script asks this server: of the documentation, or one with suggestions."""
 
 

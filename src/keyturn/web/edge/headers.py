@@ -19,7 +19,7 @@ _PAGES_POLICY = (
     b"default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
     b"frame-ancestors 'none'; base-uri 'none'"
 )
-_DOCUMENTATION_POLICY = _PAGES_POLICY + b"; connect-src 'self'"
+_CONNECTING_POLICY = _PAGES_POLICY + b"; connect-src 'self'"
 """Script searches the documentation and calls the API; in the administration it suggests users."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -40,10 +40,10 @@ class SecurityHeaders:
         self._sets: dict[HeaderSet, Headers] = {
             HeaderSet.DATA: (_NO_SNIFFING, *hsts, (b"content-security-policy", _DATA_POLICY)),
             HeaderSet.DOCUMENT: (*_DOCUMENTS, *hsts, (b"content-security-policy", _PAGES_POLICY)),
-            HeaderSet.DOCUMENTATION: (
+            HeaderSet.CONNECTING_DOCUMENT: (
                 *_DOCUMENTS,
                 *hsts,
-                (b"content-security-policy", _DOCUMENTATION_POLICY),
+                (b"content-security-policy", _CONNECTING_POLICY),
             ),
         }
 

@@ -42,14 +42,14 @@ WRITTEN = {
 """The page that explains the routes of a domain."""
 
 
-@asset("/docs/api", headers=HeaderSet.DOCUMENTATION)
+@asset("/docs/api", headers=HeaderSet.CONNECTING_DOCUMENT)
 def api_overview(request: AnyRequest, site: InjectedSite, pages: InjectedPages) -> Response[bytes]:
     """List the domains of the API with their operations."""
     html = pages.text("documentation/api.html", site=site, domains=_domains(request, site), domain=None)
     return Representation.of(html.encode(), "text/html").answer(request, CACHING)
 
 
-@asset("/docs/api/{name:str}", headers=HeaderSet.DOCUMENTATION)
+@asset("/docs/api/{name:str}", headers=HeaderSet.CONNECTING_DOCUMENT)
 def api_domain(
     name: FromPath[str], request: AnyRequest, site: InjectedSite, pages: InjectedPages
 ) -> Response[Any]:

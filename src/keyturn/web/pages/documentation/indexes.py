@@ -21,7 +21,7 @@ ABOUT = (
 )
 
 
-@asset("/llms.txt", headers=HeaderSet.DOCUMENTATION)
+@asset("/llms.txt", headers=HeaderSet.CONNECTING_DOCUMENT)
 def llms(request: AnyRequest, site: InjectedSite) -> Response[bytes]:
     """Answer the index of all pages for programs, in the form of llmstxt.org."""
     host = site.host_of(request)
@@ -38,20 +38,20 @@ def llms(request: AnyRequest, site: InjectedSite) -> Response[bytes]:
     return _cached("\n\n".join(parts) + "\n", PLAIN, request)
 
 
-@asset("/llms-full.txt", headers=HeaderSet.DOCUMENTATION)
+@asset("/llms-full.txt", headers=HeaderSet.CONNECTING_DOCUMENT)
 def llms_full(request: AnyRequest, site: InjectedSite) -> Response[bytes]:
     """Answer all pages as one text."""
     return _cached(site.markdown(site.all_pages, site.host_of(request)) + "\n", PLAIN, request)
 
 
-@asset("/skill.md", headers=HeaderSet.DOCUMENTATION)
+@asset("/skill.md", headers=HeaderSet.CONNECTING_DOCUMENT)
 def skill(request: AnyRequest, site: InjectedSite, pages: InjectedPages) -> Response[bytes]:
     """Answer how an agent makes and uses a key, in the form of an agent skill (agentskills.io)."""
     text = pages.text("documentation/skill.md", host=site.host_of(request))
     return _cached(text, "text/markdown", request)
 
 
-@asset("/sitemap.xml", headers=HeaderSet.DOCUMENTATION)
+@asset("/sitemap.xml", headers=HeaderSet.CONNECTING_DOCUMENT)
 def sitemap(request: AnyRequest, site: InjectedSite) -> Response[bytes]:
     """Answer the addresses of all pages (sitemaps.org)."""
     host = site.host_of(request)

@@ -32,7 +32,7 @@ _PARTS = (KeyFilter.ACTIVE, KeyFilter.SOON, KeyFilter.ENDED)
 _RESTRICTED = Restrictions(scopes=frozenset({"orders:read"}), networks=(read_network("10.20.0.0/24"),))
 
 
-@asset(PATH, headers=HeaderSet.DOCUMENTATION)
+@asset(PATH, headers=HeaderSet.CONNECTING_DOCUMENT)
 def kit(request: AnyRequest, pages: InjectedPages) -> Response[bytes]:
     """Show every component."""
     system: System = request.app.state.services.system

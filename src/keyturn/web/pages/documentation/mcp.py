@@ -77,7 +77,7 @@ class _Call:
         return HTTPStatus.BAD_REQUEST if self.is_modern else HTTPStatus.OK
 
 
-@asset("/docs/mcp", headers=HeaderSet.DOCUMENTATION, method="POST")
+@asset("/docs/mcp", headers=HeaderSet.CONNECTING_DOCUMENT, method="POST")
 def mcp(request: AnyRequest, body: RawBody, site: InjectedSite) -> Response[Any]:
     """Answer one message."""
     message: Any = None

@@ -43,13 +43,13 @@ _EXAMPLE = re.compile(r"(?<=.)<(?:figure|fieldset|div|pre)\b", re.DOTALL)
 _WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
-@asset("/docs", "/docs.md", headers=HeaderSet.DOCUMENTATION)
+@asset("/docs", "/docs.md", headers=HeaderSet.CONNECTING_DOCUMENT)
 def first_page(request: AnyRequest, site: InjectedSite, pages: InjectedPages) -> Response[Any]:
     """Answer the first page, or a question."""
     return _answer("", request, site, pages)
 
 
-@asset("/docs/{path:path}", headers=HeaderSet.DOCUMENTATION)
+@asset("/docs/{path:path}", headers=HeaderSet.CONNECTING_DOCUMENT)
 def page(path: FromPath[str], request: AnyRequest, site: InjectedSite, pages: InjectedPages) -> Response[Any]:
     """Answer any other page, a file, or a question."""
     return _answer(path.strip("/"), request, site, pages)

@@ -236,7 +236,7 @@ def _route(method: Method, path: str, part: Part) -> Route:
         method,
         (part.path.rstrip("/") + path).rstrip("/") or "/",
         RouteAccess(part.any_of, is_open=part.is_open),
-        HeaderSet.DOCUMENTATION if part.asks else HeaderSet.DOCUMENT,
+        HeaderSet.CONNECTING_DOCUMENT if part.asks else HeaderSet.DOCUMENT,
         is_page=True,
         section="/" + part.path.split("/")[1] if part.is_section else None,
     )

@@ -9,7 +9,7 @@ DISK := PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp}
 DOCUMENTATION := src/keyturn/documentation/documentation.db
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test faults faults-short check floors bench lock
+.PHONY: help setup dev run test faults faults-short check floors bench lock
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,8 @@ setup: $(BIN)/.server $(DOCUMENTATION) ## Make .venv with the pinned requirement
 
 run: $(BIN)/.server $(DOCUMENTATION) ## Serve a demonstration on http://127.0.0.1:8400 and print what to try
 	$(BIN)/keyturn serve --demo
+
+dev: $(BIN)/.dev $(DOCUMENTATION) ## Make .venv with what the tests and checks need besides
 
 test: $(BIN)/.dev $(DOCUMENTATION) ## Run the tests: unit, property, both databases, HTTP, browser, gateways
 	@failed=0; \

@@ -448,7 +448,7 @@ def test_picking_a_person_without_script(site: Site, chromium: Browser) -> None:
         page.get_by_role("button", name="Add member").click()
         expect(page.get_by_role("alert")).to_have_text("2 users match “nunez”. Choose one.")
         expect(page.get_by_label("User", exact=True)).to_have_value("nunez")
-        choice = page.get_by_role("group", name="Which nunez?")
+        choice = page.get_by_role("group", name="Which one is meant by “nunez”?")
         expect(choice.get_by_role("radio")).to_have_count(2)
         choice.get_by_label("Inés Núñez").check()
         page.get_by_role("button", name="Add member").click()
@@ -467,7 +467,7 @@ def test_revoking_all_that_match(site: Site, chromium: Browser, *, with_script: 
         page = opened.page
         signed_in(page, admin, f"/admin/keys?owner={owner.user.user_id}")
         page.get_by_role("checkbox").first.check()
-        page.get_by_role("link", name="Revoke all 300 that match…").first.click()
+        page.get_by_role("link", name="Revoke all that match…").first.click()
         expect(page.get_by_role("heading", level=1)).to_contain_text("Revoke these 300 keys of")
         expect(page.get_by_text("And 280 more")).to_be_visible()
         page.get_by_label("Reason").select_option("They have leaked, or may have")

@@ -667,6 +667,22 @@ def test_a_key_is_revoked_after_a_question(any_site: Site) -> None:
     assert question not in after
 
 
+def test_the_page_of_a_key_says_what_breaks(any_site: Site) -> None:
+    """Before it is revoked, its page names each caller of the last days; afterwards nothing can break."""
+    user = any_site.new_user()
+    key, browser = any_site.key(user.userid), any_site.browser(user.userid)
+    path = f"/profile/keys/{key.record.key_id}"
+    assert "Nothing has used this key yet." in browser.get(path).text
+    with any_site.client(headers={"User-Agent": "nightly/1"}) as client:
+        assert client.get(WHO, headers={"Authorization": key.secret}).status_code == 200
+    card = browser.get(path).text.partition('id="breaks"')[2]
+    assert "Calls from <code>127.0.0.1</code> are refused at once." in card
+    assert "nightly/1" in card
+    assert f"<code>GET {WHO}</code>" in card
+    browser.submit(f"{path}/revoke")
+    assert 'id="breaks"' not in browser.get(path).text
+
+
 def test_a_key_that_was_revoked_in_another_tab_says_so(any_site: Site) -> None:
     """Asking to revoke or rotate it leads to its page; to revoke it once more changes nothing."""
     user = any_site.new_user()

@@ -60,7 +60,7 @@ def test_several_matches_are_offered(any_site: Site, admin: Principal) -> None:
     page = html.unescape(asked.text)
     assert asked.status_code == 422
     assert f"2 users match “{typed}”. Choose one." in page
-    assert f"<legend>Which {typed}?</legend>" in page
+    assert f"<legend>Which one is meant by “{typed}”?</legend>" in page
     assert f'name="userid" value="{typed}"' in page
     offered = re.findall(r'name="userid\.pick" value="(\d+)"', page)
     assert offered == [str(ina.user_id), str(ines.user_id)]
@@ -122,7 +122,7 @@ def test_every_form_that_names_a_user_looks_for_them(any_site: Site, admin: Prin
     assert services.projects.is_in(carol.user_id, project.project_id)
     robot = fresh_name()
     several = browser.submit("/admin/service-accounts/new", userid=robot, owner=f"nunez {family}")
-    assert "Which nunez" in several.text
+    assert f"Which one is meant by “nunez {family}”" in several.text
     made = browser.submit("/admin/service-accounts/new", userid=robot, owner=f"carol nunez {family}")
     account = services.service_accounts.get(admin, robot)
     assert account.owner is not None

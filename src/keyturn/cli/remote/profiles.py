@@ -229,10 +229,11 @@ def remove_profile(name: str) -> None:
 def _one_of(profiles: dict[str, _Stored], name: str) -> _Stored:
     found = profiles.get(name)
     if found is None:
+        flag = "" if name == DEFAULT_PROFILE else f" --profile {name}"
         raise InvalidInput(
             "profile",
-            f"There is no profile {name}: run `keyturn login --profile {name}` or "
-            f"`keyturn configure --profile {name}` first.",
+            f"There is no profile {name}: run `keyturn login https://…{flag}` or "
+            f"`keyturn configure{flag}` first.",
         )
     return found
 

@@ -56,13 +56,18 @@ def _samples(now: datetime) -> Mapping[str, Any]:
         "quiet_chart": Chart([Day(one.date) for one in days]),
         "at": now - timedelta(minutes=4),
         "later": now + timedelta(days=3),
-        "values": {"kit_error": "kt_7hQ2mZ9fT1xD", "kit_choice": "90", "kit_box_on": "on", "kit_chosen": "b"},
+        "values": {
+            "kit_error": "kt_7hQ2mZ9fT1xD",
+            "kit_choice": "never",
+            "kit_box_on": "on",
+            "kit_chosen": "b",
+        },
         "problems": {
             "kit_error": "This looks like a key. Enter a name that others may see.",
-            "kit_area_error": "Enter at least one network, or leave the field empty to allow any.",
-            "kit_select_error": "Choose a project that you are in.",
+            "kit_area_error": "vpn.example.com is not an address or network.",
+            "kit_select_error": "Choose a time zone from the list.",
             "kit_password_error": "That’s not your current password.",
-            "kit_group_error": "Choose when the key ends.",
+            "kit_group_error": "Keys without an expiry are not allowed here: choose a date.",
         },
     }
 

@@ -106,6 +106,8 @@ def _revoked(view: View, request: AnyRequest, notice: str | None) -> str | Marku
     if count > 1:
         return f"Revoked {count:,} keys. They and every token made from them are refused from now on."
     owned = _find(view, asked_id(str(request.query_params.get("key", ""))))
+    if owned is not None and owned.key.revoked_at is None:
+        return None  # An address that somebody made up.
     name = "the key" if owned is None else Markup("<b>{}</b>").format(owned.key.name or owned.key.masked)
     return Markup("Revoked {}. The key and every token made from it are refused from now on.").format(name)
 
@@ -131,7 +133,7 @@ def key_page(key_id: IdInPath, view: InjectedView) -> Response[str]:
         view,
         owned.key,
         key,
-        whose=owned.userid,
+        whose=owned.owner_name or owned.userid,
         is_administered=True,
         back=KEYS.path,
         back_label=KEYS.label,

@@ -97,12 +97,14 @@ def find(sent: InjectedForm) -> Redirect:
     )
 
 
-def _revoked(view: View, number: str | None) -> Markup:
+def _revoked(view: View, number: str | None) -> Markup | None:
     """Say which key was revoked."""
     try:
         record = view.services.keys.get_own(view.principal, read_id(number or ""))
     except NotFound:
-        return Markup("Revoked the key. It and every token made from it are refused from now on.")
+        return None
+    if record.revoked_at is None:
+        return None  # An address that somebody made up.
     return Markup("Revoked <b>{}</b>. The key and every token made from it are refused from now on.").format(
         record.name or record.masked
     )

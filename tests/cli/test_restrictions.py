@@ -115,9 +115,9 @@ def test_what_is_no_bound_is_a_usage_error(
     ("option", "unfit", "told"),
     [
         ("--allow-method", "get", "in capitals"),
-        ("--allow-path", "data", "no canonical path"),
+        ("--allow-path", "data", "not a canonical path"),
         ("--allow-path", "/data/", "Leave out the slash"),
-        ("--allow-path", "/data/../x", "no canonical path"),
+        ("--allow-path", "/data/../x", "not a canonical path"),
     ],
 )
 def test_what_is_no_request_is_a_usage_error(

@@ -122,7 +122,7 @@ def test_text_is_escaped() -> None:
         ("# A\n\n## B\n\nText.\n", "what the page is for"),
         ("# A\n\nText <b>bold</b>.\n", "holds HTML"),
         ("# A\n\nText.\n\n<div>\n</div>\n", "holds HTML"),
-        ("# A\n\n![b](b.png)\n", "no file that is served"),
+        ("# A\n\n![b](b.png)\n", "not a file that is served"),
         ("# A\n\nSee [b](b.md#nowhere).\n", "leads to no heading"),
         ("# A\n\nSee [b](#nowhere).\n", "leads to no heading"),
     ],

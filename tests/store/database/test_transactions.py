@@ -135,6 +135,7 @@ CHANGES: dict[str, Attempt] = {
         a_key(w.user_id, idempotency_key="once"), e
     ),
     "api_keys.revoke": lambda w, e: w.store.api_keys.revoke(w.key_id, w.user_id, LATER, e),
+    "api_keys.revoke_some": lambda w, e: w.store.api_keys.revoke_some([w.key_id], LATER, e),
     "sessions.end": lambda w, e: w.store.sessions.end(w.session_id, w.user_id, LATER, e),
     "sessions.end_all": lambda w, e: w.store.sessions.end_all(w.user_id, LATER, e),
     "connections.add": lambda w, e: w.store.connections.add("new", {"technology": "X"}, w.user_id, e),
@@ -212,6 +213,7 @@ REFUSED: dict[str, Attempt] = {
         a_key(w.user_id, idempotency_key="once", name="other"), e
     ),
     "api_keys.revoke, not theirs": lambda w, e: w.store.api_keys.revoke(w.key_id, w.user_id + 1, LATER, e),
+    "api_keys.revoke_some, unknown": lambda w, e: w.store.api_keys.revoke_some([10**6], LATER, e),
     "api_keys.revoke, unknown": lambda w, e: w.store.api_keys.revoke(10**6, w.user_id, LATER, e),
     "api_keys.add, idempotency key seen": lambda w, e: w.store.api_keys.add(
         a_key(w.user_id, idempotency_key="once"), e

@@ -125,7 +125,7 @@ def test_a_page_stands_in_each_of_its_parts() -> None:
     assert (second.path, second.access.any_of, second.access.is_open) == ("/profile/things", (), False)
     assert (first.section, second.section) == ("/admin", "/profile")
     assert first.is_page
-    assert first.headers is HeaderSet.DOCUMENT
+    assert (first.headers, second.headers) == (HeaderSet.CONNECTING_DOCUMENT, HeaderSet.DOCUMENT)
     assert not declared_by(page("/", PROFILE)(lambda: None))[0].access.is_open
     assert declared_by(page("/login", ANYBODY)(lambda: None))[0].access.is_open
     (file,) = declared_by(asset("/static/{name:str}")(lambda: None))

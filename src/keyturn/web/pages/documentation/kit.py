@@ -102,7 +102,7 @@ def _records(now: datetime) -> list[ApiKeyRecord]:
 
 
 def _shown(number: int, record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
-    days = _days(now)[-SPARK_DAYS:] if record.last_use else []
+    days = _days(now, SPARK_DAYS) if record.last_use else []
     return shown_key(
         record,
         now,
@@ -113,10 +113,10 @@ def _shown(number: int, record: ApiKeyRecord, now: datetime) -> dict[str, Any]:
     )
 
 
-def _days(now: datetime) -> list[Day]:
+def _days(now: datetime, count: int = DAYS) -> list[Day]:
     """Return uses with a rhythm of weeks, some refused."""
     today = now.astimezone(UTC).date()
     return [
         Day(today - timedelta(days=ago), 4 if ago % 7 < 2 else 20 + ago * 37 % 90, 18 if ago % 31 == 5 else 0)
-        for ago in range(DAYS - 1, -1, -1)
+        for ago in range(count - 1, -1, -1)
     ]

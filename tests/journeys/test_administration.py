@@ -291,7 +291,7 @@ def test_a_call_to_the_help_desk(site: Site, chromium: Browser, *, with_script: 
         expect(row_of(page, "invoice export")).to_contain_text("Never used")
         assert status_with(site, secret) == 403, "the key works still, and may see no connection"
         page.get_by_role("button", name="Revoke key").click()
-        told(page, "Revoked 1 key of Juno Alder.")
+        told(page, "Revoked 1 key.")
         assert status_with(site, secret) == 401
 
         sign_in(theirs, juno)

@@ -155,7 +155,7 @@ def test_fault_b9_a_key_is_made_after_the_password(
         page.get_by_role("button", name="Create key").click()
         page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.get_by_role("button", name="Confirm and continue").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("Save your new key")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Save your new secret")
         expect(page.get_by_role("main")).to_contain_text("nightly export")
         page.get_by_role("link", name="I have saved it").click()
         expect(row_of(page, "nightly export")).to_be_visible()

@@ -135,7 +135,6 @@ CHANGES: dict[str, Attempt] = {
         a_key(w.user_id, idempotency_key="once"), e
     ),
     "api_keys.revoke": lambda w, e: w.store.api_keys.revoke(w.key_id, w.user_id, LATER, e),
-    "api_keys.revoke_some": lambda w, e: w.store.api_keys.revoke_some([w.key_id], LATER, e),
     "sessions.end": lambda w, e: w.store.sessions.end(w.session_id, w.user_id, LATER, e),
     "sessions.end_all": lambda w, e: w.store.sessions.end_all(w.user_id, LATER, e),
     "connections.add": lambda w, e: w.store.connections.add("new", {"technology": "X"}, w.user_id, e),
@@ -184,6 +183,7 @@ CHANGES: dict[str, Attempt] = {
 }
 
 WITH_CONSEQUENCES: dict[str, Attempt] = {
+    "api_keys.revoke_some": lambda w, e: w.store.api_keys.revoke_some([w.key_id], LATER, e),
     "users.set_disabled, of an owner": lambda w, e: w.store.users.set_disabled(w.user_id, LATER, LATER, e),
     "users.set_disabled, with a successor": lambda w, e: w.store.users.set_disabled(
         w.user_id, LATER, LATER, e, successor=a_successor(w.other_id)

@@ -105,6 +105,8 @@ def _revoked(view: View, request: AnyRequest, notice: str | None) -> str | Marku
     count = asked_id(str(request.query_params.get("count", "")))
     if count > 1:
         return f"Revoked {count:,} keys. They and every token made from them are refused from now on."
+    if count:
+        return "Revoked 1 key. It and every token made from it are refused from now on."
     owned = _find(view, asked_id(str(request.query_params.get("key", ""))))
     if owned is not None and owned.key.revoked_at is None:
         return None  # An address that somebody made up.

@@ -292,6 +292,7 @@ def test_a_call_to_the_help_desk(site: Site, chromium: Browser, *, with_script: 
         assert status_with(site, secret) == 403, "the key works still, and may see no connection"
         page.get_by_role("button", name="Revoke key").click()
         told(page, "Revoked 1 key.")
+        page.goto(f"/admin/users/{juno.user.user_id}")
         assert status_with(site, secret) == 401
 
         sign_in(theirs, juno)

@@ -252,6 +252,7 @@ def test_keyboard_alone(site: Site, chromium: Browser) -> None:
         expect(page.get_by_role("heading", level=1)).to_have_text("Revoke by keyboard?")
         tab_to(page, page.get_by_role("button", name="Revoke key"))
         keyboard.press("Space")
+        expect(page.get_by_role("status").first).to_contain_text("Revoked by keyboard.")
         tab_to(page, page.get_by_role("link", name="Ended 1"))
         keyboard.press("Enter")
         expect(row_of(page, "by keyboard")).to_contain_text("Revoked")

@@ -128,8 +128,7 @@ def rotate(page: Page, overlap: str) -> str:
     expect(page.get_by_role("radio", name="1 day")).to_be_checked()
     page.get_by_role("radio", name=overlap).check()
     page.get_by_role("button", name="Rotate key").click()
-    saved = "key" if overlap == "End it now" else "secret"
-    expect(page.get_by_role("heading", level=1)).to_have_text(f"Save your new {saved}")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Save your new secret")
     secret = page.locator("#secret").inner_text()
     assert KEY.fullmatch(secret)
     return secret
@@ -155,7 +154,7 @@ def test_fault_b9_a_key_is_made_after_the_password(
         page.get_by_role("button", name="Create key").click()
         page.get_by_label("Password", exact=True).fill(PASSWORD)
         page.get_by_role("button", name="Confirm and continue").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("Save your new secret")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Save your new key")
         expect(page.get_by_role("main")).to_contain_text("nightly export")
         page.get_by_role("link", name="I have saved it").click()
         expect(row_of(page, "nightly export")).to_be_visible()

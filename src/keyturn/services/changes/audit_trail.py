@@ -61,7 +61,7 @@ class AuditTrail:
     def of_key(self, principal: Principal, key: ApiKeyRecord, *, size: int) -> list[AuditRow]:
         """Return the newest rows about a key, at most `size`, for anybody who may see the key.
 
-        The key is a record that the caller was given, as for `Keys.callers`. Without AUDIT a row tells who
+        The key is a record that the caller was given, as for `KeyUses.callers`. Without AUDIT a row tells who
         acted, and from where, only if that was the caller or the owner of the key: its history is the owner's
         to know, the name and the address of an administrator or a colleague are not.
         """

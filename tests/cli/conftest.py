@@ -47,11 +47,15 @@ class Command(Protocol):
     def __call__(self, *arguments: str, stdin: str | bytes = b"", **environment: str) -> Outcome: ...
 
 
+# Not the usual port: what listens there on this machine is no part of a test. One for commands and services
+# alike, since it stands in the address that tokens name as their issuer.
+_PORT = str(free_port())
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """The real entry point, over the database `keyturn.db` in `tmp_path`, which may be new, unless told
     otherwise."""
-    port = str(free_port())
 
     def run(*arguments: str, stdin: str | bytes = b"", **environment: str) -> Outcome:
         given = stdin.encode() if isinstance(stdin, str) else stdin
@@ -63,8 +67,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
             for name, value in {
                 "KEYTURN_DATABASE": f"sqlite:///{tmp_path / 'keyturn.db'}",
                 "KEYTURN_NEW_INSTALLATION": "true",
-                # Whatever listens on the usual port of this machine is no part of a test.
-                "KEYTURN_PORT": port,
+                "KEYTURN_PORT": _PORT,
                 **environment,
             }.items():
                 patch.setenv(name, value)
@@ -135,7 +138,9 @@ def configured(call: Command, server: RunningServer, key: str) -> Command:
 def opened(directory: Path) -> Iterator[Services]:
     """Open the services over the database of a directory, to look at what a command did."""
     database = f"sqlite:///{directory / 'keyturn.db'}"
-    services = open_services(read_settings({"KEYTURN_DATABASE": database}, new_installation=True))
+    services = open_services(
+        read_settings({"KEYTURN_DATABASE": database, "KEYTURN_PORT": _PORT}, new_installation=True)
+    )
     try:
         yield services
     finally:

@@ -34,6 +34,7 @@ WITHOUT_JSON = {
     "keyturn admin user disable": "a sentence",
     "keyturn admin user password": "a sentence",
     "keyturn admin user sign-out": "a sentence",
+    "keyturn admin user rename": "a sentence",
     "keyturn admin user unlock": "a sentence",
     "keyturn api": "JSON always",
     "keyturn completion": "a script",

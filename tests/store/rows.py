@@ -15,7 +15,7 @@ from keyturn.core.verification import principal_of_key, principal_of_session
 from keyturn.store.keys.api_keys import KeyToAdd
 from keyturn.store.ownership.control import Successor
 from keyturn.store.people.sessions import SessionToAdd
-from keyturn.store.people.users import UserToAdd
+from keyturn.store.people.users import UserName, UserToAdd
 from keyturn.verifying.origin import Origin, actor_of
 
 if TYPE_CHECKING:
@@ -45,12 +45,14 @@ def an_unwritable_entry() -> AuditEntry:
     return an_entry(actor=replace(TESTER, userid=None))
 
 
+def a_user_name(userid: str) -> UserName:
+    return UserName(userid, userid.casefold(), skeleton_of(userid))
+
+
 def a_user(userid: str = "bob", **changed: Any) -> UserToAdd:
     values: dict[str, Any] = {
         "iamid": "bim",
-        "userid": userid,
-        "canonical_userid": userid.casefold(),
-        "skeleton": skeleton_of(userid),
+        "user_name": a_user_name(userid),
         "permissions": frozenset({"GOVERNANCE", "AUDIT"}),
         "name": None,
         "email": None,

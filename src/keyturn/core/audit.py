@@ -57,6 +57,7 @@ class AuditAction(StrEnum):
     SIGNING_KEYS_RETIRED = "SigningKeysRetired"
     TOKEN_ISSUED = "TokenIssued"
     TOKEN_REVOKED = "TokenRevoked"
+    USER_RENAMED = "UserRenamed"
     USER_SIGNED_OUT = "UserSignedOut"
     USER_UNLOCKED = "UserUnlocked"
     USER_DELETED = "UserDeleted"
@@ -123,6 +124,7 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.USER_PASSWORD_UPDATED: Effect.CHANGES_USER,
     AuditAction.USER_PERMISSIONS_UPDATED: Effect.CHANGES_USER,
     AuditAction.USER_PROFILE_UPDATED: Effect.CHANGES_USER,
+    AuditAction.USER_RENAMED: Effect.CHANGES_USER,
     AuditAction.USER_SIGNED_OUT: Effect.CHANGES_USER,
     AuditAction.USER_UNLOCKED: Effect.NOTHING,
 }

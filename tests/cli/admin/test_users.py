@@ -166,9 +166,23 @@ def test_a_person_is_unlocked(run: Command, tmp_path: Path, person: str) -> None
     assert run("admin", "user", "unlock", person).out == f"{person} was not locked.\n"
 
 
+def test_a_person_is_renamed(run: Command, tmp_path: Path, person: str) -> None:
+    """`user rename` gives a user another name, with the password that they had."""
+    assert run("admin", "user", "rename", person, "grace").out == f"{person} is now grace.\n"
+    assert may_sign_in(tmp_path, "grace", PASSWORD)
+    assert refused(run("admin", "user", "rename", person, "grace")) == f"keyturn: There is no user {person}."
+
+
 @pytest.mark.parametrize(
     "command",
-    [("disable",), ("unlock",), ("sign-out",), ("disable", "--undo"), ("password", "--password-stdin")],
+    [
+        ("disable",),
+        ("rename", "somebody"),
+        ("unlock",),
+        ("sign-out",),
+        ("disable", "--undo"),
+        ("password", "--password-stdin"),
+    ],
 )
 def test_an_unknown_person_is_said_to_be_unknown(run: Command, person: str, command: tuple[str, ...]) -> None:
     """A command for nobody fails and names whom it did not find."""

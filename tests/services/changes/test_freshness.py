@@ -456,6 +456,12 @@ PATHS: dict[str, Change] = {
         key_token=REVOKED,
         login_token=REVOKED,
     ),
+    "rename the owner": Change(
+        AuditAction.USER_RENAMED,
+        lambda w: w.services.users.rename(
+            COMMAND_LINE, w.services.users.get_by_name(None, w.userid), "another"
+        ),
+    ),
     "unlock": Change(
         AuditAction.USER_UNLOCKED,
         lambda w: w.services.users.unlock(COMMAND_LINE, w.principal.user_id),

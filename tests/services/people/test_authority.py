@@ -199,6 +199,9 @@ TOUCHES: dict[str, Callable[[Services, Principal, Principal], object]] = {
     ),
     "sign out": lambda services, who, them: services.sessions.sign_out(who, them.user_id, HERE),
     "unlock": lambda services, who, them: services.user_administration.unlock(who, "bim", them.userid, HERE),
+    "rename": lambda services, who, them: services.user_administration.rename(
+        who, "bim", them.userid, "renamed", HERE
+    ),
 }
 """What changes how somebody signs in, and gives nobody more."""
 
@@ -238,7 +241,12 @@ def test_only_an_equal_touches_how_somebody_signs_in(
 
     for touch in TOUCHES.values():
         touch(services, equal, them)
-    assert actions(services)[len(before) :] == ["SessionEnded", "UserSignedOut", "UserUnlocked"]
+    assert actions(services)[len(before) :] == [
+        "SessionEnded",
+        "UserSignedOut",
+        "UserUnlocked",
+        "UserRenamed",
+    ]
     assert services.sessions.list_of(them.user_id).count == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -18,6 +19,7 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import DEFAULT_PERMISSIONS
 from keyturn.core.principal import Principal
 from keyturn.core.records import SessionLimits
+from keyturn.core.searches import UserSearch
 from keyturn.errors import (
     Conflict,
     CredentialRefused,
@@ -600,6 +602,49 @@ def test_an_administrator_unlocks_somebody(
     assert not service.unlock(admin, "bim", "bob", HERE), "there is nothing to forget"
     assert not services.users.unlock(COMMAND_LINE, 987_654)
     assert actions(services) == before
+
+
+def test_a_user_is_renamed(services: Services, admin: Principal, reopen: Opener) -> None:
+    """A new user name opens the account in every process, the old one no longer; keys and sessions go on."""
+    user = add_person(services)
+    key = services.keys.create(person(services, "bob"), HERE, NewKey())
+    elsewhere, service = reopen(), services.user_administration
+    token = elsewhere.logins.log_in_api("bim", "bob", PASSWORD, HERE).token
+
+    renamed = service.rename(person(services, admin.userid), "bim", "bob", " Robert ", HERE)
+
+    assert (renamed.user_id, renamed.userid) == (user.user_id, "Robert")
+    for credential in (key.secret, token):
+        assert caller(elsewhere, credential).userid == "Robert"
+    log_in(elsewhere, "robert")
+    fail_to_log_in(elsewhere, "bob")
+    assert [one.user_id for one in service.search(admin, UserSearch(text="robert")).items] == [user.user_id]
+    row = services.store.audit_log.search(AuditSearch(action=AuditAction.USER_RENAMED), size=9)[0]
+    assert (row.target_id, row.details) == (str(user.user_id), {"userid": "Robert", "was": "bob"})
+    before = actions(services)
+    service.rename(admin, "bim", "robert", "Robert", HERE)
+    assert actions(services) == before, "it is their name already"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "12", "keyturn system", "grace", " GRACE", "gr\u0430ce", "a" * 255, "a\u202eb"]
+)
+def test_a_name_that_is_taken_or_is_none_renames_nobody(
+    services: Services, admin: Principal, name: str
+) -> None:
+    """A new name follows the rules of a first one: nobody has it, or one that looks like it (L4)."""
+    add_person(services)
+    add_person(services, "grace")
+    with pytest.raises((InvalidInput, Conflict)):
+        services.user_administration.rename(admin, "bim", "bob", name, HERE)
+    assert services.users.get_by_name("bim", "bob").userid == "bob"
+
+
+def test_another_provider_names_its_users(services: Services, admin: Principal) -> None:
+    """A user of another identity provider keeps the name that it gives."""
+    user = add_person(services)
+    with pytest.raises(InvalidState):
+        services.users.rename(COMMAND_LINE, replace(user, iamid="elsewhere"), "robert")
 
 
 def test_nobody_unlocks_themselves(services: Services, admin: Principal) -> None:

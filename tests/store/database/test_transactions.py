@@ -28,6 +28,7 @@ from tests.store.rows import (
     a_session,
     a_successor,
     a_user,
+    a_user_name,
     an_entry,
     an_unwritable_entry,
     grant_all,
@@ -127,6 +128,7 @@ CHANGES: dict[str, Attempt] = {
         w.user_id, lambda _failures: LATER, e
     ),
     "logins.unlock": lambda w, e: w.store.logins.unlock(w.user_id, e),
+    "users.rename": lambda w, e: w.store.users.rename(w.user_id, a_user_name("robert"), LATER, e),
     "users.update_profile": lambda w, e: w.store.users.update_profile(
         w.user_id, {"name": "Robert"}, LATER, e
     ),

@@ -1014,7 +1014,7 @@ def test_the_audit_log_is_in_words(any_site: Site) -> None:
     ):
         assert told in page, told
     read_only = holder(any_site, "AUDIT").get("/admin/audit").text
-    assert f"added user {user.user_id} to group {group.group_id}." in read_only
+    assert f"added <b>{user.userid}</b> to the group <b>{group.name}</b>." in read_only
     assert 'href="/admin/users/' not in read_only
     assert 'href="/admin/keys/' not in read_only
     any_site.services.offboarding.delete(admin, "bim", user.userid, Origin())
@@ -1067,7 +1067,7 @@ NAMES = AuditNames(
         (
             _row("ApiKeyRotated", target=Target.API_KEY, overlapSeconds=86400),
             (
-                "Mara Quill rotated the key nightly export of Otto Reed; the old secret works until "
+                "Mara Quill rotated the key nightly export of Otto Reed; the old secret was left until "
                 "Nov 26, 2026, 09:41."
             ),
         ),

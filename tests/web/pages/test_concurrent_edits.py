@@ -105,6 +105,7 @@ def test_fault_g8_every_field_is_sent_with_what_was_shown(site: Site, admin: Pri
     assert {action for action, _ in tracked} == {
         "/profile",
         "/admin/users/N/profile",
+        "/admin/service-accounts/N/profile",
         "/admin/groups/N",
         "/admin/projects/N",
         "/admin/services/N",

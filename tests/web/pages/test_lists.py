@@ -158,7 +158,10 @@ def test_all_keys_of_one_owner_are_revoked(site: Site) -> None:
     assert len(preview) < 60_000
     sent = form_on(preview)
     assert set(sent) == {"all", "seen", "owner"}
-    done = browser.submit("/admin/keys/revoke", **sent, reason="superseded")
+    assert "25 of these keys are yours" in preview
+    unsure = browser.submit("/admin/keys/revoke", **sent, typed="yes")
+    assert (unsure.status_code, "To confirm, type revoke." in unsure.text) == (422, True)
+    done = browser.submit("/admin/keys/revoke", **sent, reason="superseded", typed=" Revoke ")
     assert "Revoked 25 keys." in browser.get(done.headers["location"]).text
     rows = site.services.audit_trail.newest(
         person(site.services, ADMIN), AuditSearch(action=AuditAction.API_KEY_DELETED), size=100
@@ -174,13 +177,15 @@ def test_a_changed_number_of_keys_revokes_none(site: Site) -> None:
     browser = site.browser(ADMIN)
     sent = form_on(browser.get("/admin/keys/revoke?all=yes&q=key").text)
     site.services.keys.create_for(site.users[BOB].user_id, COMMAND_LINE, NewKey("key of bob"))
-    refused = browser.submit("/admin/keys/revoke", **sent)
+    refused = browser.submit("/admin/keys/revoke", **sent, typed="revoke")
     assert refused.status_code == 409
     assert "Nothing was changed" in html.unescape(refused.text)
     assert "Revoke these 26 keys?" in refused.text
     again = form_on(refused.text)
     assert again["seen"] != sent["seen"]
-    assert browser.submit("/admin/keys/revoke", **again).headers["location"].endswith("count=26")
+    assert (
+        browser.submit("/admin/keys/revoke", **again, typed="revoke").headers["location"].endswith("count=26")
+    )
 
 
 def test_who_still_uses_the_keys_is_told_first(site: Site) -> None:

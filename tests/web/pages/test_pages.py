@@ -923,7 +923,7 @@ def test_the_set_up_works_once(open_site: SiteOpener) -> None:
             check_set_up_is_gone(browser, code)
             assert browser.log_in("root@example.com", PASSWORD).status_code == 303
             page = browser.get("/profile").text
-            for permission in ("APPLICATION_ADMIN", "USER_ADMIN"):
+            for permission in ("Manage people and keys", "Manage the installation"):
                 assert permission in page
         assert fresh.services.installation.new_setup_code() is None
         database = fresh.database

@@ -188,6 +188,22 @@ def test_an_administrator_changes_a_profile_and_nothing_else_of_it(site: Site, a
     assert site.services.users.get_by_userid("bim", user.userid).profile.email is None
 
 
+def test_an_administrator_changes_a_user_name(site: Site, admin: Principal) -> None:
+    """The page of the account has its user name; one that is taken is refused at the field, as typed."""
+    user, browser = named(site, admin, "Somebody"), site.browser(ADMIN)
+    path = f"/admin/users/{user.user_id}/profile"
+    refused = browser.submit(path, userid=ADMIN, **{"was.userid": user.userid})
+    assert (refused.status_code, 'id="userid-problem"' in refused.text) == (422, True)
+    assert f'value="{ADMIN}"' in refused.text
+    new = fresh_name()
+    assert browser.submit(path, userid=new, **{"was.userid": user.userid}).status_code == 303
+    assert site.services.users.get_by_userid("bim", new).user_id == user.user_id
+    assert (
+        f"changed the user name <b>{user.userid}</b> to <b>{new}</b>"
+        in browser.get(f"/admin/users/{user.user_id}").text
+    )
+
+
 def test_a_group_is_joined_and_left_from_the_page_of_a_person(any_site: Site) -> None:
     """Only groups that they are not in are offered; what is no group is refused at the field."""
     admin, browser = person(any_site.services, ADMIN), any_site.browser(ADMIN)

@@ -168,6 +168,20 @@ def unlock(userid: str, *, database: str | None) -> None:
 
 
 @user.command(
+    examples={"keyturn admin user rename ada ada@example.com": "Let ada sign in as ada@example.com"},
+    more="howto/manage-people.md",
+)
+@click.argument("userid")
+@click.argument("new")
+@database_option
+def rename(userid: str, new: str, *, database: str | None) -> None:
+    """Change the user name USERID to NEW. Sessions, keys and tokens go on."""
+    with opened_services(database) as services:
+        services.users.rename(COMMAND_LINE, services.users.get_by_userid(None, userid), new)
+    click.echo(f"{userid} is now {new}.")
+
+
+@user.command(
     examples={
         "keyturn admin user password ada@example.com": "Type a new password",
         "keyturn admin user password ada@example.com --password-stdin < password.txt": "Read it from a file",

@@ -92,24 +92,23 @@ class AuditTrail:
         return self._store.audit_log.search(_as_seen(principal, wanted), after=after, size=PAGE)[::-1]
 
     def names(self, principal: Principal, rows: Iterable[AuditRow]) -> AuditNames:
-        """Return the names of what these rows tell of, as far as the reader may see those things.
+        """Return the names of what these rows tell of; of projects and APIs, if the reader may see them.
 
-        The rows themselves tell the user names of those who acted.
+        A reader of the log without USER_ADMIN learns user names, as the rows tell those of actors, and no
+        full names.
         """
         principal.check_may(Permission.AUDIT)
         rows = list(rows)
         numbers, log = _numbers_in(rows), self._store.audit_log
-        if principal.may(Permission.USER_ADMIN):
-            keys = log.name_keys(numbers[Target.API_KEY]) if numbers[Target.API_KEY] else {}
-            users, userids = log.name_users(numbers[Target.USER] | {key.user_id for key in keys.values()})
-        else:
-            keys, userids = {}, {}
-            users = {row.actor_user_id: row.actor_userid for row in rows if row.actor_user_id is not None}
+        keys = log.name_keys(numbers[Target.API_KEY]) if numbers[Target.API_KEY] else {}
+        users, userids = log.name_users(numbers[Target.USER] | {key.user_id for key in keys.values()})
+        if not principal.may(Permission.USER_ADMIN):
+            users = userids
         return AuditNames(
             users,
             userids,
             keys,
-            groups=self._named(principal, Target.GROUP, numbers, Permission.USER_ADMIN),
+            groups=self._named(principal, Target.GROUP, numbers, Permission.AUDIT),
             projects=self._named(principal, Target.PROJECT, numbers, *SEE_PROJECTS),
             apis=self._named(principal, Target.RESOURCE, numbers, Permission.APPLICATION_ADMIN),
         )

@@ -205,6 +205,20 @@ class UserAdministration:
         self._store.users.update_profile(user.user_id, checked, audit.at, audit)
         return self._again(user)
 
+    def rename(self, principal: Principal, iamid: str, userid: str, new: str, origin: Origin) -> UserRecord:
+        """Give a user another user name, for a holder of USER_ADMIN.
+
+        Raise `PermissionMissing` if they may do more than the caller: programs behind a gateway know people
+        by their user names, and a freed name could be given to somebody else.
+        """
+        user = self._managed(principal, iamid, userid)
+        if user.user_id != principal.user_id:
+            self._check_may_act_as(principal, user)
+        allow = None if user.user_id == principal.user_id else partial(check_may_grant, principal)
+        with unique("userid"):
+            self._users.rename(actor_of(principal, origin), user, new, allow=allow)
+        return self._again(user)
+
     def set_permissions(
         self, principal: Principal, iamid: str, userid: str, permissions: Iterable[str], origin: Origin
     ) -> UserRecord:

@@ -11,7 +11,7 @@ from keyturn.core.permissions import DEFAULT_PERMISSIONS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.searches import UserSearch
 from keyturn.core.user_names import fault_of_user_name, skeleton_of
-from keyturn.errors import InvalidInput, NotFound
+from keyturn.errors import InvalidInput, InvalidState, NotFound
 from keyturn.services.installation.setup import digest_setup_code
 from keyturn.services.people.identity.attempts import SignInAttempts
 from keyturn.services.people.identity.registry import IdentityProviders, elsewhere
@@ -23,7 +23,7 @@ from keyturn.services.text import canonical_userid, checked_email, checked_text,
 from keyturn.store import Store
 from keyturn.store.ownership.control import Allow
 from keyturn.store.people.logins import KeptSession
-from keyturn.store.people.users import UserToAdd
+from keyturn.store.people.users import UserName, UserToAdd
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of, stranger
 
@@ -95,8 +95,8 @@ class Users:
         if kind is UserKind.PERSON:
             held |= DEFAULT_PERMISSIONS
         new = self._user_to_add(userid, name, email, password, held, asker_of(actor))
-        if canonical_userid(userid) == SYSTEM_USERID and kind is not UserKind.SYSTEM:
-            raise InvalidInput("userid", "This user name is Keyturn's own.")
+        if new.user_name.canonical == SYSTEM_USERID and kind is not UserKind.SYSTEM:
+            raise _is_keyturns_own()
         new = replace(new, iamid=provider.iamid, kind=kind, owner=owner)
         return self._store.users.add(new, self._creation(actor, new))
 
@@ -109,7 +109,7 @@ class Users:
         return self._store.users.add_first(new, digest_setup_code(code), self._creation(actor, new))
 
     def _creation(self, actor: Actor, new: UserToAdd) -> AuditEntry:
-        details: dict[str, Any] = {"userid": new.userid, "permissions": sorted(new.permissions)}
+        details: dict[str, Any] = {"userid": new.user_name.userid, "permissions": sorted(new.permissions)}
         action = AuditAction.USER_CREATED
         if new.owner is not None:
             action = AuditAction.SERVICE_ACCOUNT_CREATED
@@ -125,25 +125,14 @@ class Users:
         permissions: frozenset[str],
         asker: Asker,
     ) -> UserToAdd:
-        checked = checked_text("userid", userid, max_characters=USERID_MAX_CHARACTERS)
-        if checked is None:
-            raise InvalidInput("userid", "Give a user name.")
-        canonical = canonical_userid(checked)
-        if canonical.isdigit():
-            raise InvalidInput("userid", "A user name of digits alone would be taken for somebody's number.")
-        fault = fault_of_user_name(checked)
-        if fault is not None:
-            raise InvalidInput("userid", fault)
-        if len(canonical) > USERID_MAX_CHARACTERS:
-            raise InvalidInput("userid", f"Give a user name of at most {USERID_MAX_CHARACTERS} characters.")
+        user_name = _checked_user_name(userid)
         checked_name = checked_text("name", name, max_characters=PROFILE_LIMITS["name"])
         if password is not None:
-            self._passwords.check_acceptable(password, field="password", personal=(checked, checked_name))
+            personal = (user_name.userid, checked_name)
+            self._passwords.check_acceptable(password, field="password", personal=personal)
         return UserToAdd(
             iamid=self._identity.built_in.iamid,
-            userid=checked,
-            canonical_userid=canonical,
-            skeleton=skeleton_of(checked),
+            user_name=user_name,
             permissions=permissions,
             name=checked_name,
             email=checked_email("email", email, max_characters=PROFILE_LIMITS["email"]),
@@ -279,6 +268,23 @@ class Users:
             allow=allow,
         )
 
+    def rename(self, actor: Actor, user: UserRecord, userid: str, *, allow: Allow | None = None) -> None:
+        """Give a user another user name; nothing happens if it is theirs already.
+
+        Sessions, keys and tokens go on, and name the user anew from the next request. Raise `Conflict` if
+        somebody has the name, and `InvalidState` for a user whose names another provider gives. `allow` is
+        asked about the permissions that come with the account.
+        """
+        if user.iamid != self._identity.built_in.iamid:
+            raise InvalidState(f"The user name comes from {user.iamid}: change it there.")
+        name = _checked_user_name(userid)
+        if name.canonical == SYSTEM_USERID:
+            raise _is_keyturns_own()
+        audit = AuditEntry(
+            self._system.now(), AuditAction.USER_RENAMED, actor, Target.USER, str(user.user_id)
+        )
+        self._store.users.rename(user.user_id, name, audit.at, audit, allow=allow)
+
     def set_disabled(self, actor: Actor, userid: str, *, disabled: bool) -> bool:
         """Stop a user's sessions, keys and tokens, or let the keys work again; False if nothing changed."""
         user = self.get_by_userid(None, userid)
@@ -302,6 +308,25 @@ class Users:
         """
         audit = AuditEntry(self._system.now(), AuditAction.USER_UNLOCKED, actor, Target.USER, str(user_id))
         return self._store.logins.unlock(user_id, audit, allow=allow)
+
+
+def _checked_user_name(userid: str) -> UserName:
+    checked = checked_text("userid", userid, max_characters=USERID_MAX_CHARACTERS)
+    if checked is None:
+        raise InvalidInput("userid", "Enter a user name.")
+    canonical = canonical_userid(checked)
+    if canonical.isdigit():
+        raise InvalidInput("userid", "A user name of digits alone would be taken for somebody's number.")
+    fault = fault_of_user_name(checked)
+    if fault is not None:
+        raise InvalidInput("userid", fault)
+    if len(canonical) > USERID_MAX_CHARACTERS:
+        raise InvalidInput("userid", f"Enter a user name of at most {USERID_MAX_CHARACTERS} characters.")
+    return UserName(checked, canonical, skeleton_of(checked))
+
+
+def _is_keyturns_own() -> InvalidInput:
+    return InvalidInput("userid", "This user name is Keyturn's own.")
 
 
 def _checked_field(name: str, value: Any) -> Any:

@@ -1,6 +1,7 @@
 """Users: their accounts, profiles, permissions and attributes."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -62,15 +63,22 @@ from keyturn.store.people.sessions import end_sessions
 
 
 @dataclass(frozen=True, slots=True)
+class UserName:
+    """A user name about to be stored."""
+
+    userid: str
+    canonical: str
+    """The folded user name: one per identity provider."""
+    skeleton: str
+    """The form that all names share that look like this one."""
+
+
+@dataclass(frozen=True, slots=True)
 class UserToAdd:
     """A user about to be stored."""
 
     iamid: str
-    userid: str
-    canonical_userid: str
-    """The folded user name: one per identity manager."""
-    skeleton: str
-    """The form that all names share that look like this one."""
+    user_name: UserName
     permissions: frozenset[str]
     name: str | None
     email: str | None
@@ -93,7 +101,7 @@ class Users:
         The first person closes the set-up page for ever.
         """
         with (
-            refusing_twins(f"There is a user {new.userid} already."),
+            _refusing_name(new.user_name),
             self._database.change() as change,
         ):
             user_id = _insert_user(change.connection, new)
@@ -104,7 +112,7 @@ class Users:
                     .values(setup_completed_at=new.created_at, setup_code_digest=None)
                 )
             change.record(audit, target_id=user_id)
-            _check_looks(change.connection, new)
+            _check_looks(change.connection, new.iamid, new.user_name)
             (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
         return record
 
@@ -126,7 +134,7 @@ class Users:
                 return None
             user_id = _insert_user(change.connection, new)
             change.record(audit, target_id=user_id)
-            _check_looks(change.connection, new)
+            _check_looks(change.connection, new.iamid, new.user_name)
             (record,) = read_users(change.connection, SELECT_USER.where(user.c.id == user_id))
         return record
 
@@ -331,6 +339,32 @@ class Users:
             _touch(change.connection, user_id, at)
             change.record(replace(audit, details={**audit.details, "fields": sorted(changed)}))
 
+    def rename(
+        self, user_id: int, name: UserName, at: datetime, audit: AuditEntry, *, allow: Allow | None = None
+    ) -> None:
+        """Give a user another user name; nothing is written if it is theirs already.
+
+        Raise `Conflict` if somebody else has it, or one that looks like it. `allow` is asked about the
+        permissions that come with the account.
+        """
+        values = {"userid": name.userid, "canonical_userid": name.canonical, "skeleton": name.skeleton}
+        with _refusing_name(name), self._database.change(audit) as change:
+            if not changed_values(change.connection, user, values, id=user_id):
+                return
+            was = change.connection.execute(_FOUND_BY.where(user.c.id == user_id)).one()
+            change.connection.execute(
+                update(user).where(user.c.id == user_id).values(**values, updated_at=at)
+            )
+            change.connection.execute(
+                update(profile)
+                .where(profile.c.user_id == user_id)
+                .values(searched=searched_text(name.userid, was.name, was.email))
+            )
+            change.record(replace(audit, details={**audit.details, "userid": name.userid, "was": was.userid}))
+            _check_looks(change.connection, was.iamid, name)
+            if allow is not None:
+                check_may_act_as(change.connection, user_id, allow)
+
     def add_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
         """Give a user an attribute; False if they have it."""
         with self._database.change() as change:
@@ -350,7 +384,7 @@ class Users:
         return removed
 
 
-_FOUND_BY = select(user.c.userid, profile.c.name, profile.c.email).join(
+_FOUND_BY = select(user.c.userid, user.c.iamid, profile.c.name, profile.c.email).join(
     profile, profile.c.user_id == user.c.id
 )
 _VISIBLE = visibility_of(bindparam("viewer"))
@@ -384,12 +418,16 @@ def _check_administered(connection: Connection, *, lost: Collection[str]) -> Non
             )
 
 
-def _check_looks(connection: Connection, new: UserToAdd) -> None:
+def _refusing_name(name: UserName) -> AbstractContextManager[None]:
+    return refusing_twins(f"There is a user {name.userid} already.")
+
+
+def _check_looks(connection: Connection, iamid: str, new: UserName) -> None:
     """Raise `Conflict` if a name looks like another one. To be called after the audit row too."""
     names = connection.execute(
         select(user.c.userid).where(
-            user.c.iamid == new.iamid,
-            user.c.canonical_userid != new.canonical_userid,
+            user.c.iamid == iamid,
+            user.c.canonical_userid != new.canonical,
             user.c.skeleton.in_(skeletons_to_ask_for(new.userid)),
         )
     ).scalars()
@@ -406,9 +444,9 @@ def _insert_user(connection: Connection, new: UserToAdd) -> int:
         insert(user)
         .values(
             iamid=new.iamid,
-            userid=new.userid,
-            canonical_userid=new.canonical_userid,
-            skeleton=new.skeleton,
+            userid=new.user_name.userid,
+            canonical_userid=new.user_name.canonical,
+            skeleton=new.user_name.skeleton,
             kind=new.kind.value,
             permissions=as_json_list(new.permissions),
             password_hash=new.password_hash,
@@ -425,7 +463,7 @@ def _insert_user(connection: Connection, new: UserToAdd) -> int:
             name=new.name,
             email=new.email,
             external_user_ids={},
-            searched=searched_text(new.userid, new.name, new.email),
+            searched=searched_text(new.user_name.userid, new.name, new.email),
             created_at=new.created_at,
             updated_at=new.created_at,
         )

@@ -203,7 +203,7 @@ def _rotated(told: _Told) -> Markup:
     if isinstance(seconds, int) and seconds > 0:
         until = told.row.at + timedelta(seconds=seconds)
         shown = moments.moment(until, told.narrator.zone)
-        old = Markup('the old secret works until <time datetime="{}">{}</time>').format(
+        old = Markup('the old secret was left until <time datetime="{}">{}</time>').format(
             wire_time(until), shown
         )
     return Markup("{} rotated {}; {}").format(told.actor, told.key, old)
@@ -228,6 +228,12 @@ def _profile(told: _Told) -> Markup:
     whose = "their details" if told.is_about_actor else Markup("the details of {}").format(told.user)
     listed = f": {', '.join(map(str, fields)).replace('_', ' ')}" if fields else ""
     return Markup("{} changed {}{}").format(told.actor, whose, listed)
+
+
+def _renamed_user(told: _Told) -> Markup:
+    was, now = told.details.get("was"), told.details.get("userid")
+    whose = "their user name" if told.is_about_actor else "the user name"
+    return Markup("{} changed {} <b>{}</b> to <b>{}</b>").format(told.actor, whose, was, now)
 
 
 def _password(told: _Told) -> Markup:
@@ -369,6 +375,7 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     AuditAction.USER_DISABLED: ("pause", _plain("{actor} suspended {user}{because}")),
     AuditAction.USER_ENABLED: ("ok", _plain("{actor} restored {user}")),
     AuditAction.USER_PROFILE_UPDATED: ("pen", _profile),
+    AuditAction.USER_RENAMED: ("pen", _renamed_user),
     AuditAction.USER_PASSWORD_UPDATED: ("lock", _password),
     AuditAction.USER_LOGGED_IN: ("user", _signed_in),
     AuditAction.USER_LOGIN_FAILED: ("fail", _failed),
@@ -386,7 +393,7 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     AuditAction.USER_SIGNED_OUT: ("out", _signed_out),
     AuditAction.USER_UNLOCKED: ("ok", _unlocked),
     AuditAction.USER_DELETED: ("trash", _plain("{actor} deleted {user}{because}")),
-    AuditAction.USER_INVITED: ("mail", _plain("{actor} made a sign-in link for {user}")),
+    AuditAction.USER_INVITED: ("mail", _plain("{actor} made a link with which {user} sets a password")),
     AuditAction.USER_PERMISSIONS_UPDATED: ("shield", _permissions),
     AuditAction.USER_ATTRIBUTES_UPDATED: ("pen", _attributes(lambda told: told.user)),
     AuditAction.GROUP_CREATED: ("group", _plain("{actor} created {group}")),

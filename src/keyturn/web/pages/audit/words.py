@@ -36,6 +36,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         AuditAction.USER_CREATED: "User created",
         AuditAction.USER_INVITED: "User invited",
         AuditAction.USER_PROFILE_UPDATED: "Details changed",
+        AuditAction.USER_RENAMED: "User name changed",
         AuditAction.USER_PERMISSIONS_UPDATED: "Permissions changed",
         AuditAction.USER_ATTRIBUTES_UPDATED: "Attributes of a user changed",
         AuditAction.USER_DISABLED: "User suspended",

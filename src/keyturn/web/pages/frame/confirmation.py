@@ -8,12 +8,14 @@ from keyturn.web.pages.frame.views import SubmittedForm
 LISTED = 20
 """How many keys and service accounts are named; of the others the number is told."""
 DELETION_WORD = "delete"
+REVOCATION_WORD = "revoke"
 
 
-def check_typed(sent: SubmittedForm) -> None:
-    """Raise `InvalidInput` unless the word was typed that keeps people from deleting by accident."""
-    if (sent.text("typed") or "").lower() != DELETION_WORD:
-        raise InvalidInput("typed", f"Nothing was deleted. To confirm, type {DELETION_WORD}.")
+def check_typed(sent: SubmittedForm, word: str = DELETION_WORD) -> None:
+    """Raise `InvalidInput` unless the word was typed that keeps people from ending things by accident."""
+    if (sent.text("typed") or "").lower() != word:
+        done = word.removesuffix("e") + "ed"
+        raise InvalidInput("typed", f"Nothing was {done}. To confirm, type {word}.")
 
 
 def check_repeated(form: Mapping[str, str]) -> None:

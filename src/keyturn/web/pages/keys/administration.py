@@ -20,6 +20,7 @@ from keyturn.core.records import OwnedKey, RevocationReason
 from keyturn.core.searches import KeyFilter, KeyOrder, KeySearch, UserSearch
 from keyturn.errors import NotFound
 from keyturn.web.pages.frame.account_lists import PEOPLE, SERVICE_ACCOUNTS, named_ids
+from keyturn.web.pages.frame.confirmation import REVOCATION_WORD, check_typed
 from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.lists import ListQuery, address
 from keyturn.web.pages.frame.paging import read_page
@@ -169,6 +170,8 @@ def revoke(sent: InjectedForm) -> Redirect:
     reason = RevocationReason(given) if given in set(RevocationReason) else None
     if sent.form.get(ALL):
         wanted = _search(_asked(sent.form), sent.services.system.now())
+        if len(service.select(sent.principal, wanted).key_ids) > KEYS_PER_PAGE:
+            check_typed(sent, REVOCATION_WORD)
         seen = sent.form.get(SEEN, "")
         count = service.revoke_selected(sent.principal, wanted, sent.origin, seen=seen, reason=reason)
         return see_other(f"{KEYS.path}?notice=revoked&count={count}")
@@ -186,10 +189,16 @@ def _preview_all(view: View, asked: ListQuery) -> Response[str]:
     unused = service.search(
         view.principal, replace(wanted, unused_since=wanted.unused_since or now - RECENTLY), size=1
     )
+    mine = view.principal.user_id
     return _preview(
         view,
         shown.items,
         count=len(selection.key_ids),
+        word=REVOCATION_WORD if len(selection.key_ids) > KEYS_PER_PAGE else None,
+        expired=service.count_parts(view.principal, wanted).ended,
+        own=0
+        if wanted.user_id not in {None, mine}
+        else service.count_parts(view.principal, replace(wanted, user_id=mine)).total,
         used=shown.count - unused.count,
         sent={ALL: "yes", SEEN: selection.digest, **asked.query, "sort": ""},
         owner=_owner(view, wanted.user_id),
@@ -216,11 +225,15 @@ def _preview(view: View, keys: Sequence[OwnedKey], *, count: int, **shown: Any) 
         raise NotFound
     return view.render(
         "keys/revoke_many.html",
-        **{"back": KEYS.path, "owner": None, **shown},
+        **{"back": KEYS.path, "owner": None, **_NOT_ALL, **shown},
         keys=_shown(view, tuple(keys)),
         count=count,
         reasons=list(REASONS.items()),
     )
+
+
+_NOT_ALL: Mapping[str, Any] = {"word": None, "own": 0, "expired": 0}
+"""Of keys that were selected one by one: each is seen."""
 
 
 def _owner(view: View, user_id: int | None) -> str | None:

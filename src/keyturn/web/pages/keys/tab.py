@@ -114,12 +114,14 @@ def _revoked(view: View, number: str | None) -> Markup | None:
 def new_key_page(view: InjectedView, like: FromQuery[str | None] = None) -> Response[str]:
     """Show the form for a new key, filled in for one that is `like` another."""
     services, principal = view.services, view.principal
-    values = view.values
+    values, replaced = view.values, None
     if like is not None:
-        values = values_like(services.keys.get_own(principal, read_id(like)))
+        replaced = services.keys.get_own(principal, read_id(like))
+        values = values_like(replaced)
     return view.render(
         "keys/new.html",
         action=PATH,
+        replaced=None if replaced is None else replaced.name or replaced.masked,
         owner_name="",
         address=read_address(view.origin.address or ""),
         project_choices=[

@@ -33,7 +33,13 @@ from keyturn.web.pages.keys.key_page import uses_of
 from keyturn.web.pages.keys.lists import KEYS_PER_PAGE
 from keyturn.web.pages.people.account_notices import notice_of
 from keyturn.web.pages.people.devices import device_of
-from keyturn.web.pages.people.permission_boxes import ADMINISTRATORS, BOX, may_give, permission_groups
+from keyturn.web.pages.people.permission_boxes import (
+    ADMINISTRATORS,
+    BOX,
+    may_give,
+    permission_groups,
+    permission_words,
+)
 from keyturn.web.requests import IdInPath, asked_id
 
 LISTED_KEYS = 10
@@ -89,10 +95,11 @@ def set_permissions(user_id: IdInPath, sent: InjectedForm, account_list: Injecte
 def save_profile(user_id: IdInPath, sent: InjectedForm, account_list: InjectedAccountList) -> Redirect:
     """Change what is said of the account, of what was typed anew."""
     user = find_account(sent, account_list, user_id)
+    service = sent.services.user_administration
     fields = {name: text or None for name, text in sent.changed("name", "email").items()}
-    sent.services.user_administration.update_profile(
-        sent.principal, user.iamid, user.userid, fields, sent.origin
-    )
+    service.update_profile(sent.principal, user.iamid, user.userid, fields, sent.origin)
+    for userid in sent.changed("userid").values() if "userid" in sent.form else ():
+        service.rename(sent.principal, user.iamid, user.userid, userid, sent.origin)
     return see_other(f"{account_list.path}/{user.user_id}?notice=profile")
 
 
@@ -129,6 +136,8 @@ def show_account(
         user=user,
         rule=view.services.user_administration.rule,
         administration=ADMINISTRATORS,
+        permission_words=permission_words(user.permissions),
+        is_named_here=user.iamid == view.services.identity.built_in.iamid,
         has_password_here=user.kind is UserKind.PERSON and view.services.identity.stores_password_of(user),
         owner=owners_of(view, [user])[user.owner] if user.owner is not None else None,
         notice=notice,

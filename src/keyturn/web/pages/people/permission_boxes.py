@@ -1,6 +1,6 @@
 """The permissions as boxes to tick, in words and in groups."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from keyturn.core.permissions import ADMINISTRATION, DEFAULT_PERMISSIONS, Permission
@@ -69,6 +69,14 @@ def permission_groups(
     groups = [(title, [box(name, *said) for name, said in words.items()]) for title, words in GROUPS]
     named = {name for _, words in GROUPS for name in words}
     return [*groups, ("", [box(name, name.value, "") for name in Permission if name not in named])]
+
+
+def permission_words(held: Iterable[str]) -> list[str]:
+    """Return what permissions allow, as the boxes say it; those that are only passed on by their names."""
+    return [_LABELS.get(name, name) for name in sorted(held)]
+
+
+_LABELS = {name.value: label for _, words in GROUPS for name, (label, _) in words.items()}
 
 
 def may_give(principal: Principal, name: Permission) -> bool:

@@ -19,6 +19,7 @@ from keyturn.web.pages.frame.views import InjectedForm, InjectedView, View
 from keyturn.web.pages.frame.visitors import session_cookie
 from keyturn.web.pages.people.account_notices import told_of_session
 from keyturn.web.pages.people.accounts import shown_session
+from keyturn.web.pages.people.permission_boxes import permission_words
 from keyturn.web.requests import IdInPath, asked_id, read_id
 
 _NOTICES = {
@@ -35,7 +36,6 @@ def details_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Re
     user = {
         "userid": record.userid,
         "iamid": record.iamid,
-        "permissions": sorted(record.permissions),
         "created_at": record.created_at,
         "last_login_at": record.last_login_at,
     }
@@ -44,6 +44,7 @@ def details_page(view: InjectedView, notice: FromQuery[str | None] = None) -> Re
         tab="details",
         profile=record.profile,
         user=user,
+        permissions=permission_words(record.permissions),
         zones=time_zone_names(),
         notice=_NOTICES.get(notice or ""),
     )

@@ -173,7 +173,7 @@ class RootKeyRotation:
             secret = self._vault.open(former, slot=ROOT_KEY_CHECK_SLOT)
         except SealBroken:
             raise Conflict(
-                "Another rotation went to a root key that is not given here: give every node the same root keys."
+                "Another rotation went to a root key that is not given here: give every node the same ones."
             ) from None
         check = self._vault.seal_under(head, secret, slot=ROOT_KEY_CHECK_SLOT)
         self._store.seals.begin_rotation(former, check, audit)

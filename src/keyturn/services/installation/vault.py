@@ -23,7 +23,7 @@ from keyturn.services.installation.root_keys import ROOT_KEY_BYTES
 from keyturn.system import System
 
 REREAD_SECONDS = 1.0
-"""A row of an unknown root key asks for the root keys again, but not at each request: a command is slow."""
+"""Rows of one unknown root key ask for it again, but not at each request: a command is slow."""
 
 _VERSION = b"\x01"
 _NONCE_BYTES = 12
@@ -54,7 +54,7 @@ class Vault:
         self._system = system
         self._find_check = find_check
         self._roots: dict[bytes, AESGCM] = {}
-        self._may_read_from = 0.0
+        self._missing_until: dict[bytes, float] = {}
         self.read_again()
 
     def read_again(self) -> None:
@@ -106,8 +106,9 @@ class Vault:
 
     def _root_of(self, head: bytes) -> AESGCM:
         """Return the root key of a head. One that is unknown may have come since they were read."""
-        if head not in self._roots and self._system.monotonic() >= self._may_read_from:
-            self._may_read_from = self._system.monotonic() + REREAD_SECONDS
+        now = self._system.monotonic()
+        if head not in self._roots and now >= self._missing_until.get(head, now):
+            self._missing_until[head] = now + REREAD_SECONDS
             try:
                 self.read_again()
             except CannotStart:

@@ -258,22 +258,6 @@ class SessionRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionRecord:
-    """A registered connection. Its secrets are a sealed blob that no reading route opens."""
-
-    connection_key: str
-    details: Mapping[str, Any]
-    """`technology` and its fields, without any secret."""
-    native_integration_id: int | None
-    created_at: datetime
-    created_by: int
-    creator: "PersonReference"
-    updated_at: datetime
-    updated_by: int
-    updater: "PersonReference"
-
-
-@dataclass(frozen=True, slots=True)
 class PersonReference:
     """The person who did something, in few words."""
 

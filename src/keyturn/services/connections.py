@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
+from keyturn.core.connections import ConnectionRecord
 from keyturn.core.pages import MAX_PAGE
 from keyturn.core.principal import Principal
-from keyturn.core.records import ConnectionRecord
 from keyturn.errors import NotFound
 from keyturn.services.changes.answer_cache import AnswerCache
 from keyturn.services.changes.freshness import Freshness

@@ -6,7 +6,10 @@ from sqlalchemy import Engine
 
 from keyturn.store.apis import Apis
 from keyturn.store.audit_log import AuditLog
-from keyturn.store.connections import Connections
+from keyturn.store.connections.connections import Connections
+from keyturn.store.connections.jobs import Jobs
+from keyturn.store.connections.objects import DataObjects
+from keyturn.store.connections.settings import StoredSettings
 from keyturn.store.database.engine import describe
 from keyturn.store.database.transactions import ChangeLimit, Database
 from keyturn.store.feed import Feed
@@ -41,6 +44,9 @@ class Store:
         self.api_keys = ApiKeys(database)
         self.audit_log = AuditLog(database)
         self.connections = Connections(database)
+        self.data_objects = DataObjects(database)
+        self.object_settings = StoredSettings(database)
+        self.jobs = Jobs(database)
         self.device_logins = DeviceLogins(database)
         self.failed_sign_ins = FailedSignIns(database)
         self.feed = Feed(database)

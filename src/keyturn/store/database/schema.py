@@ -403,13 +403,103 @@ connection = Table(
     Column("details", Json, nullable=False),
     Column("sealed_secrets", LargeBinary),
     Column("native_integration_id", _Id),
+    Column("native_integration", Json),
+    Column("state", String(16), nullable=False, server_default="ACTIVE"),
+    Column("state_reason", Text),
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("crawl_number", Integer, nullable=False, server_default="0"),
+    Column("crawled_at", UtcTime),
+    Column("crawl_every_hours", Integer),
     Column("created_at", UtcTime, nullable=False),
     Column("created_by", _Id, nullable=False),
     Column("updated_at", UtcTime, nullable=False),
     Column("updated_by", _Id, nullable=False),
     sqlite_autoincrement=True,
 )
-"""No foreign keys to people: who registered it stays written when they are gone."""
+"""No foreign keys to people: who registered it stays written when they are gone.
+
+`generation` is the crawl whose objects are shown, `crawl_number` the last that began.
+"""
+
+data_object = Table(
+    "data_object",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("connection_id", _Id, ForeignKey("connection.id", ondelete="CASCADE"), nullable=False),
+    Column("path_digest", LargeBinary, nullable=False),
+    Column("parent_digest", LargeBinary, nullable=False),
+    Column("path", Json, nullable=False),
+    Column("searched", String(255), nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("comment", Text),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("column_count", Integer, nullable=False),
+    Column("first", Integer, nullable=False),
+    Column("since", Integer, nullable=False),
+    Column("until", Integer, nullable=False),
+    UniqueConstraint("connection_id", "path_digest", "since"),
+    sqlite_autoincrement=True,
+)
+"""A version of an object: what the crawls from `since` to the one before `until` found there.
+
+A row never changes but for `until`, and a connection shows those of its `generation`: a crawl that does not
+come to its end is never seen. `searched` is the name folded. Settings belong to the path, not to a version.
+"""
+
+data_object_columns = Table(
+    "data_object_columns",
+    metadata,
+    Column("object_id", _Id, ForeignKey("data_object.id", ondelete="CASCADE"), primary_key=True),
+    Column("columns", Json, nullable=False),
+)
+"""The columns of a table. Apart from it, so that a search reads small rows."""
+
+object_settings = Table(
+    "object_settings",
+    metadata,
+    Column("connection_id", _Id, ForeignKey("connection.id", ondelete="CASCADE"), primary_key=True),
+    Column("path_digest", LargeBinary, primary_key=True),
+    Column("path", Json, nullable=False),
+    Column("is_active", Boolean),
+    Column("activates_new_children", Boolean),
+    Column("later_than", Integer, nullable=False),
+    Column("overridden_roles", Json, nullable=False),
+)
+
+object_role = Table(
+    "object_role",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("connection_id", _Id, ForeignKey("connection.id", ondelete="CASCADE"), nullable=False),
+    Column("path_digest", LargeBinary, nullable=False),
+    Column("role", String(32), nullable=False),
+    Column("user_id", _Id, ForeignKey("user_account.id", ondelete="CASCADE")),
+    Column("group_id", _Id, ForeignKey("user_group.id", ondelete="CASCADE")),
+    CheckConstraint("(user_id IS NULL) <> (group_id IS NULL)", name="one_holder"),
+    sqlite_autoincrement=True,
+)
+
+job = Table(
+    "job",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("type", String(16), nullable=False),
+    Column("connection_id", _Id, nullable=False),
+    Column("connection_key", String(255), nullable=False),
+    Column("path", Json, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("created_by", _Id),
+    Column("started_at", UtcTime),
+    Column("seen_at", UtcTime),
+    Column("ended_at", UtcTime),
+    Column("done", Integer, nullable=False),
+    Column("expected", Integer),
+    Column("is_cancel_asked", Boolean, nullable=False),
+    Column("output", Json, nullable=False),
+    Column("holds", _Id, unique=True),
+)
+"""`holds` is the connection while the job is unfinished: no two work on one."""
 
 project_connection = Table(
     "project_connection",
@@ -527,6 +617,17 @@ Index("ix_failed_sign_in_last_at", failed_sign_in.c.last_at)
 Index("ix_audit_at", audit.c.at)
 Index("ix_audit_actor_user_id", audit.c.actor_user_id)
 Index("ix_audit_revision", audit.c.revision, unique=True)
+Index(
+    "ix_data_object_children",
+    data_object.c.connection_id,
+    data_object.c.parent_digest,
+    data_object.c.searched,
+)
+Index("ix_data_object_searched", data_object.c.connection_id, data_object.c.searched)
+Index("ix_object_role_place", object_role.c.connection_id, object_role.c.path_digest)
+Index("ix_object_role_user_id", object_role.c.user_id)
+Index("ix_object_role_group_id", object_role.c.group_id)
+Index("ix_job_created_at", job.c.created_at)
 
 
 def as_json_list(names: Iterable[str]) -> list[str]:

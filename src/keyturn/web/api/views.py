@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from keyturn.core.records import ApiKeyRecord, ConnectionRecord, PersonReference
+from keyturn.core.connections import ConnectionRecord
+from keyturn.core.records import ApiKeyRecord, PersonReference
 from keyturn.core.times import wire_time
 from keyturn.services.keys.system_keys import RevealedSystemKey
 from keyturn.web.bodies import Unshown

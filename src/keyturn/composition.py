@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypedDict
 
 from argon2 import Parameters
 
+from keyturn.adapters.limits import Limits
 from keyturn.core.access_token import AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.lifetimes import KeyLife
@@ -19,7 +21,17 @@ from keyturn.services.apis.audiences import Audiences, StoredCredentials
 from keyturn.services.apis.registry import Apis
 from keyturn.services.changes.audit_trail import AuditTrail
 from keyturn.services.changes.freshness import Freshness
-from keyturn.services.connections import Connections
+from keyturn.services.connections.access import Access
+from keyturn.services.connections.checks import Checks
+from keyturn.services.connections.endpoints import own_endpoints
+from keyturn.services.connections.jobs import Jobs
+from keyturn.services.connections.objects import Objects
+from keyturn.services.connections.password_rotation import PasswordRotation
+from keyturn.services.connections.registry import Connections
+from keyturn.services.connections.schedule import Schedule
+from keyturn.services.connections.sealing import ConnectionSecrets
+from keyturn.services.connections.settings import Settings as ObjectSettings
+from keyturn.services.connections.targets import Targets
 from keyturn.services.feed.remote_uses import RemoteUses
 from keyturn.services.feed.stream import Feed
 from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
@@ -129,6 +141,12 @@ class Services:
     sessions: Sessions
     reauthentication: Reauthentication
     connections: Connections
+    connection_access: Access
+    connection_secrets: ConnectionSecrets
+    connection_checks: Checks
+    connection_schedule: Schedule
+    data_objects: Objects
+    jobs: Jobs
     feed: Feed
     remote_uses: RemoteUses
     installation: Installation
@@ -138,9 +156,11 @@ class Services:
         self.store.installation.publish_settings(_published_settings(self.settings))
         self.signing_keys.follow_algorithm()
         self.verification.start()
+        self.connection_schedule.start()
 
     def close(self) -> None:
         """Write what is still only noted, and close the database."""
+        self.connection_schedule.stop()
         self.feed.stop()
         self.verification.close()
 
@@ -433,10 +453,44 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
             life=timedelta(minutes=settings.password_again_minutes),
             system=system,
         ),
-        connections=Connections(store, verification.freshness, system),
+        **_open_connections(settings, system, store, vault, verification),
         feed=feed,
         remote_uses=RemoteUses(store.api_keys, Redactor(told.key_prefix), system),
         installation=installation,
+    )
+
+
+class _ConnectionServices(TypedDict):
+    connections: Connections
+    connection_access: Access
+    connection_secrets: ConnectionSecrets
+    connection_checks: Checks
+    connection_schedule: Schedule
+    data_objects: Objects
+    jobs: Jobs
+
+
+def _open_connections(
+    settings: Settings, system: System, store: Store, vault: Vault, verification: Verification
+) -> _ConnectionServices:
+    access, secrets = Access(store), ConnectionSecrets(store, vault)
+    targets = Targets(
+        secrets,
+        allowed_networks=tuple(map(str, settings.connection_networks)),
+        limits=Limits(),
+        own_endpoints=partial(own_endpoints, settings.host, settings.port, store.endpoint),
+    )
+    registry = Connections(store, access, secrets, verification.freshness, system)
+    rotation = PasswordRotation(store, secrets, targets, system)
+    jobs = Jobs(store, registry, access, targets, rotation, system)
+    return _ConnectionServices(
+        connections=registry,
+        connection_access=access,
+        connection_secrets=secrets,
+        connection_checks=Checks(store, registry, targets, rotation, system),
+        connection_schedule=Schedule(jobs),
+        data_objects=Objects(store, registry, ObjectSettings(store, system), access),
+        jobs=jobs,
     )
 
 

@@ -88,6 +88,8 @@ class Settings:
     token_life_seconds: int = 3600
     token_algorithm: Algorithm = "ES256"
     trusted_proxies: tuple[Network, ...] = ()
+    connection_networks: tuple[Network, ...] = ()
+    """Private and other special networks that connections to databases may lead to."""
     """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     failures_per_minute: int = 120
     """How many wrong credentials one address may present to one process before it must wait."""
@@ -308,6 +310,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "allow_keys_without_expiry": _yes_or_no,
     "token_life_seconds": _whole_number(60, 86_400),
     "token_algorithm": cast("Callable[[str], object]", _one_of("ES256", "EdDSA")),
+    "connection_networks": lambda text: tuple(map(read_network, _list(text))),
     "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
     "failures_per_minute": _whole_number(1, 1_000_000),
     "sign_in_failures_per_minute": _whole_number(1, 1_000_000),

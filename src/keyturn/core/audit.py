@@ -53,7 +53,15 @@ class AuditAction(StrEnum):
     USER_LOGGED_OUT = "UserLoggedOut"
     SESSION_ENDED = "SessionEnded"
     SESSION_PROVED = "SessionProved"
+    CONNECTION_ACTIVATED = "ConnectionActivated"
     CONNECTION_CREATED = "ConnectionCreated"
+    CONNECTION_DEACTIVATED = "ConnectionDeactivated"
+    CONNECTION_DELETED = "ConnectionDeleted"
+    CONNECTION_JOB_CANCELED = "ConnectionJobCanceled"
+    CONNECTION_JOB_STARTED = "ConnectionJobStarted"
+    CONNECTION_PASSWORD_ROTATED = "ConnectionPasswordRotated"
+    CONNECTION_SETTINGS_UPDATED = "ConnectionSettingsUpdated"
+    CONNECTION_UPDATED = "ConnectionUpdated"
     ROOT_KEY_ROTATED = "RootKeyRotated"
     SIGNING_KEY_CREATED = "SigningKeyCreated"
     SIGNING_KEYS_RETIRED = "SigningKeysRetired"
@@ -101,7 +109,15 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.API_KEY_CREATED: Effect.BEGINS,
     AuditAction.API_KEY_REVEALED: Effect.NOTHING,
     AuditAction.API_KEY_UPDATED: Effect.NOTHING,
+    AuditAction.CONNECTION_ACTIVATED: Effect.NOTHING,
     AuditAction.CONNECTION_CREATED: Effect.NOTHING,
+    AuditAction.CONNECTION_DEACTIVATED: Effect.NOTHING,
+    AuditAction.CONNECTION_DELETED: Effect.NOTHING,
+    AuditAction.CONNECTION_JOB_CANCELED: Effect.NOTHING,
+    AuditAction.CONNECTION_JOB_STARTED: Effect.NOTHING,
+    AuditAction.CONNECTION_PASSWORD_ROTATED: Effect.NOTHING,
+    AuditAction.CONNECTION_SETTINGS_UPDATED: Effect.NOTHING,
+    AuditAction.CONNECTION_UPDATED: Effect.NOTHING,
     AuditAction.DEVICE_APPROVED: Effect.NOTHING,
     AuditAction.DEVICE_DENIED: Effect.NOTHING,
     AuditAction.GROUP_ATTRIBUTES_UPDATED: Effect.NOTHING,

@@ -78,6 +78,14 @@ class Store:
         """Which database this is, without a user or a password."""
         return describe(self._database.engine.url)
 
+    @property
+    def endpoint(self) -> tuple[str, int] | None:
+        """The host and port of the database, None if it is no server over TCP."""
+        url = self._database.engine.url
+        if url.get_backend_name() == "sqlite" or not url.host or url.host.startswith("/"):
+            return None
+        return url.host, url.port or 5432
+
     def snapshot(self) -> AbstractContextManager[object]:
         """Have all that this thread reads in this block be of one committed state. To be short."""
         return self._database.snapshot()

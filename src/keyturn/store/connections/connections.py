@@ -43,29 +43,22 @@ class Connections:
         *,
         text: str | None = None,
         seen_by: int | None = None,
-        ids: Collection[int] | None = None,
-        is_scheduled: bool | None = None,
+        keys: Collection[str] | None = None,
         offset: int = 0,
         size: int = MAX_PAGE,
     ) -> Page[ConnectionRecord]:
         """Return at most `size` of the connections, by their keys.
 
-        With `text` those of whose key it is a part. With `seen_by` those on an object of which this user has
-        a role, by a group too.
+        With `text` those of whose key it is a part, with `keys` those that have one of these. With `seen_by`
+        those on an object of which this user has a role, by a group too.
         """
         conditions: list[ColumnElement[bool]] = []
         if text:
             conditions.append(contains_folded(text, table.c.connection_key))
         if seen_by is not None:
             conditions.append(_has_role(seen_by))
-        if ids is not None:
-            conditions.append(table.c.id.in_(ids))
-        if is_scheduled is not None:
-            conditions.append(
-                table.c.crawl_every_hours.is_not(None)
-                if is_scheduled
-                else table.c.crawl_every_hours.is_(None)
-            )
+        if keys is not None:
+            conditions.append(table.c.connection_key.in_(keys))
         with self._database.snapshot() as connection:
             count = connection.execute(
                 select(func.count()).select_from(table).where(*conditions)
@@ -92,6 +85,7 @@ class Connections:
         seal: bytes | None = None,
         native_integration: Mapping[str, Any] | None = None,
         state: ConnectionState = ConnectionState.ACTIVE,
+        crawl_every_hours: int | None = None,
     ) -> int:
         """Register a connection and return its id; raise `Conflict` if the key is taken.
 
@@ -109,6 +103,7 @@ class Connections:
                     sealed_secrets=seal,
                     native_integration=native_integration,
                     state=state.value,
+                    crawl_every_hours=crawl_every_hours,
                     created_at=audit.at,
                     created_by=user_id,
                     updated_at=audit.at,
@@ -146,6 +141,21 @@ class Connections:
             change.record(audit)
             _check_seal(change, values.get("sealed_secrets"))
         return True
+
+    def replace_seal(
+        self, connection_id: int, former: bytes | None, seal: bytes | None, audit: AuditEntry
+    ) -> None:
+        """Store other secrets; raise `ChangedMeanwhile` if those that are there are not `former`."""
+        with self._database.change(audit) as change:
+            replaced = change.connection.execute(
+                update(table)
+                .where(table.c.id == connection_id, table.c.sealed_secrets.is_not_distinct_from(former))
+                .values(sealed_secrets=seal)
+            ).rowcount
+            if not replaced:
+                raise ChangedMeanwhile("Somebody else changed this connection just now. Look at it again.")
+            change.record(audit)
+            _check_seal(change, seal)
 
     def change_state(
         self,

@@ -29,7 +29,6 @@ class Jobs:
         path: ObjectPath,
         *,
         by: int | None,
-        expected: int | None,
         audit: AuditEntry,
     ) -> None:
         """Write down a job that is to be done; raise `Conflict` if another is not done with the connection.
@@ -48,7 +47,6 @@ class Jobs:
             "created_by": by,
             "seen_at": audit.at,
             "done": 0,
-            "expected": expected,
             "is_cancel_asked": False,
             "output": {},
             "holds": connection_id,
@@ -69,10 +67,15 @@ class Jobs:
             seen_at=at,
         )
 
-    def note(self, job_id: str, at: datetime, *, done: int) -> bool:
+    def note(self, job_id: str, at: datetime, *, done: int, expected: int | None) -> bool:
         """Say that a job is under way and how far; False if it is to end, or was given up by others."""
         return self._update(
-            job_id, job.c.state == JobState.ACTIVE.value, ~job.c.is_cancel_asked, seen_at=at, done=done
+            job_id,
+            job.c.state == JobState.ACTIVE.value,
+            ~job.c.is_cancel_asked,
+            seen_at=at,
+            done=done,
+            expected=expected,
         )
 
     def end(self, job_id: str, state: JobState, at: datetime, output: Mapping[str, Any]) -> bool:

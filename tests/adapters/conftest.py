@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from keyturn.adapters.validation import Value, validate
+from tests.adapters.rogues import begins_tls, serving
 from tests.adapters.targets import PASSWORD, USER
 from tests.adapters.tls_front import tls_front
 from tests.certificates import make_certificate
@@ -16,7 +17,8 @@ from tests.mariadb import MariaDB
 from tests.postgresql import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from tests.certificates import Certificate
 
@@ -100,3 +102,9 @@ def mariadb(mariadb_server: MariaDB, certificate: Certificate) -> tuple[MariaDB,
         }
     )  # fmt: skip
     return mariadb_server, values
+
+
+@pytest.fixture
+def silent_tls() -> Callable[[Certificate, str], AbstractContextManager[int]]:
+    """A server of a technology that begins TLS with a certificate, and says no more."""
+    return lambda certificate, technology: serving(begins_tls(certificate, technology))

@@ -220,10 +220,13 @@ def _faults(login_to: str | None = None) -> Iterator[None]:
     except errors.InsufficientPrivilege as error:
         raise Fault(Finding.STATEMENT_REFUSED, str(error)) from None
     except psycopg.Error as error:
-        raise Fault(_finding_of(str(error), login_to), str(error)) from None
+        raise Fault(_finding_of(error, login_to), str(error)) from None
 
 
-def _finding_of(text: str, login_to: str | None) -> Finding:
+def _finding_of(error: psycopg.Error, login_to: str | None) -> Finding:
+    text = str(error)
+    if not isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return Finding.OTHER_PROTOCOL  # psycopg's own, of an answer that it did not expect.
     if login_to is not None and f'database "{login_to}" does not exist' in text:
         return Finding.NO_DATABASE
     return next((finding for words, finding in _REFUSALS if words in text), Finding.FAILED)

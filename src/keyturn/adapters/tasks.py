@@ -20,7 +20,7 @@ HEADER = struct.Struct("!I")
 
 
 class Action(StrEnum):
-    """What the worker does."""
+    """One kind of work with a database."""
 
     TEST = "test"
     CRAWL = "crawl"

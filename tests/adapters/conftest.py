@@ -19,6 +19,7 @@ from tests.postgresql import Cluster
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from tests.certificates import Certificate
 
@@ -35,12 +36,17 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture(scope="session")
-def postgresql_port(
-    certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, int]]:
+def postgresql_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of all statements of the PostgreSQL, in the folder of its cluster."""
+    return tmp_path_factory.mktemp("crawled") / "log"
+
+
+@pytest.fixture(scope="session")
+def postgresql_port(certificate: Certificate, postgresql_log: Path) -> Iterator[tuple[str, int]]:
     """An administrator's address of a PostgreSQL, and the port of TLS in front of it."""
-    port, folder = free_port(), tmp_path_factory.mktemp("crawled")
-    cluster = Cluster(folder, (f"port={port}", "listen_addresses=127.0.0.1", "autovacuum=off"))
+    port, folder = free_port(), postgresql_log.parent
+    options = (f"port={port}", "listen_addresses=127.0.0.1", "autovacuum=off", "log_statement=all")
+    cluster = Cluster(folder, options)
     cluster.address += f"&port={port}"
     (folder / "pg_hba.conf").write_text(HBA)
     cluster.start()

@@ -116,10 +116,12 @@ def test_a_process_that_cannot_start_fails_at_the_first_step(silent: dict[str, V
 def test_a_canceled_test_says_so(silent: dict[str, Value]) -> None:
     """Cancel ends a step that waits."""
     process = TargetProcess(a_task(silent, Action.CRAWL))
+    messages = process.messages()
+    while next(messages) != StepBegun(Step.LOGIN):
+        pass
+    process.cancel()
     with pytest.raises(Fault) as ended:
-        for message in process.messages():
-            if isinstance(message, StepBegun) and message.step is Step.LOGIN:
-                process.cancel()
+        list(messages)
     process.close()
     assert ended.value.finding is Finding.CANCELED
 

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from keyturn.adapters.validation import Value, validate
+from tests.adapters.rogues import begins_tls, serving
 from tests.adapters.targets import PASSWORD, USER
 from tests.adapters.tls_front import tls_front
 from tests.certificates import make_certificate
@@ -16,7 +17,9 @@ from tests.mariadb import MariaDB
 from tests.postgresql import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from tests.certificates import Certificate
 
@@ -33,12 +36,17 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 
 
 @pytest.fixture(scope="session")
-def postgresql_port(
-    certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[str, int]]:
+def postgresql_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of all statements of the PostgreSQL, in the folder of its cluster."""
+    return tmp_path_factory.mktemp("crawled") / "log"
+
+
+@pytest.fixture(scope="session")
+def postgresql_port(certificate: Certificate, postgresql_log: Path) -> Iterator[tuple[str, int]]:
     """An administrator's address of a PostgreSQL, and the port of TLS in front of it."""
-    port, folder = free_port(), tmp_path_factory.mktemp("crawled")
-    cluster = Cluster(folder, (f"port={port}", "listen_addresses=127.0.0.1", "autovacuum=off"))
+    port, folder = free_port(), postgresql_log.parent
+    options = (f"port={port}", "listen_addresses=127.0.0.1", "autovacuum=off", "log_statement=all")
+    cluster = Cluster(folder, options)
     cluster.address += f"&port={port}"
     (folder / "pg_hba.conf").write_text(HBA)
     cluster.start()
@@ -100,3 +108,9 @@ def mariadb(mariadb_server: MariaDB, certificate: Certificate) -> tuple[MariaDB,
         }
     )  # fmt: skip
     return mariadb_server, values
+
+
+@pytest.fixture
+def silent_tls() -> Callable[[Certificate, str], AbstractContextManager[int]]:
+    """A server of a technology that begins TLS with a certificate, and says no more."""
+    return lambda certificate, technology: serving(begins_tls(certificate, technology))

@@ -44,9 +44,10 @@ class Target:
         """How the connection is encrypted; with TLS that is verified where there is no choice."""
         return TlsMode(self.text("tlsMode") or TlsMode.VERIFY_FULL)
 
-    def open_socket(self) -> socket.socket:
-        """Connect to the checked address; raise `OSError`."""
-        opened = socket.create_connection((str(self.address), self.port), timeout=self.limits.step)
+    def open_socket(self, seconds: float | None = None) -> socket.socket:
+        """Connect to the checked address, within the limit of a step or in fewer seconds; raise `OSError`."""
+        endpoint, seconds = (str(self.address), self.port), seconds or self.limits.step
+        opened = socket.create_connection(endpoint, timeout=seconds)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return opened
 

@@ -1,6 +1,6 @@
 """The addresses that a connection may lead to, judged after DNS has answered, once (rule O3).
 
-Name ──resolve once──▶ every address ──all allowed?──▶ connect to exactly one of these, under the name given
+name ──resolve once──▶ every address ──all allowed?──▶ connect to one of these, under the name given
 
 A name whose second answer is another one gains nothing: nobody asks a second time.
 """
@@ -72,12 +72,6 @@ class AddressPolicy:
                 raise Forbidden(address, kind)
             if (kind := _find_kind(each, _KINDS)) is not None and not is_within(each, self.allowed):
                 raise Forbidden(address, kind)
-
-    def choose(self, addresses: Sequence[Address], port: int) -> Address:
-        """Return the first of the addresses; raise `Forbidden` unless all of them are allowed."""
-        for each in addresses:
-            self.check(each, port)
-        return addresses[0]
 
 
 def resolve(host: str, resolver: Resolver) -> tuple[Address, ...]:

@@ -58,12 +58,12 @@ class Ladder:
     policy: AddressPolicy
     resolver: Resolver
     limits: Limits
-    session: Session | None = None
-    _target: Target = field(init=False)
-    _adapter: Adapter = field(init=False)
-    _context: ssl.SSLContext | None = None
-    _addresses: tuple[Address, ...] = ()
-    _later: Fault | None = None
+    session: Session | None = field(init=False, default=None)
+    _target: Target = field(init=False, repr=False)
+    _adapter: Adapter = field(init=False, repr=False)
+    _context: ssl.SSLContext | None = field(init=False, default=None)
+    _addresses: tuple[Address, ...] = field(init=False, default=())
+    _later: Fault | None = field(init=False, default=None)
     """A fault that belongs to a later step: a driver had taken several at once."""
 
     def climb(
@@ -115,9 +115,9 @@ class Ladder:
                 case Step.RESOLVE:
                     return self._resolve()
                 case Step.ADDRESS:
-                    return self._check_address()
+                    self._check_addresses()
                 case Step.TCP:
-                    self._target.open_socket().close()
+                    return self._connect()
                 case Step.TLS:
                     return self._secure()
                 case Step.LOGIN:
@@ -145,14 +145,27 @@ class Ladder:
             raise Fault(Finding.UNKNOWN_NAME, str(error)) from None
         return str(self._addresses[0])
 
-    def _check_address(self) -> str:
+    def _check_addresses(self) -> None:
         try:
-            address = self.policy.choose(self._addresses, int(str(self.values["port"])))
+            for address in self._addresses:
+                self.policy.check(address, int(str(self.values["port"])))
         except Forbidden as error:
             detail = f"The address is {error.kind}."
             raise Fault(Finding.FORBIDDEN_ADDRESS, str(error), detail=detail) from None
-        self._target = Target(BY_NAME[str(self.values["technology"])], self.values, address, self.limits)
-        return ""
+
+    def _connect(self) -> str:
+        """Find the first address that answers: one of a name may have no route from here."""
+        technology = BY_NAME[str(self.values["technology"])]
+        for address in self._addresses:
+            self._target = Target(technology, self.values, address, self.limits)
+            try:
+                self._target.open_socket(self.limits.step / len(self._addresses)).close()
+            except OSError:
+                if address == self._addresses[-1]:
+                    raise
+            else:
+                break
+        return str(self._target.address)
 
     def _secure(self) -> str | None:
         target = self._target

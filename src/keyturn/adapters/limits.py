@@ -23,6 +23,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     comment_characters: int = 1_000
     columns: int = 5_000
     """Of one table; MySQL allows 4,096, the others that are crawled fewer."""
+    changed_tables: int = 1_000
+    """Read one by one where the database has no cheaper way; if more changed, all are read."""
     memory: int = 512 * 2**20
     """Bytes of address space of the process, of which the interpreter and drivers take a third."""
     message: int = 64 * 2**20

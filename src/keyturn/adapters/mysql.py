@@ -24,8 +24,6 @@ from keyturn.adapters.tls import begin_mysql, peek_mysql_greeting
 
 MAX_COLUMNS_BYTES = 32 * 2**20
 """Of the columns of one table as JSON. The server cuts what is longer, which is refused here."""
-FEW = 1_000
-"""Changed tables that are read one by one; more than these are read with all the others."""
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 _SCHEMAS = "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN %(system)s"
@@ -176,7 +174,10 @@ class _Session:
             self._ask("SET SESSION TRANSACTION READ WRITE")
             self._ask("SET PASSWORD = PASSWORD(%(new)s)", {"new": new})
         except pymysql.MySQLError as error:
-            raise Fault(Finding.PASSWORD_UNCHANGED, str(error)) from None
+            # Without the server's word nobody knows whether it had changed it.
+            is_lost = error.args[:1] in {(CR.CR_SERVER_LOST,), (CR.CR_SERVER_GONE_ERROR,)}
+            finding = Finding.CONNECTION_LOST if is_lost else Finding.PASSWORD_UNCHANGED
+            raise Fault(finding, str(error)) from None
 
     def close(self) -> None:
         if self.connection.open:
@@ -219,7 +220,7 @@ class _Session:
                 yield table
             else:
                 changed.append(table.path)
-        if len(changed) > FEW:
+        if len(changed) > self.target.limits.changed_tables:
             wanted = set(changed)
             yield from (table for table in self._tables(whole=True) if table.path in wanted)
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import IsolationLevel, errors
+from psycopg import IsolationLevel, errors, sql
 
 from keyturn.adapters.adapter import Session, Target
 from keyturn.adapters.catalog import MAYBE_TEXT, TEXT, Schema, Table, read_columns, read_row
@@ -171,15 +171,22 @@ class _Session:
                     yield _read_table(database, row)
 
     def change_password(self, new: str) -> None:
-        """Change the account's password; only its SCRAM verifier leaves this process."""
+        """Change the account's password. Only a verifier of it leaves this process; a log may have that."""
         user, connection = self.target.text("username"), self.connection
         try:
             connection.rollback()
             self._begin(read_only=False)
-            connection.pgconn.change_password(user.encode(), new.encode())
+            verifier = connection.pgconn.encrypt_password(new.encode(), user.encode()).decode()
+            statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+                sql.Identifier(user), sql.Literal(verifier)
+            )
+            connection.execute(statement)
             connection.commit()
         except psycopg.Error as error:
-            raise Fault(Finding.PASSWORD_UNCHANGED, str(error)) from None
+            # Without the server's word nobody knows whether it had committed.
+            is_refused = error.sqlstate is not None
+            finding = Finding.PASSWORD_UNCHANGED if is_refused else Finding.CONNECTION_LOST
+            raise Fault(finding, str(error)) from None
 
     def close(self) -> None:
         self.connection.close()
@@ -220,10 +227,13 @@ def _faults(login_to: str | None = None) -> Iterator[None]:
     except errors.InsufficientPrivilege as error:
         raise Fault(Finding.STATEMENT_REFUSED, str(error)) from None
     except psycopg.Error as error:
-        raise Fault(_finding_of(str(error), login_to), str(error)) from None
+        raise Fault(_finding_of(error, login_to), str(error)) from None
 
 
-def _finding_of(text: str, login_to: str | None) -> Finding:
+def _finding_of(error: psycopg.Error, login_to: str | None) -> Finding:
+    text = str(error)
+    if not isinstance(error, psycopg.OperationalError) and error.sqlstate is None:
+        return Finding.OTHER_PROTOCOL  # psycopg's own, of an answer that it did not expect.
     if login_to is not None and f'database "{login_to}" does not exist' in text:
         return Finding.NO_DATABASE
     return next((finding for words, finding in _REFUSALS if words in text), Finding.FAILED)

@@ -21,7 +21,7 @@ import msgspec
 from keyturn.adapters.findings import Fault, Finding, State, Step
 from keyturn.adapters.ladder import StepResult, failure
 from keyturn.adapters.limits import Limits
-from keyturn.adapters.tasks import HEADER, Action, Done, Found, Message, StepBegun, Task, framed
+from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Found, Message, StepBegun, Task, framed
 
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _READ_BYTES = 2**18
@@ -172,17 +172,19 @@ def rotate(task: Task) -> tuple[Rotation, StepResult | None]:
     meanwhile, and a crash of this process leaves the same. The second value says why nothing was changed.
     """
     process = TargetProcess(replace(task, action=Action.ROTATE))
-    step = Step.RESOLVE
+    step, otherwise = Step.RESOLVE, Rotation.UNCHANGED
     try:
         for message in process.messages():
             match message:
                 case StepBegun():
                     step = message.step
+                case Changing():
+                    otherwise = Rotation.UNKNOWN
                 case StepResult(state=State.FAILED):
                     is_known = message.finding is Finding.PASSWORD_UNCHANGED
-                    return Rotation.UNCHANGED if is_known else Rotation.UNKNOWN, message
+                    return Rotation.UNCHANGED if is_known else otherwise, message
     except Fault as fault:
-        return Rotation.UNKNOWN, failure(step, fault)
+        return otherwise, failure(step, fault)
     finally:
         process.close()
     return Rotation.CHANGED, None

@@ -20,7 +20,7 @@ HEADER = struct.Struct("!I")
 
 
 class Action(StrEnum):
-    """What the worker does."""
+    """One kind of work with a database."""
 
     TEST = "test"
     CRAWL = "crawl"
@@ -62,7 +62,11 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     """The task is done. The last message of a crawl and of a rotation that succeeded, and of every test."""
 
 
-Message = StepBegun | StepResult | Found | Done
+class Changing(msgspec.Struct, frozen=True, tag=True):
+    """From now on until the end of the task, either password may be the one that works."""
+
+
+Message = Changing | StepBegun | StepResult | Found | Done
 """A failed `StepResult` is the last message of a crawl or a rotation."""
 
 

@@ -37,7 +37,7 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What a handshake showed. Issuer and expiry are of a checked certificate only."""
+    """The outcome of a handshake. Issuer and expiry are of a checked certificate only."""
 
     version: str
     issuer: str | None = None

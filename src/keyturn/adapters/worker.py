@@ -16,11 +16,12 @@ from typing import BinaryIO
 
 import msgspec
 
+from keyturn.adapters.adapter import Session
 from keyturn.adapters.addresses import AddressPolicy
 from keyturn.adapters.catalog import batches
 from keyturn.adapters.findings import Fault, Finding, State, Step
 from keyturn.adapters.ladder import Ladder, StepResult, failure, faults, redacted
-from keyturn.adapters.tasks import HEADER, Action, Done, Found, Message, StepBegun, Task, framed
+from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Found, Message, StepBegun, Task, framed
 from keyturn.adapters.validation import Value, secrets_of
 from keyturn.core.networks import read_network
 
@@ -87,13 +88,20 @@ class Work:
         """Change the password, and back again unless the new one opens the database."""
         values, new = self._task.values, self._task.new_password
         session = self._ladder(values).get_session(self._begin)
+        self._send(Changing())
         session.change_password(new)
         try:
             self._ladder({**values, "password": new}).get_session(self._begin).close()
         except Fault as fault:
-            session.change_password(str(values["password"]))
-            raise Fault(Finding.PASSWORD_UNCHANGED, str(fault)) from None
+            self._change_back(session, fault)
         session.close()
+
+    def _change_back(self, session: Session, why: Fault) -> None:
+        try:
+            session.change_password(str(self._task.values["password"]))
+        except Fault as fault:
+            raise Fault(Finding.FAILED, f"{why}; {fault}") from None
+        raise Fault(Finding.PASSWORD_UNCHANGED, str(why)) from None
 
     def _ladder(self, values: dict[str, Value]) -> Ladder:
         task = self._task

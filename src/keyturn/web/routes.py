@@ -32,7 +32,7 @@ CREDENTIAL = "Authorization"
 DECLARED = "declared"
 """Where a handler keeps its declarations among the framework's options."""
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Handler = Callable[..., Any]
 
 _CONVERTER = re.compile(r"{(\w+):(\w+)}")

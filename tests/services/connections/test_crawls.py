@@ -67,7 +67,9 @@ def test_a_connection_is_tested_crawled_and_browsed(
     orders = services.data_objects.get(keeper, ("pg", "crawled", "shop", "orders"))
     assert orders.found is not None
     assert (orders.found.kind, orders.found.comment, orders.found.column_count) == ("table", "All of them", 2)
-    assert services.data_objects.columns(keeper, ("pg", "crawled", "shop", "orders")) == [
+    assert services.data_objects.columns(
+        services.data_objects.get(keeper, ("pg", "crawled", "shop", "orders"))
+    ) == [
         ("id", "bigint", None),
         ("total", "numeric(10,2)", None),
     ]
@@ -97,7 +99,14 @@ def test_a_second_crawl_writes_what_has_changed(
     output = crawled(services, keeper, "pg").output
     assert (output["added"], output["changed"], output["removed"]) == (1, 1, 1)
     assert names(services, keeper, "pg", "crawled", "shop") == ["new", "orders"]
-    assert len(services.data_objects.columns(keeper, ("pg", "crawled", "shop", "orders"))) == 3
+    assert (
+        len(
+            services.data_objects.columns(
+                services.data_objects.get(keeper, ("pg", "crawled", "shop", "orders"))
+            )
+        )
+        == 3
+    )
 
 
 def test_a_crawl_of_mariadb(
@@ -145,7 +154,7 @@ def test_a_rotated_password_works(
     request: pytest.FixtureRequest,
     which: str,
 ) -> None:
-    """The account gets a password that nobody has seen; the connection goes on with it, the old one is dead."""
+    """The account gets a password that nobody has seen; the connection goes on, the old one is dead."""
     _, values = request.getfixturevalue(which)
     record = register("db", values)
     assert services.jobs.rotate(keeper, "db", HERE).is_changed

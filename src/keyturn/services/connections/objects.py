@@ -1,5 +1,6 @@
 """What is behind a connection: browsing and searching what the last crawl found."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keyturn.core.connections import ConnectionRecord, DataObject, ObjectPath
@@ -80,10 +81,13 @@ class Objects:
         places = [place for one in found for place in self._places(by_id[one.connection_id], Page(1, (one,)))]
         return Page(found.count, tuple(places))
 
-    def columns(self, principal: Principal, names: ObjectPath) -> list[tuple[str, str, str | None]]:
-        """Return the columns of a table, in their order: name, type and comment."""
-        place = self.get(principal, names)
+    def columns(self, place: Place) -> list[tuple[str, str, str | None]]:
+        """Return the columns of a table, in their order: name, type and comment; none for anything else."""
         return [] if place.found is None else self._store.data_objects.columns(place.found.object_id)
+
+    def count_overrides(self, place: Place) -> Mapping[str, int]:
+        """Return how many objects below a place say something of each setting."""
+        return self._settings.count_overrides(place.connection, place.path)
 
     def change_settings(
         self, principal: Principal, names: ObjectPath, wanted: ChangedSettings, origin: Origin

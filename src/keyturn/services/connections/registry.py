@@ -22,7 +22,7 @@ from keyturn.errors import Conflict, InvalidInput, InvalidState, NotFound
 from keyturn.services.changes.answer_cache import AnswerCache
 from keyturn.services.changes.freshness import Freshness
 from keyturn.services.connections.access import MANAGERS, Access
-from keyturn.services.connections.sealing import ConnectionSecrets, OpenedSecrets, merged
+from keyturn.services.connections.sealing import REDACTED, ConnectionSecrets, OpenedSecrets, merged
 from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.system import System
@@ -30,8 +30,6 @@ from keyturn.verifying.origin import Origin, actor_of
 
 MAX_REMEMBERED = 1000
 MAX_HOURS = 24 * 366
-REDACTED = "[REDACTED]"
-"""Stands for a secret in what is shown; sent back, it says that the secret stays (immuta-api.md, 4.4)."""
 
 NO_CONNECTION = "Connection not found"
 MUST_BE_INACTIVE = "Unable to delete connection. Connection state must be INACTIVE to be deleted."
@@ -309,18 +307,6 @@ class Connections:
         if found is None:
             raise NotFound("There is no such connection.")
         return found
-
-
-def redacted(record: ConnectionRecord, secrets: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the values of a connection with `[REDACTED]` in the place of each secret."""
-    return merged(record.details, _all_redacted(secrets))
-
-
-def _all_redacted(secrets: Mapping[str, Value]) -> dict[str, Value]:
-    return {
-        name: dict.fromkeys(value, REDACTED) if isinstance(value, dict) else REDACTED
-        for name, value in secrets.items()
-    }
 
 
 def _without_redacted(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,10 @@
-"""JSON shapes: tokens, keys (http-api/keys.md, "Fields of a key"), connections."""
+"""JSON shapes: tokens, keys (http-api/keys.md, "Fields of a key"), and people in few words."""
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from keyturn.core.connections import ConnectionRecord
 from keyturn.core.records import ApiKeyRecord, PersonReference
 from keyturn.core.times import wire_time
 from keyturn.services.keys.system_keys import RevealedSystemKey
@@ -116,35 +114,6 @@ class PersonView(msgspec.Struct, frozen=True):
     def of(cls, record: PersonReference) -> "PersonView":
         """Show a record."""
         return cls(record.user_id, record.name, record.email)
-
-
-class ConnectionView(msgspec.Struct, frozen=True, rename="camel"):
-    """A connection without its secrets."""
-
-    connection_key: str
-    connection: Mapping[str, Any]
-    created_at: str
-    created_by: int
-    creator: PersonView
-    updated_at: str
-    updated_by: int
-    updater: PersonView
-    native_integration_id: int | None
-
-    @classmethod
-    def of(cls, record: ConnectionRecord) -> "ConnectionView":
-        """Show a record."""
-        return cls(
-            connection_key=record.connection_key,
-            connection=record.details,
-            created_at=wire_time(record.created_at),
-            created_by=record.created_by,
-            creator=PersonView.of(record.creator),
-            updated_at=wire_time(record.updated_at),
-            updated_by=record.updated_by,
-            updater=PersonView.of(record.updater),
-            native_integration_id=record.native_integration_id,
-        )
 
 
 def _key_fields(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def list_jobs(call: InjectedCall, bulk_id: BulkId) -> list[JobView]:
 def search_jobs(
     call: InjectedCall,
     job_type: JobTypes = None,
-    state: State = None,
+    in_state: State = None,
     start_date: StartDate = None,
     end_date: EndDate = None,
     size: PageSize = 25,
@@ -69,7 +69,7 @@ def search_jobs(
     """
     wanted = JobSearch(
         types=[_chosen("jobType", one, JobType) for one in job_type or ()],
-        state=None if state is None else _chosen("state", state, JobState),
+        state=None if in_state is None else _chosen("state", in_state, JobState),
         since=_time("startDate", start_date),
         until=_time("endDate", end_date),
     )

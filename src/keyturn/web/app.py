@@ -42,6 +42,7 @@ from keyturn.web.pages.frame.reauthentication import ask as ask_for_password
 from keyturn.web.pages.frame.rendering import Pages, see_other
 from keyturn.web.pages.frame.visitors import LoginNeeded, find_visitor
 from keyturn.web.pages.routes import page_handlers, page_routers
+from keyturn.web.parameters import check_parameters
 from keyturn.web.requests import (
     MAX_ANSWERS,
     Answers,
@@ -140,7 +141,7 @@ def create_framework_app(services: Services) -> Litestar:
             KeyturnError: _answer_error,
             Exception: _answer_defect,
         },
-        before_request=_check_not_refused,
+        before_request=_check_request,
         openapi_config=_openapi(),
         lifespan=[lifespan],
         before_send=[send_renewed_session],
@@ -161,8 +162,9 @@ def create_framework_app(services: Services) -> Litestar:
     return app
 
 
-async def _check_not_refused(request: AnyRequest) -> None:
+async def _check_request(request: AnyRequest) -> None:
     check_not_refused(request.scope)
+    check_parameters(request)
 
 
 def _lead_to_login(request: AnyRequest, needed: LoginNeeded) -> Response[Any]:

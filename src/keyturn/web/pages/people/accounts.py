@@ -112,7 +112,8 @@ def _change_attribute(
     sent: SubmittedForm, account_list: AccountList, user_id: str, *, is_given: bool
 ) -> Redirect:
     user = find_account(sent, account_list, user_id)
-    attribute = (sent.form.get("key", ""), sent.form.get("value", ""))
+    value = sent.form.get("value", "") if is_given else sent.text("value")
+    attribute = (sent.form.get("key", ""), value)
     sent.services.user_administration.change_attribute(
         sent.principal, user.iamid, user.userid, attribute, sent.origin, is_given=is_given
     )
@@ -140,13 +141,13 @@ def show_account(
 def _administered(view: View, user: UserRecord) -> dict[str, Any]:
     """Return what only administrators see of an account."""
     groups = view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
-    held, choices = {group.group_id for group in groups}, group_choices(view)
+    held, choices = {group.group_id for group, _ in groups}, group_choices(view)
     service = view.services.user_administration
     return {
         **(_of_person(view, user) if user.kind is UserKind.PERSON else _OF_NO_PERSON),
         "permission_groups": permission_groups(view.principal, user.permissions, view.values),
         "invitations": service.invitation_ends(view.principal, [user.user_id]),
-        "groups": groups,
+        "groups": Page(groups.count, tuple(group for group, _ in groups)),
         "joinable": [choice for choice in choices["all_groups"] if choice[0] not in held],
         **choices,
         "activity": activity_of_user(view, user.user_id),

@@ -109,7 +109,11 @@ def create_framework_app(services: Services) -> Litestar:
     """
     settings = services.settings
     pages, routes = (
-        Pages(services.system, has_documentation=settings.documentation),
+        Pages(
+            services.system,
+            has_documentation=settings.documentation,
+            password_min_characters=settings.password_min_characters,
+        ),
         route_table(documentation=settings.documentation),
     )
     site = site_of(settings, services.system)

@@ -32,6 +32,8 @@ CREDENTIAL = "Authorization"
 """The name of the one way to authenticate in the OpenAPI description."""
 DECLARED = "declared"
 """Where a handler keeps its declarations among the framework's options."""
+IGNORED = "ignored"
+"""Where it keeps the names of those that make no difference."""
 PARAMETERS = "parameters"
 """Where the handler of a list keeps the names of its query parameters; None for whatever is no list."""
 
@@ -147,9 +149,14 @@ def route(
     alias: Alias | None = None,
     any_host: bool = False,
     is_described: bool = True,
+    ignores: Collection[str] = (),
     **described: Unpack[Description],
 ) -> Callable[[Handler], HTTPRouteHandler]:
-    """Declare a route of the API. It answers 200; raise `TypeError` for a handler that may block the loop."""
+    """Declare a route of the API. It answers 200; raise `TypeError` for a handler that may block the loop.
+
+    `ignores` are query parameters that clients send to this list and that make no difference: those of
+    compatibility.md, "Clients of the Immuta API".
+    """
 
     def declare(handler: Handler) -> HTTPRouteHandler:
         name = handler.__name__
@@ -163,7 +170,7 @@ def route(
             handler,
             routes,
             paths=list(dict.fromkeys(declared.path for declared in routes)),
-            opt={PARAMETERS: _parameters_of_list(handler)},
+            opt={PARAMETERS: _parameters_of_list(handler, ignores), IGNORED: frozenset(ignores)},
             status_code=HTTPStatus.OK,
             include_in_schema=is_described,
             **(_openapi(path, access, described) if is_described else {}),
@@ -221,7 +228,7 @@ def operation_id(
     return names[str(getattr(method, "value", method)), path] or f"{handler.handler_name}_{method}".lower()
 
 
-def _parameters_of_list(handler: Handler) -> frozenset[str] | None:
+def _parameters_of_list(handler: Handler, ignored: Collection[str]) -> frozenset[str] | None:
     """Return the query parameters of a handler that answers a list; None for any other.
 
     A list is an array, or has a `count`. What it does not know it would not obey: more would be answered
@@ -232,7 +239,7 @@ def _parameters_of_list(handler: Handler) -> frozenset[str] | None:
     is_array = get_origin(signature.return_annotation) is list
     if not is_array and not any("count" in getattr(one, "__struct_fields__", ()) for one in answers):
         return None
-    return frozenset(
+    return frozenset(ignored) | frozenset(
         kind.name or name
         for name, parameter in signature.parameters.items()
         for kind in getattr(parameter.annotation, "__metadata__", ())

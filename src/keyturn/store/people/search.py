@@ -38,14 +38,7 @@ def _managed_by(viewer: Any) -> Any:
 
 def conditions_of(wanted: UserSearch) -> list[Any]:
     """Return what must be true of a user joined with their profile."""
-    conditions = _texts_of(wanted)
-    if wanted.providers is not None:
-        conditions.append(user.c.iamid.in_(wanted.providers))
-    if wanted.not_providers:
-        conditions.append(user.c.iamid.not_in(wanted.not_providers))
-    if wanted.holding is not None:
-        conditions.append(or_(False, *map(holds, wanted.holding)))
-    conditions += [~holds(permission) for permission in sorted(wanted.not_holding)]
+    conditions = [*_texts_of(wanted), *_rights_of(wanted)]
     if wanted.is_disabled is not None:
         conditions.append(
             user.c.disabled_at.is_not(None) if wanted.is_disabled else user.c.disabled_at.is_(None)
@@ -131,6 +124,19 @@ def _living_keys(now: datetime) -> Any:
         .correlate(user)
         .scalar_subquery()
     )
+
+
+def _rights_of(wanted: UserSearch) -> list[Any]:
+    """Return the conditions on where somebody signs in and what they may do."""
+    conditions: list[Any] = []
+    if wanted.providers is not None:
+        conditions.append(user.c.iamid.in_(wanted.providers))
+    if wanted.not_providers:
+        conditions.append(user.c.iamid.not_in(wanted.not_providers))
+    if wanted.holding is not None:
+        conditions.append(or_(False, *map(holds, wanted.holding)))
+    conditions += [~holds(permission) for permission in sorted(wanted.not_holding)]
+    return conditions
 
 
 def _texts_of(wanted: UserSearch) -> list[Any]:

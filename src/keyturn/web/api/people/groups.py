@@ -98,6 +98,7 @@ ORDERS: Mapping[str, NamedOrder] = {
 @route("GET", "/bim/group", access=_OWN_GROUP, tag=_TAG, summary="List groups")
 @recorded_read
 def list_groups(  # noqa: PLR0913 - as the contract has them
+    *,
     call: InjectedCall,
     name: FromQuery[str | None] = None,
     iamid: FromQuery[str | None] = None,

@@ -6,9 +6,8 @@ import msgspec
 
 from keyturn.core.people import ProjectMember, ProjectRecord, Subscription
 from keyturn.core.times import wire_time
+from keyturn.web.api.views import OPEN
 
-OPEN = "open"
-"""The status of every project: none is ever closed."""
 USER_PROJECT = "User"
 """The type of every project: none is made from the schema of a database."""
 

@@ -13,14 +13,13 @@ from keyturn.core.searches import NamedOrder, ProjectMemberOrder, ProjectMemberS
 from keyturn.errors import InvalidInput
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.project_views import (
-    OPEN,
     ProjectList,
     ProjectView,
     SubscriberList,
     SubscriberView,
     SubscriptionView,
 )
-from keyturn.web.api.views import DeletedThing
+from keyturn.web.api.views import OPEN, DeletedThing
 from keyturn.web.bodies import LongText, ShortText, get_json, read_json
 from keyturn.web.parameters import SortOrder, chosen, one_of, some_of
 from keyturn.web.requests import (
@@ -98,7 +97,7 @@ class SubscriberBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel")
 
 @route("GET", "/project", access=_PROJECT_MEMBER, tag=_TAG, summary="List projects")
 @recorded_read
-def list_projects(  # noqa: PLR0913 - as the contract has them
+def list_projects(
     call: InjectedCall,
     text: Annotated[str | None, QueryParameter(name="searchText")] = None,
     status: Annotated[str, one_of("status", STATUSES)] = OPEN,
@@ -222,7 +221,7 @@ def delete_project(projectid: IdInPath, call: InjectedCall) -> DeletedThing:
 
 @route("GET", _MEMBERS, access=_PROJECT_MEMBER, tag=_TAG, summary="List the members of a project")
 @recorded_read
-def list_project_members(  # noqa: PLR0913 - as the contract has them
+def list_project_members(
     projectid: IdInPath,
     call: InjectedCall,
     text: Annotated[str | None, QueryParameter(name="searchText")] = None,

@@ -90,8 +90,8 @@ TrueOrFalse = Annotated[str, PathParameter(schema_extra={"enum": ["true", "false
 def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall) -> NewUserView:
     """Create a user.
 
-    If `password` is omitted or empty, the response contains a link for setting one. Keyturn sends no email: pass the
-    link on to the user.
+    If `password` is omitted or empty, the response contains a link for setting one. Keyturn sends no email:
+    pass the link on to the user.
 
     The user holds `CREATE_PROJECT` and the permissions in `permissions`. The caller must hold each permission
     that the request grants, except `CREATE_PROJECT`.
@@ -136,6 +136,7 @@ def list_users(
 @route("GET", "/bim/user", access=_ONESELF, tag=_TAG, summary="Search users")
 @recorded_read
 def search_users(  # noqa: PLR0913 - as the contract has them
+    *,
     call: InjectedCall,
     iamid: FromQuery[list[str] | None] = None,
     userid: FromQuery[str | None] = None,

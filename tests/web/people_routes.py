@@ -97,7 +97,7 @@ SERVICE_ACCOUNT: Mapping[str, Any] = {
 TOKEN = {"authenticated": bool, "token": str, "tokenExpiration": str}
 TOLD = {
     "active": bool, "client_id": str, "username": str, "token_type": str, "exp": int, "sub": str,
-    "permissions": [str], "iamid": str,
+    "permissions": [str], "iamid": str, "withheld": [str],
 }  # fmt: skip
 LOGIN = {**TOKEN, "profileId": int}
 IAM = {"id": str, "displayName": str, "type": str, "oauth": bool}

@@ -75,7 +75,7 @@ REFERENCES = {
 PLAIN = {
     "apikey", "allowFrom", "dpopJkt", "allowMethods", "allowPaths", "overlapSeconds", "scopes",
     "regenerate", "iamid", "password",
-    "currentPassword", "permissions", "permission", "disable", "key", "value", "owner", "profile", "email",
+    "originalPassword", "permissions", "permission", "disable", "key", "value", "owner", "profile", "email",
     "phone", "about", "location", "organization", "position", "preferences", "externalUserIds", "description",
     "size", "offset", "username", "uses", "keyId", "at", "address", "userAgent", "nonce", "since", "event_id",
     "scope", "audience", "name", "identifier", "expiresAt", "revision", "via", "agent", "requestId",

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -55,7 +56,7 @@ from keyturn.web.requests import (
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
 from keyturn.web.route_table import RouteTable
 from keyturn.web.routers import ApiRouter
-from keyturn.web.routes import CREDENTIAL, declared_by, operation_id
+from keyturn.web.routes import CREDENTIAL, NAMES, declared_by, operation_id
 
 
 def from_environment() -> Gate:
@@ -192,6 +193,10 @@ def _answer_defect(request: AnyRequest, error: Exception) -> Response[Any]:
     return _answer(request, internal_error())
 
 
+_MISSING = re.compile(r"Missing required \w+ parameter '([^']+)'")
+"""How the framework says it (litestar 2.25)."""
+
+
 def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """Give the framework's own refusals our shape: no such route or method, an unfit parameter."""
     match error.status_code:
@@ -200,7 +205,7 @@ def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Respon
         case HTTPStatus.METHOD_NOT_ALLOWED if request.scope["path"].startswith(tabs.START):
             return _answer_error(request, NotFound())  # Which pages there are is not for everybody.
         case HTTPStatus.BAD_REQUEST:
-            return _answer_error(request, InvalidInput(*_parameter_at_fault(error)))
+            return _answer_error(request, InvalidInput(*_parameter_at_fault(request, error)))
         case status:
             request.scope["state"]["failure"] = HTTPStatus(status).phrase
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -209,11 +214,13 @@ def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Respon
             return _answer(request, error_response(status, f"{HTTPStatus(status).phrase}.", *headers))
 
 
-def _parameter_at_fault(error: HTTPException) -> tuple[str, str]:
-    """Name the path, query or header parameter that the framework refused."""
+def _parameter_at_fault(request: AnyRequest, error: HTTPException) -> tuple[str, str]:
+    """Name the path, query or header parameter that the framework refused, as it is called on the wire."""
     problems = error.extra if isinstance(error.extra, list) else []
     first = problems[0] if problems and isinstance(problems[0], dict) else {}
-    field = str(first.get("key", "request"))
+    missing = _MISSING.search(error.detail)
+    name = missing[1] if missing is not None else str(first.get("key", "request"))
+    field = request.route_handler.opt.get(NAMES, {}).get(name, name)
     return field, f"The parameter {field} is not of the form that it must have."
 
 

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, Unpack, get_args, get_or
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation, RequestBody
-from litestar.params import QueryParameter
+from litestar.params import HeaderParameter, QueryParameter
 from litestar.types.internal_types import PathParameterDefinition
 
 from keyturn.core.permissions import Permission
@@ -34,8 +34,13 @@ DECLARED = "declared"
 """Where a handler keeps its declarations among the framework's options."""
 IGNORED = "ignored"
 """Where it keeps the names of those that make no difference."""
+NAMES = "names"
+"""Where it keeps the names of its parameters on the wire."""
 PARAMETERS = "parameters"
-"""Where the handler of a list keeps the names of its query parameters; None for whatever is no list."""
+"""Where the handler of a list keeps the query parameters that it takes; None for whatever is no list.
+
+A list does not know other ones, and so would not obey them: more would be answered than was asked for.
+"""
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 Handler = Callable[..., Any]
@@ -159,7 +164,7 @@ def route(
     """
 
     def declare(handler: Handler) -> HTTPRouteHandler:
-        name = handler.__name__
+        name, names = handler.__name__, _names_of_parameters(handler)
         routes = [Route(method, path, access, any_host=any_host, operation_id=name)]
         if alias is not None:
             second = alias.operation_id or f"{name}_{'short_path' if alias.method is None else 'by_post'}"
@@ -170,7 +175,11 @@ def route(
             handler,
             routes,
             paths=list(dict.fromkeys(declared.path for declared in routes)),
-            opt={PARAMETERS: _parameters_of_list(handler, ignores), IGNORED: frozenset(ignores)},
+            opt={
+                NAMES: names,
+                PARAMETERS: frozenset({*names.values(), *ignores}) if _answers_list(handler) else None,
+                IGNORED: frozenset(ignores),
+            },
             status_code=HTTPStatus.OK,
             include_in_schema=is_described,
             **(_openapi(path, access, described) if is_described else {}),
@@ -228,22 +237,22 @@ def operation_id(
     return names[str(getattr(method, "value", method)), path] or f"{handler.handler_name}_{method}".lower()
 
 
-def _parameters_of_list(handler: Handler, ignored: Collection[str]) -> frozenset[str] | None:
-    """Return the query parameters of a handler that answers a list; None for any other.
-
-    A list is an array, or has a `count`. What it does not know it would not obey: more would be answered
-    than was asked for.
-    """
-    signature = inspect.signature(handler, eval_str=True)
-    answers = get_args(signature.return_annotation) or (signature.return_annotation,)
-    is_array = get_origin(signature.return_annotation) is list
-    if not is_array and not any("count" in getattr(one, "__struct_fields__", ()) for one in answers):
-        return None
-    return frozenset(ignored) | frozenset(
-        kind.name or name
-        for name, parameter in signature.parameters.items()
+def _names_of_parameters(handler: Handler) -> dict[str, str]:
+    """Return the names of query and header parameters on the wire, by those that the handler gives them."""
+    return {
+        name: kind.name or name
+        for name, parameter in inspect.signature(handler, eval_str=True).parameters.items()
         for kind in getattr(parameter.annotation, "__metadata__", ())
-        if isinstance(kind, QueryParameter)
+        if isinstance(kind, (QueryParameter, HeaderParameter))
+    }
+
+
+def _answers_list(handler: Handler) -> bool:
+    """Return whether a handler answers an array, or what has a `count`."""
+    answered = inspect.signature(handler, eval_str=True).return_annotation
+    shapes = get_args(answered) or (answered,)
+    return get_origin(answered) is list or any(
+        "count" in getattr(one, "__struct_fields__", ()) for one in shapes
     )
 
 

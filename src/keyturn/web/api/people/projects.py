@@ -279,7 +279,9 @@ def add_project_member(
     asked = get_json(body, request.headers.get("content-type"), SubscriberBody, such_as=such_as)
     is_owner = chosen("state", asked.state, STATES) is Subscription.OWNER
     if asked.group_id is not None:
-        raise InvalidInput("groupId", "The members of a project are users: name each by profileId.")
+        raise InvalidInput(
+            "groupId", "The members of a project are users: leave groupId out and name each by profileId."
+        )
     if asked.profile_id is None:
         raise InvalidInput("profileId", "The field profileId is missing.", code="missing")
     member = call.services.projects.set_member_by_profile(

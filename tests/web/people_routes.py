@@ -206,7 +206,7 @@ CALLS = (
     Call("GET", "/bim/iam", None, [IAM]),
     Call("GET", _USER, None, USER),
     Call("GET", f"{_USER}/groups", None, [{"id": int, "name": str, "iamid": str, "groupUser": int}]),
-    Call("POST", f"{_USER}/profile", {"name": "Ada"}, PROFILE),
+    Call("POST", f"{_USER}/profile", {"name": "Ada", "externalUserIds": {}}, PROFILE),
     Call("POST", f"{_USER}/permissions", ["CREATE_PROJECT"], USER),
     Call("PUT", f"{_USER}/profile", {"name": "Ada", "externalUserIds": {"snowflakeUser": "ADA"}}, PROFILE),
     Call("PUT", f"{_USER}/profile", None, PROFILE),

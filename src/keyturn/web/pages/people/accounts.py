@@ -11,7 +11,7 @@ from keyturn.core.pages import Page
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.records import ApiKeyRecord, SessionKind, SessionRecord
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import GroupSearch, UserSearch
 from keyturn.web.pages.audit.activity import activity_of_user
 from keyturn.web.pages.frame.account_lists import (
     ADMINISTERED,
@@ -140,14 +140,15 @@ def show_account(
 
 def _administered(view: View, user: UserRecord) -> dict[str, Any]:
     """Return what only administrators see of an account."""
-    groups = view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
-    held, choices = {group.group_id for group, _ in groups}, group_choices(view)
+    theirs = GroupSearch(members=frozenset({user.user_id}))
+    groups = view.services.groups.list_visible(view.principal, theirs, size=LISTED_GROUPS)
+    held, choices = {group.group_id for group in groups}, group_choices(view)
     service = view.services.user_administration
     return {
         **(_of_person(view, user) if user.kind is UserKind.PERSON else _OF_NO_PERSON),
         "permission_groups": permission_groups(view.principal, user.permissions, view.values),
         "invitations": service.invitation_ends(view.principal, [user.user_id]),
-        "groups": Page(groups.count, tuple(group for group, _ in groups)),
+        "groups": groups,
         "joinable": [choice for choice in choices["all_groups"] if choice[0] not in held],
         **choices,
         "activity": activity_of_user(view, user.user_id),

@@ -60,7 +60,7 @@ def conditions_of(wanted: UserSearch) -> list[Any]:
     return conditions
 
 
-def holds(permission: Permission) -> Any:
+def has_permission(permission: Permission) -> Any:
     """Return whether a user holds a permission, which stands quoted among theirs."""
     return type_coerce(user.c.permissions, Text).contains(f'"{permission.value}"', autoescape=True)
 
@@ -134,8 +134,8 @@ def _rights_of(wanted: UserSearch) -> list[Any]:
     if wanted.not_providers:
         conditions.append(user.c.iamid.not_in(wanted.not_providers))
     if wanted.holding is not None:
-        conditions.append(or_(False, *map(holds, wanted.holding)))
-    conditions += [~holds(permission) for permission in sorted(wanted.not_holding)]
+        conditions.append(or_(False, *map(has_permission, wanted.holding)))
+    conditions += [~has_permission(permission) for permission in sorted(wanted.not_holding)]
     return conditions
 
 

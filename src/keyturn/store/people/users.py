@@ -44,7 +44,7 @@ from keyturn.store.people.rows import (
     ask_users,
     read_users,
 )
-from keyturn.store.people.search import conditions_of, holds, order_of, state_by, visibility_of
+from keyturn.store.people.search import conditions_of, has_permission, order_of, state_by, visibility_of
 from keyturn.store.people.service_accounts import (
     check_own_owner_lives,
     check_owner_lives,
@@ -351,7 +351,7 @@ def _check_administered(connection: Connection, *, lost: Collection[str]) -> Non
         is_left = connection.execute(
             select(user.c.id)
             .where(
-                holds(permission),
+                has_permission(permission),
                 user.c.disabled_at.is_(None),
                 user.c.kind == UserKind.PERSON.value,
                 user.c.password_hash.is_not(None),

@@ -111,7 +111,7 @@ class SystemKeyView(Unshown, _KeyFields, frozen=True, rename="camel", kw_only=Tr
 
 
 class KeyUseView(msgspec.Struct, frozen=True, rename="camel"):
-    """Who used a key: an address with a program, the last request, and how often since when."""
+    """A user of a key: an address with a program, the last request, and how often since when."""
 
     keyid: int
     address: str | None

@@ -298,12 +298,18 @@ def _permissions(told: _Told) -> Markup:
     return Markup("{} {}").format(told.actor, Markup(" and ").join(parts))
 
 
+def _attribute(name: str, values: Any) -> Markup:
+    """Write an attribute. A row of an earlier version has one value as text."""
+    texts = values if isinstance(values, list) else [values]
+    return Markup("{} = {}").format(name, ", ".join(map(str, texts))) if texts else escape(name)
+
+
 def _attributes(whose: Callable[[_Told], Markup]) -> Words:
     def words(told: _Told) -> Markup:
         for name, template in (("added", "{0} gave {1} {2}"), ("removed", "{0} took {2} from {1}")):
             given = told.details.get(name)
             if isinstance(given, Mapping) and given:
-                pairs = [Markup("{} = {}").format(key, value) for key, value in given.items()]
+                pairs = [_attribute(key, values) for key, values in given.items()]
                 return Markup(template).format(told.actor, whose(told), _listed("the attribute", pairs))  # noqa: S704 - written here
         return Markup("{} changed the attributes of {}").format(told.actor, whose(told))
 

@@ -1,8 +1,10 @@
 """The composition root: settings in, everything wired. Nothing else opens a database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from argon2 import Parameters
@@ -20,8 +22,10 @@ from keyturn.services.changes.freshness import Freshness
 from keyturn.services.connections import Connections
 from keyturn.services.feed.remote_uses import RemoteUses
 from keyturn.services.feed.stream import Feed
+from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
+from keyturn.services.installation.root_keys import RootKeyFile, read_root_keys
 from keyturn.services.installation.setup import Installation
-from keyturn.services.installation.vault import Vault, read_root_key
+from keyturn.services.installation.vault import Vault
 from keyturn.services.keys.administration import KeyAdministration
 from keyturn.services.keys.keys import Keys
 from keyturn.services.keys.rotation import KeyRotation
@@ -160,16 +164,7 @@ def open_services(
     """
     system = system or System()
     may_begin = not must_exist and (settings.new_installation or _is_default_and_unused(settings))
-    engine = open_engine(settings.database, must_exist=not may_begin)
-    try:
-        is_new = may_begin and current_version(engine) is None
-        if is_new or (settings.migrate and not beside_server and current_version(engine) is not None):
-            migrate(engine)
-        check_current(engine)
-        store = Store(engine)
-    except BaseException:
-        engine.dispose()
-        raise
+    store = _open_store(settings, may_begin=may_begin, may_migrate=not beside_server)
     try:
         if beside_server and (told := store.installation.find_settings()) is not None:
             settings = _as_published(settings, told)
@@ -180,6 +175,53 @@ def open_services(
         return _wire(settings, system, store, identity)
     except BaseException:
         store.close()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Everything that is encrypted under the root key, for whoever checks or renews it."""
+
+    store: Store
+    seals: Seals
+    rotation: RootKeyRotation
+
+
+@contextmanager
+def open_sealed(settings: Settings, system: System | None = None, *, batch: int = BATCH) -> Iterator[Sealed]:
+    """Open the database of an installation and its root keys, also where some of it does not open.
+
+    Raise `CannotStart` with one sentence that says what to do. `batch` is for tests.
+    """
+    system = system or System()
+    store = _open_store(settings, may_begin=False, may_migrate=False)
+    try:
+        vault = _open_vault(settings, system, store)
+        Installation(store, vault, system).check_root_key()
+        seals = Seals(store, vault, batch=batch)
+        rotation = RootKeyRotation(
+            store,
+            vault,
+            seals,
+            read=partial(_read_root_keys, settings, system, store),
+            file=_own_root_key_file(settings),
+            system=system,
+        )
+        yield Sealed(store, seals, rotation)
+    finally:
+        store.close()
+
+
+def _open_store(settings: Settings, *, may_begin: bool, may_migrate: bool) -> Store:
+    engine = open_engine(settings.database, must_exist=not may_begin)
+    try:
+        is_new = may_begin and current_version(engine) is None
+        if is_new or (settings.migrate and may_migrate and current_version(engine) is not None):
+            migrate(engine)
+        check_current(engine)
+        return Store(engine)
+    except BaseException:
+        engine.dispose()
         raise
 
 
@@ -402,13 +444,20 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
 
 
 def _open_vault(settings: Settings, system: System, store: Store) -> Vault:
-    root_key = read_root_key(
+    return Vault(
+        partial(_read_root_keys, settings, system, store),
+        system,
+        find_check=store.installation.find_root_key_check,
+    )
+
+
+def _read_root_keys(settings: Settings, system: System, store: Store) -> tuple[bytes, ...]:
+    return read_root_keys(
         file=_root_key_file(settings),
         command=settings.root_key_command,
         may_create=settings.root_key_file is None and store.installation.find_root_key_check() is None,
         system=system,
     )
-    return Vault(root_key, system)
 
 
 def _open_signing_keys(settings: Settings, system: System, store: Store, vault: Vault) -> SigningKeys:
@@ -438,6 +487,14 @@ def _is_default_and_unused(settings: Settings) -> bool:
     except CannotStart:
         return False  # This user has no home, and so no default place.
     return is_default and not file.exists() and not root_key.exists()
+
+
+def _own_root_key_file(settings: Settings) -> RootKeyFile | None:
+    """Return the file beside an embedded database, unless the operator chose where the root key is."""
+    if settings.root_key_file is not None or settings.root_key_command is not None:
+        return None
+    file = _root_key_file(settings)
+    return None if file is None else RootKeyFile(file)
 
 
 def _root_key_file(settings: Settings) -> Path | None:

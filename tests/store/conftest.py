@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keyturn.store import Store, open_engine
-from tests.store.rows import NOW, a_user, an_entry
+from tests.store.rows import NOW, SEAL, a_user, an_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def engine(database: str) -> Iterator[Engine]:
 def store(engine: Engine) -> Store:
     """A store that was begun and holds nothing."""
     made = Store(engine)
-    made.installation.begin(b"check", NOW)
+    made.installation.begin(SEAL, NOW)
     return made
 
 

@@ -15,11 +15,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Engine, event
+
+from keyturn.composition import open_sealed
 from keyturn.core.audit import AuditAction, Target
 from keyturn.errors import CannotStart
+from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
 from keyturn.store.database.counter import ChangeCounter
 from keyturn.store.database.postgresql import TransactionLimits
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.store.rows import NOW, an_entry
 
 if TYPE_CHECKING:
@@ -144,6 +149,20 @@ class Orders:
         os.kill(process, signal.SIGSTOP)
         return process
 
+    def rotate_root_key(self, environment: dict[str, str], step: int) -> int:
+        """Rotate in a new process, which dies before the step of this number; return its id.
+
+        A step is what lasts: a commit, a file that takes another's place, and each time the disk is waited
+        for. With 0 it goes on to the end.
+        """
+
+        def act() -> None:
+            with open_sealed(read_settings(environment), batch=2) as sealed:
+                die_before(step)
+                sealed.rotation.run(COMMAND_LINE, lambda _done, _of: None)
+
+        return self._fork(act)
+
     def end_frozen(self, process: int) -> None:
         """Kill a process that is stopped."""
         os.kill(process, signal.SIGKILL)
@@ -190,6 +209,24 @@ class Orders:
             finally:
                 os._exit(1)
         return process
+
+
+def die_before(step: int) -> None:
+    """Have this process die before it does the nth thing that lasts."""
+    left = step
+
+    def counted(do: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*arguments: object) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return do(*arguments)
+
+        return count
+
+    os.fsync, os.replace = counted(os.fsync), counted(os.replace)
+    event.listen(Engine, "commit", counted(lambda _connection: None))
 
 
 def revoke(store: Store, user_id: int, key_id: int) -> None:

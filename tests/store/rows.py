@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from keyturn.store import Store
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+SEAL, LATER_SEAL = b"\x01root one sealed", b"\x01root two sealed"
+"""Under the root key that a store begins with, and under another."""
 TESTER = Actor(user_id=None, userid="tester")
 HERE = Origin(address="192.0.2.9")
 

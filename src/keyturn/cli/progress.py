@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Timer
 
@@ -35,3 +35,15 @@ def working(text: str, *, after_seconds: float = 0.0) -> Iterator[None]:
         if after_seconds:
             timer.join()
         status.stop()
+
+
+@contextmanager
+def counting(text: str) -> Iterator[Callable[[int, int], None]]:
+    """Show `text` with how many are done and of how many, as the block tells by calling what it is given."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _of: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True, no_color=wants_color(os.environ) is False).status(text) as status:
+        yield lambda done, of: status.update(f"{text} {done:,} of {of:,}")

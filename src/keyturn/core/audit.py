@@ -23,6 +23,7 @@ class Target(StrEnum):
     PROJECT = "PROJECT"
     RESOURCE = "RESOURCE"
     """A registered API."""
+    ROOT_KEY = "ROOT_KEY"
     SESSION = "SESSION"
     SIGNING_KEY = "SIGNING_KEY"
     TOKEN = "TOKEN"
@@ -53,6 +54,7 @@ class AuditAction(StrEnum):
     SESSION_ENDED = "SessionEnded"
     SESSION_PROVED = "SessionProved"
     CONNECTION_CREATED = "ConnectionCreated"
+    ROOT_KEY_ROTATED = "RootKeyRotated"
     SIGNING_KEY_CREATED = "SigningKeyCreated"
     SIGNING_KEYS_RETIRED = "SigningKeysRetired"
     TOKEN_ISSUED = "TokenIssued"
@@ -110,6 +112,7 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.PROJECT_CREATED: Effect.NOTHING,
     AuditAction.PROJECT_DELETED: Effect.NOTHING,
     AuditAction.PROJECT_UPDATED: Effect.NOTHING,
+    AuditAction.ROOT_KEY_ROTATED: Effect.NOTHING,
     AuditAction.SERVICE_ACCOUNT_CREATED: Effect.BEGINS,
     AuditAction.SERVICE_ACCOUNT_TRANSFERRED: Effect.CHANGES_USER,
     AuditAction.SIGNING_KEY_CREATED: Effect.BEGINS,
@@ -143,6 +146,7 @@ LEAVES_RULES = frozenset(
         Target.API_KEY,
         Target.CONNECTION,
         Target.PROJECT,
+        Target.ROOT_KEY,
         Target.SESSION,
         Target.SIGNING_KEY,
         Target.TOKEN,

@@ -10,7 +10,8 @@ from keyturn.store.connections import Connections
 from keyturn.store.database.engine import describe
 from keyturn.store.database.transactions import ChangeLimit, Database
 from keyturn.store.feed import Feed
-from keyturn.store.installation import Installation
+from keyturn.store.installation.installation import Installation
+from keyturn.store.installation.seals import Seals
 from keyturn.store.keys.api_keys import ApiKeys
 from keyturn.store.keys.rotation import KeyRotation
 from keyturn.store.keys.system_keys import SystemKeys
@@ -50,6 +51,7 @@ class Store:
         self.logins = Logins(database)
         self.projects = Projects(database)
         self.apis = Apis(database)
+        self.seals = Seals(database)
         self.service_accounts = ServiceAccounts(database)
         self.signing_keys = SigningKeys(database)
         self.system_keys = SystemKeys(database)

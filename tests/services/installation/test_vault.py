@@ -1,50 +1,37 @@
-"""The vault and the root key."""
+"""The vault."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shlex
-import stat
-import sys
-import threading
-from typing import TYPE_CHECKING
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyturn.core.encoding import base64url_decode, base64url_encode
 from keyturn.errors import CannotStart
-from keyturn.services.installation.vault import (
-    ROOT_KEY_BYTES,
-    SealBroken,
-    Vault,
-    new_root_key,
-    read_root_key,
-)
+from keyturn.services.installation.vault import REREAD_SECONDS, SealBroken, Vault, head_under
 from keyturn.system import System
+from tests.fakes import Clock
 from tests.store.crowds import all_at_once
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
-ROOT = bytes(range(32))
+ROOT, OTHER = bytes(range(32)), bytes(32)
 SLOT = "signing_key/a/sealed_jwk"
 SYSTEM = System()
 CANARY = b"canary-4711"
+VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
+    (Path(__file__).parents[2] / "vectors" / "seals.json").read_text()
+)
 
 
-def vault(root: bytes = ROOT) -> Vault:
-    return Vault(root, SYSTEM)
-
-
-def refusal(**given: object) -> str:
-    values: dict[str, object] = {"file": None, "command": None, "may_create": False, "system": SYSTEM}
-    with pytest.raises(CannotStart) as refused:
-        read_root_key(**(values | given))  # type: ignore[arg-type]
-    assert "\n" not in str(refused.value)
-    return str(refused.value)
+def vault(*roots: bytes) -> Vault:
+    return Vault(lambda: roots or (ROOT,), SYSTEM, find_check=lambda: None)
 
 
 @given(secret=st.binary(max_size=300), slot=st.text(st.characters(codec="utf-8"), max_size=40))
@@ -115,144 +102,117 @@ def test_a_broken_seal_tells_no_secret() -> None:
     assert CANARY.decode() not in repr(broken.value)
 
 
-def test_a_root_key_file_is_made_once(tmp_path: Path) -> None:
-    """The file is made with mode 0600 at the first start and read ever after, with nothing left beside it."""
-    file = tmp_path / "data" / "root.key"
-    old = os.umask(0)
-    try:
-        first = read_root_key(file=file, command=None, may_create=True, system=SYSTEM)
-    finally:
-        os.umask(old)
+@pytest.mark.parametrize("vector", VECTORS["opened"], ids=lambda vector: vector["name"])
+def test_seals_of_earlier_programs_open(vector: dict[str, Any]) -> None:
+    """What a program before the first rotation sealed opens, byte for byte."""
+    opened = vault(bytes.fromhex(vector["root"])).open(bytes.fromhex(vector["seal"]), slot=vector["slot"])
 
-    assert len(first) == ROOT_KEY_BYTES
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert list(file.parent.iterdir()) == [file]
-    assert read_root_key(file=file, command=None, may_create=True, system=SYSTEM) == first
-    assert read_root_key(file=file, command=None, may_create=False, system=SYSTEM) == first
+    assert opened == bytes.fromhex(vector["secret"])
 
 
-def test_a_missing_root_key_is_not_made_anew(tmp_path: Path) -> None:
-    """Where a root key must exist, a missing one is said to be missing (S2)."""
-    file = tmp_path / "root.key"
-
-    assert str(file) in refusal(file=file)
-    assert not file.exists()
-
-
-def test_processes_that_start_together_have_one_root_key(tmp_path: Path) -> None:
-    """Two that make the file at once, in containers that share process numbers, end with one key."""
-    file = tmp_path / "root.key"
-    both_write = threading.Barrier(2)
-
-    def random_bytes(count: int) -> bytes:
-        with contextlib.suppress(threading.BrokenBarrierError):
-            both_write.wait(timeout=2)
-        return os.urandom(count)
-
-    system = System(random_bytes=random_bytes)
-    keys = all_at_once(2, lambda _: read_root_key(file=file, command=None, may_create=True, system=system))
-
-    assert keys == [base64url_decode(file.read_bytes().strip())] * 2
-    assert list(tmp_path.iterdir()) == [file]
+@pytest.mark.parametrize("vector", VECTORS["refused"], ids=lambda vector: vector["name"])
+def test_what_is_not_a_seal_for_its_place_is_refused(vector: dict[str, Any]) -> None:
+    """A seal of another place, root key or version, and one of several parts, does not open (S1)."""
+    with pytest.raises(SealBroken):
+        vault(bytes.fromhex(vector["root"])).open(bytes.fromhex(vector["seal"]), slot=vector["slot"])
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610, 0o601])
-def test_a_root_key_that_others_can_reach_is_refused(tmp_path: Path, mode: int) -> None:
-    """A root key file with any right for group or others stops the start (S2)."""
-    file = tmp_path / "root.key"
-    file.write_text(new_root_key(SYSTEM))
-    file.chmod(mode)
-
-    assert "chmod 600" in refusal(file=file)
+# Several root keys
 
 
-def test_a_root_key_behind_a_link_is_refused(tmp_path: Path) -> None:
-    """A symbolic link is not followed, whether it leads anywhere or not."""
-    target = tmp_path / "elsewhere"
-    target.write_text(new_root_key(SYSTEM))
-    target.chmod(0o600)
-    (tmp_path / "link").symlink_to(target)
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-
-    assert str(tmp_path / "link") in refusal(file=tmp_path / "link")
-    assert str(tmp_path / "dangling") in refusal(file=tmp_path / "dangling", may_create=True)
-    assert not (tmp_path / "nowhere").exists()
-
-
-def test_a_folder_is_no_root_key(tmp_path: Path) -> None:
-    """A folder in the place of the root key file stops the start with a sentence."""
-    folder = tmp_path / "root.key"
-    folder.mkdir(mode=0o700)
-
-    assert str(folder) in refusal(file=folder)
-
-
-GARBAGE = [
-    b"",
-    b"\n",
-    b"A" * 42,
-    b"A" * 44,
-    b"A" * 42 + b"B",
-    b"A" * 42 + b"=",
-    b"\x00" * 32,
-    b"\xff" * 43,
-    b"A" * 21 + b"\n" + b"A" * 22,
-]
-
-
-@pytest.mark.parametrize("content", GARBAGE)
-def test_what_is_no_root_key_is_refused(tmp_path: Path, content: bytes) -> None:
-    """Anything but 32 bytes in the one spelling of base64url is no root key, and is not repeated."""
-    file = tmp_path / "root.key"
-    file.write_bytes(content)
-    file.chmod(0o600)
-
-    message = refusal(file=file)
-
-    assert str(file) in message
-    assert "AAAA" not in message
-
-
-def test_without_file_or_command_there_is_no_root_key() -> None:
-    """There is no default root key (S2)."""
-    assert "KEYTURN_ROOT_KEY_FILE" in refusal()
-
-
-def command(script: str) -> str:
-    return shlex.join([sys.executable, "-c", script])
-
-
-def test_a_command_can_print_the_root_key() -> None:
-    """The command's output is the key, and no file is looked at."""
-    text = base64url_encode(ROOT).decode()
-
-    found = read_root_key(file=None, command=command(f"print('{text}')"), may_create=False, system=SYSTEM)
-
-    assert found == ROOT
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        command("import sys; print('canary'); print('canary', file=sys.stderr); sys.exit(3)"),
-        command("print('canary')"),
-        command("import sys; sys.stdout.buffer.write(b'canary' + bytes([255]) * 43)"),
-        "/nowhere/canary-command",
-        "unclosed 'canary",
-        "",
-        "   ",
-    ],
+@given(
+    roots=st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=5, unique=True),
+    choice=st.randoms(use_true_random=False),
 )
-def test_a_command_that_fails_tells_nothing_it_printed(given: str) -> None:
-    """A command that fails, or prints no key, is named by its setting; its output is not repeated."""
-    message = refusal(command=given)
+def test_all_root_keys_open_and_one_seals(roots: list[bytes], choice: Any) -> None:
+    """Whatever their order, each opens what it sealed, alone too, and the first seals at the beginning."""
+    all_of_them = vault(*roots)
+    for root in roots:
+        seal = all_of_them.seal_under(head_under(root), CANARY, slot=SLOT)
+        assert seal.startswith(head_under(root))
+        shuffled = choice.sample(roots, len(roots))
+        assert vault(*shuffled).open(seal, slot=SLOT) == vault(root).open(seal, slot=SLOT) == CANARY
+    assert all_of_them.seal(CANARY, slot=SLOT).startswith(head_under(roots[0]))
 
-    assert "KEYTURN_ROOT_KEY_COMMAND" in message
-    assert "canary" not in message
+
+def test_the_database_says_which_root_key_seals() -> None:
+    """A newer root key in the file opens only, until a rotation makes it the one that seals."""
+    check = vault(ROOT).seal(b"", slot="check")
+    both = Vault(lambda: (OTHER, ROOT), SYSTEM, find_check=lambda: check)
+
+    assert both.seal(CANARY, slot=SLOT).startswith(head_under(ROOT))
+    check = vault(OTHER).seal(b"", slot="check")
+    assert both.seal(CANARY, slot=SLOT).startswith(head_under(OTHER))
 
 
-def test_a_command_is_run_without_a_shell(tmp_path: Path) -> None:
-    """Signs that a shell would act on are only arguments."""
-    refusal(command=f"echo x > {tmp_path}/made; touch {tmp_path}/made")
+class Source:
+    """A file of root keys that others write, and how often it was read."""
 
-    assert not (tmp_path / "made").exists()
+    def __init__(self, *keys: bytes) -> None:
+        self.keys: Sequence[bytes] = keys
+        self.reads = 0
+
+    def __call__(self) -> Sequence[bytes]:
+        self.reads += 1
+        if not self.keys:
+            raise CannotStart("There is no file.")
+        return self.keys
+
+
+def test_an_unknown_root_key_is_looked_for_again() -> None:
+    """A seal of a root key that came since opens at once, and what was known before still opens."""
+    source = Source(ROOT)
+    running = Vault(source, SYSTEM, find_check=lambda: vault(OTHER).seal(b"", slot="check"))
+    before = running.seal_under(head_under(ROOT), CANARY, slot=SLOT)
+    source.keys = (OTHER,)
+
+    assert running.open(vault(OTHER).seal(CANARY, slot=SLOT), slot=SLOT) == CANARY
+    assert running.open(before, slot=SLOT) == CANARY
+    assert running.seal(CANARY, slot=SLOT).startswith(head_under(OTHER))
+    assert source.reads == 2
+
+
+def test_a_row_of_an_unknown_root_key_does_not_read_them_each_time() -> None:
+    """A row that never opens has the root keys read every few seconds, not once a request."""
+    clock, source = Clock(), Source(ROOT)
+    running = Vault(source, clock.system(), find_check=lambda: None)
+    strange = vault(OTHER).seal(CANARY, slot=SLOT)
+
+    def attempt() -> None:
+        with pytest.raises(SealBroken):
+            running.open(strange, slot=SLOT)
+
+    for _ in range(3):
+        attempt()
+    assert source.reads == 2
+    clock.advance(timedelta(seconds=REREAD_SECONDS))
+    source.keys = ()
+    attempt()
+    assert source.reads == 3
+    source.keys = (OTHER, ROOT)
+    clock.advance(timedelta(seconds=REREAD_SECONDS))
+    assert running.open(strange, slot=SLOT) == CANARY
+
+
+def test_of_many_at_once_all_find_a_root_key_that_came() -> None:
+    """Those that meet a new root key while another reads the file wait for it, and are not refused."""
+    source = Source(ROOT)
+
+    def slowly() -> Sequence[bytes]:
+        time.sleep(0.05)  # A command takes its time; the others come meanwhile.
+        return source()
+
+    running = Vault(slowly, SYSTEM, find_check=lambda: None)
+    source.keys = (OTHER, ROOT)
+    new = vault(OTHER).seal(CANARY, slot=SLOT)
+
+    assert all_at_once(8, lambda _: running.open(new, slot=SLOT)) == [CANARY] * 8
+    assert source.reads == 2
+
+
+def test_nothing_is_sealed_without_the_root_key_that_seals() -> None:
+    """A server that lacks it says so, and does not fall back on one that others may lack."""
+    behind = Vault(lambda: (ROOT,), SYSTEM, find_check=lambda: vault(OTHER).seal(b"", slot="check"))
+
+    with pytest.raises(CannotStart, match="is not given here"):
+        behind.seal(CANARY, slot=SLOT)

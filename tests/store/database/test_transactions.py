@@ -12,18 +12,22 @@ import pytest
 from sqlalchemy import Engine, text
 
 from keyturn.core.audit import AuditAction, Target
+from keyturn.core.jwk import Algorithm
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import SigningKeyRecord, SystemKeyRecord
 from keyturn.core.searches import GroupSearch, KeySearch, ProjectSearch, UserSearch
-from keyturn.errors import Conflict, InvalidState, KeyturnError, StoreUnavailable
+from keyturn.errors import Conflict, InvalidState, KeyturnError, StoreUnavailable, TooBusy
 from keyturn.store import Store
 from keyturn.store.database.schema import metadata
+from keyturn.store.installation.seals import SEALED_COLUMNS
 from keyturn.store.keys.system_keys import SystemKeyToAdd
 from keyturn.store.people.groups import GroupFields
 from tests.store.crowds import all_at_once
 from tests.store.rows import (
+    LATER_SEAL,
     NOW,
+    SEAL,
     a_key,
     a_session,
     a_successor,
@@ -103,8 +107,8 @@ def fields_of_group(name: str) -> GroupFields:
     return GroupFields(name, None, None)
 
 
-def a_system_key(user_id: int, name: str) -> SystemKeyToAdd:
-    return SystemKeyToAdd(a_key(user_id), name, "there", ("plugin:trino",), b"sealed")
+def a_system_key(user_id: int, name: str, seal: bytes = SEAL) -> SystemKeyToAdd:
+    return SystemKeyToAdd(a_key(user_id), name, "there", ("plugin:trino",), seal)
 
 
 def handing_over(world: World, entry: Any) -> Any:
@@ -116,8 +120,8 @@ def handing_over(world: World, entry: Any) -> Any:
 Attempt = Callable[[World, object], object]
 
 
-def new_signing_key(kid: str = "kid") -> SigningKeyRecord:
-    return SigningKeyRecord(kid, "ES256", b"sealed", NOW, NOW)
+def new_signing_key(kid: str = "kid", algorithm: Algorithm = "ES256", seal: bytes = SEAL) -> SigningKeyRecord:
+    return SigningKeyRecord(kid, algorithm, seal, NOW, NOW)
 
 
 # In an order in which each can follow the ones before it.
@@ -144,7 +148,7 @@ CHANGES: dict[str, Attempt] = {
     "connections.add": lambda w, e: w.store.connections.add("new", {"technology": "X"}, w.user_id, e),
     "signing_keys.add_first": lambda w, e: w.store.signing_keys.add_first(new_signing_key(), e),
     "signing_keys.change_algorithm": lambda w, e: w.store.signing_keys.change_algorithm(
-        SigningKeyRecord("other", "EdDSA", b"sealed", NOW, NOW), e, e, grace=timedelta(0)
+        new_signing_key("other", "EdDSA"), e, e, grace=timedelta(0)
     ),
     "signing_keys.add_next": lambda w, e: w.store.signing_keys.add_next(
         new_signing_key("next"), e, others_verify_until=LATER
@@ -190,6 +194,7 @@ CHANGES: dict[str, Attempt] = {
     "system_keys.add": lambda w, e: w.store.system_keys.add(a_system_key(w.admin_id, "two"), e),
     "users.set_disabled": lambda w, e: w.store.users.set_disabled(w.user_id, LATER, LATER, e),
     "users.delete": lambda w, e: w.store.users.delete(w.user_id, LATER, e),
+    "seals.begin_rotation": lambda w, e: w.store.seals.begin_rotation(SEAL, LATER_SEAL, e),
 }
 
 WITH_CONSEQUENCES: dict[str, Attempt] = {
@@ -313,6 +318,24 @@ REFUSED: dict[str, Attempt] = {
     "system_keys.replace, gone": lambda w, e: w.store.system_keys.replace(
         replace(w.system_key, key_id=10**6), a_system_key(w.admin_id, "one"), LATER, revocation=e, audit=e
     ),
+    "signing_keys.add_first, under a former root key": lambda w, e: w.store.signing_keys.add_first(
+        new_signing_key(seal=LATER_SEAL), e
+    ),
+    "signing_keys.add_next, under a former root key": lambda w, e: w.store.signing_keys.add_next(
+        new_signing_key(seal=LATER_SEAL), e, others_verify_until=LATER
+    ),
+    "signing_keys.change_algorithm, under a former root key": lambda w, e: (
+        w.store.signing_keys.change_algorithm(new_signing_key(seal=LATER_SEAL), e, e, grace=timedelta(0))
+    ),
+    "system_keys.add, under a former root key": lambda w, e: w.store.system_keys.add(
+        a_system_key(w.admin_id, "two", LATER_SEAL), e
+    ),
+    "system_keys.replace, under a former root key": lambda w, e: w.store.system_keys.replace(
+        w.system_key, a_system_key(w.admin_id, "one", LATER_SEAL), LATER, revocation=e, audit=e
+    ),
+    "seals.begin_rotation, after another": lambda w, e: w.store.seals.begin_rotation(
+        LATER_SEAL, LATER_SEAL, e
+    ),
     "connections.add, taken": lambda w, e: w.store.connections.add("there", {}, w.user_id, e),
     "sessions.end_all, none but the kept": lambda w, e: w.store.sessions.end_all(
         w.user_id, LATER, e, keep=w.session_id
@@ -400,7 +423,7 @@ def test_a_refused_change_writes_nothing(world: World, engine: Engine) -> None:
     for name, attempt in REFUSED.items():
         try:
             outcome = attempt(world, an_entry())
-        except (Conflict, InvalidState):
+        except (Conflict, InvalidState, TooBusy):
             outcome = None
         assert not outcome, name
         assert contents(engine) == before, name
@@ -431,6 +454,8 @@ def test_reads_write_nothing(world: World, engine: Engine) -> None:
     store.sessions.list_living(world.user_id, NOW, NOW)
     store.signing_keys.list_verifying(NOW)
     store.installation.is_setup_open()
+    store.seals.list_rows(SEALED_COLUMNS[0], size=10)
+    store.seals.count_unlike(LATER_SEAL)
     store.audit_log.list_after()
 
     assert contents(engine) == before

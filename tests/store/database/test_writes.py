@@ -21,7 +21,7 @@ from keyturn.errors import StoreUnavailable
 from keyturn.store import Store, open_engine
 from keyturn.store.database import counter as revision
 from keyturn.store.database import writes
-from keyturn.store.installation import Installation
+from keyturn.store.installation.installation import Installation
 from tests.databases import new_postgresql_database, new_sqlite_database
 from tests.store.peers import Peer
 from tests.store.rows import NOW, a_user, an_entry

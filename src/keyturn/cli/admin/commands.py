@@ -21,7 +21,9 @@ _COMMANDS = {
     "migrate": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.maintenance:migrate_command", "Upgrade the database schema."
     ),
-    "root-key": LazyCommand(_INSTALLATION, "keyturn.cli.admin.maintenance:root_key", "Print a new root key."),
+    "root-key": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.root_keys:root_key", "Print a new root key, or rotate the root key."
+    ),
 }
 
 

@@ -1,15 +1,16 @@
-"""`keyturn admin migrate`, `check` and `root-key`."""
+"""`keyturn admin migrate` and `check`."""
 
 import os
 
 import click
 
-from keyturn.cli.admin.options import LOG_LEVEL, database_option, opened_services
+from keyturn.cli.admin.options import LOG_LEVEL, database_option, opened_sealed, opened_services
 from keyturn.cli.command import Command
 from keyturn.cli.lazy import server_packages
 from keyturn.cli.output import json_option, print_json
 from keyturn.cli.progress import SLOW_SECONDS, working
 from keyturn.errors import StoreUnavailable
+from keyturn.system import utc_now
 
 
 @click.command(
@@ -61,41 +62,36 @@ def migrate_command(*, as_json: bool, database: str | None) -> None:
 @json_option
 @database_option
 def check(*, as_json: bool, database: str | None) -> None:
-    """Check that the server could start: settings, database, schema, root key, signing keys.
+    """Check that the server could start: settings, database, schema, root key, everything encrypted.
 
     The exit code is 1 if it could not.
     """
-    with opened_services(database) as services:
-        with working("Reading the whole database…"):
-            problems = services.store.integrity_problems()
+    with opened_sealed(database) as sealed, working("Reading the whole database…"):
+        problems = sealed.store.integrity_problems()
+        problems += [str(broken) for broken in sealed.seals.find_broken()]
+        signing_keys = sealed.store.signing_keys.list_verifying(utc_now())
+        revision = sealed.store.installation.revision()
         try:
-            services.store.check_writes()
+            sealed.store.check_writes()
         except StoreUnavailable as error:
             problems.append(str(error))
-        signing_keys = len(services.signing_keys.list_all())
-        revision = services.store.installation.revision()
-    if as_json:
-        print_json({"signingKeys": signing_keys, "revision": revision, "problems": problems})
-    else:
-        keys = "1 signing key" if signing_keys == 1 else f"{signing_keys} signing keys"
-        click.echo(f"{keys}, revision {revision}.")
-        for problem in problems:
-            click.echo(f"The database reports: {problem}", err=True)
+    if not problems:
+        # What else a start looks at; it makes the first signing key, too.
+        with opened_services(database) as services:
+            signing_keys = services.signing_keys.list_all()
+            revision = services.store.installation.revision()
+    _report(problems, signing_keys=len(signing_keys), revision=revision, as_json=as_json)
     if problems:
         raise click.exceptions.Exit(1)
-    if not as_json:
+
+
+def _report(problems: list[str], *, signing_keys: int, revision: int, as_json: bool) -> None:
+    if as_json:
+        print_json({"signingKeys": signing_keys, "revision": revision, "problems": problems})
+        return
+    keys = "1 signing key" if signing_keys == 1 else f"{signing_keys} signing keys"
+    click.echo(f"{keys}, revision {revision}.")
+    for problem in problems:
+        click.echo(f"Problem: {problem}", err=True)
+    if not problems:
         click.echo("All is well.")
-
-
-@click.command(
-    "root-key",
-    cls=Command,
-    examples={"(umask 077 && keyturn admin root-key > root.key)": "Keep a new root key in a file"},
-    more="howto/install.md",
-)
-def root_key() -> None:
-    """Print a new root key for KEYTURN_ROOT_KEY_FILE. Keep it outside the database and its backups."""
-    with server_packages():
-        from keyturn.services.installation.vault import new_root_key
-        from keyturn.system import System
-    click.echo(new_root_key(System()), nl=False)

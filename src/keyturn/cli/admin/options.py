@@ -13,7 +13,7 @@ from keyturn.cli.standard_input import read_stdin
 from keyturn.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from keyturn.composition import Services
+    from keyturn.composition import Sealed, Services
 
 LOG_LEVEL = "critical"
 """The log of a command that ends soon: its one sentence tells of every failure."""
@@ -72,6 +72,22 @@ def opened_services(database: str | None, *, may_begin: bool = False) -> "Iterat
         yield services
     finally:
         services.close()
+
+
+@contextmanager
+def opened_sealed(database: str | None) -> "Iterator[Sealed]":
+    """Open an installation for a command that checks or renews what is encrypted in it, and close it after.
+
+    Raise `CannotStart` where there is none, as `opened_services` does. A row that does not open is not one
+    of its reasons.
+    """
+    with server_packages():
+        from keyturn.composition import open_sealed
+        from keyturn.logs import configure_logs
+        from keyturn.settings import read_settings
+    configure_logs(LOG_LEVEL)
+    with open_sealed(read_settings(os.environ, database=database)) as sealed:
+        yield sealed
 
 
 def read_password(*, from_stdin: bool) -> str:

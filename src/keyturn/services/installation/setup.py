@@ -4,13 +4,14 @@ import hashlib
 
 from keyturn.core.encoding import base64url_encode
 from keyturn.errors import CannotStart
-from keyturn.services.installation.vault import SealBroken, Vault
+from keyturn.services.installation.vault import SealBroken, Vault, slot_of
 from keyturn.store import Store
 from keyturn.system import System
 
 SETUP_CODE_BYTES = 24
 
-_ROOT_KEY_CHECK_SLOT = "installation/1/root_key_check"
+ROOT_KEY_CHECK_SLOT = slot_of("installation", 1, "root_key_check")
+"""The place of the one seal whose root key is the one that seals."""
 _ROOT_KEY_CHECK = b"keyturn"
 
 
@@ -23,17 +24,17 @@ class Installation:
         self._system = system
 
     def check_root_key(self) -> None:
-        """Raise `CannotStart` unless the root key is the one that the database was begun with (S2)."""
+        """Raise `CannotStart` unless a root key is the one that seals in this database (S2)."""
         if self._store.installation.find_root_key_check() is None:
-            sealed = self._vault.seal(_ROOT_KEY_CHECK, slot=_ROOT_KEY_CHECK_SLOT)
+            sealed = self._vault.seal(_ROOT_KEY_CHECK, slot=ROOT_KEY_CHECK_SLOT)
             self._store.installation.begin(sealed, self._system.now())
         check = self._store.installation.find_root_key_check()
         try:
-            self._vault.open(check or b"", slot=_ROOT_KEY_CHECK_SLOT)
+            self._vault.open(check or b"", slot=ROOT_KEY_CHECK_SLOT)
         except SealBroken:
             raise CannotStart(
-                "The root key does not belong to this database: give the one that it was begun with, "
-                "since nothing that is encrypted in it opens with another."
+                "The root key does not belong to this database: give the one that it was begun with, or last "
+                "rotated to, since nothing that is encrypted in it opens with another."
             ) from None
 
     def new_setup_code(self) -> str | None:

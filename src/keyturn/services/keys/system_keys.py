@@ -16,7 +16,7 @@ from keyturn.core.records import ApiKeyRecord, SystemKeyRecord, is_id
 from keyturn.core.restrictions import Restrictions
 from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, NotFound
-from keyturn.services.installation.vault import Vault
+from keyturn.services.installation.vault import SealBroken, Vault, slot_of
 from keyturn.services.keys.keys import Keys, NewKey
 from keyturn.services.people.users import SYSTEM_USERID, Users
 from keyturn.services.text import checked_text, is_storable
@@ -159,11 +159,18 @@ class SystemKeys:
         audit = AuditEntry(
             self._system.now(), AuditAction.API_KEY_REVEALED, actor, Target.API_KEY, str(record.key_id)
         )
+        secret = self._open(record)
         self._store.audit_log.record(audit)
-        return RevealedSystemKey(record, self._open(record))
+        return RevealedSystemKey(record, secret)
 
     def _open(self, record: SystemKeyRecord) -> str:
-        return self._vault.open(record.sealed_secret, slot=_slot(record.name)).decode("ascii")
+        """Return the secret; raise `InvalidState` if it does not open, as after a change of its row (S1)."""
+        try:
+            return self._vault.open(record.sealed_secret, slot=_slot(record.name)).decode("ascii")
+        except SealBroken:
+            raise InvalidState(
+                "The secret of this system key does not open any more: regenerate it."
+            ) from None
 
     def _owner(self, actor: Actor) -> UserRecord:
         """Return the account that holds all system keys, made when it is first needed."""
@@ -194,4 +201,4 @@ def _ends_as_asked(record: SystemKeyRecord, lifetime: Lifetime) -> bool:
 
 
 def _slot(name: str) -> str:
-    return f"system_key/{name}/sealed_secret"
+    return slot_of("system_key", name, "sealed_secret")

@@ -30,7 +30,7 @@ from keyturn.core.encoding import base64url_encode
 from keyturn.core.jwk import Algorithm
 from keyturn.core.records import SigningKeyRecord
 from keyturn.errors import CannotStart
-from keyturn.services.installation.vault import SealBroken, Vault
+from keyturn.services.installation.vault import SealBroken, Vault, slot_of
 from keyturn.store import Store
 from keyturn.store.tokens.signing_keys import LONG_AGO
 from keyturn.system import System
@@ -203,10 +203,9 @@ class SigningKeys(VerifyingKeys):
     def _open(self, record: SigningKeyRecord) -> SigningKey:
         try:
             jwk = self._vault.open(record.sealed_jwk or b"", slot=_slot(record.kid))
-        except SealBroken:
+        except SealBroken as error:
             raise CannotStart(
-                f"The signing key {record.kid} does not open with this root key: its row was changed. "
-                "Restore the table signing_key from a backup."
+                f"The signing key {record.kid} does not open: {error}. Run `keyturn admin check`."
             ) from None
         key = SigningKey.from_jwk(msgspec.json.decode(jwk))
         if record.public_jwk is None:
@@ -215,4 +214,4 @@ class SigningKeys(VerifyingKeys):
 
 
 def _slot(kid: str) -> str:
-    return f"signing_key/{kid}/sealed_jwk"
+    return slot_of("signing_key", kid, "sealed_jwk")

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 from keyturn.core.audit import AuditEntry
 from keyturn.core.records import SystemKeyRecord
 from keyturn.store.database.schema import api_key, system_key
+from keyturn.store.database.seals import check_seal
 from keyturn.store.database.transactions import Database, refusing_twins
 from keyturn.store.keys.api_keys import KeyToAdd, insert_key
 
@@ -51,13 +52,17 @@ class SystemKeys:
         )
 
     def add(self, new: SystemKeyToAdd, audit: AuditEntry) -> SystemKeyRecord:
-        """Store a system key; raise `Conflict` if another was stored under this name meanwhile."""
+        """Store a system key; raise `Conflict` if another was stored under this name meanwhile.
+
+        Raise `TooBusy` if the secret is sealed under a former root key.
+        """
         with (
             refusing_twins(f"There is a system key {new.name} already."),
             self._database.change() as change,
         ):
             key_id = _insert(change.connection, new)
             change.record(audit, target_id=key_id)
+            check_seal(change, new.sealed_secret)
         return _record(key_id, new)
 
     def replace(
@@ -69,7 +74,10 @@ class SystemKeys:
         revocation: AuditEntry,
         audit: AuditEntry,
     ) -> SystemKeyRecord | None:
-        """Revoke a system key and store another under its name; None if it was revoked meanwhile."""
+        """Revoke a system key and store another under its name; None if it was revoked meanwhile.
+
+        Raise `TooBusy` if the secret is sealed under a former root key.
+        """
         with self._database.change() as change:
             if not change.connection.execute(
                 update(api_key)
@@ -80,6 +88,7 @@ class SystemKeys:
             key_id = _insert(change.connection, new)
             change.record(revocation)
             change.record(audit, target_id=key_id)
+            check_seal(change, new.sealed_secret)
         return _record(key_id, new)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, sele
 from keyturn.core.audit import AuditEntry
 from keyturn.core.records import SigningKeyRecord
 from keyturn.store.database.schema import installation, revoked_token, signing_key
+from keyturn.store.database.seals import check_seal
 from keyturn.store.database.transactions import Change, Database
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +38,7 @@ class SigningKeys:
             _queue(change)
             if change.connection.execute(select(signing_key.c.kid).where(_IS_LAST)).first() is not None:
                 return False
-            change.connection.execute(insert(signing_key).values(_values(new)))
+            _insert(change, new)
             change.record(audit)
         return True
 
@@ -48,7 +49,7 @@ class SigningKeys:
             _end(
                 change, or_(_IS_LAST, signing_key.c.verifies_until > others_verify_until), others_verify_until
             )
-            change.connection.execute(insert(signing_key).values(_values(new)))
+            _insert(change, new)
             change.record(audit)
 
     def change_algorithm(
@@ -72,7 +73,7 @@ class SigningKeys:
                     change.record(retired)
                 return bool(ended)
             _end(change, is_of_other, new.signs_from + grace)
-            change.connection.execute(insert(signing_key).values(_values(new)))
+            _insert(change, new)
             change.record(created)
         return True
 
@@ -119,15 +120,20 @@ def _queue(change: Change) -> None:
     change.connection.execute(update(installation).values(revision=installation.c.revision))
 
 
-def _values(new: SigningKeyRecord) -> dict[str, Any]:
-    return {
-        "kid": new.kid,
-        "algorithm": new.algorithm,
-        "sealed_jwk": new.sealed_jwk,
-        "public_jwk": new.public_jwk,
-        "created_at": new.created_at,
-        "signs_from": new.signs_from,
-    }
+def _insert(change: Change, new: SigningKeyRecord) -> None:
+    """Store a key in a change that queued; raise `TooBusy` if its seal is of a former root key."""
+    assert new.sealed_jwk is not None, "a new key signs"  # noqa: S101 - for the type checker
+    check_seal(change, new.sealed_jwk)
+    change.connection.execute(
+        insert(signing_key).values(
+            kid=new.kid,
+            algorithm=new.algorithm,
+            sealed_jwk=new.sealed_jwk,
+            public_jwk=new.public_jwk,
+            created_at=new.created_at,
+            signs_from=new.signs_from,
+        )
+    )
 
 
 def _record(row: Row[Any]) -> SigningKeyRecord:

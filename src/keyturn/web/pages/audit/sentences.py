@@ -389,6 +389,10 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     AuditAction.SESSION_ENDED: ("out", _session_ended),
     AuditAction.SESSION_PROVED: ("lock", _plain("{actor} confirmed their password")),
     AuditAction.CONNECTION_CREATED: ("plug", _plain("{actor} added the connection <b>{target}</b>")),
+    AuditAction.ROOT_KEY_ROTATED: (
+        "shield",
+        _plain("{actor} rotated the root key to <code>{target}</code>"),
+    ),
     AuditAction.SIGNING_KEY_CREATED: (
         "shield",
         _plain("{actor} created the signing key <code>{target}</code>"),

@@ -65,6 +65,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
     "Installation": {
         AuditAction.SIGNING_KEY_CREATED: "Signing key created",
         AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",
+        AuditAction.ROOT_KEY_ROTATED: "Root key rotated",
     },
 }
 """The events, by subject."""
@@ -77,6 +78,7 @@ TARGETS: Mapping[str, str] = {
     Target.GROUP: "Group",
     Target.PROJECT: "Project",
     Target.RESOURCE: "API",
+    Target.ROOT_KEY: "Root key",
     Target.SESSION: "Session",
     Target.SIGNING_KEY: "Signing key",
     Target.TOKEN: "Token",

@@ -205,6 +205,8 @@ def _environment(home: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "TMPDIR": tempfile.gettempdir(),
         "MALLOC_ARENA_MAX": "2",  # Else threads reserve much of the address space.
+        # Snowflake's driver asks the metadata service of each cloud where it runs, unless told not to.
+        "SNOWFLAKE_DISABLE_PLATFORM_DETECTION": "true",
         # OpenSSL in a wheel of a driver has another idea of where the system keeps these.
         **({"SSL_CERT_FILE": trusted.cafile} if trusted.cafile else {}),
         **({"SSL_CERT_DIR": trusted.capath} if trusted.capath else {}),

@@ -21,7 +21,7 @@ from keyturn.adapters.addresses import AddressPolicy
 from keyturn.adapters.catalog import batches
 from keyturn.adapters.findings import Fault, Finding, State, Step
 from keyturn.adapters.ladder import Ladder, StepResult, failure, faults, redacted
-from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Found, Message, StepBegun, Task, framed
+from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Message, StepBegun, Task, framed
 from keyturn.adapters.validation import TECHNOLOGY, Value, get_technology, secrets_of
 from keyturn.core.networks import read_network
 
@@ -81,7 +81,7 @@ class Work:
         self._begin(Step.LIST)
         found = session.crawl(frozenset(self._task.known_fingerprints))
         for batch in batches(found, self._task.limits):
-            self._send(Found(batch.schemas, batch.tables))
+            self._send(batch)
         session.close()
 
     def _rotate(self) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from keyturn.adapters.catalog import Batch
 from keyturn.adapters.findings import State
 from keyturn.adapters.ladder import StepResult
 from keyturn.adapters.limits import Limits
 from keyturn.adapters.target_process import TargetProcess, crawl, test
-from keyturn.adapters.tasks import Action, Found, Task
+from keyturn.adapters.tasks import Action, Task
 from keyturn.adapters.validation import Value
 
 USER, PASSWORD = "keyturn_reader", "Canary-7hQ2mZ9fT1xD"
@@ -31,6 +32,6 @@ def failing(values: dict[str, Value], **options: Any) -> StepResult:
     return next(each for each in climbed(values, **options) if each.state is State.FAILED)
 
 
-def crawled(values: dict[str, Value], **options: Any) -> list[Found]:
+def crawled(values: dict[str, Value], **options: Any) -> list[Batch]:
     """All batches of a crawl in the worker."""
     return list(crawl(TargetProcess(a_task(values, Action.CRAWL, **options))))

@@ -32,15 +32,22 @@ TEXT = (str, NoneType)
 MAP = (dict, NoneType)
 ERROR = {"statusCode", "error", "message", "validation"}
 
+EXTERNAL = dict.fromkeys(
+    ("hdfsUser", "databricksUser", "snowflakeUser", "prestoUser", "asaUser", "redshiftUser", "teradataUser",
+     "bigqueryUser"),
+    TEXT,
+)  # fmt: skip
 PROFILE: Mapping[str, Any] = {
-    "id": int, "name": TEXT, "email": TEXT, "phone": TEXT, "about": TEXT, "location": TEXT,
-    "organization": TEXT, "position": TEXT, "preferences": MAP, "externalUserIds": dict, "scim": NoneType,
-    "systemGenerated": bool, "createdAt": str, "updatedAt": str,
+    "id": int, "iamid": str, "userid": str, "sqlUser": NoneType, "name": TEXT, "email": TEXT, "phone": TEXT,
+    "about": TEXT, "location": TEXT, "organization": TEXT, "position": TEXT, "preferences": MAP,
+    "externalUserIds": EXTERNAL, "scim": NoneType, "systemGenerated": bool, "createdAt": str,
+    "updatedAt": str,
 }  # fmt: skip
 USER: Mapping[str, Any] = {
     "id": int, "iamid": str, "userid": str, "bimAuthorizations": MAP, "iamAuthorizations": MAP,
-    "authorizations": dict, "permissions": [str], "profile": PROFILE, "authentication": (int, NoneType),
-    "systemGenerated": bool, "lastLogin": TEXT, "lastExternalRefresh": TEXT, "disabled": bool,
+    "authorizations": dict, "projectId": (int, NoneType), "permissions": [str], "groupPermissions": [str],
+    "hasLogin": bool, "profile": PROFILE, "authentication": (int, NoneType),
+    "systemGenerated": bool, "lastLogin": TEXT, "lastExternalRefresh": str, "disabled": bool,
     "createdAt": str, "updatedAt": str,
 }  # fmt: skip
 KEY: Mapping[str, Any] = {
@@ -50,20 +57,33 @@ KEY: Mapping[str, Any] = {
     "allowMethods": (list, NoneType), "allowPaths": (list, NoneType),
 }  # fmt: skip
 NEW_KEY = {"apikey": str, **KEY}
+KEY_PROJECT = {"id": int, "name": TEXT, "status": str}
+LISTED_KEY = {**KEY, "project": NoneType, "created": str, "lastUsed": TEXT}
 SYSTEM_KEY = {**NEW_KEY, "scopes": [str], "connectionKey": str}
 GROUP: Mapping[str, Any] = {
     "id": int, "iamid": str, "name": str, "gid": TEXT, "email": TEXT, "description": TEXT,
-    "authorizations": MAP, "createdAt": str, "updatedAt": str,
+    "authorizations": MAP, "scim": NoneType, "scimid": NoneType, "createdAt": str, "updatedAt": str,
 }  # fmt: skip
 MEMBER: Mapping[str, Any] = {
     "id": int, "group": int, "uid": int, "userid": str, "iamid": str, "disabled": bool, "profile": PROFILE,
-    "createdAt": str, "updatedAt": str,
+    "scim": NoneType, "scimid": NoneType, "createdAt": str, "updatedAt": str,
 }  # fmt: skip
 NEW_MEMBER = {"id": int, "group": int, "profile": int, "createdAt": str, "updatedAt": str}
 PROJECT: Mapping[str, Any] = {
-    "id": int, "name": str, "description": TEXT,
+    "id": int, "projectKey": str, "name": str, "status": str, "description": TEXT, "type": str,
+    "subscriptionStatus": str,
     "memberCount": int, "members": [{"id": int, "userid": str, "name": TEXT, "owner": bool}],
     "connectionCount": int, "connectionKeys": [str], "createdBy": int, "createdAt": str, "updatedAt": str,
+}  # fmt: skip
+SUBSCRIBER: Mapping[str, Any] = {
+    "subscriptionId": int, "state": str, "expiration": NoneType, "profile": int, "group": NoneType,
+    "type": str, "approved": bool, "createdAt": str, "updatedAt": str, "iamid": str, "userid": str,
+    "name": TEXT, "email": TEXT,
+}  # fmt: skip
+SUBSCRIPTION = {"subscriptionId": int, "state": str, "approved": bool}
+KEY_USE: Mapping[str, Any] = {
+    "keyid": int, "address": TEXT, "userAgent": TEXT, "request": TEXT, "uses": int, "firstUsed": str,
+    "lastUsed": str,
 }  # fmt: skip
 SERVICE: Mapping[str, Any] = {
     "id": int, "name": str, "identifier": str, "description": TEXT,
@@ -75,7 +95,12 @@ SERVICE_ACCOUNT: Mapping[str, Any] = {
     "permissions": [str], "disabled": bool, "createdAt": str, "updatedAt": str,
 }  # fmt: skip
 TOKEN = {"authenticated": bool, "token": str, "tokenExpiration": str}
-IAM = {"id": str, "displayName": str, "displayname": str, "type": str, "oauth": bool}
+TOLD = {
+    "active": bool, "client_id": str, "username": str, "token_type": str, "exp": int, "sub": str,
+    "permissions": [str], "iamid": str, "withheld": [str],
+}  # fmt: skip
+LOGIN = {**TOKEN, "profileId": int}
+IAM = {"id": str, "displayName": str, "type": str, "oauth": bool}
 PERSON = {"id": int, "name": TEXT, "email": TEXT}
 CONNECTION_VIEW = {
     "connectionKey": str, "connection": dict, "createdAt": str, "createdBy": int, "creator": PERSON,
@@ -135,7 +160,7 @@ CALLS = (
         "POST",
         "/bim/iam/{iamid}/user/authenticate",
         {"username": "{userid}", "password": "{password}"},
-        TOKEN,
+        LOGIN,
     ),
     Call("GET", "/bim/rpc/user/current", None, USER),
     # Section 1.2
@@ -148,13 +173,15 @@ CALLS = (
             Call("POST", f"{prefix}/apikey", {"scopes": ["open:read"]}, NEW_KEY),
             Call("POST", f"{prefix}/apikey/{{keyid}}/rotate", None, NEW_KEY),
             Call("POST", f"{prefix}/apikey/{{keyid}}/rotate", {"overlapSeconds": 60}, NEW_KEY),
-            Call("DELETE", f"{prefix}/apikey/{{keyid}}", None, {"keyid": int}),
+            Call("DELETE", f"{prefix}/apikey/{{keyid}}", None, {"keyid": int, "revokedTokens": int}),
             Call("POST", f"{prefix}/apikey/system", _SYSTEM_KEY, SYSTEM_KEY),
             Call("POST", f"{prefix}/apikey/system", {**_SYSTEM_KEY, "regenerate": True}, SYSTEM_KEY),
             Call("DELETE", f"{prefix}/apikey/system/{{keyid}}", None, {"keyid": int}),
-            Call("GET", f"{prefix}/iam/{{iamid}}/user/{{userid}}/apikeys", None, listed(KEY)),
+            Call("GET", f"{prefix}/iam/{{iamid}}/user/{{userid}}/apikeys", None, [LISTED_KEY]),
         )
     ),
+    Call("GET", "/audit/apikey/activity", None, listed(KEY_USE), "?keyid={keyid}&count=5"),
+    Call("POST", "/bim/token", {"token": "{secret}"}, TOLD),
     # Section 1.3
     Call(
         "POST",
@@ -178,12 +205,15 @@ CALLS = (
     Call("GET", "/bim/user", None, listed(USER), "?iamid=bim&userid=admin&size=1&offset=0"),
     Call("GET", "/bim/iam", None, [IAM]),
     Call("GET", _USER, None, USER),
+    Call("GET", f"{_USER}/groups", None, [{"id": int, "name": str, "iamid": str, "groupUser": int}]),
+    Call("POST", f"{_USER}/profile", {"name": "Ada", "externalUserIds": {}}, PROFILE),
+    Call("POST", f"{_USER}/permissions", ["CREATE_PROJECT"], USER),
     Call("PUT", f"{_USER}/profile", {"name": "Ada", "externalUserIds": {"snowflakeUser": "ADA"}}, PROFILE),
     Call("PUT", f"{_USER}/profile", None, PROFILE),
     Call("PUT", f"{_USER}/permissions", ["CREATE_PROJECT"], USER),
     Call("PUT", f"{_USER}/permissions", {"permissions": ["CREATE_PROJECT"]}, USER),
     Call("DELETE", f"{_USER}/permissions/{{permission}}", None, USER),
-    Call("PUT", f"{_USER}/password", {"password": "{password}"}, USER),
+    Call("PUT", f"{_USER}/password", {"password": "{password}"}, {"success": bool}),
     Call("PUT", f"{_USER}/disable/{{disable}}", None, USER),
     Call("PUT", f"{_USER}/disable/{{disable}}", None, USER, "?handOverTo={successor}"),
     Call("DELETE", _USER, None, {"id": int, "userid": str}),
@@ -197,7 +227,19 @@ CALLS = (
         for kind, answer in (("user/{userid}", USER), ("group/{groupid}", GROUP))
         for body in (None, {})
     ),
+    *(
+        Call(method, f"/bim/iam/{{iamid}}/{kind}/authorizations/{{key}}", None, answer)
+        for method in ("PUT", "DELETE")
+        for kind, answer in (("user/{userid}", USER), ("group/{groupid}", GROUP))
+    ),
+    *(
+        Call(method, f"/bim/iam/{{iamid}}/{kind}/authorizations", {"team": ["core"], "lead": []}, answer)
+        for method in ("PUT", "POST")
+        for kind, answer in (("user/{userid}", USER), ("group/{groupid}", GROUP))
+    ),
     # Section 1.5
+    Call("GET", "/bim/iam/{iamid}/group/{groupid}", None, {**GROUP, "bimAuthorizations": MAP}),
+    Call("GET", "/bim/group", None, listed({"name": str}), "?nameOnly=true"),
     Call("GET", "/bim/group", None, listed(GROUP)),
     Call(
         "POST", "/bim/group", {"iamid": "bim", "name": "{fresh}", "email": None, "description": "a\nb"}, GROUP
@@ -210,7 +252,9 @@ CALLS = (
     Call("POST", "/bim/group/{groupid}/user", {"userid": "{successor}", "iamid": "bim"}, NEW_MEMBER),
     Call("DELETE", "/bim/group/{groupid}/user/{membershipid}", None, DELETED),
     # Ours
-    Call("GET", "/project", None, listed(PROJECT)),
+    Call("GET", "/project", None, {**listed(PROJECT), "facets": dict}),
+    Call("GET", "/project/{projectid}/members", None, {"count": int, "members": [SUBSCRIBER]}),
+    Call("POST", "/project/{projectid}/members", {"profileId": "{profileid}"}, SUBSCRIPTION),
     Call("POST", "/project", {"name": "{fresh}", "description": None}, PROJECT),
     Call("GET", "/project/{projectid}", None, PROJECT),
     Call("PUT", "/project/{projectid}", {"description": "what it is for"}, PROJECT),
@@ -270,6 +314,7 @@ CALLS = (
     Call("GET", "/serviceaccount/{userid}/apikey", None, listed(KEY)),
     Call("DELETE", "/serviceaccount/{userid}/apikey/{keyid}", None, {"keyid": int}),
     # Section 4
+    Call("GET", "/dataSource", None, {"count": int, "hits": [NoneType], "facets": dict}),
     Call("GET", "/data/connection/{connection_key}", None, CONNECTION_VIEW),
     Call("POST", "/feed/uses", {"uses": [{"keyId": 1, "at": 1767225600000, "uses": 3}]}, {"uses": int}),
 )
@@ -346,6 +391,7 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
     values = {
         "iamid": "bim",
         "userid": user.userid,
+        "profileid": user.profile.profile_id,
         "successor": successor.userid,
         "groupid": group.group_id,
         "membershipid": member.membership_id,

@@ -33,6 +33,7 @@ USER_ADMIN, APPLICATION_ADMIN = (Permission.USER_ADMIN,), (Permission.APPLICATIO
 SEES: Mapping[str, tuple[Permission, ...]] = {
     "userid": USER_ADMIN,
     "successor": USER_ADMIN,
+    "profileid": USER_ADMIN,
     "groupid": USER_ADMIN,
     "membershipid": USER_ADMIN,
     "projectid": SEE_PROJECTS,
@@ -42,18 +43,20 @@ SEES: Mapping[str, tuple[Permission, ...]] = {
     "connection_key": SEE_CONNECTION,
 }
 """What a route can be given, and who sees all of it. Of keys nobody does."""
-NAMES_ALL: Mapping[tuple[str, str], tuple[str, Permission]] = {
-    ("PUT", "/project/{projectid}/member/{userid}"): ("userid", Permission.PROJECT_MANAGEMENT),
+NAMES_ALL: Mapping[tuple[str, str], tuple[str, tuple[Permission, ...]]] = {
+    ("PUT", "/project/{projectid}/member/{userid}"): ("userid", (Permission.PROJECT_MANAGEMENT,)),
     ("PUT", "/project/{projectid}/connection/{connection_key}"): (
         "connection_key",
-        Permission.PROJECT_MANAGEMENT,
+        (Permission.PROJECT_MANAGEMENT,),
     ),
-    ("POST", "/services"): ("groupid", Permission.APPLICATION_ADMIN),
-    ("PUT", "/services/{serviceid}"): ("groupid", Permission.APPLICATION_ADMIN),
-    ("POST", "/apis"): ("groupid", Permission.APPLICATION_ADMIN),
-    ("PUT", "/apis/{serviceid}"): ("groupid", Permission.APPLICATION_ADMIN),
-    ("DELETE", "/apikey/system/{keyid}"): ("keyid", Permission.APPLICATION_ADMIN),
-    ("DELETE", "/bim/apikey/system/{keyid}"): ("keyid", Permission.APPLICATION_ADMIN),
+    ("POST", "/project/{projectid}/members"): ("profileid", (Permission.PROJECT_MANAGEMENT,)),
+    ("GET", "/audit/apikey/activity"): ("keyid", (Permission.AUDIT, Permission.USER_ADMIN)),
+    ("POST", "/services"): ("groupid", (Permission.APPLICATION_ADMIN,)),
+    ("PUT", "/services/{serviceid}"): ("groupid", (Permission.APPLICATION_ADMIN,)),
+    ("POST", "/apis"): ("groupid", (Permission.APPLICATION_ADMIN,)),
+    ("PUT", "/apis/{serviceid}"): ("groupid", (Permission.APPLICATION_ADMIN,)),
+    ("DELETE", "/apikey/system/{keyid}"): ("keyid", (Permission.APPLICATION_ADMIN,)),
+    ("DELETE", "/bim/apikey/system/{keyid}"): ("keyid", (Permission.APPLICATION_ADMIN,)),
 }
 """Where a permission lets its holder name what they do not see otherwise (permissions.md)."""
 ABSENT = {
@@ -64,6 +67,8 @@ ABSENT = {
 }
 REFERENCES = {
     "projectId": "projectid",
+    "profileId": "profileid",
+    "userId": "userid",
     "userid": "userid",
     "group": "groupid",
     "groups": "groupid",
@@ -75,16 +80,20 @@ REFERENCES = {
 PLAIN = {
     "apikey", "allowFrom", "dpopJkt", "allowMethods", "allowPaths", "overlapSeconds", "scopes",
     "regenerate", "iamid", "password",
-    "currentPassword", "permissions", "permission", "disable", "key", "value", "owner", "profile", "email",
+    "originalPassword", "permissions", "permission", "disable", "key", "value", "owner", "profile", "email",
     "phone", "about", "location", "organization", "position", "preferences", "externalUserIds", "description",
     "size", "offset", "username", "uses", "keyId", "at", "address", "userAgent", "nonce", "since", "event_id",
     "scope", "audience", "name", "identifier", "expiresAt", "revision", "via", "agent", "requestId",
-    "for",
+    "for", "token", "state", "states", "searchText", "status", "subscription", "sortField", "sortOrder",
+    "nameOnly", "count", "includeDisabled", "excludeAdminAndGovernor", "excludeBIM", "excludeDeletedIams",
+    "excludeSystemGenerated", "groupId", "id", "gid", "authorizations", "scim", "scimid", "createdAt",
+    "updatedAt",
 }  # fmt: skip
 """Those that do not; names are in `test_fault_b7_a_taken_name_that_one_cannot_see_is_free`.
 
 `keyId` is in the report of a follower, who is told of every key. The audience of `/verify` and the resource
-of a grant are addresses of APIs, which are published.
+of a grant are addresses of APIs, which are published. A `groupId` is refused whatever it says, and the fields
+of a group that cannot be changed are compared with its own.
 """
 PERMISSIONS = sorted({permission for asked in PERMITTED.values() for permission in asked.any_of})
 FORM_FIELDS = {
@@ -133,6 +142,7 @@ def new_caller(site: Site, held: frozenset[str]) -> Caller:
         **add_things(site, password=PASSWORD).values,
         "userid": user.userid,
         "successor": user.userid,
+        "profileid": user.profile.profile_id,
         "groupid": group.group_id,
         "membershipid": member.membership_id,
         "projectid": project.project_id,
@@ -168,8 +178,8 @@ def hidden_from(caller: Caller) -> Iterator[tuple[Call, str]]:
         if asked is not None and asked.without is None and caller.held.isdisjoint(asked.any_of):
             continue  # 403 whatever the target: tests/web/api/test_people_access.py.
         for kind in kinds_in(call):
-            named, permission = NAMES_ALL.get(call.route, ("", None))
-            if not caller.sees(kind) and not (named == kind and permission in caller.held):
+            named, permissions = NAMES_ALL.get(call.route, ("", ()))
+            if not caller.sees(kind) and not (named == kind and not caller.held.isdisjoint(permissions)):
                 yield call, kind
 
 

@@ -21,8 +21,8 @@ from keyturn.adapters.addresses import AddressPolicy
 from keyturn.adapters.catalog import batches
 from keyturn.adapters.findings import Fault, Finding, State, Step
 from keyturn.adapters.ladder import Ladder, StepResult, failure, faults, redacted
-from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Found, Message, StepBegun, Task, framed
-from keyturn.adapters.validation import Value, secrets_of
+from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Message, StepBegun, Task, framed
+from keyturn.adapters.validation import TECHNOLOGY, Value, get_technology, secrets_of
 from keyturn.core.networks import read_network
 
 NICENESS = 15
@@ -33,7 +33,7 @@ def main() -> None:
     """Do the one task that comes over stdin."""
     messages = _take_stdout()
     task = _read_task(sys.stdin.buffer)
-    _bound(task.limits.memory)
+    _bound(task.limits.memory + get_technology(task.values[TECHNOLOGY]).driver_memory)
     threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
     Work(task, messages).run()
     messages.close()
@@ -81,7 +81,7 @@ class Work:
         self._begin(Step.LIST)
         found = session.crawl(frozenset(self._task.known_fingerprints))
         for batch in batches(found, self._task.limits):
-            self._send(Found(batch.schemas, batch.tables))
+            self._send(batch)
         session.close()
 
     def _rotate(self) -> None:

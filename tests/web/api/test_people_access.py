@@ -215,14 +215,14 @@ def test_lists_show_what_is_ones_own(any_site: Site, things: Things) -> None:
         for path in ("/bim/user", "/bim/iam/bim/user"):
             found = client.get(path).json()
             assert (found["count"], [hit["userid"] for hit in found["hits"]]) == (1, [member])
-            assert client.get(path, params={"userid": "admin"}).json()["count"] in {0, 1}
         assert client.get("/bim/user", params={"userid": "admin"}).json() == {"count": 0, "hits": []}
         assert [hit["id"] for hit in client.get("/bim/group").json()["hits"]] == [things.values["groupid"]]
         assert [hit["id"] for hit in client.get("/project").json()["hits"]] == [things.values["projectid"]]
         accounts = client.get("/serviceaccount").json()["hits"]
         assert [hit["userid"] for hit in accounts] == [things.service.userid]
         for path in ("/bim/group", "/project", "/serviceaccount"):
-            assert stranger.get(path).json() == {"count": 0, "hits": []}
+            answer = stranger.get(path).json()
+            assert (answer["count"], answer["hits"]) == (0, [])
 
 
 def test_an_owner_manages_their_service_account_and_no_other(any_site: Site) -> None:

@@ -5,13 +5,15 @@ from typing import Any
 
 import msgspec
 
-from keyturn.core.records import ApiKeyRecord, PersonReference
+from keyturn.core.records import ApiKeyRecord, KeyCaller, PersonReference
 from keyturn.core.times import wire_time
 from keyturn.services.keys.system_keys import RevealedSystemKey
 from keyturn.web.bodies import Unshown
 
 KEY_CONTEXT = "Current Project"
 """The type of a key without a project in the Immuta API."""
+OPEN = "open"
+"""The status of every project: none is ever closed."""
 PROJECT_CONTEXT = "Project"
 """The type of a key that is linked to one."""
 
@@ -52,6 +54,29 @@ class ApiKeyView(_KeyFields, frozen=True, rename="camel", kw_only=True):
         return cls(**_key_fields(record, now))
 
 
+class KeyProjectView(msgspec.Struct, frozen=True):
+    """The project of a key. Its name is null for a caller who may not see it."""
+
+    id: int
+    name: str | None
+    status: str
+
+
+class ListedApiKeyView(_KeyFields, frozen=True, rename="camel", kw_only=True):
+    """A key in the list of a user's keys, with two times under the names that the contract gives them."""
+
+    project: KeyProjectView | None  # type: ignore[assignment]  # of the keys of one user, as the contract says
+    created: str
+    last_used: str | None
+
+    @classmethod
+    def of_listed(cls, record: ApiKeyRecord, now: datetime, names: Mapping[int, str]) -> "ListedApiKeyView":
+        """Show a record; `names` are those of the projects that the caller may see."""
+        fields, number = _key_fields(record, now), record.project_id
+        fields["project"] = None if number is None else KeyProjectView(number, names.get(number), OPEN)
+        return cls(created=fields["created_at"], last_used=fields["last_used_at"], **fields)
+
+
 class NewApiKeyView(Unshown, _KeyFields, frozen=True, rename="camel", kw_only=True):
     """A new key: the one answer that holds its secret, in `apikey`."""
 
@@ -84,10 +109,49 @@ class SystemKeyView(Unshown, _KeyFields, frozen=True, rename="camel", kw_only=Tr
         )
 
 
+class KeyUseView(msgspec.Struct, frozen=True, rename="camel"):
+    """A user of a key: an address with a program, the last request, and how often since when."""
+
+    keyid: int
+    address: str | None
+    user_agent: str | None
+    request: str | None
+    uses: int
+    first_used: str
+    last_used: str
+
+    @classmethod
+    def of(cls, keyid: int, caller: KeyCaller) -> "KeyUseView":
+        """Show a record."""
+        return cls(
+            keyid=keyid,
+            address=caller.address,
+            user_agent=caller.agent,
+            request=caller.via,
+            uses=caller.uses,
+            first_used=wire_time(caller.first_at),
+            last_used=wire_time(caller.last_at),
+        )
+
+
+class KeyActivity(msgspec.Struct, frozen=True):
+    """The latest uses of a key; `count` is how many these are."""
+
+    count: int
+    hits: list[KeyUseView]
+
+
 class DeletedKey(msgspec.Struct, frozen=True):
     """Which key was deleted."""
 
     keyid: int
+
+
+class RevokedKey(msgspec.Struct, frozen=True, rename="camel"):
+    """Which key was revoked. The key is itself one of the `revokedTokens`, as in the Immuta API."""
+
+    keyid: int
+    revoked_tokens: int
 
 
 class DeletedThing(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from itertools import chain
 
+import msgspec
 from litestar.params import FromPath, RawBody
 
 from keyturn.adapters.findings import State
@@ -54,6 +55,30 @@ _EXAMPLE = {
     "username": "keyturn",
     "password": "seven quiet harbor lamps",
 }
+
+
+class DataSourceList(msgspec.Struct, frozen=True):
+    """The data sources: none, for Keyturn holds none."""
+
+    count: int
+    hits: list[None]
+    facets: dict[str, None]
+
+
+@route(
+    "GET",
+    "/dataSource",
+    tag="Connections",
+    summary="List data sources (there are none)",
+    ignores=("searchText", "publicOnly", "nameOnly", "mode", "size", "offset"),
+)
+@at_once
+def list_data_sources() -> DataSourceList:
+    """Answer with an empty list.
+
+    Keyturn holds no data sources. Clients that list them after they signed in find none.
+    """
+    return DataSourceList(0, [], {})
 
 
 @route("GET", "/data/technologies", tag=_TAG, summary="List technologies")

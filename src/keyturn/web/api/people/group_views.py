@@ -1,5 +1,7 @@
 """The JSON shapes of groups and their members (http-api/groups.md, "Fields of a group")."""
 
+from typing import Any, Self
+
 import msgspec
 
 from keyturn.core.people import GroupRecord, MemberRecord
@@ -17,30 +19,63 @@ class GroupView(msgspec.Struct, frozen=True, rename="camel"):
     email: str | None
     description: str | None
     authorizations: AttributesView | None
+    scim: None
+    scimid: None
     created_at: str
     updated_at: str
 
     @classmethod
-    def of(cls, record: GroupRecord) -> "GroupView":
+    def of(cls, record: GroupRecord) -> Self:
         """Show a record."""
-        return cls(
-            id=record.group_id,
-            iamid=record.iamid,
-            name=record.name,
-            gid=None,
-            email=record.email,
-            description=record.description,
-            authorizations=attributes_view(record.attributes) or None,
-            created_at=wire_time(record.created_at),
-            updated_at=wire_time(record.updated_at),
-        )
+        return cls(**_group_fields(record))
+
+
+class AuthorizedGroupView(GroupView, frozen=True, rename="camel", kw_only=True):
+    """A group with its attributes in `bimAuthorizations` too, as those of a user are."""
+
+    bim_authorizations: AttributesView | None
+
+    @classmethod
+    def of(cls, record: GroupRecord) -> Self:
+        """Show a record."""
+        fields = _group_fields(record)
+        return cls(**fields, bim_authorizations=fields["authorizations"])
+
+
+def _group_fields(record: GroupRecord) -> dict[str, Any]:
+    return {
+        "id": record.group_id,
+        "iamid": record.iamid,
+        "name": record.name,
+        "gid": None,
+        "email": record.email,
+        "description": record.description,
+        "authorizations": attributes_view(record.attributes) or None,
+        "scim": None,
+        "scimid": None,
+        "created_at": wire_time(record.created_at),
+        "updated_at": wire_time(record.updated_at),
+    }
 
 
 class GroupList(msgspec.Struct, frozen=True):
-    """All groups that the caller may see."""
+    """A page of groups; `count` is of all."""
 
     count: int
     hits: list[GroupView]
+
+
+class GroupNameView(msgspec.Struct, frozen=True):
+    """The name of a group."""
+
+    name: str
+
+
+class GroupNameList(msgspec.Struct, frozen=True):
+    """A page of names of groups; `count` is of all."""
+
+    count: int
+    hits: list[GroupNameView]
 
 
 class MemberView(msgspec.Struct, frozen=True, rename="camel"):
@@ -53,6 +88,8 @@ class MemberView(msgspec.Struct, frozen=True, rename="camel"):
     iamid: str
     disabled: bool
     profile: ProfileView
+    scim: None
+    scimid: None
     created_at: str
     updated_at: str
 
@@ -66,14 +103,16 @@ class MemberView(msgspec.Struct, frozen=True, rename="camel"):
             userid=record.userid,
             iamid=record.iamid,
             disabled=record.is_disabled,
-            profile=ProfileView.of(record.profile),
+            profile=ProfileView.of(record),
+            scim=None,
+            scimid=None,
             created_at=wire_time(record.created_at),
             updated_at=wire_time(record.updated_at),
         )
 
 
 class MemberList(msgspec.Struct, frozen=True):
-    """All members of a group."""
+    """A page of the members of a group; `count` is of all."""
 
     count: int
     hits: list[MemberView]

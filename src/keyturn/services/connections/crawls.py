@@ -11,8 +11,7 @@ from datetime import datetime
 
 import msgspec
 
-from keyturn.adapters.catalog import Schema, Table
-from keyturn.adapters.tasks import Found
+from keyturn.adapters.catalog import Batch, Schema, Table
 from keyturn.adapters.technologies import BY_NAME
 from keyturn.core.connections import ConnectionRecord, FoundObject, KnownObject, ObjectPath, path_digest
 from keyturn.store import Store
@@ -41,7 +40,7 @@ class Crawl:
         """The fingerprints of all that the last crawl found, as the process takes them."""
         return [one.fingerprint.hex() for one in self.known.values()]
 
-    def take(self, found: Found) -> None:
+    def take(self, found: Batch) -> None:
         """Store what is new or another than before."""
         levels = BY_NAME[self.record.technology].hierarchy
         to_add: list[FoundObject] = []

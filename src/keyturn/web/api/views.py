@@ -1,5 +1,6 @@
 """JSON shapes: tokens, keys (http-api/keys.md, "Fields of a key"), and people in few words."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 

@@ -48,6 +48,11 @@ def test_a_good_connection_takes_every_step(values: dict[str, Value]) -> None:
     assert results[Step.VERSION].detail
 
 
+def test_the_server_of_mariadb_is_reached_as_mysql(mariadb: tuple[Any, dict[str, Value]]) -> None:
+    """MySQL has the same adapter; the vendor's own server is not run here."""
+    assert {each.state for each in climbed({**mariadb[1], "technology": "MySQL"})} == {State.OK}
+
+
 def test_without_tls_its_step_is_skipped(mariadb: tuple[Any, dict[str, Value]]) -> None:
     """A connection that does without TLS says so by a step that is skipped."""
     results = {each.step: each for each in climbed({**mariadb[1], "tlsMode": "disable"})}

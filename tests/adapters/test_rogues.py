@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -139,6 +140,27 @@ def test_the_driver_verifies_again(technology: str, tmp_path: Path, certificate:
     assert (step, finding) == (Step.LOGIN, Finding.UNKNOWN_AUTHORITY)
     assert USER.encode() not in server.received
     assert PASSWORD.encode() not in server.received
+
+
+@pytest.mark.parametrize("technology", TECHNOLOGIES)
+def test_the_driver_compares_the_name(technology: str, tmp_path: Path, certificate: Certificate) -> None:
+    """Nor is it sent to one whose certificate is of a trusted authority, and for another name."""
+    (tmp_path / "other").mkdir()
+    elsewhere = ipaddress.IPv4Address("127.0.0.9")
+    other = make_certificate(tmp_path / "other", host=elsewhere, issuer="another")
+    trusted = certificate.file.read_text() + other.file.read_text()
+    with rogue(rogues.changes_certificate(certificate, other, technology)) as server:
+        values = connection(server.port, technology, "verify-full", tlsCertificate=trusted)
+        assert end_of(values) == (Step.LOGIN, Finding.WRONG_NAME)
+    assert USER.encode() not in server.received
+
+
+def test_a_password_that_a_server_says_back_is_not_shown(certificate: Certificate) -> None:
+    """A version, for instance, that holds the password is redacted."""
+    with rogue(rogues.says_back(PASSWORD)) as server:
+        results = climbed(connection(server.port, "MariaDB"), limits=SHORT)
+    assert PASSWORD not in str(results)
+    assert "[REDACTED]" in str(results)
 
 
 ENDS = {Finding.TOO_SLOW, Finding.TOO_LARGE, Finding.OTHER_PROTOCOL, Finding.CONNECTION_LOST}

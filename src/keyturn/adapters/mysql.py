@@ -27,7 +27,7 @@ MAX_COLUMNS_BYTES = 32 * 2**20
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 _SCHEMAS = "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN %(system)s"
-# Not a join: the server has no index of either view, and would compare each table with each. Names are grouped as
+# Not a join: the server has no index of either view, and would compare all with all. Names are grouped as
 # bytes, since the collation of these views takes `a`, `A` and `ä` for one.
 _TABLES = """
 SELECT t.path_1, t.path_2, t.kind, t.note,

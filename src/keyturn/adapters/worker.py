@@ -19,7 +19,7 @@ import msgspec
 from keyturn.adapters.adapter import Session
 from keyturn.adapters.addresses import AddressPolicy
 from keyturn.adapters.catalog import batches
-from keyturn.adapters.findings import Fault, Finding, State, Step
+from keyturn.adapters.findings import Fault, Finding, Step
 from keyturn.adapters.ladder import Ladder, StepResult, failure, faults, redacted
 from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Message, StepBegun, Task, framed
 from keyturn.adapters.validation import TECHNOLOGY, Value, get_technology, secrets_of
@@ -27,6 +27,8 @@ from keyturn.core.networks import read_network
 
 NICENESS = 15
 MAX_FILES = 64
+MAX_NOTE = 2000
+"""Characters of a driver's words for the log."""
 
 
 def main() -> None:
@@ -114,8 +116,10 @@ class Work:
         self._send(StepBegun(step))
 
     def _send(self, message: Message) -> None:
-        if isinstance(message, StepResult) and message.state is State.FAILED:
-            message = msgspec.structs.replace(message, note=redacted(message.note, self._secrets)[:2000])
+        if isinstance(message, StepResult):
+            # A server that was told the password could say it back, as its version for instance.
+            detail, note = (redacted(text, self._secrets) for text in (message.detail, message.note))
+            message = msgspec.structs.replace(message, detail=detail, note=note[:MAX_NOTE])
         self._messages.write(framed(message))
         self._messages.flush()
 

@@ -78,8 +78,8 @@ _FINDINGS: Mapping[int, Finding] = {
     CR.CR_SSL_CONNECTION_ERROR: Finding.NO_TLS,
     CR.CR_AUTH_PLUGIN_CANNOT_LOAD: Finding.UNSAFE_LOGIN,
 }
-_GARBAGE = (ValueError, LookupError, struct.error, AttributeError, AssertionError, TypeError, RuntimeError)
-"""Errors that PyMySQL raises where a server does not speak its protocol, or asks for a file."""
+_GARBAGE = (ValueError, LookupError, struct.error, AttributeError, AssertionError, TypeError)
+"""Errors that PyMySQL raises where a server does not speak its protocol; for a file, `RuntimeError`."""
 
 
 class _Unsafe:
@@ -269,6 +269,11 @@ def _faults() -> Iterator[None]:
         raise Fault(_FINDINGS.get(code, Finding.FAILED), str(error)) from None
     except OSError:
         raise
+    except RuntimeError as error:
+        if "package is required" in str(error):
+            detail = "Accounts that sign in by ed25519 need PyNaCl on the server."
+            raise Fault(Finding.DRIVER_MISSING, str(error), detail=detail) from None
+        raise Fault(Finding.OTHER_PROTOCOL, str(error)) from None
     except _GARBAGE as error:
         raise Fault(Finding.OTHER_PROTOCOL, repr(error)) from None
 

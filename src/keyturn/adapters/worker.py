@@ -12,11 +12,12 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import BinaryIO
 
 import msgspec
 
-from keyturn.adapters.adapter import Session
+from keyturn.adapters.adapter import Session, open_adapter
 from keyturn.adapters.addresses import AddressPolicy
 from keyturn.adapters.catalog import batches
 from keyturn.adapters.findings import Fault, Finding, Step
@@ -35,7 +36,10 @@ def main() -> None:
     """Do the one task that comes over stdin."""
     messages = _take_stdout()
     task = _read_task(sys.stdin.buffer)
-    _bound(task.limits.memory + get_technology(task.values[TECHNOLOGY]).driver_memory)
+    technology = get_technology(task.values[TECHNOLOGY])
+    _bound(task.limits.memory + technology.driver_memory)
+    with suppress(Fault):  # A step tells of a driver that is missing; to load one takes no time of a step.
+        open_adapter(technology)
     threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
     Work(task, messages).run()
     messages.close()
@@ -143,9 +147,14 @@ def _read_task(pipe: BinaryIO) -> Task:
 
 
 def _bound(memory: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core would hold the password.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES, MAX_FILES))
+    for kind, wanted in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CORE, 0),  # A core would hold the password.
+        (resource.RLIMIT_NOFILE, MAX_FILES),
+    ):
+        _, most = resource.getrlimit(kind)
+        bound = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(kind, (bound, bound))
     os.nice(NICENESS)
 
 

@@ -15,11 +15,13 @@ from keyturn.adapters.validation import Value
 USER, PASSWORD = "keyturn_reader", "Canary-7hQ2mZ9fT1xD"
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 SHORT = Limits(step=2.0, test=3.0)
+PATIENT = Limits(step=30.0, test=60.0)
+"""For a step that ends by itself, on a machine that has other work."""
 
 
 def a_task(values: dict[str, Value], action: Action = Action.TEST, **options: Any) -> Task:
     """A task on loopback."""
-    return Task(action, values, **{"allowed_networks": LOOPBACK, **options})
+    return Task(action, values, **{"allowed_networks": LOOPBACK, "limits": PATIENT, **options})
 
 
 def climbed(values: dict[str, Value], **options: Any) -> list[StepResult]:

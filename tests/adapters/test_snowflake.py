@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tests.adapters.https import Answer
     from tests.certificates import Certificate
 
-pytest.importorskip("snowflake.connector", reason="no driver: install keyturn[snowflake] to run these tests")
-
 COLUMNS = [
     ["PUBLIC", "ORDERS", "ID", "NUMBER", None],
     ["PUBLIC", "ORDERS", "NOTE", "TEXT", "free text"],
@@ -99,6 +97,9 @@ def _result(rows: list[list[str | None]], width: int) -> Answer:
 @pytest.fixture
 def values(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Value]]:
     """A connection to such an account, at an address that `validate` would refuse."""
+    pytest.importorskip(
+        "snowflake.connector", reason="no driver: install keyturn[snowflake] to run these tests"
+    )
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
     with running(Account().answer, certificate) as port:
         yield {

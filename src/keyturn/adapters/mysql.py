@@ -27,7 +27,7 @@ MAX_COLUMNS_BYTES = 32 * 2**20
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 _SCHEMAS = "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN %(system)s"
-# Not a join: the server has no index of either view, and would compare each table with each. Names are grouped as
+# Not a join: the server has no index of either view, and would compare all with all. Names are grouped as
 # bytes, since the collation of these views takes `a`, `A` and `ä` for one.
 _TABLES = """
 SELECT t.path_1, t.path_2, t.kind, t.note,
@@ -78,8 +78,8 @@ _FINDINGS: Mapping[int, Finding] = {
     CR.CR_SSL_CONNECTION_ERROR: Finding.NO_TLS,
     CR.CR_AUTH_PLUGIN_CANNOT_LOAD: Finding.UNSAFE_LOGIN,
 }
-_GARBAGE = (ValueError, LookupError, struct.error, AttributeError, AssertionError, TypeError, RuntimeError)
-"""Errors that PyMySQL raises where a server does not speak its protocol, or asks for a file."""
+_GARBAGE = (ValueError, LookupError, struct.error, AttributeError, AssertionError, TypeError)
+"""Errors that PyMySQL raises where a server does not speak its protocol; for a file, `RuntimeError`."""
 
 
 class _Unsafe:
@@ -269,6 +269,11 @@ def _faults() -> Iterator[None]:
         raise Fault(_FINDINGS.get(code, Finding.FAILED), str(error)) from None
     except OSError:
         raise
+    except RuntimeError as error:
+        if "package is required" in str(error):
+            detail = "Accounts that sign in by ed25519 need PyNaCl on the server."
+            raise Fault(Finding.DRIVER_MISSING, str(error), detail=detail) from None
+        raise Fault(Finding.OTHER_PROTOCOL, str(error)) from None
     except _GARBAGE as error:
         raise Fault(Finding.OTHER_PROTOCOL, repr(error)) from None
 

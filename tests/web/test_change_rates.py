@@ -45,7 +45,8 @@ class Plain:
         self.caller: Caller = new_caller(site, frozenset({Permission.CREATE_PROJECT.value}))
         pass_minute(site)
         admin, own = principal(site, ADMIN), self.caller.own
-        self.fellow = site.new_user().userid
+        fellow = site.new_user()
+        self.fellow, self.profile_of_fellow = fellow.userid, fellow.profile.profile_id
         group, project = int(str(own["groupid"])), int(str(own["projectid"]))
         site.services.groups.add_member(admin, group, HERE, iamid="bim", userid=self.fellow)
         site.services.projects.set_member(admin, project, self.fellow, HERE, is_owner=False)
@@ -88,6 +89,8 @@ class Plain:
         body: Any = ...
         if call.path.endswith("/profile"):
             body = {"about": fresh_name()}
+        elif call.path.endswith("/members"):
+            body = {"profileId": self.profile_of_fellow, "state": "owner"}
         elif call.route == ("PUT", "/project/{projectid}"):
             body = {"description": fresh_name()}
         return call.send(self.client, values, body=body).status_code
@@ -173,6 +176,7 @@ def test_nobody_changes_more_in_a_minute_by_any_route_or_form(site: Site) -> Non
     assert counted >= {
         ("PUT", "/bim/iam/{iamid}/user/{userid}/profile"),
         ("PUT", "/project/{projectid}"),
+        ("POST", "/project/{projectid}/members"),
         ("PUT", "/project/{projectid}/member/{userid}"),
         ("DELETE", "/project/{projectid}/member/{userid}"),
         ("DELETE", "/project/{projectid}/connection/{connection_key}"),

@@ -58,6 +58,8 @@ class RotationBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     ] = 0
 
 
+IdInQuery = Annotated[str, QueryParameter(schema_extra={"type": "integer", "minimum": 1, "maximum": MAX_ID})]
+"""An id in the query, read as one in a path is."""
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)]
 
 
@@ -203,8 +205,8 @@ def list_keys(
 @in_thread
 def list_activity(
     call: InjectedCall,
-    keyid: Annotated[int, QueryParameter(ge=1, le=MAX_ID)],
-    count: Annotated[int, QueryParameter(ge=1, le=MAX_ID)] = 1,
+    keyid: IdInQuery,
+    count: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
 ) -> KeyActivity:
     """List who used a key last, newest first.
 
@@ -213,8 +215,9 @@ def list_activity(
     Requires `AUDIT` or `USER_ADMIN`, except for the caller's own keys and those of a service account that the
     caller or one of the caller's groups owns.
     """
-    found = call.services.key_uses.latest(call.principal, keyid, at_most=count)
-    return KeyActivity(len(found), [KeyUseView.of(keyid, one) for one in found])
+    key_id = read_id(keyid)
+    found = call.services.key_uses.latest(call.principal, key_id, at_most=count)
+    return KeyActivity(len(found), [KeyUseView.of(key_id, one) for one in found])
 
 
 @route(

@@ -58,24 +58,33 @@ def _group_fields(record: GroupRecord) -> dict[str, Any]:
     }
 
 
+class ListedGroupView(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A group in a list; with `nameOnly` its name and no other field."""
+
+    # A default is what no group has there: it stands for a field that is left out.
+    name: str
+    id: int = 0
+    iamid: str = ""
+    gid: str | None = ""
+    email: str | None = ""
+    description: str | None = ""
+    authorizations: AttributesView | None = msgspec.field(default_factory=dict)
+    scim: str | None = ""
+    scimid: str | None = ""
+    created_at: str = ""
+    updated_at: str = ""
+
+    @classmethod
+    def of(cls, record: GroupRecord, *, name_only: bool) -> "ListedGroupView":
+        """Show a record."""
+        return cls(name=record.name) if name_only else cls(**_group_fields(record))
+
+
 class GroupList(msgspec.Struct, frozen=True):
     """A page of groups; `count` is of all."""
 
     count: int
-    hits: list[GroupView]
-
-
-class GroupNameView(msgspec.Struct, frozen=True):
-    """The name of a group."""
-
-    name: str
-
-
-class GroupNameList(msgspec.Struct, frozen=True):
-    """A page of names of groups; `count` is of all."""
-
-    count: int
-    hits: list[GroupNameView]
+    hits: list[ListedGroupView]
 
 
 class MemberView(msgspec.Struct, frozen=True, rename="camel"):

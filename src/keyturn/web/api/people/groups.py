@@ -15,9 +15,8 @@ from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.group_views import (
     AuthorizedGroupView,
     GroupList,
-    GroupNameList,
-    GroupNameView,
     GroupView,
+    ListedGroupView,
     MemberList,
     MemberView,
     NewMemberView,
@@ -103,12 +102,12 @@ def list_groups(  # noqa: PLR0913 - as the contract has them
     name: FromQuery[str | None] = None,
     iamid: FromQuery[str | None] = None,
     user_id: Annotated[int | None, QueryParameter(name="userId", ge=1, le=MAX_ID)] = None,
-    names_alone: Annotated[bool, QueryParameter(name="nameOnly")] = False,
+    name_only: Annotated[bool, QueryParameter(name="nameOnly")] = False,
     sort_field: Annotated[str, one_of("sortField", ORDERS)] = "createdAt",
     sort_order: SortOrder = "asc",
     size: PageSize = 25,
     offset: PageOffset = 0,
-) -> GroupList | GroupNameList:
+) -> GroupList:
     """List groups.
 
     `name` is a part of the name, whatever the case. `userId` is the number of a user who is in the groups.
@@ -124,9 +123,8 @@ def list_groups(  # noqa: PLR0913 - as the contract has them
         is_descending=sort_order == "desc",
     )
     groups = call.services.groups.list_visible(call.principal, wanted, offset=offset, size=size)
-    if names_alone:  # Groups of one identity manager have different names, and there is one that has groups.
-        return GroupNameList(groups.count, [GroupNameView(group.name) for group in groups])
-    return GroupList(groups.count, [GroupView.of(group) for group in groups])
+    # Groups of one identity manager have different names, and there is one that has groups.
+    return GroupList(groups.count, [ListedGroupView.of(group, name_only=name_only) for group in groups])
 
 
 @route(

@@ -485,7 +485,7 @@ def _open_connections(
     )
     registry = Connections(store, access, secrets, verification.freshness, system)
     rotation = PasswordRotation(store, secrets, targets, system)
-    jobs = Jobs(store, registry, access, targets, rotation, system)
+    jobs = Jobs(store, registry, access, targets, rotation, settings.database, system)
     return _ConnectionServices(
         connections=registry,
         connection_access=access,

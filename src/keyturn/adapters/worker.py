@@ -40,7 +40,7 @@ def main() -> None:
     _bound(task.limits.memory + technology.driver_memory)
     with suppress(Fault):  # A step tells of a driver that is missing; to load one takes no time of a step.
         open_adapter(technology)
-    threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
+    threading.Thread(target=end_with, args=(sys.stdin.buffer,), daemon=True).start()
     Work(task, messages).run()
     messages.close()
     os._exit(0)  # Drivers with threads of their own could hold a plain end up.
@@ -158,7 +158,7 @@ def _bound(memory: int) -> None:
     os.nice(NICENESS)
 
 
-def _end_with(pipe: BinaryIO) -> None:
+def end_with(pipe: BinaryIO) -> None:
     """End when the parent closes its end, or has ended itself."""
     pipe.read()
     os._exit(1)

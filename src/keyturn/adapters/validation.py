@@ -21,7 +21,8 @@ RESERVED_KEYS = frozenset(
     {"data", "connection", "object", "crawl", "search", "settings", "metadata", "permission", "sync", "bulk",
      "upgrade", "new"}
 )  # fmt: skip
-"""Words of paths below `/data` and `/api/connections`, which the vendor reserves; `new` is one below `/connections`."""
+"""Words of paths below `/data` and `/api/connections`, which the vendor reserves; and `new`, one below
+`/connections`."""
 MAX_KEY_LENGTH = 128
 
 AUTHENTICATION_TYPE = "authenticationType"

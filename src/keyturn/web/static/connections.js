@@ -49,6 +49,7 @@ function conclude({ title, sentence, is_ok: isOk }) {
   find("[data-verdict]").textContent = title;
   find("[data-sentence]").textContent = sentence;
   find("[data-sentence]").className = isOk ? "" : "bad";
+  find("[data-next]").hidden = !isOk;
   say(`${title}. ${sentence}`);
 }
 

@@ -1,4 +1,4 @@
-"""The last events about a person, key or connection: a card on its page, in the sentences of the audit log."""
+"""The last events about a person, key or connection: a card on its page, in the words of the audit log."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

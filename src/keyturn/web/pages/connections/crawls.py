@@ -110,5 +110,5 @@ def _ended(job_type: JobType, output: Mapping[str, Any]) -> str:
         return str(output["message"])
     if job_type is JobType.ROTATE:
         return "The password is another one." if output.get("isChanged") else str(output.get("reason") or "")
-    counts = [f"{output[name]:,} {word}" for name, word in COUNTS if isinstance(output.get(name), int)]
-    return ", ".join(counts)
+    numbers = [(output.get(name), word) for name, word in COUNTS]
+    return ", ".join(f"{number:,} {word}" for number, word in numbers if number)

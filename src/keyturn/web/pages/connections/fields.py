@@ -26,7 +26,7 @@ CHOICES: Mapping[str, str] = {
 TIERS: Mapping[Tier, tuple[str, str]] = {
     Tier.RUN: ("Tested, crawled and rotated", "Keyturn is run against these servers before each release."),
     Tier.EXPECTED: (
-        "Tested and crawled, with a reservation",
+        "Tested and crawled",
         "Expected to work, not run against the vendor’s server.",
     ),
     Tier.KEPT: ("Kept", "Keyturn keeps these connections and does not test or crawl them."),
@@ -168,11 +168,12 @@ def _said(sent: SubmittedForm, field: Field, path: str) -> str | bool | None:
 def facts(record: ConnectionRecord) -> Iterator[tuple[str, str]]:
     """Yield what is said of a connection, each with its label; nothing secret."""
     technology = technology_of(record)
-    labels = {}
+    labels: dict[str, str] = {}
     if technology is not None:
         way = way_to_sign_in(technology, record.details.get(AUTHENTICATION_TYPE))
         labels = {one.name: one.label for one in (*technology.fields, *way.fields)}
-    for name, value in record.details.items():
+    for name in sorted(record.details, key=[*labels, *record.details].index):
+        value = record.details[name]
         if name in {TECHNOLOGY, AUTHENTICATION_TYPE, "tlsCertificate"} or isinstance(value, Mapping):
             continue
         yield labels.get(name, name), CHOICES.get(str(value), str(value))

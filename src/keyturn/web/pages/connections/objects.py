@@ -13,6 +13,7 @@ from keyturn.web.pages.connections.places import AT, address_of, address_of_obje
 from keyturn.web.pages.connections.roles import names_of, settings_shown
 from keyturn.web.pages.frame.forms import page
 from keyturn.web.pages.frame.lists import MAX_TEXT
+from keyturn.web.pages.frame.notices import counted
 from keyturn.web.pages.frame.paging import ROWS, read_page
 from keyturn.web.pages.frame.tabs import CONNECTIONS
 from keyturn.web.pages.frame.views import InjectedView, View
@@ -28,6 +29,8 @@ class Row:
     above: str
     """The names above it, in a list of all that a search found."""
     address: str
+    columns: str
+    """How many it has, in words."""
 
 
 @page("/{connection_key:str}/objects", CONNECTIONS)
@@ -87,4 +90,5 @@ def _reading(view: View, place: Place, text: str) -> Callable[[int, int], Page[P
 def _row(place: Place, *, is_search: bool) -> Row:
     above = names_of(place.path[:-1]) if is_search else ""
     address = address_of_object(place.connection.connection_key, place.path)
-    return Row(place, place.path[-1], above, address)
+    columns = counted(0 if place.found is None else place.found.column_count, "column")
+    return Row(place, place.path[-1], above, address, columns)

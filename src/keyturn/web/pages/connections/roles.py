@@ -15,11 +15,8 @@ from keyturn.web.pages.frame.views import SubmittedForm, View
 
 INHERIT, YES, NO = "inherit", "yes", "no"
 ROLES: Mapping[ObjectRole, tuple[str, str]] = {
-    ObjectRole.INFRASTRUCTURE_ADMIN: (
-        "Infrastructure admins",
-        "They change the connection and all settings.",
-    ),
-    ObjectRole.DATA_OWNER: ("Data owners", "They see it, crawl it, and activate what is in it."),
+    ObjectRole.INFRASTRUCTURE_ADMIN: ("Infrastructure admin", "Changes it, with all settings below."),
+    ObjectRole.DATA_OWNER: ("Data owner", "Crawls it, and activates what is below."),
 }
 """The name of each role, and what its holders do."""
 USER, GROUP = "user", "group"

@@ -167,7 +167,7 @@ def register(site: Site, admin: Person, key: str, values: dict[str, Any]) -> Non
 def test_a_test_that_fails_says_where_and_what_to_do(
     site: Site, chromium: Browser, admin: Person, postgresql: Target, *, with_script: bool
 ) -> None:
-    """The steps before are done, the step says what to do, those after it are skipped; the list says so too."""
+    """The steps before are done, the step says what to do, the rest is skipped; the list says so too."""
     _, values = postgresql
     key = f"wrong-{'script' if with_script else 'plain'}"
     register(site, admin, key, {**values, "password": "another one"})
@@ -229,7 +229,7 @@ def test_hostile_names_are_text(site: Site, chromium: Browser, admin: Person, po
 
 
 def test_every_page_is_accessible(site: Site, chromium: Browser, admin: Person, postgresql: Target) -> None:
-    """No page of connections has a fault that axe-core finds, wide and narrow, in the light and in the dark."""
+    """axe-core finds no fault on any page of connections, wide and narrow, in the light and in the dark."""
     administrator, values = postgresql
     administrator.execute("CREATE TABLE public.orders (id int)")
     register(site, admin, "every", values)

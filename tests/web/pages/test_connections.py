@@ -403,11 +403,11 @@ def test_whoever_sees_no_users_types_whole_names(site: Site) -> None:
 
 def test_settings_are_said_and_inherited(site: Site) -> None:
     """Both settings are stored as chosen; a value that is not offered is refused."""
-    path = register(site, "settings")
+    path = register(site, "said")
     browser = site.browser(ADMIN)
     sent = {"at": "[]", "isActive": "no", "activateNewChildren": "no"}
     assert browser.submit(f"{path}/settings", **sent).headers["location"] == f"{path}?notice=settings"
-    settings = site.services.data_objects.get(person(site.services, ADMIN), ("settings",)).settings
+    settings = site.services.data_objects.get(person(site.services, ADMIN), ("said",)).settings
     assert (settings.is_active, settings.activates_new_children) == (False, False)
     assert browser.submit(f"{path}/settings", **{**sent, "isActive": "maybe"}).status_code == 422
     assert browser.submit(f"{path}/settings", **{**sent, "at": '["absent"]'}).status_code == 404

@@ -121,9 +121,11 @@ def _switched(sent: Any, connection_key: str, *, is_active: bool) -> Redirect:
 def schedule(connection_key: FromPath[str], sent: InjectedForm) -> Redirect:
     """Say how often a connection is crawled by itself."""
     managed(sent, connection_key)
-    hours = check_hours(sent.text("crawlEveryHours"))
-    wanted = ChangedConnection(crawl_every_hours=hours, changes_schedule=True)
-    sent.services.connections.update(sent.principal, connection_key, wanted, sent.origin)
+    changed = sent.changed("crawlEveryHours")
+    if changed:
+        hours = check_hours(changed["crawlEveryHours"])
+        wanted = ChangedConnection(crawl_every_hours=hours, changes_schedule=True)
+        sent.services.connections.update(sent.principal, connection_key, wanted, sent.origin)
     return see_other(address_of(connection_key, "?notice=schedule"))
 
 

@@ -100,7 +100,11 @@ def names_in(shown: list[Group]) -> list[str]:
 
 
 def values_in(sent: SubmittedForm, technology: Technology, way: AuthenticationType) -> dict[str, Any]:
-    """Return the values that the form says, as the registry takes them; an empty secret is left out."""
+    """Return the values that the form says, as the registry takes them.
+
+    Left out are secrets that are empty, and what stands there as the page had shown it: changes that somebody
+    else made meanwhile stay.
+    """
     values: dict[str, Any] = {TECHNOLOGY: technology.name, AUTHENTICATION_TYPE: way.name}
     for field in (*technology.fields, *way.fields):
         if field.type is FieldType.OBJECT:
@@ -127,9 +131,9 @@ def inputs_of_fields(technology: Technology, way: AuthenticationType) -> dict[st
     return found
 
 
-def check_hours(text: str | None) -> int | None:
+def check_hours(text: str) -> int | None:
     """Return the hours between two crawls, None for no schedule; raise `InvalidInput` for no number."""
-    if text is None:
+    if not text:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > len("8784"):
         raise InvalidInput("crawlEveryHours", "Enter a number of hours, or leave the field empty.")
@@ -157,10 +161,12 @@ def _member(now: Mapping[str, Any] | None, name: str) -> Mapping[str, Any] | Non
 
 
 def _said(sent: SubmittedForm, field: Field, path: str) -> str | bool | None:
+    """Return what the form says of a field; None if it says no more than what the page had shown."""
     if field.type is FieldType.FLAG:
         return path in sent.form
     if not field.is_secret:
-        return sent.form.get(path, "").replace("\r\n", "\n").strip()
+        typed = sent.changed(path).get(path)
+        return None if typed is None else typed.replace("\r\n", "\n")
     text = sent.form.get(SECRET + path, "")
     return text.replace("\r\n", "\n") or None
 

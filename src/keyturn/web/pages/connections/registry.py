@@ -7,7 +7,7 @@ from litestar import Response
 from litestar.params import FromPath, FromQuery
 from litestar.response import Redirect
 
-from keyturn.adapters.technologies import BY_NAME, TECHNOLOGIES, Technology, Tier
+from keyturn.adapters.technologies import BY_NAME, TECHNOLOGIES, AuthenticationType, Technology, Tier
 from keyturn.adapters.validation import AUTHENTICATION_TYPE
 from keyturn.core.connections import ConnectionRecord, ConnectionState
 from keyturn.core.permissions import Permission
@@ -143,7 +143,7 @@ def update(connection_key: FromPath[str], sent: InjectedForm) -> Redirect:
     if technology is None:
         raise NotFound
     way = way_to_sign_in(technology, sent.form.get(AUTHENTICATION_TYPE))
-    wanted = ChangedConnection(values_in(sent, technology, way), replaces=True)
+    wanted = ChangedConnection(values_in(sent, technology, way), replaces=_is_another_way(record, way))
     with at_field(**inputs_of_fields(technology, way)):
         sent.services.connections.update(sent.principal, connection_key, wanted, sent.origin)
     return see_other(address_of(connection_key, "?notice=saved"))
@@ -167,6 +167,11 @@ def _form(
         path=f"{CONNECTIONS.path}/new" if record is None else address_of(record.connection_key, "/edit"),
         back=CONNECTIONS.path if record is None else address_of(record.connection_key),
     )
+
+
+def _is_another_way(record: ConnectionRecord, way: AuthenticationType) -> bool:
+    """Return whether the account signs in otherwise from now on: nothing of the former way is left then."""
+    return bool(record.details.get(AUTHENTICATION_TYPE, way.name) != way.name)
 
 
 def _may_register(view: View) -> bool:

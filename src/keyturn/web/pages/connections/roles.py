@@ -14,6 +14,7 @@ from keyturn.web.pages.frame.pickers import picked_group, picked_member
 from keyturn.web.pages.frame.views import SubmittedForm, View
 
 INHERIT, YES, NO = "inherit", "yes", "no"
+_SAID: Mapping[str, bool] = {YES: True, NO: False}
 ROLES: Mapping[ObjectRole, tuple[str, str]] = {
     ObjectRole.INFRASTRUCTURE_ADMIN: ("Infrastructure admin", "Changes it, with all settings below."),
     ObjectRole.DATA_OWNER: ("Data owner", "Crawls it, and activates what is below."),
@@ -67,17 +68,15 @@ def settings_shown(view: View, place: Place) -> dict[str, Any]:
 
 
 def wanted_settings(sent: SubmittedForm) -> ChangedSettings:
-    """Return what the form wants to be said of an object: of two settings, each said or inherited."""
-    said: dict[str, bool | None] = {}
-    for name in ("isActive", "activateNewChildren"):
-        chosen = sent.form.get(name, INHERIT)
+    """Return what of two settings the form wants to be said otherwise, or to be inherited."""
+    changed = sent.changed("isActive", "activateNewChildren")
+    for name, chosen in changed.items():
         if chosen not in {INHERIT, YES, NO}:
             raise InvalidInput(name, "Choose one of the offered values.")
-        said[name] = None if chosen == INHERIT else chosen == YES
     return ChangedSettings(
-        is_active=said["isActive"],
-        activates_new_children=said["activateNewChildren"],
-        inherits=[name for name, value in said.items() if value is None],
+        is_active=_SAID.get(changed.get("isActive", "")),
+        activates_new_children=_SAID.get(changed.get("activateNewChildren", "")),
+        inherits=tuple(name for name, chosen in changed.items() if chosen == INHERIT),
     )
 
 

@@ -54,8 +54,9 @@ def _place(sent: SubmittedForm, connection_key: str) -> Place:
 
 
 def _changed(sent: SubmittedForm, connection_key: str, place: Place, wanted: ChangedSettings) -> Redirect:
-    names = (connection_key, *place.path)
-    sent.services.data_objects.change_settings(sent.principal, names, wanted, sent.origin)
+    if wanted != ChangedSettings():
+        names = (connection_key, *place.path)
+        sent.services.data_objects.change_settings(sent.principal, names, wanted, sent.origin)
     if not place.path:
         return see_other(address_of(connection_key, "?notice=settings"))
     return see_other(address_of_object(connection_key, place.path, notice="settings"))

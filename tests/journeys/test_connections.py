@@ -12,11 +12,11 @@ from psycopg.sql import SQL, Identifier
 from keyturn.core.networks import read_network
 from keyturn.core.permissions import Permission
 from keyturn.services.connections.registry import NewConnection
-from tests.adapters.conftest import certificate, postgresql, postgresql_log, postgresql_port
+from tests.adapters.conftest import certificate, postgresql, postgresql_log, postgresql_port, silent_tls
 from tests.adapters.targets import LOOPBACK
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
-from tests.journeys.browsers import NARROW, WIDE, Site, overflow, row_of, tab_to, window
+from tests.journeys.browsers import NARROW, WIDE, Site, axe_violations, overflow, row_of, tab_to, window
 from tests.people import HERE, person
 from tests.servers import running_server
 from tests.services.connections.conftest import crawled
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from keyturn.adapters.validation import Value
+    from tests.certificates import Certificate
     from tests.journeys.browsers import Person
 
-__all__ = ["certificate", "postgresql", "postgresql_log", "postgresql_port"]
+__all__ = ["certificate", "postgresql", "postgresql_log", "postgresql_port", "silent_tls"]
 
 Target = tuple["psycopg.Connection[tuple[object, ...]]", "dict[str, Value]"]
 HOSTILE = (
@@ -198,6 +199,43 @@ def test_the_ladder_fills_step_by_step(
         assert answered.value.headers["content-type"] == "application/x-ndjson"
         expect(page.get_by_role("heading", level=1)).to_have_text("live is ready")
         expect(page.get_by_role("status").last).to_contain_text("live is ready")
+
+
+@pytest.mark.parametrize("with_script", [True, False], ids=["script", "no-script"])
+def test_a_crawl_is_watched_and_canceled(
+    site: Site,
+    chromium: Browser,
+    admin: Person,
+    certificate: Certificate,
+    silent_tls: Any,
+    *,
+    with_script: bool,
+) -> None:
+    """While a crawl is under way its page shows how far it is, and a button ends it."""
+    key = f"slow-{'script' if with_script else 'plain'}"
+    with (
+        silent_tls(certificate, "PostgreSQL") as port,
+        window(chromium, site, java_script_enabled=with_script) as opened,
+    ):
+        values = {
+            "technology": "PostgreSQL", "hostname": "127.0.0.1", "port": port, "database": "none",
+            "username": "reader", "password": "none", "tlsCertificate": certificate.file.read_text(),
+        }  # fmt: skip
+        register(site, admin, key, values)
+        page = opened.page
+        signed_in(page, admin, f"/connections/{key}")
+        page.get_by_role("button", name="Crawl now").click()
+        expect(page.get_by_role("heading", name="Crawl under way")).to_be_visible()
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        expect(page.get_by_role("button", name="Crawl now")).to_have_count(0)
+        picture(page, f"progress-{with_script}")
+        if with_script:
+            assert axe_violations(page) == []
+        page.get_by_role("button", name="Cancel this work").click()
+        expect(page.get_by_role("status").first).to_contain_text("Canceled the work")
+        if not with_script:
+            wait_until_over(page)
+        expect(row_of(page, "Crawl").first).to_contain_text("Canceled")
 
 
 def test_hostile_names_are_text(site: Site, chromium: Browser, admin: Person, postgresql: Target) -> None:

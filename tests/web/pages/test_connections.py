@@ -24,13 +24,10 @@ from tests.services.connections.conftest import crawled
 from tests.web.sites import CONNECTION, filled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
     import psycopg
 
     from keyturn.adapters.validation import Value
-    from tests.web.conftest import SiteOpener
     from tests.web.sites import Site
 
 __all__ = ["certificate", "postgresql", "postgresql_log", "postgresql_port"]
@@ -51,11 +48,14 @@ Target = tuple["psycopg.Connection[tuple[object, ...]]", "dict[str, Value]"]
 
 
 @pytest.fixture(scope="module")
-def site(open_site: SiteOpener) -> Iterator[Site]:
+def site_settings() -> dict[str, object]:
     """A server that may reach databases on loopback."""
-    with open_site(connection_networks=tuple(map(read_network, LOOPBACK))) as opened:
-        opened.add_people()
-        yield opened
+    return {"connection_networks": tuple(map(read_network, LOOPBACK))}
+
+
+@pytest.fixture
+def site(any_site: Site) -> Site:
+    return any_site
 
 
 def register(site: Site, key: str, values: dict[str, Any] | None = None) -> str:

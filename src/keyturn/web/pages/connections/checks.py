@@ -17,12 +17,11 @@ from litestar.response import Stream
 from keyturn.adapters.findings import State, Step
 from keyturn.adapters.ladder import StepResult
 from keyturn.adapters.tasks import StepBegun
-from keyturn.adapters.technologies import Tier
-from keyturn.core.connections import ConnectionRecord, ConnectionState
+from keyturn.core.connections import ConnectionRecord
 from keyturn.core.shown import shown
 from keyturn.errors import NotFound
 from keyturn.services.connections.checks import STEP_WORDS
-from keyturn.web.pages.connections.fields import technology_of
+from keyturn.web.pages.connections.fields import is_crawled
 from keyturn.web.pages.connections.places import address_of, managed
 from keyturn.web.pages.frame.forms import form, page
 from keyturn.web.pages.frame.notices import said
@@ -80,8 +79,7 @@ def check(connection_key: FromPath[str], request: AnyRequest, sent: InjectedForm
 
 def _testable(view: View, connection_key: str) -> ConnectionRecord:
     record = managed(view, connection_key)
-    technology = technology_of(record)
-    if technology is None or technology.tier is Tier.KEPT or record.state is ConnectionState.INACTIVE:
+    if not is_crawled(record):
         raise NotFound
     return record
 

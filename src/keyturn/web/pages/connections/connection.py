@@ -13,7 +13,14 @@ from keyturn.errors import InvalidState, NotFound
 from keyturn.services.connections.registry import ChangedConnection
 from keyturn.web.pages.audit.activity import activity_of_connection
 from keyturn.web.pages.connections.crawls import shown_job
-from keyturn.web.pages.connections.fields import TIERS, check_hours, facts, place_of, technology_of
+from keyturn.web.pages.connections.fields import (
+    TIERS,
+    check_hours,
+    facts,
+    is_crawled,
+    place_of,
+    technology_of,
+)
 from keyturn.web.pages.connections.places import address_of, managed, seen, seen_place
 from keyturn.web.pages.connections.roles import settings_shown
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
@@ -80,13 +87,13 @@ def _may(view: View, record: ConnectionRecord) -> dict[str, bool]:
     access, principal = view.services.connection_access, view.principal
     technology = technology_of(record)
     manages, is_on = access.manages(principal, record), record.state is not ConnectionState.INACTIVE
-    is_reached = technology is not None and technology.tier is not Tier.KEPT
+    is_reached = is_crawled(record)
     return {
-        "test": manages and is_on and is_reached,
-        "crawl": access.owns(principal, record, ()) and is_on and is_reached,
+        "test": manages and is_reached,
+        "crawl": access.owns(principal, record, ()) and is_reached,
         "rotate": manages and is_on and technology is not None and _rotates(record),
         "edit": manages and is_on and technology is not None,
-        "schedule": manages and is_on and is_reached,
+        "schedule": manages and is_reached,
         "deactivate": manages and is_on,
         "activate": manages and not is_on,
         "delete": manages and record.state is not ConnectionState.ACTIVE,

@@ -10,7 +10,7 @@ from typing import Any
 
 from keyturn.adapters.technologies import BY_NAME, AuthenticationType, Field, FieldType, Technology, Tier
 from keyturn.adapters.validation import AUTHENTICATION_TYPE, TECHNOLOGY
-from keyturn.core.connections import ConnectionRecord
+from keyturn.core.connections import ConnectionRecord, ConnectionState
 from keyturn.errors import InvalidInput
 from keyturn.web.pages.frame.forms import SECRET
 from keyturn.web.pages.frame.views import SubmittedForm
@@ -80,6 +80,13 @@ def way_to_sign_in(technology: Technology, name: object) -> AuthenticationType:
 def technology_of(record: ConnectionRecord) -> Technology | None:
     """Return the technology of a connection, None for one that was registered by hand with another."""
     return BY_NAME.get(record.technology)
+
+
+def is_crawled(record: ConnectionRecord) -> bool:
+    """Return whether a connection is tested and crawled, as it is now."""
+    technology = technology_of(record)
+    is_on = record.state is not ConnectionState.INACTIVE
+    return is_on and technology is not None and technology.tier is not Tier.KEPT
 
 
 def groups(technology: Technology, way: AuthenticationType, now: Mapping[str, Any] | None) -> list[Group]:

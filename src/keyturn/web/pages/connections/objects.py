@@ -9,6 +9,7 @@ from litestar.params import FromPath, FromQuery
 from keyturn.core.connections import ObjectPath
 from keyturn.core.pages import Page
 from keyturn.services.connections.objects import Place
+from keyturn.web.pages.connections.fields import is_crawled
 from keyturn.web.pages.connections.places import AT, address_of, address_of_object, seen_place
 from keyturn.web.pages.connections.roles import names_of, settings_shown
 from keyturn.web.pages.frame.forms import page
@@ -73,6 +74,8 @@ def show_object(
         rows=[_row(one, is_search=bool(text)) for one in places],
         columns=view.services.data_objects.columns(view.principal, names) if is_leaf else [],
         at_page=at,
+        may_crawl=is_crawled(place.connection)
+        and view.services.connection_access.owns(view.principal, place.connection, path),
         text=text,
         values={"q": text, **view.values},
         **settings_shown(view, place),

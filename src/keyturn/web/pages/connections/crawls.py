@@ -100,6 +100,8 @@ def _told(job: JobRecord) -> str:
             return "Ends as soon as it can."
         if job.type is not JobType.CRAWL:
             return ""
+        if not job.done:
+            return "Reaches the database."
         expected = f" of about {job.expected:,}" if job.expected else ""
         return f"{counted(job.done, 'object')}{expected} so far"
     return _ended(job.type, job.output)

@@ -72,6 +72,16 @@ ON_BOTH_DATABASES: dict[str, frozenset[str]] = {
     ),
     "pages.test_admin_pages": ALL,
     "pages.test_concurrent_edits": ALL,
+    "pages.test_connections": frozenset(
+        {
+            "test_a_role_on_one_connection_shows_that_one_alone",
+            "test_a_connection_is_switched_off_on_and_deleted",
+            "test_owners_are_picked_and_removed",
+            "test_a_crawl_is_followed_and_its_tree_is_browsed",
+            "test_a_long_list_of_objects_comes_in_pages",
+            "test_the_list_is_searched_and_ordered",
+        }
+    ),
     "pages.test_pages": ALL,
     "pages.test_pickers": ALL,
     "test_audiences": frozenset(
@@ -139,12 +149,21 @@ def site(open_site: SiteOpener) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
+def site_settings() -> dict[str, object]:
+    """Settings of the servers of `any_site`, for a module that needs others."""
+    return {}
+
+
+@pytest.fixture(scope="module")
 def any_site(
-    request: pytest.FixtureRequest, open_site: SiteOpener, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    open_site: SiteOpener,
+    site_settings: dict[str, object],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Site]:
     """A server for the tests of one file, over SQLite, and for those of the table over PostgreSQL too."""
     if request.param == "sqlite":
-        with open_site() as opened:
+        with open_site(**site_settings) as opened:
             opened.add_people()
             yield opened
         return
@@ -152,6 +171,6 @@ def any_site(
     root_key.write_text("A" * 43)
     root_key.chmod(0o600)
     database = new_postgresql_database(request.getfixturevalue("postgresql_server"))
-    with open_site(database, root_key_file=root_key) as opened:
+    with open_site(database, root_key_file=root_key, **site_settings) as opened:
         opened.add_people()
         yield opened

@@ -99,6 +99,7 @@ def plausible(site: Site) -> dict[str, object]:
         "permission": "AUDIT",
         "disable": "true",
         "connection_key": "123456789",
+        "job_id": "no-such",
         "name": "face.css",
         "path": "openapi.json",
     }
@@ -124,6 +125,7 @@ UNKNOWN: dict[str, object] = {
     "permission": "NO_SUCH",
     "disable": "no-such",
     "connection_key": "no-such",
+    "job_id": "no-such",
     "name": "no-such",
     "path": "no-such",
 }

@@ -19,9 +19,10 @@ Value = Scalar | dict[str, Scalar]
 
 RESERVED_KEYS = frozenset(
     {"data", "connection", "object", "crawl", "search", "settings", "metadata", "permission", "sync", "bulk",
-     "upgrade"}
+     "upgrade", "new"}
 )  # fmt: skip
-"""Words of paths below `/data` and `/api/connections`, which the vendor reserves."""
+"""Words of paths below `/data` and `/api/connections`, which the vendor reserves; and `new`, one below
+`/connections`."""
 MAX_KEY_LENGTH = 128
 
 AUTHENTICATION_TYPE = "authenticationType"

@@ -12,6 +12,7 @@ from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.errors import ChangedMeanwhile
 from keyturn.services.apis.fields import ScopeToRegister, as_registered
+from keyturn.services.connections.registry import ChangedConnection, NewConnection
 from keyturn.web.app import create_framework_app
 from tests.people import HERE, person
 from tests.store.crowds import all_at_once
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from tests.web.sites import Site
 
 ADMIN = "admin@example.com"
+CONNECTION = {
+    "technology": "PostgreSQL",
+    "hostname": "db.example.com",
+    "database": "sales",
+    "username": "reader",
+    "password": "a secret",
+}
 POST_FORM = re.compile(r'<form method="post" action="([^"]+)"[^>]*>(.*?)</form>', re.DOTALL)
 FILLED = re.compile(
     r'(?:<input type="(?:text|email|tel|url)"[^>]*|<textarea id="[^"]+")'
@@ -76,12 +84,16 @@ def things(site: Site, admin: Principal) -> dict[str, object]:
     resource = add_service(
         site, admin, fresh_name(), [ScopeToRegister(fresh_name()), ScopeToRegister(fresh_name())]
     )
+    connection = services.connections.add(
+        admin, NewConnection(fresh_name().replace(" ", "-"), CONNECTION), HERE
+    )
     return {
         "user_id": user.user_id,
         "account": account.user_id,
         "group_id": group.group_id,
         "project_id": project.project_id,
         "resource_id": resource.resource_id,
+        "connection_key": connection.connection_key,
     }
 
 
@@ -101,7 +113,8 @@ def test_fault_g8_every_field_is_sent_with_what_was_shown(site: Site, admin: Pri
             shown = {html.unescape(name) for name in FILLED.findall(inside)}
             for name in shown:
                 assert fields.get(f"was.{name}", "").strip() == fields[name].strip(), (action, name)
-            tracked |= {(re.sub(r"\d+", "N", action), name) for name in shown}
+            place = action.replace(str(numbers["connection_key"]), "N")
+            tracked |= {(re.sub(r"\d+", "N", place), name) for name in shown}
     assert {action for action, _ in tracked} == {
         "/profile",
         "/admin/users/N/profile",
@@ -109,7 +122,23 @@ def test_fault_g8_every_field_is_sent_with_what_was_shown(site: Site, admin: Pri
         "/admin/groups/N",
         "/admin/projects/N",
         "/admin/services/N",
+        "/connections/N/edit",
     }
+
+
+def test_fault_g8_a_connection_keeps_what_another_changed(site: Site, admin: Principal) -> None:
+    """To change the database of a connection brings back nothing that was changed since, nor the schedule."""
+    key = str(things(site, admin)["connection_key"])
+    browser, path = site.browser(ADMIN), f"/connections/{key}/edit"
+    form = {**form_on(browser, path, path), "tlsMode": "verify-full"}
+    theirs = ChangedConnection(
+        {"tlsMode": "require", "password": "a secret"}, crawl_every_hours=5, changes_schedule=True
+    )
+    site.services.connections.update(admin, key, theirs, HERE)
+    assert browser.post(path, data={**form, "database": "other"}).status_code == 303
+    after = site.services.connections.get_now(admin, key)
+    assert (after.details["database"], after.details["tlsMode"]) == ("other", "require")
+    assert after.crawl_every_hours == 5
 
 
 def test_fault_g8_a_service_that_is_renamed_keeps_what_another_removed(site: Site, admin: Principal) -> None:

@@ -121,6 +121,17 @@ def test_fault_b9_every_form_says_whether_it_asks(site: Site) -> None:
         "/admin/service-accounts/{user_id}/attributes/remove",
         "/admin/service-accounts/{user_id}/keys/{key_id}/revoke",
         "/profile/service-accounts/{user_id}/keys/{key_id}/revoke",
+        "/connections/new",  # The page that asks would send the typed secrets back; so would that of:
+        "/connections/{connection_key}/edit",
+        "/connections/{connection_key}/activate",
+        "/connections/{connection_key}/deactivate",
+        "/connections/{connection_key}/schedule",
+        "/connections/{connection_key}/delete",
+        "/connections/{connection_key}/test",
+        "/connections/{connection_key}/crawl",
+        "/connections/{connection_key}/jobs/{job_id}/cancel",
+        "/connections/{connection_key}/settings",
+        "/connections/{connection_key}/roles/remove",
     }
     assert {path.rpartition("/")[2] for path in sometimes} == {"decision", "disable", "delete"}
     for path, handler in forms(site).items():
@@ -133,6 +144,7 @@ def test_fault_b9_each_form_that_asks_changes_nothing_before(site: Site) -> None
     """Two hours after the password each such form asks, keeps what was sent, and does nothing."""
     browser = stale(site, ADMIN)
     values = dict.fromkeys(("user_id", "group_id", "membership_id", "project_id", "resource_id", "key_id"), 1)
+    values["connection_key"] = 123456789
     sent = {
         "name": 'a "quoted" <name>',
         "about": "two\r\nlines",

@@ -1,9 +1,9 @@
 """What is behind a connection: browsing and searching what the last crawl found."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from keyturn.core.connections import ConnectionRecord, DataObject, ObjectPath
+from keyturn.core.connections import ConnectionRecord, DataObject, ObjectPath, ObjectRole, RoleHolder
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, NotFound
@@ -84,6 +84,14 @@ class Objects:
     def columns(self, place: Place) -> list[tuple[str, str, str | None]]:
         """Return the columns of a table, in their order: name, type and comment; none for anything else."""
         return [] if place.found is None else self._store.data_objects.columns(place.found.object_id)
+
+    def names_of(self, holders: Iterable[RoleHolder]) -> dict[RoleHolder, str]:
+        """Return the names of these users and groups, which the caller was told of as holders of roles."""
+        return self._settings.names_of(holders)
+
+    def owners(self, record: ConnectionRecord) -> frozenset[RoleHolder]:
+        """Return who owns all that is behind a connection, which the caller was given."""
+        return self._settings.of_connection(record).roles[ObjectRole.DATA_OWNER]
 
     def count_overrides(self, place: Place) -> Mapping[str, int]:
         """Return how many objects below a place say something of each setting."""

@@ -115,26 +115,28 @@ class Connections:
         return found
 
     def search(
-        self, principal: Principal, text: str | None = None, *, offset: int = 0, size: int = MAX_PAGE
+        self,
+        principal: Principal,
+        text: str | None = None,
+        *,
+        is_descending: bool = False,
+        offset: int = 0,
+        size: int = MAX_PAGE,
     ) -> Page[ConnectionRecord]:
         """Return the connections that the caller sees, by their keys; an empty page for one who sees none."""
         if not is_storable(text):
             return Page(0, ())
-        if self._access.sees_all(principal):
-            return self._search_of_project(principal, text, offset=offset, size=size)
-        if not principal.is_unbound:
+        seen_by = None if self._access.sees_all(principal) else principal.user_id
+        if seen_by is not None and not principal.is_unbound:
             return Page(0, ())
-        return self._store.connections.search(text=text, seen_by=principal.user_id, offset=offset, size=size)
-
-    def _search_of_project(
-        self, principal: Principal, text: str | None, *, offset: int, size: int
-    ) -> Page[ConnectionRecord]:
         keys = None
         if principal.project_id is not None:
             keys = self._store.connections.list_keys(
                 size=MAX_PAGE, seen_in=(principal.project_id, principal.user_id)
             )
-        return self._store.connections.search(text=text, keys=keys, offset=offset, size=size)
+        return self._store.connections.search(
+            text=text, seen_by=seen_by, keys=keys, is_descending=is_descending, offset=offset, size=size
+        )
 
     def list_keys(
         self, principal: Principal, *, size: int = MAX_PAGE, outside_of: int | None = None

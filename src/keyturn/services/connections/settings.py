@@ -13,6 +13,7 @@ from keyturn.core.connections import (
     RoleHolder,
 )
 from keyturn.core.principal import Principal
+from keyturn.core.searches import UserSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.store import Store
 from keyturn.system import System
@@ -93,6 +94,19 @@ class Settings:
     def of_connection(self, record: ConnectionRecord) -> Inherited:
         """Return what holds for a connection itself."""
         return inherited(self._store.object_settings.find(record.connection_id, [()]), ())
+
+    def names_of(self, holders: Iterable[RoleHolder]) -> dict[RoleHolder, str]:
+        """Return the names of these users and groups, for whoever sees what they own."""
+        holders = set(holders)
+        user_ids = frozenset(one.user_id for one in holders if one.user_id is not None)
+        group_ids = {one.group_id for one in holders if one.group_id is not None}
+        names = {
+            RoleHolder(group_id=number): name for number, name in self._store.groups.names(group_ids).items()
+        }
+        if user_ids:
+            for user in self._store.users.search(UserSearch(ids=user_ids), size=len(user_ids)):
+                names[RoleHolder(user.user_id)] = user.profile.name or user.userid
+        return names
 
     def count_overrides(self, record: ConnectionRecord, path: ObjectPath) -> Mapping[str, int]:
         """Return how many objects below a path say something of each setting."""

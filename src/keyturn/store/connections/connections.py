@@ -59,6 +59,7 @@ class Connections:
         text: str | None = None,
         seen_by: int | None = None,
         keys: Collection[str] | None = None,
+        is_descending: bool = False,
         offset: int = 0,
         size: int = MAX_PAGE,
     ) -> Page[ConnectionRecord]:
@@ -74,12 +75,13 @@ class Connections:
             conditions.append(_has_role(seen_by))
         if keys is not None:
             conditions.append(table.c.connection_key.in_(keys))
+        order = table.c.connection_key.desc() if is_descending else table.c.connection_key
         with self._database.snapshot() as connection:
             count = connection.execute(
                 select(func.count()).select_from(table).where(*conditions)
             ).scalar_one()
             rows = connection.execute(
-                _CONNECTION.where(*conditions).order_by(table.c.connection_key).offset(offset).limit(size)
+                _CONNECTION.where(*conditions).order_by(order).offset(offset).limit(size)
             ).all()
         return Page(count, tuple(map(_record, rows)))
 

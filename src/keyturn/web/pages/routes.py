@@ -6,6 +6,9 @@ from litestar.handlers import HTTPRouteHandler
 
 from keyturn.web.pages.apis import registry
 from keyturn.web.pages.audit import log
+from keyturn.web.pages.connections import checks, connection, crawls, objects
+from keyturn.web.pages.connections import registry as connection_registry
+from keyturn.web.pages.connections import settings as connection_settings
 from keyturn.web.pages.documentation import api_reference, indexes, kit, mcp
 from keyturn.web.pages.documentation import pages as documentation
 from keyturn.web.pages.frame import assets
@@ -46,6 +49,12 @@ MODULES = (
     groups,
     projects,
     registry,
+    connection_registry,
+    connection,
+    checks,
+    crawls,
+    objects,
+    connection_settings,
     administration,
     log,
     settings,
@@ -83,7 +92,7 @@ def _router(part: Part, handlers: list[HTTPRouteHandler]) -> Router:
     return Router(
         part.path,
         route_handlers=handlers,
-        guards=[admits(*part.any_of)],
+        guards=[admits(part)],
         dependencies={
             "view": Provide(view_of, sync_to_thread=False),
             "sent": Provide(form_of, sync_to_thread=True),

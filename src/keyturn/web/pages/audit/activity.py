@@ -1,4 +1,4 @@
-"""The last events about one person or key: a card on the page of it, in the sentences of the audit log."""
+"""The last events about a person, key or connection: a card on its page, in the words of the audit log."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -62,6 +62,17 @@ def activity_of_key(view: View, key: ApiKeyRecord) -> Activity:
     narrator = replace(Narrator.to(principal, named, view.zone), on_page_of_key=key.key_id)
     log = _path(target_type=Target.API_KEY, target=key.key_id) if reads_log else None
     return Activity(_told(narrator, rows), log)
+
+
+def activity_of_connection(view: View, connection_key: str) -> Activity | None:
+    """Return what was done to a connection; None for somebody who may not read the audit log."""
+    principal, trail = view.principal, view.services.audit_trail
+    if not principal.may(Permission.AUDIT):
+        return None
+    wanted = AuditSearch(target_type=Target.CONNECTION, target_id=connection_key)
+    rows = trail.newest(principal, wanted, size=READ_ROWS)
+    narrator = Narrator.to(principal, trail.names(principal, rows), view.zone)
+    return Activity(_told(narrator, rows), _path(target_type=Target.CONNECTION, target=connection_key))
 
 
 def _told(narrator: Narrator, rows: Iterable[AuditRow]) -> tuple[ShownEvent, ...]:

@@ -4,18 +4,20 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, timedelta, tzinfo
 from typing import Any, Self
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
 from keyturn.core.audit import AuditAction, AuditNames, AuditRow, Target
-from keyturn.core.permissions import SEE_PROJECTS, Permission
+from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import RevocationReason
 from keyturn.core.times import wire_time
+from keyturn.services.connections.jobs import SCHEDULE
 from keyturn.verifying.origin import COMMAND_LINE
 from keyturn.web.pages.frame import moments
 from keyturn.web.pages.frame.notices import counted
-from keyturn.web.pages.frame.tabs import APIS, GROUPS, KEYS, PROJECTS, USERS
+from keyturn.web.pages.frame.tabs import APIS, CONNECTIONS, GROUPS, KEYS, PROJECTS, USERS
 from keyturn.web.requests import asked_id
 
 STRANGER = "anonymous"
@@ -39,6 +41,7 @@ class Narrator:
     """Whether the reader may open the pages of users, groups and keys."""
     links_apis: bool = False
     links_projects: bool = False
+    links_connections: bool = False
     zone: tzinfo = UTC
     """The one in which the reader reads times."""
     on_page_of_key: int | None = None
@@ -52,6 +55,7 @@ class Narrator:
             links_users=reader.may(Permission.USER_ADMIN),
             links_apis=reader.may(Permission.APPLICATION_ADMIN),
             links_projects=reader.may(*SEE_PROJECTS),
+            links_connections=reader.may(*SEE_CONNECTION),
             zone=zone,
         )
 
@@ -123,6 +127,8 @@ class _Told:
             return Markup("The command line")
         if self.row.actor_userid == STRANGER:
             return Markup("Somebody")
+        if self.row.actor_userid == SCHEDULE.userid:
+            return Markup("The schedule")
         return escape(self.row.actor_userid)
 
     @property
@@ -148,6 +154,13 @@ class _Told:
         key = self.narrator.key(self.number, self.details.get("name"))
         is_own = owner is None or owner == self.row.actor_user_id
         return key if is_own else Markup("{} of {}").format(key, self.narrator.user(owner))
+
+    @property
+    def connection(self) -> Markup:
+        """The target, a connection, with the word for it."""
+        key = self.row.target_id or ""
+        is_linked = self.narrator.links_connections and self.row.action != AuditAction.CONNECTION_DELETED
+        return Markup("the connection ") + _link(is_linked, f"{CONNECTIONS.path}/{quote(key, safe='')}", key)
 
     def thing(self, word: str) -> Markup:
         """The target, by its name."""
@@ -178,7 +191,7 @@ def _plain(template: str) -> Words:
 
     def words(told: _Told) -> Markup:
         parts: dict[str, Any] = {"actor": told.actor}
-        for word in ("key", "user"):
+        for word in ("key", "user", "connection"):
             if f"{{{word}}}" in template:
                 parts[word] = getattr(told, word)
         for word in ("group", "project", "API"):
@@ -350,6 +363,46 @@ def _transferred(told: _Told) -> Markup:
     return Markup("{} transferred the service account {}{}").format(told.actor, told.user, to)
 
 
+def _updated_connection(told: _Told) -> Markup:
+    fields = told.details.get("fields") or ()
+    listed = f": {', '.join(map(str, fields))}" if fields else ""
+    return Markup("{} changed {}{}").format(told.actor, told.connection, listed)
+
+
+def _object_settings(told: _Told) -> Markup:
+    path = told.details.get("path") or ()
+    if not path:
+        return Markup("{} changed the settings of {}").format(told.actor, told.connection)
+    return Markup("{} changed the settings of <b>{}</b> behind {}").format(
+        told.actor, Markup(" / ").join(map(escape, path)), told.connection
+    )
+
+
+_WORK = {"crawl": "crawl", "delete": "delete", "rotate": "rotate the password of"}
+
+
+def _job(template: str) -> Words:
+    def words(told: _Told) -> Markup:
+        work = _WORK.get(str(told.details.get("type")), "work on")
+        return Markup("{} ").format(told.actor) + Markup(template).format(work, told.connection)  # noqa: S704 - written here
+
+    return words
+
+
+def _rotated_password(told: _Told) -> Markup:
+    of = told.connection
+    match told.details.get("step"):
+        case "begun":
+            return Markup("{} began to rotate the password of {}").format(told.actor, of)
+        case "unchanged":
+            return Markup(
+                "{} left the password of {} as it was, because the server did not change it"
+            ).format(told.actor, of)
+        case "settled":
+            return Markup("{} found out which password of {} works").format(told.actor, of)
+    return Markup("{} rotated the password of {}").format(told.actor, of)
+
+
 def _capitalized(text: Markup) -> Markup:
     first = text[:1]
     return first.upper() + text.removeprefix(first)
@@ -388,7 +441,15 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     AuditAction.USER_LOGGED_OUT: ("out", _plain("{actor} signed out")),
     AuditAction.SESSION_ENDED: ("out", _session_ended),
     AuditAction.SESSION_PROVED: ("lock", _plain("{actor} confirmed their password")),
-    AuditAction.CONNECTION_CREATED: ("plug", _plain("{actor} added the connection <b>{target}</b>")),
+    AuditAction.CONNECTION_CREATED: ("plug", _plain("{actor} added {connection}")),
+    AuditAction.CONNECTION_UPDATED: ("pen", _updated_connection),
+    AuditAction.CONNECTION_ACTIVATED: ("ok", _plain("{actor} activated {connection}")),
+    AuditAction.CONNECTION_DEACTIVATED: ("pause", _plain("{actor} deactivated {connection}")),
+    AuditAction.CONNECTION_DELETED: ("trash", _plain("{actor} deleted {connection}")),
+    AuditAction.CONNECTION_SETTINGS_UPDATED: ("pen", _object_settings),
+    AuditAction.CONNECTION_JOB_STARTED: ("rotate", _job("started to {} {}")),
+    AuditAction.CONNECTION_JOB_CANCELED: ("ban", _job("canceled the work to {} {}")),
+    AuditAction.CONNECTION_PASSWORD_ROTATED: ("lock", _rotated_password),
     AuditAction.ROOT_KEY_ROTATED: (
         "shield",
         _plain("{actor} rotated the root key to <code>{target}</code>"),

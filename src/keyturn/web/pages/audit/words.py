@@ -60,7 +60,17 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         AuditAction.PROJECT_CREATED: "Project created",
         AuditAction.PROJECT_UPDATED: "Project changed",
         AuditAction.PROJECT_DELETED: "Project deleted",
+    },
+    "Connections": {
         AuditAction.CONNECTION_CREATED: "Connection added",
+        AuditAction.CONNECTION_UPDATED: "Connection changed",
+        AuditAction.CONNECTION_ACTIVATED: "Connection activated",
+        AuditAction.CONNECTION_DEACTIVATED: "Connection deactivated",
+        AuditAction.CONNECTION_DELETED: "Connection deleted",
+        AuditAction.CONNECTION_SETTINGS_UPDATED: "Settings of an object changed",
+        AuditAction.CONNECTION_JOB_STARTED: "Work on a connection started",
+        AuditAction.CONNECTION_JOB_CANCELED: "Work on a connection canceled",
+        AuditAction.CONNECTION_PASSWORD_ROTATED: "Password of a connection rotated",
     },
     "Installation": {
         AuditAction.SIGNING_KEY_CREATED: "Signing key created",

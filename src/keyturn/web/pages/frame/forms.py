@@ -49,6 +49,8 @@ Declare = Callable[[Handler], HTTPRouteHandler]
 
 _SECRETS = frozenset({"password", "password_again", "current_password", "own_password"})
 """The fields that are never shown again."""
+SECRET = "secret."
+"""The beginning of the names of others that are not, such as the secrets of a connection."""
 
 
 def page(path: str, *parts: Part, guard: Guard | None = None) -> Declare:
@@ -137,8 +139,8 @@ def without_secrets(form: Mapping[str, str], key_prefix: str, *, but: Collection
 
 
 def typed_in(form: Mapping[str, str]) -> dict[str, str]:
-    """Return what a page shows again of a form: no password."""
-    return {name: text for name, text in form.items() if name not in _SECRETS}
+    """Return what a page shows again of a form: no password or other secret."""
+    return {name: text for name, text in form.items() if name not in _SECRETS and not name.startswith(SECRET)}
 
 
 @dataclass(frozen=True, slots=True)

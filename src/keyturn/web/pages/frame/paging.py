@@ -39,6 +39,7 @@ def paging(
 ) -> Paging:
     """Return the page that is asked for, or the nearest there is. `query` is kept in the addresses.
 
+    `path` may have a query too, which names parameters more than once.
     `parameter` is what the addresses call the number of the page.
     """
     count = max(1, -(-total // size))
@@ -46,7 +47,8 @@ def paging(
     kept = {name: value for name, value in query.items() if value}
 
     def address(page: int) -> str | None:
-        return f"{path}?{urlencode({**kept, parameter: page})}" if 1 <= page <= count else None
+        joint = "&" if "?" in path else "?"
+        return f"{path}{joint}{urlencode({**kept, parameter: page})}" if 1 <= page <= count else None
 
     return Paging(
         number,

@@ -90,6 +90,7 @@ class Pages:
             "admin_sections": [
                 (section, tuple(some)) for section, some in groupby(tabs, key=lambda one: one.section)
             ],
+            "sees_connections": visitor is not None and visitor.sees_connections,
             "keeps_service_accounts": visitor is not None and visitor.keeps_service_accounts,
             "notice": None,
             "problem": None,

@@ -24,7 +24,9 @@ class Part:
     is_section: bool = True
     """Whether all that begins with its path is pages, there or not."""
     asks: bool = False
-    """Whether script on its pages asks this server: for users whom a field may name."""
+    """Whether script on its pages asks this server: for users whom a field names, or how far work is."""
+    is_for_connections: bool = False
+    """Whether it is for those alone who see a connection, by a permission or by a role on an object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class Tab(Part):
 ANYBODY = Part("/", is_open=True, is_section=False)
 SIGNED_IN = Part("/", is_section=False)
 PROFILE = Part("/profile")
+CONNECTIONS = Part("/connections", asks=True, is_for_connections=True)
 
 
 ACCESS, RESOURCES, INSTALLATION = "Access", "Resources", "Installation"

@@ -11,7 +11,6 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import RawBody, SkipValidation
 
 from keyturn.composition import Services
-from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.errors import (
     Conflict,
@@ -27,6 +26,7 @@ from keyturn.errors import (
 from keyturn.verifying.origin import Origin
 from keyturn.web.pages.frame.reauthentication import proven
 from keyturn.web.pages.frame.rendering import InjectedPages, Pages
+from keyturn.web.pages.frame.tabs import Part
 from keyturn.web.pages.frame.visitors import (
     AnyConnection,
     Visitor,
@@ -142,15 +142,17 @@ InjectedView = NamedDependency[SkipValidation[View]]
 InjectedForm = NamedDependency[SkipValidation[SubmittedForm]]
 
 
-def admits(*any_of: Permission) -> Guard:
-    """Return a guard that lets in whoever is signed in and holds one of the permissions, if any are named.
+def admits(part: Part) -> Guard:
+    """Return a guard that lets in those whom a part is for.
 
     A stranger is sent to the login. For anybody else there is no such page, whatever they send to it.
     """
 
     def check(connection: AnyConnection, _handler: BaseRouteHandler) -> None:
         visitor = require_visitor(connection, connection.app.state.services)
-        if any_of and not visitor.session.principal.may(*any_of):
+        if part.any_of and not visitor.session.principal.may(*part.any_of):
+            raise NotFound
+        if part.is_for_connections and not visitor.sees_connections:
             raise NotFound
         connection.scope["state"]["visitor"] = visitor
 

@@ -70,6 +70,8 @@ class Visitor:
     session: BrowserSession
     keeps_service_accounts: bool = False
     """Whether they manage service accounts as an owner, and not as an administrator."""
+    sees_connections: bool = False
+    """Whether there is a connection that they see, or they see all there will be."""
 
     @property
     def person(self) -> Person:
@@ -122,10 +124,14 @@ def require_visitor(request: AnyConnection, services: Services) -> Visitor:
 def known_visitor(services: Services, session: BrowserSession) -> Visitor:
     """Return whose session this is, with what their pages need to know of them."""
     principal = session.principal
+    sees_connections = (
+        services.connection_access.sees_all(principal)
+        or services.connections.search(principal, size=1).count > 0
+    )
     if principal.may(Permission.USER_ADMIN):
-        return Visitor(session)
+        return Visitor(session, sees_connections=sees_connections)
     owned = services.service_accounts.list_visible(principal, size=1)
-    return Visitor(session, keeps_service_accounts=owned.count > 0)
+    return Visitor(session, keeps_service_accounts=owned.count > 0, sees_connections=sees_connections)
 
 
 def open_form(

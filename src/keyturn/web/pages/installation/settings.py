@@ -35,6 +35,7 @@ OPEN = (
     "keys_per_owner",
     "creations_per_minute",
     "connections_per_address",
+    "connection_networks",
     "drain_seconds",
     "max_staleness_seconds",
     "session_idle_minutes",

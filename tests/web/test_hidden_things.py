@@ -41,6 +41,8 @@ SEES: Mapping[str, tuple[Permission, ...]] = {
     "keyid": (),
     "scope": (),
     "connection_key": SEE_CONNECTION,
+    "object_path": SEE_CONNECTION,
+    "job_id": SEE_CONNECTION,
 }
 """What a route can be given, and who sees all of it. Of keys nobody does."""
 NAMES_ALL: Mapping[tuple[str, str], tuple[str, tuple[Permission, ...]]] = {
@@ -54,6 +56,8 @@ NAMES_ALL: Mapping[tuple[str, str], tuple[str, tuple[Permission, ...]]] = {
     ("POST", "/services"): ("groupid", (Permission.APPLICATION_ADMIN,)),
     ("PUT", "/services/{serviceid}"): ("groupid", (Permission.APPLICATION_ADMIN,)),
     ("POST", "/apis"): ("groupid", (Permission.APPLICATION_ADMIN,)),
+    ("POST", "/data/connection"): ("groupid", (Permission.APPLICATION_ADMIN,)),
+    ("PUT", "/data/settings/{object_path}"): ("groupid", (Permission.APPLICATION_ADMIN,)),
     ("PUT", "/apis/{serviceid}"): ("groupid", (Permission.APPLICATION_ADMIN,)),
     ("DELETE", "/apikey/system/{keyid}"): ("keyid", (Permission.APPLICATION_ADMIN,)),
     ("DELETE", "/bim/apikey/system/{keyid}"): ("keyid", (Permission.APPLICATION_ADMIN,)),
@@ -64,6 +68,8 @@ ABSENT = {
     "userid": "nobody@example.com",
     "successor": "nobody@example.com",
     "connection_key": "no-such",
+    "object_path": "no-such",
+    "job_id": "0b8f7d6e-58a4-4a39-8f0e-0f6f4f1c2f55",
 }
 REFERENCES = {
     "projectId": "projectid",
@@ -74,6 +80,8 @@ REFERENCES = {
     "groups": "groupid",
     "connectionKey": "connection_key",
     "handOverTo": "successor",
+    "jobIds": "job_id",
+    "bulkId": "job_id",
     **{name: name for name in SEES if name != "scope"},
 }
 """The names of parameters and fields that refer to something, and to what."""
@@ -87,7 +95,10 @@ PLAIN = {
     "for", "token", "state", "states", "searchText", "status", "subscription", "sortField", "sortOrder",
     "nameOnly", "count", "includeDisabled", "excludeAdminAndGovernor", "excludeBIM", "excludeDeletedIams",
     "excludeSystemGenerated", "groupId", "id", "gid", "authorizations", "scim", "scimid", "createdAt",
-    "updatedAt",
+    "updatedAt", "connection", "settings", "isActive", "activateNewChildren", "dataOwners",
+    "infrastructureAdmins", "type", "options", "forceRecursiveCrawl", "nativeIntegration", "autoBootstrap",
+    "config", "unityCatalog", "crawlEveryHours", "clientConfiguration", "dryRun", "force", "jobType[]",
+    "startDate", "endDate", "wait", "pollInterval",
 }  # fmt: skip
 """Those that do not; names are in `test_fault_b7_a_taken_name_that_one_cannot_see_is_free`.
 

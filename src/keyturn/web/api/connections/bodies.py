@@ -72,7 +72,7 @@ class OptionsBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class NativeIntegrationBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """The integration of the vendor's product: kept, and without an effect here."""
 
-    type: str
+    type: Annotated[str, msgspec.Meta(max_length=64, pattern="^[A-Za-z0-9 _-]+$")]
     auto_bootstrap: bool | None = None
     config: Values | None = None
     unity_catalog: bool | None = None

@@ -300,8 +300,8 @@ class TaskView(msgspec.Struct, frozen=True, rename="camel"):
     message: str
 
 
-class FieldView(msgspec.Struct, frozen=True, rename="camel"):
-    """A field of a technology."""
+class MemberView(msgspec.Struct, frozen=True, rename="camel"):
+    """A member of a field that is an object."""
 
     name: str
     label: str
@@ -311,22 +311,43 @@ class FieldView(msgspec.Struct, frozen=True, rename="camel"):
     default: str | int | bool | None
     help: str
     choices: list[str]
-    fields: list["FieldView"]
+
+    @classmethod
+    def of(cls, field: Field) -> "MemberView":
+        """Show a member."""
+        return cls(**_fields_of_field(field))
+
+
+class FieldView(msgspec.Struct, frozen=True, rename="camel"):
+    """A field of a technology. `fields` are the members of an object."""
+
+    name: str
+    label: str
+    type: str
+    required: bool
+    is_secret: bool
+    default: str | int | bool | None
+    help: str
+    choices: list[str]
+    fields: list[MemberView]
 
     @classmethod
     def of(cls, field: Field) -> "FieldView":
         """Show a field."""
-        return cls(
-            field.name,
-            field.label,
-            field.type.value,
-            field.required,
-            field.is_secret,
-            field.default,
-            field.help,
-            list(field.choices),
-            [cls.of(one) for one in field.fields],
-        )
+        return cls(**_fields_of_field(field), fields=[MemberView.of(one) for one in field.fields])
+
+
+def _fields_of_field(field: Field) -> dict[str, Any]:
+    return {
+        "name": field.name,
+        "label": field.label,
+        "type": field.type.value,
+        "required": field.required,
+        "is_secret": field.is_secret,
+        "default": field.default,
+        "help": field.help,
+        "choices": list(field.choices),
+    }
 
 
 class AuthenticationTypeView(msgspec.Struct, frozen=True):

@@ -88,9 +88,9 @@ class Settings:
     token_life_seconds: int = 3600
     token_algorithm: Algorithm = "ES256"
     trusted_proxies: tuple[Network, ...] = ()
+    """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     connection_networks: tuple[Network, ...] = ()
     """Private and other special networks that connections to databases may lead to."""
-    """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     failures_per_minute: int = 120
     """How many wrong credentials one address may present to one process before it must wait."""
     sign_in_failures_per_minute: int = 30

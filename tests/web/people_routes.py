@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from dataclasses import dataclass
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.connections import FoundObject, JobState, JobType
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.services.connections.registry import NewConnection
 from keyturn.services.keys.keys import NewKey
+from keyturn.verifying.origin import COMMAND_LINE
 from tests.people import HERE, caller
 from tests.web.sites import CONNECTION, FORM, filled
 
@@ -107,6 +112,43 @@ CONNECTION_VIEW = {
     "updatedAt": str, "updatedBy": int, "updater": PERSON, "nativeIntegrationId": (int, NoneType),
 }  # fmt: skip
 DELETED = {"id": int}
+PREVIEW: Mapping[str, Any] = {
+    "connectionKey": str, "technology": str, "state": str, "stateReason": TEXT, "clientConfiguration": dict,
+    "crawledAt": TEXT, "crawlEveryHours": (int, NoneType),
+}  # fmt: skip
+OBJECT: Mapping[str, Any] = {
+    "objectPath": [str], "technology": str, "kind": str, "state": str, "comment": TEXT, "columnCount": int,
+    "overrides": [str],
+}  # fmt: skip
+_FLAG = {"value": bool, "hasDescendantsWithOverrides": bool}
+_HOLDERS = {"value": [{"type": str, "id": int}], "hasDescendantsWithOverrides": bool}
+OBJECT_DETAILS: Mapping[str, Any] = {
+    **OBJECT,
+    "settings": {
+        "isActive": _FLAG, "activateNewChildren": _FLAG, "dataOwners": _HOLDERS,
+        "infrastructureAdmins": _HOLDERS,
+    },
+    "columns": [{"name": str, "type": str, "comment": TEXT}],
+}  # fmt: skip
+STEP = {"step": str, "state": str, "milliseconds": int, "finding": TEXT, "detail": str}
+JOB: Mapping[str, Any] = {
+    "id": str, "type": str, "state": str, "objectPath": [str], "createdAt": str,
+    "createdBy": (int, NoneType), "startedAt": TEXT, "endedAt": TEXT, "done": int,
+    "expected": (int, NoneType), "output": dict,
+}  # fmt: skip
+FIELD: Mapping[str, Any] = {
+    "name": str, "label": str, "type": str, "required": bool, "isSecret": bool,
+    "default": (str, int, bool, NoneType), "help": str, "choices": [str], "fields": list,
+}  # fmt: skip
+TECHNOLOGY: Mapping[str, Any] = {
+    "name": str, "tier": int, "support": str, "hierarchy": [str], "rotates": bool, "fields": [FIELD],
+    "authenticationTypes": [{"name": str, "label": str, "fields": [FIELD]}],
+}  # fmt: skip
+TARGET: Mapping[str, Any] = {
+    "technology": "PostgreSQL", "hostname": "127.0.0.1", "port": 9, "database": "shop",
+    "username": "keyturn", "password": "seven quiet harbor lamps",
+}  # fmt: skip
+"""A connection that leads where none may: a test of it ends at its second step, and sends nothing."""
 
 
 def listed(hit: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,6 +166,7 @@ class Call:
     answer: Any = None
     query: str = ""
     is_form: bool = False
+    status: int = 200
 
     @property
     def route(self) -> tuple[str, str]:
@@ -315,7 +358,66 @@ CALLS = (
     Call("DELETE", "/serviceaccount/{userid}/apikey/{keyid}", None, {"keyid": int}),
     # Section 4
     Call("GET", "/dataSource", None, {"count": int, "hits": [NoneType], "facets": dict}),
+    Call("GET", "/data/technologies", None, [TECHNOLOGY]),
     Call("GET", "/data/connection/{connection_key}", None, CONNECTION_VIEW),
+    Call("POST", "/data/connection", {"connectionKey": "{fresh}", "connection": TARGET}, CONNECTION_VIEW),
+    Call(
+        "POST",
+        "/data/connection",
+        {
+            "connectionKey": "{fresh}",
+            "connection": TARGET,
+            "settings": {"isActive": False, "dataOwners": [{"type": "group", "id": "{groupid}"}]},
+            "options": {"forceRecursiveCrawl": True},
+            "nativeIntegration": {"type": "PostgreSQL", "config": {}},
+            "crawlEveryHours": 24,
+        },
+        CONNECTION_VIEW,
+    ),
+    Call("PUT", "/data/connection/{connection_key}", {"connection": TARGET}, CONNECTION_VIEW),
+    Call("PUT", "/data/connection/{connection_key}", {"crawlEveryHours": 24}, CONNECTION_VIEW),
+    Call("POST", "/data/connection/{connection_key}/test", None, {"isHealthy": bool, "steps": [STEP]}),
+    Call("POST", "/data/connection/{connection_key}/rotate", None, {"isChanged": bool, "reason": TEXT}),
+    Call("GET", "/data/object/{object_path}", None, OBJECT_DETAILS),
+    Call("DELETE", "/data/object/{object_path}", None, {"objectPath": [str], "childCount": int}),
+    Call("POST", "/data/object/search", {"size": 5}, listed(OBJECT)),
+    Call("POST", "/data/object/search/{object_path}", {"size": 5, "offset": 0}, listed(OBJECT)),
+    Call("PUT", "/data/settings/{object_path}", {"settings": {"isActive": False}}, OBJECT_DETAILS),
+    Call(
+        "PUT",
+        "/data/settings/{object_path}",
+        {"settings": {"dataOwners": [{"type": "group", "id": "{groupid}"}]}},
+        OBJECT_DETAILS,
+    ),
+    Call("POST", "/data/crawl/{object_path}", None, JOB),
+    Call("GET", "/api/connections/{connection_key}", None, PREVIEW),
+    Call(
+        "PATCH",
+        "/api/connections/{connection_key}",
+        {"clientConfiguration": {"database": "other"}},
+        PREVIEW,
+    ),
+    Call(
+        "PATCH",
+        "/api/connections/{connection_key}",
+        {"clientConfiguration": {"database": "other", "credential": {"password": "[REDACTED]"}}},
+        PREVIEW,
+        "?dryRun=true",
+    ),
+    Call(
+        "DELETE",
+        "/api/connections/{connection_key}",
+        None,
+        {"taskId": str, "message": str},
+        status=202,
+    ),
+    Call("POST", "/api/connections/{connection_key}/activate", None, PREVIEW),
+    Call("POST", "/api/connections/{connection_key}/deactivate", None, PREVIEW),
+    Call("GET", "/jobs", None, [JOB], "?bulkId={job_id}"),
+    Call("GET", "/jobs/search", None, {"jobs": [JOB], "next": TEXT}, "?state=created&size=5"),
+    Call("GET", "/jobs/summary", None, dict.fromkeys([one.value for one in JobState], int)),
+    Call("POST", "/jobs/statuses", {"jobIds": ["{job_id}"]}, dict),
+    Call("POST", "/jobs/{job_id}/cancel", None, JOB),
     Call("POST", "/feed/uses", {"uses": [{"keyId": 1, "at": 1767225600000, "uses": 3}]}, {"uses": int}),
 )
 """Every route of the API but `/verify`, `/feed`, which has no end, and the open ones that ask for nothing."""
@@ -329,6 +431,8 @@ ABSENT: Mapping[str, object] = {
     "serviceid": 987654321,
     "keyid": 987654321,
     "connection_key": "no-such",
+    "object_path": "no-such",
+    "job_id": "0b8f7d6e-58a4-4a39-8f0e-0f6f4f1c2f55",
 }
 
 
@@ -341,6 +445,9 @@ class Things:
     values: Mapping[str, object]
     service_key: int
     system_key: int
+    connection_key: str
+    inactive_key: str
+    """Of a connection that is switched off."""
 
     def of(self, call: Call) -> dict[str, object]:
         """Return the values for a call: what is called userid and keyid depends on the path."""
@@ -349,6 +456,9 @@ class Things:
             values |= {"userid": self.service.userid, "keyid": self.service_key}
         elif "/apikey/system/" in call.path:
             values |= {"keyid": self.system_key}
+        elif call.path.startswith(("/data/", "/api/connections/")) and call.method != "GET":
+            is_off = call.status == 202 or call.path.endswith("/activate")
+            values |= {"connection_key": self.inactive_key if is_off else self.connection_key}
         return values
 
 
@@ -388,6 +498,7 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
         add_service(site, admin, "Open", [ScopeToRegister("open:read")])
     site.key(user.userid)
     own = site.key(keys_of)
+    registered, off = (add_connection(site, admin, is_active=is_active) for is_active in (True, False))
     values = {
         "iamid": "bim",
         "userid": user.userid,
@@ -398,6 +509,8 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
         "projectid": project.project_id,
         "serviceid": resource.resource_id,
         "connection_key": CONNECTION,
+        "object_path": registered,
+        "job_id": add_job(site, admin),
         "keyid": own.record.key_id,
         "secret": own.secret,
         "key": "Department",
@@ -406,7 +519,37 @@ def add_things(site: Site, *, keys_of: str = ADMIN, password: str) -> Things:
         "disable": "true",
         "password": password,
     }
-    return Things(user, service, values, service_key.record.key_id, system_key.record.key_id)
+    return Things(user, service, values, service_key.record.key_id, system_key.record.key_id, registered, off)
+
+
+def add_connection(site: Site, admin: Principal, *, is_active: bool = True) -> str:
+    """Register a connection behind which a crawl has found something; return its key."""
+    services, key = site.services, fresh_name()
+    record = services.connections.add(admin, NewConnection(key, TARGET, is_active=is_active), HERE)
+    objects = services.store.data_objects
+    number = objects.begin_crawl(record.connection_id)
+    assert number is not None
+    found = FoundObject(("shop",), "database", None, b"1" * 16)
+    objects.add(record.connection_id, number, [found], [number])
+    objects.finish(record.connection_id, number, services.system.now())
+    return key
+
+
+def add_job(site: Site, admin: Principal) -> str:
+    """Write down a job that no process does, on a connection of its own; return its id."""
+    services, job_id = site.services, str(uuid.uuid4())
+    record = services.connections.get(admin, add_connection(site, admin))
+    audit = AuditEntry(
+        services.system.now(),
+        AuditAction.CONNECTION_JOB_STARTED,
+        COMMAND_LINE,
+        Target.CONNECTION,
+        record.connection_key,
+        details={"type": JobType.CRAWL.value},
+    )
+    connection = (record.connection_id, record.connection_key)
+    services.store.jobs.add(job_id, JobType.CRAWL, connection, (), by=admin.user_id, audit=audit)
+    return job_id
 
 
 def add_service(site: Site, admin: Principal, name: str, scopes: Sequence[ScopeToRegister]) -> ApiRecord:

@@ -142,7 +142,7 @@ class Jobs:
         children = self._store.data_objects.count_below(record.connection_id, ())
         actor = actor_of(principal, origin)
         job = self._add(JobType.DELETE, record, actor, principal.user_id)
-        self._do(Run(job.job_id), record, partial(self._delete, record, actor))
+        self._do(Run(job.job_id), record, partial(self._delete, record, actor), raises=True)
         return children
 
     def rotate(self, principal: Principal, connection_key: str, origin: Origin) -> Rotated:
@@ -158,6 +158,8 @@ class Jobs:
             return {"isChanged": rotated[0].is_changed, "reason": rotated[0].reason}
 
         self._do(Run(job.job_id), record, work, raises=True)
+        if not rotated:
+            raise Conflict("Somebody canceled the job before it began.")
         return rotated[0]
 
     def get(self, principal: Principal, job_id: str) -> JobRecord:

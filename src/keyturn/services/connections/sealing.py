@@ -73,7 +73,7 @@ class ConnectionSecrets:
 
 
 class _Stored(msgspec.Struct):
-    """What is sealed, as JSON."""
+    """The sealed text, as JSON."""
 
     secrets: dict[str, Value]
     next_password: str | None = None

@@ -1,4 +1,4 @@
-"""What clients send about connections (immuta-api.md, "Connections")."""
+"""The bodies of requests about connections (immuta-api.md, "Connections")."""
 
 from typing import Annotated, Any, Literal
 
@@ -70,12 +70,17 @@ class OptionsBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 
 
 class NativeIntegrationBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """The integration of the vendor's product: kept and shown, and without an effect here."""
+    """The integration of the vendor's product: kept, and without an effect here."""
 
-    type: str
+    type: Annotated[str, msgspec.Meta(max_length=64, pattern="^[A-Za-z0-9 _-]+$")]
     auto_bootstrap: bool | None = None
     config: Values | None = None
     unity_catalog: bool | None = None
+
+    def stored(self) -> dict[str, Any]:
+        """Return what was given of it, as it is kept."""
+        given: dict[str, Any] = msgspec.to_builtins(self)
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class NewConnectionBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -104,6 +109,7 @@ class ConnectionChangesBody(msgspec.Struct, forbid_unknown_fields=True, rename="
             replaces=self.connection is not None,
             crawl_every_hours=None if self.crawl_every_hours is msgspec.UNSET else self.crawl_every_hours,
             changes_schedule=has_schedule,
+            native_integration=None if self.native_integration is None else self.native_integration.stored(),
         )
 
 
@@ -122,7 +128,7 @@ class ClientConfigurationBody(msgspec.Struct, forbid_unknown_fields=True, rename
 
 
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """What is looked for below a path. Without a text, what is directly below it."""
+    """A search below a path. Without a text it lists the objects directly below."""
 
     search_text: Annotated[str, msgspec.Meta(max_length=254)] | None = None
     offset: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0

@@ -14,6 +14,7 @@ from keyturn.web.api.connections.views import JobPage, JobStatus, JobView
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import get_json
 from keyturn.web.requests import AnyRequest, InjectedCall, PageOffset, PageSize, in_thread
+from keyturn.web.responses import CONFLICT, FORBIDDEN
 from keyturn.web.routes import needs, route
 
 Kind = TypeVar("Kind", JobType, JobState)
@@ -24,6 +25,7 @@ _SEES = needs(Permission.APPLICATION_ADMIN, Permission.GOVERNANCE)
 _SEES_ITS = needs(
     Permission.APPLICATION_ADMIN, Permission.GOVERNANCE, without="jobs on connections that you see"
 )
+_CANCELS = needs(Permission.APPLICATION_ADMIN, without="jobs on connections on which you have a role")
 MAX_WAIT_SECONDS = 60
 """`wait: -1` is for ever with the vendor. Here it ends, since each waiting request takes a thread."""
 
@@ -116,10 +118,17 @@ def get_job_statuses(request: AnyRequest, body: RawBody, call: InjectedCall) -> 
     return {one.job_id: JobStatus(one.job_id, one.state.value, one.output) for one in found}
 
 
-@route("POST", "/jobs/{job_id:str}/cancel", access=_SEES_ITS, tag=_TAG, summary="Cancel a job")
+@route(
+    "POST",
+    "/jobs/{job_id:str}/cancel",
+    access=_CANCELS,
+    tag=_TAG,
+    summary="Cancel a job",
+    refusals=(FORBIDDEN, CONFLICT),
+)
 @in_thread
 def cancel_job(job_id: FromPath[str], call: InjectedCall) -> JobView:
-    """Ask a job to end. What it found until then is never shown.
+    """Ask a job to end. Nobody ever sees the objects that it found until then.
 
     Requires `APPLICATION_ADMIN`, or a role on the connection.
     """

@@ -15,6 +15,7 @@ from keyturn.web.api.connections.views import PreviewView, TaskView
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import get_json
 from keyturn.web.requests import AnyRequest, InjectedCall, in_thread
+from keyturn.web.responses import CONFLICT, FORBIDDEN
 from keyturn.web.routes import needs, route
 
 _CONNECTION = "/api/connections/{connection_key:str}"
@@ -25,7 +26,14 @@ IsDryRun = Annotated[bool, QueryParameter(name="dryRun", description="Check the 
 IsForced = Annotated[bool, QueryParameter(name="force", description="Delete an unhealthy connection too.")]
 
 
-@route("GET", _CONNECTION, access=_MANAGES, tag=_TAG, summary="Read a connection with its state")
+@route(
+    "GET",
+    _CONNECTION,
+    access=_MANAGES,
+    tag=_TAG,
+    summary="Read a connection with its state",
+    refusals=(FORBIDDEN,),
+)
 @in_thread
 def get_client_configuration(connection_key: FromPath[str], call: InjectedCall) -> PreviewView:
     """Return a connection with its state, and `[REDACTED]` in the place of each secret.
@@ -47,6 +55,7 @@ def get_client_configuration(connection_key: FromPath[str], call: InjectedCall) 
         required=True,
         description="The fields to change. `[REDACTED]` keeps a secret.",
     ),
+    refusals=(FORBIDDEN, CONFLICT),
 )
 @in_thread
 def patch_client_configuration(
@@ -82,6 +91,7 @@ def patch_client_configuration(
     tag=_TAG,
     summary="Delete a connection that is switched off",
     answers={HTTPStatus.ACCEPTED: ResponseSpec(TaskView, description="Accepted; the task is a job.")},
+    refusals=(FORBIDDEN, CONFLICT),
 )
 @in_thread
 def delete_connection(
@@ -96,7 +106,14 @@ def delete_connection(
     return Response(task, status_code=HTTPStatus.ACCEPTED)
 
 
-@route("POST", f"{_CONNECTION}/activate", access=_MANAGES, tag=_TAG, summary="Activate a connection")
+@route(
+    "POST",
+    f"{_CONNECTION}/activate",
+    access=_MANAGES,
+    tag=_TAG,
+    summary="Activate a connection",
+    refusals=(FORBIDDEN, CONFLICT),
+)
 @in_thread
 def activate_connection(connection_key: FromPath[str], call: InjectedCall) -> PreviewView:
     """Switch on a connection that is INACTIVE.
@@ -106,7 +123,14 @@ def activate_connection(connection_key: FromPath[str], call: InjectedCall) -> Pr
     return _set_active(call, connection_key, is_active=True)
 
 
-@route("POST", f"{_CONNECTION}/deactivate", access=_MANAGES, tag=_TAG, summary="Deactivate a connection")
+@route(
+    "POST",
+    f"{_CONNECTION}/deactivate",
+    access=_MANAGES,
+    tag=_TAG,
+    summary="Deactivate a connection",
+    refusals=(FORBIDDEN, CONFLICT),
+)
 @in_thread
 def deactivate_connection(connection_key: FromPath[str], call: InjectedCall) -> PreviewView:
     """Switch off a connection: nothing reaches its database, and it may be deleted.

@@ -1,6 +1,6 @@
 """Connections and the objects behind them (immuta-api.md, "v1 /data")."""
 
-from itertools import chain
+from dataclasses import replace
 
 import msgspec
 from litestar.params import FromPath, RawBody
@@ -10,14 +10,14 @@ from keyturn.adapters.ladder import StepResult
 from keyturn.adapters.technologies import TECHNOLOGIES
 from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.errors import InvalidInput
-from keyturn.services.connections.objects import Place
+from keyturn.services.connections.objects import Location
 from keyturn.services.connections.registry import NewConnection
 from keyturn.web.api.connections.bodies import (
     ConnectionChangesBody,
-    NativeIntegrationBody,
     NewConnectionBody,
     OptionsBody,
     SearchBody,
+    SettingsBody,
     SettingsOfObjectBody,
 )
 from keyturn.web.api.connections.paths import names_in
@@ -36,6 +36,7 @@ from keyturn.web.api.connections.views import (
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import get_json, read_json
 from keyturn.web.requests import AnyRequest, InjectedCall, at_once, brief_read, in_thread
+from keyturn.web.responses import CONFLICT, FORBIDDEN, TOO_MANY
 from keyturn.web.routes import needs, route
 
 _CONNECTION = "/data/connection/{connection_key:str}"
@@ -110,23 +111,25 @@ def add_connection(request: AnyRequest, body: RawBody, call: InjectedCall) -> Co
     Requires `APPLICATION_ADMIN`.
     """
     asked = get_json(body, request.headers.get("content-type"), NewConnectionBody, such_as=_SUCH_AS)
-    settings = asked.settings
+    settings = (asked.settings or SettingsBody()).changes()
     new = NewConnection(
         asked.connection_key,
         asked.connection,
-        native_integration=_integration(asked.native_integration),
-        is_active=settings is None or settings.is_active is not False,
+        native_integration=None if asked.native_integration is None else asked.native_integration.stored(),
+        is_active=settings.is_active is not False,
         crawl_every_hours=asked.crawl_every_hours,
     )
+    call.services.data_objects.check_settings(call.principal, settings)
     record = call.services.connections.add(call.principal, new, call.origin)
-    if settings is not None:
+    if asked.settings is not None:
+        # Whether it is switched on is a state of the connection, which activating it changes.
         call.services.data_objects.change_settings(
-            call.principal, (record.connection_key,), settings.changes(), call.origin
+            call.principal, (record.connection_key,), replace(settings, is_active=None), call.origin
         )
     return ConnectionView.of(record)
 
 
-@route("GET", _CONNECTION, access=_SEES, tag=_TAG, summary="Read a connection")
+@route("GET", _CONNECTION, access=_SEES, tag=_TAG, summary="Read a connection", refusals=(FORBIDDEN,))
 @brief_read
 def get_connection(connection_key: FromPath[str], call: InjectedCall) -> ConnectionView:
     """Return a connection without its secrets.
@@ -150,6 +153,7 @@ def get_connection(connection_key: FromPath[str], call: InjectedCall) -> Connect
         required=True,
         description="The connection as it is to be, or its schedule.",
     ),
+    refusals=(FORBIDDEN, CONFLICT),
 )
 @in_thread
 def put_connection(
@@ -168,7 +172,14 @@ def put_connection(
     return ConnectionView.of(record)
 
 
-@route("POST", f"{_CONNECTION}/test", access=_MANAGES, tag=_TAG, summary="Test a connection")
+@route(
+    "POST",
+    f"{_CONNECTION}/test",
+    access=_MANAGES,
+    tag=_TAG,
+    summary="Test a connection",
+    refusals=(FORBIDDEN, TOO_MANY),
+)
 @in_thread
 def test_connection(connection_key: FromPath[str], call: InjectedCall) -> CheckView:
     """Reach the database of a connection, step by step, within ten seconds.
@@ -177,10 +188,17 @@ def test_connection(connection_key: FromPath[str], call: InjectedCall) -> CheckV
     """
     steps = call.services.connection_checks.test(call.principal, connection_key, call.origin)
     results = [StepView.of(one) for one in steps if isinstance(one, StepResult)]
-    return CheckView(all(one.state == State.OK.value for one in results), results)
+    return CheckView(all(one.state != State.FAILED.value for one in results), results)
 
 
-@route("POST", f"{_CONNECTION}/rotate", access=_MANAGES, tag=_TAG, summary="Rotate a password")
+@route(
+    "POST",
+    f"{_CONNECTION}/rotate",
+    access=_MANAGES,
+    tag=_TAG,
+    summary="Rotate a password",
+    refusals=(FORBIDDEN, CONFLICT),
+)
 @in_thread
 def rotate_password(connection_key: FromPath[str], call: InjectedCall) -> RotationView:
     """Give the account of a connection a new password that nobody has seen, and try it.
@@ -190,7 +208,14 @@ def rotate_password(connection_key: FromPath[str], call: InjectedCall) -> Rotati
     return RotationView.of(call.services.jobs.rotate(call.principal, connection_key, call.origin))
 
 
-@route("GET", "/data/object/{object_path:path}", access=_SEES, tag=_TAG, summary="Read an object")
+@route(
+    "GET",
+    "/data/object/{object_path:path}",
+    access=_SEES,
+    tag=_TAG,
+    summary="Read an object",
+    refusals=(FORBIDDEN,),
+)
 @in_thread
 def get_object(object_path: FromPath[str], request: AnyRequest, call: InjectedCall) -> ObjectDetailsView:
     """Return a connection or an object behind it, with its settings and, for a table, its columns.
@@ -231,6 +256,7 @@ def search_objects(request: AnyRequest, body: RawBody, call: InjectedCall) -> Ob
     body=with_body(
         SearchBody, example={"searchText": "orders"}, description="The text, and the part of the list."
     ),
+    refusals=(FORBIDDEN,),
 )
 @in_thread
 def search_object(
@@ -255,6 +281,7 @@ def search_object(
         required=True,
         description="The settings to change. Null makes the object inherit.",
     ),
+    refusals=(FORBIDDEN,),
 )
 @in_thread
 def put_settings(
@@ -288,6 +315,7 @@ def put_settings(
     access=_APPLICATION_ADMIN,
     tag=_TAG,
     summary="Delete a connection",
+    refusals=(CONFLICT,),
 )
 @in_thread
 def delete_object(object_path: FromPath[str], request: AnyRequest, call: InjectedCall) -> DeletedObject:
@@ -312,6 +340,7 @@ def delete_object(object_path: FromPath[str], request: AnyRequest, call: Injecte
     tag=_TAG,
     summary="Crawl a connection",
     body=with_body(OptionsBody, example={}, description="Options of the vendor, without an effect here."),
+    refusals=(FORBIDDEN, CONFLICT),
 )
 @in_thread
 def crawl_object(
@@ -341,14 +370,6 @@ def _search(call: InjectedCall, names: tuple[str, ...], asked: SearchBody) -> Ob
     return ObjectList(found.count, [ObjectView.of(place) for place in found])
 
 
-def _details(call: InjectedCall, place: Place) -> ObjectDetailsView:
+def _details(call: InjectedCall, place: Location) -> ObjectDetailsView:
     objects = call.services.data_objects
     return ObjectDetailsView.of(place, objects.columns(place), objects.count_overrides(place))
-
-
-def _integration(asked: NativeIntegrationBody | None) -> dict[str, object] | None:
-    if asked is None:
-        return None
-    names = asked.__struct_encode_fields__
-    given = zip(names, (getattr(asked, name) for name in asked.__struct_fields__), strict=True)
-    return {name: value for name, value in chain(given) if value is not None}

@@ -10,7 +10,7 @@ from keyturn.adapters.technologies import Field, Technology
 from keyturn.adapters.validation import AUTHENTICATION_TYPE, TECHNOLOGY, Value, fields_of, get_technology
 from keyturn.core.connections import ConnectionRecord, ConnectionState, JobRecord, ObjectRole, RoleHolder
 from keyturn.core.times import wire_time
-from keyturn.services.connections.objects import Place
+from keyturn.services.connections.objects import Location
 from keyturn.services.connections.password_rotation import Rotated
 from keyturn.web.api.views import PersonView, optional_time
 
@@ -103,7 +103,7 @@ class FlagView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class HoldersView(msgspec.Struct, frozen=True, rename="camel"):
-    """Who has a role on an object, inherited or its own."""
+    """The holders of a role on an object, inherited or its own."""
 
     value: list[HolderView]
     has_descendants_with_overrides: bool
@@ -138,7 +138,7 @@ class ObjectView(msgspec.Struct, frozen=True, rename="camel"):
     overrides: list[str]
 
     @classmethod
-    def of(cls, place: Place) -> "ObjectView":
+    def of(cls, place: Location) -> "ObjectView":
         """Show a place."""
         return cls(**_fields_of(place))
 
@@ -158,20 +158,20 @@ class ObjectDetailsView(msgspec.Struct, frozen=True, rename="camel"):
 
     @classmethod
     def of(
-        cls, place: Place, columns: Iterable[tuple[str, str, str | None]], below: Mapping[str, int]
+        cls, place: Location, columns: Iterable[tuple[str, str, str | None]], below: Mapping[str, int]
     ) -> "ObjectDetailsView":
         """Show a place; `below` is how many objects below it say something of each setting."""
-        holds = place.settings
+        settings = place.settings
 
         def holders(role: ObjectRole) -> HoldersView:
-            some = sorted(map(HolderView.of, holds.roles[role]), key=lambda one: (one.type, one.id))
+            some = sorted(map(HolderView.of, settings.roles[role]), key=lambda one: (one.type, one.id))
             return HoldersView(some, below[role.value] > 0)
 
         return cls(
             **_fields_of(place),
             settings=SettingsView(
-                FlagView(holds.is_active, below["is_active"] > 0),
-                FlagView(holds.activates_new_children, below["activates_new_children"] > 0),
+                FlagView(settings.is_active, below["is_active"] > 0),
+                FlagView(settings.activates_new_children, below["activates_new_children"] > 0),
                 holders(ObjectRole.DATA_OWNER),
                 holders(ObjectRole.INFRASTRUCTURE_ADMIN),
             ),
@@ -179,7 +179,7 @@ class ObjectDetailsView(msgspec.Struct, frozen=True, rename="camel"):
         )
 
 
-def _fields_of(place: Place) -> dict[str, Any]:
+def _fields_of(place: Location) -> dict[str, Any]:
     said, found = place.settings.said, place.found
     is_active = place.settings.is_active and place.connection.state is not ConnectionState.INACTIVE
     overrides = [role.value for role in said.roles]
@@ -204,7 +204,7 @@ class ObjectList(msgspec.Struct, frozen=True):
 
 
 class DeletedObject(msgspec.Struct, frozen=True, rename="camel"):
-    """What was deleted, and how much was directly below it."""
+    """The path that was deleted, and how many objects were directly below it."""
 
     object_path: list[str]
     child_count: int
@@ -300,8 +300,8 @@ class TaskView(msgspec.Struct, frozen=True, rename="camel"):
     message: str
 
 
-class FieldView(msgspec.Struct, frozen=True, rename="camel"):
-    """A field of a technology."""
+class MemberView(msgspec.Struct, frozen=True, rename="camel"):
+    """A member of a field that is an object."""
 
     name: str
     label: str
@@ -311,22 +311,43 @@ class FieldView(msgspec.Struct, frozen=True, rename="camel"):
     default: str | int | bool | None
     help: str
     choices: list[str]
-    fields: list["FieldView"]
+
+    @classmethod
+    def of(cls, field: Field) -> "MemberView":
+        """Show a member."""
+        return cls(**_fields_of_field(field))
+
+
+class FieldView(msgspec.Struct, frozen=True, rename="camel"):
+    """A field of a technology. `fields` are the members of an object."""
+
+    name: str
+    label: str
+    type: str
+    required: bool
+    is_secret: bool
+    default: str | int | bool | None
+    help: str
+    choices: list[str]
+    fields: list[MemberView]
 
     @classmethod
     def of(cls, field: Field) -> "FieldView":
         """Show a field."""
-        return cls(
-            field.name,
-            field.label,
-            field.type.value,
-            field.required,
-            field.is_secret,
-            field.default,
-            field.help,
-            list(field.choices),
-            [cls.of(one) for one in field.fields],
-        )
+        return cls(**_fields_of_field(field), fields=[MemberView.of(one) for one in field.fields])
+
+
+def _fields_of_field(field: Field) -> dict[str, Any]:
+    return {
+        "name": field.name,
+        "label": field.label,
+        "type": field.type.value,
+        "required": field.required,
+        "is_secret": field.is_secret,
+        "default": field.default,
+        "help": field.help,
+        "choices": list(field.choices),
+    }
 
 
 class AuthenticationTypeView(msgspec.Struct, frozen=True):
@@ -370,4 +391,4 @@ SUPPORT = {
     2: "Tested and crawled. Expected to work, not run against the vendor's server.",
     3: "Registered, encrypted and read back. Not tested, and not crawled.",
 }
-"""What each tier means."""
+"""The meaning of each tier."""

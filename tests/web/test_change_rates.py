@@ -218,7 +218,7 @@ ANEW = {
     ("PUT", "/bim/iam/{iamid}/user/{userid}/password"),
     ("PUT", "/data/connection/{connection_key}"),
 }
-"""Where the same again is another change: all sessions end; and nobody is told that a password was the same."""
+"""The same again is another change: all sessions end; and nobody learns that a password was the same."""
 
 
 def test_what_is_so_already_is_no_change(site: Site) -> None:

@@ -144,7 +144,7 @@ class JobType(StrEnum):
 
 
 class JobState(StrEnum):
-    """The states of `GET /jobs` (immuta-api.md, "Jobs")."""
+    """The states of `GET /jobs`."""
 
     CREATED = "created"
     ACTIVE = "active"

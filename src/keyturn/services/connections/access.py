@@ -1,6 +1,6 @@
 """The rights to connections and to the objects behind them.
 
-A permission reaches every connection. A role reaches an object and all that is below it (immuta-api.md,
+A permission reaches every connection. A role reaches an object and all that is below it (
 "Connections"): an object that overrides a role, perhaps with nobody, ends it there.
 """
 

@@ -53,7 +53,7 @@ class Progress(msgspec.Struct, frozen=True, tag=True):
 
 
 class Finished(msgspec.Struct, frozen=True, tag=True):
-    """What was found is shown."""
+    """The crawl came to its end, and its objects are shown."""
 
     output: dict[str, int]
 

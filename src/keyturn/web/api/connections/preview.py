@@ -1,4 +1,4 @@
-"""Connections in the form of the vendor's preview (immuta-api.md, "Private-preview /api/connections")."""
+"""Connections in the form of the vendor's preview."""
 
 from http import HTTPStatus
 from typing import Annotated

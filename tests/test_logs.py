@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +25,7 @@ class Pipe:
 
     def __init__(self) -> None:
         self.reader, self.writer = os.pipe()
+        self._open = {self.reader, self.writer}
 
     def fill(self) -> int:
         """Stall: leave no room, so that the next write waits. Return how many bytes that took."""
@@ -45,10 +45,21 @@ class Pipe:
             data += os.read(self.reader, 65536)
         return data.decode().strip("\n").split("\n")
 
+    def new_writer(self, **options: int) -> LogWriter:
+        """Begin to log to this pipe, by a descriptor that is never closed.
+
+        A writer goes on for ever to try lines that were refused, and would write them into whatever file has
+        the number of a closed one by then: the database of another test, for one.
+        """
+        return LogWriter(os.dup(self.writer), **options)
+
+    def stop_reading(self) -> None:
+        os.close(self.reader)
+        self._open.discard(self.reader)
+
     def close(self) -> None:
-        for end in (self.reader, self.writer):
-            with suppress(OSError):
-                os.close(end)
+        for end in self._open:
+            os.close(end)
 
 
 @pytest.fixture
@@ -60,7 +71,7 @@ def pipe() -> Iterator[Pipe]:
 
 def test_lines_come_out_in_order(pipe: Pipe) -> None:
     """Fault F1: what one thread writes is read in the order in which it wrote, each line whole."""
-    writer = LogWriter(pipe.writer)
+    writer = pipe.new_writer()
     threads = [
         threading.Thread(target=lambda name=name: [writer.write(f"{name} {number}") for number in range(500)])
         for name in "abc"
@@ -78,7 +89,7 @@ def test_lines_come_out_in_order(pipe: Pipe) -> None:
 def test_fault_f1_a_stalled_reader_costs_lines_and_no_time(pipe: Pipe) -> None:
     """While nobody reads, writing goes on at once, in bounded memory; a line says later what is missing."""
     pipe.fill()
-    writer = LogWriter(pipe.writer, max_bytes=10_000)
+    writer = pipe.new_writer(max_bytes=10_000)
     for number in range(5_000):
         writer.write(f"{number:09}")
     assert writer.flush(0.0) is False
@@ -111,15 +122,14 @@ def test_fault_f1_a_full_disk_costs_lines_and_no_time(
         writer.write("end")
         assert writer.flush(ENOUGH_SECONDS)
         read = (tmp_path / "log").read_text().splitlines()
-    os.close(full)
     assert sum(json.loads(line)["lines"] if "dropped" in line else 1 for line in read[:-1]) == 100
     assert read[-1] == "end"
 
 
 def test_fault_f1_a_log_that_nobody_reads_any_more_ends_nothing(pipe: Pipe) -> None:
     """After the reader is gone, writing neither raises nor waits."""
-    os.close(pipe.reader)
-    writer = LogWriter(pipe.writer)
+    pipe.stop_reading()
+    writer = pipe.new_writer()
     for number in range(100):
         writer.write(str(number))
     assert writer.flush(0.05) is False
@@ -128,7 +138,7 @@ def test_fault_f1_a_log_that_nobody_reads_any_more_ends_nothing(pipe: Pipe) -> N
 def test_a_child_of_a_fork_writes_its_own_lines_alone(pipe: Pipe) -> None:
     """After a fork the child writes with a thread of its own, and repeats no line of its parent."""
     pipe.fill()
-    writer = LogWriter(pipe.writer)
+    writer = pipe.new_writer()
     writer.write("of the parent")
     child = os.fork()
     if child == 0:

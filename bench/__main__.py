@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.commands import measure_commands
+from bench.crawls import measure_crawls
 from bench.documentation import measure_documentation
 from bench.environments import CORES_NEEDED, missing_tools, peers_python
 from bench.errors import NotMeasured, reason_of
@@ -31,7 +32,17 @@ from bench.throughput import Plan, measure_throughput
 RESULTS = ROOT / "bench" / "results"
 SHORT_RESULTS = ROOT / "build" / "bench"
 """Where a run goes whose figures must not take the place of a whole run's."""
-SECTIONS = ("in-process", "sizes", "revocation", "gateways", "people", "feed", "commands", "documentation")
+SECTIONS = (
+    "in-process",
+    "sizes",
+    "revocation",
+    "gateways",
+    "people",
+    "feed",
+    "commands",
+    "documentation",
+    "crawls",
+)
 SIZES = (10_000, 1_000_000, 10_000_000)
 SHORT_SIZES = SIZES[:2]
 REVOKES, SHORT_REVOKES = 1_000, 100
@@ -98,6 +109,7 @@ def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
     alone: dict[str, Callable[[], Any]] = {
         "commands": measure_commands,
         "documentation": lambda: measure_documentation(places["documentation"]),
+        "crawls": lambda: measure_crawls(places["crawls"], is_short=options.quick),
     }
     return results | {
         name: _or_why_not(measure) for name, measure in alone.items() if not only or name in only

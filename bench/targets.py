@@ -181,8 +181,8 @@ TARGETS = (
             ("user", "read who one is", "/bim/rpc/user/current"),
             ("users", "list 25 users", "/bim/user?size=25"),
             ("keys", "list 25 keys", f"/bim/iam/bim/user/{USERID}/apikeys?size=25"),
-            ("projects", "list 25 projects", "/project"),
-            ("groups", "list 25 groups", "/bim/group"),
+            ("projects", "list 25 projects", "/project?size=25"),
+            ("groups", "list 25 groups", "/bim/group?size=25"),
         )
     ),
     Target(

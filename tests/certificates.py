@@ -27,11 +27,16 @@ class Certificate:
 
 
 def make_certificate(
-    folder: Path, *, host: ipaddress.IPv4Address = LOOPBACK, begins_days: int = -1, ends_days: int = 1
+    folder: Path,
+    *,
+    host: ipaddress.IPv4Address = LOOPBACK,
+    begins_days: int = -1,
+    ends_days: int = 1,
+    issuer: str = "keyturn test",
 ) -> Certificate:
     """Make a certificate for `host` that nobody but itself has signed; its life is in days from now."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "keyturn test")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()

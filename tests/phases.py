@@ -16,6 +16,8 @@ WORKING, WAITING = "working", "waiting"
 FILES_THAT_WAIT = tuple(
     TESTS / name
     for name in (
+        "adapters/test_rogues.py",
+        "adapters/test_target_process.py",
         "cli/remote/test_login.py",
         "cli/test_process.py",
         "cli/test_serve.py",

@@ -188,7 +188,10 @@ def open_services(
     try:
         if beside_server and (told := store.installation.find_settings()) is not None:
             settings = _as_published(settings, told)
-        identity = IdentityProviders(PasswordProvider(Passwords(hashing)), *identity_providers)
+        identity = IdentityProviders(
+            PasswordProvider(Passwords(hashing, min_characters=settings.password_min_characters)),
+            *identity_providers,
+        )
         return _wire(settings, system, store, identity)
     except BaseException:
         store.close()
@@ -426,7 +429,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
             key_format=key_format,
         ),
         keys=keys,
-        key_uses=KeyUses(store, verification.usage, system),
+        key_uses=KeyUses(store, verification.usage, administration, system),
         key_rotation=KeyRotation(store, keys=keys, key_format=key_format, system=system),
         devices=DeviceLogins(store, keys=keys, apis=apis, system=system),
         identity=identity,
@@ -482,7 +485,7 @@ def _open_connections(
     )
     registry = Connections(store, access, secrets, verification.freshness, system)
     rotation = PasswordRotation(store, secrets, targets, system)
-    jobs = Jobs(store, registry, access, targets, rotation, system)
+    jobs = Jobs(store, registry, access, targets, rotation, settings.database, system)
     return _ConnectionServices(
         connections=registry,
         connection_access=access,

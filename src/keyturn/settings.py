@@ -88,13 +88,15 @@ class Settings:
     token_life_seconds: int = 3600
     token_algorithm: Algorithm = "ES256"
     trusted_proxies: tuple[Network, ...] = ()
+    """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     connection_networks: tuple[Network, ...] = ()
     """Private and other special networks that connections to databases may lead to."""
-    """Networks of the proxies whose `X-Forwarded-For` is believed, comma-separated."""
     failures_per_minute: int = 120
     """How many wrong credentials one address may present to one process before it must wait."""
     sign_in_failures_per_minute: int = 30
     """How many sign-ins from one address may fail in one process before all from there must wait."""
+    password_min_characters: int = 15
+    """How long a new password must be at least. NIST SP 800-63B-4 wants 15 where it is the only proof."""
     passwords_per_minute: int = 60
     """How often a person may give their password in one process before they must wait."""
     keys_per_owner: int = 1000
@@ -314,6 +316,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "trusted_proxies": lambda text: tuple(map(read_network, _list(text))),
     "failures_per_minute": _whole_number(1, 1_000_000),
     "sign_in_failures_per_minute": _whole_number(1, 1_000_000),
+    "password_min_characters": _whole_number(8, 64),
     "passwords_per_minute": _whole_number(1, 1_000_000),
     "keys_per_owner": _whole_number(1, 1_000_000),
     "creations_per_minute": _whole_number(1, 1_000_000),

@@ -207,6 +207,20 @@ def read_packet(peer: Peer) -> bytes:
     return peer.read(int.from_bytes(header[:3], "little"))
 
 
+def says_back(text: str) -> Callable[[Peer], None]:
+    """Let in whoever comes, and answer each statement by an error with this text."""
+
+    def serve(peer: Peer) -> None:
+        peer.send(greeting())
+        read_packet(peer)
+        peer.send(packet(2, OK))
+        while True:
+            read_packet(peer)
+            peer.send(packet(1, b"\xff" + struct.pack("<H", 1105) + b"#HY000" + text.encode()))
+
+    return serve
+
+
 def asks_for_file(peer: Peer) -> None:
     """Let in whoever comes, and answer each statement by asking for a file."""
     peer.send(greeting())

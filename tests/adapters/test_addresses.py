@@ -36,6 +36,10 @@ SPECIAL = {
     "2001::1": "reserved",
     "64:ff9b:1::1": "reserved",
     "::7f00:1": "reserved",
+    "::ffff:0:7f00:1": "reserved",
+    "100::1": "reserved",
+    "4000::1": "reserved",
+    "fe00::1": "reserved",
 }
 NEVER = {
     "0.0.0.0": "unspecified",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HOSTILE = (
     "'; DROP TABLE plain; --", '"quoted"', "`ticked`", "%s %(a)s {}", "back\\slash", "=cmd|' /C calc'!A0",
-    "<script>alert(1)</script>", "new\nline", "täble ☃", "a" * 63,
+    "<script>alert(1)</script>", "new\nline", "täble ☃", "table ☃", "Table ☃", "a" * 63,
 )  # fmt: skip
 
 
@@ -214,6 +214,7 @@ def test_mariadb_shows_tables_and_views(mariadb: InMariaDB) -> None:
         ("crawled", "t"): "table", ("crawled", "v"): "view",
     }  # fmt: skip
     assert tables["crawled", "t"].comment == "of tests"
+    assert tables["crawled", "v"].comment is None
     assert tables["crawled", "t"].columns == (Column("a", "int(11)", "the key"),)
     assert not {("mysql",), ("information_schema",), ("sys",)} & set(schemas_of(values))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from keyturn.adapters.validation import Value
+    from tests.certificates import Certificate
 
 ENGINES = ("postgresql", "mariadb")
 
@@ -46,6 +48,11 @@ def test_a_good_connection_takes_every_step(values: dict[str, Value]) -> None:
     assert results[Step.TLS].detail.startswith("TLS 1.3, issued by keyturn test, valid until ")
     assert results[Step.LIST].detail.endswith((" schema", " schemas"))
     assert results[Step.VERSION].detail
+
+
+def test_the_server_of_mariadb_is_reached_as_mysql(mariadb: tuple[Any, dict[str, Value]]) -> None:
+    """MySQL has the same adapter; the vendor's own server is not run here."""
+    assert {each.state for each in climbed({**mariadb[1], "technology": "MySQL"})} == {State.OK}
 
 
 def test_without_tls_its_step_is_skipped(mariadb: tuple[Any, dict[str, Value]]) -> None:
@@ -103,6 +110,29 @@ def test_a_certificate_out_of_its_time_fails(
     with silent_tls(made, str(values["technology"])) as port:
         found = failing({**values, "port": port, "tlsCertificate": made.file.read_text()})
     assert (found.step, found.finding) == (Step.TLS, finding)
+
+
+def test_authorities_of_this_machine_are_trusted(
+    values: dict[str, Value], certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without certificates of its own a connection trusts those of the system: here and in each driver."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    system = {name: value for name, value in values.items() if name != "tlsCertificate"}
+    assert {each.state for each in climbed(system)} == {State.OK}
+
+
+def test_a_package_that_a_way_to_sign_in_needs_is_named(mariadb: tuple[Any, dict[str, Value]]) -> None:
+    """An account of MariaDB that signs in by ed25519 needs a package that few have."""
+    server, values = mariadb
+    server.run(
+        "INSTALL SONAME 'auth_ed25519'",
+        f"CREATE OR REPLACE USER {USER}@'127.0.0.1' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}')",
+    )
+    login = climbed(values)[list(Step).index(Step.LOGIN)]
+    server.run("UNINSTALL SONAME 'auth_ed25519'")
+    has_package = importlib.util.find_spec("nacl") is not None
+    assert login.finding is (None if has_package else Finding.DRIVER_MISSING)
+    assert ("PyNaCl" in login.detail) != has_package
 
 
 def test_a_server_without_tls_is_told(postgresql_port: tuple[str, int], postgresql: Any) -> None:

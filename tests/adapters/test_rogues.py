@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from keyturn.adapters.tasks import Action
 from keyturn.adapters.validation import Value, validate
 from tests.adapters import rogues
 from tests.adapters.rogues import rogue
-from tests.adapters.targets import PASSWORD, SHORT, USER, a_task, climbed
+from tests.adapters.targets import PASSWORD, PATIENT, SHORT, USER, a_task, climbed
 from tests.certificates import Certificate, make_certificate
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def connection(port: int, technology: str, mode: str = "disable", **others: Valu
     )  # fmt: skip
 
 
-def end_of(values: dict[str, Value], limits: Limits = SHORT) -> tuple[Step, Finding | None]:
+def end_of(values: dict[str, Value], limits: Limits = PATIENT) -> tuple[Step, Finding | None]:
     """Where a test ends, and how: all steps before are ok or not to be taken, all after are skipped."""
     results = climbed(values, limits=limits)
     assert [each.step for each in results] == list(Step)
@@ -65,7 +66,7 @@ def test_a_server_of_no_protocol_ends_at_tls_or_login(
 ) -> None:
     """Silence, a byte at a time, garbage and a closed door end at their step, without the password."""
     with rogue(serve) as server:
-        step, finding = end_of(connection(server.port, technology, mode))
+        step, finding = end_of(connection(server.port, technology, mode), SHORT)
     assert step is (Step.LOGIN if mode == "disable" else Step.TLS)
     assert finding in HOW
     assert PASSWORD.encode() not in server.received
@@ -93,7 +94,7 @@ DISCLOSING = (
 def test_a_false_mysql_gets_no_password(plugin: str, greets: bool) -> None:
     """No way to sign in by which a server that nobody has verified would learn the password is taken."""
     with rogue(rogues.asks_by(plugin.encode(), greets=greets)) as server:
-        step, finding = end_of(connection(server.port, "MariaDB"))
+        step, finding = end_of(connection(server.port, "MariaDB"), SHORT)
     assert step is Step.LOGIN
     assert finding in {Finding.UNSAFE_LOGIN, Finding.TOO_SLOW}
     assert PASSWORD.encode() not in server.received
@@ -106,7 +107,7 @@ def test_a_false_mysql_gets_no_password_over_unchecked_tls(
 ) -> None:
     """Nor over TLS with whoever answers: `require` checks nobody."""
     with rogue(rogues.asks_by(plugin.encode(), greets=greets, certificate=certificate)) as server:
-        step, finding = end_of(connection(server.port, "MariaDB", "require"))
+        step, finding = end_of(connection(server.port, "MariaDB", "require"), SHORT)
     assert step is Step.LOGIN
     assert finding in {Finding.UNSAFE_LOGIN, Finding.TOO_SLOW}
     assert PASSWORD.encode() not in server.received
@@ -141,6 +142,27 @@ def test_the_driver_verifies_again(technology: str, tmp_path: Path, certificate:
     assert PASSWORD.encode() not in server.received
 
 
+@pytest.mark.parametrize("technology", TECHNOLOGIES)
+def test_the_driver_compares_the_name(technology: str, tmp_path: Path, certificate: Certificate) -> None:
+    """Nor is it sent to one whose certificate is of a trusted authority, and for another name."""
+    (tmp_path / "other").mkdir()
+    elsewhere = ipaddress.IPv4Address("127.0.0.9")
+    other = make_certificate(tmp_path / "other", host=elsewhere, issuer="another")
+    trusted = certificate.file.read_text() + other.file.read_text()
+    with rogue(rogues.changes_certificate(certificate, other, technology)) as server:
+        values = connection(server.port, technology, "verify-full", tlsCertificate=trusted)
+        assert end_of(values) == (Step.LOGIN, Finding.WRONG_NAME)
+    assert USER.encode() not in server.received
+
+
+def test_a_password_that_a_server_says_back_is_not_shown(certificate: Certificate) -> None:
+    """A version, for instance, that holds the password is redacted."""
+    with rogue(rogues.says_back(PASSWORD)) as server:
+        results = climbed(connection(server.port, "MariaDB"), limits=SHORT)
+    assert PASSWORD not in str(results)
+    assert "[REDACTED]" in str(results)
+
+
 ENDS = {Finding.TOO_SLOW, Finding.TOO_LARGE, Finding.OTHER_PROTOCOL, Finding.CONNECTION_LOST}
 ENDLESS = {
     "rows of PostgreSQL": (rogues.endless_postgresql, "PostgreSQL"),
@@ -153,7 +175,7 @@ ENDLESS = {
 def test_answers_without_end_end(serve: Callable[[Peer], None], technology: str) -> None:
     """A test ends by its time or by the memory of its process."""
     with rogue(serve) as server:
-        step, finding = end_of(connection(server.port, technology))
+        step, finding = end_of(connection(server.port, technology), SHORT)
     assert step in {Step.LOGIN, Step.DATABASE}
     assert finding in ENDS
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keyturn.adapters.findings import Finding, State, Step
-from keyturn.adapters.target_process import Rotation, rotate
+from keyturn.adapters.limits import Limits
+from keyturn.adapters.target_process import Rotation, TargetProcess, rotate
+from keyturn.adapters.tasks import Action, Changing
 from tests.adapters.targets import PASSWORD, USER, a_task, climbed
 
 if TYPE_CHECKING:
@@ -71,9 +73,32 @@ def test_nothing_is_changed_where_the_old_password_is_wrong(
     assert works(values, PASSWORD)
 
 
+def test_a_change_without_an_answer_is_unknown(postgresql: Any) -> None:
+    """A server that was asked and did not say leaves both passwords to be tried: here the old one works."""
+    administrator, values = postgresql
+    with administrator.transaction():
+        administrator.execute(f"ALTER ROLE {USER} CONNECTION LIMIT -1")  # Holds the row of the account.
+        outcome, why = rotate(a_task(values, new_password=NEW, limits=Limits(test=2.0)))
+    assert outcome is Rotation.UNKNOWN
+    assert why is not None
+    assert why.finding is Finding.TOO_SLOW
+    assert [works(values, PASSWORD), works(values, NEW)] == [True, False]
+
+
+def test_a_process_that_is_killed_leaves_one_of_both(target: tuple[Any, dict[str, Value], str]) -> None:
+    """Whenever it ends, the old password works or the new one."""
+    _, values, _ = target
+    process = TargetProcess(a_task(values, Action.ROTATE, new_password=NEW))
+    messages = process.messages()
+    while not isinstance(next(messages), Changing):
+        pass
+    process.close()
+    assert works(values, PASSWORD) != works(values, NEW)
+
+
 def test_the_log_of_postgresql_has_no_new_password(postgresql: Any, postgresql_log: Path) -> None:
     """Only a verifier is sent, so that a log of all statements has no password."""
     rotate(replace(a_task(postgresql[1]), new_password="Canary-logged-4Jq"))
     log = postgresql_log.read_text()
-    assert "ALTER ROLE" in log
+    assert f'ALTER ROLE "{USER}" PASSWORD \'SCRAM-SHA-256$' in log
     assert "Canary-logged" not in log

@@ -16,6 +16,8 @@ from keyturn.adapters.limits import Limits
 from keyturn.adapters.target_process import TargetProcess, crawl
 from keyturn.adapters.target_process import test as climb
 from keyturn.adapters.tasks import Action, StepBegun
+from keyturn.adapters.technologies import TECHNOLOGIES, Technology, Tier
+from keyturn.errors import InvalidInput
 from tests.adapters import rogues
 from tests.adapters.rogues import rogue
 from tests.adapters.targets import PASSWORD, a_task, climbed
@@ -111,6 +113,15 @@ def test_a_process_that_cannot_start_fails_at_the_first_step(silent: dict[str, V
     results = climbed(silent, limits=Limits(memory=2**20))
     assert [each.state for each in results] == [State.FAILED, *[State.SKIPPED] * (len(Step) - 1)]
     assert results[0].finding in {Finding.FAILED, Finding.TOO_LARGE}
+
+
+@pytest.mark.parametrize("technology", [each for each in TECHNOLOGIES if each.tier is Tier.KEPT])
+def test_no_process_is_started_for_what_is_only_kept(technology: Technology) -> None:
+    """A test of a technology of the third tier is refused by its sentence, before a process is made."""
+    before = children()
+    with pytest.raises(InvalidInput, match="does not test or crawl"):
+        climbed({"technology": technology.name})
+    assert children() == before
 
 
 def test_a_canceled_test_says_so(silent: dict[str, Value]) -> None:

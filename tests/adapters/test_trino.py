@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,11 +14,13 @@ from keyturn.adapters.findings import Fault, Finding, State, Step
 from keyturn.adapters.target_process import Rotation, rotate
 from keyturn.adapters.tasks import Action
 from keyturn.adapters.validation import Value, validate
+from tests.adapters.https import running
 from tests.adapters.targets import PASSWORD, USER, a_task, climbed, crawled, failing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from tests.adapters.https import Answer
     from tests.certificates import Certificate
 
 COLUMNS = [
@@ -36,7 +34,6 @@ ANSWERS = {
     'SHOW SCHEMAS FROM "lake""house"': [["information_schema"], ["sales"]],
     'SHOW SCHEMAS FROM "lake""house" LIKE \'information_schema\'': [["information_schema"]],
 }
-Answer = tuple[int, dict[str, str], bytes]
 
 
 class Coordinator:
@@ -46,14 +43,14 @@ class Coordinator:
         self.seen: list[tuple[str, str, dict[str, str]]] = []
         self._results: list[list[list[Any]]] = []
 
-    def answer(self, method: str, path: str, headers: dict[str, str], body: str) -> Answer:
+    def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
         """Answer a request as Trino does."""
         self.seen.append((method, path, headers))
         wanted = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         if headers["Authorization"] != f"Basic {wanted}":
             return 401, {"WWW-Authenticate": 'Basic realm="Trino"'}, b"Unauthorized"
         if method == "POST":
-            return self._begin(body)
+            return self._begin(body.decode())
         _, number, page = path.removeprefix("/v1/statement/").split("/")
         rows = self._results[int(number)]
         at = int(page)
@@ -72,37 +69,6 @@ class Coordinator:
         more = {"nextUri": f"https://elsewhere.invalid:1/v1/statement/executing/{number}/{page}"}
         page_ = {"id": "20261201_1", "stats": {"state": "RUNNING"}, **content, **(more if goes_on else {})}
         return 200, {"Content-Type": "application/json"}, json.dumps(page_).encode()
-
-
-@contextmanager
-def running(answer: Callable[..., Answer], certificate: Certificate) -> Iterator[int]:
-    """Serve answers over TLS on loopback until the block ends."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-            status, headers, content = answer(self.command, self.path, dict(self.headers), body)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_GET = do_POST
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate.file, certificate.key_file)
-    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def connection(port: int, certificate: Certificate, **others: Value) -> dict[str, Value]:

@@ -20,6 +20,8 @@ WIDTH = 80
 ALL = list(contexts())
 PATHS = [context.command_path for context in ALL]
 GROUPS = [context for context in ALL if isinstance(context.command, click.Group)]
+SHOWING_HELP = [one for one in GROUPS[1:] if one.command_path != "keyturn admin root-key"]
+"""All but the program itself, and one that prints a key as it did before it was a group."""
 EXAMPLES = [
     (context, line)
     for context in ALL
@@ -92,7 +94,7 @@ def test_an_example_parses(context: click.Context, line: str) -> None:
             command.make_context(command.name, given, parent=at.parent)
 
 
-@pytest.mark.parametrize("context", GROUPS[1:], ids=lambda one: one.command_path)
+@pytest.mark.parametrize("context", SHOWING_HELP, ids=lambda one: one.command_path)
 def test_a_group_alone_shows_its_help(run: Run, context: click.Context) -> None:
     """A group without a command lists its commands, on standard output, and has not failed."""
     alone, help_ = run(*context.command_path.split()[1:]), run(*context.command_path.split()[1:], "--help")

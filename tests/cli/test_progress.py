@@ -55,3 +55,22 @@ def test_a_pipe_stays_clean(tmp_path: Path) -> None:
     )
     assert done.stderr == b""
     assert done.stdout.endswith(b"All is well.\n")
+
+
+def test_a_terminal_counts_what_is_done(tmp_path: Path) -> None:
+    """A rotation of the root key tells a terminal how many rows are done, and of how many."""
+    master, terminal = pty.openpty()
+    done = subprocess.run(
+        [*PROGRAM[:-1], "root-key", "rotate"],
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        check=True,
+        timeout=SECONDS,
+    )
+    os.close(terminal)
+    shown = os.read(master, 65_536)
+    os.close(master)
+    assert b"Encrypting anew" in shown
+    assert b"1 of 1" in shown
+    assert done.stdout.startswith(b"1 row is encrypted anew")

@@ -28,7 +28,6 @@ LISTS = [context for context in commands() if context.info_name == "list"]
 WITHOUT_JSON = {
     "keyturn admin api delete": "a sentence",
     "keyturn admin key revoke": "a sentence",
-    "keyturn admin root-key": "the file of a root key",
     "keyturn admin service delete": "a sentence",
     "keyturn admin token revoke": "a sentence",
     "keyturn admin user disable": "a sentence",

@@ -472,6 +472,7 @@ def test_revoking_all_that_match(site: Site, chromium: Browser, *, with_script: 
         expect(page.get_by_role("heading", level=1)).to_contain_text("Revoke these 300 keys of")
         expect(page.get_by_text("And 280 more")).to_be_visible()
         page.get_by_label("Reason").select_option("They have leaked, or may have")
+        page.get_by_label("To confirm, type revoke").fill("revoke")
         page.get_by_role("button", name="Revoke 300 keys").click()
         told(page, "Revoked 300 keys.")
     services = site.server.services

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, event
 
-from keyturn.composition import open_sealed
+from keyturn.composition import open_sealed, open_services
 from keyturn.core.audit import AuditAction, Target
 from keyturn.errors import CannotStart
+from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import read_settings
 from keyturn.store import Store, open_engine
 from keyturn.store.database.counter import ChangeCounter
 from keyturn.store.database.postgresql import TransactionLimits
 from keyturn.verifying.origin import COMMAND_LINE
+from tests.people import HERE, person
 from tests.store.rows import NOW, an_entry
 
 if TYPE_CHECKING:
@@ -160,6 +162,19 @@ class Orders:
             with open_sealed(read_settings(environment), batch=2) as sealed:
                 die_before(step)
                 sealed.rotation.run(COMMAND_LINE, lambda _done, _of: None)
+
+        return self._fork(act)
+
+    def rotate_password(
+        self, environment: dict[str, str], userid: str, connection_key: str, step: int
+    ) -> int:
+        """Rotate the password of a connection in a new process, as `rotate_root_key` does."""
+
+        def act() -> None:
+            services = open_services(read_settings(environment), hashing=CHEAPEST)
+            principal = person(services, userid)
+            die_before(step)
+            assert services.jobs.rotate(principal, connection_key, HERE).is_changed
 
         return self._fork(act)
 

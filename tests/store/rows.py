@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from keyturn.core.attributes import AttributeChange, with_attribute, without_attribute
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.people import ServiceOwner
 from keyturn.core.records import SessionKind
@@ -49,6 +51,14 @@ def an_unwritable_entry() -> AuditEntry:
 
 def a_user_name(userid: str) -> UserName:
     return UserName(userid, userid.casefold(), skeleton_of(userid))
+
+
+def giving(name: str, value: str | None) -> AttributeChange:
+    return partial(with_attribute, name=name, value=value)
+
+
+def taking(name: str, value: str | None) -> AttributeChange:
+    return partial(without_attribute, name=name, value=value)
 
 
 def a_user(userid: str = "bob", **changed: Any) -> UserToAdd:

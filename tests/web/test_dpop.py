@@ -528,7 +528,7 @@ def test_lists_say_what_a_key_is_bound_to(sender: Sender) -> None:
     """`dpopJkt` is the thumbprint, in the answer that makes a key and in lists, and null for others."""
     login = {"Authorization": sender.login()}
     made = [sender.create(body, login).json() for body in ({"dpopJkt": sender.prover.jkt}, {})]
-    hits = sender.http.get(f"/bim/iam/bim/user/{USER}/apikeys", headers=login).json()["hits"]
+    hits = sender.http.get(f"/bim/iam/bim/user/{USER}/apikeys", headers=login).json()
     listed = {hit["keyid"]: hit["dpopJkt"] for hit in hits}
     assert [key["dpopJkt"] for key in made] == [sender.prover.jkt, None]
     assert [listed[key["keyid"]] for key in made] == [sender.prover.jkt, None]

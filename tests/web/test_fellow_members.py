@@ -9,6 +9,7 @@ import pytest
 
 from keyturn.core.permissions import Permission
 from keyturn.services.apis.fields import ScopeToRegister
+from keyturn.web.api.people.user_views import EXTERNAL_USER_IDS
 from tests.people import HERE
 from tests.web.people_routes import ADMIN, PROFILE, add_service, differences, fresh_name, principal
 from tests.web.sites import filled
@@ -72,7 +73,7 @@ def test_a_fellow_member_sees_who_somebody_is_alone(site: Site, alice: UserRecor
         assert not differences(told, PROFILE)
         assert (told["name"], told["email"]) == ("Alice", "alice@example.com")
         assert {told[name] for name in PRIVATE} == {None}
-        assert (told["preferences"], told["externalUserIds"]) == (None, {})
+        assert (told["preferences"], told["externalUserIds"]) == (None, dict.fromkeys(EXTERNAL_USER_IDS))
 
 
 def test_no_route_or_page_tells_a_fellow_more(site: Site, alice: UserRecord) -> None:
@@ -112,4 +113,4 @@ def test_who_may_administer_users_and_oneself_see_all(site: Site, alice: UserRec
             hits = client.get(f"/bim/group/{group}/user").json()["hits"]
         told = next(hit for hit in hits if hit["userid"] == alice.userid)["profile"]
         assert {told[name] for name in PRIVATE} == {SECRET}
-        assert told["externalUserIds"] == {"snowflakeUser": SECRET}
+        assert told["externalUserIds"] == {**dict.fromkeys(EXTERNAL_USER_IDS), "snowflakeUser": SECRET}

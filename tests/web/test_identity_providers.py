@@ -76,7 +76,7 @@ def test_a_person_of_the_directory_signs_in_over_page_and_api(site: Site, api: h
     assert [one["userid"] for one in api.get("/bim/iam/corp/user").json()["hits"]] == ["carol"]
     assert "carol" not in [one["userid"] for one in api.get("/bim/iam/bim/user").json()["hits"]]
     assert api.post("/bim/apikey", json={}, headers=mine).status_code == 200
-    assert api.get("/bim/iam/corp/user/carol/apikeys").json()["count"] == 1
+    assert len(api.get("/bim/iam/corp/user/carol/apikeys").json()) == 1
     assert api.get("/bim/iam/bim/user/carol/apikeys").status_code == 404
     for iamid in ("bim", "nowhere"):
         refused = api.post(

@@ -62,7 +62,7 @@ def test_a_key_is_made_for_requests(any_site: Site) -> None:
     assert (key["allowMethods"], key["allowPaths"]) == (["GET", "POST"], ["/bim/iam", "/bim/rpc/user"])
     assert call(any_site, key["apikey"]).status_code == 200
     user = call(any_site, key["apikey"]).json()
-    listed = call(any_site, key["apikey"], path=f"/bim/iam/bim/user/{user['id']}/apikeys").json()["hits"]
+    listed = call(any_site, key["apikey"], path=f"/bim/iam/bim/user/{user['id']}/apikeys").json()
     assert [(hit["allowMethods"], hit["allowPaths"]) for hit in listed] == [
         (["GET", "POST"], ["/bim/iam", "/bim/rpc/user"])
     ]

@@ -59,7 +59,7 @@ def test_a_key_is_made_for_networks(any_site: Site, prefix: str) -> None:
         told = [["127.0.0.1/32", "2001:db8::/32"], ["192.0.2.0/24"], None]
         assert [key["allowFrom"] for key in made] == told
         assert [status_with(any_site, key["apikey"]) for key in made] == [200, 401, 200]
-        hits = http.get(f"{prefix}/iam/bim/user/{user.userid}/apikeys", headers=headers).json()["hits"]
+        hits = http.get(f"{prefix}/iam/bim/user/{user.userid}/apikeys", headers=headers).json()
         listed = {hit["keyid"]: hit["allowFrom"] for hit in hits}
         assert [listed[key["keyid"]] for key in made] == told
         refused = http.get(WHO, headers={"Authorization": made[1]["apikey"]})

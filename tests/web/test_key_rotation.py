@@ -53,7 +53,7 @@ def test_an_overlap_is_shown_and_ends(any_site: Site) -> None:
     with any_site.client() as client:
         new = rotate(client, made.record.key_id, made.secret, json={"overlapSeconds": 3600}).json()
         path = f"/bim/iam/bim/user/{user.user_id}/apikeys"
-        (listed,) = client.get(path, headers={"Authorization": made.secret}).json()["hits"]
+        (listed,) = client.get(path, headers={"Authorization": made.secret}).json()
         assert listed["formerSecretEndsAt"] == new["formerSecretEndsAt"]
         assert listed["masked"].endswith(new["apikey"][-4:])
         assert opens(client, made.secret)

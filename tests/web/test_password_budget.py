@@ -49,14 +49,14 @@ def by_page(site: Site) -> Callable[[], httpx.Response]:
 
 def by_change(site: Site) -> Callable[[], httpx.Response]:
     token = {"Authorization": sign_in(site).json()["token"]}
-    body = {"currentPassword": PASSWORD, "password": "short"}
+    body = {"originalPassword": PASSWORD, "password": "short"}
     client = site.client(headers=token)
     return lambda: client.put(f"/bim/iam/bim/user/{ALICE}/password", json=body)
 
 
 def by_wrong_change(site: Site) -> Callable[[], httpx.Response]:
     token = {"Authorization": sign_in(site).json()["token"]}
-    body = {"currentPassword": "not the one it is", "password": NEW_PASSWORD}
+    body = {"originalPassword": "not the one it is", "password": NEW_PASSWORD}
     client = site.client(headers=token)
     return lambda: client.put(f"/bim/iam/bim/user/{ALICE}/password", json=body)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -109,8 +110,8 @@ async def answered(
 
 
 def call_of(method: str, path: str) -> list[Call]:
-    found = [call for call in CALLS if call.route == (method, path.replace(":str", ""))]
-    return found or [Call(method, path.replace(":str", ""), {})]
+    found = [call for call in CALLS if call.route == (method, re.sub(":str|:path", "", path))]
+    return found or [Call(method, re.sub(":str|:path", "", path), {})]
 
 
 def new_caller(site: Site) -> str:

@@ -99,7 +99,8 @@ def plausible(site: Site) -> dict[str, object]:
         "permission": "AUDIT",
         "disable": "true",
         "connection_key": "123456789",
-        "job_id": "no-such",
+        "object_path": "123456789",
+        "job_id": "0b8f7d6e-58a4-4a39-8f0e-0f6f4f1c2f55",
         "name": "face.css",
         "path": "openapi.json",
     }
@@ -125,6 +126,7 @@ UNKNOWN: dict[str, object] = {
     "permission": "NO_SUCH",
     "disable": "no-such",
     "connection_key": "no-such",
+    "object_path": "no-such",
     "job_id": "no-such",
     "name": "no-such",
     "path": "no-such",

@@ -87,6 +87,7 @@ _MODULES = {
     "PostgreSQL": "postgresql",
     "MariaDB": "mysql",
     "MySQL": "mysql",
+    "Snowflake": "snowflake",
     "Trino": "trino",
 }
 

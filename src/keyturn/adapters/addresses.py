@@ -28,10 +28,11 @@ _UNLESS_NAMED = {
     "link-local": ("169.254.0.0/16", "fe80::/10"),
     "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "fec0::/10"),
     "shared": ("100.64.0.0/10",),
-    # IANA's registries of special-purpose addresses (RFC 6890).
+    # IANA's registries of special-purpose addresses (RFC 6890), and of IPv6 all that is not global unicast
+    # (RFC 4291, section 2.4).
     "reserved": ("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15", "198.51.100.0/24",
-                 "203.0.113.0/24", "240.0.0.0/4", "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23",
-                 "2001:db8::/32", "3fff::/20", "5f00::/16"),
+                 "203.0.113.0/24", "240.0.0.0/4", "::/3", "2001::/23",
+                 "2001:db8::/32", "3fff::/20", "4000::/2", "8000::/1"),
 }  # fmt: skip
 
 
@@ -92,12 +93,12 @@ def _undisguised(address: Address) -> Address:
 def _disguises(address: Address) -> Iterable[Address]:
     """Yield the address, and the IPv4 address that a translator would send its packets to."""
     plain = _undisguised(address)
+    if isinstance(plain, ipaddress.IPv6Address) and plain in _NAT64:
+        yield ipaddress.IPv4Address(int(plain) & 0xFFFFFFFF)
+        return
     yield plain
-    if isinstance(plain, ipaddress.IPv6Address):
-        if plain in _NAT64:
-            yield ipaddress.IPv4Address(int(plain) & 0xFFFFFFFF)
-        elif plain in _6TO4:
-            yield ipaddress.IPv4Address(int(plain) >> 80 & 0xFFFFFFFF)
+    if isinstance(plain, ipaddress.IPv6Address) and plain in _6TO4:
+        yield ipaddress.IPv4Address(int(plain) >> 80 & 0xFFFFFFFF)
 
 
 def _find_kind(address: Address, tables: Iterable[tuple[str, tuple[Network, ...]]]) -> str | None:

@@ -45,7 +45,7 @@ class Schema(msgspec.Struct, frozen=True, array_like=True):
     comment: str | None = None
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True):
+class Batch(msgspec.Struct, frozen=True, tag=True):
     """A part of a crawl, of bounded size."""
 
     schemas: tuple[Schema, ...] = ()

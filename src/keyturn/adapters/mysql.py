@@ -27,22 +27,31 @@ MAX_COLUMNS_BYTES = 32 * 2**20
 
 _SYSTEM = ("information_schema", "mysql", "performance_schema", "sys")
 _SCHEMAS = "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN %(system)s"
+# Not a join: the server has no index of either view, and would compare all with all. Names are grouped as
+# bytes, since the collation of these views takes `a`, `A` and `ä` for one.
 _TABLES = """
-SELECT t.table_schema, t.table_name, t.table_type, LEFT(t.table_comment, %(comment)s),
-       MD5(CONCAT_WS(CHAR(1), t.table_schema, t.table_name, t.table_type, t.table_comment, c.listed)),
-       IF(%(whole)s, c.listed, NULL)
-FROM information_schema.tables t
-JOIN (
-    SELECT c.table_schema, c.table_name,
-           CONCAT('[', GROUP_CONCAT(
-               JSON_ARRAY(c.column_name, c.column_type, LEFT(c.column_comment, %(comment)s))
-               ORDER BY c.ordinal_position SEPARATOR ','), ']') AS listed
-    FROM information_schema.columns c
-    WHERE """
-_TABLES_END = """
-    GROUP BY c.table_schema, c.table_name
-) c ON c.table_schema = t.table_schema AND c.table_name = t.table_name
-WHERE """
+SELECT t.path_1, t.path_2, t.kind, t.note,
+       MD5(CONCAT_WS(CHAR(1), t.path_1, t.path_2, t.kind, t.note, t.listed)),
+       IF(%(whole)s, CONCAT('[', IFNULL(t.listed, ''), ']'), NULL)
+FROM (
+    SELECT MAX(b.path_1) AS path_1, MAX(b.path_2) AS path_2, MAX(b.kind) AS kind, MAX(b.note) AS note,
+           GROUP_CONCAT(b.described ORDER BY b.position SEPARATOR ',') AS listed
+    FROM (
+        SELECT table_schema AS path_1, table_name AS path_2, NULL AS kind, NULL AS note,
+               ordinal_position AS position,
+               JSON_ARRAY(column_name, column_type, LEFT(column_comment, %(comment)s)) AS described
+        FROM information_schema.columns WHERE {where}
+        UNION ALL
+        SELECT table_schema, table_name, table_type, LEFT(table_comment, %(comment)s), 0, NULL
+        FROM information_schema.tables WHERE {where}
+    ) b
+    GROUP BY BINARY b.path_1, BINARY b.path_2
+) t
+"""
+_ALL = "table_schema NOT IN %(system)s"
+_OF_DATABASE = "table_schema = %(schema)s"
+_ONE = "table_schema = %(schema)s AND table_name = %(table)s"
+"""Constants for both names let the server open that table alone."""
 _KINDS = {"VIEW": "view", "SYSTEM VIEW": "view"}
 
 _DISCLOSING = ("mysql_clear_password", "dialog", "sha256_password", "caching_sha2_password")
@@ -69,8 +78,8 @@ _FINDINGS: Mapping[int, Finding] = {
     CR.CR_SSL_CONNECTION_ERROR: Finding.NO_TLS,
     CR.CR_AUTH_PLUGIN_CANNOT_LOAD: Finding.UNSAFE_LOGIN,
 }
-_GARBAGE = (ValueError, LookupError, struct.error, AttributeError, AssertionError, TypeError, RuntimeError)
-"""Errors that PyMySQL raises where a server does not speak its protocol, or asks for a file."""
+_GARBAGE = (ValueError, LookupError, struct.error, AttributeError, AssertionError, TypeError)
+"""Errors that PyMySQL raises where a server does not speak its protocol; for a file, `RuntimeError`."""
 
 
 class _Unsafe:
@@ -196,21 +205,17 @@ class _Session:
 
     def _tables(self, *, whole: bool, path: tuple[str, ...] | None = None) -> Iterator[Table]:
         """Yield tables, all or the one at `path`; `whole` asks for the columns beside the fingerprint."""
-        # Constants for both names let the server look at one table alone.
-        if path is not None:
-            inner = "{0}.table_schema = %(schema)s AND {0}.table_name = %(table)s"
-        elif self.target.text("database"):
-            inner = "{0}.table_schema = %(schema)s"
-        else:
-            inner = "{0}.table_schema NOT IN %(system)s"
-        schema, table = path or (self.target.text("database"), "")
+        database = self.target.text("database")
+        schema, table = path or (database, "")
+        where = _ONE if path else _OF_DATABASE if database else _ALL
         given = {
             "comment": self.target.limits.comment_characters, "whole": int(whole), "system": _SYSTEM,
             "schema": schema, "table": table,
         }  # fmt: skip
-        statement = f"{_TABLES}{inner.format('c')}{_TABLES_END}{inner.format('t')}"
-        for row in self._stream(statement, given):
-            yield _read_table(row)
+        for row in self._stream(_TABLES.format(where=where), given):
+            found = _read_table(row)
+            if path is None or found.path == path:
+                yield found
 
     def _changed(self, known: frozenset[str]) -> Iterator[Table]:
         """Yield all tables, with columns where they are not known."""
@@ -241,11 +246,13 @@ class _Session:
 
 
 def _read_table(row: object) -> Table:
-    schema, name, kind, comment, fingerprint, columns = read_row(
-        row, TEXT, TEXT, TEXT, MAYBE_TEXT, TEXT, MAYBE_TEXT
+    schema, name, type_, comment, fingerprint, columns = read_row(
+        row, TEXT, TEXT, MAYBE_TEXT, MAYBE_TEXT, TEXT, MAYBE_TEXT
     )
+    kind = _KINDS.get(type_, "table")
+    # The comment of a view is the word VIEW.
     return Table(
-        (schema, name), _KINDS.get(kind, "table"), comment or None, fingerprint, read_columns(columns)
+        (schema, name), kind, None if kind == "view" else comment, fingerprint, read_columns(columns)
     )
 
 
@@ -262,6 +269,11 @@ def _faults() -> Iterator[None]:
         raise Fault(_FINDINGS.get(code, Finding.FAILED), str(error)) from None
     except OSError:
         raise
+    except RuntimeError as error:
+        if "package is required" in str(error):
+            detail = "Accounts that sign in by ed25519 need PyNaCl on the server."
+            raise Fault(Finding.DRIVER_MISSING, str(error), detail=detail) from None
+        raise Fault(Finding.OTHER_PROTOCOL, str(error)) from None
     except _GARBAGE as error:
         raise Fault(Finding.OTHER_PROTOCOL, repr(error)) from None
 

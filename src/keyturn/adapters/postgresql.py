@@ -36,11 +36,6 @@ LEFT JOIN pg_description d ON d.classoid = 'pg_namespace'::regclass AND d.objoid
 WHERE n.nspname NOT LIKE 'pg\_%%' AND n.nspname <> 'information_schema'
   AND has_schema_privilege(n.oid, 'USAGE')
 """
-_COUNT: LiteralString = r"""
-SELECT count(*) FROM pg_namespace n
-WHERE n.nspname NOT LIKE 'pg\_%%' AND n.nspname <> 'information_schema'
-  AND has_schema_privilege(n.oid, 'USAGE')
-"""
 _TABLES: LiteralString = r"""
 SELECT t.schema, t.name, t.kind, t.comment, t.fingerprint,
        CASE WHEN t.fingerprint = ANY (%(known)s::text[]) THEN NULL ELSE t.columns END
@@ -104,7 +99,8 @@ class PostgreSQL:
     def login(self, target: Target, context: ssl.SSLContext | None) -> Session:  # noqa: ARG002 - libpq has its own
         """Sign in to the database of the connection: here the two are one."""
         with _faults(login_to=target.text("database")):
-            connection = psycopg.connect(**parameters(target), autocommit=False)  # type: ignore[arg-type]
+            # Behind a pooler a prepared statement is another session's.
+            connection = psycopg.connect(**parameters(target), prepare_threshold=None)  # type: ignore[arg-type]
         return _Session(connection, target)
 
 
@@ -150,8 +146,7 @@ class _Session:
 
     def count_schemas(self) -> int:
         with _faults():
-            (count,) = read_row(self.connection.execute(_COUNT % ()).fetchone(), int)
-        return int(count)
+            return sum(1 for _ in self.connection.execute(_SCHEMAS, (0,)))
 
     def version(self) -> str:
         with _faults():

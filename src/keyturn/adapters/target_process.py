@@ -18,10 +18,12 @@ from enum import StrEnum
 
 import msgspec
 
+from keyturn.adapters.catalog import Batch
 from keyturn.adapters.findings import Fault, Finding, State, Step
 from keyturn.adapters.ladder import StepResult, failure
 from keyturn.adapters.limits import Limits
-from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Found, Message, StepBegun, Task, framed
+from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Message, StepBegun, Task, framed
+from keyturn.adapters.validation import TECHNOLOGY, check_can_reach, get_technology
 
 _DECODER: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 _READ_BYTES = 2**18
@@ -39,9 +41,13 @@ class Rotation(StrEnum):
 
 
 class TargetProcess:
-    """One task in a process of its own. `cancel` may be called by any thread."""
+    """One task in a process of its own. `cancel` may be called by any thread.
+
+    Making one raises `InvalidInput` for a technology whose connections are only kept.
+    """
 
     def __init__(self, task: Task) -> None:
+        check_can_reach(get_technology(task.values[TECHNOLOGY]))
         self._task = task
         self._folder = tempfile.TemporaryDirectory(prefix="keyturn-target-")
         self._is_canceled = threading.Event()
@@ -152,12 +158,12 @@ def test(task: Task) -> Iterator[StepBegun | StepResult]:
         process.close()
 
 
-def crawl(process: TargetProcess) -> Iterator[Found]:
+def crawl(process: TargetProcess) -> Iterator[Batch]:
     """Yield all that a crawl finds, in batches; raise `Fault` unless it came to its end."""
     try:
         for message in process.messages():
             match message:
-                case Found():
+                case Batch():
                     yield message
                 case StepResult(finding=Finding() as finding):
                     raise Fault(finding, message.note)
@@ -205,6 +211,8 @@ def _environment(home: str) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "TMPDIR": tempfile.gettempdir(),
         "MALLOC_ARENA_MAX": "2",  # Else threads reserve much of the address space.
+        # Snowflake's driver asks the metadata service of each cloud where it runs, unless told not to.
+        "SNOWFLAKE_DISABLE_PLATFORM_DETECTION": "true",
         # OpenSSL in a wheel of a driver has another idea of where the system keeps these.
         **({"SSL_CERT_FILE": trusted.cafile} if trusted.cafile else {}),
         **({"SSL_CERT_DIR": trusted.capath} if trusted.capath else {}),

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from keyturn.adapters.catalog import Schema, Table
+from keyturn.adapters.catalog import Batch
 from keyturn.adapters.findings import Step
 from keyturn.adapters.ladder import StepResult
 from keyturn.adapters.limits import Limits
@@ -51,13 +51,6 @@ class StepBegun(msgspec.Struct, frozen=True, tag=True):
     step: Step
 
 
-class Found(msgspec.Struct, frozen=True, tag=True):
-    """A part of a crawl: schemas and tables in batches of bounded size."""
-
-    schemas: tuple[Schema, ...]
-    tables: tuple[Table, ...]
-
-
 class Done(msgspec.Struct, frozen=True, tag=True):
     """The task is done. The last message of a crawl and of a rotation that succeeded, and of every test."""
 
@@ -66,7 +59,7 @@ class Changing(msgspec.Struct, frozen=True, tag=True):
     """From now on until the end of the task, either password may be the one that works."""
 
 
-Message = Changing | StepBegun | StepResult | Found | Done
+Message = Changing | StepBegun | StepResult | Batch | Done
 """A failed `StepResult` is the last message of a crawl or a rotation."""
 
 

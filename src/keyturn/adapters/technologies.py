@@ -75,6 +75,8 @@ class Technology:
     """The extra of Keyturn that brings the driver; None if no driver is needed beside the server's own."""
     host_suffixes: tuple[str, ...] = ()
     """Where not empty, hosts are names under one of these."""
+    driver_memory: int = 0
+    """Bytes of address space that the driver reserves beside what it uses."""
     rotates: bool = False
     """Whether the account's password can be changed from here."""
 
@@ -169,7 +171,8 @@ TECHNOLOGIES = (
                 ),
             ),
         ),
-        extra="snowflake", host_suffixes=(".snowflakecomputing.com", ".snowflakecomputing.cn"),
+        extra="snowflake",
+        driver_memory=512 * 2**20, host_suffixes=(".snowflakecomputing.com", ".snowflakecomputing.cn"),
     ),
     Technology(
         "Trino", Tier.EXPECTED,

@@ -11,6 +11,7 @@ from typing import Any
 from keyturn.adapters.hosts import read_host
 from keyturn.adapters.technologies import BY_NAME, Field, FieldType, Technology, Tier
 from keyturn.core.networks import MAX_PORT
+from keyturn.core.shown import find_deceptive, shown
 from keyturn.errors import InvalidInput
 
 Scalar = str | int | bool
@@ -209,6 +210,9 @@ def _read_text(field: Field, value: object, path: str) -> str:
     is_file = field.type is FieldType.CERTIFICATES or field.name in _MAY_BE_LONG_TEXT
     if "\0" in value or (not is_file and _CONTROLS.search(value)):
         raise InvalidInput(path, "Enter a text without control characters.")
+    unseen = None if field.is_secret else find_deceptive(value)
+    if unseen is not None:
+        raise InvalidInput(path, f"Leave out a character that nobody sees, {shown(unseen)}.")
     is_free = field.is_secret or field.type is not FieldType.TEXT or field.name in _FREE_TEXTS
     if not is_free and _CONNECTION_STRING.search(value):
         raise InvalidInput(path, "Enter a name alone, without a path, a URL or options.")

@@ -12,29 +12,35 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import BinaryIO
 
 import msgspec
 
-from keyturn.adapters.adapter import Session
+from keyturn.adapters.adapter import Session, open_adapter
 from keyturn.adapters.addresses import AddressPolicy
 from keyturn.adapters.catalog import batches
-from keyturn.adapters.findings import Fault, Finding, State, Step
+from keyturn.adapters.findings import Fault, Finding, Step
 from keyturn.adapters.ladder import Ladder, StepResult, failure, faults, redacted
-from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Found, Message, StepBegun, Task, framed
-from keyturn.adapters.validation import Value, secrets_of
+from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Message, StepBegun, Task, framed
+from keyturn.adapters.validation import TECHNOLOGY, Value, get_technology, secrets_of
 from keyturn.core.networks import read_network
 
 NICENESS = 15
 MAX_FILES = 64
+MAX_NOTE = 2000
+"""Characters of a driver's words for the log."""
 
 
 def main() -> None:
     """Do the one task that comes over stdin."""
     messages = _take_stdout()
     task = _read_task(sys.stdin.buffer)
-    _bound(task.limits.memory)
-    threading.Thread(target=_end_with, args=(sys.stdin.buffer,), daemon=True).start()
+    technology = get_technology(task.values[TECHNOLOGY])
+    _bound(task.limits.memory + technology.driver_memory)
+    with suppress(Fault):  # A step tells of a driver that is missing; to load one takes no time of a step.
+        open_adapter(technology)
+    threading.Thread(target=end_with, args=(sys.stdin.buffer,), daemon=True).start()
     Work(task, messages).run()
     messages.close()
     os._exit(0)  # Drivers with threads of their own could hold a plain end up.
@@ -81,7 +87,7 @@ class Work:
         self._begin(Step.LIST)
         found = session.crawl(frozenset(self._task.known_fingerprints))
         for batch in batches(found, self._task.limits):
-            self._send(Found(batch.schemas, batch.tables))
+            self._send(batch)
         session.close()
 
     def _rotate(self) -> None:
@@ -114,8 +120,10 @@ class Work:
         self._send(StepBegun(step))
 
     def _send(self, message: Message) -> None:
-        if isinstance(message, StepResult) and message.state is State.FAILED:
-            message = msgspec.structs.replace(message, note=redacted(message.note, self._secrets)[:2000])
+        if isinstance(message, StepResult):
+            # A server that was told the password could say it back, as its version for instance.
+            detail, note = (redacted(text, self._secrets) for text in (message.detail, message.note))
+            message = msgspec.structs.replace(message, detail=detail, note=note[:MAX_NOTE])
         self._messages.write(framed(message))
         self._messages.flush()
 
@@ -139,13 +147,18 @@ def _read_task(pipe: BinaryIO) -> Task:
 
 
 def _bound(memory: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core would hold the password.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (MAX_FILES, MAX_FILES))
+    for kind, wanted in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CORE, 0),  # A core would hold the password.
+        (resource.RLIMIT_NOFILE, MAX_FILES),
+    ):
+        _, most = resource.getrlimit(kind)
+        bound = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(kind, (bound, bound))
     os.nice(NICENESS)
 
 
-def _end_with(pipe: BinaryIO) -> None:
+def end_with(pipe: BinaryIO) -> None:
     """End when the parent closes its end, or has ended itself."""
     pipe.read()
     os._exit(1)

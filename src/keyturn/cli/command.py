@@ -56,14 +56,14 @@ class Command(_Documented):
 
 
 class Group(_Documented, click.Group):
-    """A group of such commands. Alone, it shows its help."""
+    """A group of such commands. Alone, it shows its help, unless it is one to invoke without a command."""
 
     command_class = Command
     group_class = type
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the options; without any argument, show what there is, and end well."""
-        if not args and not ctx.resilient_parsing:
+        if not args and not self.invoke_without_command and not ctx.resilient_parsing:
             click.echo(self.screen(ctx))
             ctx.exit()
         return super().parse_args(ctx, args)

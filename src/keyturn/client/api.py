@@ -119,9 +119,12 @@ class _Services(msgspec.Struct):
     hits: list[Service]
 
 
-class _Keys(msgspec.Struct):
-    count: int
-    hits: list[ApiKey]
+class _Project(msgspec.Struct):
+    id: int
+
+
+class _ListedKey(ApiKey, frozen=True, rename="camel"):
+    project: _Project | None  # type: ignore[assignment]  # an object in this list alone
 
 
 class ApiClient:
@@ -193,10 +196,10 @@ class ApiClient:
         path = f"/bim/iam/{quote(user.iamid, safe='')}/user/{user.id}/apikeys"
         offset = 0
         while True:
-            page = self._ask(_Keys, "GET", path, params={"size": PAGE, "offset": offset})
-            yield from page.hits
-            offset += len(page.hits)
-            if not page.hits or offset >= page.count:
+            page = self._ask(list[_ListedKey], "GET", path, params={"size": PAGE, "offset": offset})
+            yield from map(_api_key, page)
+            offset += len(page)
+            if len(page) < PAGE:
                 return
 
     def rotate_key(
@@ -289,6 +292,11 @@ class ApiClient:
             return msgspec.json.decode(body, type=shape)
         except (msgspec.ValidationError, msgspec.DecodeError):
             raise ServerRefused(200, NOT_KEYTURN, request_id=None) from None
+
+
+def _api_key(listed: _ListedKey) -> ApiKey:
+    project = None if listed.project is None else listed.project.id
+    return ApiKey(**{**msgspec.structs.asdict(listed), "project": project})
 
 
 def _wire_end(expires_at: datetime) -> str:

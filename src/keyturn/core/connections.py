@@ -87,7 +87,7 @@ def path_digest(path: ObjectPath) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ObjectSettings:
-    """What one object says of itself and of what is below it. None: it says nothing, and inherits."""
+    """The settings that one object says for itself and all below it. None: it says nothing, and inherits."""
 
     is_active: bool | None = None
     activates_new_children: bool | None = None
@@ -136,7 +136,7 @@ class KnownObject:
 
 
 class JobType(StrEnum):
-    """What a job does with a connection."""
+    """The kinds of work on a connection."""
 
     CRAWL = "crawl"
     DELETE = "delete"
@@ -144,7 +144,7 @@ class JobType(StrEnum):
 
 
 class JobState(StrEnum):
-    """The states of `GET /jobs` (immuta-api.md, "Jobs")."""
+    """The states of `GET /jobs`."""
 
     CREATED = "created"
     ACTIVE = "active"

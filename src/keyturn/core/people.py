@@ -151,15 +151,33 @@ class MemberRecord:
     updated_at: datetime
 
 
+class Subscription(StrEnum):
+    """The part that a user has in a project, in the words of the contract."""
+
+    OWNER = "owner"
+    """Owners change the project and its members."""
+    SUBSCRIBED = "subscribed"
+    NONE = "notSubscribed"
+
+    @classmethod
+    def of(cls, is_owner: bool | None) -> "Subscription":
+        """Return that of a member who owns the project or not; None is for no member."""
+        return cls.NONE if is_owner is None else cls.OWNER if is_owner else cls.SUBSCRIBED
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectMember:
     """Somebody in a project."""
 
     user_id: int
+    iamid: str
     userid: str
+    profile_id: int
     name: str | None
+    email: str | None
     is_owner: bool
-    """Owners change the project and its members."""
+    created_at: datetime
+    """The moment when they came into the project."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +196,8 @@ class ProjectRecord:
     created_by: int
     created_at: datetime
     updated_at: datetime
+    subscription: Subscription = Subscription.NONE
+    """Of the user who was asked about."""
 
 
 @dataclass(frozen=True, slots=True)

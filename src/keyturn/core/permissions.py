@@ -58,6 +58,9 @@ def not_held(held: frozenset[str], given: Iterable[str]) -> list[str]:
 ADMINISTRATION = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN)
 """Of these there is always a person left who holds them: nobody else could give them again (A5)."""
 
+ADMINS_AND_GOVERNORS = frozenset({*ADMINISTRATION, Permission.ADMIN, Permission.GOVERNANCE})
+"""The holders of these are left out by `excludeAdminAndGovernor` (http-api/users.md, "Search users")."""
+
 SEE_CONNECTION = (Permission.APPLICATION_ADMIN, Permission.CREATE_DATA_SOURCE, Permission.GOVERNANCE)
 """Any one of these lets its holder read a connection (http-api/connections.md, "Read a connection")."""
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from keyturn.core.people import ServiceOwner, StateRule, UserKind, UserState
+from keyturn.core.people import ServiceOwner, StateRule, Subscription, UserKind, UserState
+from keyturn.core.permissions import Permission
 from keyturn.core.records import KeyState
 
 SOON = timedelta(days=7)
@@ -17,6 +18,9 @@ class UserOrder(StrEnum):
     NUMBER = "number"
     NAME = "name"
     """The user name of whoever has no other."""
+    USERID = "userid"
+    PROVIDER = "provider"
+    EMAIL = "email"
     STATE = "state"
     """As `UserState` lists them."""
     KEYS = "keys"
@@ -32,6 +36,18 @@ class NamedOrder(StrEnum):
     NAME = "name"
     MEMBERS = "members"
     CONNECTIONS = "connections"
+    PROVIDER = "provider"
+    UPDATED = "updated"
+
+
+class ProjectMemberOrder(StrEnum):
+    """A column by which the members of a project are ordered."""
+
+    NUMBER = "number"
+    NAME = "name"
+    STATE = "state"
+    """Owners first."""
+    CREATED = "created"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +61,47 @@ class NamedSearch:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSearch(NamedSearch):
+    """Which groups are looked for."""
+
+    name: str | None = None
+    """Part of the name, where case and accents do not matter."""
+    iamid: str | None = None
+    members: frozenset[int] = frozenset()
+    """Groups that each of these users is in."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectSearch(NamedSearch):
+    """Which projects are looked for."""
+
+    project_id: int | None = None
+    user_id: int | None = None
+    """Whose subscriptions are told."""
+    subscriptions: frozenset[Subscription] | None = None
+    """Projects of which `user_id` has one of these subscriptions."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectMemberSearch:
+    """Which members of a project are looked for."""
+
+    text: str | None = None
+    """Part of the user name, the name or the email address, where case and accents do not matter."""
+    subscriptions: frozenset[Subscription] | None = None
+    order: ProjectMemberOrder = ProjectMemberOrder.NUMBER
+    is_descending: bool = False
+    user_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class UserSearch:
     """Which users are looked for. Every text is part of what it is compared with; case does not matter."""
 
-    provider: str | None = None
-    """The whole iamid of their identity provider: no part of it, and in this case alone."""
-    iamid: str | None = None
+    providers: frozenset[str] | None = None
+    """The iamids of their identity providers, in this case alone."""
+    not_providers: frozenset[str] = frozenset()
+    """Without those of these."""
     userid: str | None = None
     email: str | None = None
     name: str | None = None
@@ -59,6 +110,10 @@ class UserSearch:
     called: str | None = None
     """The whole user name, name or e-mail address, where neither case nor accents matter."""
     is_disabled: bool | None = None
+    holding: frozenset[Permission] | None = None
+    """Holders of any of these permissions."""
+    not_holding: frozenset[Permission] = frozenset()
+    """Without the holders of any of these."""
     kinds: frozenset[UserKind] | None = None
     owners: frozenset[ServiceOwner] | None = None
     """Service accounts of these alone."""

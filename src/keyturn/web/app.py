@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import threading
 from collections.abc import AsyncIterator
@@ -42,6 +43,7 @@ from keyturn.web.pages.frame.reauthentication import ask as ask_for_password
 from keyturn.web.pages.frame.rendering import Pages, see_other
 from keyturn.web.pages.frame.visitors import LoginNeeded, find_visitor
 from keyturn.web.pages.routes import page_handlers, page_routers
+from keyturn.web.parameters import check_parameters
 from keyturn.web.requests import (
     MAX_ANSWERS,
     Answers,
@@ -54,7 +56,7 @@ from keyturn.web.requests import (
 from keyturn.web.responses import ErrorResponse, error_response, internal_error, response_of
 from keyturn.web.route_table import RouteTable
 from keyturn.web.routers import ApiRouter
-from keyturn.web.routes import CREDENTIAL, declared_by, operation_id
+from keyturn.web.routes import CREDENTIAL, NAMES, declared_by, operation_id
 
 
 def from_environment() -> Gate:
@@ -108,7 +110,11 @@ def create_framework_app(services: Services) -> Litestar:
     """
     settings = services.settings
     pages, routes = (
-        Pages(services.system, has_documentation=settings.documentation),
+        Pages(
+            services.system,
+            has_documentation=settings.documentation,
+            password_min_characters=settings.password_min_characters,
+        ),
         route_table(documentation=settings.documentation),
     )
     site = site_of(settings, services.system)
@@ -140,7 +146,7 @@ def create_framework_app(services: Services) -> Litestar:
             KeyturnError: _answer_error,
             Exception: _answer_defect,
         },
-        before_request=_check_not_refused,
+        before_request=_check_request,
         openapi_config=_openapi(),
         lifespan=[lifespan],
         before_send=[send_renewed_session],
@@ -161,8 +167,9 @@ def create_framework_app(services: Services) -> Litestar:
     return app
 
 
-async def _check_not_refused(request: AnyRequest) -> None:
+async def _check_request(request: AnyRequest) -> None:
     check_not_refused(request.scope)
+    check_parameters(request)
 
 
 def _lead_to_login(request: AnyRequest, needed: LoginNeeded) -> Response[Any]:
@@ -186,6 +193,10 @@ def _answer_defect(request: AnyRequest, error: Exception) -> Response[Any]:
     return _answer(request, internal_error())
 
 
+_MISSING = re.compile(r"Missing required \w+ parameter '([^']+)'")
+"""How the framework says it (litestar 2.25)."""
+
+
 def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Response[Any]:
     """Give the framework's own refusals our shape: no such route or method, an unfit parameter."""
     match error.status_code:
@@ -194,7 +205,7 @@ def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Respon
         case HTTPStatus.METHOD_NOT_ALLOWED if request.scope["path"].startswith(tabs.START):
             return _answer_error(request, NotFound())  # Which pages there are is not for everybody.
         case HTTPStatus.BAD_REQUEST:
-            return _answer_error(request, InvalidInput(*_parameter_at_fault(error)))
+            return _answer_error(request, InvalidInput(*_parameter_at_fault(request, error)))
         case status:
             request.scope["state"]["failure"] = HTTPStatus(status).phrase
             if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -203,11 +214,13 @@ def _answer_framework_error(request: AnyRequest, error: HTTPException) -> Respon
             return _answer(request, error_response(status, f"{HTTPStatus(status).phrase}.", *headers))
 
 
-def _parameter_at_fault(error: HTTPException) -> tuple[str, str]:
-    """Name the path, query or header parameter that the framework refused."""
+def _parameter_at_fault(request: AnyRequest, error: HTTPException) -> tuple[str, str]:
+    """Name the path, query or header parameter that the framework refused, as it is called on the wire."""
     problems = error.extra if isinstance(error.extra, list) else []
     first = problems[0] if problems and isinstance(problems[0], dict) else {}
-    field = str(first.get("key", "request"))
+    missing = _MISSING.search(error.detail)
+    name = missing[1] if missing is not None else str(first.get("key", "request"))
+    field = request.route_handler.opt.get(NAMES, {}).get(name, name)
     return field, f"The parameter {field} is not of the form that it must have."
 
 

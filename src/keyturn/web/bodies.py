@@ -194,10 +194,15 @@ def _members(members: list[tuple[str, object]]) -> list[object]:
     seen: set[str] = set()
     for name, _ in members:
         if name in seen:
-            shown = name if _FIELD_NAME.fullmatch(name) else "a name"
+            shown = name if is_shown_name(name) else "a name"
             raise MalformedRequest(f"The body has {shown} twice: give each name once.")
         seen.add(name)
     return [value for _, value in members]
+
+
+def is_shown_name(name: str) -> bool:
+    """Return whether messages repeat a foreign name of a field or parameter."""
+    return _FIELD_NAME.fullmatch(name) is not None
 
 
 def get_json(body: bytes, content_type: str | None, shape: type[T], *, such_as: str) -> T:
@@ -230,7 +235,7 @@ def read_form(body: bytes, *, max_fields: int = MAX_FORM_FIELDS) -> dict[str, st
 def _invalid(sentence: str) -> InvalidInput:
     """Turn msgspec's sentence, which quotes names and types but never values, into one for people."""
     if unknown := _UNKNOWN.search(sentence):
-        field = unknown[1] if _FIELD_NAME.fullmatch(unknown[1]) else "body"
+        field = unknown[1] if is_shown_name(unknown[1]) else "body"
         return InvalidInput(field, f"There is a field that is not known here: {field}.", code="unknown")
     if missing := _MISSING.search(sentence):
         return InvalidInput(missing[1], f"The field {missing[1]} is missing.", code="missing")

@@ -144,7 +144,11 @@ def recorded_read(handler: Callable[P, T]) -> Callable[P, Awaitable[T]]:
         call = cast(Call, kwargs["call"])
         if not call.services.store.blocks_briefly:
             return await read(*args, **kwargs)
-        asked = tuple((name, value) for name, value in kwargs.items() if name != "call")
+        asked = tuple(
+            (name, tuple(value) if isinstance(value, list) else value)
+            for name, value in kwargs.items()
+            if name != "call"
+        )
         answer = call.answers.find(
             (handler, call.principal, asked),
             lambda: msgspec.Raw(msgspec.json.encode(handler(*args, **kwargs))),

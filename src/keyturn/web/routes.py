@@ -10,18 +10,19 @@ nothing of access is closed to strangers, and so is every path that nobody decla
 declaration is never served. Pages are declared by `pages.frame.forms`, with the same `Route`.
 """
 
+import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from inspect import iscoroutinefunction
 from types import ModuleType
-from typing import Any, Literal, NamedTuple, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack, get_args, get_origin
 
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation, RequestBody
+from litestar.params import HeaderParameter, QueryParameter
 from litestar.types.internal_types import PathParameterDefinition
 
 from keyturn.core.permissions import Permission
@@ -31,8 +32,17 @@ CREDENTIAL = "Authorization"
 """The name of the one way to authenticate in the OpenAPI description."""
 DECLARED = "declared"
 """Where a handler keeps its declarations among the framework's options."""
+IGNORED = "ignored"
+"""Where it keeps the names of those that make no difference."""
+NAMES = "names"
+"""Where it keeps the names of its parameters on the wire."""
+PARAMETERS = "parameters"
+"""Where the handler of a list keeps the query parameters that it takes; None for whatever is no list.
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+A list does not know other ones, and so would not obey them: more would be answered than was asked for.
+"""
+
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Handler = Callable[..., Any]
 
 _CONVERTER = re.compile(r"{(\w+):(\w+)}")
@@ -80,11 +90,14 @@ def needs(*any_of: Permission, without: str | None = None) -> RouteAccess:
 
 
 class Alias(NamedTuple):
-    """A second path of a route."""
+    """A second path of a route, or a second method at its path."""
 
     path: str
     operation_id: str | None = None
-    """None for that of the route with `_short_path` behind it: the newer of two generations of paths."""
+    """None for that of the route with `_short_path` behind it, for the newer of two generations of paths,
+    or `_by_post`."""
+    method: Method | None = None
+    """None for that of the route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +154,32 @@ def route(
     alias: Alias | None = None,
     any_host: bool = False,
     is_described: bool = True,
+    ignores: Collection[str] = (),
     **described: Unpack[Description],
 ) -> Callable[[Handler], HTTPRouteHandler]:
-    """Declare a route of the API. It answers 200; raise `TypeError` for a handler that may block the loop."""
+    """Declare a route of the API. It answers 200; raise `TypeError` for a handler that may block the loop.
+
+    `ignores` are query parameters that clients send to this list and that make no difference: those of
+    compatibility.md, "Clients of the Immuta API".
+    """
 
     def declare(handler: Handler) -> HTTPRouteHandler:
-        name = handler.__name__
-        paths = [(path, name)]
+        name, names = handler.__name__, _names_of_parameters(handler)
+        routes = [Route(method, path, access, any_host=any_host, operation_id=name)]
         if alias is not None:
-            paths.append((alias.path, alias.operation_id or f"{name}_short_path"))
+            second = alias.operation_id or f"{name}_{'short_path' if alias.method is None else 'by_post'}"
+            routes.append(
+                Route(alias.method or method, alias.path, access, any_host=any_host, operation_id=second)
+            )
         return serving(
             handler,
-            [
-                Route(method, at, access, any_host=any_host, operation_id=operation_id)
-                for at, operation_id in paths
-            ],
-            paths=[at for at, _ in paths],
+            routes,
+            paths=list(dict.fromkeys(declared.path for declared in routes)),
+            opt={
+                NAMES: names,
+                PARAMETERS: frozenset({*names.values(), *ignores}) if _answers_list(handler) else None,
+                IGNORED: frozenset(ignores),
+            },
             status_code=HTTPStatus.OK,
             include_in_schema=is_described,
             **(_openapi(path, access, described) if is_described else {}),
@@ -174,14 +197,14 @@ def serving(
     **options: Any,
 ) -> HTTPRouteHandler:
     """Return what the framework calls, with its declarations; raise `TypeError` if it may block the loop."""
-    if not iscoroutinefunction(handler):
+    if not inspect.iscoroutinefunction(handler):
         raise TypeError(
             f"{handler.__qualname__} may block the event loop: decorate it with in_thread, brief_read, "
             "recorded_read or at_once."
         )
-    (method,) = {declared.method for declared in routes}
+    methods: list[Method] = sorted({declared.method for declared in routes})
     return HTTPRouteHandler(
-        paths, http_method=method, opt={**(opt or {}), DECLARED: tuple(routes)}, **options
+        paths, http_method=methods, opt={**(opt or {}), DECLARED: tuple(routes)}, **options
     )(handler)
 
 
@@ -208,8 +231,29 @@ def operation_id(
 ) -> str:
     """Return what OpenAPI calls the route of a handler at one of its paths."""
     path = "/" + "/".join(part if isinstance(part, str) else f"{{{part.full}}}" for part in components)
-    names = {declared.path: declared.operation_id for declared in declared_by(handler)}
-    return names[path] or f"{handler.handler_name}_{method}".lower()
+    names: dict[tuple[str, str], str | None] = {
+        (one.method, one.path): one.operation_id for one in declared_by(handler)
+    }
+    return names[str(getattr(method, "value", method)), path] or f"{handler.handler_name}_{method}".lower()
+
+
+def _names_of_parameters(handler: Handler) -> dict[str, str]:
+    """Return the names of query and header parameters on the wire, by those that the handler gives them."""
+    return {
+        name: kind.name or name
+        for name, parameter in inspect.signature(handler, eval_str=True).parameters.items()
+        for kind in getattr(parameter.annotation, "__metadata__", ())
+        if isinstance(kind, (QueryParameter, HeaderParameter))
+    }
+
+
+def _answers_list(handler: Handler) -> bool:
+    """Return whether a handler answers an array, or what has a `count`."""
+    answered = inspect.signature(handler, eval_str=True).return_annotation
+    shapes = get_args(answered) or (answered,)
+    return get_origin(answered) is list or any(
+        "count" in getattr(one, "__struct_fields__", ()) for one in shapes
+    )
 
 
 def _openapi(path: str, access: RouteAccess, described: Description) -> dict[str, Any]:

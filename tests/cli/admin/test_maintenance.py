@@ -1,8 +1,8 @@
-"""`keyturn admin migrate`, `check` and `root-key`, and what stops every command."""
+"""`keyturn admin migrate` and `check`, and what stops every command."""
 
 from __future__ import annotations
 
-import re
+import json
 import stat
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,43 @@ def test_a_damaged_database_fails_its_check(run: Command, tmp_path: Path, person
     assert "All is well" not in done.out
 
 
+def test_the_check_names_each_row_that_does_not_open(run: Command, tmp_path: Path, person: str) -> None:
+    """S1: every encrypted row is opened; each that does not is named with its reason, all of them.
+
+    Two signing keys that were exchanged are so, and one that another installation encrypted.
+    """
+    assert run("admin", "signing-key", "rotate").code == 0
+    connection = pysqlite3.connect(tmp_path / "keyturn.db")
+    kids = [kid for (kid,) in connection.execute("SELECT kid FROM signing_key")]
+    connection.execute("UPDATE signing_key SET kid = 'exchanged' WHERE kid = ?", (kids[0],))
+    connection.execute("UPDATE signing_key SET kid = ? WHERE kid = ?", (kids[0], kids[1]))
+    connection.execute("UPDATE signing_key SET kid = ? WHERE kid = 'exchanged'", (kids[1],))
+    connection.execute(
+        "INSERT INTO signing_key (kid, algorithm, sealed_jwk, created_at, signs_from, verifies_until) "
+        "VALUES ('foreign', 'ES256', ?, 0, 0, 1)",
+        (b"\x01elsewhere",),
+    )
+    connection.commit()
+    connection.close()
+
+    done = run("admin", "check")
+
+    assert done.code == 1
+    assert "All is well" not in done.out
+    told = done.err.splitlines()
+    assert len(told) == 3
+    for kid in kids:
+        (line,) = [line for line in told if kid in line]
+        assert line == (
+            f"Problem: The row {kid} of the table signing_key does not open: "
+            "it was changed, or moved from another row."
+        )
+    (foreign,) = [line for line in told if "foreign" in line]
+    assert "under the root key 656c736577686572, which is not given" in foreign
+    assert len(json.loads(run("admin", "check", "--json").out)["problems"]) == 3
+    assert "keyturn admin check" in refused(run("serve"))
+
+
 def test_fault_f3_a_database_that_takes_no_writes_is_told_in_a_sentence(
     run: Command, tmp_path: Path, person: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,19 +153,6 @@ def test_fault_f3_a_database_that_takes_no_writes_is_told_in_a_sentence(
     finally:
         locking.close()
     assert run("admin", "check").code == 0
-
-
-def test_a_new_root_key_is_printed(run: Command, tmp_path: Path) -> None:
-    """`root-key` prints a fresh key, which as a file starts an installation."""
-    keys = [run("admin", "root-key").out for _ in range(2)]
-    assert keys[0] != keys[1]
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", keys[0])
-    file = tmp_path / "given.key"
-    file.write_text(keys[0])
-    file.chmod(0o600)
-    assert run("admin", "migrate").code == 0
-    assert run("admin", "check", KEYTURN_ROOT_KEY_FILE=str(file)).code == 0
-    assert not (tmp_path / "root.key").exists()
 
 
 def _replace_root_key(path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from keyturn.composition import Services
+from keyturn.composition import Services, open_sealed
 from keyturn.core.apis import ApiRecord
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.lifetimes import Lifetime
@@ -26,6 +26,7 @@ from keyturn.core.records import SessionKind
 from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services.changes import freshness as module
 from keyturn.services.changes.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
+from keyturn.services.installation.root_keys import new_root_key
 from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.services.people.sessions import BrowserSession
 from keyturn.store import audit_log
@@ -391,6 +392,15 @@ def device_code(world: World) -> str:
 def fail_to_log_in(world: World) -> None:
     with pytest.raises(CredentialRefused):
         log_in(world.services, world.userid, "not the password")
+
+
+def rotate_root_key(services: Services) -> None:
+    """Put a new root key first, as an operator does, and rotate."""
+    file = services.settings.root_key_file
+    assert file is not None
+    file.write_text(new_root_key(services.system) + file.read_text())
+    with open_sealed(services.settings, services.system) as sealed:
+        sealed.rotation.run(COMMAND_LINE, lambda _done, _of: None)
 
 
 PATHS: dict[str, Change] = {
@@ -830,6 +840,7 @@ PATHS: dict[str, Change] = {
     "new signing key": Change(
         AuditAction.SIGNING_KEY_CREATED, lambda w: w.services.signing_keys.rotate(COMMAND_LINE)
     ),
+    "rotate the root key": Change(AuditAction.ROOT_KEY_ROTATED, lambda w: rotate_root_key(w.services)),
     # The last, since it ends the tokens of everybody.
     "replace the signing keys at once": Change(
         AuditAction.SIGNING_KEYS_RETIRED,

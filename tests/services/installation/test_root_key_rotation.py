@@ -277,7 +277,7 @@ def test_a_row_of_a_root_key_that_was_removed_early_is_named(world: World) -> No
     world.keep_first()
 
     (broken,) = world.broken()
-    assert (broken.row, "another root key" in broken.reason) == ("a", True)
+    assert (broken.row, "not given" in broken.reason) == ("a", True)
     world.file.write_text(f"{world.lines()[0]}\n{former}\n")
     assert world.rotate().renewed == 1
     world.keep_first()
@@ -329,6 +329,21 @@ def test_of_two_new_root_keys_one_wins(world: World) -> None:
     assert "nother rotation" in str(outcomes[1 - winner])
     assert actions(world.services).count("RootKeyRotated") == 1
     world.file.write_text(files[winner].read_text())
+    world.keep_first()
+    world.check_all_is_readable()
+
+
+def test_a_rotation_that_is_overtaken_stops(world: World) -> None:
+    """When another node goes on to a third root key, the one before ends with a sentence; nothing is lost."""
+    world.put_first()
+    other = other_file(world, a_line().strip(), *world.lines())
+    overtaking = []
+
+    with pytest.raises(Conflict, match="Another rotation of the root key began just now"):
+        world.rotate(lambda _done, _of: overtaking.append(world.rotate(file=other)))
+
+    assert [(one.renewed, one.former_needed) for one in overtaking] == [(len(NAMES) + 1, False)]
+    world.file.write_text(other.read_text())
     world.keep_first()
     world.check_all_is_readable()
 

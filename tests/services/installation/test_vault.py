@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from keyturn.errors import CannotStart
 from keyturn.services.installation.vault import REREAD_SECONDS, SealBroken, Vault, head_under
 from keyturn.system import System
 from tests.fakes import Clock
+from tests.store.crowds import all_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,7 +173,7 @@ def test_an_unknown_root_key_is_looked_for_again() -> None:
 
 
 def test_a_row_of_an_unknown_root_key_does_not_read_them_each_time() -> None:
-    """A row that never opens has the root keys read once a second, not once a request."""
+    """A row that never opens has the root keys read every few seconds, not once a request."""
     clock, source = Clock(), Source(ROOT)
     running = Vault(source, clock.system(), find_check=lambda: None)
     strange = vault(OTHER).seal(CANARY, slot=SLOT)
@@ -190,6 +192,22 @@ def test_a_row_of_an_unknown_root_key_does_not_read_them_each_time() -> None:
     source.keys = (OTHER, ROOT)
     clock.advance(timedelta(seconds=REREAD_SECONDS))
     assert running.open(strange, slot=SLOT) == CANARY
+
+
+def test_of_many_at_once_all_find_a_root_key_that_came() -> None:
+    """Those that meet a new root key while another reads the file wait for it, and are not refused."""
+    source = Source(ROOT)
+
+    def slowly() -> Sequence[bytes]:
+        time.sleep(0.05)  # A command takes its time; the others come meanwhile.
+        return source()
+
+    running = Vault(slowly, SYSTEM, find_check=lambda: None)
+    source.keys = (OTHER, ROOT)
+    new = vault(OTHER).seal(CANARY, slot=SLOT)
+
+    assert all_at_once(8, lambda _: running.open(new, slot=SLOT)) == [CANARY] * 8
+    assert source.reads == 2
 
 
 def test_nothing_is_sealed_without_the_root_key_that_seals() -> None:

@@ -169,8 +169,8 @@ def test_an_attribute_of_a_group_is_given_once(services: Services, admin: Princi
     for is_given in (False, True, True, False, False):
         services.groups.change_attribute(admin, group, ("Team", "a"), HERE, is_given=is_given)
     assert [row.details for row in last_rows(services, before)] == [
-        {"added": {"team": "a"}},
-        {"removed": {"team": "a"}},
+        {"added": {"team": ["a"]}},
+        {"removed": {"team": ["a"]}},
     ]
 
 

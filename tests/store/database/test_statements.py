@@ -18,14 +18,14 @@ from keyturn.store.people import (
     rows as user_rows,
 )
 from keyturn.store.people.groups import GroupFields
-from tests.store.rows import NOW, a_key, a_user, an_entry, grant_all
+from tests.store.rows import NOW, a_key, a_user, an_entry, giving, grant_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PARAMETERS = {
     "user_id": 1, "project_id": 1, "group_id": 1, "viewer": 1, "iamid": "bim", "name": "bob", "first": 1,
-    "last": 9, "size": 9, "skipped": 0,
+    "last": 9, "profile_id": 1, "size": 9, "skipped": 0,
 }  # fmt: skip
 
 RAW = {"digest", "key_id"}
@@ -46,9 +46,9 @@ def filled_store(store: Store) -> Store:
     """A store with one of each."""
     user_id = store.users.add(a_user(), an_entry()).user_id
     other_id = store.users.add(a_user("alice"), an_entry()).user_id
-    store.users.add_attribute(user_id, "team", "x", NOW, an_entry(target_id="1"))
+    store.users.change_attributes(user_id, giving("team", "x"), NOW, an_entry(target_id="1"))
     group_id = store.groups.add("bim", GroupFields("one", None, None), NOW, an_entry()).group_id
-    store.groups.add_attribute(group_id, "team", "y", NOW, an_entry(target_id="1"))
+    store.groups.change_attributes(group_id, giving("team", "y"), NOW, an_entry(target_id="1"))
     store.groups.add_member(group_id, user_id, NOW, an_entry(target_id="1"), allow=grant_all)
     project_id = store.projects.add("one", None, user_id, NOW, an_entry()).project_id
     store.projects.set_member(project_id, other_id, NOW, an_entry(target_id="1"), is_owner=False)

@@ -16,7 +16,7 @@ from keyturn.core.jwk import Algorithm
 from keyturn.core.people import ServiceOwner, UserKind
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import SigningKeyRecord, SystemKeyRecord
-from keyturn.core.searches import KeySearch, UserSearch
+from keyturn.core.searches import GroupSearch, KeySearch, ProjectSearch, UserSearch
 from keyturn.errors import Conflict, InvalidState, KeyturnError, StoreUnavailable, TooBusy
 from keyturn.store import Store
 from keyturn.store.database.schema import metadata
@@ -35,7 +35,9 @@ from tests.store.rows import (
     a_user_name,
     an_entry,
     an_unwritable_entry,
+    giving,
     grant_all,
+    taking,
 )
 
 LATER = NOW + timedelta(hours=1)
@@ -76,13 +78,13 @@ def new_world(store: Store) -> World:
     store.logins.record_failed_login(user_id, lambda _failures: None, an_entry())
     other_id = store.users.add(a_user("other"), an_entry()).user_id
     store.logins.invite(other_id, b"invited", LATER, an_entry())
-    store.users.add_attribute(user_id, "team", "x", NOW, an_entry())
+    store.users.change_attributes(user_id, giving("team", "x"), NOW, an_entry())
     for key in ("there", "free"):
         store.connections.add(key, {"technology": "X"}, user_id, an_entry())
     admin_id = store.users.add(a_user("admin", permissions=frozenset(ADMINISTRATION)), an_entry()).user_id
     robot = a_user("robot", kind=UserKind.SERVICE, owner=ServiceOwner(user_id), password_hash=None)
     group_id = store.groups.add("bim", fields_of_group("one"), NOW, an_entry()).group_id
-    store.groups.add_attribute(group_id, "team", "x", NOW, an_entry())
+    store.groups.change_attributes(group_id, giving("team", "x"), NOW, an_entry())
     project_id = store.projects.add("one", None, user_id, NOW, an_entry()).project_id
     store.projects.set_member(project_id, admin_id, NOW, an_entry(), is_owner=False)
     store.projects.add_connection(project_id, "there", an_entry())
@@ -156,8 +158,12 @@ CHANGES: dict[str, Attempt] = {
     "users.change_permissions": lambda w, e: w.store.users.change_permissions(
         w.user_id, lambda _held: frozenset({"ADMIN"}), LATER, e
     ),
-    "users.add_attribute": lambda w, e: w.store.users.add_attribute(w.user_id, "team", "y", LATER, e),
-    "users.remove_attribute": lambda w, e: w.store.users.remove_attribute(w.user_id, "team", "x", LATER, e),
+    "users.change_attributes": lambda w, e: w.store.users.change_attributes(
+        w.user_id, giving("team", "y"), LATER, e
+    ),
+    "users.change_attributes, taking": lambda w, e: w.store.users.change_attributes(
+        w.user_id, taking("team", "x"), LATER, e
+    ),
     "logins.accept_invitation": lambda w, e: w.store.logins.accept_invitation(b"invited", "other", NOW, e),
     "logins.invite": lambda w, e: w.store.logins.invite(w.user_id, b"again", LATER, e),
     "groups.add": lambda w, e: w.store.groups.add("bim", fields_of_group("two"), NOW, e),
@@ -166,9 +172,11 @@ CHANGES: dict[str, Attempt] = {
         w.group_id, w.other_id, LATER, e, allow=grant_all
     ),
     "groups.remove_member": lambda w, e: w.store.groups.remove_member(w.group_id, w.membership_id, e),
-    "groups.add_attribute": lambda w, e: w.store.groups.add_attribute(w.group_id, "team", "y", LATER, e),
-    "groups.remove_attribute": lambda w, e: w.store.groups.remove_attribute(
-        w.group_id, "team", "x", LATER, e
+    "groups.change_attributes": lambda w, e: w.store.groups.change_attributes(
+        w.group_id, giving("team", "y"), LATER, e
+    ),
+    "groups.change_attributes, taking": lambda w, e: w.store.groups.change_attributes(
+        w.group_id, taking("team", "x"), LATER, e
     ),
     "groups.delete": lambda w, e: w.store.groups.delete(w.group_id, LATER, e),
     "projects.add": lambda w, e: w.store.projects.add("two", None, w.user_id, NOW, e),
@@ -243,10 +251,14 @@ REFUSED: dict[str, Attempt] = {
     "users.add, unknown owner": lambda w, e: w.store.users.add(
         a_user("eve", kind=UserKind.SERVICE, owner=ServiceOwner(group_id=10**6)), e
     ),
-    "users.add_attribute, there": lambda w, e: w.store.users.add_attribute(w.user_id, "team", "x", LATER, e),
-    "users.add_attribute, unknown": lambda w, e: w.store.users.add_attribute(10**6, "team", "x", LATER, e),
-    "users.remove_attribute, another value": lambda w, e: w.store.users.remove_attribute(
-        w.user_id, "team", "y", LATER, e
+    "users.change_attributes, there": lambda w, e: w.store.users.change_attributes(
+        w.user_id, giving("team", "x"), LATER, e
+    ),
+    "users.change_attributes, unknown": lambda w, e: w.store.users.change_attributes(
+        10**6, giving("team", "x"), LATER, e
+    ),
+    "users.change_attributes, another value": lambda w, e: w.store.users.change_attributes(
+        w.user_id, taking("team", "y"), LATER, e
     ),
     "logins.invite, unknown": lambda w, e: w.store.logins.invite(10**6, b"link", LATER, e),
     "logins.accept_invitation, unknown": lambda w, e: w.store.logins.accept_invitation(b"x", "other", NOW, e),
@@ -265,11 +277,14 @@ REFUSED: dict[str, Attempt] = {
     "groups.remove_member, of another": lambda w, e: w.store.groups.remove_member(
         w.group_id + 1, w.membership_id, e
     ),
-    "groups.add_attribute, there": lambda w, e: w.store.groups.add_attribute(
-        w.group_id, "team", "x", LATER, e
+    "groups.change_attributes, there": lambda w, e: w.store.groups.change_attributes(
+        w.group_id, giving("team", "x"), LATER, e
     ),
-    "groups.remove_attribute, another name": lambda w, e: w.store.groups.remove_attribute(
-        w.group_id, "Team", "x", LATER, e
+    "groups.change_attributes, unknown": lambda w, e: w.store.groups.change_attributes(
+        10**6, giving("team", "x"), LATER, e
+    ),
+    "groups.change_attributes, another name": lambda w, e: w.store.groups.change_attributes(
+        w.group_id, taking("Team", None), LATER, e
     ),
     "projects.add, taken": lambda w, e: w.store.projects.add("one", None, w.user_id, NOW, e),
     "projects.update, unknown": lambda w, e: w.store.projects.update(10**6, "two", None, NOW, e),
@@ -423,9 +438,11 @@ def test_reads_write_nothing(world: World, engine: Engine) -> None:
     store.users.search(UserSearch(text="b", owners=frozenset({ServiceOwner(world.user_id)})), size=10)
     store.logins.find_for_login("bim", "bob")
     store.logins.find_invited(b"invited", NOW)
-    store.groups.list_all()
+    store.groups.search(GroupSearch(name="o", members=frozenset({world.user_id})), size=10)
+    store.groups.membership_ids(world.user_id, [world.group_id])
     store.groups.list_members(world.group_id)
-    store.projects.list_of_user(world.user_id)
+    store.projects.search(ProjectSearch(user_id=world.user_id), size=10, listed=5)
+    store.projects.find_member(world.project_id, world.user_id)
     store.projects.has_connection(world.project_id, world.user_id, "there")
     store.service_accounts.count_owned(ServiceOwner(world.user_id))
     store.system_keys.find_by_name("one")

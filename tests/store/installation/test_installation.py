@@ -18,7 +18,7 @@ WAIT_SECONDS = 10
 
 
 def test_an_installation_begins_once(engine: Engine) -> None:
-    """The first proof of the root key is kept for ever; a second beginning changes nothing."""
+    """The first proof of the root key stays; a second beginning changes nothing."""
     store = Store(engine)
     assert store.installation.find_root_key_check() is None
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import LargeBinary
 
 from keyturn.core.seals import head_of
+from keyturn.errors import Conflict
 from keyturn.store.database.schema import metadata
 from keyturn.store.installation.seals import SEALED_COLUMNS, SealedRow
 from keyturn.store.keys.system_keys import SystemKeyToAdd
@@ -22,6 +24,12 @@ DIGESTS = ("digest", "_digest")
 def add_system_keys(store: Store, user_id: int, *names: str) -> None:
     for name in names:
         store.system_keys.add(SystemKeyToAdd(a_key(user_id), name, "one", (), SEAL), an_entry())
+
+
+def begin_rotation(store: Store) -> bytes:
+    """Have another root key seal; return the head of its seals."""
+    store.seals.begin_rotation(SEAL, LATER_SEAL, an_entry())
+    return head_of(LATER_SEAL)
 
 
 def names(rows: list[SealedRow]) -> list[object]:
@@ -60,15 +68,15 @@ def test_rows_are_read_in_batches(store: Store, bob: int) -> None:
 def test_rows_of_another_root_key_are_found_and_renewed(store: Store, bob: int) -> None:
     """What has the new head is no longer found, and the count goes down with it."""
     add_system_keys(store, bob, "a", "b")
-    head = head_of(LATER_SEAL)
-    assert store.seals.count_unlike(head) == 3
-    assert store.seals.count_unlike(head_of(SEAL)) == 0
+    head = begin_rotation(store)
+    assert store.seals.count_unlike(head) == 2
+    assert store.seals.count_unlike(head_of(SEAL)) == 1
     first, second = store.seals.list_rows(SYSTEM_KEYS, size=10, unlike=head)
 
-    assert store.seals.renew(SYSTEM_KEYS, [(first, LATER_SEAL)]) == 1
+    assert store.seals.renew(SYSTEM_KEYS, [(first, LATER_SEAL)], head=head) == 1
 
     assert store.seals.list_rows(SYSTEM_KEYS, size=10, unlike=head) == [second]
-    assert store.seals.count_unlike(head) == 2
+    assert store.seals.count_unlike(head) == 1
     record = store.system_keys.find_by_name("a")
     assert record is not None
     assert record.sealed_secret == LATER_SEAL
@@ -77,13 +85,28 @@ def test_rows_of_another_root_key_are_found_and_renewed(store: Store, bob: int) 
 def test_a_row_that_changed_meanwhile_is_not_renewed(store: Store, bob: int) -> None:
     """A seal that was replaced, and a row that is gone, since they were read stay as they are."""
     add_system_keys(store, bob, "a")
+    head = begin_rotation(store)
     (row,) = store.seals.list_rows(SYSTEM_KEYS, size=10)
-    assert store.seals.renew(SYSTEM_KEYS, [(row, LATER_SEAL)]) == 1
+    assert store.seals.renew(SYSTEM_KEYS, [(row, LATER_SEAL)], head=head) == 1
     gone = SealedRow(row.table, "gone", row.column, SEAL)
+    other = LATER_SEAL + b"other"
 
-    assert store.seals.renew(SYSTEM_KEYS, [(row, SEAL + b"other"), (gone, SEAL)]) == 0
+    assert store.seals.renew(SYSTEM_KEYS, [(row, other), (gone, other)], head=head) == 0
 
     assert [one.seal for one in store.seals.list_rows(SYSTEM_KEYS, size=10)] == [LATER_SEAL]
+
+
+def test_nothing_is_renewed_under_a_former_root_key(store: Store, bob: int) -> None:
+    """A rotation that another has overtaken is told so, and changes nothing."""
+    add_system_keys(store, bob, "a")
+    (row,) = store.seals.list_rows(SYSTEM_KEYS, size=10)
+    begin_rotation(store)
+
+    for renewed in ([], [(row, SEAL + b"again")]):
+        with pytest.raises(Conflict, match="Another rotation"):
+            store.seals.renew(SYSTEM_KEYS, renewed, head=head_of(SEAL))
+
+    assert store.seals.list_rows(SYSTEM_KEYS, size=10) == [row]
 
 
 def test_a_seal_is_not_shown() -> None:

@@ -10,11 +10,11 @@ from sqlalchemy import update
 
 from keyturn.core.people import ServiceOwner, StateRule, UserKind
 from keyturn.core.permissions import Permission
-from keyturn.core.searches import NamedOrder, NamedSearch, UserOrder, UserSearch
+from keyturn.core.searches import GroupSearch, NamedOrder, ProjectSearch, UserOrder, UserSearch
 from keyturn.store import Store
 from keyturn.store.database.schema import user as account
 from keyturn.store.people.groups import GroupFields
-from tests.store.rows import NOW, a_key, a_user, an_entry, grant_all
+from tests.store.rows import NOW, a_key, a_user, an_entry, giving, grant_all
 
 PEOPLE: dict[str, tuple[str | None, str | None]] = {
     "Zoë": ("Zoë Müller", "zoe@example.com"),
@@ -38,6 +38,10 @@ def ids(store: Store) -> dict[str, int]:
     for userid in ("Zoë", "aXbYc"):
         store.groups.add_member(group, made[userid], NOW, an_entry(), allow=grant_all)
     made["group"] = group
+    for userid, permission in (("Zoë", Permission.FETCH_POLICY_INFO), ("aXbYc", Permission.CREATE_FILTER)):
+        store.users.change_permissions(
+            made[userid], lambda held, more=permission: held | {more.value}, NOW, an_entry()
+        )
     for userid, owner in (
         ("robot of zoë", ServiceOwner(made["Zoë"])),
         ("robot of one", ServiceOwner(group_id=group)),
@@ -73,9 +77,18 @@ TABLE: list[tuple[dict[str, Any], list[str]]] = [
     ({"called": "Zoe@Example.com"}, ["Zoë"]),
     ({"called": "muller"}, []),
     ({"called": "100%_SURE\\"}, ["a_b%c"]),
-    ({"iamid": "bim"}, EVERYBODY),
-    ({"iamid": "BI"}, EVERYBODY),
-    ({"iamid": "okta"}, []),
+    # Providers and permissions, each as a whole.
+    ({"providers": frozenset({"bim"})}, EVERYBODY),
+    ({"providers": frozenset({"okta", "bim"})}, EVERYBODY),
+    ({"providers": frozenset({"BIM", "bi"})}, []),
+    ({"providers": frozenset()}, []),
+    ({"not_providers": frozenset({"okta"})}, EVERYBODY),
+    ({"not_providers": frozenset({"bim"})}, []),
+    ({"holding": frozenset({Permission.CREATE_FILTER})}, ["aXbYc"]),
+    ({"holding": frozenset({Permission.FETCH_POLICY_INFO, Permission.CREATE_FILTER})}, ["Zoë", "aXbYc"]),
+    ({"holding": frozenset({Permission.IMPERSONATE_USER})}, []),
+    ({"holding": frozenset()}, []),
+    ({"not_holding": frozenset({Permission.CREATE_FILTER})}, [one for one in EVERYBODY if one != "aXbYc"]),
     # What a pattern would take for more than itself.
     ({"userid": "%"}, ["a_b%c"]),
     ({"userid": "a_b"}, ["a_b%c"]),
@@ -166,6 +179,24 @@ ORDERS: dict[UserOrder, list[str]] = {
         "ΣΊΣΥΦΟΣ",
         "ДМИТРИЙ",
     ],
+    UserOrder.USERID: [
+        "a_b%c",
+        "aXbYc",
+        "disabled",
+        "robot of one",
+        "robot of zoë",
+        "Zoë",
+        "ΣΊΣΥΦΟΣ",
+        "ДМИТРИЙ",
+    ],
+    UserOrder.PROVIDER: EVERYBODY,
+    UserOrder.EMAIL: [
+        "ДМИТРИЙ",
+        "disabled",
+        "a_b%c",
+        "Zoë",
+        *(one for one in EVERYBODY if one not in {"ДМИТРИЙ", "disabled", "a_b%c", "Zoë"}),
+    ],
     UserOrder.STATE: [
         "disabled",
         "ДМИТРИЙ",
@@ -202,9 +233,14 @@ def test_each_order_is_the_same_on_every_database(
     rule = StateRule(NOW, frozenset({"bim"}))
     assert found(store, order=order, rule=rule) == ORDERS[order]
     backwards = found(store, order=order, rule=rule, is_descending=True)
-    if order in {UserOrder.NUMBER, UserOrder.NAME}:
+    if order in {UserOrder.NUMBER, UserOrder.NAME, UserOrder.USERID}:
         assert backwards == ORDERS[order][::-1]
-    first = {UserOrder.KEYS: ["Zoë", "aXbYc"], UserOrder.USED: ["Zoë", "aXbYc"], UserOrder.STATE: ["Zoë"]}
+    first = {
+        UserOrder.KEYS: ["Zoë", "aXbYc"],
+        UserOrder.USED: ["Zoë", "aXbYc"],
+        UserOrder.STATE: ["Zoë"],
+        UserOrder.EMAIL: ["Zoë", "a_b%c", "disabled", "ДМИТРИЙ"],
+    }
     assert backwards[: len(first.get(order, []))] == first.get(order, [])
     assert set(backwards) == set(EVERYBODY)
     wanted = UserSearch(order=order, rule=rule)
@@ -217,14 +253,14 @@ def test_groups_and_projects_are_found_and_ordered(store: Store, ids: dict[str, 
     for name, about in (("Élan", None), ("zebra", "À la carte"), ("alpha", None)):
         store.groups.add("bim", GroupFields(name, None, about), NOW, an_entry())
         store.projects.add(name, about, ids["Zoë"], NOW, an_entry(), seen_by=None, at_most=100)
-    project = store.projects.search(NamedSearch("ELAN"), size=5)[0]
+    project = store.projects.search(ProjectSearch("ELAN"), size=5)[0]
     store.projects.set_member(project.project_id, ids["aXbYc"], NOW, an_entry(), is_owner=False)
 
     def groups(*search: Any, **order: Any) -> list[str]:
-        return [one.name for one in store.groups.search(NamedSearch(*search, **order), size=100)]
+        return [one.name for one in store.groups.search(GroupSearch(*search, **order), size=100)]
 
     def projects(*search: Any, **order: Any) -> list[str]:
-        return [one.name for one in store.projects.search(NamedSearch(*search, **order), size=100)]
+        return [one.name for one in store.projects.search(ProjectSearch(*search, **order), size=100)]
 
     by_name = ["alpha", "Élan", "zebra"]
     assert projects(order=NamedOrder.NAME) == by_name
@@ -234,7 +270,7 @@ def test_groups_and_projects_are_found_and_ordered(store: Store, ids: dict[str, 
     assert groups(order=NamedOrder.NAME) == ["alpha", "Élan", "one", "zebra"]
     assert groups(order=NamedOrder.MEMBERS, is_descending=True)[0] == "one"
     assert groups("%") == projects("_") == []
-    page = store.groups.search(NamedSearch(order=NamedOrder.NAME), offset=1, size=2)
+    page = store.groups.search(GroupSearch(order=NamedOrder.NAME), offset=1, size=2)
     assert (page.count, [one.name for one in page]) == (4, ["Élan", "one"])
     assert (project.member_count, project.members) == (1, ())
 
@@ -242,8 +278,8 @@ def test_groups_and_projects_are_found_and_ordered(store: Store, ids: dict[str, 
 def test_what_is_found_is_whole(store: Store, ids: dict[str, int]) -> None:
     """A user in a page is the same, attributes and owner included, as when asked for alone."""
     for userid, name, value in (("Zoë", "team", "a"), ("Zoë", "team", "b"), ("ДМИТРИЙ", "city", "Ö")):
-        store.users.add_attribute(ids[userid], name, value, NOW, an_entry())
-    store.groups.add_attribute(ids["group"], "team", "z", NOW, an_entry())
+        store.users.change_attributes(ids[userid], giving(name, value), NOW, an_entry())
+    store.groups.change_attributes(ids["group"], giving("team", "z"), NOW, an_entry())
     for user in store.users.search(UserSearch(), size=100).items:
         assert user == store.users.find_by_id(user.user_id)
     zoe = store.users.find_by_id(ids["Zoë"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from keyturn.core.records import SigningKeyRecord
 from keyturn.store.tokens.signing_keys import LONG_AGO
 from tests.store.crowds import all_at_once
-from tests.store.rows import NOW, an_entry
+from tests.store.rows import NOW, SEAL, an_entry
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +22,7 @@ def a_signing_key(kid: str, algorithm: str = "ES256", **changed: object) -> Sign
     values = {
         "kid": kid,
         "algorithm": algorithm,
-        "sealed_jwk": kid.encode(),
+        "sealed_jwk": SEAL + kid.encode(),
         "created_at": NOW,
         "signs_from": NOW,
     }
@@ -87,7 +87,7 @@ def test_private_halves_are_forgotten_at_the_end(store: Store) -> None:
     assert store.signing_keys.retire(NOW, an_entry()) == 1
     assert store.signing_keys.retire(NOW, an_entry()) == 0
     sealed = {key.kid: key.sealed_jwk for key in store.signing_keys.list_verifying(LONG_AGO - MILLISECOND)}
-    assert sealed == {"a": None, "b": b"b"}
+    assert sealed == {"a": None, "b": SEAL + b"b"}
 
 
 def kids(store: Store, now: datetime) -> list[str]:
@@ -108,7 +108,7 @@ def test_nodes_that_start_together_share_a_signing_key(store: Store) -> None:
 
 def test_sealed_bytes_are_kept_as_they_are(store: Store) -> None:
     """Whatever bytes were sealed are read back."""
-    for kid, sealed in (("a", b""), ("b", b"\x00\xff" * 300)):
+    for kid, sealed in (("a", SEAL), ("b", SEAL + b"\x00\xff" * 300)):
         store.signing_keys.add_next(
             a_signing_key(kid, sealed_jwk=sealed), an_entry(), others_verify_until=NOW + timedelta(1)
         )

@@ -52,10 +52,16 @@ def lines(*values: str | bytes) -> list[bytes]:
     ]
 
 
+def target_of(path: str) -> str:
+    """Return the path of a request. Of connections that a call could delete there is none."""
+    may_end = path.startswith("/api/connections/")
+    return filled(path, **(PARAMETERS | {"connection_key": "no-such"} if may_end else PARAMETERS))
+
+
 def statuses(site: Site, routes: list[tuple[str, str]], header: list[bytes]) -> list[int]:
     """Send the same header to each route, one after the other over one connection; return the statuses."""
     requests = [
-        f"{method} {filled(path, **PARAMETERS)} HTTP/1.1\r\nHost: {site.host}\r\n".encode()
+        f"{method} {target_of(path)} HTTP/1.1\r\nHost: {site.host}\r\n".encode()
         + b"".join(line + b"\r\n" for line in header)
         + b"Content-Length: 0\r\n"
         for method, path in routes

@@ -46,7 +46,7 @@ def test_users_come_in_pages(any_site: Site, admin: httpx.Client) -> None:
     """`count` is of all, pages of up to 200 join without gap or twin, and a short one is the last."""
     mark = fresh_name()
     made = [add(admin, f"{mark}-{number:03d}") for number in range(7)]
-    for path, params in (("/bim/user", {"userid": mark}), ("/bim/user", {"userid": mark, "iamid": "BI"})):
+    for path, params in (("/bim/user", {"userid": mark}), ("/bim/user", {"userid": mark, "iamid": "bim"})):
         seen: list[int] = []
         for offset in range(0, 9, 3):
             page = admin.get(path, params={**params, "size": 3, "offset": offset}).json()
@@ -69,21 +69,24 @@ def test_users_come_in_pages(any_site: Site, admin: httpx.Client) -> None:
 
 
 def test_each_filter_finds_a_part_of_its_field(any_site: Site, admin: httpx.Client) -> None:
-    """A filter is a part of its own field, whatever the case, in any script; all of them must fit."""
+    """A filter is a part of its own field, whatever the case, in any script; all of them must fit.
+
+    Those who are found come by name.
+    """
     mark = fresh_name()
     add(admin, f"{mark}one", name=f"Zoë ÄRGER {mark}", email=f"first.{mark}@example.com")
     add(admin, f"{mark}two", name=f"Ivan Иванов {mark}", email=f"second.{mark}@example.com")
     one, two = f"{mark}one", f"{mark}two"
-    assert found(admin, userid=mark) == [one, two]
-    assert found(admin, userid=mark.upper()) == [one, two]
+    assert found(admin, userid=mark) == [two, one]
+    assert found(admin, userid=mark.upper()) == [two, one]
     assert found(admin, name=f"ärger {mark}") == [one]
     assert found(admin, name=f"ÄRGER {mark}") == [one]
     assert found(admin, name=f"иВАНОВ {mark}") == [two]
-    assert found(admin, email=f"{mark}@EXAMPLE") == [one, two]
+    assert found(admin, email=f"{mark}@EXAMPLE") == [two, one]
     assert found(admin, email=f"second.{mark}") == [two]
     assert found(admin, email=f"second.{mark}", name="zoë") == []
-    assert found(admin, userid=mark, name="", email="") == [one, two]
-    assert found(admin, name=mark, iamid="bim") == [one, two]
+    assert found(admin, userid=mark, name="", email="") == [two, one]
+    assert found(admin, name=mark, iamid="bim") == [two, one]
     assert found(admin, name=mark, iamid="okta") == []
 
 
@@ -160,7 +163,7 @@ def test_a_doubled_slash_at_the_start_changes_nothing(any_site: Site, call: Call
             assert doubled.send(stranger, things.of(call)).status_code == 401
         answer = doubled.send(client, things.of(call))
         assert answer.request.url.raw_path.startswith(b"//")
-        assert answer.status_code == 200
+        assert answer.status_code == call.status
 
 
 def test_only_a_doubled_slash_is_tolerated(any_site: Site) -> None:

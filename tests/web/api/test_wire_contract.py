@@ -15,6 +15,7 @@ from joserfc.jwk import KeySet
 
 from keyturn.core.permissions import Permission
 from keyturn.verifying.origin import COMMAND_LINE, Origin
+from keyturn.web.api.people.user_views import EXTERNAL_USER_IDS
 from tests.conftest import PASSWORD
 from tests.web.sites import CONNECTION, FORM, TIMEOUT_SECONDS, read_all, status_of
 
@@ -215,7 +216,7 @@ def test_a_password_is_answered_with_a_token(any_site: Site) -> None:
         answer = client.post(path, json={"username": BOB, "password": PASSWORD})
         assert answer.status_code == 200
         body = answer.json()
-        assert set(body) == {"authenticated", "token", "tokenExpiration"}
+        assert set(body) == {"authenticated", "token", "tokenExpiration", "profileId"}
         assert TIMESTAMP.fullmatch(body["tokenExpiration"])
         me = client.get(WHO, headers={"Authorization": f"Bearer {body['token']}"}).json()
         assert me["userid"] == BOB
@@ -265,18 +266,18 @@ def test_the_caller_is_shown_in_the_documented_shape(any_site: Site) -> None:
     assert set(body) == {
         "id", "iamid", "userid", "bimAuthorizations", "iamAuthorizations", "authorizations", "permissions",
         "profile", "authentication", "systemGenerated", "lastLogin", "lastExternalRefresh", "disabled",
-        "createdAt", "updatedAt",
+        "createdAt", "updatedAt", "projectId", "groupPermissions", "hasLogin",
     }  # fmt: skip
     assert set(body["profile"]) == {
         "id", "name", "email", "phone", "about", "location", "organization", "position", "preferences",
-        "externalUserIds", "scim", "systemGenerated", "createdAt", "updatedAt",
+        "externalUserIds", "scim", "systemGenerated", "createdAt", "updatedAt", "iamid", "userid", "sqlUser",
     }  # fmt: skip
     assert type(body["id"]) is int
     assert body["userid"] == BOB
     assert body["iamid"] == "bim"
     assert body["permissions"] == ["CREATE_PROJECT"]
     assert body["authorizations"] == {}
-    assert body["profile"]["externalUserIds"] == {}
+    assert body["profile"]["externalUserIds"] == dict.fromkeys(EXTERNAL_USER_IDS)
     assert body["profile"]["phone"] is None
     assert body["disabled"] is False
     for moment in (body["createdAt"], body["updatedAt"], body["profile"]["createdAt"]):
@@ -502,25 +503,22 @@ def test_a_key_made_with_a_key_ends_with_it(any_site: Site) -> None:
 
 
 def test_the_list_shows_metadata_and_never_a_secret(any_site: Site) -> None:
-    """The list is `{count, hits}` without secrets, the newest first, paged (K7)."""
+    """The list is an array without secrets, the newest first, paged (K7)."""
     user = any_site.new_user()
     made = [any_site.key(user.userid) for _ in range(3)]
     path = f"/bim/iam/bim/user/{user.userid}/apikeys"
     with any_site.client(headers={"Authorization": made[0].secret}) as client:
-        body = client.get(path).json()
-        assert set(body) == {"count", "hits"}
-        assert body["count"] == 3
-        assert [hit["keyid"] for hit in body["hits"]] == [key.record.key_id for key in reversed(made)]
-        for hit in body["hits"]:
+        listed = client.get(path).json()
+        assert [hit["keyid"] for hit in listed] == [key.record.key_id for key in reversed(made)]
+        for hit in listed:
             assert set(hit) == {
                 "id", "keyid", "name", "context", "project", "masked", "state", "createdAt", "expiresAt",
                 "lastUsedAt", "revokedAt", "formerSecretEndsAt", "scopes", "allowFrom", "dpopJkt",
-                "allowMethods", "allowPaths",
+                "allowMethods", "allowPaths", "created", "lastUsed",
             }  # fmt: skip
         page = client.get(path, params={"size": 1, "offset": 1}).json()
-        assert page["count"] == 3
-        assert [hit["keyid"] for hit in page["hits"]] == [made[1].record.key_id]
-        assert client.get(path, params={"offset": 1000}).json()["hits"] == []
+        assert [hit["keyid"] for hit in page] == [made[1].record.key_id]
+        assert client.get(path, params={"offset": 1000}).json() == []
         text = client.get(path).text
         for key in made:
             assert key.secret not in text
@@ -548,7 +546,7 @@ def test_a_user_is_named_by_name_or_number(any_site: Site) -> None:
                     f"{prefix}/user/{name}/apikeys", f"Authorization: {any_site.key(BOB).secret}".encode()
                 )
                 assert status_of(raw) == 200, name
-                answers.append(client.get(f"{prefix}/user/{name}/apikeys").json()["count"])
+                answers.append(len(client.get(f"{prefix}/user/{name}/apikeys").json()))
     assert answers == sorted(answers)
 
 
@@ -608,7 +606,7 @@ def test_a_deleted_key_and_its_tokens_are_dead_at_once(any_site: Site, path: str
             f"{path}/{key.record.key_id}", headers={**with_key, "Content-Type": "application/json"}
         )
         assert answer.status_code == 200
-        assert answer.json() == {"keyid": key.record.key_id}
+        assert answer.json() == {"keyid": key.record.key_id, "revokedTokens": 1}
         for credential in (key.secret, f"Bearer {key.secret}", token, f"Bearer {token}"):
             refused = client.get(WHO, headers={"Authorization": credential})
             assert is_error(refused, 401, "Unauthorized")
@@ -860,12 +858,12 @@ def test_the_whole_way_from_key_to_nothing(any_site: Site) -> None:
         token = client.post("/bim/apikey/authenticate", json={"apikey": made["apikey"]}).json()["token"]
         for credential in (made["apikey"], token):
             assert client.get(WHO, headers={"Authorization": credential}).json()["id"] == user.user_id
-        (hit,) = client.get(f"/bim/iam/bim/user/{user.user_id}/apikeys", headers=signed_in).json()["hits"]
+        (hit,) = client.get(f"/bim/iam/bim/user/{user.user_id}/apikeys", headers=signed_in).json()
         assert (hit["keyid"], hit["name"], hit["state"]) == (made["keyid"], "journey", "active")
         assert TIMESTAMP.fullmatch(hit["lastUsedAt"])
         assert client.delete(f"/bim/apikey/{made['keyid']}", headers=signed_in).status_code == 200
         for credential in (made["apikey"], token):
             assert client.get(WHO, headers={"Authorization": credential}).status_code == 401
-        (hit,) = client.get(f"/bim/iam/bim/user/{user.user_id}/apikeys", headers=signed_in).json()["hits"]
+        (hit,) = client.get(f"/bim/iam/bim/user/{user.user_id}/apikeys", headers=signed_in).json()
         assert hit["state"] == "revoked"
         assert TIMESTAMP.fullmatch(hit["revokedAt"])

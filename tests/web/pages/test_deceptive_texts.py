@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from tests.web.sites import Site
 
 OVERRIDE = "\u202e"
-OPAQUE = {"password", "externalUserIds", "preferences"}
-"""What is never shown as text: a password, and JSON of other programs."""
+OPAQUE = {"password", "externalUserIds", "preferences", "token", "jobIds"}
+"""What is never shown as text: a password, JSON of other programs, and what is only looked for."""
 SHOWN = {
     ("user_account", "userid"), ("profile", "name"), ("profile", "email"), ("profile", "about"),
     ("profile", "location"), ("api_key", "name"), ("user_group", "name"), ("user_group", "description"),

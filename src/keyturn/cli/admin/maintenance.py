@@ -92,6 +92,6 @@ def _report(problems: list[str], *, signing_keys: int, revision: int, as_json: b
     keys = "1 signing key" if signing_keys == 1 else f"{signing_keys} signing keys"
     click.echo(f"{keys}, revision {revision}.")
     for problem in problems:
-        click.echo(f"The database reports: {problem}", err=True)
+        click.echo(f"Problem: {problem}", err=True)
     if not problems:
         click.echo("All is well.")

@@ -10,28 +10,25 @@ from keyturn.cli.progress import counting
 from keyturn.verifying.origin import COMMAND_LINE
 
 
-class _RootKeyGroup(Group):
-    """A group that, called alone, prints a new root key."""
-
-    def screen(self, ctx: click.Context) -> str:  # noqa: ARG002 - the signature of Group
-        """Return a new root key, without the end of its line."""
-        with server_packages():
-            from keyturn.services.installation.root_keys import new_root_key
-            from keyturn.system import System
-        return new_root_key(System()).rstrip()
-
-
 @click.group(
     "root-key",
-    cls=_RootKeyGroup,
+    cls=Group,
+    invoke_without_command=True,
     examples={
         "(umask 077 && keyturn admin root-key > root.key)": "Keep a new root key in a file",
         "keyturn admin root-key rotate": "Encrypt everything under a new root key",
     },
     more="howto/rotate-the-root-key.md",
 )
-def root_key() -> None:
+@click.pass_context
+def root_key(context: click.Context) -> None:
     """Print a new root key for KEYTURN_ROOT_KEY_FILE. Keep it outside the database and its backups."""
+    if context.invoked_subcommand is not None:
+        return
+    with server_packages():
+        from keyturn.services.installation.root_keys import new_root_key
+        from keyturn.system import System
+    click.echo(new_root_key(System()), nl=False)
 
 
 @root_key.command(

@@ -17,6 +17,7 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
 from keyturn.core.scopes import is_scope
+from keyturn.core.searches import GroupSearch
 from keyturn.errors import ChangedMeanwhile, Conflict, InvalidInput, NotFound
 from keyturn.services.apis.fields import ScopeToRegister, as_registered, checked_fields
 from keyturn.services.text import is_storable
@@ -86,7 +87,7 @@ class Apis:
     def list_groups(self, principal: Principal, *, size: int = MAX_PAGE) -> Page[GroupRecord]:
         """Return the first groups that an administrator may name as holders, of all."""
         principal.check_may(Permission.APPLICATION_ADMIN)
-        return self._store.groups.list_all(size=size)
+        return self._store.groups.search(GroupSearch(), size=size)
 
     def name_groups(self, principal: Principal, group_ids: Collection[int]) -> dict[int, str]:
         """Return the names of these groups, for an administrator."""

@@ -1,7 +1,7 @@
-"""Who may do what with connections and the objects behind them.
+"""The rights to connections and to the objects behind them.
 
-A permission reaches every connection. A role reaches an object and all that is below it (immuta-api.md,
-"Connections"): an object that overrides a role, perhaps with nobody, ends it there.
+A permission reaches every connection. A role reaches an object and all that is below it; an object that
+overrides a role, perhaps with nobody, ends it there.
 """
 
 from keyturn.core.connections import ConnectionRecord, ObjectPath, ObjectRole

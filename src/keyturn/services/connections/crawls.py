@@ -11,10 +11,9 @@ from datetime import datetime
 
 import msgspec
 
-from keyturn.adapters.catalog import Schema, Table
-from keyturn.adapters.tasks import Found
+from keyturn.adapters.catalog import Batch, Schema, Table
 from keyturn.adapters.technologies import BY_NAME
-from keyturn.core.connections import ConnectionRecord, FoundObject, KnownObject, ObjectPath, path_digest
+from keyturn.core.connections import FoundObject, KnownObject, ObjectPath, path_digest
 from keyturn.store import Store
 
 
@@ -23,7 +22,8 @@ class Crawl:
     """One crawl of a connection, fed with what is found, batch by batch."""
 
     store: Store
-    record: ConnectionRecord
+    connection_id: int
+    technology: str
     number: int
     known: Mapping[bytes, KnownObject]
     seen: set[bytes] = field(default_factory=set)
@@ -41,9 +41,9 @@ class Crawl:
         """The fingerprints of all that the last crawl found, as the process takes them."""
         return [one.fingerprint.hex() for one in self.known.values()]
 
-    def take(self, found: Found) -> None:
+    def take(self, found: Batch) -> None:
         """Store what is new or another than before."""
-        levels = BY_NAME[self.record.technology].hierarchy
+        levels = BY_NAME[self.technology].hierarchy
         to_add: list[FoundObject] = []
         for schema in found.schemas:
             self._take_parents(schema.path, levels, to_add)
@@ -52,13 +52,13 @@ class Crawl:
             self._take_parents(table.path, levels, to_add)
             self._take_table(table, to_add)
         first = [self._first(one) for one in to_add]
-        self.store.data_objects.add(self.record.connection_id, self.number, to_add, first)
+        self.store.data_objects.add(self.connection_id, self.number, to_add, first)
 
     def finish(self, now: datetime) -> Mapping[str, int]:
         """Show what was found; return how much of it is new, and how much is no longer there."""
         vanished = [one.object_id for digest, one in self.known.items() if digest not in self.seen]
         self.store.data_objects.end([*self.replaced, *vanished], self.number)
-        self.store.data_objects.finish(self.record.connection_id, self.number, now)
+        self.store.data_objects.finish(self.connection_id, self.number, now)
         return {
             "found": len(self.seen),
             "added": self.added,

@@ -17,18 +17,17 @@ from typing import Any
 
 import structlog
 
-from keyturn.adapters import target_process
 from keyturn.adapters.findings import TEXTS, Fault, Finding
-from keyturn.adapters.target_process import TargetProcess
 from keyturn.adapters.tasks import Action
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.connections import ConnectionRecord, JobRecord, JobSearch, JobState, JobType, ObjectPath
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
+from keyturn.core.times import in_milliseconds
 from keyturn.errors import Conflict, InvalidState, KeyturnError, NotFound, PermissionMissing
 from keyturn.services.connections.access import MANAGERS, Access
-from keyturn.services.connections.crawls import Crawl
+from keyturn.services.connections.crawler import CrawlerProcess, Finished, Order
 from keyturn.services.connections.password_rotation import PasswordRotation, Rotated
 from keyturn.services.connections.registry import Connections
 from keyturn.services.connections.targets import Targets
@@ -64,7 +63,7 @@ class Run:
     job_id: str
     done: int = 0
     expected: int | None = None
-    process: TargetProcess | None = None
+    process: CrawlerProcess | None = None
     is_canceled: bool = False
 
     def cancel(self) -> None:
@@ -89,9 +88,11 @@ class Jobs:
         access: Access,
         targets: Targets,
         rotation: PasswordRotation,
+        database: str,
         system: System,
     ) -> None:
         self._store = store
+        self._database = database
         self._registry = registry
         self._access = access
         self._targets = targets
@@ -141,7 +142,7 @@ class Jobs:
         children = self._store.data_objects.count_below(record.connection_id, ())
         actor = actor_of(principal, origin)
         job = self._add(JobType.DELETE, record, actor, principal.user_id)
-        self._do(Run(job.job_id), record, partial(self._delete, record, actor))
+        self._do(Run(job.job_id), record, partial(self._delete, record, actor), raises=True)
         return children
 
     def rotate(self, principal: Principal, connection_key: str, origin: Origin) -> Rotated:
@@ -157,6 +158,8 @@ class Jobs:
             return {"isChanged": rotated[0].is_changed, "reason": rotated[0].reason}
 
         self._do(Run(job.job_id), record, work, raises=True)
+        if not rotated:
+            raise Conflict("Somebody canceled the job before it began.")
         return rotated[0]
 
     def get(self, principal: Principal, job_id: str) -> JobRecord:
@@ -339,21 +342,21 @@ class Jobs:
 
     def _crawl(self, record: ConnectionRecord, actor: Actor, run: Run) -> Mapping[str, Any]:
         values = self._rotation.settle(record, actor)
-        objects = self._store.data_objects
-        number, known = objects.begin_crawl(record.connection_id), objects.known(record.connection_id)
-        if number is None:
-            raise NotFound("There is no such connection.")
-        crawl = Crawl(self._store, record, number, known)
-        task = self._targets.task(Action.CRAWL, values, known_fingerprints=crawl.known_fingerprints)
-        run.expected = len(known) or None
+        order = Order(
+            self._database,
+            record.connection_id,
+            record.technology,
+            in_milliseconds(self._system.now()),
+            self._targets.task(Action.CRAWL, values),
+        )
         run.check()
-        run.process = TargetProcess(task)
-        for found in target_process.crawl(run.process):
+        run.process = CrawlerProcess(order)
+        for report in run.process.reports():
             run.check()
-            crawl.take(found)
-            run.done = crawl.done
-        run.check()
-        return crawl.finish(self._system.now())
+            if isinstance(report, Finished):
+                return report.output
+            run.done, run.expected = report.done, report.expected or None
+        raise Fault(Finding.FAILED)
 
     def _delete(self, record: ConnectionRecord, actor: Actor, run: Run) -> Mapping[str, Any]:
         run.check()

@@ -1,4 +1,4 @@
-"""What is behind a connection: browsing and searching what the last crawl found."""
+"""The objects behind connections: browsing and searching those that the last crawl found."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from keyturn.core.connections import ConnectionRecord, DataObject, ObjectPath, O
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.connections.access import Access
+from keyturn.services.connections.access import MANAGERS, Access
 from keyturn.services.connections.registry import Connections
 from keyturn.services.connections.settings import ChangedSettings, Inherited, Settings
 from keyturn.services.text import is_storable
@@ -19,7 +19,7 @@ MAX_SEARCHED = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A connection, or an object behind it."""
 
     connection: ConnectionRecord
@@ -38,26 +38,26 @@ class Objects:
         self._settings = settings
         self._access = access
 
-    def get(self, principal: Principal, names: ObjectPath) -> Place:
+    def get(self, principal: Principal, names: ObjectPath) -> Location:
         """Return what is at these names, of which the first is the key of a connection."""
         if not names:
             raise NotFound("There is no such object.")
         record, path = self._registry.get_now(principal, names[0]), names[1:]
         if not path:
-            return Place(record, (), None, self._settings.of_connection(record))
+            return Location(record, (), None, self._settings.of_connection(record))
         found = self._store.data_objects.find(record.connection_id, path) if is_storable(*path) else None
         if found is None:
             raise NotFound("There is no such object.")
         (settings,) = self._settings.of(record, [found])
-        return Place(record, path, found, settings)
+        return Location(record, path, found, settings)
 
     def children(
         self, principal: Principal, names: ObjectPath, *, offset: int = 0, size: int = MAX_PAGE
-    ) -> Page[Place]:
+    ) -> Page[Location]:
         """Return what is directly below these names, by name; the connections themselves below none."""
         if not names:
             records = self._registry.search(principal, offset=offset, size=size)
-            places = (Place(one, (), None, self._settings.of_connection(one)) for one in records)
+            places = (Location(one, (), None, self._settings.of_connection(one)) for one in records)
             return Page(records.count, tuple(places))
         place = self.get(principal, names)
         record = place.connection
@@ -66,7 +66,7 @@ class Objects:
 
     def search(
         self, principal: Principal, names: ObjectPath, text: str, *, offset: int = 0, size: int = MAX_PAGE
-    ) -> Page[Place]:
+    ) -> Page[Location]:
         """Return the objects of whose name a text is a part: of one connection, or of all that are seen."""
         if len(names) > 1:
             raise InvalidInput("objectPath", "Search a connection, or all of them.")
@@ -81,9 +81,8 @@ class Objects:
         places = [place for one in found for place in self._places(by_id[one.connection_id], Page(1, (one,)))]
         return Page(found.count, tuple(places))
 
-    def columns(self, principal: Principal, names: ObjectPath) -> list[tuple[str, str, str | None]]:
-        """Return the columns of a table, in their order: name, type and comment."""
-        place = self.get(principal, names)
+    def columns(self, place: Location) -> list[tuple[str, str, str | None]]:
+        """Return the columns of a table, in their order: name, type and comment; none for anything else."""
         return [] if place.found is None else self._store.data_objects.columns(place.found.object_id)
 
     def names_of(self, holders: Iterable[RoleHolder]) -> dict[RoleHolder, str]:
@@ -94,13 +93,18 @@ class Objects:
         """Return who owns all that is behind a connection, which the caller was given."""
         return self._settings.of_connection(record).roles[ObjectRole.DATA_OWNER]
 
-    def count_overrides(self, place: Place) -> Mapping[str, int]:
+    def count_overrides(self, place: Location) -> Mapping[str, int]:
         """Return how many objects below a place say something of each setting."""
         return self._settings.count_overrides(place.connection, place.path)
 
+    def check_settings(self, principal: Principal, wanted: ChangedSettings) -> None:
+        """Raise what `change_settings` would raise of a connection that APPLICATION_ADMIN registers."""
+        principal.check_may(*MANAGERS)
+        self._settings.check(wanted)
+
     def change_settings(
         self, principal: Principal, names: ObjectPath, wanted: ChangedSettings, origin: Origin
-    ) -> Place:
+    ) -> Location:
         """Say something else of an object, for whoever owns it; roles are given by whoever manages it."""
         place = self.get(principal, names)
         self._access.check_owns(principal, place.connection, place.path)
@@ -114,6 +118,6 @@ class Objects:
         )
         return self.get(principal, names)
 
-    def _places(self, record: ConnectionRecord, found: Page[DataObject]) -> list[Place]:
+    def _places(self, record: ConnectionRecord, found: Page[DataObject]) -> list[Location]:
         settings = self._settings.of(record, found)
-        return [Place(record, one.path, one, said) for one, said in zip(found, settings, strict=True)]
+        return [Location(record, one.path, one, said) for one, said in zip(found, settings, strict=True)]

@@ -22,7 +22,7 @@ from keyturn.errors import Conflict, InvalidInput, InvalidState, NotFound
 from keyturn.services.changes.answer_cache import AnswerCache
 from keyturn.services.changes.freshness import Freshness
 from keyturn.services.connections.access import MANAGERS, Access
-from keyturn.services.connections.sealing import ConnectionSecrets, OpenedSecrets, merged
+from keyturn.services.connections.sealing import REDACTED, ConnectionSecrets, OpenedSecrets, merged
 from keyturn.services.text import is_storable
 from keyturn.store import Store
 from keyturn.system import System
@@ -30,8 +30,6 @@ from keyturn.verifying.origin import Origin, actor_of
 
 MAX_REMEMBERED = 1000
 MAX_HOURS = 24 * 366
-REDACTED = "[REDACTED]"
-"""Stands for a secret in what is shown; sent back, it says that the secret stays (immuta-api.md, 4.4)."""
 
 NO_CONNECTION = "Connection not found"
 MUST_BE_INACTIVE = "Unable to delete connection. Connection state must be INACTIVE to be deleted."
@@ -57,13 +55,15 @@ class NewConnection:
 
 @dataclass(frozen=True, slots=True)
 class ChangedConnection:
-    """What of a connection is to be another. A field that is absent from `values` stays as it is."""
+    """The change of a connection. A field that is absent from `values` stays as it is."""
 
     values: Mapping[str, Any] = field(default_factory=dict, repr=False)
     replaces: bool = False
     """Whether `values` are all there is, secrets excepted."""
     crawl_every_hours: int | None = None
     changes_schedule: bool = False
+    native_integration: Mapping[str, Any] | None = field(default=None, repr=False)
+    """None leaves it as it is."""
 
 
 class Connections:
@@ -202,18 +202,22 @@ class Connections:
         plain, secrets = self.checked(before, wanted)
         if before.state is ConnectionState.INACTIVE:
             raise Conflict(MUST_BE_IN_USE)
-        values: dict[str, Any] = {"details": plain}
-        if secrets is not None:
-            values["sealed_secrets"] = self._secrets.seal(connection_key, OpenedSecrets(secrets))
-        if wanted.changes_schedule:
-            values["crawl_every_hours"] = _checked_hours(wanted.crawl_every_hours)
+        values: dict[str, Any] = {"details": plain} if plain != before.details else {}
         changed = sorted(
             name for name in plain.keys() | before.details if plain.get(name) != before.details.get(name)
         )
-        audit = self._about(
-            principal, origin, AuditAction.CONNECTION_UPDATED, connection_key,
-            fields=changed + (["secrets"] if secrets is not None else []),
-        )  # fmt: skip
+        if secrets is not None:
+            values["sealed_secrets"] = self._secrets.seal(connection_key, OpenedSecrets(secrets))
+            changed.append("secrets")
+        if wanted.changes_schedule and wanted.crawl_every_hours != before.crawl_every_hours:
+            values["crawl_every_hours"] = _checked_hours(wanted.crawl_every_hours)
+            changed.append("crawlEveryHours")
+        if wanted.native_integration not in (None, before.native_integration):
+            values["native_integration"] = wanted.native_integration
+            changed.append("nativeIntegration")
+        if not values:
+            return before
+        audit = self._about(principal, origin, AuditAction.CONNECTION_UPDATED, connection_key, fields=changed)
         if not self._store.connections.update(before, values, principal.user_id, audit):
             raise NotFound("There is no such connection.")
         return self._again(connection_key)
@@ -311,18 +315,6 @@ class Connections:
         if found is None:
             raise NotFound("There is no such connection.")
         return found
-
-
-def redacted(record: ConnectionRecord, secrets: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the values of a connection with `[REDACTED]` in the place of each secret."""
-    return merged(record.details, _all_redacted(secrets))
-
-
-def _all_redacted(secrets: Mapping[str, Value]) -> dict[str, Value]:
-    return {
-        name: dict.fromkeys(value, REDACTED) if isinstance(value, dict) else REDACTED
-        for name, value in secrets.items()
-    }
 
 
 def _without_redacted(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What happens to connections by itself: crawls that are due, and the end of jobs that were lost."""
+"""Work that begins by itself: crawls that are due, and the end of jobs that were lost."""
 
 import threading
 

@@ -12,6 +12,8 @@ from keyturn.errors import InvalidState
 from keyturn.services.installation.vault import SealBroken, Vault, slot_of
 from keyturn.store import Store
 
+REDACTED = "[REDACTED]"
+"""Stands for a secret in what is shown; sent back, it says that the secret stays."""
 DOES_NOT_OPEN = "The stored secrets do not open. Enter them again."
 
 
@@ -46,6 +48,13 @@ class ConnectionSecrets:
         """
         return self._opened(record, self._store.connections.find_seal(record.connection_id))
 
+    def redacted(self, record: ConnectionRecord) -> dict[str, Value]:
+        """Return `[REDACTED]` for each stored secret, nested as they are; nothing if none opens."""
+        try:
+            return redacted(self.open(record).current)
+        except InvalidState:
+            return {}
+
     def replace(self, record: ConnectionRecord, secrets: OpenedSecrets, audit: AuditEntry) -> None:
         """Store other secrets; raise `ChangedMeanwhile` if somebody else stores some at this moment."""
         former = self._store.connections.find_seal(record.connection_id)
@@ -64,13 +73,21 @@ class ConnectionSecrets:
 
 
 class _Stored(msgspec.Struct):
-    """What is sealed, as JSON."""
+    """The sealed text, as JSON."""
 
     secrets: dict[str, Value]
     next_password: str | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Stored)
+
+
+def redacted(secrets: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the same names with `[REDACTED]` for each secret."""
+    return {
+        name: dict.fromkeys(value, REDACTED) if isinstance(value, dict) else REDACTED
+        for name, value in secrets.items()
+    }
 
 
 def merged(plain: Mapping[str, Value], secrets: Mapping[str, Value]) -> dict[str, Value]:

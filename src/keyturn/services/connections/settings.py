@@ -25,18 +25,18 @@ MAX_HOLDERS = 100
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """What holds for an object, whoever said it."""
+    """The settings in force for an object, whoever said them."""
 
     is_active: bool
     activates_new_children: bool
     roles: Mapping[ObjectRole, frozenset[RoleHolder]]
     said: ObjectSettings
-    """What the object says itself."""
+    """The settings that the object says itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedSettings:
-    """What is to be said anew. None leaves a setting as it is; a role in `roles` is overridden."""
+    """Settings to say anew. None leaves a setting as it is; a role in `roles` is overridden."""
 
     is_active: bool | None = None
     activates_new_children: bool | None = None
@@ -132,8 +132,7 @@ class Settings:
         gives_roles = bool(roles) or any(name in set(ObjectRole) for name in wanted.inherits)
         if gives_roles and not may_give_roles:
             raise PermissionMissing("APPLICATION_ADMIN")
-        for role, holders in roles.items():
-            self._check_holders(role, holders)
+        self.check(wanted)
         audit = AuditEntry(
             self._system.now(),
             AuditAction.CONNECTION_SETTINGS_UPDATED,
@@ -147,6 +146,11 @@ class Settings:
         )
         if not found:
             raise NotFound("There is no such connection.")
+
+    def check(self, wanted: ChangedSettings) -> None:
+        """Raise `InvalidInput` for a role of somebody who is not there, or of too many."""
+        for role, holders in (wanted.roles or {}).items():
+            self._check_holders(role, holders)
 
     def _check_holders(self, role: ObjectRole, holders: Collection[RoleHolder]) -> None:
         if len(holders) > MAX_HOLDERS:

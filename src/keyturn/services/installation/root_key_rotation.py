@@ -76,7 +76,8 @@ class Seals:
     def renew(self, head: bytes, on_progress: Callable[[int, int], None]) -> tuple[int, list[BrokenSeal]]:
         """Seal every row under the root key of `head`; return how many were, and those that do not open.
 
-        `on_progress` is told after each batch how many are done, and of how many.
+        `on_progress` is told after each batch how many are done, and of how many. Raise `Conflict` once
+        another rotation has begun.
         """
         total, done = self._store.seals.count_unlike(head), 0
         broken: list[BrokenSeal] = []
@@ -88,7 +89,7 @@ class Seals:
                         renewed.append((row, self._vault.seal_under(head, self._open(row), slot=_slot(row))))
                     except SealBroken as error:
                         broken.append(_broken(row, error))
-                done += self._store.seals.renew(column, renewed)
+                done += self._store.seals.renew(column, renewed, head=head)
                 on_progress(done, total)
         return done, broken
 

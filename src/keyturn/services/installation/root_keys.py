@@ -6,7 +6,7 @@ import shlex
 import stat
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from keyturn.core.encoding import EncodingError, base64url_decode, base64url_encode
@@ -68,17 +68,21 @@ class RootKeyFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other rotations off this file; raise `Conflict` while one is under way."""
-        # The folder, since the file itself is replaced. The lock ends with its process, however that ends.
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
+        """Keep other rotations off this file.
+
+        Raise `Conflict` while one is under way, `CannotStart` where nothing can be locked.
+        """
+        with ExitStack() as held:
             try:
+                # The folder, since the file itself is replaced. The lock ends with its process.
+                folder = os.open(self._path.parent, os.O_RDONLY)
+                held.callback(os.close, folder)
                 fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Conflict("Another rotation of this root key is under way.") from None
+            except OSError as error:
+                raise self._unwritable(error) from error
             yield
-        finally:
-            os.close(folder)
 
     def replace(self, keys: Sequence[bytes]) -> None:
         """Let the file hold these keys and no others: whole, or not at all after a power cut.
@@ -94,10 +98,13 @@ class RootKeyFile:
             draft.replace(self._path)
             _sync_folder(self._path.parent)
         except OSError as error:
-            raise CannotStart(
-                f"The root key file {self._path} cannot be written ({error.strerror}): "
-                "run this as the user of the server."
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> CannotStart:
+        return CannotStart(
+            f"The root key file {self._path} cannot be written ({error.strerror}): "
+            "run this as the user of the server."
+        )
 
 
 def _create(file: Path, system: System) -> None:

@@ -12,6 +12,7 @@ There may be several root keys: all open, and the one that the database names se
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidTag
@@ -22,7 +23,7 @@ from keyturn.errors import CannotStart, KeyturnError
 from keyturn.services.installation.root_keys import ROOT_KEY_BYTES
 from keyturn.system import System
 
-REREAD_SECONDS = 1.0
+REREAD_SECONDS = 5.0
 """Rows of one unknown root key ask for it again, but not at each request: a command is slow."""
 
 _VERSION = b"\x01"
@@ -55,6 +56,7 @@ class Vault:
         self._find_check = find_check
         self._roots: dict[bytes, AESGCM] = {}
         self._missing_until: dict[bytes, float] = {}
+        self._looking = threading.Lock()
         self.read_again()
 
     def read_again(self) -> None:
@@ -64,7 +66,7 @@ class Vault:
         """
         given = {head_under(key): AESGCM(key) for key in self._read()}
         self._newest = next(iter(given))
-        self._roots = self._roots | given
+        self._roots.update(given)
 
     def seal(self, secret: bytes, *, slot: str) -> bytes:
         """Encrypt `secret` for the one slot where it will be stored.
@@ -106,16 +108,23 @@ class Vault:
 
     def _root_of(self, head: bytes) -> AESGCM:
         """Return the root key of a head. One that is unknown may have come since they were read."""
-        now = self._system.monotonic()
-        if head not in self._roots and now >= self._missing_until.get(head, now):
-            self._missing_until[head] = now + REREAD_SECONDS
-            try:
-                self.read_again()
-            except CannotStart:
-                raise SealBroken("its root key is unknown, and the root keys cannot be read now") from None
         if head not in self._roots:
-            raise SealBroken(f"it is encrypted under another root key, {key_id_of(head)}")
+            with self._looking:  # Others wait for what one finds.
+                self._look_for(head)
+        if head not in self._roots:
+            raise SealBroken(f"it is encrypted under the root key {key_id_of(head)}, which is not given")
         return self._roots[head]
+
+    def _look_for(self, head: bytes) -> None:
+        now = self._system.monotonic()
+        if head in self._roots or now < self._missing_until.get(head, now):
+            return
+        try:
+            self.read_again()
+        except CannotStart:
+            raise SealBroken("its root key is unknown, and the root keys cannot be read now") from None
+        finally:
+            self._missing_until[head] = now + REREAD_SECONDS
 
 
 def slot_of(table: str, row: str | int, column: str) -> str:

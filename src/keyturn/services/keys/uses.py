@@ -4,7 +4,12 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from keyturn.core.key_uses import add_by_day, day_of, first_hour_of, merge_callers
+from keyturn.core.people import UserRecord
+from keyturn.core.permissions import Permission
+from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, KeyCaller, UseCount, hour_of
+from keyturn.errors import NotFound
+from keyturn.services.people.administration import UserAdministration
 from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.uses import KEPT_HOURS, Usage
@@ -17,11 +22,14 @@ SHOWN_DAYS = KEPT_HOURS // 24
 class KeyUses:
     """Uses of keys: those that are written, and those that this process noted since.
 
-    The keys are records that the caller was given: they may see what happens to them.
+    Records of keys are those that the caller was given: they may see what happens to them.
     """
 
-    def __init__(self, store: Store, usage: Usage, system: System) -> None:
+    def __init__(
+        self, store: Store, usage: Usage, administration: UserAdministration, system: System
+    ) -> None:
         self._store = store
+        self._administration = administration
         self._usage = usage
         self._system = system
 
@@ -54,3 +62,24 @@ class KeyUses:
         """Return who presented a key last, up to now: `MAX_CALLERS` at most, the newest first."""
         written, unwritten = self._store.api_keys.callers(key.key_id), self._usage.unwritten(key.key_id)
         return written if unwritten is None else merge_callers((*written, *unwritten.callers))
+
+    def latest(self, principal: Principal, key_id: int, *, at_most: int) -> tuple[KeyCaller, ...]:
+        """Return who used a key last, as far as its callers are kept, the newest first.
+
+        Raise `NotFound` unless the caller may see the key: their own, that of a service account of theirs, or
+        with AUDIT or USER_ADMIN anybody's.
+        """
+        owner_id = self._store.api_keys.find_owner(key_id)
+        owner = None if owner_id is None else self._store.users.find_by_id(owner_id)
+        if owner is None or not self._may_see_keys_of(principal, owner):
+            raise NotFound
+        key = self._store.api_keys.find_of_user(key_id, owner.user_id)
+        callers = () if key is None else self.callers(key)
+        return tuple(one for one in callers if one.uses)[:at_most]
+
+    def _may_see_keys_of(self, principal: Principal, owner: UserRecord) -> bool:
+        return (
+            owner.user_id == principal.user_id
+            or principal.may(Permission.AUDIT)
+            or self._administration.controls(principal, owner)
+        )

@@ -137,7 +137,10 @@ class OAuth:
         Callers may ask about credentials of their own, and with VERIFY_CREDENTIALS about everybody's.
         """
         caller = self._clients.find_caller(form, authorization, origin, presented)
-        token = parameter(form, "token")
+        return self.introspect_for(caller, parameter(form, "token"))
+
+    def introspect_for(self, caller: Principal, token: str) -> Introspection | None:
+        """Say the same to a caller who is known already."""
         try:
             known = self._authenticator_at(self._audience_of(token)).identify(
                 token.encode("utf-8", "surrogatepass")

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+from keyturn.core.attributes import AttributeChange
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import StateRule, UserKind, UserRecord
@@ -14,16 +15,16 @@ from keyturn.core.permissions import Permission, not_held
 from keyturn.core.principal import Principal
 from keyturn.core.searches import UserCounts, UserOrder, UserSearch
 from keyturn.errors import InvalidInput, InvalidState, NotFound, PermissionMissing
+from keyturn.services.people.attributes import Attribute, change_of, change_to
 from keyturn.services.people.authority import check_may_grant
 from keyturn.services.people.identity.invitations import Invitation, Invitations
 from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.users import Users, checked_permissions
-from keyturn.services.text import checked_text, is_storable, unique
+from keyturn.services.text import is_storable, unique
 from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
 
-ATTRIBUTE_MAX_CHARACTERS = 254
 PEOPLE = frozenset({UserKind.PERSON})
 
 
@@ -103,7 +104,7 @@ class UserAdministration:
         self, principal: Principal, wanted: UserSearch, *, offset: int = 0, size: int = MAX_PAGE
     ) -> Page[UserRecord]:
         """Return the users that are looked for, as far as the caller may see them."""
-        if not is_storable(wanted.iamid, wanted.userid, wanted.email, wanted.name, wanted.text):
+        if not is_storable(*(wanted.providers or ()), wanted.userid, wanted.email, wanted.name, wanted.text):
             return Page(0, ())
         if principal.may(Permission.USER_ADMIN):
             return self._store.users.search(wanted, offset=offset, size=size)
@@ -285,7 +286,7 @@ class UserAdministration:
         _check_unbound(principal)
         actor = actor_of(principal, origin)
         if user.user_id == principal.user_id:
-            self._users.check_own_password(principal, current or "", field="currentPassword", origin=origin)
+            self._users.check_own_password(principal, current or "", field="originalPassword", origin=origin)
             self._users.set_password(actor, user, password)
             return
         self._check_may_act_as(principal, user)  # Before the password is judged: it is none of theirs.
@@ -331,23 +332,37 @@ class UserAdministration:
         principal: Principal,
         iamid: str,
         userid: str,
-        attribute: tuple[str, str],
+        attribute: Attribute,
         origin: Origin,
         *,
         is_given: bool,
     ) -> UserRecord:
-        """Give a user an attribute, a name and a value, or take it; nothing happens if that is so already."""
+        """Give a user an attribute or take it; nothing happens if that is so already."""
+        change = partial(change_of, attribute, is_given=is_given)
+        return self._change_attributes(principal, iamid, userid, origin, change)
+
+    def set_attributes(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        attributes: Mapping[str, Iterable[str]],
+        origin: Origin,
+    ) -> UserRecord:
+        """Put these attributes in the place of a user's own."""
+        return self._change_attributes(principal, iamid, userid, origin, partial(change_to, attributes))
+
+    def _change_attributes(
+        self,
+        principal: Principal,
+        iamid: str,
+        userid: str,
+        origin: Origin,
+        checked: Callable[[], AttributeChange],
+    ) -> UserRecord:
         user = self._managed(principal, iamid, userid)
-        name, value = checked_attribute(*attribute)
-        audit = self._about(
-            principal,
-            origin,
-            AuditAction.USER_ATTRIBUTES_UPDATED,
-            user.user_id,
-            details={"added" if is_given else "removed": {name: value}},
-        )
-        change = self._store.users.add_attribute if is_given else self._store.users.remove_attribute
-        change(user.user_id, name, value, audit.at, audit)
+        audit = self._about(principal, origin, AuditAction.USER_ATTRIBUTES_UPDATED, user.user_id)
+        self._store.users.change_attributes(user.user_id, checked(), audit.at, audit)
         return self._again(user)
 
     def _found(self, iamid: str | None, userid: str, *, visible_to: int | None = None) -> UserRecord:
@@ -396,12 +411,3 @@ def _check_unbound(principal: Principal) -> None:
     """Raise `PermissionMissing` for a credential that is narrowed: it changes no account."""
     if not principal.is_unbound:
         raise PermissionMissing(Permission.USER_ADMIN)
-
-
-def checked_attribute(name: str, value: str) -> tuple[str, str]:
-    """Return an attribute as it is stored: names in lower case, values as they are."""
-    checked_name = checked_text("key", name.lower(), max_characters=ATTRIBUTE_MAX_CHARACTERS)
-    checked_value = checked_text("value", value, max_characters=ATTRIBUTE_MAX_CHARACTERS)
-    if checked_name is None or checked_value is None:
-        raise InvalidInput("key", "An attribute has a name and a value.")
-    return checked_name, checked_value

@@ -1,21 +1,22 @@
 """Groups of users. Members have the attributes and scopes of their group."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
+from keyturn.core.attributes import AttributeChange
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import GroupRecord, MemberRecord, ServiceOwner, UserKind
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
-from keyturn.core.searches import NamedSearch
+from keyturn.core.searches import GroupSearch
 from keyturn.errors import Conflict, InvalidInput, NotFound
-from keyturn.services.people.administration import checked_attribute
+from keyturn.services.people.attributes import Attribute, change_of, change_to
 from keyturn.services.people.authority import check_may_grant, successor_of
 from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.users import Users
@@ -27,6 +28,7 @@ from keyturn.verifying.origin import Origin, actor_of
 
 NAME_MAX_CHARACTERS = 254
 DESCRIPTION_MAX_CHARACTERS = 2000
+EVERY_GROUP = GroupSearch()
 
 
 class Groups:
@@ -39,34 +41,37 @@ class Groups:
         self._system = system
 
     def list_visible(
-        self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE
+        self,
+        principal: Principal,
+        wanted: GroupSearch = EVERY_GROUP,
+        *,
+        offset: int = 0,
+        size: int = MAX_PAGE,
     ) -> Page[GroupRecord]:
-        """Return a page of the groups that the caller may see, in the order they were made."""
-        if principal.may(Permission.USER_ADMIN):
-            return self._store.groups.list_all(offset=offset, size=size)
-        return self._store.groups.list_of_user(principal.user_id, offset=offset, size=size)
-
-    def search(
-        self, principal: Principal, wanted: NamedSearch, *, offset: int = 0, size: int = MAX_PAGE
-    ) -> Page[GroupRecord]:
-        """Return a page of the groups that are looked for, for a holder of USER_ADMIN."""
-        principal.check_may(Permission.USER_ADMIN)
-        if not is_storable(wanted.text):
+        """Return a page of those that are looked for of the groups that the caller may see."""
+        if not is_storable(wanted.text, wanted.name, wanted.iamid):
             return Page(0, ())
+        if not principal.may(Permission.USER_ADMIN):
+            wanted = replace(wanted, members=wanted.members | {principal.user_id})
         return self._store.groups.search(wanted, offset=offset, size=size)
 
     def list_all(self, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
         """Return a page of all groups, for the operator."""
-        return self._store.groups.list_all(offset=offset, size=size)
+        return self._store.groups.search(EVERY_GROUP, offset=offset, size=size)
 
     def ids(self, names: Collection[str]) -> dict[str, int]:
         """Return the ids of the groups with these names, for the operator; unknown names are left out."""
         return self._store.groups.ids(names)
 
-    def list_of(self, principal: Principal, user_id: int, *, size: int = MAX_PAGE) -> Page[GroupRecord]:
-        """Return the first groups that a user is in, for a holder of USER_ADMIN."""
-        principal.check_may(Permission.USER_ADMIN)
-        return self._store.groups.list_of_user(user_id, size=size)
+    def list_of(
+        self, principal: Principal, user_id: int, *, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[tuple[GroupRecord, int]]:
+        """Return a page of the groups that a user is in and the caller may see, with the memberships' ids."""
+        wanted = GroupSearch(members=frozenset({user_id}))
+        found = self.list_visible(principal, wanted, offset=offset, size=size)
+        ids = self._store.groups.membership_ids(user_id, [group.group_id for group in found])
+        # One that ended between the two questions is no membership any more.
+        return Page(found.count, tuple((one, ids[one.group_id]) for one in found if one.group_id in ids))
 
     def names(self, principal: Principal, group_ids: Collection[int]) -> dict[int, str]:
         """Return the names of those of these groups that the caller may see."""
@@ -111,7 +116,7 @@ class Groups:
         description: str | UnsetType | None = UNSET,
     ) -> GroupRecord:
         """Change what is said of a group; what is not given stays, as somebody else may have changed it."""
-        group = self._managed(principal, group_id)
+        group = self.get_managed(principal, group_id)
         fields = _checked(
             group.name if name is None else name,
             group.email if email is UNSET else email,
@@ -129,13 +134,13 @@ class Groups:
             self._store.groups.update(
                 group_id, fields, audit.at, audit, only=[one for one in given if given[one]]
             )
-        return self._managed(principal, group_id)
+        return self.get_managed(principal, group_id)
 
     def delete(
         self, principal: Principal, group_id: int, origin: Origin, *, successor: ServiceOwner | None = None
     ) -> GroupRecord:
         """Delete a group, and its service accounts unless there is a `successor`; return what there was."""
-        group = self._managed(principal, group_id)
+        group = self.get_managed(principal, group_id)
         audit = self._about(
             principal, origin, AuditAction.GROUP_DELETED, group_id, details={"name": group.name}
         )
@@ -145,11 +150,19 @@ class Groups:
         return group
 
     def list_members(
-        self, principal: Principal, group_id: int, *, offset: int = 0, size: int = MAX_PAGE
+        self,
+        principal: Principal,
+        group_id: int,
+        *,
+        is_descending: bool = False,
+        offset: int = 0,
+        size: int = MAX_PAGE,
     ) -> Page[MemberRecord]:
         """Return a page of who is in a group; a member sees of the others' profiles only who they are."""
         self.get(principal, group_id)
-        members = self._store.groups.list_members(group_id, offset=offset, size=size)
+        members = self._store.groups.list_members(
+            group_id, is_descending=is_descending, offset=offset, size=size
+        )
         if principal.may(Permission.USER_ADMIN):
             return members
         shown = (_to_fellow(one) if one.user_id != principal.user_id else one for one in members)
@@ -169,7 +182,7 @@ class Groups:
 
         They control its service accounts from then on: the caller must hold what these hold.
         """
-        self._managed(principal, group_id)
+        self.get_managed(principal, group_id)
         try:
             user = self._users.get_by_userid(iamid, userid)
         except NotFound:
@@ -190,7 +203,7 @@ class Groups:
         self, principal: Principal, group_id: int, membership_id: int, origin: Origin
     ) -> MemberRecord:
         """End a membership; return what there was."""
-        self._managed(principal, group_id)
+        self.get_managed(principal, group_id)
         member = self._store.groups.find_member(group_id, membership_id) if is_id(membership_id) else None
         if member is None:
             raise NotFound
@@ -207,7 +220,7 @@ class Groups:
 
     def remove_user(self, principal: Principal, group_id: int, user_id: int, origin: Origin) -> MemberRecord:
         """End the membership of a user; return what there was."""
-        self._managed(principal, group_id)
+        self.get_managed(principal, group_id)
         member = self._store.groups.find_member_by_user(group_id, user_id)
         if member is None:
             raise NotFound
@@ -217,32 +230,46 @@ class Groups:
         self,
         principal: Principal,
         group_id: int,
-        attribute: tuple[str, str],
+        attribute: Attribute,
         origin: Origin,
         *,
         is_given: bool,
         iamid: str | None = None,
     ) -> GroupRecord:
-        """Give a group an attribute, which is a name and a value, or take it.
+        """Give a group, and with it its members, an attribute, or take it.
 
         With `iamid`, raise `NotFound` for a group of another provider.
         """
-        group = self._managed(principal, group_id)
+        change = partial(change_of, attribute, is_given=is_given)
+        return self._change_attributes(principal, iamid, group_id, origin, change)
+
+    def set_attributes(
+        self,
+        principal: Principal,
+        iamid: str,
+        group_id: int,
+        attributes: Mapping[str, Iterable[str]],
+        origin: Origin,
+    ) -> GroupRecord:
+        """Put these attributes in the place of those of a group of this provider."""
+        return self._change_attributes(principal, iamid, group_id, origin, partial(change_to, attributes))
+
+    def _change_attributes(
+        self,
+        principal: Principal,
+        iamid: str | None,
+        group_id: int,
+        origin: Origin,
+        checked: Callable[[], AttributeChange],
+    ) -> GroupRecord:
+        group = self.get_managed(principal, group_id)
         if iamid is not None and group.iamid != iamid:
             raise NotFound
-        name, value = checked_attribute(*attribute)
-        audit = self._about(
-            principal,
-            origin,
-            AuditAction.GROUP_ATTRIBUTES_UPDATED,
-            group_id,
-            details={"added" if is_given else "removed": {name: value}},
-        )
-        change = self._store.groups.add_attribute if is_given else self._store.groups.remove_attribute
-        change(group_id, name, value, audit.at, audit)
-        return self._managed(principal, group_id)
+        audit = self._about(principal, origin, AuditAction.GROUP_ATTRIBUTES_UPDATED, group_id)
+        self._store.groups.change_attributes(group_id, checked(), audit.at, audit)
+        return self.get_managed(principal, group_id)
 
-    def _managed(self, principal: Principal, group_id: int) -> GroupRecord:
+    def get_managed(self, principal: Principal, group_id: int) -> GroupRecord:
         """Return a group for a holder of USER_ADMIN; raise `PermissionMissing` before `NotFound`."""
         principal.check_may(Permission.USER_ADMIN)
         return self.get(principal, group_id)
@@ -259,11 +286,16 @@ class Groups:
         action: AuditAction,
         group_id: int | None,
         *,
-        details: Mapping[str, Any],
+        details: Mapping[str, Any] | None = None,
     ) -> AuditEntry:
         target = None if group_id is None else str(group_id)
         return AuditEntry(
-            self._system.now(), action, actor_of(principal, origin), Target.GROUP, target, details=details
+            self._system.now(),
+            action,
+            actor_of(principal, origin),
+            Target.GROUP,
+            target,
+            details=details or {},
         )
 
 

@@ -28,6 +28,14 @@ class StartedSession:
     userid: str
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedLogin(IssuedToken):
+    """A token for a password, in the one answer that carries it."""
+
+    profile_id: int = field(kw_only=True)
+    """Of whoever signed in."""
+
+
 class Logins:
     """Starts sessions for those who prove who they are."""
 
@@ -63,14 +71,18 @@ class Logins:
         )
         return StartedSession(cookie, login.userid)
 
-    def log_in_api(self, iamid: str, userid: str, password: str, origin: Origin) -> IssuedToken:
+    def log_in_api(self, iamid: str, userid: str, password: str, origin: Origin) -> IssuedLogin:
         """Give a bearer token for a password. It shows, and can be ended, among the person's sessions."""
         login, identity = self._attempts.verify(iamid, userid, password, origin)
         digest = digest_session_token(new_session_token(self._system))
         started_at, session_id = self._start(
             login, identity, SessionKind.TOKEN, digest, self._token_life, origin
         )
-        return self._issuer.for_session(session_id, login.user_id, started_at + self._token_life)
+        issued = self._issuer.for_session(session_id, login.user_id, started_at + self._token_life)
+        user = self._store.users.find_by_id(login.user_id)
+        if user is None:
+            raise CredentialRefused(Reason.LOGIN_FAILED)  # Deleted since.
+        return IssuedLogin(issued.token, issued.expires_at, issued.key_id, profile_id=user.profile.profile_id)
 
     def token_for(self, current: BrowserSession, origin: Origin) -> IssuedToken:
         """Give a bearer token to somebody who is signed in, for some minutes, to try the API with.

@@ -1,17 +1,18 @@
 """Projects: some people, and the connections that keys linked to the project may see."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET, UnsetType
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
-from keyturn.core.people import ProjectMember, ProjectRecord, UserKind, UserRecord
+from keyturn.core.people import ProjectMember, ProjectRecord, Subscription, UserKind, UserRecord
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import is_id
-from keyturn.core.searches import NamedSearch
+from keyturn.core.searches import ProjectMemberSearch, ProjectSearch
 from keyturn.errors import InvalidInput, NotFound, PermissionMissing
 from keyturn.services.people.quotas import PROJECTS_PER_PERSON, Quotas
 from keyturn.services.people.users import Users
@@ -22,6 +23,8 @@ from keyturn.verifying.origin import Origin, actor_of
 
 NAME_MAX_CHARACTERS = 254
 DESCRIPTION_MAX_CHARACTERS = 2000
+EVERY_PROJECT, EVERY_MEMBER = ProjectSearch(), ProjectMemberSearch()
+IS_IN = frozenset({Subscription.OWNER, Subscription.SUBSCRIBED})
 _NOT_TOGETHER = (
     "You see no such user: name somebody who is in a group or project with you, or ask an administrator."
 )
@@ -37,33 +40,30 @@ class Projects:
         self._system = system
 
     def list_visible(
-        self, principal: Principal, *, offset: int = 0, size: int = MAX_PAGE, listed: int = 0
+        self,
+        principal: Principal,
+        wanted: ProjectSearch = EVERY_PROJECT,
+        *,
+        offset: int = 0,
+        size: int = MAX_PAGE,
+        listed: int = 0,
     ) -> Page[ProjectRecord]:
-        """Return a page of the projects that the caller may see, in the order they were made.
+        """Return a page of those that are looked for of the projects that the caller may see.
 
-        Each with the first `listed` of its members and of its connections.
+        Each with the first `listed` of its members and of its connections, and the caller's subscription.
         """
-        if principal.may(*SEE_PROJECTS):
-            return self._store.projects.list_all(offset=offset, size=size, listed=listed)
-        return self._store.projects.list_of_user(
-            principal.user_id, project_id=principal.project_id, offset=offset, size=size, listed=listed
-        )
-
-    def search(
-        self, principal: Principal, wanted: NamedSearch, *, offset: int = 0, size: int = MAX_PAGE
-    ) -> Page[ProjectRecord]:
-        """Return a page of the projects that are looked for, for whoever sees all of them.
-
-        Without their members and connections, and with how many of them there are.
-        """
-        principal.check_may(*SEE_PROJECTS)
         if not is_storable(wanted.text):
             return Page(0, ())
-        return self._store.projects.search(wanted, offset=offset, size=size)
+        wanted = replace(wanted, user_id=principal.user_id)
+        if not principal.may(*SEE_PROJECTS):
+            asked = IS_IN if wanted.subscriptions is None else wanted.subscriptions & IS_IN
+            wanted = replace(wanted, subscriptions=asked, project_id=principal.project_id)
+        return self._store.projects.search(wanted, offset=offset, size=size, listed=listed)
 
     def list_own(self, principal: Principal, *, size: int = MAX_PAGE) -> Page[ProjectRecord]:
         """Return the first projects that the caller is in; some people see others too."""
-        return self._store.projects.list_of_user(principal.user_id, size=size)
+        wanted = ProjectSearch(user_id=principal.user_id, subscriptions=IS_IN)
+        return self._store.projects.search(wanted, size=size)
 
     def names(self, principal: Principal, project_ids: Collection[int]) -> dict[int, str]:
         """Return the names of those of these projects that the caller may see."""
@@ -86,14 +86,20 @@ class Projects:
             raise NotFound  # The key is linked to another one.
         project = None
         if is_id(project_id) and (sees_all or self.is_in(principal.user_id, project_id)):
-            project = self._store.projects.find(project_id, offset=offset, size=size)
+            project = self._store.projects.find(
+                project_id, of_user=principal.user_id, offset=offset, size=size
+            )
         if project is None:
             raise NotFound
         return project
 
-    def list_members(self, project: ProjectRecord, *, offset: int, size: int) -> Page[ProjectMember]:
-        """Return a page of the members of a project that the caller was given."""
-        return self._store.projects.list_members(project.project_id, offset=offset, size=size)
+    def list_members(
+        self, project: ProjectRecord, wanted: ProjectMemberSearch = EVERY_MEMBER, *, offset: int, size: int
+    ) -> Page[ProjectMember]:
+        """Return a page of the members that are looked for, of a project that the caller was given."""
+        if not is_storable(wanted.text):
+            return Page(0, ())
+        return self._store.projects.list_members(project.project_id, wanted, offset=offset, size=size)
 
     def list_connections(self, project: ProjectRecord, *, offset: int, size: int) -> Page[str]:
         """Return a page of the keys of its connections, in alphabetical order."""
@@ -171,11 +177,28 @@ class Projects:
     ) -> ProjectRecord:
         """Put a user into a project, or change whether they own it; somebody always does."""
         self._changeable(principal, project_id)
-        user = self._user(principal, userid)
+        self._set_member(principal, project_id, self._user(principal, userid), origin, is_owner=is_owner)
+        return self.get(principal, project_id)
+
+    def set_member_by_profile(
+        self, principal: Principal, project_id: int, profile_id: int, origin: Origin, *, is_owner: bool
+    ) -> ProjectMember:
+        """Do the same for the user with this profile; return what they are in the project."""
+        self._changeable(principal, project_id)
+        found = self._store.users.find_by_profile(profile_id) if is_id(profile_id) else None
+        user = self._nameable(principal, found, field="profileId")
+        self._set_member(principal, project_id, user, origin, is_owner=is_owner)
+        member = self._store.projects.find_member(project_id, user.user_id)
+        if member is None:
+            raise NotFound  # Somebody took them out again.
+        return member
+
+    def _set_member(
+        self, principal: Principal, project_id: int, user: UserRecord, origin: Origin, *, is_owner: bool
+    ) -> None:
         details = {"member": user.user_id, "isOwner": is_owner}
         audit = self._about(principal, origin, AuditAction.PROJECT_UPDATED, project_id, details=details)
         self._store.projects.set_member(project_id, user.user_id, audit.at, audit, is_owner=is_owner)
-        return self.get(principal, project_id)
 
     def remove_member(
         self, principal: Principal, project_id: int, userid: str, origin: Origin
@@ -255,21 +278,25 @@ class Projects:
         return user if self.is_in(user.user_id, project_id) else None
 
     def _user(self, principal: Principal, userid: str) -> UserRecord:
-        """Return who is to come into a project; raise `InvalidInput` if there is no such user.
-
-        Anybody can make a project, and shall not find out with it who is there: without a permission for
-        it, one names those whom one sees in a group or project (rule A2).
-        """
+        """Return who is to come into a project; raise `InvalidInput` if there is no such user."""
         try:
             user = self._users.get_by_userid(None, userid)
         except NotFound:
             user = None
+        return self._nameable(principal, user, field="userid")
+
+    def _nameable(self, principal: Principal, user: UserRecord | None, *, field: str) -> UserRecord:
+        """Return a user whom the caller may name; raise `InvalidInput` as if there were none.
+
+        Anybody can make a project, and shall not find out with it who is there: without a permission for
+        it, one names those whom one sees in a group or project (rule A2).
+        """
         if principal.may(Permission.USER_ADMIN, Permission.PROJECT_MANAGEMENT):
             if user is None or user.kind is UserKind.SYSTEM:
-                raise InvalidInput("userid", "There is no such user.")
+                raise InvalidInput(field, "There is no such user.")
             return user
         if user is None or not self._store.projects.are_together(principal.user_id, user.user_id):
-            raise InvalidInput("userid", _NOT_TOGETHER)
+            raise InvalidInput(field, _NOT_TOGETHER)
         return user
 
     def _about(

@@ -4,12 +4,27 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
 from keyturn.core.audit import AuditEntry
 from keyturn.core.connections import ConnectionRecord, ConnectionState
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.records import PersonReference
+from keyturn.core.times import in_milliseconds
 from keyturn.errors import ChangedMeanwhile
 from keyturn.store.database.folding import contains_folded
 from keyturn.store.database.schema import connection as table
@@ -204,13 +219,14 @@ class Connections:
 
     def list_due(self, now: datetime, *, size: int = MAX_PAGE) -> list[str]:
         """Return the keys of connections whose schedule wants a crawl now, the longest overdue first."""
-        due = func.coalesce(table.c.crawled_at, table.c.created_at) + table.c.crawl_every_hours * _HOUR
+        since = type_coerce(func.coalesce(table.c.crawled_at, table.c.created_at), BigInteger)
+        due = since + table.c.crawl_every_hours * _HOUR
         query = (
             select(table.c.connection_key)
             .where(
                 table.c.crawl_every_hours.is_not(None),
                 table.c.state != ConnectionState.INACTIVE.value,
-                due <= now,
+                due <= in_milliseconds(now),
             )
             .order_by(due)
             .limit(size)

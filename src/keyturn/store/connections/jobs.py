@@ -49,7 +49,7 @@ class Jobs:
             "done": 0,
             "is_cancel_asked": False,
             "output": {},
-            "holds": connection_id,
+            "occupied_id": connection_id,
         }
         sentence = f"Another job works on {connection_key}. Wait until it has ended, or cancel it."
         with refusing_twins(sentence), self._database.change(audit) as change:
@@ -86,7 +86,7 @@ class Jobs:
             state=state.value,
             ended_at=at,
             output=dict(output),
-            holds=None,
+            occupied_id=None,
         )
 
     def ask_cancel(self, job_id: str, audit: AuditEntry) -> bool:
@@ -107,7 +107,7 @@ class Jobs:
             return connection.execute(
                 update(job)
                 .where(job.c.state.in_(_UNFINISHED), job.c.seen_at < unseen_since)
-                .values(state=JobState.EXPIRED.value, ended_at=at, output=dict(output), holds=None)
+                .values(state=JobState.EXPIRED.value, ended_at=at, output=dict(output), occupied_id=None)
             ).rowcount
 
     def find(self, job_id: str) -> JobRecord | None:

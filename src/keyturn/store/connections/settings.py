@@ -1,4 +1,4 @@
-"""What objects say of themselves and of what is below them: settings and roles, which belong to paths."""
+"""Settings and roles that objects say of themselves and of all below them, which belong to paths."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

@@ -497,9 +497,9 @@ job = Table(
     Column("expected", Integer),
     Column("is_cancel_asked", Boolean, nullable=False),
     Column("output", Json, nullable=False),
-    Column("holds", _Id, unique=True),
+    Column("occupied_id", _Id, unique=True),
 )
-"""`holds` is the connection while the job is unfinished: no two work on one."""
+"""`occupied_id` is that of the connection while the job is unfinished: no two work on one."""
 
 project_connection = Table(
     "project_connection",

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, LargeBinary, Select, func, select, update
 
 from keyturn.core.audit import AuditEntry
-from keyturn.core.seals import HEAD_BYTES
+from keyturn.core.seals import HEAD_BYTES, head_of
 from keyturn.errors import Conflict
 from keyturn.store.database.schema import connection, installation, signing_key, system_key
 from keyturn.store.database.transactions import Database
@@ -66,12 +66,15 @@ class Seals:
         with self._database.reading() as reading:
             return sum(int(reading.execute(_count(column, head)).scalar_one()) for column in SEALED_COLUMNS)
 
-    def renew(self, column: SealedColumn, renewed: Sequence[tuple[SealedRow, bytes]]) -> int:
-        """Put the second seal of each pair in the place of the first; return how many.
+    def renew(self, column: SealedColumn, renewed: Sequence[tuple[SealedRow, bytes]], *, head: bytes) -> int:
+        """Put the second seal of each pair, all with this head, in the place of the first; return how many.
 
-        A row that was deleted or got another seal meanwhile stays as it is.
+        A row that was deleted or got another seal meanwhile stays as it is. Raise `Conflict` unless the root
+        key of `head` is still the one that seals.
         """
         with self._database.writing() as writing:
+            if head_of(writing.execute(_LOCKED_CHECK).scalar_one()) != head:
+                raise Conflict(_OVERTAKEN)
             return sum(
                 writing.execute(
                     update(column.sealed.table)
@@ -92,8 +95,13 @@ class Seals:
                 .where(installation.c.root_key_check == former)
                 .values(root_key_check=check)
             ).rowcount:
-                raise Conflict("Another rotation of the root key began just now.")
+                raise Conflict(_OVERTAKEN)
             change.record(audit)
+
+
+_OVERTAKEN = "Another rotation of the root key began just now."
+_LOCKED_CHECK = select(installation.c.root_key_check).with_for_update(read=True)
+"""No rotation, which is a change, begins before the transaction ends."""
 
 
 def _count(column: SealedColumn, head: bytes) -> Select[Any]:

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 
+from keyturn.core.attributes import AttributeChange
 from keyturn.core.audit import AuditEntry
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import Attributes, GroupRecord, MemberRecord, ServiceOwner
-from keyturn.core.searches import NamedOrder, NamedSearch
+from keyturn.core.searches import GroupSearch, NamedOrder
 from keyturn.store.database import folding
-from keyturn.store.database.rows import add_row, changed_values, remove_row
+from keyturn.store.database.rows import changed_values, remove_row
 from keyturn.store.database.schema import (
     group,
     group_attribute,
@@ -29,6 +30,7 @@ from keyturn.store.ownership.control import (
     permissions_with,
     void_links_to,
 )
+from keyturn.store.people.attributes import OF_GROUPS, change_attributes
 from keyturn.store.people.rows import PROFILE_COLUMNS, gathered_attributes, profile_record
 from keyturn.store.people.service_accounts import end_owned, lock_owners
 
@@ -43,34 +45,8 @@ class GroupFields:
 
 
 _ATTRIBUTES = select(group_attribute.c.group_id, group_attribute.c.name, group_attribute.c.value)
-
-
-@dataclass(frozen=True, slots=True)
-class _GroupQueries:
-    """Queries for a page of groups: how many there are in all, the groups, and their attributes."""
-
-    count: CompiledQuery
-    groups: CompiledQuery
-    attributes: CompiledQuery
-
-    @classmethod
-    def of(cls, *conditions: Any) -> "_GroupQueries":
-        """Compile the queries for the groups for which the conditions hold."""
-        size: Any = bindparam("size")
-        skipped: Any = bindparam("skipped")
-        within = select(group.c.id).where(*conditions).order_by(group.c.id).limit(size).offset(skipped)
-        return cls(
-            CompiledQuery(select(func.count().label("number")).select_from(group).where(*conditions)),
-            CompiledQuery(select(group).where(*conditions).order_by(group.c.id).limit(size).offset(skipped)),
-            CompiledQuery(_ATTRIBUTES.where(group_attribute.c.group_id.in_(within))),
-        )
-
-
-_ALL = _GroupQueries.of()
-_ONE = _GroupQueries.of(group.c.id == bindparam("group_id"))
-_OF_USER = _GroupQueries.of(
-    group.c.id.in_(select(group_member.c.group_id).where(group_member.c.user_id == bindparam("user_id")))
-)
+_ONE = CompiledQuery(select(group).where(group.c.id == bindparam("group_id")))
+_ATTRIBUTES_OF_ONE = CompiledQuery(_ATTRIBUTES.where(group_attribute.c.group_id == bindparam("group_id")))
 
 
 class Groups:
@@ -92,18 +68,13 @@ class Groups:
 
     def find(self, group_id: int) -> GroupRecord | None:
         """Return the group with this id."""
-        found = self._read(_ONE, group_id=group_id, size=1, skipped=0)
-        return found[0] if found else None
+        rows = self._database.read(_ONE, group_id=group_id)
+        attributes = self._database.read(_ATTRIBUTES_OF_ONE, group_id=group_id) if rows else ()
+        return _group_record(rows[0], gathered_attributes(attributes).get(group_id, {})) if rows else None
 
-    def list_all(self, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
-        """Return at most `size` groups in the order they were made."""
-        return self._page(_ALL, offset, size)
-
-    def search(self, wanted: NamedSearch, *, offset: int = 0, size: int) -> Page[GroupRecord]:
+    def search(self, wanted: GroupSearch, *, offset: int = 0, size: int) -> Page[GroupRecord]:
         """Return at most `size` of the groups that are looked for, in their order."""
-        conditions = []
-        if wanted.text is not None:
-            conditions.append(folding.contains_folded(wanted.text, group.c.name, group.c.description))
+        conditions = _conditions_of(wanted)
         with self._database.reading() as connection:
             count = connection.execute(
                 select(func.count()).select_from(group).where(*conditions)
@@ -114,19 +85,6 @@ class Groups:
             of_these = group_attribute.c.group_id.in_([row.id for row in rows])
             attributes = gathered_attributes(connection.execute(_ATTRIBUTES.where(of_these)).all())
         return Page(count, tuple(_group_record(row, attributes.get(row.id, {})) for row in rows))
-
-    def list_of_user(self, user_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[GroupRecord]:
-        """Return at most `size` of the groups that a user is in."""
-        return self._page(_OF_USER, offset, size, user_id=user_id)
-
-    def _page(self, queries: _GroupQueries, offset: int, size: int, **parameters: Any) -> Page[GroupRecord]:
-        (counted,) = self._database.read(queries.count, **parameters)
-        return Page(counted.number, self._read(queries, size=size, skipped=offset, **parameters))
-
-    def _read(self, queries: _GroupQueries, **parameters: Any) -> tuple[GroupRecord, ...]:
-        rows = self._database.read(queries.groups, **parameters)
-        by_id = gathered_attributes(self._database.read(queries.attributes, **parameters) if rows else ())
-        return tuple(_group_record(row, by_id.get(row.id, {})) for row in rows)
 
     def names(self, group_ids: Collection[int], *, member: int | None = None) -> dict[int, str]:
         """Return the names of these groups; with `member`, of those alone that this user is in."""
@@ -188,15 +146,26 @@ class Groups:
                 change.record(entry)
         return True
 
-    def list_members(self, group_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> Page[MemberRecord]:
-        """Return at most `size` of those who are in a group, in the order they came."""
+    def list_members(
+        self, group_id: int, *, is_descending: bool = False, offset: int = 0, size: int = MAX_PAGE
+    ) -> Page[MemberRecord]:
+        """Return at most `size` of those who are in a group, in the order they came or backwards."""
         is_in = group_member.c.group_id == group_id
         with self._database.reading() as connection:
             count = connection.execute(
                 select(func.count()).select_from(group_member).where(is_in)
             ).scalar_one()
-            rows = connection.execute(_MEMBER.where(is_in).offset(offset).limit(size)).all()
+            order = group_member.c.id.desc() if is_descending else group_member.c.id
+            rows = connection.execute(_MEMBER.where(is_in).order_by(order).offset(offset).limit(size)).all()
         return Page(count, tuple(map(_member_record, rows)))
+
+    def membership_ids(self, user_id: int, group_ids: Collection[int]) -> dict[int, int]:
+        """Return the ids of a user's memberships in those of these groups that they are in."""
+        query = select(group_member.c.group_id, group_member.c.id).where(
+            group_member.c.user_id == user_id, group_member.c.group_id.in_(group_ids)
+        )
+        with self._database.reading() as connection:
+            return {row.group_id: row.id for row in connection.execute(query)}
 
     def count_members(self, group_ids: Collection[int]) -> dict[int, int]:
         """Return how many are in each of these groups, without those that are empty."""
@@ -264,25 +233,11 @@ class Groups:
                 change.record(audit)
         return removed
 
-    def add_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
-        """Give a group, and with it all its members, an attribute; False if it has it."""
-        with self._database.change() as change:
-            added = add_row(change.connection, group_attribute, group_id=group_id, name=name, value=value)
-            if added:
-                _touch(change.connection, group_id, at)
-                change.record(audit)
-        return added
-
-    def remove_attribute(self, group_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
-        """Take an attribute from a group; False if it does not have it."""
-        with self._database.change() as change:
-            removed = remove_row(
-                change.connection, group_attribute, group_id=group_id, name=name, value=value
-            )
-            if removed:
-                _touch(change.connection, group_id, at)
-                change.record(audit)
-        return removed
+    def change_attributes(
+        self, group_id: int, change_to: AttributeChange, at: datetime, audit: AuditEntry
+    ) -> bool:
+        """Change the attributes of a group, as `attributes.change_attributes` does."""
+        return change_attributes(self._database, OF_GROUPS, group_id, change_to, at, audit)
 
 
 _MEMBER = (
@@ -299,7 +254,6 @@ _MEMBER = (
     )
     .join(user, user.c.id == group_member.c.user_id)
     .join(profile, profile.c.user_id == user.c.id)
-    .order_by(group_member.c.id)
 )
 
 
@@ -311,8 +265,23 @@ def _values(fields: GroupFields) -> dict[str, str | None]:
     return {"name": fields.name, "email": fields.email, "description": fields.description}
 
 
-def _order_of(wanted: NamedSearch) -> list[Any]:
+def _conditions_of(wanted: GroupSearch) -> list[Any]:
+    conditions = []
+    if wanted.text is not None:
+        conditions.append(folding.contains_folded(wanted.text, group.c.name, group.c.description))
+    if wanted.name is not None:
+        conditions.append(folding.contains_folded(wanted.name, group.c.name))
+    if wanted.iamid is not None:
+        conditions.append(group.c.iamid == wanted.iamid)
+    for member in sorted(wanted.members):
+        theirs = select(group_member.c.group_id).where(group_member.c.user_id == member)
+        conditions.append(group.c.id.in_(theirs))
+    return conditions
+
+
+def _order_of(wanted: GroupSearch) -> list[Any]:
     column: Any = {
+        NamedOrder.PROVIDER: group.c.iamid,
         NamedOrder.NAME: folding.folded(group.c.name),
         NamedOrder.MEMBERS: select(func.count())
         .where(group_member.c.group_id == group.c.id)
@@ -324,10 +293,6 @@ def _order_of(wanted: NamedSearch) -> list[Any]:
 
 def _exists(connection: Connection, group_id: int) -> bool:
     return connection.execute(select(group.c.id).where(group.c.id == group_id)).first() is not None
-
-
-def _touch(connection: Connection, group_id: int, at: datetime) -> None:
-    connection.execute(update(group).where(group.c.id == group_id).values(updated_at=at))
 
 
 def _group_record(row: Row[Any], attributes: Attributes) -> GroupRecord:

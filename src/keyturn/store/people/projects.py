@@ -3,7 +3,6 @@
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
@@ -11,7 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.people import ProjectMember, ProjectRecord
-from keyturn.core.searches import NamedSearch
+from keyturn.core.searches import ProjectMemberSearch, ProjectSearch
 from keyturn.errors import Conflict, InvalidState, QuotaExceeded
 from keyturn.store.database.rows import add_row, changed_values, insert_on_conflict
 from keyturn.store.database.schema import (
@@ -26,21 +25,15 @@ from keyturn.store.database.schema import (
 from keyturn.store.database.transactions import Database
 from keyturn.store.keys.api_keys import lock_keys
 from keyturn.store.people.project_rows import (
-    ALL_PROJECTS,
-    CONNECTIONS_OF_PROJECT,
     COUNT_CONNECTIONS,
-    COUNT_MEMBERS,
-    MEMBERS_OF_PROJECT,
     MEMBERSHIP,
-    ONE_PROJECT,
-    ONE_PROJECT_OF_USER,
-    PROJECTS_OF_USER,
-    ProjectQueries,
+    connections_of,
     memberships,
-    read_member,
-    read_projects,
+    search_members,
     search_projects,
 )
+
+EVERY_MEMBER = ProjectMemberSearch()
 
 
 class Projects:
@@ -80,74 +73,49 @@ class Projects:
             )
             change.record(audit, target_id=number)
             _check_name(change.connection, number, name, seen_by)
-            (record,) = read_projects(
-                lambda query, **given: change.connection.execute(query.select, given).all(),
-                ONE_PROJECT,
-                range(1),
-                project_id=number,
-                size=1,
-                skipped=0,
-            )
+            made = ProjectSearch(project_id=number, user_id=user_id)
+            (record,) = search_projects(change.connection, made, offset=0, size=1, listed=range(1))
         return record
 
-    def find(self, project_id: int, *, offset: int = 0, size: int = MAX_PAGE) -> ProjectRecord | None:
-        """Return the project with this id, with at most `size` of its members and of its connections."""
-        ask = partial(self._database.read, project_id=project_id, size=1, skipped=0)
-        found = read_projects(ask, ONE_PROJECT, range(offset, offset + size))
+    def find(
+        self, project_id: int, *, of_user: int | None = None, offset: int = 0, size: int = MAX_PAGE
+    ) -> ProjectRecord | None:
+        """Return the project with this id, with at most `size` of its members and of its connections.
+
+        It tells the subscription of `of_user`.
+        """
+        wanted = ProjectSearch(project_id=project_id, user_id=of_user)
+        with self._database.reading() as reading:
+            found = search_projects(reading, wanted, offset=0, size=1, listed=range(offset, offset + size))
         return found[0] if found else None
 
-    def list_all(self, *, offset: int = 0, size: int = MAX_PAGE, listed: int = 0) -> Page[ProjectRecord]:
-        """Return at most `size` projects in the order they were made.
+    def search(
+        self, wanted: ProjectSearch, *, offset: int = 0, size: int, listed: int = 0
+    ) -> Page[ProjectRecord]:
+        """Return at most `size` of the projects that are looked for, in their order.
 
         Each with the first `listed` of its members and of its connections.
         """
-        return self._page(ALL_PROJECTS, offset, size, listed)
-
-    def list_of_user(
-        self,
-        user_id: int,
-        *,
-        project_id: int | None = None,
-        offset: int = 0,
-        size: int = MAX_PAGE,
-        listed: int = 0,
-    ) -> Page[ProjectRecord]:
-        """Return at most `size` of the projects that a user is in, as `list_all` does.
-
-        With `project_id`, that one alone.
-        """
-        if project_id is None:
-            return self._page(PROJECTS_OF_USER, offset, size, listed, user_id=user_id)
-        return self._page(ONE_PROJECT_OF_USER, offset, size, listed, user_id=user_id, project_id=project_id)
-
-    def search(self, wanted: NamedSearch, *, offset: int = 0, size: int) -> Page[ProjectRecord]:
-        """Return at most `size` of the projects that are looked for; see `search_projects`."""
         with self._database.reading() as reading:
-            return search_projects(reading, wanted, offset=offset, size=size)
+            return search_projects(reading, wanted, offset=offset, size=size, listed=range(listed))
 
-    def _page(
-        self, queries: ProjectQueries, offset: int, size: int, listed: int, **parameters: Any
-    ) -> Page[ProjectRecord]:
-        (counted,) = self._database.read(queries.count, **parameters)
-        projects = read_projects(
-            self._database.read, queries, range(listed), size=size, skipped=offset, **parameters
-        )
-        return Page(counted.number, projects)
+    def list_members(
+        self, project_id: int, wanted: ProjectMemberSearch = EVERY_MEMBER, *, offset: int, size: int
+    ) -> Page[ProjectMember]:
+        """Return at most `size` of the members of a project that are looked for, by their ids by default."""
+        with self._database.reading() as reading:
+            return search_members(reading, project_id, wanted, offset=offset, size=size)
 
-    def list_members(self, project_id: int, *, offset: int, size: int) -> Page[ProjectMember]:
-        """Return at most `size` members of a project, by their ids."""
-        (counted,) = self._database.read(COUNT_MEMBERS, project_id=project_id)
-        rows = self._database.read(
-            MEMBERS_OF_PROJECT, project_id=project_id, first=offset + 1, last=offset + size
-        )
-        return Page(counted.number, tuple(map(read_member, rows)))
+    def find_member(self, project_id: int, user_id: int) -> ProjectMember | None:
+        """Return what a user is in a project; None if they are not in it."""
+        found = self.list_members(project_id, ProjectMemberSearch(user_id=user_id), offset=0, size=1)
+        return found[0] if found else None
 
     def list_connections(self, project_id: int, *, offset: int, size: int) -> Page[str]:
         """Return the keys of at most `size` connections of a project, in alphabetical order."""
         (counted,) = self._database.read(COUNT_CONNECTIONS, project_id=project_id)
-        rows = self._database.read(
-            CONNECTIONS_OF_PROJECT, project_id=project_id, first=offset + 1, last=offset + size
-        )
+        with self._database.reading() as reading:
+            rows = reading.execute(connections_of([project_id], range(offset, offset + size))).all()
         return Page(counted.number, tuple(row.connection_key for row in rows))
 
     def find_membership(self, project_id: int, user_id: int) -> bool | None:

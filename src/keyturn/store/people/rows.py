@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from keyturn.core.people import Attributes, ProfileRecord, ServiceOwner, UserKind, UserRecord
 from keyturn.store.database.schema import (
@@ -18,6 +18,8 @@ from keyturn.store.database.schema import (
 from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database
 
+NO_VALUE = ""
+"""The value in the row of an attribute that is its name alone."""
 PROFILE_TEXTS = ("name", "email", "phone", "about", "location", "organization", "position", "time_zone")
 
 PROFILE_COLUMNS = (
@@ -77,17 +79,10 @@ _OF_GROUPS_BETWEEN = CompiledQuery(
     _OF_GROUPS.where(group_member.c.user_id.between(bindparam("first"), bindparam("last")))
 )
 USER_BY_ID = CompiledQuery(SELECT_USER.where(user.c.id == bindparam("user_id")))
+USER_BY_PROFILE = CompiledQuery(SELECT_USER.where(profile.c.id == bindparam("profile_id")))
 USER_BY_NAME = CompiledQuery(
     SELECT_USER.where(user.c.iamid == bindparam("iamid"), user.c.canonical_userid == bindparam("name"))
 )
-USERS_IN_ORDER = CompiledQuery(
-    SELECT_USER.order_by(user.c.id).limit(bindparam("size")).offset(bindparam("skipped"))
-)
-_COUNT = select(func.count().label("number")).select_from(user)
-COUNT_USERS = CompiledQuery(_COUNT)
-_OF_PROVIDER = user.c.iamid == bindparam("iamid")
-OF_PROVIDER_IN_ORDER = CompiledQuery(USERS_IN_ORDER.select.where(_OF_PROVIDER))
-COUNT_OF_PROVIDER = CompiledQuery(_COUNT.where(_OF_PROVIDER))
 
 
 def profile_record(row: Row[Any]) -> ProfileRecord:
@@ -107,7 +102,9 @@ def gathered_attributes(rows: Iterable[Any]) -> dict[int, Attributes]:
     """Gather (id, name, value) by id, in alphabetical order."""
     gathered: dict[int, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for number, name, value in sorted(map(tuple, rows)):
-        gathered[number][name].append(value)
+        values = gathered[number][name]
+        if value != NO_VALUE:
+            values.append(value)
     return {
         number: {name: tuple(values) for name, values in named.items()} for number, named in gathered.items()
     }

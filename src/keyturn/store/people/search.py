@@ -1,12 +1,14 @@
 """Searching among users."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, case, func, literal, or_, select
+from sqlalchemy import Text, and_, case, func, literal, or_, select, type_coerce
 
 from keyturn.core.folding import folded
 from keyturn.core.people import StateRule, UserKind, UserState
+from keyturn.core.permissions import Permission
 from keyturn.core.searches import UserOrder, UserSearch
 from keyturn.store.database import folding
 from keyturn.store.database.schema import (
@@ -36,9 +38,7 @@ def _managed_by(viewer: Any) -> Any:
 
 def conditions_of(wanted: UserSearch) -> list[Any]:
     """Return what must be true of a user joined with their profile."""
-    conditions = _texts_of(wanted)
-    if wanted.provider is not None:
-        conditions.append(user.c.iamid == wanted.provider)
+    conditions = [*_texts_of(wanted), *_rights_of(wanted)]
     if wanted.is_disabled is not None:
         conditions.append(
             user.c.disabled_at.is_not(None) if wanted.is_disabled else user.c.disabled_at.is_(None)
@@ -58,6 +58,11 @@ def conditions_of(wanted: UserSearch) -> list[Any]:
     if wanted.state is not None and wanted.rule is not None:
         conditions.append(state_by(wanted.rule) == wanted.state.value)
     return conditions
+
+
+def has_permission(permission: Permission) -> Any:
+    """Return whether a user holds a permission, which stands quoted among theirs."""
+    return type_coerce(user.c.permissions, Text).contains(f'"{permission.value}"', autoescape=True)
 
 
 def state_by(rule: StateRule) -> Any:
@@ -83,17 +88,23 @@ def order_of(wanted: UserSearch) -> list[Any]:
 
 def _column_of(wanted: UserSearch) -> Any:
     match wanted.order:
-        case UserOrder.NUMBER:
-            return user.c.id
-        case UserOrder.NAME:
-            return profile.c.searched
         case UserOrder.STATE:
             ranks: dict[Any, int] = {state.value: rank for rank, state in enumerate(UserState)}
             return case(ranks, value=state_by(_rule_of(wanted)))
         case UserOrder.KEYS:
             return _living_keys(_rule_of(wanted).now)
-        case UserOrder.USED:
-            return user.c.last_login_at
+        case order:
+            return _COLUMNS[order]
+
+
+_COLUMNS: Mapping[UserOrder, Any] = {
+    UserOrder.NUMBER: user.c.id,
+    UserOrder.NAME: profile.c.searched,
+    UserOrder.USERID: user.c.canonical_userid,
+    UserOrder.PROVIDER: user.c.iamid,
+    UserOrder.EMAIL: func.lower(profile.c.email),
+    UserOrder.USED: user.c.last_login_at,
+}
 
 
 def _rule_of(wanted: UserSearch) -> StateRule:
@@ -115,9 +126,21 @@ def _living_keys(now: datetime) -> Any:
     )
 
 
+def _rights_of(wanted: UserSearch) -> list[Any]:
+    """Return the conditions on where somebody signs in and what they may do."""
+    conditions: list[Any] = []
+    if wanted.providers is not None:
+        conditions.append(user.c.iamid.in_(wanted.providers))
+    if wanted.not_providers:
+        conditions.append(user.c.iamid.not_in(wanted.not_providers))
+    if wanted.holding is not None:
+        conditions.append(or_(False, *map(has_permission, wanted.holding)))
+    conditions += [~has_permission(permission) for permission in sorted(wanted.not_holding)]
+    return conditions
+
+
 def _texts_of(wanted: UserSearch) -> list[Any]:
     columns = (
-        (user.c.iamid, wanted.iamid),
         (user.c.userid, wanted.userid),
         (profile.c.email, wanted.email),
         (profile.c.name, wanted.name),

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Text, bindparam, delete, func, insert, or_, select, type_coerce, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, update
 
+from keyturn.core.attributes import AttributeChange
 from keyturn.core.audit import AuditEntry
 from keyturn.core.folding import searched_text
 from keyturn.core.pages import Page
@@ -16,7 +17,7 @@ from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.searches import UserCounts, UserSearch
 from keyturn.core.user_names import look_alike, skeletons_to_ask_for
 from keyturn.errors import Conflict
-from keyturn.store.database.rows import add_row, changed_values, remove_row
+from keyturn.store.database.rows import changed_values
 from keyturn.store.database.schema import (
     as_json_list,
     installation,
@@ -24,7 +25,6 @@ from keyturn.store.database.schema import (
     profile,
     service_account,
     user,
-    user_attribute,
 )
 from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database, refusing_twins
@@ -36,18 +36,16 @@ from keyturn.store.ownership.control import (
     owning,
     void_links_to,
 )
+from keyturn.store.people.attributes import OF_USERS, change_attributes
 from keyturn.store.people.rows import (
-    COUNT_OF_PROVIDER,
-    COUNT_USERS,
-    OF_PROVIDER_IN_ORDER,
     SELECT_USER,
     USER_BY_ID,
     USER_BY_NAME,
-    USERS_IN_ORDER,
+    USER_BY_PROFILE,
     ask_users,
     read_users,
 )
-from keyturn.store.people.search import conditions_of, order_of, state_by, visibility_of
+from keyturn.store.people.search import conditions_of, has_permission, order_of, state_by, visibility_of
 from keyturn.store.people.service_accounts import (
     check_own_owner_lives,
     check_owner_lives,
@@ -158,18 +156,13 @@ class Users:
             found = ask_users(self._database, _VISIBLE_BY_ID, user_id=user_id, viewer=visible_to)
         return found[0] if found else None
 
+    def find_by_profile(self, profile_id: int) -> UserRecord | None:
+        """Return the user whose profile has this id."""
+        found = ask_users(self._database, USER_BY_PROFILE, profile_id=profile_id)
+        return found[0] if found else None
+
     def search(self, wanted: UserSearch, *, offset: int = 0, size: int) -> Page[UserRecord]:
-        """Return at most `size` of those who are looked for, in the order they were made."""
-        if wanted == UserSearch(provider=wanted.provider):
-            of_provider = {} if wanted.provider is None else {"iamid": wanted.provider}
-            all_of, in_order = (
-                (COUNT_USERS, USERS_IN_ORDER)
-                if wanted.provider is None
-                else (COUNT_OF_PROVIDER, OF_PROVIDER_IN_ORDER)
-            )
-            (counted,) = self._database.read(all_of, **of_provider)
-            found = ask_users(self._database, in_order, size=size, skipped=offset, **of_provider)
-            return Page(counted.number, tuple(found))
+        """Return at most `size` of those who are looked for, in their order."""
         conditions = conditions_of(wanted)
         with self._database.reading() as connection:
             count = connection.execute(
@@ -365,23 +358,11 @@ class Users:
             if allow is not None:
                 check_may_act_as(change.connection, user_id, allow)
 
-    def add_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
-        """Give a user an attribute; False if they have it."""
-        with self._database.change() as change:
-            added = add_row(change.connection, user_attribute, user_id=user_id, name=name, value=value)
-            if added:
-                _touch(change.connection, user_id, at)
-                change.record(audit)
-        return added
-
-    def remove_attribute(self, user_id: int, name: str, value: str, at: datetime, audit: AuditEntry) -> bool:
-        """Take an attribute from a user; False if they do not have it."""
-        with self._database.change() as change:
-            removed = remove_row(change.connection, user_attribute, user_id=user_id, name=name, value=value)
-            if removed:
-                _touch(change.connection, user_id, at)
-                change.record(audit)
-        return removed
+    def change_attributes(
+        self, user_id: int, change_to: AttributeChange, at: datetime, audit: AuditEntry
+    ) -> bool:
+        """Change the attributes of a user, as `attributes.change_attributes` does."""
+        return change_attributes(self._database, OF_USERS, user_id, change_to, at, audit)
 
 
 _FOUND_BY = select(user.c.userid, user.c.iamid, profile.c.name, profile.c.email).join(
@@ -401,11 +382,10 @@ def _check_administered(connection: Connection, *, lost: Collection[str]) -> Non
     for permission in ADMINISTRATION:
         if permission not in lost:
             continue
-        held = type_coerce(user.c.permissions, Text).contains(f'"{permission.value}"', autoescape=True)
         is_left = connection.execute(
             select(user.c.id)
             .where(
-                held,
+                has_permission(permission),
                 user.c.disabled_at.is_(None),
                 user.c.kind == UserKind.PERSON.value,
                 user.c.password_hash.is_not(None),

@@ -2,8 +2,10 @@
 
 from litestar.handlers import HTTPRouteHandler
 
-from keyturn.web.api import connections, feed, system
+from keyturn.web.api import feed, system
 from keyturn.web.api.apis import routes as apis
+from keyturn.web.api.connections import jobs, preview
+from keyturn.web.api.connections import routes as connections
 from keyturn.web.api.keys import routes as keys
 from keyturn.web.api.keys import system_keys
 from keyturn.web.api.oauth import devices
@@ -28,6 +30,8 @@ MODULES = (
     apis,
     service_accounts,
     connections,
+    preview,
+    jobs,
     feed,
 )
 

@@ -1,4 +1,4 @@
-"""JSON shapes: tokens, keys (http-api/keys.md, "Fields of a key"), connections."""
+"""JSON shapes: tokens, keys (http-api/keys.md, "Fields of a key"), and people in few words."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,14 +6,15 @@ from typing import Any
 
 import msgspec
 
-from keyturn.core.connections import ConnectionRecord
-from keyturn.core.records import ApiKeyRecord, PersonReference
+from keyturn.core.records import ApiKeyRecord, KeyCaller, PersonReference
 from keyturn.core.times import wire_time
 from keyturn.services.keys.system_keys import RevealedSystemKey
 from keyturn.web.bodies import Unshown
 
 KEY_CONTEXT = "Current Project"
 """The type of a key without a project in the Immuta API."""
+OPEN = "open"
+"""The status of every project: none is ever closed."""
 PROJECT_CONTEXT = "Project"
 """The type of a key that is linked to one."""
 
@@ -54,6 +55,29 @@ class ApiKeyView(_KeyFields, frozen=True, rename="camel", kw_only=True):
         return cls(**_key_fields(record, now))
 
 
+class KeyProjectView(msgspec.Struct, frozen=True):
+    """The project of a key. Its name is null for a caller who may not see it."""
+
+    id: int
+    name: str | None
+    status: str
+
+
+class ListedApiKeyView(_KeyFields, frozen=True, rename="camel", kw_only=True):
+    """A key in the list of a user's keys, with two times under the names that the contract gives them."""
+
+    project: KeyProjectView | None  # type: ignore[assignment]  # of the keys of one user, as the contract says
+    created: str
+    last_used: str | None
+
+    @classmethod
+    def of_listed(cls, record: ApiKeyRecord, now: datetime, names: Mapping[int, str]) -> "ListedApiKeyView":
+        """Show a record; `names` are those of the projects that the caller may see."""
+        fields, number = _key_fields(record, now), record.project_id
+        fields["project"] = None if number is None else KeyProjectView(number, names.get(number), OPEN)
+        return cls(created=fields["created_at"], last_used=fields["last_used_at"], **fields)
+
+
 class NewApiKeyView(Unshown, _KeyFields, frozen=True, rename="camel", kw_only=True):
     """A new key: the one answer that holds its secret, in `apikey`."""
 
@@ -86,10 +110,49 @@ class SystemKeyView(Unshown, _KeyFields, frozen=True, rename="camel", kw_only=Tr
         )
 
 
+class KeyUseView(msgspec.Struct, frozen=True, rename="camel"):
+    """A user of a key: an address with a program, the last request, and how often since when."""
+
+    keyid: int
+    address: str | None
+    user_agent: str | None
+    request: str | None
+    uses: int
+    first_used: str
+    last_used: str
+
+    @classmethod
+    def of(cls, keyid: int, caller: KeyCaller) -> "KeyUseView":
+        """Show a record."""
+        return cls(
+            keyid=keyid,
+            address=caller.address,
+            user_agent=caller.agent,
+            request=caller.via,
+            uses=caller.uses,
+            first_used=wire_time(caller.first_at),
+            last_used=wire_time(caller.last_at),
+        )
+
+
+class KeyActivity(msgspec.Struct, frozen=True):
+    """The latest uses of a key; `count` is how many these are."""
+
+    count: int
+    hits: list[KeyUseView]
+
+
 class DeletedKey(msgspec.Struct, frozen=True):
     """Which key was deleted."""
 
     keyid: int
+
+
+class RevokedKey(msgspec.Struct, frozen=True, rename="camel"):
+    """Which key was revoked. The key is itself one of the `revokedTokens`, as in the Immuta API."""
+
+    keyid: int
+    revoked_tokens: int
 
 
 class DeletedThing(msgspec.Struct, frozen=True):
@@ -116,35 +179,6 @@ class PersonView(msgspec.Struct, frozen=True):
     def of(cls, record: PersonReference) -> "PersonView":
         """Show a record."""
         return cls(record.user_id, record.name, record.email)
-
-
-class ConnectionView(msgspec.Struct, frozen=True, rename="camel"):
-    """A connection without its secrets."""
-
-    connection_key: str
-    connection: Mapping[str, Any]
-    created_at: str
-    created_by: int
-    creator: PersonView
-    updated_at: str
-    updated_by: int
-    updater: PersonView
-    native_integration_id: int | None
-
-    @classmethod
-    def of(cls, record: ConnectionRecord) -> "ConnectionView":
-        """Show a record."""
-        return cls(
-            connection_key=record.connection_key,
-            connection=record.details,
-            created_at=wire_time(record.created_at),
-            created_by=record.created_by,
-            creator=PersonView.of(record.creator),
-            updated_at=wire_time(record.updated_at),
-            updated_by=record.updated_by,
-            updater=PersonView.of(record.updater),
-            native_integration_id=record.native_integration_id,
-        )
 
 
 def _key_fields(record: ApiKeyRecord, now: datetime) -> dict[str, Any]:

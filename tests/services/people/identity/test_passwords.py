@@ -13,17 +13,17 @@ from keyturn.errors import InvalidInput, TooBusy
 from keyturn.services.people.identity.passwords import (
     ARGON2ID,
     CHEAPEST,
+    DEFAULT_MIN_CHARACTERS,
     MAX_AT_ONCE,
     MAX_CHARACTERS,
     MAX_WAITING,
-    MIN_CHARACTERS,
     Passwords,
 )
 from keyturn.services.people.identity.turns import Asker
 from tests.conftest import PASSWORD
 
 SOMEBODY = Asker("192.0.2.1", "user 1")
-LONG_WORDS = sorted(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= MIN_CHARACTERS)
+LONG_WORDS = sorted(word for word in FREQUENCY_LISTS["passwords"] if len(word) >= DEFAULT_MIN_CHARACTERS)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def passwords() -> Passwords:
         PASSWORD,
         "a b c d e f g h",
         "abcdefghijklmno"[::-2] + "pqrstuvw",
-        "fifteen letters"[:MIN_CHARACTERS],
+        "fifteen letters"[:DEFAULT_MIN_CHARACTERS],
         "тихие гавани на рассвете",
         "静かな港、夜明け前の十一の灯台です",
         "🌊🏔🌋🗻🏕🏖🏜🏝🏞🏟🏛🏗🧱🏘🏚",
@@ -51,6 +51,20 @@ def passwords() -> Passwords:
 def test_a_good_password_is_accepted(passwords: Passwords, password: str) -> None:
     """Fifteen to 256 characters of any script are enough: nothing is said about which (L1)."""
     passwords.check_acceptable(password, field="password", personal=("bob", "Robert Tables"))
+
+
+def test_the_operator_says_how_short_a_password_may_be() -> None:
+    """The last length that is refused is one below it, and the other rules stay."""
+    short = Passwords(CHEAPEST, min_characters=8)
+    short.check_acceptable("x9!Kq#vB", field="password", personal=("bob",))
+    for refused, why in (
+        ("x9!Kq#v", "Use at least 8 characters"),
+        ("abababab", "repeats"),
+        ("bob bob1", "repeats|little more than a name"),
+        ("password", "common"),
+    ):
+        with pytest.raises(InvalidInput, match=why):
+            short.check_acceptable(refused, field="password", personal=("bob",))
 
 
 @pytest.mark.parametrize(

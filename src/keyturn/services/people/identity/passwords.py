@@ -1,6 +1,7 @@
 """Passwords: what they must be, and how they are hashed, at most two at a time.
 
-Rules after NIST SP 800-63B-4 and OWASP ASVS 6.2: at least 15 characters, at least 64 allowed, any Unicode, no
+Rules after NIST SP 800-63B-4 and OWASP ASVS 6.2: at least 15 characters unless the operator chose fewer, of
+which 8 are the fewest; at least 64 allowed, any Unicode, no
 composition rules, no truncation, no periodic change; refused when it is among the commonly used ones, a
 repetition, or little more than the user's or product's name.
 """
@@ -18,7 +19,7 @@ from keyturn.errors import InvalidInput, TooBusy
 from keyturn.services.people.identity.turns import Asker, QueueFull, Turns
 from keyturn.services.text import is_storable
 
-MIN_CHARACTERS = 15
+DEFAULT_MIN_CHARACTERS = 15
 MAX_CHARACTERS = 256
 MAX_AT_ONCE = 2
 MAX_WAITING = 20
@@ -42,7 +43,10 @@ class Passwords:
     it (an arena of malloc), and would do so for every thread that ever hashed.
     """
 
-    def __init__(self, parameters: Parameters = ARGON2ID) -> None:
+    def __init__(
+        self, parameters: Parameters = ARGON2ID, *, min_characters: int = DEFAULT_MIN_CHARACTERS
+    ) -> None:
+        self.min_characters = min_characters
         self._hasher = PasswordHasher.from_parameters(parameters)
         self._turns = Turns("keyturn-argon2", at_once=MAX_AT_ONCE, waiting=MAX_WAITING)
         self._hash_of_nobody = self._hasher.hash("nobody has this password")
@@ -55,9 +59,9 @@ class Passwords:
         if not is_storable(password):
             raise InvalidInput(field, "This holds something that is not text: type it again.")
         folded = _normalised(password).casefold()
-        if len(password) < MIN_CHARACTERS:
+        if len(password) < self.min_characters:
             raise InvalidInput(
-                field, f"Use at least {MIN_CHARACTERS} characters: a few unrelated words will do."
+                field, f"Use at least {self.min_characters} characters: a few unrelated words will do."
             )
         if len(password) > MAX_CHARACTERS:
             raise InvalidInput(field, f"Use at most {MAX_CHARACTERS} characters.")
@@ -70,7 +74,7 @@ class Passwords:
             for part in (word.casefold(), *word.casefold().replace("@", " ").replace(".", " ").split()):
                 if len(part) >= 3:
                     rest = rest.replace(part, "")
-        if len(rest) < MIN_CHARACTERS // 2:
+        if len(rest) < self.min_characters // 2:
             raise InvalidInput(
                 field, "This is little more than a name: choose something that is not about you."
             )

@@ -4,14 +4,22 @@ from datetime import timedelta
 from typing import Annotated
 
 import msgspec
-from litestar.params import FromPath, HeaderParameter, RawBody
+from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from keyturn.core.pages import MAX_PAGE
+from keyturn.core.permissions import Permission
+from keyturn.core.records import MAX_ID
 from keyturn.services.keys.keys import NewKey
 from keyturn.services.keys.rotation import MAX_OVERLAP
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.users import ONESELF_OR_SERVICE
-from keyturn.web.api.views import ApiKeyList, ApiKeyView, DeletedKey, NewApiKeyView
+from keyturn.web.api.views import (
+    KeyActivity,
+    KeyUseView,
+    ListedApiKeyView,
+    NewApiKeyView,
+    RevokedKey,
+)
 from keyturn.web.bodies import ExpiresAt, RestrictionFields, ShortText, lifetime_of, read_json
 from keyturn.web.requests import (
     AnyRequest,
@@ -24,7 +32,7 @@ from keyturn.web.requests import (
     read_id,
 )
 from keyturn.web.responses import CONFLICT, NOT_FOUND, TOO_MANY
-from keyturn.web.routes import Alias, route
+from keyturn.web.routes import Alias, needs, route
 
 MAX_OVERLAP_SECONDS = int(MAX_OVERLAP.total_seconds())
 
@@ -50,6 +58,8 @@ class RotationBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     ] = 0
 
 
+IdInQuery = Annotated[str, QueryParameter(schema_extra={"type": "integer", "minimum": 1, "maximum": MAX_ID})]
+"""An id in the query, read as one in a path is."""
 IdempotencyKey = Annotated[str | None, HeaderParameter(name="Idempotency-Key", min_length=1, max_length=200)]
 
 
@@ -163,18 +173,51 @@ def list_keys(
     call: InjectedCall,
     size: PageSize = MAX_PAGE,
     offset: PageOffset = 0,
-) -> ApiKeyList:
+) -> list[ListedApiKeyView]:
     """List the API keys of a user, newest first, without their secrets.
 
-    The list includes expired and revoked keys.
+    The list is an array and includes expired and revoked keys. `project` is an object; its name is null if
+    the caller may not see the project.
 
     Requires `USER_ADMIN`, except for the caller's own keys and those of a service account that the caller or
     one of the caller's groups owns.
     """
     user = call.services.user_administration.get(call.principal, iamid, userid)
     keys = call.services.keys.list_of(user.user_id, offset=offset, size=size)
+    projects = {key.project_id for key in keys if key.project_id is not None}
+    names = call.services.projects.names(call.principal, projects)
     now = call.services.system.now()
-    return ApiKeyList(keys.count, [ApiKeyView.of(key, now) for key in keys])
+    return [ListedApiKeyView.of_listed(key, now, names) for key in keys]
+
+
+@route(
+    "GET",
+    "/audit/apikey/activity",
+    access=needs(
+        Permission.AUDIT,
+        Permission.USER_ADMIN,
+        without="your own keys, and those of service accounts that you or one of your groups owns",
+    ),
+    tag="API keys",
+    summary="List the latest uses of an API key",
+    refusals=(NOT_FOUND,),
+)
+@in_thread
+def list_activity(
+    call: InjectedCall,
+    keyid: IdInQuery,
+    count: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
+) -> KeyActivity:
+    """List who used a key last, newest first.
+
+    A caller is an address with a program. Keyturn keeps the last 20 callers of each key: no answer has more.
+
+    Requires `AUDIT` or `USER_ADMIN`, except for the caller's own keys and those of a service account that the
+    caller or one of the caller's groups owns.
+    """
+    key_id = read_id(keyid)
+    found = call.services.key_uses.latest(call.principal, key_id, at_most=count)
+    return KeyActivity(len(found), [KeyUseView.of(key_id, one) for one in found])
 
 
 @route(
@@ -186,12 +229,14 @@ def list_keys(
     refusals=(CONFLICT,),
 )
 @in_thread
-def delete_key(keyid: IdInPath, call: InjectedCall) -> DeletedKey:
+def delete_key(keyid: IdInPath, call: InjectedCall) -> RevokedKey:
     """Revoke one of the caller's API keys and all of its tokens immediately.
+
+    `revokedTokens` is always 1: the key itself. Keyturn does not count the tokens that end with it.
 
     A revoked key cannot be restored. A credential that is narrowed to scopes or linked to a project can
     revoke only its own key.
     """
     key_id = read_id(keyid)
     call.services.keys.revoke_own(call.principal, key_id, call.origin)
-    return DeletedKey(key_id)
+    return RevokedKey(key_id, revoked_tokens=1)

@@ -1,7 +1,7 @@
 """OAuth: the token endpoint, introspection, revocation, and where to find them."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Response
@@ -31,13 +31,13 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import AuthMethod, Principal
 from keyturn.errors import OAuthCode, OAuthRefused
 from keyturn.services.oauth.endpoints import Grant, Introspection
-from keyturn.web.api.documentation import with_form
+from keyturn.web.api.documentation import with_body, with_form
 from keyturn.web.api.oauth.devices import DeviceGrantView, device_grant
 from keyturn.web.api.oauth.forms import OAUTH_ERRORS, oauth_form
-from keyturn.web.bodies import Unshown
+from keyturn.web.bodies import Unshown, get_json
 from keyturn.web.edge.dpop_target import proof_for_this
 from keyturn.web.requests import AnyRequest, Call, InjectedCall, at_once, brief_read, in_thread
-from keyturn.web.routes import OPEN, PROVES_ITSELF, RouteAccess, route
+from keyturn.web.routes import OPEN, PROVES_ITSELF, RouteAccess, needs, route
 
 REFRESH_PATH = "/bim/oauth/token"
 _METADATA_AGE = {"Cache-Control": "public, max-age=3600"}
@@ -66,6 +66,12 @@ class CredentialForm(Unshown, frozen=True):
     token_type_hint: str = ""
     client_id: str = ""
     client_secret: str = ""
+
+
+class TokenBody(Unshown, frozen=True, forbid_unknown_fields=True):
+    """A key or token to ask about."""
+
+    token: Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class GrantView(Unshown, frozen=True, omit_defaults=True):
@@ -214,7 +220,28 @@ def introspect(request: AnyRequest, body: RawBody, call: InjectedCall) -> Intros
     found = call.services.oauth.introspect(
         oauth_form(request, body), _authorization(request), call.origin, _proof(request, call)
     )
-    return IntrospectionView(active=False) if found is None else _introspection_view(found)
+    return _introspected(found)
+
+
+@route(
+    "POST",
+    "/bim/token",
+    access=needs(Permission.VERIFY_CREDENTIALS, without="your own credentials"),
+    tag="OAuth",
+    summary="Read a key or token",
+    body=with_body(TokenBody, example={"token": "API_KEY"}, required=True, description="The key or token."),
+)
+@brief_read
+def token_information(request: AnyRequest, body: RawBody, call: InjectedCall) -> IntrospectionView:
+    """Return information on an API key or bearer token, as introspection does.
+
+    The response is `{"active": false}` if the credential is not valid, or if the caller may not introspect
+    it. A key that is limited to networks, methods, or paths is never active here.
+
+    Requires `VERIFY_CREDENTIALS`, except for the caller's own credentials.
+    """
+    asked = get_json(body, request.headers.get("content-type"), TokenBody, such_as='{"token": …}')
+    return _introspected(call.services.oauth.introspect_for(call.principal, asked.token))
 
 
 @route(
@@ -343,7 +370,9 @@ def _token_type(principal: Principal) -> str:
     return BEARER if principal.jkt is None else DPOP
 
 
-def _introspection_view(found: Introspection) -> IntrospectionView:
+def _introspected(found: Introspection | None) -> IntrospectionView:
+    if found is None:
+        return IntrospectionView(active=False)
     principal, claims = found.principal, found.claims
     told: dict[str, Any] = {
         "client_id": None if principal.key_id is None else f"key-{principal.key_id}",

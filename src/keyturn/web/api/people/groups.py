@@ -1,20 +1,29 @@
 """Groups and their members (http-api/groups.md, "Groups")."""
 
+from collections.abc import Mapping
+from typing import Annotated, Any
+
 import msgspec
-from litestar.params import RawBody
+from litestar.params import FromPath, FromQuery, QueryParameter, RawBody
 
 from keyturn.core.pages import MAX_PAGE
 from keyturn.core.permissions import Permission
+from keyturn.core.records import MAX_ID
+from keyturn.core.searches import GroupSearch, NamedOrder
+from keyturn.errors import InvalidInput, NotFound
 from keyturn.web.api.documentation import with_body
 from keyturn.web.api.people.group_views import (
+    AuthorizedGroupView,
     GroupList,
     GroupView,
+    ListedGroupView,
     MemberList,
     MemberView,
     NewMemberView,
 )
 from keyturn.web.api.views import DeletedThing
 from keyturn.web.bodies import LongText, ShortText, get_json, read_json
+from keyturn.web.parameters import SortOrder, chosen, one_of
 from keyturn.web.requests import (
     AnyRequest,
     IdInPath,
@@ -43,12 +52,31 @@ class NewGroupBody(msgspec.Struct, forbid_unknown_fields=True):
     description: LongText | None = None
 
 
-class GroupBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The fields of a group to change."""
+class GroupBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The fields of a group to change. The others may be sent back as they are."""
 
     name: ShortText | None = None
     email: ShortText | msgspec.UnsetType | None = msgspec.UNSET
     description: LongText | msgspec.UnsetType | None = msgspec.UNSET
+    id: Any = msgspec.UNSET
+    iamid: Any = msgspec.UNSET
+    gid: Any = msgspec.UNSET
+    authorizations: Any = msgspec.UNSET
+    scim: Any = msgspec.UNSET
+    scimid: Any = msgspec.UNSET
+    created_at: Any = msgspec.UNSET
+    updated_at: Any = msgspec.UNSET
+
+    def check_keeps(self, group: GroupView) -> None:
+        """Raise `InvalidInput` for another value of a field that cannot be changed here."""
+        for field in msgspec.structs.fields(GroupView):
+            given = getattr(self, field.name)
+            if field.name not in _CHANGEABLE and given not in (msgspec.UNSET, getattr(group, field.name)):
+                wire = field.encode_name
+                raise InvalidInput(wire, f"The field {wire} of a group cannot be changed here.")
+
+
+_CHANGEABLE = frozenset({"name", "email", "description"})
 
 
 class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -58,15 +86,45 @@ class NewMemberBody(msgspec.Struct, forbid_unknown_fields=True):
     iamid: str | msgspec.UnsetType = msgspec.UNSET
 
 
+ORDERS: Mapping[str, NamedOrder] = {
+    "name": NamedOrder.NAME,
+    "iamid": NamedOrder.PROVIDER,
+    "createdAt": NamedOrder.NUMBER,
+}
+"""By what the contract orders groups."""
+
+
 @route("GET", "/bim/group", access=_OWN_GROUP, tag=_TAG, summary="List groups")
 @recorded_read
-def list_groups(call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0) -> GroupList:
-    """List groups, oldest first.
+def list_groups(  # noqa: PLR0913 - as the contract has them
+    *,
+    call: InjectedCall,
+    name: FromQuery[str | None] = None,
+    iamid: FromQuery[str | None] = None,
+    user_id: Annotated[int | None, QueryParameter(name="userId", ge=1, le=MAX_ID)] = None,
+    name_only: Annotated[bool, QueryParameter(name="nameOnly")] = False,
+    sort_field: Annotated[str, one_of("sortField", ORDERS)] = "createdAt",
+    sort_order: SortOrder = "asc",
+    size: PageSize = 25,
+    offset: PageOffset = 0,
+) -> GroupList:
+    """List groups.
+
+    `name` is a part of the name, whatever the case. `userId` is the number of a user who is in the groups.
+    With `nameOnly`, only the names are listed.
 
     With `USER_ADMIN`, the list contains every group. Without it, the list contains the groups of the caller.
     """
-    groups = call.services.groups.list_visible(call.principal, offset=offset, size=size)
-    return GroupList(groups.count, [GroupView.of(group) for group in groups])
+    wanted = GroupSearch(
+        name=name or None,
+        iamid=iamid or None,
+        members=frozenset() if user_id is None else frozenset({user_id}),
+        order=chosen("sortField", sort_field, ORDERS),
+        is_descending=sort_order == "desc",
+    )
+    groups = call.services.groups.list_visible(call.principal, wanted, offset=offset, size=size)
+    # Groups of one identity manager have different names, and there is one that has groups.
+    return GroupList(groups.count, [ListedGroupView.of(group, name_only=name_only) for group in groups])
 
 
 @route(
@@ -115,6 +173,25 @@ def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
 
 
 @route(
+    "GET",
+    "/bim/iam/{iamid:str}/group/{groupid:str}",
+    access=_OWN_GROUP,
+    tag=_TAG,
+    summary="Read a group of an identity manager",
+)
+@recorded_read
+def get_group_of_provider(iamid: FromPath[str], groupid: IdInPath, call: InjectedCall) -> AuthorizedGroupView:
+    """Return a group, with its attributes in `bimAuthorizations` too.
+
+    Requires `USER_ADMIN`, unless the caller is a member of the group.
+    """
+    group = call.services.groups.get(call.principal, asked_id(groupid))
+    if group.iamid != iamid:
+        raise NotFound
+    return AuthorizedGroupView.of(group)
+
+
+@route(
     "PUT",
     _GROUP,
     access=_USER_ADMIN,
@@ -130,11 +207,13 @@ def get_group(groupid: IdInPath, call: InjectedCall) -> GroupView:
 def update_group(groupid: IdInPath, request: AnyRequest, body: RawBody, call: InjectedCall) -> GroupView:
     """Change a group.
 
-    Omitted fields keep their values. Null clears `email` or `description`.
+    Omitted fields keep their values. Null clears `email` or `description`. A group can be sent back whole: a
+    new value of any other field returns 422.
 
     Requires `USER_ADMIN`.
     """
     asked = read_json(body, request.headers.get("content-type"), GroupBody) or GroupBody()
+    asked.check_keeps(GroupView.of(call.services.groups.get_managed(call.principal, asked_id(groupid))))
     group = call.services.groups.update(
         call.principal,
         asked_id(groupid),
@@ -167,16 +246,22 @@ def delete_group(groupid: IdInPath, call: InjectedCall, successor: TransferTo = 
 @route("GET", _GROUP + "/user", access=_OWN_GROUP, tag=_TAG, summary="List the members of a group")
 @recorded_read
 def list_members(
-    groupid: IdInPath, call: InjectedCall, size: PageSize = MAX_PAGE, offset: PageOffset = 0
+    groupid: IdInPath,
+    call: InjectedCall,
+    sort_order: SortOrder = "asc",
+    size: PageSize = MAX_PAGE,
+    offset: PageOffset = 0,
 ) -> MemberList:
-    """List the members of a group.
+    """List the members of a group, in the order in which they came.
 
     Without `USER_ADMIN`, the profiles of other members show only `id`, `name`, and `email`: other details are
     null or empty.
 
     Requires `USER_ADMIN`, unless the caller is a member of the group.
     """
-    members = call.services.groups.list_members(call.principal, asked_id(groupid), offset=offset, size=size)
+    members = call.services.groups.list_members(
+        call.principal, asked_id(groupid), is_descending=sort_order == "desc", offset=offset, size=size
+    )
     return MemberList(members.count, [MemberView.of(member) for member in members])
 
 

@@ -9,7 +9,7 @@ from keyturn.web.routes import route
 @recorded_read
 def current_user(call: InjectedCall) -> UserView:
     """Return the user that the credential belongs to."""
-    return UserView.of(call.services.users.get(call.principal))
+    return UserView.of(call.services.users.get(call.principal), project_id=call.principal.project_id)
 
 
 @route("GET", "/bim/iam", tag="Users", summary="List identity managers")
@@ -23,7 +23,6 @@ def list_identity_managers(call: InjectedCall) -> list[IdentityManagerView]:
         IdentityManagerView(
             id=provider.iamid,
             display_name=provider.display_name,
-            displayname=provider.display_name,
             type=provider.type,
             oauth=False,
         )

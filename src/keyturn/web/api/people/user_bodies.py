@@ -38,9 +38,13 @@ class NewUserBody(Unshown, frozen=True, forbid_unknown_fields=True):
 
     userid: Annotated[ShortText, msgspec.Meta(min_length=1)]
     iamid: str | None = None
-    password: PasswordText | None = None
+    password: Annotated[str, msgspec.Meta(max_length=256)] | None = None
     profile: ProfileBody | None = None
     permissions: list[PermissionName] = msgspec.field(default_factory=list)
+
+
+AttributesBody = dict[str, list[str]]
+"""All attributes of a user or group: the values by name."""
 
 
 class PermissionsBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -50,7 +54,7 @@ class PermissionsBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PasswordBody(Unshown, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A new password. `currentPassword` is required to change the caller's own password."""
+    """A new password. `originalPassword` is required to change the caller's own password."""
 
     password: PasswordText
-    current_password: PasswordText | None = None
+    original_password: PasswordText | None = None

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from keyturn.core.people import Attributes, ProfileRecord, UserKind, UserRecord
+from keyturn.core.people import Attributes, MemberRecord, UserKind, UserRecord
 from keyturn.core.times import wire_time
 from keyturn.services.people.administration import AddedUser
 from keyturn.web.api.views import optional_time
@@ -20,13 +20,29 @@ def attributes_view(attributes: Attributes) -> AttributesView:
     return {name: list(values) for name, values in attributes.items()}
 
 
+EXTERNAL_USER_IDS = (
+    "hdfsUser",
+    "databricksUser",
+    "snowflakeUser",
+    "prestoUser",
+    "asaUser",
+    "redshiftUser",
+    "teradataUser",
+    "bigqueryUser",
+)
+"""The names on other platforms that the contract tells of, null where there is none."""
+
+
 class ProfileView(msgspec.Struct, frozen=True, rename="camel"):
     """The profile of a person."""
 
     id: int
+    iamid: str
+    userid: str
     name: str | None
     email: str | None
     phone: str | None
+    sql_user: None
     about: str | None
     location: str | None
     organization: str | None
@@ -39,10 +55,14 @@ class ProfileView(msgspec.Struct, frozen=True, rename="camel"):
     updated_at: str
 
     @classmethod
-    def of(cls, record: ProfileRecord) -> "ProfileView":
-        """Show a record."""
+    def of(cls, owner: UserRecord | MemberRecord) -> "ProfileView":
+        """Show the profile of somebody."""
+        record = owner.profile
         return cls(
             id=record.profile_id,
+            iamid=owner.iamid,
+            userid=owner.userid,
+            sql_user=None,
             name=record.name,
             email=record.email,
             phone=record.phone,
@@ -51,7 +71,7 @@ class ProfileView(msgspec.Struct, frozen=True, rename="camel"):
             organization=record.organization,
             position=record.position,
             preferences=record.preferences,
-            external_user_ids=record.external_user_ids,
+            external_user_ids={**dict.fromkeys(EXTERNAL_USER_IDS), **record.external_user_ids},
             scim=None,
             system_generated=False,
             created_at=wire_time(record.created_at),
@@ -60,7 +80,10 @@ class ProfileView(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class UserView(msgspec.Struct, frozen=True, rename="camel"):
-    """A user. `authorizations` are all that hold for them, `bimAuthorizations` their own."""
+    """A user. `authorizations` are all that hold for them, `bimAuthorizations` their own.
+
+    `projectId` is the project of the key that asks for its own user. A group gives no permissions.
+    """
 
     id: int
     iamid: str
@@ -68,20 +91,26 @@ class UserView(msgspec.Struct, frozen=True, rename="camel"):
     bim_authorizations: AttributesView | None
     iam_authorizations: AttributesView | None
     authorizations: AttributesView
+    project_id: int | None
     permissions: list[str]
+    group_permissions: list[str]
     profile: ProfileView
     authentication: int | None
     system_generated: bool
     last_login: str | None
-    last_external_refresh: str | None
+    last_external_refresh: str
     disabled: bool
+    has_login: bool
     created_at: str
     updated_at: str
 
     @classmethod
-    def of(cls, record: UserRecord) -> "UserView":
+    def of(cls, record: UserRecord, *, project_id: int | None = None) -> "UserView":
         """Show a record."""
         return cls(
+            project_id=project_id,
+            group_permissions=[],
+            has_login=record.has_password,
             id=record.user_id,
             iamid=record.iamid,
             userid=record.userid,
@@ -89,11 +118,11 @@ class UserView(msgspec.Struct, frozen=True, rename="camel"):
             iam_authorizations=None,
             authorizations=attributes_view(record.authorizations),
             permissions=sorted(record.permissions),
-            profile=ProfileView.of(record.profile),
+            profile=ProfileView.of(record),
             authentication=record.user_id if record.has_password else None,
             system_generated=record.kind is UserKind.SYSTEM,
             last_login=optional_time(record.last_login_at),
-            last_external_refresh=None,
+            last_external_refresh=wire_time(record.created_at),
             disabled=record.is_disabled,
             created_at=wire_time(record.created_at),
             updated_at=wire_time(record.updated_at),
@@ -148,12 +177,26 @@ class DeletedUser(msgspec.Struct, frozen=True):
     userid: str
 
 
-class IdentityManagerView(msgspec.Struct, frozen=True):
-    """Where users come from. Older clients read `displayname`."""
+class ChangedPassword(msgspec.Struct, frozen=True):
+    """Whether a password was set."""
+
+    success: bool
+
+
+class UserGroupView(msgspec.Struct, frozen=True, rename="camel"):
+    """A group that a user is in. `groupUser` is the id of the membership."""
+
+    id: int
+    name: str
+    iamid: str
+    group_user: int
+
+
+class IdentityManagerView(msgspec.Struct, frozen=True, rename="camel"):
+    """Where users come from."""
 
     id: str
-    display_name: str = msgspec.field(name="displayName")
-    displayname: str
+    display_name: str
     type: str
     oauth: bool
 

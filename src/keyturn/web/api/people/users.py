@@ -1,12 +1,14 @@
 """Users: make, find, change, disable, delete (http-api/users.md, "Users")."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from litestar.params import FromPath, FromQuery, PathParameter, RawBody
+from litestar.params import FromPath, FromQuery, PathParameter, QueryParameter, RawBody
 
 from keyturn.core.pages import MAX_PAGE
-from keyturn.core.permissions import Permission
-from keyturn.core.searches import UserSearch
+from keyturn.core.people import UserKind
+from keyturn.core.permissions import ADMINS_AND_GOVERNORS, Permission
+from keyturn.core.searches import UserOrder, UserSearch
 from keyturn.core.times import wire_time
 from keyturn.errors import InvalidInput, NotFound
 from keyturn.web.api.documentation import with_body
@@ -18,16 +20,19 @@ from keyturn.web.api.people.user_bodies import (
     ProfileBody,
 )
 from keyturn.web.api.people.user_views import (
+    ChangedPassword,
     DeletedUser,
     InvitationView,
     NewUserView,
     ProfileView,
     SignedOutUser,
     UnlockedUser,
+    UserGroupView,
     UserList,
     UserView,
 )
 from keyturn.web.bodies import get_json, read_json
+from keyturn.web.parameters import SortOrder, chosen, one_of
 from keyturn.web.requests import (
     AnyRequest,
     Call,
@@ -39,11 +44,20 @@ from keyturn.web.requests import (
     recorded_read,
 )
 from keyturn.web.responses import CONFLICT, FORBIDDEN
-from keyturn.web.routes import needs, route
+from keyturn.web.routes import Alias, needs, route
 
 _USER = "/bim/iam/{iamid:str}/user/{userid:str}"
 _TAG = "Users"
 _USER_ADMIN = needs(Permission.USER_ADMIN)
+ORDERS: Mapping[str, UserOrder] = {
+    "name": UserOrder.NAME,
+    "createdAt": UserOrder.NUMBER,
+    "iamid": UserOrder.PROVIDER,
+    "email": UserOrder.EMAIL,
+    "username": UserOrder.USERID,
+    "lastLogin": UserOrder.USED,
+}
+"""By what the contract orders users."""
 _ONESELF = needs(Permission.USER_ADMIN, without="your own account")
 ONESELF_OR_SERVICE = needs(
     Permission.USER_ADMIN,
@@ -76,8 +90,8 @@ TrueOrFalse = Annotated[str, PathParameter(schema_extra={"enum": ["true", "false
 def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall) -> NewUserView:
     """Create a user.
 
-    If `password` is omitted, the response contains a link for setting one. Keyturn sends no email: pass the
-    link on to the user.
+    If `password` is omitted or empty, the response contains a link for setting one. Keyturn sends no email:
+    pass the link on to the user.
 
     The user holds `CREATE_PROJECT` and the permissions in `permissions`. The caller must hold each permission
     that the request grants, except `CREATE_PROJECT`.
@@ -93,7 +107,7 @@ def add_user(iamid: FromPath[str], request: AnyRequest, body: RawBody, call: Inj
         iamid=iamid,
         userid=asked.userid,
         profile={} if asked.profile is None else asked.profile.given(),
-        password=asked.password,
+        password=asked.password or None,
         permissions=asked.permissions,
     )
     return NewUserView.of(added)
@@ -116,28 +130,62 @@ def list_users(
     """
     if iamid not in call.services.identity:
         raise NotFound
-    return _page(call, UserSearch(provider=iamid), offset, size)
+    return _page(call, UserSearch(providers=frozenset({iamid})), offset, size)
 
 
 @route("GET", "/bim/user", access=_ONESELF, tag=_TAG, summary="Search users")
 @recorded_read
-def search_users(
+def search_users(  # noqa: PLR0913 - as the contract has them
+    *,
     call: InjectedCall,
-    iamid: FromQuery[str | None] = None,
+    iamid: FromQuery[list[str] | None] = None,
     userid: FromQuery[str | None] = None,
     email: FromQuery[str | None] = None,
     name: FromQuery[str | None] = None,
-    size: PageSize = MAX_PAGE,
+    permission: FromQuery[str | None] = None,
+    without_system: Annotated[bool, QueryParameter(name="excludeSystemGenerated")] = False,
+    without_admins: Annotated[bool, QueryParameter(name="excludeAdminAndGovernor")] = False,
+    without_gone: Annotated[bool, QueryParameter(name="excludeDeletedIams")] = True,
+    without_built_in: Annotated[bool, QueryParameter(name="excludeBIM")] = False,
+    with_disabled: Annotated[bool, QueryParameter(name="includeDisabled")] = False,
+    sort_field: Annotated[str, one_of("sortField", ORDERS)] = "name",
+    sort_order: SortOrder = "asc",
+    size: PageSize = 25,
     offset: PageOffset = 0,
 ) -> UserList:
-    """Search for users by parts of their fields.
+    """Search for users.
 
-    A user must match every parameter. The search ignores case.
+    A user must match every parameter. `userid`, `email`, and `name` are parts of their fields, whatever the
+    case. `iamid` is a whole identity manager, and can be repeated. `permission` is a whole permission.
+
+    Suspended users are left out, unless `includeDisabled` is true.
 
     With `USER_ADMIN`, the search covers every user. Without it, the search covers only the caller.
     """
-    wanted = UserSearch(iamid=iamid or None, userid=userid or None, email=email or None, name=name or None)
+    identity = call.services.identity
+    providers = frozenset(filter(None, iamid or ())) or None
+    if without_gone:
+        known = frozenset(provider.iamid for provider in identity)
+        providers = known if providers is None else known & providers
+    wanted = UserSearch(
+        providers=providers,
+        not_providers=frozenset({identity.built_in.iamid}) if without_built_in else frozenset(),
+        userid=userid or None,
+        email=email or None,
+        name=name or None,
+        holding=_holding(permission) if permission else None,
+        not_holding=ADMINS_AND_GOVERNORS if without_admins else frozenset(),
+        kinds=frozenset({UserKind.PERSON, UserKind.SERVICE}) if without_system else None,
+        is_disabled=None if with_disabled else False,
+        order=chosen("sortField", sort_field, ORDERS),
+        is_descending=sort_order == "desc",
+    )
     return _page(call, wanted, offset, size)
+
+
+def _holding(permission: str) -> frozenset[Permission]:
+    """Return the permission of this name; none, which nobody holds, for a foreign one."""
+    return frozenset(one for one in Permission if one.value == permission)
 
 
 @route("GET", _USER, access=ONESELF_OR_SERVICE, tag=_TAG, summary="Read a user")
@@ -151,6 +199,27 @@ def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) ->
     return UserView.of(call.services.user_administration.get(call.principal, iamid, userid))
 
 
+@route("GET", _USER + "/groups", access=ONESELF_OR_SERVICE, tag=_TAG, summary="List the groups of a user")
+@recorded_read
+def list_groups_of_user(
+    iamid: FromPath[str],
+    userid: FromPath[str],
+    call: InjectedCall,
+    size: PageSize = MAX_PAGE,
+    offset: PageOffset = 0,
+) -> list[UserGroupView]:
+    """List the groups that a user is in, oldest first.
+
+    `groupUser` is the id of the membership.
+
+    Requires `USER_ADMIN`, except for the caller, and for a service account that the caller or one of the
+    caller's groups owns: the list then contains only groups that the caller is in too.
+    """
+    user = call.services.user_administration.get(call.principal, iamid, userid)
+    found = call.services.groups.list_of(call.principal, user.user_id, offset=offset, size=size)
+    return [UserGroupView(group.group_id, group.name, group.iamid, number) for group, number in found]
+
+
 @route(
     "PUT",
     _USER + "/profile",
@@ -159,6 +228,7 @@ def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) ->
         without="your own account and service accounts that you or one of your groups owns, except "
         "`externalUserIds`",
     ),
+    alias=Alias(_USER + "/profile", method="POST"),
     tag=_TAG,
     summary="Change a profile",
     body=with_body(
@@ -182,9 +252,7 @@ def update_profile(
     asked = read_json(body, request.headers.get("content-type"), ProfileBody) or ProfileBody()
     fields = asked.given()
     return ProfileView.of(
-        call.services.user_administration.update_profile(
-            call.principal, iamid, userid, fields, call.origin
-        ).profile
+        call.services.user_administration.update_profile(call.principal, iamid, userid, fields, call.origin)
     )
 
 
@@ -192,6 +260,7 @@ def update_profile(
     "PUT",
     _USER + "/permissions",
     access=_USER_ADMIN,
+    alias=Alias(_USER + "/permissions", method="POST"),
     tag=_TAG,
     summary="Set a user's permissions",
     body=with_body(
@@ -264,25 +333,24 @@ def remove_permission(
 @in_thread
 def set_password(
     iamid: FromPath[str], userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
-) -> UserView:
+) -> ChangedPassword:
     """Set the password of a user and end all of the user's sessions.
 
-    To change their own passwords, callers send the current one in `currentPassword`.
+    To change their own passwords, callers send the current one in `originalPassword`.
 
     Requires `USER_ADMIN`, except for the caller's own password. To set the password of another user, the
     caller must also hold each permission that the user holds or controls, except `CREATE_PROJECT`.
     """
     asked = get_json(body, request.headers.get("content-type"), PasswordBody, such_as='{"password": …}')
-    users = call.services.user_administration
-    users.set_password(
+    call.services.user_administration.set_password(
         call.principal,
         iamid,
         userid,
         password=asked.password,
-        current=asked.current_password,
+        current=asked.original_password,
         origin=call.origin,
     )
-    return UserView.of(users.get(call.principal, iamid, userid))
+    return ChangedPassword(success=True)
 
 
 @route(

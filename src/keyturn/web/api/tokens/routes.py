@@ -10,6 +10,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.scopes import check_scopes
+from keyturn.core.times import wire_time
 from keyturn.web import forward_auth
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import Unshown, get_json
@@ -20,11 +21,16 @@ from keyturn.web.edge.exchange import (
     ExchangeBody,
     TokenView,
     answer_exchange,
-    token_view,
 )
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
 from keyturn.web.responses import FORBIDDEN, TOO_MANY, UNAUTHENTICATED
 from keyturn.web.routes import OPEN, PROVES_ITSELF, Alias, route
+
+
+class LoginView(TokenView, frozen=True, rename="camel", kw_only=True):
+    """The answer of the sign-in: the token, and the id of the profile of whoever signed in."""
+
+    profile_id: int
 
 
 class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
@@ -143,11 +149,14 @@ def log_in(
     request: AnyRequest,
     body: RawBody,
     call: InjectedCall,
-) -> TokenView:
+) -> LoginView:
     """Issue a bearer token for a user name and a password.
 
     Built-in users belong to the identity manager `bim`.
     """
     such_as = '{"username": …, "password": …}'
     login = get_json(body, request.headers.get("content-type"), LoginBody, such_as=such_as)
-    return token_view(call.services.logins.log_in_api(iamid, login.username, login.password, call.origin))
+    issued = call.services.logins.log_in_api(iamid, login.username, login.password, call.origin)
+    return LoginView(
+        token=issued.token, token_expiration=wire_time(issued.expires_at), profile_id=issued.profile_id
+    )

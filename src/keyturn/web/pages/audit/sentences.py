@@ -311,12 +311,18 @@ def _permissions(told: _Told) -> Markup:
     return Markup("{} {}").format(told.actor, Markup(" and ").join(parts))
 
 
+def _attribute(name: str, values: Any) -> Markup:
+    """Write an attribute. A row of an earlier version has one value as text."""
+    texts = values if isinstance(values, list) else [values]
+    return Markup("{} = {}").format(name, ", ".join(map(str, texts))) if texts else escape(name)
+
+
 def _attributes(whose: Callable[[_Told], Markup]) -> Words:
     def words(told: _Told) -> Markup:
         for name, template in (("added", "{0} gave {1} {2}"), ("removed", "{0} took {2} from {1}")):
             given = told.details.get(name)
             if isinstance(given, Mapping) and given:
-                pairs = [Markup("{} = {}").format(key, value) for key, value in given.items()]
+                pairs = [_attribute(key, values) for key, values in given.items()]
                 return Markup(template).format(told.actor, whose(told), _listed("the attribute", pairs))  # noqa: S704 - written here
         return Markup("{} changed the attributes of {}").format(told.actor, whose(told))
 
@@ -444,6 +450,10 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     AuditAction.CONNECTION_JOB_STARTED: ("rotate", _job("started to {} {}")),
     AuditAction.CONNECTION_JOB_CANCELED: ("ban", _job("canceled the work to {} {}")),
     AuditAction.CONNECTION_PASSWORD_ROTATED: ("lock", _rotated_password),
+    AuditAction.ROOT_KEY_ROTATED: (
+        "shield",
+        _plain("{actor} rotated the root key to <code>{target}</code>"),
+    ),
     AuditAction.SIGNING_KEY_CREATED: (
         "shield",
         _plain("{actor} created the signing key <code>{target}</code>"),

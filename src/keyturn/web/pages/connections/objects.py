@@ -8,7 +8,7 @@ from litestar.params import FromPath, FromQuery
 
 from keyturn.core.connections import ObjectPath
 from keyturn.core.pages import Page
-from keyturn.services.connections.objects import Place
+from keyturn.services.connections.objects import Location
 from keyturn.web.pages.connections.fields import is_crawled
 from keyturn.web.pages.connections.places import AT, address_of, address_of_object, seen_place
 from keyturn.web.pages.connections.roles import names_of, settings_shown
@@ -25,7 +25,7 @@ from keyturn.web.requests import AnyRequest
 class Row:
     """An object in a list."""
 
-    place: Place
+    place: Location
     name: str
     above: str
     """The names above it, in a list of all that a search found."""
@@ -62,7 +62,6 @@ def show_object(
     place = seen_place(view, connection_key, path)
     here = address_of_object(connection_key, path)
     at, places = read_page(_reading(view, place, text), page, here, size=ROWS, q=text)
-    names = (connection_key, *path)
     is_leaf = place.found is not None and place.found.column_count > 0
     return view.render(
         "connections/objects.html",
@@ -72,7 +71,7 @@ def show_object(
         above=[(address_of_object(connection_key, path[:end]), path[end - 1]) for end in range(1, len(path))],
         path=address_of(connection_key),
         rows=[_row(one, is_search=bool(text)) for one in places],
-        columns=view.services.data_objects.columns(view.principal, names) if is_leaf else [],
+        columns=view.services.data_objects.columns(place) if is_leaf else [],
         at_page=at,
         may_crawl=is_crawled(place.connection)
         and view.services.connection_access.owns(view.principal, place.connection, path),
@@ -83,14 +82,14 @@ def show_object(
     )
 
 
-def _reading(view: View, place: Place, text: str) -> Callable[[int, int], Page[Place]]:
+def _reading(view: View, place: Location, text: str) -> Callable[[int, int], Page[Location]]:
     service, key = view.services.data_objects, place.connection.connection_key
     if text and not place.path:
         return lambda offset, size: service.search(view.principal, (key,), text, offset=offset, size=size)
     return lambda offset, size: service.children(view.principal, (key, *place.path), offset=offset, size=size)
 
 
-def _row(place: Place, *, is_search: bool) -> Row:
+def _row(place: Location, *, is_search: bool) -> Row:
     above = names_of(place.path[:-1]) if is_search else ""
     address = address_of_object(place.connection.connection_key, place.path)
     columns = counted(0 if place.found is None else place.found.column_count, "column")

@@ -14,7 +14,7 @@ import msgspec
 
 from keyturn.core.connections import ConnectionRecord, ObjectPath
 from keyturn.errors import NotFound, PermissionMissing
-from keyturn.services.connections.objects import Place
+from keyturn.services.connections.objects import Location
 from keyturn.web.pages.frame.tabs import CONNECTIONS
 from keyturn.web.pages.frame.views import View
 
@@ -64,7 +64,7 @@ def managed(view: View, connection_key: str) -> ConnectionRecord:
     return record
 
 
-def seen_place(view: View, connection_key: str, path: Sequence[str]) -> Place:
+def seen_place(view: View, connection_key: str, path: Sequence[str]) -> Location:
     """Return what is at this path, as `seen` does."""
     try:
         return view.services.data_objects.get(view.principal, (connection_key, *path))

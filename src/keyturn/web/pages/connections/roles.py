@@ -7,7 +7,7 @@ from typing import Any
 from keyturn.core.connections import ObjectPath, ObjectRole, RoleHolder
 from keyturn.core.permissions import Permission
 from keyturn.errors import InvalidInput, NotFound
-from keyturn.services.connections.objects import Place
+from keyturn.services.connections.objects import Location
 from keyturn.services.connections.settings import ChangedSettings
 from keyturn.web.pages.connections.places import sent_path
 from keyturn.web.pages.frame.pickers import picked_group, picked_member
@@ -44,7 +44,7 @@ class ShownRole:
     is_said_here: bool
 
 
-def settings_shown(view: View, place: Place) -> dict[str, Any]:
+def settings_shown(view: View, place: Location) -> dict[str, Any]:
     """Return what the card of settings shows of a place."""
     settings, access = place.settings, view.services.connection_access
     names = view.services.data_objects.names_of(
@@ -80,14 +80,14 @@ def wanted_settings(sent: SubmittedForm) -> ChangedSettings:
     )
 
 
-def with_holder(sent: SubmittedForm, place: Place) -> ChangedSettings:
+def with_holder(sent: SubmittedForm, place: Location) -> ChangedSettings:
     """Return the change that gives a role to the user or the group that the form names."""
     role = _asked_role(sent)
     holders = place.settings.roles[role] | {_named(sent)}
     return ChangedSettings(roles={role: holders}, seen=place.settings.said)
 
 
-def without_holder(sent: SubmittedForm, place: Place) -> ChangedSettings:
+def without_holder(sent: SubmittedForm, place: Location) -> ChangedSettings:
     """Return the change that takes a role from one of its holders."""
     role, value = _asked_role(sent), sent.form.get("holder", "")
     left = frozenset(one for one in place.settings.roles[role] if _value(one) != value)
@@ -130,7 +130,7 @@ def _asked_role(sent: SubmittedForm) -> ObjectRole:
     return ObjectRole(asked)
 
 
-def _role(place: Place, role: ObjectRole, names: Mapping[RoleHolder, str]) -> ShownRole:
+def _role(place: Location, role: ObjectRole, names: Mapping[RoleHolder, str]) -> ShownRole:
     holders = [ShownHolder(_value(one), names.get(one, "a deleted account"), one.user_id is None)
                for one in place.settings.roles[role]]  # fmt: skip
     label, means = ROLES[role]

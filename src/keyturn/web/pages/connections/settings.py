@@ -4,7 +4,7 @@ from litestar import Response
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from keyturn.services.connections.objects import Place
+from keyturn.services.connections.objects import Location
 from keyturn.services.connections.settings import ChangedSettings
 from keyturn.web.pages.connections.connection import show_connection
 from keyturn.web.pages.connections.objects import show_object
@@ -49,11 +49,11 @@ def inherit(connection_key: FromPath[str], sent: InjectedForm) -> Redirect:
     return _changed(sent, connection_key, _place(sent, connection_key), inheriting(sent))
 
 
-def _place(sent: SubmittedForm, connection_key: str) -> Place:
+def _place(sent: SubmittedForm, connection_key: str) -> Location:
     return seen_place(sent, connection_key, read_path(sent.form.get(AT, "")))
 
 
-def _changed(sent: SubmittedForm, connection_key: str, place: Place, wanted: ChangedSettings) -> Redirect:
+def _changed(sent: SubmittedForm, connection_key: str, place: Location, wanted: ChangedSettings) -> Redirect:
     if wanted != ChangedSettings():
         names = (connection_key, *place.path)
         sent.services.data_objects.change_settings(sent.principal, names, wanted, sent.origin)

@@ -3,10 +3,12 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from keyturn.core.searches import NamedOrder, NamedSearch
+
+N = TypeVar("N", bound=NamedSearch)
 
 MAX_TEXT = 254
 
@@ -158,6 +160,6 @@ def address(path: str, query: Mapping[str, str]) -> str:
     return f"{path}?{urlencode(said)}" if said else path
 
 
-def named_search(asked: ListQuery) -> NamedSearch:
+def named_search(asked: ListQuery, among: type[N]) -> N:
     """Return the search among groups or projects."""
-    return NamedSearch(asked.text or None, NamedOrder(asked.column), is_descending=asked.is_descending)
+    return among(asked.text or None, NamedOrder(asked.column), is_descending=asked.is_descending)

@@ -11,7 +11,7 @@ from typing import TypedDict
 from litestar import MediaType, Response
 
 from keyturn.core.people import GroupRecord, UserKind, UserRecord
-from keyturn.core.searches import NamedOrder, NamedSearch, UserOrder, UserSearch
+from keyturn.core.searches import GroupSearch, NamedOrder, UserOrder, UserSearch
 from keyturn.errors import Ambiguous, Candidate, InvalidInput
 from keyturn.services.people.administration import PEOPLE
 from keyturn.web.pages.frame.secret_texts import looks_secret
@@ -80,7 +80,7 @@ def picked_group(sent: SubmittedForm, field: str) -> GroupRecord | None:
     groups = sent.services.groups
     if number or text.isdecimal():
         return groups.get(sent.principal, number or asked_id(text))
-    found = groups.search(sent.principal, NamedSearch(text, NamedOrder.NAME), size=OFFERED)
+    found = groups.list_visible(sent.principal, GroupSearch(text, NamedOrder.NAME), size=OFFERED)
     called = [group for group in found if group.name.casefold() == text.casefold()]
     if len(called) == 1:
         return called[0]
@@ -116,8 +116,8 @@ def suggested_groups(view: View, text: str) -> Response[list[Suggestion]]:
     """Answer with the first groups of whose name or description a text is a part."""
     if _is_no_question(view, text):
         return _suggestions(())
-    wanted = NamedSearch(text.strip(), NamedOrder.NAME)
-    found = view.services.groups.search(view.principal, wanted, size=OFFERED)
+    wanted = GroupSearch(text.strip(), NamedOrder.NAME)
+    found = view.services.groups.list_visible(view.principal, wanted, size=OFFERED)
     return _suggestions((_group(group), group.name) for group in found)
 
 

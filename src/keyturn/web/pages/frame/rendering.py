@@ -36,7 +36,9 @@ def see_other(path: str, *cookies: Cookie) -> Redirect:
 class Pages:
     """Renders templates with what every page needs."""
 
-    def __init__(self, system: System, *, has_documentation: bool = True) -> None:
+    def __init__(
+        self, system: System, *, password_min_characters: int, has_documentation: bool = True
+    ) -> None:
         self._system = system
         self._has_documentation = has_documentation
         self._environment = Environment(
@@ -56,6 +58,10 @@ class Pages:
             "zone_words": moments.zone_words,
             "initials": initials_of,
         }
+        self._environment.globals["password_hint"] = (
+            f"At least {password_min_characters} characters. A few unrelated words are easy to remember and "
+            "hard to guess."
+        )
         self._environment.tests["soon"] = self._is_soon
 
     def render(

@@ -30,6 +30,7 @@ OPEN = (
     "trusted_proxies",
     "failures_per_minute",
     "sign_in_failures_per_minute",
+    "password_min_characters",
     "passwords_per_minute",
     "keys_per_owner",
     "creations_per_minute",

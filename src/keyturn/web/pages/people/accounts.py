@@ -11,7 +11,7 @@ from keyturn.core.pages import Page
 from keyturn.core.people import ServiceOwner, UserKind, UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.records import ApiKeyRecord, SessionKind, SessionRecord
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import GroupSearch, UserSearch
 from keyturn.web.pages.audit.activity import activity_of_user
 from keyturn.web.pages.frame.account_lists import (
     ADMINISTERED,
@@ -119,7 +119,8 @@ def _change_attribute(
     sent: SubmittedForm, account_list: AccountList, user_id: str, *, is_given: bool
 ) -> Redirect:
     user = find_account(sent, account_list, user_id)
-    attribute = (sent.form.get("key", ""), sent.form.get("value", ""))
+    value = sent.form.get("value", "") if is_given else sent.text("value")
+    attribute = (sent.form.get("key", ""), value)
     sent.services.user_administration.change_attribute(
         sent.principal, user.iamid, user.userid, attribute, sent.origin, is_given=is_given
     )
@@ -148,7 +149,8 @@ def show_account(
 
 def _administered(view: View, user: UserRecord) -> dict[str, Any]:
     """Return what only administrators see of an account."""
-    groups = view.services.groups.list_of(view.principal, user.user_id, size=LISTED_GROUPS)
+    theirs = GroupSearch(members=frozenset({user.user_id}))
+    groups = view.services.groups.list_visible(view.principal, theirs, size=LISTED_GROUPS)
     held, choices = {group.group_id for group in groups}, group_choices(view)
     service = view.services.user_administration
     return {

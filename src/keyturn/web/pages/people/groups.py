@@ -8,7 +8,7 @@ from litestar.response import Redirect
 
 from keyturn.core.audit import AuditAction, Target
 from keyturn.core.people import GroupRecord, ServiceOwner
-from keyturn.core.searches import UserSearch
+from keyturn.core.searches import GroupSearch, UserSearch
 from keyturn.errors import InvalidInput
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, LISTED, check_typed
 from keyturn.web.pages.frame.forms import form, page
@@ -52,8 +52,8 @@ def groups_page(
     """Show the groups that are looked for, by name unless another order is asked for."""
     asked = read_list(request.query_params, GROUPS.path, COLUMNS)
     at, groups = read_page(
-        lambda offset, size: view.services.groups.search(
-            view.principal, named_search(asked), offset=offset, size=size
+        lambda offset, size: view.services.groups.list_visible(
+            view.principal, named_search(asked, GroupSearch), offset=offset, size=size
         ),
         page,
         GROUPS.path,
@@ -195,7 +195,8 @@ def delete(group_id: IdInPath, sent: InjectedForm) -> Redirect:
 
 
 def _change_attribute(sent: SubmittedForm, number: int, *, is_given: bool) -> Redirect:
-    attribute = (sent.form.get("key", ""), sent.form.get("value", ""))
+    value = sent.form.get("value", "") if is_given else sent.text("value")
+    attribute = (sent.form.get("key", ""), value)
     sent.services.groups.change_attribute(sent.principal, number, attribute, sent.origin, is_given=is_given)
     return see_other(f"{GROUPS.path}/{number}?notice=attribute")
 

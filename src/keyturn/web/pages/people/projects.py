@@ -8,6 +8,7 @@ from litestar.response import Redirect
 
 from keyturn.core.audit import AuditAction, Target
 from keyturn.core.permissions import SEE_CONNECTION, Permission
+from keyturn.core.searches import ProjectSearch
 from keyturn.errors import InvalidInput
 from keyturn.web.pages.frame.confirmation import DELETION_WORD, check_typed
 from keyturn.web.pages.frame.forms import form, page
@@ -56,8 +57,8 @@ def projects_page(
     """Show the projects that are looked for, by name unless another order is asked for."""
     asked = read_list(request.query_params, PROJECTS.path, COLUMNS)
     at, projects = read_page(
-        lambda offset, size: view.services.projects.search(
-            view.principal, named_search(asked), offset=offset, size=size
+        lambda offset, size: view.services.projects.list_visible(
+            view.principal, named_search(asked, ProjectSearch), offset=offset, size=size
         ),
         page,
         PROJECTS.path,

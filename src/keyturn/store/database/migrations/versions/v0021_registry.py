@@ -111,9 +111,9 @@ def _create_jobs() -> None:
         sa.Column("expected", sa.Integer, nullable=True),
         sa.Column("is_cancel_asked", sa.Boolean, nullable=False),
         sa.Column("output", sa.Text, nullable=False),
-        sa.Column("holds", _Id, nullable=True),
+        sa.Column("occupied_id", _Id, nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job")),
-        sa.UniqueConstraint("holds", name=op.f("uq_job_holds")),
+        sa.UniqueConstraint("occupied_id", name=op.f("uq_job_occupied_id")),
     )
     op.create_index("ix_job_created_at", "job", ["created_at"])
 

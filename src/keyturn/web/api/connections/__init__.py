@@ -1,0 +1,1 @@
+"""Connections, the objects behind them, and jobs, over HTTP."""

@@ -12,7 +12,15 @@ from psycopg.sql import SQL, Identifier
 from keyturn.core.networks import read_network
 from keyturn.core.permissions import Permission
 from keyturn.services.connections.registry import NewConnection
-from tests.adapters.conftest import certificate, postgresql, postgresql_log, postgresql_port, silent_tls
+from tests.adapters.conftest import (
+    certificate,
+    mariadb,
+    mariadb_server,
+    postgresql,
+    postgresql_log,
+    postgresql_port,
+    silent_tls,
+)
 from tests.adapters.targets import LOOPBACK
 from tests.databases import new_sqlite_database
 from tests.fakes import Clock
@@ -34,8 +42,17 @@ if TYPE_CHECKING:
     from keyturn.adapters.validation import Value
     from tests.certificates import Certificate
     from tests.journeys.browsers import Person
+    from tests.mariadb import MariaDB
 
-__all__ = ["certificate", "postgresql", "postgresql_log", "postgresql_port", "silent_tls"]
+__all__ = [
+    "certificate",
+    "mariadb",
+    "mariadb_server",
+    "postgresql",
+    "postgresql_log",
+    "postgresql_port",
+    "silent_tls",
+]
 
 Target = tuple["psycopg.Connection[tuple[object, ...]]", "dict[str, Value]"]
 HOSTILE = (
@@ -89,7 +106,8 @@ def fill(page: Page, key: str, values: dict[str, Any]) -> None:
     page.get_by_label("Name", exact=True).fill(key)
     page.get_by_label("Host").fill(str(values["hostname"]))
     page.get_by_label("Port").fill(str(values["port"]))
-    page.get_by_label("Database").fill(str(values["database"]))
+    if "database" in values:
+        page.get_by_label("Database").fill(str(values["database"]))
     page.get_by_label("Certificates of the authority").fill(str(values["tlsCertificate"]))
     page.get_by_label("User", exact=True).fill(str(values["username"]))
     page.get_by_label("Password", exact=True).fill(str(values["password"]))
@@ -113,50 +131,65 @@ def test_the_life_of_a_connection(
     administrator, values = postgresql
     administrator.execute("CREATE SCHEMA shop CREATE TABLE orders (id int, note text)")
     administrator.execute("GRANT USAGE ON SCHEMA shop TO PUBLIC")
-    key = f"sales-{'script' if with_script else 'plain'}"
     with window(chromium, site, java_script_enabled=with_script) as opened:
-        page = opened.page
-        signed_in(page, admin, "/profile/keys")
-        page.get_by_role("navigation", name="Main").get_by_role("link", name="Connections").click()
-        page.get_by_role("link", name="Add connection").first.click()
-        page.get_by_role("link", name="Choose PostgreSQL").click()
-        fill(page, key, values)
-        picture(page, f"new-{with_script}")
-        page.get_by_role("button", name="Save, then test").click()
-        expect(page.get_by_role("status").first).to_contain_text(f"Added the connection {key}.")
-        picture(page, f"before-{with_script}")
-        page.get_by_role("button", name="Test now").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text(f"{key} is ready")
-        expect(page.locator(".ladder li.ok")).to_have_count(8)
-        picture(page, f"ladder-{with_script}")
-        page.get_by_role("link", name=f"Back to {key}").click()
-        page.get_by_role("button", name="Crawl now").click()
-        expect(page.get_by_role("heading", name="Last jobs")).to_be_visible()
-        if with_script:
-            expect(page.get_by_role("heading", name="under way")).to_have_count(0, timeout=30_000)
-        else:
-            wait_until_over(page)
-        expect(row_of(page, "Crawl").first).to_contain_text("Done")
-        picture(page, f"crawled-{with_script}")
-        page.get_by_role("link", name="Browse all").click()
-        for name in ("crawled", "shop", "orders"):
-            page.get_by_role("link", name=name, exact=True).click()
-            expect(page.get_by_role("heading", level=1)).to_contain_text(name)
-        expect(row_of(page, "note")).to_contain_text("text")
-        picture(page, f"table-{with_script}")
-        page.get_by_role("link", name=key).click()
-        page.get_by_role("link", name="Rotate password…").click()
-        page.get_by_role("button", name="Rotate password").click()
-        expect(page.get_by_role("status").first).to_contain_text("Rotated the password")
-        page.get_by_role("button", name="Deactivate").click()
-        expect(page.get_by_role("status").first).to_contain_text("Deactivated")
-        picture(page, f"off-{with_script}")
-        page.get_by_role("link", name="Delete connection…").click()
-        page.get_by_label("To confirm, type delete").fill("delete")
-        picture(page, f"delete-{with_script}")
-        page.get_by_role("button", name="Delete permanently").click()
-        expect(page.get_by_role("status").first).to_contain_text("Deleted the connection")
-        expect(row_of(page, key)).to_have_count(0)
+        signed_in(opened.page, admin, "/profile/keys")
+        live(opened.page, values, ("crawled", "shop", "orders"), with_script=with_script)
+
+
+def test_the_life_of_a_connection_to_mariadb(
+    site: Site, chromium: Browser, admin: Person, mariadb: tuple[MariaDB, dict[str, Value]]
+) -> None:
+    """The same on a real MariaDB, which has no schemas."""
+    server, values = mariadb
+    server.run("CREATE TABLE crawled.orders (id int, note text)")
+    with window(chromium, site) as opened:
+        signed_in(opened.page, admin, "/profile/keys")
+        live(opened.page, values, ("crawled", "orders"), with_script=True)
+
+
+def live(page: Page, values: dict[str, Value], path: tuple[str, ...], *, with_script: bool) -> None:
+    """Take a connection from its registration to its end."""
+    key = f"sales-{values['technology']}-{'script' if with_script else 'plain'}"
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Connections").click()
+    page.get_by_role("link", name="Add connection").first.click()
+    page.get_by_role("link", name=f"Choose {values['technology']}").click()
+    fill(page, key, values)
+    picture(page, f"new-{with_script}")
+    page.get_by_role("button", name="Save, then test").click()
+    expect(page.get_by_role("status").first).to_contain_text(f"Added the connection {key}.")
+    picture(page, f"before-{with_script}")
+    page.get_by_role("button", name="Test now").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"{key} is ready")
+    expect(page.locator(".ladder li.ok")).to_have_count(8)
+    picture(page, f"ladder-{with_script}")
+    page.get_by_role("link", name=f"Back to {key}").click()
+    page.get_by_role("button", name="Crawl now").click()
+    expect(page.get_by_role("heading", name="Last jobs")).to_be_visible()
+    if with_script:
+        expect(page.get_by_role("heading", name="under way")).to_have_count(0, timeout=30_000)
+    else:
+        wait_until_over(page)
+    expect(row_of(page, "Crawl").first).to_contain_text("Done")
+    picture(page, f"crawled-{with_script}")
+    page.get_by_role("link", name="Browse all").click()
+    for name in path:
+        page.get_by_role("link", name=name, exact=True).click()
+        expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+    expect(row_of(page, "note")).to_contain_text("text")
+    picture(page, f"table-{with_script}")
+    page.get_by_role("link", name=key).click()
+    page.get_by_role("link", name="Rotate password…").click()
+    page.get_by_role("button", name="Rotate password").click()
+    expect(page.get_by_role("status").first).to_contain_text("Rotated the password")
+    page.get_by_role("button", name="Deactivate").click()
+    expect(page.get_by_role("status").first).to_contain_text("Deactivated")
+    picture(page, f"off-{with_script}")
+    page.get_by_role("link", name="Delete connection…").click()
+    page.get_by_label("To confirm, type delete").fill("delete")
+    picture(page, f"delete-{with_script}")
+    page.get_by_role("button", name="Delete permanently").click()
+    expect(page.get_by_role("status").first).to_contain_text("Deleted the connection")
+    expect(row_of(page, key)).to_have_count(0)
 
 
 def register(site: Site, admin: Person, key: str, values: dict[str, Any]) -> None:

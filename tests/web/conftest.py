@@ -77,6 +77,7 @@ ON_BOTH_DATABASES: dict[str, frozenset[str]] = {
             "test_a_role_on_one_connection_shows_that_one_alone",
             "test_a_connection_is_switched_off_on_and_deleted",
             "test_owners_are_picked_and_removed",
+            "test_of_several_who_add_owners_at_once_nobody_is_lost",
             "test_a_crawl_is_followed_and_its_tree_is_browsed",
             "test_a_long_list_of_objects_comes_in_pages",
             "test_the_list_is_searched_and_ordered",

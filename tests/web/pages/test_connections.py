@@ -21,6 +21,7 @@ from tests.adapters.conftest import certificate, postgresql, postgresql_log, pos
 from tests.adapters.targets import LOOPBACK
 from tests.people import HERE, person
 from tests.services.connections.conftest import crawled
+from tests.store.crowds import all_at_once
 from tests.web.sites import CONNECTION, filled
 
 if TYPE_CHECKING:
@@ -385,6 +386,50 @@ def test_owners_are_picked_and_removed(site: Site) -> None:
     assert last_details(site, AuditAction.CONNECTION_SETTINGS_UPDATED)["dataOwners"] == [
         f"group {group.group_id}"
     ]
+
+
+def test_of_several_who_add_owners_at_once_nobody_is_lost(site: Site) -> None:
+    """Each either has the role afterwards, or the one who named them is told to look again."""
+    path = register(site, f"crowd{site.new_user().user_id}")
+    browser, users = site.browser(ADMIN), [site.new_user() for _ in range(4)]
+    sent = {"csrf": browser.csrf(), "at": "[]", "role": "dataOwners"}
+
+    def add(number: int) -> int:
+        data = {**sent, "userid": users[number].userid}
+        return browser.post(f"{path}/roles/add", data=data).status_code
+
+    statuses = all_at_once(len(users), add)
+    assert set(statuses) <= {303, 409}
+    place = site.services.data_objects.get(person(site.services, ADMIN), (path.rpartition("/")[2],))
+    named = {RoleHolder(user.user_id) for user, status in zip(users, statuses, strict=True) if status == 303}
+    assert place.settings.roles[ObjectRole.DATA_OWNER] == named
+    assert named
+
+
+def test_an_owner_of_one_schema_crawls_from_there(site: Site, postgresql: Target) -> None:
+    """The button is on the page of what they own, and not on that of the connection, where it is refused."""
+    administrator, values = postgresql
+    administrator.execute("CREATE TABLE public.orders (id int)")
+    key = f"schema{site.new_user().user_id}"
+    path = register(site, key, dict(values))
+    crawled(site.services, person(site.services, ADMIN), key)
+    user = site.new_user()
+    roles = {ObjectRole.DATA_OWNER: frozenset({RoleHolder(user.user_id)})}
+    names = (key, "crawled", "public")
+    site.services.data_objects.change_settings(
+        person(site.services, ADMIN), names, ChangedSettings(roles=roles), HERE
+    )
+    browser = site.browser(user.userid)
+    assert "Crawl now" not in browser.get(path).text
+    assert "Crawl now" not in browser.get(f"{path}/objects?at=crawled").text
+    assert "Crawl now" in browser.get(f"{path}/objects?at=crawled&at=public").text
+    assert browser.submit(f"{path}/crawl", at='["crawled"]').status_code == 403
+    assert browser.submit(f"{path}/crawl", at='["crawled","public"]').status_code == 303
+    said = {"isActive": "no", "activateNewChildren": "inherit"}
+    assert browser.submit(f"{path}/settings", at='["crawled"]', **said).status_code == 403
+    assert browser.submit(f"{path}/settings", at='["crawled","public"]', **said).status_code == 303
+    refused = browser.submit(f"{path}/roles/add", at='["crawled","public"]', role="dataOwners", userid=BOB)
+    assert refused.status_code == 403
 
 
 def test_whoever_sees_no_users_types_whole_names(site: Site) -> None:

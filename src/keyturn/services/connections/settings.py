@@ -14,7 +14,7 @@ from keyturn.core.connections import (
 )
 from keyturn.core.principal import Principal
 from keyturn.core.searches import UserSearch
-from keyturn.errors import InvalidInput, NotFound, PermissionMissing
+from keyturn.errors import ChangedMeanwhile, InvalidInput, NotFound, PermissionMissing
 from keyturn.store import Store
 from keyturn.system import System
 from keyturn.verifying.origin import Origin, actor_of
@@ -43,6 +43,8 @@ class ChangedSettings:
     roles: Mapping[ObjectRole, frozenset[RoleHolder]] | None = None
     inherits: Collection[str] = ()
     """Settings that are to say nothing from now on: `isActive`, `activateNewChildren`, or a role."""
+    seen: ObjectSettings | None = None
+    """What the object said when `roles` were made of it; None to give roles whatever it says."""
 
 
 def paths_to(path: ObjectPath) -> list[ObjectPath]:
@@ -122,7 +124,10 @@ class Settings:
         *,
         may_give_roles: bool,
     ) -> None:
-        """Say something else of an object; a data owner, who may not give roles, activates alone."""
+        """Say something else of an object; a data owner, who may not give roles, activates alone.
+
+        Raise `ChangedMeanwhile` if somebody else gave a role since it was seen.
+        """
         roles = dict(wanted.roles or {})
         gives_roles = bool(roles) or any(name in set(ObjectRole) for name in wanted.inherits)
         if gives_roles and not may_give_roles:
@@ -158,6 +163,10 @@ class Settings:
 
 
 def _changed(before: ObjectSettings, wanted: ChangedSettings) -> ObjectSettings:
+    if wanted.seen is not None and any(
+        before.roles.get(role) != wanted.seen.roles.get(role) for role in wanted.roles or ()
+    ):
+        raise ChangedMeanwhile("Somebody else changed the owners just now. Look at them again.")
     after = replace(before, roles={**before.roles, **(wanted.roles or {})})
     if wanted.is_active is not None:
         after = replace(after, is_active=wanted.is_active)

@@ -58,6 +58,7 @@ async function follow() {
   try {
     const answer = await fetch(bar.dataset.progress);
     if (answer.status === 404) { location.assign("/connections"); return; }
+    if (answer.redirected) return; // The session has ended.
     const { isOver, done, expected, told } = await answer.json();
     if (isOver) { location.reload(); return; }
     if (expected) [bar.max, bar.value] = [expected, Math.min(done, expected)];

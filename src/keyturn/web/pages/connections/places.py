@@ -6,6 +6,7 @@ The names are in the query, each as a parameter: names of databases are anybody'
 like `..`, and no slash that every proxy leaves alone (decision 95).
 """
 
+import json
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
@@ -36,8 +37,7 @@ def address_of_object(connection_key: str, path: ObjectPath, **query: str) -> st
 
 def sent_path(path: ObjectPath) -> str:
     """Return a path for a hidden field: as JSON in ASCII, since a form changes line ends."""
-    encoded = msgspec.json.encode(path).decode()
-    return encoded if encoded.isascii() else "".join(map(_escaped, encoded))
+    return json.dumps(path)
 
 
 def read_path(text: str) -> ObjectPath:
@@ -70,10 +70,3 @@ def seen_place(view: View, connection_key: str, path: Sequence[str]) -> Location
         return view.services.data_objects.get(view.principal, (connection_key, *path))
     except PermissionMissing:
         raise NotFound from None
-
-
-def _escaped(character: str) -> str:
-    if character.isascii():
-        return character
-    units = character.encode("utf-16-be")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -11,6 +11,7 @@ from keyturn.adapters.technologies import BY_NAME, TECHNOLOGIES, AuthenticationT
 from keyturn.adapters.validation import AUTHENTICATION_TYPE
 from keyturn.core.connections import ConnectionRecord, ConnectionState
 from keyturn.core.permissions import Permission
+from keyturn.core.records import PersonReference
 from keyturn.errors import NotFound
 from keyturn.services.connections.registry import ChangedConnection, NewConnection
 from keyturn.web.pages.connections.fields import (
@@ -79,7 +80,11 @@ def _owners(view: View, records: tuple[ConnectionRecord, ...]) -> dict[str, list
     owners = {one.connection_key: service.owners(one) for one in records}
     names = service.names_of(holder for some in owners.values() for holder in some)
     shown = {key: sorted(names[one] for one in some if one in names) for key, some in owners.items()}
-    return {one.connection_key: shown[one.connection_key] or [one.creator.name or ""] for one in records}
+    return {one.connection_key: shown[one.connection_key] or [_name(one.creator)] for one in records}
+
+
+def _name(person: PersonReference) -> str:
+    return person.name or person.email or "Unknown"
 
 
 @page("/new", CONNECTIONS)

@@ -83,14 +83,15 @@ def wanted_settings(sent: SubmittedForm) -> ChangedSettings:
 def with_holder(sent: SubmittedForm, place: Location) -> ChangedSettings:
     """Return the change that gives a role to the user or the group that the form names."""
     role = _asked_role(sent)
-    return ChangedSettings(roles={role: place.settings.roles[role] | {_named(sent)}})
+    holders = place.settings.roles[role] | {_named(sent)}
+    return ChangedSettings(roles={role: holders}, seen=place.settings.said)
 
 
 def without_holder(sent: SubmittedForm, place: Location) -> ChangedSettings:
     """Return the change that takes a role from one of its holders."""
     role, value = _asked_role(sent), sent.form.get("holder", "")
-    holders = place.settings.roles[role]
-    return ChangedSettings(roles={role: frozenset(one for one in holders if _value(one) != value)})
+    left = frozenset(one for one in place.settings.roles[role] if _value(one) != value)
+    return ChangedSettings(roles={role: left}, seen=place.settings.said)
 
 
 def inheriting(sent: SubmittedForm) -> ChangedSettings:

@@ -10,8 +10,8 @@ from tests.documentation.examples import PAGES
 
 ROOT = Path(__file__).parents[2]
 DICTIONARIES = "clear,rare,en-GB_to_en-US"
-MISSPELLED_ON_PURPOSE = "nam"
-"""A field of a request that is refused."""
+MISSPELLED_ON_PURPOSE = "nam,cancelled"
+"""A field of a request that is refused, and a state of jobs as clients of the Immuta API know it."""
 
 
 def test_words_are_spelled_right(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 ALL: frozenset[str] = frozenset()
 ON_BOTH_DATABASES: dict[str, frozenset[str]] = {
+    "api.test_connections": ALL,
     "api.test_contract_2023": ALL,
     "api.test_devices": ALL,
     "api.test_oauth": frozenset(

@@ -218,7 +218,7 @@ ANEW = {
     ("PUT", "/bim/iam/{iamid}/user/{userid}/password"),
     ("PUT", "/data/connection/{connection_key}"),
 }
-"""The same again is another change: all sessions end; and nobody learns that a password was the same."""
+"""Where the same again is another change: all sessions end; and nobody is told that a guess was right."""
 
 
 def test_what_is_so_already_is_no_change(site: Site) -> None:

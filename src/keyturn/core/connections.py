@@ -144,7 +144,7 @@ class JobType(StrEnum):
 
 
 class JobState(StrEnum):
-    """The states of `GET /jobs`."""
+    """The states of `GET /jobs` (http-api/jobs.md, "Fields of a job")."""
 
     CREATED = "created"
     ACTIVE = "active"

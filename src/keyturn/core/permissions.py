@@ -29,8 +29,8 @@ class Permission(StrEnum):
 
 
 ALLOWS: Mapping[Permission, str] = {
-    Permission.APPLICATION_ADMIN: "See the settings and every connection; register APIs; "
-    "make and delete system keys.",
+    Permission.APPLICATION_ADMIN: "See the settings; register and manage every connection; "
+    "register APIs; make and delete system keys.",
     Permission.USER_ADMIN: "Manage users, groups, service accounts, and everybody's keys.",
     Permission.GOVERNANCE: "See every connection and every project.",
     Permission.AUDIT: "Read and export the audit log.",

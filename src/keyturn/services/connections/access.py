@@ -1,7 +1,7 @@
 """The rights to connections and to the objects behind them.
 
-A permission reaches every connection. A role reaches an object and all that is below it; an object that
-overrides a role, perhaps with nobody, ends it there.
+A permission reaches every connection. A role reaches an object and all that is below it: an object that
+overrides a role, perhaps with nobody, ends it there (http-api/connections.md, "Who may call these routes").
 """
 
 from keyturn.core.connections import ConnectionRecord, ObjectPath, ObjectRole

@@ -13,7 +13,8 @@ from keyturn.services.installation.vault import SealBroken, Vault, slot_of
 from keyturn.store import Store
 
 REDACTED = "[REDACTED]"
-"""Stands for a secret in what is shown; sent back, it says that the secret stays."""
+"""Stands for a secret in what is shown; sent back, it says that the secret stays
+(http-api/connections.md, "Change some fields of a connection")."""
 DOES_NOT_OPEN = "The stored secrets do not open. Enter them again."
 
 

@@ -1,4 +1,4 @@
-"""The bodies of requests about connections."""
+"""The bodies of requests about connections (http-api/connections.md, "Connections")."""
 
 from typing import Annotated, Any, Literal
 

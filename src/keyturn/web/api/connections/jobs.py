@@ -1,4 +1,4 @@
-"""Jobs on connections."""
+"""Jobs on connections (http-api/jobs.md, "Jobs")."""
 
 from datetime import datetime
 from typing import Annotated, TypeVar

@@ -1,4 +1,7 @@
-"""Connections in the form of the vendor's preview."""
+"""Connections in the form of the vendor's preview.
+
+See (http-api/connections.md, "Read a connection with its state").
+"""
 
 from http import HTTPStatus
 from typing import Annotated

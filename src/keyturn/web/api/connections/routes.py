@@ -1,4 +1,4 @@
-"""Connections and the objects behind them."""
+"""Connections and the objects behind them (http-api/connections.md, "Connections")."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Connections, objects and jobs as JSON."""
+"""Connections, objects and jobs as JSON (http-api/connections.md, "Connections")."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -44,7 +44,7 @@ class ChangedSettings:
     inherits: Collection[str] = ()
     """Settings that are to say nothing from now on: `isActive`, `activateNewChildren`, or a role."""
     seen: ObjectSettings | None = None
-    """What the object said when `roles` were made of it; None to give roles whatever it says."""
+    """The settings of the object from which `roles` were made; None to give roles whatever it says now."""
 
 
 def paths_to(path: ObjectPath) -> list[ObjectPath]:

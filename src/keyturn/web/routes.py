@@ -248,11 +248,11 @@ def _names_of_parameters(handler: Handler) -> dict[str, str]:
 
 
 def _answers_list(handler: Handler) -> bool:
-    """Return whether a handler answers an array, or what has a `count`."""
+    """Return whether a handler answers an array, or what has a `count` or a `next` page."""
     answered = inspect.signature(handler, eval_str=True).return_annotation
     shapes = get_args(answered) or (answered,)
     return get_origin(answered) is list or any(
-        "count" in getattr(one, "__struct_fields__", ()) for one in shapes
+        not {"count", "next"}.isdisjoint(getattr(one, "__struct_fields__", ())) for one in shapes
     )
 
 

@@ -14,7 +14,7 @@ from keyturn.web.api.connections.views import JobPage, JobStatus, JobView
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import get_json
 from keyturn.web.requests import AnyRequest, InjectedCall, PageOffset, PageSize, in_thread
-from keyturn.web.responses import CONFLICT, FORBIDDEN
+from keyturn.web.responses import CONFLICT, FORBIDDEN, NOT_FOUND
 from keyturn.web.routes import needs, route
 
 Kind = TypeVar("Kind", JobType, JobState)
@@ -44,7 +44,7 @@ StartDate = Annotated[str | None, QueryParameter(name="startDate", description="
 EndDate = Annotated[str | None, QueryParameter(name="endDate", description="Jobs made before then.")]
 
 
-@route("GET", "/jobs", access=_SEES_ITS, tag=_TAG, summary="List jobs of a bulk")
+@route("GET", "/jobs", access=_SEES_ITS, tag=_TAG, summary="List jobs of a bulk", refusals=(NOT_FOUND,))
 @in_thread
 def list_jobs(call: InjectedCall, bulk_id: BulkId) -> list[JobView]:
     """Return the job with this id.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tests.web.sites import Site
 
 ADMINISTRATOR, COLLEAGUE, CONNECTION = "ada@example.com", "grace@example.com", "123456789"
+DATABASE = {"technology": "PostgreSQL", "authenticationType": "userPassword", "hostname": "db.example.com"}
 NUMBER = "/17"
 """Examples name things by this number; they are not there."""
 
@@ -30,7 +31,7 @@ def site(open_site: SiteOpener) -> Iterator[Site]:
         opened.add_user(ADMINISTRATOR, frozenset(Permission))
         opened.add_user(COLLEAGUE)
         owner = opened.users[ADMINISTRATOR].user_id
-        opened.services.connections.register(COMMAND_LINE, owner, CONNECTION, {})
+        opened.services.connections.register(COMMAND_LINE, owner, CONNECTION, DATABASE)
         yield opened
 
 

@@ -20,6 +20,8 @@ VALUES = {
     "userid": "ada@example.com",
     "/serviceaccount userid": "nightly-export",
     "connection_key": "123456789",
+    "object_path": "123456789",
+    "job_id": "0b8f7d6e-58a4-4a39-8f0e-0f6f4f1c2f55",
     "key": "department",
     "value": "finance",
 }
@@ -37,6 +39,7 @@ WRITTEN = {
     "apis": "reference/http-api/apis",
     "service-accounts": "reference/http-api/service-accounts",
     "connections": "reference/http-api/connections",
+    "jobs": "reference/http-api/jobs",
     "feed": "reference/feed",
 }
 """The page that explains the routes of a domain."""

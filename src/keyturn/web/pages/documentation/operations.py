@@ -167,13 +167,13 @@ class _Reader:
         self._schemas: Schema = description.get("components", {}).get("schemas", {})
 
     def groups(self) -> Iterator[tuple[str, Sequence[_Described]]]:
-        """Yield the operations, those of several generations of paths together, with their tag."""
-        found: dict[tuple[str, str, str, str], list[_Described]] = {}
+        """Yield the operations with their tag: several paths and methods of one together."""
+        found: dict[tuple[str, str, str], list[_Described]] = {}
         for path, item in self._paths.items():
             for method in METHODS:
                 if method in item:
                     one = item[method]
-                    key = one["tags"][0], method, one["summary"], one.get("description", "")
+                    key = one["tags"][0], one["summary"], one.get("description", "")
                     found.setdefault(key, []).append(_Described(method, path, one))
         for (tag, *_), group in found.items():
             # The shorter name is that of the route itself; an alias says so in its name.
@@ -199,7 +199,10 @@ class _Reader:
             operation_id=given["operationId"],
             method=first.method.upper(),
             path=first.path,
-            others=[one.path for one in others],
+            others=[
+                one.path if one.method == first.method else f"{one.method.upper()} {one.path}"
+                for one in others
+            ],
             summary=given["summary"],
             description=marked_up(given.get("description", "")),
             # Who introspects or revokes a token proves who they are (RFC 7662, 2.1; RFC 7009, 2.1).
@@ -385,5 +388,7 @@ def _number(value: float) -> float | int:
 
 
 def _is_alias(one: _Described) -> bool:
-    """Return whether this is another path of an operation, by its name or its age."""
-    return one.operation["operationId"].endswith("_short_path") or one.path.startswith("/services")
+    """Return whether this is another path or method of an operation, by its name or its age."""
+    return one.operation["operationId"].endswith(("_short_path", "_by_post")) or one.path.startswith(
+        "/services"
+    )

@@ -901,8 +901,8 @@ def test_the_api_reference(site: Site, chromium: Browser) -> None:
                 "all => all.map(one => one.dataset.method + ' ' + one.dataset.path)"
             )
             others = page.locator("p .muted code").evaluate_all(
-                "all => all.map(one => "
-                "one.closest('p').querySelector('.chip').textContent + ' ' + one.textContent)"
+                "all => all.map(({textContent: one, parentNode}) => one.includes(' ') ? one "
+                ": parentNode.closest('p').querySelector('.chip').textContent + ' ' + one)"
             )
             shown += [*forms, *others]
         assert sorted(shown) == sorted(wanted)

@@ -908,7 +908,7 @@ def test_the_api_reference(site: Site, chromium: Browser) -> None:
         assert sorted(shown) == sorted(wanted)
 
         page.goto("/docs/api/connections")
-        form = page.locator("[data-try]")
+        form = page.get_by_role("form", name="Try: Read a connection", exact=True)
         form.get_by_role("button").click()
         expect(form.locator("[data-answer]")).to_contain_text("Enter your API key")
         page.locator("#try-key").fill(key)

@@ -14,10 +14,10 @@ def names_in(request: AnyRequest, object_path: str) -> ObjectPath:
 
     A decoded path does not tell a slash in a name from one between two.
     """
-    segments = request.scope["raw_path"].decode("ascii").split("/")
+    sent = request.scope["raw_path"].decode("ascii")
     wanted = object_path.removeprefix("/")
-    for count in range(1, min(MAX_NAMES, len(segments)) + 1):
-        last = segments[-count:]
+    for count in range(1, min(MAX_NAMES, sent.count("/")) + 1):
+        _, *last = sent.rsplit("/", count)
         try:
             names = tuple(unquote(segment, errors="strict") for segment in last)
         except UnicodeDecodeError:

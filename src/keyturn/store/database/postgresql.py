@@ -206,7 +206,10 @@ _REFUSALS = {
 
 
 def wait_as_long_as_it_takes(connection: Connection) -> None:
-    """Let a migration take its time, in this transaction and on its connection, which never goes back."""
+    """Let a migration or a copy take its time, in this transaction.
+
+    Its connection never goes back.
+    """
     record = connection.connection
     driver = record.driver_connection
     if isinstance(driver, BoundedConnection):

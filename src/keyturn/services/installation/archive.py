@@ -59,9 +59,8 @@ def check_archive(path: Path) -> None:
                     found[member.name] = _digest(content)
     except tarfile.TarError as error:
         raise InvalidState(_DAMAGED) from error
-    expected = dict(
-        line.split("  ", 1)[::-1] for line in written.decode(errors="replace").splitlines() if "  " in line
-    )
+    lines = written.decode(errors="replace").split("\n")
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines if line)}
     if not {MANIFEST, DATABASE} <= found.keys() or found != expected:
         raise InvalidState(_DAMAGED)
 

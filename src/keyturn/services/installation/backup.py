@@ -158,8 +158,8 @@ def _told_failures(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CannotStart(
-            f"The backup cannot be written into {folder} ({error.strerror}): name a folder that is there, that "
-            "this user may write, and that has room for twice the database."
+            f"The backup cannot be written into {folder} ({error.strerror}): name a folder that is there, "
+            "that this user may write, and that has room for twice the database."
         ) from error
 
 

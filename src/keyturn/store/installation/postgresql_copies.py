@@ -7,20 +7,19 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, text
 
 from keyturn.errors import CannotStart, StoreUnavailable
-from keyturn.store.database.postgresql import wait_as_long_as_it_takes
+from keyturn.store.database.postgresql import BoundedConnection, wait_as_long_as_it_takes
 from keyturn.store.database.schema import metadata
 from keyturn.store.installation.contents import Contents
 from keyturn.store.installation.seals import SEALED_COLUMNS, SealedRow
 
 _FAILURES = {
-    "server version mismatch": "it is older than the server: install PostgreSQL's client programs of its version",
+    "server version mismatch": "it is older than the server: install the client programs of its version",
     "No space left on device": "the disk is full",
     "File too large": "a limit on files is reached",
     "permission denied": "the database's user may not read every table: make it their owner",
@@ -35,9 +34,11 @@ def write_copy(connection: Connection, file: Path) -> None:
     """
     dump = _program("pg_dump")
     _program("pg_restore")  # Now, and not after an hour.
+    driver = connection.connection.driver_connection  # Which the connection lets go of next.
+    assert isinstance(driver, BoundedConnection)  # noqa: S101 - the engine makes no other
     wait_as_long_as_it_takes(connection)
     snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
-    address, environment = _address(connection.connection.driver_connection)
+    address, environment = _address(driver)
     arguments = ["--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}"]
     done = subprocess.run(  # noqa: S603 - a program of the database's, without a shell
         [dump, *arguments, f"--file={file}", f"--dbname={address}"],
@@ -124,31 +125,31 @@ def _program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise CannotStart(
-            f"A backup of PostgreSQL needs the program {name}: install PostgreSQL's client programs (on Debian "
-            "the package postgresql-client), of the server's version or newer."
+            f"A backup of PostgreSQL needs the program {name}: install PostgreSQL's client programs of the "
+            "server's version or newer (on Debian the package postgresql-client)."
         )
     return found
 
 
-def _address(driver: Any) -> tuple[str, dict[str, str]]:
+def _address(driver: BoundedConnection) -> tuple[str, dict[str, str]]:
     """Return where the connection leads, and an environment with its password, which stands in no argument.
 
     Of several hosts it is the one that answered, since the others do not know the snapshot.
     """
-    info: psycopg.ConnectionInfo = driver.info
-    parameters = info.get_parameters()
-    if "sslpassword" in parameters:
+    # Not what libpq made of them: the program's own libpq may be older, and not know all of its names.
+    given = {name: value for name, value in driver.parameters.items() if name not in {"password", "hostaddr"}}
+    if "sslpassword" in given:
         raise CannotStart(
             "The database's address has sslpassword, which every user of this machine could read in the "
             "arguments of pg_dump: use a key without a password, or run pg_dump yourself."
         )
-    parameters.pop("hostaddr", None)
+    info = driver.info
+    at = {"host": info.host, "port": str(info.port), "dbname": info.dbname, "user": info.user}
     if info.hostaddr and not info.host.startswith("/"):
-        parameters["hostaddr"] = info.hostaddr
-    address = make_conninfo(
-        **(parameters | {"host": info.host, "port": str(info.port), "dbname": info.dbname})
+        at["hostaddr"] = info.hostaddr
+    return make_conninfo(**(given | at)), _environment() | (
+        {"PGPASSWORD": info.password} if info.password else {}
     )
-    return address, _environment() | ({"PGPASSWORD": info.password} if info.password else {})
 
 
 def _environment() -> dict[str, str]:

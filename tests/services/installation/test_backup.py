@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from tests.fakes import Clock
 
 
+AROUND_THE_COPY = 5_000
+"""Bytes of an archive beside the copy, at least."""
+
+
 @pytest.fixture(autouse=True)
 def programs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs of PostgreSQL in the version of the tests' server, before those of this machine."""
@@ -237,23 +241,24 @@ def test_a_folder_is_needed(world: World, tmp_path: Path, name: str) -> None:
     assert not (tmp_path / "missing").exists()
 
 
-@pytest.mark.parametrize("part", [0.0, 0.5, 1.0, 1.02])
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
 def test_a_full_disk_leaves_nothing(world: World, folder: Path, clock: Clock, part: float) -> None:
     """Where the copy or the archive does not fit, one sentence says so and nothing is left."""
     size = make(world, folder).size
     (former,) = folder.iterdir()
     clock.advance(timedelta(seconds=1))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The archive is the copy and four blocks or more around it.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int((size - 10_240) * part), limits[1]))
-    try:
-        with pytest.raises((CannotStart, StoreUnavailable)) as refused:
-            make(world, folder)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with world.sealed() as sealed:
+        # The archive is the copy, and what stands around it.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int((size - AROUND_THE_COPY) * part), limits[1]))
+        try:
+            with pytest.raises((CannotStart, StoreUnavailable)) as refused:
+                sealed.backups.make(folder, lambda _done, _of: None, version="1", with_root_key=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    print(refused.value)
-    assert any(words in str(refused.value) for words in ("limit on files", os.strerror(errno.EFBIG), "full"))
+    reasons = ("disk I/O error", "limit on files", os.strerror(errno.EFBIG))
+    assert any(words in str(refused.value) for words in reasons), refused.value
     assert names(folder) == [former.name]
 
 
@@ -277,7 +282,6 @@ def test_each_changed_byte_is_found(world: World, folder: Path) -> None:
 
     for place in sorted(places):
         backup.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        print(place)
         with pytest.raises(InvalidState, match="damaged"):
             check_archive(backup)
     for end in (0, 512, members[1].offset_data + 1, members[-1].offset, members[-1].offset_data):

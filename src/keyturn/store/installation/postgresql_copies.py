@@ -46,6 +46,7 @@ def write_copy(connection: Connection, file: Path) -> None:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
+        restore_signals=False,  # A limit on files is then told of, and ends no program.
     )
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace")

@@ -73,4 +73,6 @@ def _told_failures() -> Iterator[None]:
     try:
         yield
     except pysqlite3.Error as error:
-        raise StoreUnavailable(f"the copy cannot be used: {described(cause_of(error))}") from error
+        # An error of copying has no code, and its text no parameters.
+        why = described(cause_of(error)) if hasattr(error, "sqlite_errorcode") else str(error)
+        raise StoreUnavailable(f"the copy cannot be used: {why}") from error

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     examples={
         "keyturn admin backup /backup": "Write a backup into a folder",
         "keyturn admin backup /backup --keep 14": "Write one, and delete all but the newest 14",
-        "keyturn admin backup --to-stdout > keyturn.backup": "Write a backup into a pipe or a file",
+        "keyturn admin backup --to-stdout > nightly.backup": "Write a backup into a pipe or a file",
     },
     more="howto/back-up.md",
 )

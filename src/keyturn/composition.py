@@ -34,6 +34,7 @@ from keyturn.services.connections.settings import Settings as ObjectSettings
 from keyturn.services.connections.targets import Targets
 from keyturn.services.feed.remote_uses import RemoteUses
 from keyturn.services.feed.stream import Feed
+from keyturn.services.installation.backup import Backups
 from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
 from keyturn.services.installation.root_keys import RootKeyFile, read_root_keys
 from keyturn.services.installation.setup import Installation
@@ -200,11 +201,12 @@ def open_services(
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """Everything that is encrypted under the root key, for whoever checks or renews it."""
+    """Everything that is encrypted under the root key, for whoever checks, renews or copies it."""
 
     store: Store
     seals: Seals
     rotation: RootKeyRotation
+    backups: Backups
 
 
 @contextmanager
@@ -219,15 +221,17 @@ def open_sealed(settings: Settings, system: System | None = None, *, batch: int 
         vault = _open_vault(settings, system, store)
         Installation(store, vault, system).check_root_key()
         seals = Seals(store, vault, batch=batch)
+        read = partial(_read_root_keys, settings, system, store)
         rotation = RootKeyRotation(
             store,
             vault,
             seals,
-            read=partial(_read_root_keys, settings, system, store),
+            read=read,
             file=_own_root_key_file(settings),
             system=system,
         )
-        yield Sealed(store, seals, rotation)
+        backups = Backups(store, seals, read_root_keys=read, system=system)
+        yield Sealed(store, seals, rotation, backups)
     finally:
         store.close()
 

@@ -40,6 +40,7 @@ ARGUMENTS = {
     "admin key add": ("--user", USERID),
     "admin key import": ("--user", USERID),
     "admin api add": ("Stock", "urn:stock", "--scope", "stock:move"),
+    "admin backup": ("{folder}",),
     "key rotate": ("1",),
 }
 INPUT = {"admin user add": PASSWORD, "admin key import": "0f7d9b1c5e3a48268f0a6c4e2d1b7a93"}
@@ -67,12 +68,15 @@ def fields_of(done: Any, kind: type) -> list[str]:
 
 
 @pytest.mark.parametrize("command", [name for name in DOCUMENTED if name.startswith("admin")])
-def test_commands_on_the_database_print_what_is_promised(run: Command, person: str, command: str) -> None:
+def test_commands_on_the_database_print_what_is_promised(
+    run: Command, person: str, tmp_path: Path, command: str
+) -> None:
     """The fields are those of the reference, in its order."""
     assert run("admin", "api", "add", "Orders", "urn:orders", "--scope", "orders:read").code == 0
     assert run("admin", "key", "add", "--user", person).code == 0
     kind, fields = DOCUMENTED[command]
-    done = run(*command.split(), *ARGUMENTS.get(command, ()), "--json", stdin=INPUT.get(command, ""))
+    arguments = [argument.format(folder=tmp_path) for argument in ARGUMENTS.get(command, ())]
+    done = run(*command.split(), *arguments, "--json", stdin=INPUT.get(command, ""))
     assert fields_of(done, kind) == fields
 
 

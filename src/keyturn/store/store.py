@@ -13,6 +13,7 @@ from keyturn.store.connections.settings import StoredSettings
 from keyturn.store.database.engine import describe
 from keyturn.store.database.transactions import ChangeLimit, Database
 from keyturn.store.feed import Feed
+from keyturn.store.installation.copies import Copies
 from keyturn.store.installation.installation import Installation
 from keyturn.store.installation.seals import Seals
 from keyturn.store.keys.api_keys import ApiKeys
@@ -44,6 +45,7 @@ class Store:
         self.api_keys = ApiKeys(database)
         self.audit_log = AuditLog(database)
         self.connections = Connections(database)
+        self.copies = Copies(database)
         self.data_objects = DataObjects(database)
         self.object_settings = StoredSettings(database)
         self.jobs = Jobs(database)

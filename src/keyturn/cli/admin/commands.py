@@ -21,6 +21,9 @@ _COMMANDS = {
     "migrate": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.maintenance:migrate_command", "Upgrade the database schema."
     ),
+    "backup": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.backups:backup", "Write a verified backup while servers run."
+    ),
     "root-key": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.root_keys:root_key", "Print a new root key, or rotate the root key."
     ),

@@ -9,7 +9,7 @@ open every row, and the next run goes on where this one ended (S3). From the sec
 under the former key (`store.database.seals`), so that rows under it only become fewer.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -67,11 +67,15 @@ class Seals:
         """Open every row, and yield those that do not open."""
         for column in SEALED_COLUMNS:
             for rows in self._batches(column):
-                for row in rows:
-                    try:
-                        self._open(row)
-                    except SealBroken as error:
-                        yield _broken(row, error)
+                yield from self.find_broken_of(rows)
+
+    def find_broken_of(self, rows: Iterable[SealedRow]) -> Iterator[BrokenSeal]:
+        """Open these rows, and yield those that do not open."""
+        for row in rows:
+            try:
+                self._open(row)
+            except SealBroken as error:
+                yield _broken(row, error)
 
     def renew(self, head: bytes, on_progress: Callable[[int, int], None]) -> tuple[int, list[BrokenSeal]]:
         """Seal every row under the root key of `head`; return how many were, and those that do not open.

@@ -76,6 +76,8 @@ class BoundedConnection(psycopg.Connection[Any]):
     """Whether a connection pooler stands between this connection and its server."""
     beginning = ""
     """The message that begins a transaction."""
+    parameters: dict[str, str]
+    """What it was opened with, with a password that the address holds: never to be shown."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer; close the connection, whose state nobody knows then, if there is none."""
@@ -206,7 +208,10 @@ _REFUSALS = {
 
 
 def wait_as_long_as_it_takes(connection: Connection) -> None:
-    """Let a migration take its time, in this transaction and on its connection, which never goes back."""
+    """Let a migration or a copy take its time, in this transaction.
+
+    Its connection never goes back.
+    """
     record = connection.connection
     driver = record.driver_connection
     if isinstance(driver, BoundedConnection):
@@ -241,6 +246,7 @@ def _own_parameters(given: dict[str, str]) -> dict[str, str | int]:
 def _connect(parameters: dict[str, Any], limits: TransactionLimits) -> BoundedConnection:
     # Autocommit: the driver then begins no transactions of its own, and `_begin` says what each needs.
     connection = BoundedConnection.connect(**parameters, autocommit=True)
+    connection.parameters = {name: str(value) for name, value in parameters.items()}
     try:
         connection.prepare_for_use(limits)
         if connection.is_pooled and (parameters.get("options") or os.environ.get("PGOPTIONS")):

@@ -120,9 +120,7 @@ def _open_connection(file: DatabaseFile) -> HoldingConnection:
 
 def _set_up(connection: HoldingConnection) -> None:
     _enter_wal_mode(connection)
-    # SQLite's own leaves letters outside of ASCII as they are; PostgreSQL's does not.
-    connection.create_function("lower", 1, _lower, deterministic=True)
-    connection.create_function("folded", 1, _folded, deterministic=True)
+    add_functions(connection)
     for pragma in (
         f"busy_timeout = {BUSY_TIMEOUT_MS}",
         "synchronous = FULL",
@@ -133,6 +131,13 @@ def _set_up(connection: HoldingConnection) -> None:
         connection.execute(f"PRAGMA {pragma}")
     # To turn WAL on opens no log yet: the first read does.
     connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+
+def add_functions(connection: Any) -> None:
+    """Give a connection the functions that indexes and questions use."""
+    # SQLite's own leaves letters outside of ASCII as they are; PostgreSQL's does not.
+    connection.create_function("lower", 1, _lower, deterministic=True)
+    connection.create_function("folded", 1, _folded, deterministic=True)
 
 
 def _lower(text: str | None) -> str | None:

@@ -77,7 +77,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     beginning = ""
     """The message that begins a transaction."""
     parameters: dict[str, str]
-    """What it was opened with, with a password that the address holds: never to be shown."""
+    """The parameters that it was opened with, with a password that the address holds: never to be shown."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for an answer; close the connection, whose state nobody knows then, if there is none."""

@@ -43,6 +43,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "token_life_seconds": ("900", 900),
     "token_algorithm": ("EdDSA", "EdDSA"),
     "trusted_proxies": ("10.0.0.0/8, 2001:db8::1", (ip_network("10.0.0.0/8"), ip_network("2001:db8::1"))),
+    "connection_networks": ("10.0.0.0/8", (ip_network("10.0.0.0/8"),)),
     "failures_per_minute": ("30", 30),
     "sign_in_failures_per_minute": ("20", 20),
     "password_min_characters": ("8", 8),

@@ -16,8 +16,8 @@ def test_an_action_that_nobody_wrote_down_changes_everything() -> None:
     "action", [action for action in AuditAction if action.endswith(("Deleted", "Revoked"))]
 )
 def test_nothing_that_ends_something_is_harmless(action: AuditAction) -> None:
-    """What deletes or revokes is forgotten, but for projects, on which no verdict stands."""
-    harmless = {AuditAction.PROJECT_DELETED}
+    """What deletes or revokes is forgotten, but for projects and connections, on which no verdict stands."""
+    harmless = {AuditAction.PROJECT_DELETED, AuditAction.CONNECTION_DELETED}
     assert (effect_of(action) is Effect.CHANGES) is (action not in harmless)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import insert, text
 from keyturn.core.access_token import AccessTokenClaims
 from keyturn.core.apis import ResourceScope
 from keyturn.core.audit import AuditEntry, Target
+from keyturn.core.connections import ConnectionRecord, ConnectionState, JobType, ObjectSettings
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import KeyCaller, KeyUsage, LastUse, SessionKind
 from keyturn.core.verification import principal_of_key_token, principal_of_session_token
@@ -68,6 +69,23 @@ MORE_CHANGES: dict[str, Attempt] = {
     "signing_keys.add_next": lambda w, e: w.store.signing_keys.add_next(
         new_signing_key("next"), e, others_verify_until=LATER
     ),
+    "connections.update": lambda w, e: w.store.connections.update(
+        connection(w), {"details": {"technology": "Y"}}, w.user_id, e
+    ),
+    "connections.replace_seal": lambda w, e: w.store.connections.replace_seal(
+        connection(w).connection_id, None, None, e
+    ),
+    "connections.change_state": lambda w, e: w.store.connections.change_state(
+        connection(w).connection_id, list(ConnectionState), ConnectionState.INACTIVE, e
+    ),
+    "object_settings.change": lambda w, e: w.store.object_settings.change(
+        connection(w).connection_id, (), lambda _: ObjectSettings(is_active=False), e
+    ),
+    "jobs.add": lambda w, e: w.store.jobs.add(
+        "new", JobType.CRAWL, (connection(w).connection_id, "there"), (), by=None, audit=e
+    ),
+    "jobs.ask_cancel": lambda w, e: w.store.jobs.ask_cancel("under way", e),
+    "connections.delete": lambda w, e: w.store.connections.delete(connection(w).connection_id, e),
     "signing_keys.retire": lambda w, e: w.store.signing_keys.retire(LATER, e),
     "api_keys.update": lambda w, e: w.store.api_keys.update(w.key_id, w.user_id, {"name": "renamed"}, e),
     "logins.record_further_session": lambda w, e: w.store.logins.record_further_session(
@@ -78,9 +96,18 @@ MORE_CHANGES: dict[str, Attempt] = {
 """The changes that other tests try, so that with those of `test_database` all are here."""
 
 
+def connection(world: World) -> ConnectionRecord:
+    found = world.store.connections.find("there")
+    assert found is not None
+    return found
+
+
 def add_more(world: World) -> None:
     """Add what these changes are about."""
     store = world.store
+    free = store.connections.find("free")
+    assert free is not None
+    store.jobs.add("under way", JobType.CRAWL, (free.connection_id, "free"), (), by=None, audit=an_entry())
     store.apis.add(API, NOW, an_entry())
     for digest, typed in ((b"waiting", b"typed"), (b"approved", b"seen")):
         new = DeviceLoginToAdd(digest, typed, "laptop", None, None, None, NOW, LATER)

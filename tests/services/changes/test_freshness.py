@@ -18,6 +18,7 @@ from sqlalchemy import Engine, text
 from keyturn.composition import Services, open_sealed
 from keyturn.core.apis import ApiRecord
 from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.connections import JobType
 from keyturn.core.lifetimes import Lifetime
 from keyturn.core.people import ServiceOwner
 from keyturn.core.permissions import Permission
@@ -26,6 +27,9 @@ from keyturn.core.records import SessionKind
 from keyturn.errors import CredentialRefused, NotFound, Reason, StoreUnavailable
 from keyturn.services.changes import freshness as module
 from keyturn.services.changes.freshness import POLL_SECONDS, RETRY_SECONDS, Freshness
+from keyturn.services.connections.registry import ChangedConnection, NewConnection
+from keyturn.services.connections.sealing import OpenedSecrets
+from keyturn.services.connections.settings import ChangedSettings
 from keyturn.services.installation.root_keys import new_root_key
 from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.services.people.sessions import BrowserSession
@@ -312,6 +316,30 @@ def project_of(world: World) -> int:
     return world.services.projects.add(
         world.principal, HERE, name=f"of {world.userid}", description=None
     ).project_id
+
+
+def connection_of(w: World) -> str:
+    """Return the key of a connection of this world, which leads nowhere."""
+    key = f"db-{w.userid}"
+    if w.services.store.connections.find(key) is None:
+        values = {
+            "technology": "PostgreSQL", "hostname": "127.0.0.1", "database": "shop",
+            "username": "keyturn", "password": "seven quiet harbor lamps",
+        }  # fmt: skip
+        w.services.connections.add(w.admin, NewConnection(key, values), HERE)
+    return key
+
+
+def about_connection(w: World, action: AuditAction) -> AuditEntry:
+    return AuditEntry(w.services.system.now(), action, COMMAND_LINE, Target.CONNECTION, connection_of(w))
+
+
+def job_of(w: World) -> None:
+    """Write down a job that nobody does."""
+    record = w.services.connections.get_now(w.admin, connection_of(w))
+    entry = about_connection(w, AuditAction.CONNECTION_JOB_STARTED)
+    place = (record.connection_id, record.connection_key)
+    w.services.store.jobs.add(f"job of {w.userid}", JobType.CRAWL, place, (), by=None, audit=entry)
 
 
 def group_of(world: World) -> int:
@@ -836,6 +864,53 @@ PATHS: dict[str, Change] = {
     "register": Change(
         AuditAction.CONNECTION_CREATED,
         lambda w: w.services.connections.register(COMMAND_LINE, w.principal.user_id, "one", {}),
+    ),
+    "update a connection": Change(
+        AuditAction.CONNECTION_UPDATED,
+        lambda w: w.services.connections.update(
+            w.admin, connection_of(w), ChangedConnection({"database": "other"}), HERE
+        ),
+        before=connection_of,
+    ),
+    "deactivate a connection": Change(
+        AuditAction.CONNECTION_DEACTIVATED,
+        lambda w: w.services.connections.set_active(w.admin, connection_of(w), HERE, is_active=False),
+        before=connection_of,
+    ),
+    "activate a connection": Change(
+        AuditAction.CONNECTION_ACTIVATED,
+        lambda w: w.services.connections.set_active(w.admin, connection_of(w), HERE, is_active=True),
+        before=lambda w: w.services.connections.set_active(w.admin, connection_of(w), HERE, is_active=False),
+    ),
+    "delete a connection": Change(
+        AuditAction.CONNECTION_DELETED,
+        lambda w: w.services.store.connections.delete(
+            w.services.connections.get_now(w.admin, connection_of(w)).connection_id,
+            about_connection(w, AuditAction.CONNECTION_DELETED),
+        ),
+        before=connection_of,
+    ),
+    "change settings of a connection": Change(
+        AuditAction.CONNECTION_SETTINGS_UPDATED,
+        lambda w: w.services.data_objects.change_settings(
+            w.admin, (connection_of(w),), ChangedSettings(is_active=False), HERE
+        ),
+        before=connection_of,
+    ),
+    "rotate the password of a connection": Change(
+        AuditAction.CONNECTION_PASSWORD_ROTATED,
+        lambda w: w.services.connection_secrets.replace(
+            w.services.connections.get_now(w.admin, connection_of(w)),
+            OpenedSecrets({"password": "other"}),
+            about_connection(w, AuditAction.CONNECTION_PASSWORD_ROTATED),
+        ),
+        before=connection_of,
+    ),
+    "start a job": Change(AuditAction.CONNECTION_JOB_STARTED, job_of, before=connection_of),
+    "cancel a job": Change(
+        AuditAction.CONNECTION_JOB_CANCELED,
+        lambda w: w.services.jobs.cancel(w.admin, f"job of {w.userid}", HERE),
+        before=job_of,
     ),
     "new signing key": Change(
         AuditAction.SIGNING_KEY_CREATED, lambda w: w.services.signing_keys.rotate(COMMAND_LINE)

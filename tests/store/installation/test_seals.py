@@ -17,7 +17,7 @@ from tests.store.rows import LATER_SEAL, SEAL, a_key, an_entry
 if TYPE_CHECKING:
     from keyturn.store import Store
 
-DIGESTS = ("digest", "_digest")
+DIGESTS = ("digest", "_digest", "fingerprint")
 (SYSTEM_KEYS,) = [column for column in SEALED_COLUMNS if column.sealed.table.name == "system_key"]
 
 

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -65,6 +65,7 @@ class Run:
     expected: int | None = None
     process: CrawlerProcess | None = None
     is_canceled: bool = False
+    is_over: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
         """End the process that does the work; the thread notices."""
@@ -101,7 +102,6 @@ class Jobs:
         self._threads = ThreadPoolExecutor(max_workers=AT_ONCE, thread_name_prefix="keyturn-job")
         self._lock = threading.Lock()
         self._running: dict[str, Run] = {}
-        self._is_closed = False
 
     def crawl(self, principal: Principal, names: ObjectPath, origin: Origin) -> JobRecord:
         """Begin a crawl of a whole connection, for whoever owns one of its objects."""
@@ -142,7 +142,7 @@ class Jobs:
         children = self._store.data_objects.count_below(record.connection_id, ())
         actor = actor_of(principal, origin)
         job = self._add(JobType.DELETE, record, actor, principal.user_id)
-        self._do(Run(job.job_id), record, partial(self._delete, record, actor), raises=True)
+        self._do(self._new_run(job), record, partial(self._delete, record, actor), raises=True)
         return children
 
     def rotate(self, principal: Principal, connection_key: str, origin: Origin) -> Rotated:
@@ -157,7 +157,7 @@ class Jobs:
             rotated.append(self._rotation.rotate(record, actor))
             return {"isChanged": rotated[0].is_changed, "reason": rotated[0].reason}
 
-        self._do(Run(job.job_id), record, work, raises=True)
+        self._do(self._new_run(job), record, work, raises=True)
         if not rotated:
             raise Conflict("Somebody canceled the job before it began.")
         return rotated[0]
@@ -237,11 +237,12 @@ class Jobs:
     def close(self) -> None:
         """End the jobs of this process."""
         with self._lock:
-            self._is_closed = True
             running = list(self._running.values())
         for run in running:
             run.cancel()
         self._threads.shutdown(wait=True, cancel_futures=True)
+        for run in running:
+            run.is_over.set()  # Also of those that still waited for a thread.
 
     def _sees(self, principal: Principal, job: JobRecord) -> bool:
         if principal.may(*MANAGERS):
@@ -259,13 +260,21 @@ class Jobs:
         self, job_type: JobType, record: ConnectionRecord, actor: Actor, by: int | None, work: Work
     ) -> JobRecord:
         job = self._add(job_type, record, actor, by)
+        run = self._new_run(job)
+        try:
+            self._threads.submit(self._do, run, record, work)
+        except RuntimeError:  # The pool is shut down. The job expires.
+            run.is_over.set()
+            raise InvalidState("The server is about to stop.") from None
+        return job
+
+    def _new_run(self, job: JobRecord) -> Run:
+        """Say from now on that a job lives, also while it waits for a thread."""
         run = Run(job.job_id)
         with self._lock:
-            if self._is_closed:
-                raise InvalidState("The server is about to stop.")
             self._running[job.job_id] = run
-            self._threads.submit(self._do, run, record, work)
-        return job
+        threading.Thread(target=self._beat, args=(run,), daemon=True).start()
+        return run
 
     def _add(self, job_type: JobType, record: ConnectionRecord, actor: Actor, by: int | None) -> JobRecord:
         self.expire_lost()
@@ -285,16 +294,11 @@ class Jobs:
 
     def _do(self, run: Run, record: ConnectionRecord, work: Work, *, raises: bool = False) -> None:
         """Do a job, and write down how it ended, whatever happens."""
-        with self._lock:
-            self._running[run.job_id] = run
-        stopped = threading.Event()
-        beats = threading.Thread(target=self._beat, args=(run, stopped), daemon=True)
         state, output = JobState.FAILED, {"message": TEXTS[Finding.FAILED]}
         try:
             if not self._store.jobs.begin(run.job_id, self._system.now()):
                 state, output = JobState.CANCELLED, {"message": TEXTS[Finding.CANCELED]}
                 return
-            beats.start()
             output, state = dict(work(run)), JobState.COMPLETED
         except Canceled:
             state, output = JobState.CANCELLED, {"message": TEXTS[Finding.CANCELED]}
@@ -309,7 +313,7 @@ class Jobs:
             if raises:
                 raise
         finally:
-            stopped.set()
+            run.is_over.set()
             with self._lock:
                 self._running.pop(run.job_id, None)
             with suppress(KeyturnError):  # A database that is away: the job is lost, and expires.
@@ -329,15 +333,15 @@ class Jobs:
         self._store.connections.note_health(record.connection_id, text)
         return JobState.FAILED, {"message": text, "finding": fault.finding.value}
 
-    def _beat(self, run: Run, stopped: threading.Event) -> None:
-        while not stopped.wait(BEAT.total_seconds()):
+    def _beat(self, run: Run) -> None:
+        while not run.is_over.wait(BEAT.total_seconds()):
             try:
                 goes_on = self._store.jobs.note(
                     run.job_id, self._system.now(), done=run.done, expected=run.expected
                 )
             except KeyturnError:
                 continue  # The database is away for a moment. For longer, and the job is lost.
-            if not goes_on and not stopped.is_set():
+            if not goes_on and not run.is_over.is_set():
                 run.cancel()
 
     def _crawl(self, record: ConnectionRecord, actor: Actor, run: Run) -> Mapping[str, Any]:

@@ -68,10 +68,10 @@ class Jobs:
         )
 
     def note(self, job_id: str, at: datetime, *, done: int, expected: int | None) -> bool:
-        """Say that a job is under way and how far; False if it is to end, or was given up by others."""
+        """Say that a job lives and how far it is; False if it is to end, or was given up by others."""
         return self._update(
             job_id,
-            job.c.state == JobState.ACTIVE.value,
+            job.c.state.in_(_UNFINISHED),
             ~job.c.is_cancel_asked,
             seen_at=at,
             done=done,

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -53,6 +54,7 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "a name that none has": {"searchText": "nothing like it"},
 }
 ASKED = 20
+SETTINGS = {"KEYTURN_CONNECTION_NETWORKS": "127.0.0.0/8", "KEYTURN_CREATIONS_PER_MINUTE": "1000000"}
 
 
 def measure_crawls(directory: Path, *, is_short: bool) -> dict[str, Any]:
@@ -106,9 +108,7 @@ def _crawled(folder: Path, tables: int) -> Iterator[int]:
 
 
 def _measure_crawls(installation: Installation, directory: Path, port: int, pairs: int) -> dict[str, Any]:
-    installation.settings.update(  # type: ignore[attr-defined]
-        {"KEYTURN_CONNECTION_NETWORKS": "127.0.0.0/8", "KEYTURN_CREATIONS_PER_MINUTE": "1000000"}
-    )
+    installation = replace(installation, settings=SETTINGS)
     installation.add_administrator()
     key = installation.new_key()
     with installation.serving(directory) as server, KeptConnection(server.port) as api:

@@ -102,7 +102,7 @@ def test_an_interrupted_run_leaves_nothing_behind(start: Callable[..., Run], sen
 def test_two_runs_at_once(start: Callable[..., Run]) -> None:
     """Of two runs one is killed: nothing of it is left, and the other, with all it has started, ends well."""
     one = start(*ONE_OF_EVERYTHING)
-    other = start("tests/web/api/test_devices.py", "tests/services/test_connections.py")
+    other = start("tests/web/api/test_devices.py", "tests/services/connections/test_registry.py")
     processes = one.wait_ready()
 
     one.process.kill()

@@ -481,7 +481,8 @@ def test_the_private_signing_key_is_never_in_clear(evidence: Evidence) -> None:
         records = services.signing_keys.list_all()
     finally:
         services.close()
-    vault = Vault(base64url_decode((directory / ROOT_KEY_FILE_NAME).read_text().strip().encode()), System())
+    root_key = base64url_decode((directory / ROOT_KEY_FILE_NAME).read_text().strip().encode())
+    vault = Vault(lambda: [root_key], System(), find_check=lambda: None)
     for record in records:
         jwk = msgspec.json.decode(vault.open(record.sealed_jwk, slot=f"signing_key/{record.kid}/sealed_jwk"))
         raw = base64url_decode(jwk["d"].encode())

@@ -157,11 +157,10 @@ class Services:
         self.store.installation.publish_settings(_published_settings(self.settings))
         self.signing_keys.follow_algorithm()
         self.verification.start()
-        self.connection_schedule.start()
 
     def close(self) -> None:
         """Write what is still only noted, and close the database."""
-        self.connection_schedule.stop()
+        self.jobs.close()
         self.feed.stop()
         self.verification.close()
 

@@ -1,5 +1,6 @@
 """The application: routes, dependencies and errors put together, behind the gate."""
 
+import asyncio
 import multiprocessing
 import os
 import re
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
+from anyio import to_thread
 from litestar import Litestar, MediaType, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
@@ -25,11 +27,13 @@ from keyturn.composition import Services, open_services
 from keyturn.core.dpop import REPLAY_BOUND
 from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.logs import configure_logs
+from keyturn.services.connections.schedule import EVERY_SECONDS
 from keyturn.settings import Settings, read_settings
 from keyturn.verifying.redaction import Redactor
 from keyturn.web.api.routes import api_handlers
 from keyturn.web.edge.gate import Gate
 from keyturn.web.edge.headers import SecurityHeaders
+from keyturn.web.edge.memory import bound_memory_of_threads
 from keyturn.web.edge.request_checks import HostRule
 from keyturn.web.edge.server import put_requests_first
 from keyturn.web.json_response import JsonResponse
@@ -121,10 +125,13 @@ def create_framework_app(services: Services) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
+        bound_memory_of_threads()
         services.start()
+        schedule = asyncio.create_task(_look_again_and_again(services))
         try:
             yield
         finally:
+            schedule.cancel()
             services.close()
 
     app = Litestar(
@@ -281,6 +288,12 @@ def _host_rule(settings: Settings, routes: RouteTable) -> HostRule:
         allows_loopback=settings.is_loopback_bind,
         any_host_paths=routes.any_host_paths,
     )
+
+
+async def _look_again_and_again(services: Services) -> None:
+    while True:
+        await asyncio.sleep(EVERY_SECONDS)
+        await to_thread.run_sync(services.connection_schedule.look)
 
 
 def _openapi() -> OpenAPIConfig:

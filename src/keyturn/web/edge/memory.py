@@ -1,4 +1,4 @@
-"""The memory that threads of a server cost besides what they hold (fault F2)."""
+"""The memory that threads of a server cost besides what they hold."""
 
 import ctypes
 import threading

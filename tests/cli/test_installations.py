@@ -55,6 +55,8 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
                     given += [*([parameter.opts[0]] if is_option else []), "1"]
                 elif parameter.name in {"from_stdin", "password_stdin"}:
                     given.append("--password-stdin")
+                elif parameter.name == "to_stdout":  # In place of a folder, which `admin backup` needs else.
+                    given.append("--to-stdout")
             yield (*path, name, *given)
 
 

@@ -241,13 +241,13 @@ def _ask_until(done: Event, port: int, request: bytes, rate: float) -> list[floa
             connected.sendall(request)
             due += 1 / rate
         for ready, _ in poll.select(max(0.0, due - time.perf_counter()) if free else 0.1):
-            connected = ready.fileobj  # type: ignore[assignment]
+            connected = ready.fileobj  # type: ignore[assignment]  # sockets alone are registered
             if not connected.recv(65_536).startswith(b"HTTP/1.1 200"):
                 raise NotMeasured("a request was refused")
             waits.append(time.perf_counter() - due_of.pop(connected))
             free.append(connected)
     for key in list(poll.get_map().values()):
-        key.fileobj.close()  # type: ignore[union-attr]
+        key.fileobj.close()  # type: ignore[union-attr]  # as above
     return waits
 
 

@@ -97,7 +97,7 @@ class _Filling:
 
     def take(self) -> Batch:
         batch = Batch(tuple(self.schemas), tuple(self.tables))
-        self.__init__()  # type: ignore[misc]
+        self.schemas, self.tables, self.objects, self.characters = [], [], 0, 0
         return batch
 
 

@@ -81,7 +81,7 @@ class CrawlerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=_environment(),
             start_new_session=True,
         )
         self._order = order
@@ -118,6 +118,12 @@ class CrawlerProcess:
             if pipe is not None:
                 pipe.close()
         self._process.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Return the server's environment without its settings, which tell where the root key is."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("KEYTURN_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def main() -> None:

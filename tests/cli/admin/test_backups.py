@@ -42,7 +42,7 @@ def test_a_backup_goes_to_standard_output(tmp_path: Path, person: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", "from keyturn.cli import main; main()", *_TO_STDOUT],
         env={
-            **os.environ,
+            "PATH": os.environ["PATH"],
             "KEYTURN_DATABASE": f"sqlite:///{tmp_path / 'keyturn.db'}",
             "TMPDIR": str(tmp_path),
         },

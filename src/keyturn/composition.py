@@ -56,6 +56,7 @@ from keyturn.services.people.identity.password_provider import PasswordProvider
 from keyturn.services.people.identity.passwords import ARGON2ID, Passwords
 from keyturn.services.people.identity.provider import IdentityProvider
 from keyturn.services.people.identity.registry import IdentityProviders
+from keyturn.services.people.impersonation import Impersonation
 from keyturn.services.people.logins import Logins
 from keyturn.services.people.projects import Projects
 from keyturn.services.people.quotas import Quotas
@@ -120,6 +121,7 @@ class Services:
     usage: Usage
     authenticator: Authenticator
     exchange: Exchange
+    impersonation: Impersonation
     revocation: TokenRevocation
     oauth: OAuth
     keys: Keys
@@ -421,6 +423,14 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
         usage=verification.usage,
         authenticator=verification.authenticator,
         exchange=Exchange(verification.authenticator, issuer, key_format),
+        impersonation=Impersonation(
+            store,
+            authenticator=verification.authenticator,
+            issuer=issuer,
+            users=users,
+            token_life=settings.token_life,
+            system=system,
+        ),
         revocation=revocation,
         oauth=OAuth(
             authenticator=verification.authenticator,

@@ -27,6 +27,7 @@ EVERYTHING = Principal(
     withheld=frozenset(),
     jkt=None,
     requests=None,
+    impersonator=None,
     credential=PresentedCredential(None),
 )
 

@@ -27,6 +27,7 @@ def holder_of(permissions: frozenset[str]) -> Principal:
         withheld=frozenset(),
         jkt=None,
         requests=None,
+        impersonator=None,
         credential=PresentedCredential(None),
     )
 
@@ -42,7 +43,7 @@ def test_a_principal_holds_no_secret() -> None:
     """A principal says who calls; no field of it could hold a key, a token or a digest."""
     assert set(inspect.signature(Principal).parameters) == {
         *("user_id", "userid", "iamid", "name", "permissions", "scopes", "method", "key_id", "project_id"),
-        *("withheld", "jkt", "credential", "requests"),
+        *("withheld", "jkt", "credential", "requests", "impersonator"),
     }
     assert set(PresentedCredential.__struct_fields__) == {
         *("ends_at", "is_former_secret", "session_id", "jti", "issued_at", "epoch", "secret_number"),

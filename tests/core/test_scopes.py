@@ -27,6 +27,7 @@ def narrowed_to(scopes: frozenset[str] | None) -> Principal:
         None,
         PresentedCredential(None),
         None,
+        None,
     )
 
 

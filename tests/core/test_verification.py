@@ -336,6 +336,7 @@ def test_a_principal_is_the_owner_whole(
         withheld=frozenset(),
         jkt=None,
         requests=None,
+        impersonator=None,
         credential=principal.credential,
     )
 

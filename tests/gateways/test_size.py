@@ -79,6 +79,7 @@ def test_fault_c7_the_largest_identity_is_bounded() -> None:
             withheld=frozenset(),
             jkt=None,
             requests=None,
+            impersonator=None,
             credential=PresentedCredential(None),
         )
         assert len(header_block(largest)) <= MAX_IDENTITY_BYTES

@@ -60,7 +60,7 @@ class World:
             *often * 3, self._rotate, self._log_in, self._sign_out, self._disable, self._permit, self._join,
             self._leave, self._register, self._unregister, self._delete_person, self._add_person,
             self._rotate_signing, self._retire_signing, self._end_token, self._narrow, self._novelty,
-            self._regroup, self._bind, self._restrict,
+            self._regroup, self._bind, self._restrict, *[self._impersonate] * 4,
         ]  # fmt: skip
         move = self._choice.choice(moves)
         try:
@@ -90,6 +90,11 @@ class World:
         _, key = self._key()
         self.credentials.append(self._edge.token(key))
 
+    def _impersonate(self) -> None:
+        _, key = self._key()
+        token = self._services.impersonation.impersonate(key.secret, "bim", self._someone(), HERE)
+        self.credentials.append(token.token)
+
     def _revoke(self) -> None:
         owner, key = self._key()
         self._services.keys.revoke_own(person(self._services, owner), key.record.key_id, HERE)
@@ -117,7 +122,9 @@ class World:
             self._services.offboarding.set_disabled(self._admin, "bim", userid, HERE, disabled=False)
 
     def _permit(self) -> None:
-        some = self._choice.sample([Permission.AUDIT, Permission.USER_ADMIN], 1)
+        some = self._choice.sample(
+            [Permission.AUDIT, Permission.USER_ADMIN, *[Permission.IMPERSONATE_USER] * 3], 2
+        )
         self._services.user_administration.set_permissions(self._admin, "bim", self._someone(), some, HERE)
 
     def _join(self) -> None:

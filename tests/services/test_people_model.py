@@ -70,6 +70,7 @@ ADMIN = Principal(
     withheld=frozenset(),
     jkt=None,
     requests=None,
+    impersonator=None,
     credential=PresentedCredential(None, secret_number=0),
 )
 """Who does all this, with a key: the installation's own account, so that every person can go."""
@@ -446,6 +447,7 @@ class People(RuleBasedStateMachine):
             withheld=frozenset(),
             jkt=None,
             requests=None,
+            impersonator=None,
             credential=PresentedCredential(None, session_id=session_id, secret_number=0),
         )
 

@@ -50,6 +50,7 @@ PRINCIPAL = Principal(
     None,
     PresentedCredential(None),
     None,
+    None,
 )
 
 
@@ -550,6 +551,7 @@ def _principal_of(record: KeyForVerification) -> Principal:
         frozenset(),
         None,
         PresentedCredential(None),
+        None,
         None,
     )
 

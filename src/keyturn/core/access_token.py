@@ -59,12 +59,19 @@ class Confirmation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The thumbprint of the key pair that alone may present it (RFC 9449, section 6.1)."""
 
 
+class ActorClaim(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The account that acts for the subject of a token (RFC 8693, section 4.1)."""
+
+    sub: Annotated[str, _text("[1-9][0-9]{0,18}")]
+
+
 class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The claims of a bearer token, in the order they are written (RFC 9068, section 2.2).
 
     Each within its bounds: what is read is what a database holds and what a time can say.
 
-    Exactly one of `kt_key` and `kt_session` says what the token stands on and dies with.
+    Exactly one of `kt_key` and `kt_session` says what the token stands on and dies with. A token with `act`
+    stands on both: on a key of the account that acts, and on a session of the subject.
     """
 
     iss: _Uri
@@ -90,6 +97,8 @@ class AccessTokenClaims(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     """
     cnf: Confirmation | None = None
     """None for a token that whoever has it may present."""
+    act: ActorClaim | None = None
+    """None for a token with which the subject acts."""
 
     @property
     def jkt(self) -> str | None:
@@ -247,7 +256,8 @@ class AccessTokenFormat:
         claims = _claims_of(token, ring)
         if claims.iss != self.issuer:
             raise CredentialRefused(Reason.CLAIMS)
-        if (claims.kt_key is None) == (claims.kt_session is None):
+        stands_on = {claims.kt_key is not None, claims.kt_session is not None}
+        if stands_on != ({True, False} if claims.act is None else {True}):
             raise CredentialRefused(Reason.CLAIMS)
         if claims.kt_key is None and (claims.kt_epoch or claims.kt_secret):
             raise CredentialRefused(Reason.CLAIMS)

@@ -71,6 +71,7 @@ class AuditAction(StrEnum):
     USER_SIGNED_OUT = "UserSignedOut"
     USER_UNLOCKED = "UserUnlocked"
     USER_DELETED = "UserDeleted"
+    USER_IMPERSONATED = "UserImpersonated"
     USER_INVITED = "UserInvited"
     USER_PERMISSIONS_UPDATED = "UserPermissionsUpdated"
     USER_ATTRIBUTES_UPDATED = "UserAttributesUpdated"
@@ -137,6 +138,7 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.USER_CREATED: Effect.BEGINS,
     AuditAction.USER_DISABLED: Effect.CHANGES_USER,
     AuditAction.USER_ENABLED: Effect.CHANGES_USER,
+    AuditAction.USER_IMPERSONATED: Effect.BEGINS,
     AuditAction.USER_INVITED: Effect.BEGINS,
     AuditAction.USER_LOGGED_IN: Effect.BEGINS,
     AuditAction.USER_LOGIN_FAILED: Effect.NOTHING,

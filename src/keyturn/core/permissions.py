@@ -37,6 +37,7 @@ ALLOWS: Mapping[Permission, str] = {
     Permission.CREATE_DATA_SOURCE: "See connections.",
     Permission.CREATE_PROJECT: "Make projects. Every new person has it.",
     Permission.PROJECT_MANAGEMENT: "See and change every project.",
+    Permission.IMPERSONATE_USER: "Make tokens that act for other people.",
     Permission.VERIFY_CREDENTIALS: "Verify everybody's credentials in another program: by the feed, or by "
     "introspection.",
 }
@@ -57,6 +58,9 @@ def not_held(held: frozenset[str], given: Iterable[str]) -> list[str]:
 
 ADMINISTRATION = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN)
 """Of these there is always a person left who holds them: nobody else could give them again (A5)."""
+
+GUARDED = (*ADMINISTRATION, Permission.ADMIN)
+"""Whoever holds one of these is impersonated by those alone who hold it too."""
 
 ADMINS_AND_GOVERNORS = frozenset({*ADMINISTRATION, Permission.ADMIN, Permission.GOVERNANCE})
 """The holders of these are left out by `excludeAdminAndGovernor` (http-api/users.md, "Search users")."""

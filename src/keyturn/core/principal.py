@@ -55,6 +55,15 @@ class PresentedCredential(msgspec.Struct, frozen=True, gc=False, eq=False):
         return (self.ends_at, self.is_former_secret, self.session_id, self.jti, self.issued_at)
 
 
+class Impersonator(msgspec.Struct, frozen=True, gc=False):
+    """The account that acts for another one: the actor of RFC 8693, section 4.1."""
+
+    user_id: int
+    userid: str
+    key_id: int
+    """The API key that the token was made with, and ends with."""
+
+
 class Principal(msgspec.Struct, frozen=True, gc=False):
     """An authenticated caller. There is no anonymous one: without a credential there is no principal."""
 
@@ -64,13 +73,16 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     name: str | None
     permissions: frozenset[str]
     """The owner's, and so nothing to decide by: what of them the credential carries is `carried_permissions`.
-    A verifier that asks the server of each credential is told no others than those.
+    Of a token that acts for its owner, those that both accounts hold. A verifier that asks the server of each
+    credential is told no others than those that it carries.
     """
     scopes: frozenset[str] | None
     """None when the credential is not narrowed: it may do whatever its owner may."""
     method: AuthMethod
     key_id: int | None
-    """The API key that was presented, or that the token came from; None for a session."""
+    """The API key that was presented, or that the token came from; None for a session, and for a token that
+    acts for somebody: its key is another user's.
+    """
 
     project_id: int | None
     """The project that the key is linked to: then only its connections exist for the caller; None for all."""
@@ -82,11 +94,18 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
     """The credential that was presented. It decides nothing about what the caller may do."""
     requests: RequestRule | None
     """The requests that the credential may be used for, of which this is one; None for any."""
+    impersonator: Impersonator | None
+    """The account that acts with this credential for its owner; None for the owner themselves."""
+
+    @property
+    def acts_by_key_id(self) -> int | None:
+        """The key that was presented, or that the token came from, whosever it is; None for a session."""
+        return self.key_id if self.impersonator is None else self.impersonator.key_id
 
     @property
     def is_unbound(self) -> bool:
         """Whether the credential carries all that its owner may do."""
-        return self.scopes is None and self.project_id is None
+        return self.scopes is None and self.project_id is None and self.impersonator is None
 
     @property
     def makes_until(self) -> datetime | None:
@@ -95,15 +114,17 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
         None for no such bound: for a key that never ends, and for a person who proved to know the password,
         in a browser or for a token.
         """
-        return None if self.key_id is None else self.credential.ends_at
+        is_of_person = self.key_id is None and self.impersonator is None
+        return None if is_of_person else self.credential.ends_at
 
     @property
     def carried_permissions(self) -> frozenset[str]:
         """The permissions that the credential carries.
 
-        One that is narrowed to scopes, or linked to a project, carries none of its owner's (A3).
+        One that is narrowed to scopes, or linked to a project, carries none of its owner's (A3). One that
+        acts for its owner carries those that both hold, which `permissions` are then.
         """
-        return self.permissions if self.is_unbound else frozenset()
+        return self.permissions if self.scopes is None and self.project_id is None else frozenset()
 
     def may(self, *any_of: Permission) -> bool:
         """Return whether the caller holds at least one of the permissions."""

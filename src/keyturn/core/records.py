@@ -255,6 +255,8 @@ class SessionRecord:
     expires_at: datetime
     address: str | None
     user_agent: str | None
+    impersonator: str | None = None
+    """The name of who acts with it for the user, or their user name; None for the user themselves."""
 
 
 @dataclass(frozen=True, slots=True)

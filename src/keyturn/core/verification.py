@@ -6,9 +6,12 @@ pure function, so that each rule can be tried at exactly its instant.
 
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from keyturn.core.access_token import AccessTokenClaims
 from keyturn.core.paths import RequestTarget
-from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
+from keyturn.core.permissions import GUARDED, Permission
+from keyturn.core.principal import AuthMethod, Impersonator, PresentedCredential, Principal
 from keyturn.core.records import (
     KeyForVerification,
     OwnerRecord,
@@ -17,7 +20,7 @@ from keyturn.core.records import (
     SessionLimits,
 )
 from keyturn.core.scopes import is_scope
-from keyturn.errors import Conflict, CredentialRefused, Reason, ScopeMissing
+from keyturn.errors import Conflict, CredentialRefused, PermissionMissing, Reason, ScopeMissing
 
 
 def check_api_key(
@@ -110,6 +113,50 @@ def check_still_lives(
     return is_former
 
 
+def check_may_impersonate(held: frozenset[str], subject: frozenset[str]) -> None:
+    """Raise `PermissionMissing` unless who holds these permissions may act for who holds those of `subject`.
+
+    An administrator is impersonated by an administrator of the same kind alone.
+    """
+    if Permission.IMPERSONATE_USER not in held:
+        raise PermissionMissing(Permission.IMPERSONATE_USER)
+    for guarded in GUARDED:
+        if guarded in subject and guarded not in held:
+            raise PermissionMissing(guarded)
+
+
+def check_still_impersonates(
+    caller: Principal,
+    session: SessionForVerification | None,
+    key: KeyForVerification | None,
+    *,
+    now: datetime,
+) -> None:
+    """Judge again a caller who acts for somebody, by the present session of the one and key of the other.
+
+    Raise as `check_still_lives` does.
+    """
+    credential = caller.credential
+    if session is None or session.ended_at is not None:
+        raise CredentialRefused(Reason.REVOKED, secret_matched=True)
+    if session.owner.is_disabled:
+        raise CredentialRefused(Reason.OWNER_DISABLED, secret_matched=True)
+    key = check_key_lives(key, now=now)
+    secret_ends_at = end_of_secret(key, credential.secret_number)
+    if (credential.epoch or 0) < key.token_epoch:
+        raise CredentialRefused(Reason.REVOKED, secret_matched=True)
+    if any(
+        end is not None and end <= now for end in (credential.ends_at, session.expires_at, secret_ends_at)
+    ):
+        raise CredentialRefused(Reason.EXPIRED, secret_matched=True)
+    try:
+        check_may_impersonate(key.owner.permissions, session.owner.permissions)
+    except PermissionMissing:
+        raise CredentialRefused(Reason.REVOKED, secret_matched=True) from None
+    if not caller.permissions <= _held_by_both(session.owner, key.owner):
+        raise Conflict("Your permissions were changed just now: try again.")
+
+
 def end_of_secret(record: KeyForVerification, number: int | None) -> datetime | None:
     """Return when the secret of this number ends, and every token of it; None for the key's present one.
 
@@ -188,6 +235,54 @@ def principal_of_session_token(
     )
 
 
+def principal_of_impersonation(
+    claims: AccessTokenClaims, key: KeyForVerification, session: SessionForVerification
+) -> Principal:
+    """Return who calls with a token that acts for the owner of `session`: never wider than both accounts are.
+
+    `key` is that of the account which acts. It must carry all that its owner may do, and that must include
+    to act for this user, now as when the token was made. At a registered API it covers nothing.
+    """
+    _check_subject(claims, session.owner)
+    if claims.act is None or claims.act.sub != str(key.owner.user_id):
+        raise CredentialRefused(Reason.CLAIMS)
+    if claims.kt_epoch < key.token_epoch:
+        raise CredentialRefused(Reason.REVOKED, secret_matched=True)
+    restrictions = key.restrictions
+    is_narrowed = restrictions.scopes is not None or key.project_id is not None
+    if is_narrowed or (restrictions.jkt is not None and claims.jkt != restrictions.jkt):
+        raise CredentialRefused(Reason.CLAIMS)  # No such token was ever given for it.
+    try:
+        check_may_impersonate(key.owner.permissions, session.owner.permissions)
+    except PermissionMissing:
+        raise CredentialRefused(Reason.REVOKED, secret_matched=True) from None
+    presented = presented_key_token(claims, key)
+    return Principal(
+        user_id=session.owner.user_id,
+        userid=session.owner.userid,
+        iamid=session.owner.iamid,
+        name=session.owner.name,
+        permissions=_held_by_both(session.owner, key.owner),
+        scopes=None,
+        method=AuthMethod.ACCESS_TOKEN,
+        key_id=None,
+        project_id=None,
+        withheld=session.owner.withheld | key.owner.withheld,
+        jkt=claims.jkt,
+        credential=replace(
+            presented,
+            ends_at=_sooner(presented.ends_at, session.expires_at),
+            session_id=session.session_id,
+        ),
+        requests=restrictions.requests,
+        impersonator=Impersonator(key.owner.user_id, key.owner.userid, key.key_id),
+    )
+
+
+def _held_by_both(subject: OwnerRecord, actor: OwnerRecord) -> frozenset[str]:
+    return subject.permissions & actor.permissions
+
+
 def powerless(
     key: KeyForVerification, method: AuthMethod, *, jkt: str | None, credential: PresentedCredential
 ) -> Principal:
@@ -207,6 +302,7 @@ def powerless(
         jkt=jkt,
         credential=credential,
         requests=key.restrictions.requests,
+        impersonator=None,
     )
 
 
@@ -336,4 +432,5 @@ def _principal(
         jkt=jkt,
         credential=credential,
         requests=None if key is None else key.restrictions.requests,
+        impersonator=None,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from hashlib import sha256
+from typing import Annotated
 
 import httpx
 import msgspec
@@ -25,7 +26,7 @@ from keyturn.core.credentials import (
 from keyturn.core.dpop import PresentedProof
 from keyturn.core.oauth import API_KEY, BEARER, DPOP, INTROSPECTION_PATH
 from keyturn.core.permissions import Permission
-from keyturn.core.principal import AuthMethod, PresentedCredential, Principal
+from keyturn.core.principal import AuthMethod, Impersonator, PresentedCredential, Principal
 from keyturn.core.scopes import NO_SCOPES, covers
 from keyturn.errors import CannotStart, CredentialRefused, Reason, StoreUnavailable
 from keyturn.replica.bounded_http import ANSWER_SECONDS, ask, start_in_thread
@@ -58,6 +59,13 @@ _KEY_CLIENT = re.compile(r"key-([1-9][0-9]{0,18})")
 _SESSION_CLIENT = re.compile(r"session-([1-9][0-9]{0,18})")
 
 
+class ActorAnswer(msgspec.Struct, frozen=True):
+    """The account that acts for the subject."""
+
+    sub: Annotated[str, msgspec.Meta(pattern=r"\A[1-9][0-9]{0,18}\Z")]
+    username: str
+
+
 class IntrospectionAnswer(msgspec.Struct, frozen=True):
     """The members of the server's answer that are read."""
 
@@ -76,6 +84,7 @@ class IntrospectionAnswer(msgspec.Struct, frozen=True):
     jti: str | None = None
     cnf: Confirmation | None = None
     """One of another kind than a key pair makes the answer unreadable, and so nothing good."""
+    act: ActorAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +308,12 @@ def principal_of(answer: IntrospectionAnswer) -> Principal:
         raise CredentialRefused(Reason.SENDER, secret_matched=True)
     if not answer.sub.isdecimal():
         raise StoreUnavailable("the Keyturn server does not say whose credential it is")
+    impersonator = None
     key, session = _KEY_CLIENT.fullmatch(answer.client_id), _SESSION_CLIENT.fullmatch(answer.client_id)
+    if answer.act is not None:
+        if key is None:
+            raise StoreUnavailable("the Keyturn server does not say which key acts for somebody")
+        impersonator, key = Impersonator(int(answer.act.sub), answer.act.username, int(key[1])), None
     return Principal(
         user_id=int(answer.sub),
         userid=answer.username,
@@ -312,6 +326,7 @@ def principal_of(answer: IntrospectionAnswer) -> Principal:
         project_id=answer.project_id,
         withheld=frozenset(answer.withheld),
         jkt=None if answer.cnf is None else answer.cnf.jkt,
+        impersonator=impersonator,
         requests=None,  # A credential with such a rule is not active for those who ask about it.
         credential=PresentedCredential(
             _time(answer.exp),

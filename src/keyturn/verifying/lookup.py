@@ -149,6 +149,8 @@ class Lookup:
         asked_at = self._system.now()
         claims = self._token_format.verify(token, self._keys.ring, now=asked_at, audience=audience)
         asked = _PresentedToken(claims, entry_of(digest, audience), source, since, audience, asked_at)
+        if claims.act is not None:
+            return self._judge_impersonation(asked)
         if claims.kt_key is not None:
             return self._find_key_token(asked, claims.kt_key)
         if claims.kt_session is not None:
@@ -205,6 +207,28 @@ class Lookup:
             since=asked.since,
             jti=claims.jti,
         )
+
+    def _judge_impersonation(self, asked: "_PresentedToken") -> CachedVerdict:
+        """Judge a token that acts for somebody. It stands on two accounts, and so it is asked for each time.
+
+        The cache knows verdicts of one owner alone.
+        """
+        claims = asked.claims
+        if claims.kt_key is None or claims.kt_session is None or asked.audience is not None:
+            raise CredentialRefused(Reason.CLAIMS)
+        self._failures.check_look_up(asked.source, was_wrong=False)
+        found = self._credentials.find_key_by_id(claims.kt_key)
+        key = verification.check_key_lives(found, now=asked.at)
+        session = verification.check_session(
+            self._credentials.find_session(claims.kt_session), self._session_limits, now=asked.at
+        )
+        if session.kind is not SessionKind.TOKEN:
+            raise CredentialRefused(Reason.CLAIMS)
+        self._check_not_revoked(claims)
+        principal = verification.principal_of_impersonation(claims, key, session)
+        ends_at = _end_of(key, principal.credential)
+        dependency = Dependency(key, self._usage.of_key(key.key_id))
+        return CachedVerdict(principal, ends_at, dependency, Dependency(), is_conditional=True)
 
     def _remember_key(
         self,

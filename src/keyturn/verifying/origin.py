@@ -30,7 +30,7 @@ def actor_of(principal: Principal, origin: Origin) -> Actor:
     return Actor(
         user_id=principal.user_id,
         userid=principal.userid,
-        key_id=principal.key_id,
+        key_id=principal.acts_by_key_id,
         address=origin.address,
         user_agent=origin.user_agent,
         request_id=origin.request_id,

@@ -4,7 +4,8 @@
     Keyturn-Key-Id       17                       empty for a token that was given for a password
     Keyturn-Scopes       orders:read orders:write empty when the credential is not narrowed
     Keyturn-Permissions  CREATE_PROJECT           in alphabetical order
-    Keyturn-Auth-Method  api_key                  or access_token
+    Keyturn-Auth-Method  api_key                  or access_token, or impersonation for a token that acts
+                                                  for the user, with the key of another one
     Remote-User          bob@example.com          the same as Keyturn-User
 
 A good credential always gets all of them, empty when there is nothing to say: a gateway copies what it is
@@ -45,6 +46,8 @@ IDENTITY_HEADERS = (
     b"keyturn-auth-method",
     b"remote-user",
 )
+IMPERSONATION = b"impersonation"
+"""The method of a token that acts for its user."""
 MAX_IDENTITY_BYTES = 16 * 1024
 """The header of an answer is never larger, by the bounds of names and scopes: gateways are set up for it."""
 SCOPE_PARAMETER = "scope"
@@ -115,12 +118,13 @@ def question(path: str, query: bytes) -> tuple[str, bytes]:
 def identity_headers(principal: Principal) -> list[tuple[bytes, bytes]]:
     """Return all identity headers of this caller."""
     userid = quote(principal.userid, safe=_PRINTABLE).encode("ascii")
+    key_id = principal.acts_by_key_id
     values = (
         userid,
-        b"" if principal.key_id is None else b"%d" % principal.key_id,
+        b"" if key_id is None else b"%d" % key_id,
         _words(principal.scopes or ()),
         _words(principal.carried_permissions),
-        principal.method.value.encode("ascii"),
+        principal.method.value.encode("ascii") if principal.impersonator is None else IMPERSONATION,
         userid,
     )
     return list(zip(IDENTITY_HEADERS, values, strict=True))

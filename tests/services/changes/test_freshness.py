@@ -185,7 +185,11 @@ class World:
     key: CreatedKey
     key_token: str
     login_token: str
+    acted_token: str
+    """Of somebody who acts for the person."""
     foreign: str
+    acting: str
+    """The key with which they do."""
 
     @property
     def principal(self) -> Principal:
@@ -197,7 +201,7 @@ class World:
         (session,) = (
             session
             for session in self.services.sessions.list_own(self.principal)
-            if session.kind is SessionKind.TOKEN
+            if session.kind is SessionKind.TOKEN and session.impersonator is None
         )
         return session.session_id
 
@@ -207,6 +211,7 @@ class World:
             "exchange": exchange_verdict(services, self.key.secret),
             "key_token": verdict(services, self.key_token),
             "login_token": verdict(services, self.login_token),
+            "acted_token": verdict(services, self.acted_token),
             "negative": verdict(services, self.foreign),
         }
 
@@ -266,6 +271,7 @@ def new_world(
     add_person(services, userid)
     browser = signed_in(services, log_in(services, userid))
     key = new_key_of(services, admin, browser.principal)
+    acting = services.keys.create(admin, HERE, NewKey("acting")).secret
     return World(
         services,
         admin,
@@ -274,7 +280,9 @@ def new_world(
         key,
         services.exchange.exchange(in_header=[], in_body=key.secret, origin=HERE).token,
         services.logins.log_in_api("bim", userid, PASSWORD, HERE).token,
+        services.impersonation.impersonate(acting, "bim", userid, HERE).token,
         f"f0re1gn-{sha256(userid.encode()).hexdigest()}",
+        acting,
     )
 
 
@@ -288,6 +296,8 @@ class Change:
     exchange: str = ACCEPTED
     key_token: str = ACCEPTED
     login_token: str = ACCEPTED
+    acted_token: str | None = None
+    """None for the same as the login's token: it stands on a session of the person too."""
     negative: str = UNKNOWN
     before: Callable[[World], object] = lambda _world: None
     """What brings about the state that this changes, before anything is remembered."""
@@ -299,9 +309,9 @@ class Change:
     """What of somebody else's is worth something else."""
 
     def expected(self) -> dict[str, str]:
-        return {
-            name: getattr(self, name) for name in ("key", "exchange", "key_token", "login_token", "negative")
-        }
+        names = ("key", "exchange", "key_token", "login_token", "acted_token", "negative")
+        worth = {name: getattr(self, name) for name in names}
+        return {**worth, "acted_token": self.acted_token or self.login_token}
 
 
 def set_disabled(world: World, *, disabled: bool) -> None:
@@ -487,6 +497,7 @@ PATHS: dict[str, Change] = {
         AuditAction.TOKEN_REVOKED,
         lambda w: w.services.revocation.revoke(w.login_token, COMMAND_LINE),
         login_token=REVOKED,
+        acted_token=ACCEPTED,
     ),
     "sign_out": Change(
         AuditAction.USER_SIGNED_OUT,
@@ -536,6 +547,7 @@ PATHS: dict[str, Change] = {
             w.principal, w.login_session, HERE, action=AuditAction.SESSION_ENDED
         ),
         login_token=REVOKED,
+        acted_token=ACCEPTED,
     ),
     "end_own, at a logout": Change(
         AuditAction.USER_LOGGED_OUT,
@@ -543,6 +555,7 @@ PATHS: dict[str, Change] = {
             w.principal, w.login_session, HERE, action=AuditAction.USER_LOGGED_OUT
         ),
         login_token=REVOKED,
+        acted_token=ACCEPTED,
     ),
     "end_own, the browser": Change(
         AuditAction.USER_LOGGED_OUT,
@@ -857,6 +870,10 @@ PATHS: dict[str, Change] = {
             w.principal, w.key.record.key_id, name="renamed", note="for tests", origin=HERE
         ),
     ),
+    "act for the person": Change(
+        AuditAction.USER_IMPERSONATED,
+        lambda w: w.services.impersonation.impersonate(w.acting, "bim", w.userid, HERE),
+    ),
     "make a token in the browser": Change(
         AuditAction.TOKEN_ISSUED, lambda w: w.services.logins.token_for(w.browser, HERE)
     ),
@@ -923,7 +940,7 @@ PATHS: dict[str, Change] = {
         key_token=SIGNATURE,
         login_token=SIGNATURE,
         besides=(AuditAction.SIGNING_KEYS_RETIRED,),
-        for_others={"key_token": SIGNATURE, "login_token": SIGNATURE},
+        for_others={"key_token": SIGNATURE, "login_token": SIGNATURE, "acted_token": SIGNATURE},
     ),
 }
 """Each way to change anything. A path that ends a right and is missing here has no test at all."""

@@ -48,6 +48,7 @@ EDGE = Principal(
     withheld=frozenset(),
     jkt=None,
     requests=None,
+    impersonator=None,
     credential=PresentedCredential(None),
 )
 

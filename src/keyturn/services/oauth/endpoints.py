@@ -148,7 +148,7 @@ class OAuth:
         except (CredentialRefused, ScopeMissing, UnknownAudience):
             return None
         verifies = caller.may(Permission.VERIFY_CREDENTIALS)
-        if known.principal.user_id != caller.user_id and not verifies:
+        if not verifies and caller.user_id not in _accounts_of(known.principal):
             return None
         claims = None
         if known.principal.method is AuthMethod.ACCESS_TOKEN:
@@ -177,7 +177,9 @@ class OAuth:
                 case ApiKeyCredential(digest):
                     self._keys.revoke_presented(caller.user_id, digest, actor)
                 case AccessTokenCredential():
-                    if self._claims_of(token).sub == str(caller.user_id):
+                    claims = self._claims_of(token)
+                    acts = None if claims.act is None else claims.act.sub
+                    if str(caller.user_id) in {claims.sub, acts}:
                         self._revocation.revoke(token, actor)
         except (CredentialRefused, NotFound):
             return
@@ -319,8 +321,14 @@ class OAuth:
         return self._format.read(token.encode("utf-8", "surrogatepass"), self._signing_keys.ring)
 
 
+def _accounts_of(principal: Principal) -> set[int]:
+    """Return the users whose credential this is: two, if one of them acts with it for the other."""
+    acts = principal.impersonator
+    return {principal.user_id} if acts is None else {principal.user_id, acts.user_id}
+
+
 def _key_of(known: CachedVerdict) -> KeyForVerification:
     """Return the key that a credential is, or came from; raise `OAuthRefused` if there is none."""
-    if known.dependency.key is None:
-        raise OAuthRefused(OAuthCode.INVALID_REQUEST, "This token did not come from a key.")
+    if known.dependency.key is None or known.principal.impersonator is not None:
+        raise OAuthRefused(OAuthCode.INVALID_REQUEST, "This token did not come from a key of its user.")
     return known.dependency.key

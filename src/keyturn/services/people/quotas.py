@@ -76,7 +76,8 @@ class Quotas:
 
 
 def _name(principal: Principal) -> str:
-    return f"user {principal.user_id}"
+    acts = principal if principal.impersonator is None else principal.impersonator
+    return f"user {acts.user_id}"
 
 
 def _counted(entry: AuditEntry) -> Principal | None:

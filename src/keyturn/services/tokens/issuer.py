@@ -3,7 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from keyturn.core.access_token import AccessTokenClaims, AccessTokenFormat, Confirmation
+from keyturn.core.access_token import (
+    AccessTokenClaims,
+    AccessTokenFormat,
+    ActorClaim,
+    Confirmation,
+)
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.principal import PresentedCredential
@@ -79,6 +84,33 @@ class TokenIssuer:
             kt_session=session_id,
         )
 
+    def for_impersonation(
+        self,
+        key: KeyForVerification,
+        *,
+        session_id: int,
+        user_id: int,
+        made_with: PresentedCredential,
+        not_after: datetime,
+        jkt: str | None = None,
+    ) -> IssuedToken:
+        """Issue a token with which the owner of `key` acts for another user (RFC 8693, section 4.1).
+
+        It dies with the key and with the session, which is one of that user.
+        """
+        return self._issue(
+            user_id=user_id,
+            client_id=f"key-{key.key_id}",
+            scope="",
+            not_after=not_after if key.expires_at is None else min(not_after, key.expires_at),
+            jkt=jkt,
+            kt_key=key.key_id,
+            kt_session=session_id,
+            kt_epoch=key.token_epoch,
+            kt_secret=made_with.secret_number or 0,
+            act=ActorClaim(str(key.owner.user_id)),
+        )
+
     def _issue(  # noqa: PLR0913 - the claims
         self,
         *,
@@ -93,6 +125,7 @@ class TokenIssuer:
         kt_epoch: int = 0,
         kt_secret: int = 0,
         issued_at: int | None = None,
+        act: ActorClaim | None = None,
     ) -> IssuedToken:
         issued_at = int(self._system.timestamp()) if issued_at is None else issued_at
         expires_at = issued_at + int(self._format.max_life.total_seconds())
@@ -115,6 +148,7 @@ class TokenIssuer:
             kt_epoch=kt_epoch,
             kt_secret=kt_secret,
             cnf=None if jkt is None else Confirmation(jkt),
+            act=act,
         )
         return IssuedToken(self._format.sign(claims, self._keys.ring), claims.expires_at, kt_key, jkt)
 

@@ -62,6 +62,12 @@ def check_caller_lives(ask: Ask, caller: Principal, now: datetime) -> bool:
     jti = caller.credential.jti
     if jti is not None and is_revoked(ask, jti):
         raise CredentialRefused(Reason.REVOKED, key_id=caller.key_id, secret_matched=True)
+    if caller.impersonator is not None:
+        session_id = caller.credential.session_id
+        acted_for = None if session_id is None else find_session_by_id(ask, session_id)
+        key = find_key_by_id(ask, caller.impersonator.key_id)
+        verification.check_still_impersonates(caller, acted_for, key, now=now)
+        return False
     record: KeyForVerification | SessionForVerification | None = None
     if caller.key_id is not None:
         record = find_key_by_id(ask, caller.key_id)

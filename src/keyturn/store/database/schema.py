@@ -392,8 +392,11 @@ session = Table(
     Column("user_agent", String(255)),
     Column("secret_number", BigInteger, nullable=False, server_default="0"),
     Column("proved_at", UtcTime),
+    Column("impersonator_id", _Id),
     sqlite_autoincrement=True,
 )
+"""No foreign key to the impersonator: SQLite would copy the table to add it. Their token ends with their key.
+"""
 
 connection = Table(
     "connection",

@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from keyturn.core import former_secrets, impersonation
 from keyturn.core.audit import AuditEntry
-from keyturn.core.former_secrets import check_may_record
 from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, InvalidState, StoreUnavailable
 from keyturn.store.database.causes import why
@@ -235,7 +235,7 @@ class Change:
             "address": entry.actor.address,
             "user_agent": shortened(entry.actor.user_agent, 255),
             "request_id": entry.actor.request_id,
-            "details": dict(entry.details),
+            "details": {**entry.details, **_told_of_impersonator(entry)},
         }
         self.connection.execute(_ADD_TO_AUDIT, row)
 
@@ -251,7 +251,16 @@ class Change:
             self._is_by_former_secret = self._database.check_still_lives(caller, entry.at)
             self._checked = caller
         if self._is_by_former_secret:
-            check_may_record(entry)
+            former_secrets.check_may_record(entry)
+        if caller.impersonator is not None:
+            impersonation.check_may_record(entry)
+
+
+def _told_of_impersonator(entry: AuditEntry) -> Mapping[str, Any]:
+    caller = entry.actor.principal
+    if caller is None or caller.impersonator is None:
+        return {}
+    return impersonation.told_details(caller.impersonator)
 
 
 # Made once, with the values given apart: SQLAlchemy takes longer to build a statement than to run it.

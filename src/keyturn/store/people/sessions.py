@@ -4,18 +4,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, func, insert, select, update
+from sqlalchemy import Row, Select, case, func, insert, select, update
 
 from keyturn.core.audit import AuditEntry
 from keyturn.core.pages import Page
 from keyturn.core.records import SessionForVerification, SessionKind, SessionRecord
 from keyturn.store.database.credentials import find_session, find_session_by_id
-from keyturn.store.database.schema import session, user
+from keyturn.store.database.schema import profile, session, user
 from keyturn.store.database.transactions import Database, shortened
 from keyturn.store.ownership.control import Allow, check_may_act_as
 
 MAX_LIVING = 100
-"""How many sessions a person has at most, of browsers and of tokens for a password."""
+"""How many sessions a person has at most, of browsers and of tokens for a password.
+
+So many more may have each user who acts for them: nobody's sessions end by those of another.
+"""
+GONE = "A deleted user"
+"""The name of an impersonator who is not there any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class SessionToAdd:
     expires_at: datetime
     address: str | None
     user_agent: str | None
+    impersonator_id: int | None = None
+    """The user who acts with it for this one."""
 
 
 class Sessions:
@@ -49,7 +56,7 @@ class Sessions:
         """Return a session of this user, ended or not."""
         with self._database.reading() as connection:
             row = connection.execute(
-                select(session).where(session.c.id == session_id, session.c.user_id == user_id)
+                _SESSIONS.where(session.c.id == session_id, session.c.user_id == user_id)
             ).one_or_none()
         return None if row is None else _record(row)
 
@@ -136,8 +143,7 @@ class Sessions:
         with self._database.reading() as connection:
             count = connection.execute(select(func.count()).select_from(session).where(*living)).scalar_one()
             rows = connection.execute(
-                select(session)
-                .where(*living)
+                _SESSIONS.where(*living)
                 .order_by(
                     case((session.c.id == first, 0), else_=1),
                     session.c.last_seen_at.desc(),
@@ -163,6 +169,7 @@ def insert_session(new: SessionToAdd) -> Any:
             proved_at=new.created_at,
             address=new.address,
             user_agent=shortened(new.user_agent, 255),
+            impersonator_id=new.impersonator_id,
         )
         .returning(session.c.id)
     )
@@ -170,7 +177,11 @@ def insert_session(new: SessionToAdd) -> Any:
 
 def end_crowded_out(new: SessionToAdd) -> Any:
     """Build the statement that ends the oldest sessions above `MAX_LIVING`, and returns their ids."""
-    living = (session.c.user_id == new.user_id, session.c.ended_at.is_(None))
+    living = (
+        session.c.user_id == new.user_id,
+        session.c.ended_at.is_(None),
+        session.c.impersonator_id.is_not_distinct_from(new.impersonator_id),
+    )
     too_old = (
         select(session.c.id)
         .where(*living, session.c.expires_at > new.created_at)
@@ -214,4 +225,12 @@ def _record(row: Row[Any]) -> SessionRecord:
         expires_at=row.expires_at,
         address=row.address,
         user_agent=row.user_agent,
+        impersonator=row.impersonator or (None if row.impersonator_id is None else GONE),
     )
+
+
+_SESSIONS: Select[Any] = (
+    select(session, func.coalesce(profile.c.name, user.c.userid).label("impersonator"))
+    .outerjoin(user, user.c.id == session.c.impersonator_id)
+    .outerjoin(profile, profile.c.user_id == user.c.id)
+)

@@ -203,7 +203,7 @@ class Gate:
                     "status": answer.status,
                     "address": origin.address,
                     "user_id": getattr(user, "user_id", None),
-                    "key_id": getattr(user, "key_id", None),
+                    "key_id": getattr(user, "acts_by_key_id", None),
                     "failure": scope["state"]["failure"],
                     "milliseconds": round((time.perf_counter() - started) * 1000, 2),
                 }

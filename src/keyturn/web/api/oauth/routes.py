@@ -84,6 +84,13 @@ class GrantView(Unshown, frozen=True, omit_defaults=True):
     issued_token_type: str | None = None
 
 
+class ActorView(msgspec.Struct, frozen=True):
+    """The account that acts for the subject (RFC 8693, section 4.1)."""
+
+    sub: str
+    username: str
+
+
 class IntrospectionView(msgspec.Struct, frozen=True, omit_defaults=True):
     """A living key or token (RFC 7662, section 2.2); `active` alone for any other."""
 
@@ -105,6 +112,8 @@ class IntrospectionView(msgspec.Struct, frozen=True, omit_defaults=True):
     """The scopes of registered APIs that no credential of this user covers."""
     cnf: Confirmation | None = None
     """The key pair that it is bound to (RFC 9449, section 6.2)."""
+    act: ActorView | None = None
+    """The account that acts with the token for its subject."""
 
 
 class AuthorizationServerMetadata(msgspec.Struct, frozen=True):
@@ -374,6 +383,7 @@ def _introspected(found: Introspection | None) -> IntrospectionView:
     if found is None:
         return IntrospectionView(active=False)
     principal, claims = found.principal, found.claims
+    impersonator = principal.impersonator
     told: dict[str, Any] = {
         "client_id": None if principal.key_id is None else f"key-{principal.key_id}",
         "exp": None if found.ends_at is None else int(found.ends_at),
@@ -391,5 +401,6 @@ def _introspected(found: Introspection | None) -> IntrospectionView:
         iamid=principal.iamid,
         project_id=principal.project_id,
         withheld=sorted(found.withheld) or None,
+        act=None if impersonator is None else ActorView(str(impersonator.user_id), impersonator.userid),
         **told,
     )

@@ -8,9 +8,11 @@ from litestar import Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
+from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
 from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.scopes import check_scopes
 from keyturn.core.times import wire_time
+from keyturn.errors import InvalidInput
 from keyturn.web import forward_auth
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import Unshown, get_json
@@ -21,9 +23,10 @@ from keyturn.web.edge.exchange import (
     ExchangeBody,
     TokenView,
     answer_exchange,
+    token_view,
 )
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
-from keyturn.web.responses import FORBIDDEN, TOO_MANY, UNAUTHENTICATED
+from keyturn.web.responses import FORBIDDEN, NOT_FOUND, TOO_MANY, UNAUTHENTICATED
 from keyturn.web.routes import OPEN, PROVES_ITSELF, Alias, route
 
 
@@ -38,6 +41,15 @@ class LoginBody(Unshown, frozen=True, forbid_unknown_fields=True):
 
     username: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+
+
+class ImpersonationBody(Unshown, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A key, and the person to act for."""
+
+    apikey: Annotated[str, msgspec.Meta(min_length=1, max_length=FOREIGN_KEY_MAX_LENGTH)]
+    iamid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+    userid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+    project_id: int | None = None
 
 
 @route(
@@ -67,6 +79,45 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
     """
     proof = proof_for_this(request.scope, call.services.settings.public_url)
     return answer_exchange(call.services.exchange, request.scope["headers"], body, call.origin, proof)
+
+
+@route(
+    "POST",
+    "/bim/apikey/impersonate",
+    access=OPEN,
+    alias=Alias("/apikey/impersonate"),
+    tag="Authentication",
+    summary="Impersonate a user",
+    body=with_body(
+        ImpersonationBody,
+        example={"apikey": "API_KEY", "iamid": "corp", "userid": "bob@example.com"},
+        required=True,
+        description="A key of an account that holds IMPERSONATE_USER, and the person to act for.",
+    ),
+    refusals=(UNAUTHENTICATED, FORBIDDEN, NOT_FOUND, TOO_MANY),
+)
+@in_thread
+def impersonate(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenView:
+    """Issue a bearer token that acts for another person.
+
+    The token is valid for an hour at most. It carries the permissions that both accounts hold, and its claim
+    `act` names the account that acts (RFC 8693). It ends with the key and with its session, which the person
+    sees among theirs. It changes no accounts, keys, groups, projects, and APIs.
+
+    The key must not be limited to scopes or to a project. A person who holds USER_ADMIN, APPLICATION_ADMIN,
+    or ADMIN is impersonated only by an account that holds it too.
+    """
+    such_as = '{"apikey": …, "iamid": …, "userid": …}'
+    asked = get_json(body, request.headers.get("content-type"), ImpersonationBody, such_as=such_as)
+    if asked.project_id is not None:
+        raise InvalidInput(
+            "projectId", "A token that acts for a person is not for one project: leave it out."
+        )
+    proof = proof_for_this(request.scope, call.services.settings.public_url)
+    issued = call.services.impersonation.impersonate(
+        asked.apikey, asked.iamid, asked.userid, call.origin, proof
+    )
+    return token_view(issued)
 
 
 @route(

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from keyturn.core.audit import AuditAction, AuditNames, AuditRow, Target
+from keyturn.core.impersonation import IMPERSONATOR
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import RevocationReason
@@ -120,7 +121,15 @@ class _Told:
 
     @property
     def actor(self) -> Markup:
-        """The actor, at the beginning of the sentence."""
+        """The actor, at the beginning of the sentence, with who acts for them."""
+        acts = self.details.get(IMPERSONATOR)
+        if isinstance(acts, Mapping):
+            by = self.narrator.user(acts.get("id"), acts.get("userid"))
+            return Markup("{}, for {},").format(by, self._subject)
+        return self._subject
+
+    @property
+    def _subject(self) -> Markup:
         if self.row.actor_user_id is not None:
             return self.narrator.user(self.row.actor_user_id, self.row.actor_userid)
         if self.row.actor_userid == COMMAND_LINE.userid:
@@ -460,6 +469,7 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     ),
     AuditAction.SIGNING_KEYS_RETIRED: ("shield", _retired),
     AuditAction.TOKEN_ISSUED: ("terminal", _plain("{actor} created a short-lived token to try the API")),
+    AuditAction.USER_IMPERSONATED: ("user", _plain("{actor} made a token that acts for {user}")),
     AuditAction.TOKEN_REVOKED: ("ban", _plain("{actor} revoked a token")),
     AuditAction.USER_SIGNED_OUT: ("out", _signed_out),
     AuditAction.USER_UNLOCKED: ("ok", _unlocked),

@@ -26,6 +26,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         AuditAction.USER_LOGGED_IN: "Signed in",
         AuditAction.USER_LOGIN_FAILED: "Sign-in failed",
         AuditAction.USER_LOGGED_OUT: "Signed out",
+        AuditAction.USER_IMPERSONATED: "Impersonated",
         AuditAction.USER_SIGNED_OUT: "Signed out everywhere",
         AuditAction.USER_UNLOCKED: "User unlocked",
         AuditAction.SESSION_ENDED: "Session ended",

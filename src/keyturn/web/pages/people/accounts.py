@@ -186,6 +186,7 @@ def shown_session(record: SessionRecord) -> dict[str, Any]:
         "id": record.session_id,
         "device": device_of(record.user_agent),
         "is_token": record.kind is SessionKind.TOKEN,
+        "impersonator": record.impersonator,
         "address": record.address,
         "created_at": record.created_at,
         "last_seen_at": record.last_seen_at,

@@ -169,13 +169,19 @@ class Call:
     status: int = 200
 
     @property
+    def takes_key(self) -> bool:
+        """Whether the caller's key is in the body, where no token is taken for it."""
+        return isinstance(self.body, dict) and "{caller}" in self.body.values()
+
+    @property
     def route(self) -> tuple[str, str]:
         return self.method, self.path
 
     def send(
         self, client: httpx.Client, values: Mapping[str, object], *, body: object = ...
     ) -> httpx.Response:
-        """Send it with these values in the places of the placeholders."""
+        """Send it with these values in the places of the placeholders; `caller` is the key of the client."""
+        values = {"caller": client.headers.get("Authorization", "none"), **values}
         path = filled(self.path + self.query, **values)
         sent = with_values(self.body, values) if body is ... else body
         if sent is None:
@@ -188,6 +194,7 @@ class Call:
 _USER = "/bim/iam/{iamid}/user/{userid}"
 _ATTRIBUTE = "authorizations/{key}/{value}"
 _SYSTEM_KEY = {"name": "{fresh}", "scopes": ["plugin:trino"], "connectionKey": CONNECTION}
+_PERSON = {"apikey": "{caller}", "iamid": "{iamid}", "userid": "{userid}"}
 
 CALLS = (
     # Section 1.1
@@ -197,6 +204,7 @@ CALLS = (
         for call in (
             Call("POST", f"{prefix}/apikey/authenticate", {"apikey": "{secret}"}, TOKEN),
             Call("POST", f"{prefix}/apikey/authenticate", {"apikey": "{secret}"}, TOKEN, is_form=True),
+            Call("POST", f"{prefix}/apikey/impersonate", _PERSON, TOKEN),
         )
     ),
     Call(

@@ -47,6 +47,8 @@ OPEN_POSTS = {
     "/apikey/authenticate": 401,
     "/bim/apikey/authenticate": 401,
     "/bim/iam/{iamid:str}/user/authenticate": 400,
+    "/apikey/impersonate": 400,
+    "/bim/apikey/impersonate": 400,
     # Not a form: refused before it is read.
     "/oauth/token": 400,
     "/bim/oauth/token": 400,

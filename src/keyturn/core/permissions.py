@@ -60,7 +60,7 @@ ADMINISTRATION = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN)
 """Of these there is always a person left who holds them: nobody else could give them again (A5)."""
 
 GUARDED = (*ADMINISTRATION, Permission.ADMIN)
-"""Whoever holds one of these is impersonated by those alone who hold it too."""
+"""A holder of one of these is impersonated by those alone who hold it too."""
 
 ADMINS_AND_GOVERNORS = frozenset({*ADMINISTRATION, Permission.ADMIN, Permission.GOVERNANCE})
 """The holders of these are left out by `excludeAdminAndGovernor` (http-api/users.md, "Search users")."""

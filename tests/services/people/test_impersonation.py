@@ -223,7 +223,7 @@ def test_it_ends_with_either_account(w: World, reopen: Opener, end: str) -> None
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_request_that_was_judged_before_changes_nothing(services: Services, end: str) -> None:
-    """A change under way, whose caller was judged before the end, is not written down (F6)."""
+    """A change under way, whose caller was judged before the end, is not written down (R1)."""
     if end == "the signing keys are replaced":
         return  # They end tokens by their signature, which was read before the body came.
     w = world(services)

@@ -93,6 +93,9 @@ def test_a_narrowed_credential_manages_nothing(any_site: Site, things: Things) -
             for route in closed:
                 for call in calls_of(route):
                     answer = call.send(client, things.of(call))
+                    if call.takes_key and "." in credential:
+                        assert answer.status_code == 401
+                        continue
                     assert needed(answer) == list(PERMITTED[route].any_of), (
                         call,
                         answer.text,

@@ -1,6 +1,7 @@
 """The exchange of a key for a bearer token, as the gate answers it: without the framework, with its rules."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import msgspec
@@ -52,6 +53,17 @@ def answer_exchange(
     )
 
 
+@contextmanager
+def wrong_key_refused() -> Iterator[None]:
+    """Refuse a text in the field `apikey` of a body that can be no key as every other wrong key is."""
+    try:
+        yield
+    except InvalidInput as error:
+        if error.field == "apikey" and error.code == "value":
+            raise CredentialRefused(Reason.MALFORMED) from None
+        raise
+
+
 def token_view(issued: IssuedToken) -> TokenView:
     """Show a token in the one answer that carries it."""
     return TokenView(token=issued.token, token_expiration=wire_time(issued.expires_at))
@@ -69,11 +81,6 @@ def _key_in_body(body: bytes, content_type: str | None) -> str | None:
                 ("A form holds the field apikey and no other. For JSON send Content-Type: application/json."),
             )
         return fields["apikey"]
-    try:
+    with wrong_key_refused():
         read = read_json(body, content_type, ExchangeBody)
-    except InvalidInput as error:
-        if error.field == "apikey" and error.code == "value":
-            # Of the right type and no key: refused as every other wrong key is.
-            raise CredentialRefused(Reason.MALFORMED) from None
-        raise
     return None if read is None else read.apikey

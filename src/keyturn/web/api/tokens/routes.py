@@ -1,5 +1,6 @@
 """The exchange of a key for a bearer token, and the sign-in with a password."""
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
 
@@ -10,6 +11,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from keyturn.core.api_key import FOREIGN_KEY_MAX_LENGTH
 from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
+from keyturn.core.permissions import Permission
 from keyturn.core.scopes import check_scopes
 from keyturn.core.times import wire_time
 from keyturn.errors import InvalidInput
@@ -24,6 +26,7 @@ from keyturn.web.edge.exchange import (
     TokenView,
     answer_exchange,
     token_view,
+    wrong_key_refused,
 )
 from keyturn.web.requests import AnyRequest, InjectedCall, brief_read, in_thread
 from keyturn.web.responses import FORBIDDEN, NOT_FOUND, TOO_MANY, UNAUTHENTICATED
@@ -48,7 +51,7 @@ class ImpersonationBody(Unshown, frozen=True, forbid_unknown_fields=True, rename
 
     apikey: Annotated[str, msgspec.Meta(min_length=1, max_length=FOREIGN_KEY_MAX_LENGTH)]
     iamid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
-    userid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
+    userid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)] | Annotated[int, msgspec.Meta(ge=1)]
     project_id: int | None = None
 
 
@@ -84,7 +87,7 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
 @route(
     "POST",
     "/bim/apikey/impersonate",
-    access=OPEN,
+    access=replace(OPEN, any_of=(Permission.IMPERSONATE_USER,)),  # Of the key in the body.
     alias=Alias("/apikey/impersonate"),
     tag="Authentication",
     summary="Impersonate a user",
@@ -104,18 +107,20 @@ def impersonate(request: AnyRequest, body: RawBody, call: InjectedCall) -> Token
     `act` names the account that acts (RFC 8693). It ends with the key and with its session, which the person
     sees among theirs. It changes no accounts, keys, groups, projects, and APIs.
 
-    The key must not be limited to scopes or to a project. A person who holds USER_ADMIN, APPLICATION_ADMIN,
-    or ADMIN is impersonated only by an account that holds it too.
+    The account of the key needs IMPERSONATE_USER, and the key must not be limited to scopes or to a project.
+    A person who holds USER_ADMIN, APPLICATION_ADMIN, or ADMIN is impersonated only by an account that holds
+    it too.
     """
     such_as = '{"apikey": …, "iamid": …, "userid": …}'
-    asked = get_json(body, request.headers.get("content-type"), ImpersonationBody, such_as=such_as)
+    with wrong_key_refused():
+        asked = get_json(body, request.headers.get("content-type"), ImpersonationBody, such_as=such_as)
     if asked.project_id is not None:
         raise InvalidInput(
             "projectId", "A token that acts for a person is not for one project: leave it out."
         )
     proof = proof_for_this(request.scope, call.services.settings.public_url)
     issued = call.services.impersonation.impersonate(
-        asked.apikey, asked.iamid, asked.userid, call.origin, proof
+        asked.apikey, asked.iamid, str(asked.userid), call.origin, proof
     )
     return token_view(issued)
 

@@ -256,6 +256,8 @@ CALLS = (
     Call("GET", "/bim/user", None, listed(USER), "?iamid=bim&userid=admin&size=1&offset=0"),
     Call("GET", "/bim/iam", None, [IAM]),
     Call("GET", _USER, None, USER),
+    Call("PUT", _USER, None, USER),
+    Call("PUT", _USER, {}, USER),
     Call("GET", f"{_USER}/groups", None, [{"id": int, "name": str, "iamid": str, "groupUser": int}]),
     Call("POST", f"{_USER}/profile", {"name": "Ada", "externalUserIds": {}}, PROFILE),
     Call("POST", f"{_USER}/permissions", ["CREATE_PROJECT"], USER),

@@ -13,6 +13,10 @@ PermissionName = Annotated[
 PasswordText = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 
 
+class RefreshBody(msgspec.Struct, forbid_unknown_fields=True):
+    """No fields: whatever a client would change has a route of its own."""
+
+
 class ProfileBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """The profile of a user. Omitted fields keep their values. Null clears a field."""
 

@@ -18,6 +18,7 @@ from keyturn.web.api.people.user_bodies import (
     PermissionName,
     PermissionsBody,
     ProfileBody,
+    RefreshBody,
 )
 from keyturn.web.api.people.user_views import (
     ChangedPassword,
@@ -40,6 +41,7 @@ from keyturn.web.requests import (
     PageOffset,
     PageSize,
     TransferTo,
+    brief_read,
     in_thread,
     recorded_read,
 )
@@ -196,6 +198,27 @@ def get_user(iamid: FromPath[str], userid: FromPath[str], call: InjectedCall) ->
     Requires `USER_ADMIN`, unless the user is the caller or a service account that the caller or one of the
     caller's groups owns.
     """
+    return UserView.of(call.services.user_administration.get(call.principal, iamid, userid))
+
+
+@route(
+    "PUT",
+    _USER,
+    access=ONESELF_OR_SERVICE,
+    tag=_TAG,
+    summary="Refresh a user",
+    body=with_body(RefreshBody, example={}, description="Empty, or an object without fields."),
+)
+@brief_read
+def refresh_user(
+    iamid: FromPath[str], userid: FromPath[str], request: AnyRequest, body: RawBody, call: InjectedCall
+) -> UserView:
+    """Return a user, as `GET` does. Nothing changes: a user is always read anew.
+
+    Requires `USER_ADMIN`, unless the user is the caller or a service account that the caller or one of the
+    caller's groups owns.
+    """
+    read_json(body, request.headers.get("content-type"), RefreshBody)
     return UserView.of(call.services.user_administration.get(call.principal, iamid, userid))
 
 

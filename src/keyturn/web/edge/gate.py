@@ -23,13 +23,13 @@ from keyturn.core.networks import Network, client_address
 from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, check_scopes
+from keyturn.counting.table import Mark, State
 from keyturn.errors import (
     CredentialRefused,
     KeyturnError,
     NotFound,
     Reason,
     StoreUnavailable,
-    failure_name,
 )
 from keyturn.logs import flush_logs
 from keyturn.system import request_id
@@ -64,10 +64,12 @@ from keyturn.web.edge.request_checks import (
     tolerant_path,
 )
 from keyturn.web.edge.request_log import RequestLog
+from keyturn.web.edge.traffic import Traffic
 from keyturn.web.edge.verify import MAX_PLAIN_FIELD_BYTES, PlainVerify
 from keyturn.web.navigation import ENDED_AT, NO_PAGE, SESSION_END_PATH, login_path, wants_page
 from keyturn.web.pages.frame.visitors import LoginNeeded, Visitor, find_visitor
 from keyturn.web.pages.oauth.device import wanted_page
+from keyturn.web.requests import note_failure
 from keyturn.web.responses import internal_error, response_of
 from keyturn.web.route_table import RouteTable
 
@@ -112,6 +114,7 @@ class Gate:
         )
         self._log = structlog.get_logger()
         self._requests = RequestLog()
+        self._traffic = Traffic(services.counts, routes)
         self._plain_verify = PlainVerify(
             services.authenticator,
             hosts=hosts,
@@ -119,8 +122,10 @@ class Gate:
             refusals=Refusals(headers.for_path(forward_auth.PATH)),
             log=self._requests,
             asks_database=self._lookups is None,
+            counts=services.counts,
         )
-        self.answer_at_once = self._plain_verify.answer_at_once
+        plain = self._plain_verify
+        self.answer_at_once = plain.answer_timed if services.counts.is_shown else plain.answer_at_once
         """For the protocol, which asks it before anything else."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,6 +148,7 @@ class Gate:
     def begin_draining(self) -> None:
         """Be not ready any more, and go on: the server is about to stop."""
         self._app.state.is_draining = True
+        self._services.counts.note(Mark.STATE, State.STOPPING)
 
     async def _send_of_lifespan(self, send: Send, message: Any) -> None:
         if message["type"].startswith("lifespan.shutdown"):
@@ -160,7 +166,7 @@ class Gate:
         scope["path"], scope["query_string"] = forward_auth.question(scope["path"], scope["query_string"])
         origin = self._origin(scope)
         answer = Answer(send, origin.request_id or "", self._headers.for_path(scope["path"]))
-        scope["state"] = {**scope.get("state", {}), "origin": origin, "failure": None}
+        scope["state"] = {**scope.get("state", {}), "origin": origin, "failure": None, "limit": None}
         try:
             check_request(scope, self._hosts)
             if scope["path"] == forward_auth.PATH:
@@ -185,7 +191,7 @@ class Gate:
         except LoginNeeded as needed:
             await answer.see_other(login_path(needed.path))
         except KeyturnError as error:
-            scope["state"]["failure"] = failure_name(error)
+            note_failure(scope, error)
             hint = misplaced_credential(scope) if isinstance(error, CredentialRefused) else None
             await answer.error(response_of(error, hint))
         except ClientGone:
@@ -195,7 +201,9 @@ class Gate:
             scope["state"]["failure"] = "defect"
             await answer.error(internal_error())
         finally:
-            user = scope.get("user")
+            user, seconds = scope.get("user"), time.perf_counter() - started
+            failure, limit = scope["state"]["failure"], scope["state"]["limit"]
+            self._traffic.note(scope["path"], answer.status, seconds, failure=failure, limit=limit)
             self._requests.write(
                 {
                     "request_id": origin.request_id,
@@ -204,8 +212,8 @@ class Gate:
                     "address": origin.address,
                     "user_id": getattr(user, "user_id", None),
                     "key_id": getattr(user, "key_id", None),
-                    "failure": scope["state"]["failure"],
-                    "milliseconds": round((time.perf_counter() - started) * 1000, 2),
+                    "failure": failure,
+                    "milliseconds": round(seconds * 1000, 2),
                 }
             )
 

@@ -32,6 +32,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "host": ("127.0.0.2", "127.0.0.2"),
     "port": ("9000", 9000),
     "unix_socket": ("/run/keyturn/gateway.sock", Path("/run/keyturn/gateway.sock")),
+    "management": ("unix:/run/keyturn/management.sock", "unix:/run/keyturn/management.sock"),
     "public_url": ("https://keys.example.com", "https://keys.example.com"),
     "allowed_hosts": ("A.example, b.example:8443,,", ("a.example", "b.example:8443")),
     "allow_public_http": ("true", True),

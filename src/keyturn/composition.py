@@ -184,7 +184,7 @@ def open_services(
     unless it `must_exist`. An older schema is migrated if the settings say so. A program `beside_server`
     migrates none, and for it what the server has announced wins over `settings`. Raise `CannotStart` with one
     sentence that says what to do. `hashing` is for tests, which want the same argon2id with less work.
-    People sign in with `identity_providers` besides the built-in one. What is done is counted in `counts`.
+    People sign in with `identity_providers` besides the built-in one. `counts` counts their work.
     """
     system, counts = system or System(), counts or Counts()
     may_begin = not must_exist and (settings.new_installation or _is_default_and_unused(settings))
@@ -505,7 +505,9 @@ def _open_connections(
         secrets,
         allowed_networks=tuple(map(str, settings.connection_networks)),
         limits=Limits(),
-        own_endpoints=partial(own_endpoints, settings.host, settings.port, store.endpoint),
+        own_endpoints=partial(
+            own_endpoints, (settings.host, settings.port), settings.management_endpoint, store.endpoint
+        ),
     )
     registry = Connections(store, access, secrets, verification.freshness, system)
     rotation = PasswordRotation(store, secrets, targets, system)

@@ -144,6 +144,12 @@ class Settings:
         return None if self.management is None else _management_address(self.management)
 
     @property
+    def management_endpoint(self) -> tuple[str, int] | None:
+        """The host and port of that, None if it is no address of a network."""
+        address = self.management_address
+        return address if isinstance(address, tuple) else None
+
+    @property
     def is_loopback_bind(self) -> bool:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)

@@ -1,1 +1,1 @@
-"""What a server counts of its work: the table of its metrics, and the memory that they are counted in."""
+"""The metrics of a server: their table, and the memory in which they are counted."""

@@ -3,7 +3,7 @@
     worker 0   cells of the table, 8 bytes each, in the order of the machine
     worker 1   …
 
-A worker that is replaced leaves its numbers to the next one in its place. So what was counted stays counted
+A worker that is replaced leaves its numbers to the next one in its slot. So what was counted stays counted
 however a worker ends, and no number goes back.
 """
 
@@ -18,15 +18,15 @@ from keyturn.counting.counts import SEGMENT_BYTES, Counts
 from keyturn.counting.table import CELLS
 
 
-class Place:
-    """The place of one worker in the shared memory, which goes to a new process with what starts it."""
+class Slot:
+    """The slot of one worker in the shared memory, which goes to a new process with what starts it."""
 
     def __init__(self, file: int, number: int) -> None:
         self._file = file
         self._number = number
 
     def open(self) -> Counts:
-        """Return the numbers at this place."""
+        """Return the numbers at this slot."""
         return Counts(_mapped(self._file, self._number))
 
     def __getstate__(self) -> tuple[Any, int]:
@@ -42,14 +42,14 @@ class SharedCounts:
 
     def __init__(self, workers: int) -> None:
         self._file = _open_memory(_stride() * workers)
-        self._places = [Place(self._file, number) for number in range(workers)]
+        self._slots = [Slot(self._file, number) for number in range(workers)]
         self.replaced = 0
         """How many workers ended or hung, and were replaced."""
-        self.workers: Sequence[Counts] = [place.open() for place in self._places]
+        self.workers: Sequence[Counts] = [slot.open() for slot in self._slots]
 
-    def place(self, number: int) -> Place:
-        """Return the place of a worker."""
-        return self._places[number]
+    def slot(self, number: int) -> Slot:
+        """Return the slot of a worker."""
+        return self._slots[number]
 
 
 def _open_memory(size: int) -> int:
@@ -69,6 +69,6 @@ def _mapped(file: int, number: int) -> memoryview:
 
 
 def _stride() -> int:
-    """Return the bytes of a place: whole pages, since a map begins at one."""
+    """Return the bytes of a slot: whole pages, since a map begins at one."""
     unit = mmap.ALLOCATIONGRANULARITY
     return -(-SEGMENT_BYTES // unit) * unit

@@ -245,7 +245,7 @@ class Change:
         self.revision = 0
         """The last one that this change has drawn; 0 for none."""
         self.actions: list[AuditAction] = []
-        """What it is, row by row."""
+        """The actions of its audit rows, in order."""
         self._database = database
         self._checked: Principal | None = None
         self._is_by_former_secret = False

@@ -336,6 +336,7 @@ class Gate:
         if len(authorization) == 1:
             known = authenticator.recognise(authorization[0], use_context_of(origin), scopes)
             if known is not None:
+                authenticator.count_remembered()
                 return known.principal
         proof = self._proof(scope)
         principal = await self._look_up(authenticator.authenticate, authorization, origin, proof, scopes)

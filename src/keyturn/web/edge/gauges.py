@@ -1,4 +1,4 @@
-"""What a worker says of itself once a second, for whoever shows the metrics."""
+"""The state of a worker, which it writes down once a second for the management listener."""
 
 import asyncio
 import os

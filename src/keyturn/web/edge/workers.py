@@ -16,7 +16,7 @@ from uvicorn.importer import import_from_string
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from keyturn.counting.counts import Counts
-from keyturn.counting.shared import Place, SharedCounts
+from keyturn.counting.shared import SharedCounts, Slot
 from keyturn.errors import CannotStart
 from keyturn.logs import configure_logs, log_uncaught
 from keyturn.settings import Settings, read_settings
@@ -41,7 +41,7 @@ EXTRA_SECONDS = 5.0
 class Worker(Process):
     """A process that serves."""
 
-    place: Place
+    slot: Slot
     """Where it counts."""
     _has_answered: bool = False
     _starts_until: float = 0.0
@@ -55,7 +55,7 @@ class Worker(Process):
     @cached_property
     def counts(self) -> Counts:
         """The numbers of this process."""
-        return self.place.open()
+        return self.slot.open()
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, in the new process; what ends it is in the log."""
@@ -140,7 +140,7 @@ class Supervisor(Multiprocess):
 
     def _new_worker(self, number: int) -> Worker:
         worker = Worker(self.config, self.sockets)
-        worker.place = self._counts.place(number)
+        worker.slot = self._counts.slot(number)
         worker.start()
         return worker
 

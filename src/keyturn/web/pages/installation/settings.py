@@ -18,6 +18,7 @@ OPEN = (
     "host",
     "port",
     "unix_socket",
+    "management",
     "public_url",
     "allowed_hosts",
     "allow_public_http",

@@ -155,7 +155,7 @@ asyncio.run(main())
 def test_fault_f3_it_answers_within_a_second_beside_512_busy_connections(
     tmp_path: Path, workers: int
 ) -> None:
-    """Fault F3: health and metrics come within a second while 512 connections ask as fast as they are answered."""
+    """Fault F3: health and metrics come within a second while 512 connections ask without a pause."""
     database = new_sqlite_database(tmp_path)
     with watched(database, tmp_path, workers) as (server, port):
         crowd = subprocess.Popen(
@@ -241,7 +241,7 @@ def test_it_answers_on_a_unix_socket(tmp_path: Path, workers: int) -> None:
 
 
 def test_health_follows_the_life_of_the_server(tmp_path: Path) -> None:
-    """Fault F6: not started before it serves, then ready, and not ready from the moment that it is told to stop."""
+    """Fault F6: not started before it serves, then ready, and not ready once it is told to stop."""
     port = free_port()
     base = f"http://127.0.0.1:{port}/health"
     environment = {"KEYTURN_MANAGEMENT": f"127.0.0.1:{port}", "KEYTURN_DRAIN_SECONDS": "20"}

@@ -37,7 +37,8 @@ def measure_metrics(directory: Path, *, is_short: bool) -> dict[str, Any]:
     for place in places:
         place.mkdir()
     with installation.serving(places[0]) as plain, watched.serving(places[1]) as counting, _asked(port):
-        without, with_ = [], []
+        without: list[float] = []
+        with_: list[float] = []
         _rate(plain.port, key, 1)
         _rate(counting.port, key, 1)
         for number in range(pairs):

@@ -59,6 +59,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "password_again_minutes": ("15", 15),
     "documentation": ("false", False),
     "repository_url": ("https://git.example.com/team/keyturn/", "https://git.example.com/team/keyturn"),
+    "traces": ("true", True),
     "log_level": ("debug", "debug"),
 }
 TOGETHER = {"tls_certificate_file": "tls_key_file", "tls_key_file": "tls_certificate_file"}

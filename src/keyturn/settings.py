@@ -119,6 +119,8 @@ class Settings:
     """Serve the documentation under `/docs`, to strangers too."""
     repository_url: str = ""
     """Where the documentation's sources are, for its links to change a page. Default: no such links."""
+    traces: bool = False
+    """Send traces of requests to where OpenTelemetry's own variables say, with the extra `telemetry`."""
     log_level: LogLevel = "info"
 
     @property
@@ -365,5 +367,6 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "password_again_minutes": _whole_number(1, 10_080),
     "documentation": _yes_or_no,
     "repository_url": _web_address,
+    "traces": _yes_or_no,
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

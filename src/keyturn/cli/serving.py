@@ -31,6 +31,7 @@ from keyturn.web.edge.server import (
     put_requests_first,
     server_config,
 )
+from keyturn.web.edge.tracing import check_can_trace
 from keyturn.web.edge.workers import Supervisor
 
 
@@ -48,6 +49,8 @@ def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: boo
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.
     _check_tls(settings)
+    if settings.traces:
+        check_can_trace()
     listeners = _bind(settings)
     with ExitStack() as listening:
         for listener in listeners:

@@ -38,6 +38,7 @@ from keyturn.web.edge.headers import SecurityHeaders
 from keyturn.web.edge.memory import bound_memory_of_threads
 from keyturn.web.edge.request_checks import HostRule
 from keyturn.web.edge.server import put_requests_first
+from keyturn.web.edge.tracing import Traces
 from keyturn.web.json_response import JsonResponse
 from keyturn.web.navigation import login_path, wants_page
 from keyturn.web.pages.documentation.site import site_of
@@ -103,6 +104,7 @@ def create_app(services: Services) -> Gate:
         headers=SecurityHeaders(routes, https=settings.uses_https),
         trusted_proxies=settings.trusted_proxies,
         without_secrets=Redactor(settings.key_prefix),
+        traces=Traces() if settings.traces else None,
     )
 
 

@@ -64,6 +64,7 @@ from keyturn.web.edge.request_checks import (
     tolerant_path,
 )
 from keyturn.web.edge.request_log import RequestLog
+from keyturn.web.edge.tracing import Traces, given_request_id, given_trace_id
 from keyturn.web.edge.traffic import Traffic
 from keyturn.web.edge.verify import MAX_PLAIN_FIELD_BYTES, PlainVerify
 from keyturn.web.navigation import ENDED_AT, NO_PAGE, SESSION_END_PATH, login_path, wants_page
@@ -94,7 +95,9 @@ class Gate:
         headers: SecurityHeaders,
         trusted_proxies: Sequence[Network],
         without_secrets: Redactor,
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces
         self._app = app
         self._services = services
         self._authenticator = services.authenticator
@@ -139,7 +142,10 @@ class Gate:
                     await send(forward_auth.answer_to(known.principal))
                     await send(forward_auth.EMPTY_BODY)
                     return
-            await self._handle(scope, receive, send)
+            if self._traces is None:
+                await self._handle(scope, receive, send)
+            else:
+                await self._traces.trace(scope, partial(self._handle, scope, receive, send))
         elif scope["type"] == "lifespan":
             await self._app(scope, receive, partial(self._send_of_lifespan, send))
         else:
@@ -153,6 +159,8 @@ class Gate:
     async def _send_of_lifespan(self, send: Send, message: Any) -> None:
         if message["type"].startswith("lifespan.shutdown"):
             self._requests.flush()
+            if self._traces is not None:
+                self._traces.close()
             flush_logs()  # A worker ends by a signal, without the ending of a program.
         await send(message)
 
@@ -166,19 +174,28 @@ class Gate:
         scope["path"], scope["query_string"] = forward_auth.question(scope["path"], scope["query_string"])
         origin = self._origin(scope)
         answer = Answer(send, origin.request_id or "", self._headers.for_path(scope["path"]))
-        scope["state"] = {**scope.get("state", {}), "origin": origin, "failure": None, "limit": None}
+        scope["state"] = {
+            "trace_id": given_trace_id(scope["headers"]),
+            **scope.get("state", {}),
+            "origin": origin,
+            "failure": None,
+            "limit": None,
+        }
         try:
             check_request(scope, self._hosts)
             if scope["path"] == forward_auth.PATH:
+                scope["state"]["route"] = forward_auth.PATH
                 await self._verify(scope, origin, answer)
                 return
             scope["user"] = await self._authenticate(scope, origin)
             body = await self._whole_body(scope, receive, origin)
             if scope["path"] == feed.PATH and scope["method"] == "GET":
+                scope["state"]["route"] = feed.PATH
                 await self._feed.answer(
                     scope, receive, answer, partial(self._principal, self._authenticator, scope, origin)
                 )
             elif scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
+                scope["state"]["route"] = scope["path"]
                 proof = proof_for_this(scope, self._public_url)
                 await answer.json(
                     await self._look_up(
@@ -202,7 +219,9 @@ class Gate:
             await answer.error(internal_error())
         finally:
             user, seconds = scope.get("user"), time.perf_counter() - started
-            failure, limit = scope["state"]["failure"], scope["state"]["limit"]
+            state = scope["state"]
+            state["status"], failure, limit = answer.status, state["failure"], state["limit"]
+            trace_id = state["trace_id"]
             self._traffic.note(scope["path"], answer.status, seconds, failure=failure, limit=limit)
             self._requests.write(
                 {
@@ -214,6 +233,7 @@ class Gate:
                     "key_id": getattr(user, "key_id", None),
                     "failure": failure,
                     "milliseconds": round(seconds * 1000, 2),
+                    **({} if trace_id is None else {"trace_id": trace_id}),
                 }
             )
 
@@ -231,7 +251,7 @@ class Gate:
         return Origin(
             address=self._address(peer, forwarded) if self._trusts_proxies else peer,
             user_agent=None if agent is None else self._without_secrets(agent.decode("latin-1")),
-            request_id=request_id(),
+            request_id=given_request_id(scope["headers"]) or request_id(),
             via=self._without_secrets(f"{scope['method']} {scope['path']}"),
             target=self._target(scope),
         )

@@ -23,6 +23,7 @@ from keyturn.web import forward_auth
 from keyturn.web.edge.refusals import Refusals
 from keyturn.web.edge.request_checks import MISPLACED_HEADERS, HostRule, is_of_other_scheme
 from keyturn.web.edge.request_log import RequestLog
+from keyturn.web.edge.tracing import given_request_id
 from keyturn.web.edge.traffic import LOOKED_UP, VERIFY_SECONDS, refused_at_once
 
 PLAIN_HEADERS = 24
@@ -122,7 +123,7 @@ class PlainVerify:
         authenticator, value, trace, scopes = plain
         known = authenticator.recognise(value, trace, scopes)
         if known is None:
-            refused = self._refuse_at_once(authenticator, value, trace)
+            refused = self._refuse_at_once(authenticator, value, trace, headers)
             if refused is not None or not self._asks_database:
                 return refused
             known = authenticator.recognise(value, trace, scopes)
@@ -136,7 +137,11 @@ class PlainVerify:
         return known.answer
 
     def _refuse_at_once(
-        self, authenticator: Authenticator, value: bytes, trace: UseContext
+        self,
+        authenticator: Authenticator,
+        value: bytes,
+        trace: UseContext,
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> tuple[int, bytes] | None:
         """Return the refusal of a credential that is known to be wrong without asking anybody; else None.
 
@@ -149,7 +154,7 @@ class PlainVerify:
         if refusal is None:
             return None
         reason, wait = refusal
-        request = request_id()
+        request = given_request_id(headers) or request_id()
         status, answer = self._refusals.written(wait, request)
         self._counts.add(*refused_at_once(reason, is_limited=bool(wait)))
         self._log.write(

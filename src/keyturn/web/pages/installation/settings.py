@@ -44,6 +44,7 @@ OPEN = (
     "password_again_minutes",
     "documentation",
     "repository_url",
+    "traces",
     "log_level",
 )
 """The settings whose values may be shown. Of any other the page says no more than whether it is given."""

@@ -66,17 +66,16 @@ class Traces:
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         name = OTELResourceDetector().detect().attributes.get("service.name", "keyturn")
         resource = Resource.create({"service.name": name, "service.version": __version__})
         self._provider = TracerProvider(resource=resource)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("keyturn", __version__)
-        self._propagator = TraceContextTextMapPropagator()
 
     async def trace(self, scope: Any, respond: Callable[[], Any]) -> None:
         """Answer a request within a span, which is a child of the one that `traceparent` names."""
+        from opentelemetry.propagate import extract  # noqa: PLC0415 - as above
         from opentelemetry.trace import SpanKind  # noqa: PLC0415 - as above
 
         parent = None
@@ -85,7 +84,7 @@ class Traces:
             carrier = {
                 names[name]: value.decode("latin-1") for name, value in scope["headers"] if name in names
             }
-            parent = self._propagator.extract(carrier)
+            parent = extract(carrier)
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         with self._tracer.start_as_current_span(
             method, context=parent, kind=SpanKind.SERVER, attributes={"http.request.method": method}

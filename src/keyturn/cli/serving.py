@@ -42,25 +42,15 @@ def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: boo
         chosen |= {"database": own, "new_installation": True}
     settings = read_settings(os.environ, **chosen)
     configure_logs(settings.log_level, debug=debug)
-    log_uncaught()
-    signal.signal(
-        signal.SIGHUP, signal.SIG_IGN
-    )  # Until the server is made, which reads the certificate anyway.
-    os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.
+    _prepare_process()
     _check_tls(settings)
     if settings.traces:
         check_can_trace()
-    listeners = _bind(settings)
+    is_alone, counts = workers == 1, SharedCounts(workers)
     with ExitStack() as listening:
-        for listener in listeners:
-            listening.enter_context(listener)
-        if settings.unix_socket is not None:
-            listening.callback(_unlink_own, settings.unix_socket, settings.unix_socket.stat())
-        counts = SharedCounts(workers)
+        listeners = _listen(settings, listening)
         if settings.management_address is not None:
             listening.enter_context(_management(settings.management_address, Overview(counts, System())))
-        is_alone = workers == 1
         shown = counts.workers[0] if is_alone and settings.management is not None else None
         services = open_services(settings, counts=shown)
         # Signals are obeyed before anybody is told that the server is there.
@@ -72,6 +62,25 @@ def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: boo
         if not is_alone:
             services.close()
         run()
+
+
+def _prepare_process() -> None:
+    log_uncaught()
+    signal.signal(
+        signal.SIGHUP, signal.SIG_IGN
+    )  # Until the server is made, which reads the certificate anyway.
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.
+
+
+def _listen(settings: Settings, listening: ExitStack) -> list[socket.socket]:
+    """Return the bound sockets, which `listening` closes; raise `CannotStart`."""
+    listeners = _bind(settings)
+    for listener in listeners:
+        listening.enter_context(listener)
+    if settings.unix_socket is not None:
+        listening.callback(_unlink_own, settings.unix_socket, settings.unix_socket.stat())
+    return listeners
 
 
 def _one_process(services: Services, listeners: list[socket.socket]) -> Callable[[], None]:

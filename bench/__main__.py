@@ -20,6 +20,7 @@ from bench.feed import measure_feed
 from bench.gateways import measure_gateways
 from bench.in_process import REPEAT_SECONDS, REPEATS, measure_in_process
 from bench.machine import describe_machine, differing_ground
+from bench.metrics import measure_metrics
 from bench.people import measure_people
 from bench.processors import pin_this_process
 from bench.report import as_markdown
@@ -42,6 +43,7 @@ SECTIONS = (
     "commands",
     "documentation",
     "crawls",
+    "metrics",
 )
 SIZES = (10_000, 1_000_000, 10_000_000)
 SHORT_SIZES = SIZES[:2]
@@ -110,6 +112,7 @@ def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "commands": measure_commands,
         "documentation": lambda: measure_documentation(places["documentation"]),
         "crawls": lambda: measure_crawls(places["crawls"], is_short=options.quick),
+        "metrics": lambda: measure_metrics(places["metrics"], is_short=options.quick),
     }
     return results | {
         name: _or_why_not(measure) for name, measure in alone.items() if not only or name in only

@@ -41,7 +41,7 @@ def main(port: int, *, plain: bool) -> None:
     config = server_config(application, settings)
     if plain:
         config.http = "httptools"
-    with bind(settings) as listener:
+    with bind(settings.host, settings.port) as listener:
         Server(config, settings).run(sockets=[listener])
 
 

@@ -215,6 +215,20 @@ def _crawls(figures: Mapping[str, Any]) -> list[str]:
     return [title, told, _table(header, rows)]
 
 
+def _metrics(figures: Mapping[str, Any]) -> list[str]:
+    title = "## The cost of metrics"
+    if "not_measured" in figures:
+        return [title, f"Not measured: {_cell(figures['not_measured'])}"]
+    lowest, highest = min(figures["ratios"]), max(figures["ratios"])
+    told = (
+        f"`/verify` of a remembered key, {figures['pairs']} alternating pairs of {figures['seconds']} s: "
+        f"{figures['without']:,.0f} requests/s without metrics, {figures['with']:,.0f} with metrics that are "
+        f"asked for every second. The median of the ratios is {figures['ratio']:.3f} ({lowest:.3f} to "
+        f"{highest:.3f}). {figures['counted']:,.0f} verifications were counted."
+    )
+    return [title, told]
+
+
 def _people(figures: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
         (figure["database"], f"not measured: {_cell(figure['not_measured'])}", "", "", "")
@@ -283,6 +297,7 @@ _SECTIONS: Mapping[str, Callable[[Any], list[str]]] = {
     "revocation": _revocation,
     "gateways": _gateways,
     "crawls": _crawls,
+    "metrics": _metrics,
     "people": _people,
     "feed": _feed,
     "commands": _commands,

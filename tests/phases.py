@@ -40,6 +40,7 @@ FILES_THAT_WAIT = tuple(
         "web/edge/test_feed.py",
         "web/edge/test_health.py",
         "web/edge/test_http_edge.py",
+        "web/edge/test_management.py",
         "web/edge/test_server.py",
         "web/test_revoked_meanwhile.py",
     )

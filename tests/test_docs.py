@@ -22,6 +22,7 @@ from keyturn.composition import open_services
 from keyturn.core.audit import AuditAction
 from keyturn.core.dpop import GOOD_FOR, REPLAY_BOUND
 from keyturn.core.permissions import ALLOWS, Permission
+from keyturn.counting.table import BUILD, METRICS
 from keyturn.errors import ProofFault, Reason
 from keyturn.services.keys.keys import NewKey
 from keyturn.settings import Settings, read_settings
@@ -84,6 +85,22 @@ def test_every_setting_is_in_the_reference_with_its_default() -> None:
         if isinstance(setting.default, (str, int)) and setting.default != "":
             shown = str(setting.default).lower() if isinstance(setting.default, bool) else setting.default
             assert rows[f"KEYTURN_{setting.name.upper()}"] == f"`{shown}`"
+
+
+def test_every_metric_is_in_the_documentation() -> None:
+    """An operator finds each metric with its type, its labels and its meaning in one table."""
+    text = (ROOT / "docs" / "operate" / "metrics.md").read_text()
+    found = re.findall(r"^\| `(keyturn_\w+)` \| (\w+) \| (.*?) ?\| (.*) \|$", text, re.MULTILINE)
+    rows = {name: (kind, re.findall(r"`(\w+)`", labels), meaning) for name, kind, labels, meaning in found}
+    assert len(rows) == len(found)
+    assert rows == {
+        metric.name: (
+            metric.type.value,
+            ["version", "python"] if metric is BUILD else [*metric.labels],
+            metric.help,
+        )
+        for metric in METRICS
+    }
 
 
 def test_every_route_is_in_the_reference(server: RunningServer) -> None:

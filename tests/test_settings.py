@@ -32,6 +32,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "host": ("127.0.0.2", "127.0.0.2"),
     "port": ("9000", 9000),
     "unix_socket": ("/run/keyturn/gateway.sock", Path("/run/keyturn/gateway.sock")),
+    "management": ("unix:/run/keyturn/management.sock", "unix:/run/keyturn/management.sock"),
     "public_url": ("https://keys.example.com", "https://keys.example.com"),
     "allowed_hosts": ("A.example, b.example:8443,,", ("a.example", "b.example:8443")),
     "allow_public_http": ("true", True),
@@ -58,6 +59,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "password_again_minutes": ("15", 15),
     "documentation": ("false", False),
     "repository_url": ("https://git.example.com/team/keyturn/", "https://git.example.com/team/keyturn"),
+    "traces": ("true", True),
     "log_level": ("debug", "debug"),
 }
 TOGETHER = {"tls_certificate_file": "tls_key_file", "tls_key_file": "tls_certificate_file"}

@@ -15,6 +15,7 @@ from keyturn.core.access_token import AccessTokenFormat
 from keyturn.core.api_key import ApiKeyFormat
 from keyturn.core.lifetimes import KeyLife
 from keyturn.core.records import InstallationSettings, SessionLimits
+from keyturn.counting.counts import Counts
 from keyturn.errors import CannotStart
 from keyturn.services.apis.audiences import TARGETS as AUDIENCE_TARGETS
 from keyturn.services.apis.audiences import Audiences, StoredCredentials
@@ -86,6 +87,7 @@ class Verification:
     """The verifying part of the services, which any program can have inside itself."""
 
     store: Store
+    index: VerdictCache
     system: System
     usage: Usage
     freshness: Freshness
@@ -115,6 +117,7 @@ class Services:
 
     settings: Settings
     system: System
+    counts: Counts
     store: Store
     signing_keys: SigningKeys
     verification: Verification
@@ -175,6 +178,7 @@ def open_services(
     beside_server: bool = False,
     hashing: Parameters = ARGON2ID,
     identity_providers: Sequence[IdentityProvider] = (),
+    counts: Counts | None = None,
 ) -> Services:
     """Open the database, bring its schema up to date, check the root key, and wire everything.
 
@@ -182,11 +186,11 @@ def open_services(
     unless it `must_exist`. An older schema is migrated if the settings say so. A program `beside_server`
     migrates none, and for it what the server has announced wins over `settings`. Raise `CannotStart` with one
     sentence that says what to do. `hashing` is for tests, which want the same argon2id with less work.
-    People sign in with `identity_providers` besides the built-in one.
+    People sign in with `identity_providers` besides the built-in one. `counts` counts their work.
     """
-    system = system or System()
+    system, counts = system or System(), counts or Counts()
     may_begin = not must_exist and (settings.new_installation or _is_default_and_unused(settings))
-    store = _open_store(settings, may_begin=may_begin, may_migrate=not beside_server)
+    store = _open_store(settings, may_begin=may_begin, may_migrate=not beside_server, counts=counts)
     try:
         if beside_server and (told := store.installation.find_settings()) is not None:
             settings = _as_published(settings, told)
@@ -194,7 +198,7 @@ def open_services(
             PasswordProvider(Passwords(hashing, min_characters=settings.password_min_characters)),
             *identity_providers,
         )
-        return _wire(settings, system, store, identity)
+        return _wire(settings, system, store, identity, counts)
     except BaseException:
         store.close()
         raise
@@ -237,14 +241,16 @@ def open_sealed(settings: Settings, system: System | None = None, *, batch: int 
         store.close()
 
 
-def _open_store(settings: Settings, *, may_begin: bool, may_migrate: bool) -> Store:
+def _open_store(
+    settings: Settings, *, may_begin: bool, may_migrate: bool, counts: Counts | None = None
+) -> Store:
     engine = open_engine(settings.database, must_exist=not may_begin)
     try:
         is_new = may_begin and current_version(engine) is None
         if is_new or (settings.migrate and may_migrate and current_version(engine) is not None):
             migrate(engine)
         check_current(engine)
-        return Store(engine)
+        return Store(engine, counts)
     except BaseException:
         engine.dispose()
         raise
@@ -277,6 +283,7 @@ def open_verification(
             max_staleness_seconds=max_staleness_seconds,
             failures_per_minute=failures_per_minute,
             system=system,
+            counts=Counts(),
         )
     except BaseException:
         store.close()
@@ -318,11 +325,14 @@ def _verification(
     max_staleness_seconds: float,
     failures_per_minute: int,
     system: System,
+    counts: Counts,
 ) -> Verification:
     usage = Usage(store.api_keys, system, Redactor(told.key_prefix))
     index = VerdictCache()
     failures = CredentialRateLimit(failures_per_minute, system)
-    freshness = Freshness(store, index, max_staleness_seconds=max_staleness_seconds, system=system)
+    freshness = Freshness(
+        store, index, max_staleness_seconds=max_staleness_seconds, system=system, counts=counts
+    )
     freshness.on_change(keys.forget, of=TARGET)
     audiences = Audiences(store)
     for target in AUDIENCE_TARGETS:
@@ -344,11 +354,14 @@ def _verification(
         failures=failures,
         usage=usage,
         system=system,
+        counts=counts,
     )
-    return Verification(store, system, usage, freshness, audiences, authenticator)
+    return Verification(store, index, system, usage, freshness, audiences, authenticator)
 
 
-def _wire(settings: Settings, system: System, store: Store, identity: IdentityProviders) -> Services:
+def _wire(
+    settings: Settings, system: System, store: Store, identity: IdentityProviders, counts: Counts
+) -> Services:
     vault = _open_vault(settings, system, store)
     installation = Installation(store, vault, system)
     installation.check_root_key()
@@ -367,6 +380,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
         max_staleness_seconds=settings.max_staleness_seconds,
         failures_per_minute=settings.failures_per_minute,
         system=system,
+        counts=counts,
     )
     _check_own_audience(told, verification.audiences)
     feed = Feed(store, verification.freshness.changes, told, system)
@@ -378,6 +392,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
         failures_per_minute=settings.sign_in_failures_per_minute,
         passwords_per_minute=settings.passwords_per_minute,
         system=system,
+        counts=counts,
     )
     logins = Logins(
         store,
@@ -417,6 +432,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
     return Services(
         settings=settings,
         system=system,
+        counts=counts,
         store=store,
         signing_keys=signing_keys,
         verification=verification,
@@ -469,7 +485,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
             life=timedelta(minutes=settings.password_again_minutes),
             system=system,
         ),
-        **_open_connections(settings, system, store, vault, verification),
+        **_open_connections(settings, system, store, vault, verification, counts),
         feed=feed,
         remote_uses=RemoteUses(store.api_keys, Redactor(told.key_prefix), system),
         installation=installation,
@@ -487,18 +503,25 @@ class _ConnectionServices(TypedDict):
 
 
 def _open_connections(
-    settings: Settings, system: System, store: Store, vault: Vault, verification: Verification
+    settings: Settings,
+    system: System,
+    store: Store,
+    vault: Vault,
+    verification: Verification,
+    counts: Counts,
 ) -> _ConnectionServices:
     access, secrets = Access(store), ConnectionSecrets(store, vault)
     targets = Targets(
         secrets,
         allowed_networks=tuple(map(str, settings.connection_networks)),
         limits=Limits(),
-        own_endpoints=partial(own_endpoints, settings.host, settings.port, store.endpoint),
+        own_endpoints=partial(
+            own_endpoints, (settings.host, settings.port), settings.management_endpoint, store.endpoint
+        ),
     )
     registry = Connections(store, access, secrets, verification.freshness, system)
     rotation = PasswordRotation(store, secrets, targets, system)
-    jobs = Jobs(store, registry, access, targets, rotation, settings.database, system)
+    jobs = Jobs(store, registry, access, targets, rotation, settings.database, system, counts)
     return _ConnectionServices(
         connections=registry,
         connection_access=access,

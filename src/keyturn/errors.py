@@ -307,11 +307,32 @@ class OAuthRefused(KeyturnError):
 WRONG_CREDENTIALS = "Too many wrong credentials came from this address: wait before the next one."
 
 
+class RateLimit(StrEnum):
+    """The limits of how often somebody may do something."""
+
+    CREDENTIALS = "credentials"
+    """Wrong credentials, and look-ups of unknown ones, from one address."""
+    SIGN_INS = "sign_ins"
+    PASSWORDS = "passwords"
+    DEVICE_CODES = "device_codes"
+    CHANGES = "changes"
+    CONNECTION_TESTS = "connection_tests"
+    QUESTIONS = "questions"
+    """To the documentation."""
+
+
 class TooManyFailures(KeyturnError):
     """The source has spent its budget of failures; nothing is looked up for it until it refills."""
 
-    def __init__(self, *, retry_after: int, message: str = WRONG_CREDENTIALS) -> None:
+    def __init__(
+        self,
+        *,
+        retry_after: int,
+        message: str = WRONG_CREDENTIALS,
+        limit: RateLimit = RateLimit.CREDENTIALS,
+    ) -> None:
         super().__init__(message)
+        self.limit = limit
         self.retry_after = retry_after
         """Seconds, at least 1."""
 

@@ -73,6 +73,8 @@ class Settings:
     unix_socket: Path | None = None
     """A Unix socket to listen on besides, for a gateway on this machine. Requests over it are trusted like
     those of a trusted proxy. The permissions of the file say who can send them."""
+    management: str | None = None
+    """Where metrics and health are asked for, `host:port` or `unix:/path`: closed to strangers."""
     public_url: str = ""
     """Where clients reach this server: the issuer and the audience of tokens. Default: the bind address."""
     allowed_hosts: tuple[str, ...] = ()
@@ -117,6 +119,8 @@ class Settings:
     """Serve the documentation under `/docs`, to strangers too."""
     repository_url: str = ""
     """Where the documentation's sources are, for its links to change a page. Default: no such links."""
+    traces: bool = False
+    """Send traces of requests to where OpenTelemetry's own variables say, with the extra `telemetry`."""
     log_level: LogLevel = "info"
 
     @property
@@ -135,6 +139,17 @@ class Settings:
         if self.drain_seconds is not None:
             return self.drain_seconds
         return 0 if self.is_loopback_bind else DEFAULT_DRAIN_SECONDS
+
+    @property
+    def management_address(self) -> Path | tuple[str, int] | None:
+        """The socket's path, or the host and port, at which metrics and health are asked for."""
+        return None if self.management is None else _management_address(self.management)
+
+    @property
+    def management_endpoint(self) -> tuple[str, int] | None:
+        """The host and port of that, None if it is no address of a network."""
+        address = self.management_address
+        return address if isinstance(address, tuple) else None
 
     @property
     def is_loopback_bind(self) -> bool:
@@ -294,6 +309,29 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+_UNIX = "unix:"
+
+
+def _management_address(text: str) -> Path | tuple[str, int]:
+    """Return what an address says; raise `ValueError`."""
+    if text.startswith(_UNIX):
+        path = Path(text.removeprefix(_UNIX))
+        if path.is_absolute():
+            return path
+    else:
+        host, _, port = text.rpartition(":")
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        is_bare = bare != host or ":" not in host
+        if bare and is_bare and re.fullmatch(r"[1-9][0-9]{0,4}", port, re.ASCII) and int(port) <= MAX_PORT:
+            return bare, int(port)
+    raise ValueError("it must be like 127.0.0.1:9464, [::1]:9464 or unix:/run/keyturn/management.sock")
+
+
+def _management(text: str) -> str:
+    _management_address(text)
+    return text
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip())
 
@@ -304,6 +342,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "root_key_file": Path,
     "port": _whole_number(1, MAX_PORT),
     "unix_socket": Path,
+    "management": _management,
     "allowed_hosts": _list,
     "allow_public_http": _yes_or_no,
     "tls_certificate_file": Path,
@@ -328,5 +367,6 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "password_again_minutes": _whole_number(1, 10_080),
     "documentation": _yes_or_no,
     "repository_url": _web_address,
+    "traces": _yes_or_no,
     "log_level": _one_of("debug", "info", "warning", "error"),
 }

@@ -31,7 +31,7 @@ HELD_BACK: dict[str, Any] = QUESTIONS["held_back"]
 LIBRARY = Library(built_file())
 SEARCH = Search(LIBRARY)
 FIRST, AMONG_THREE, FALSE_ANSWERS = 100, 114, 2
-"""Of 120 questions that are answered, and of 40 that are not."""
+"""Of 121 questions that are answered, and of 40 that are not."""
 WORDS_IN_A_ROW = 5
 PAGES_OF_THE_SITE = Path(documentation.__file__).parent
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("", "cli", "keyring", "mariadb", "snowflake", "server")
+EXTRAS = ("", "cli", "keyring", "mariadb", "snowflake", "telemetry", "server")
 """Those of pyproject.toml, and `pip install keyturn` without any."""
 
 

@@ -6,8 +6,8 @@ import resource
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ import click
 
 from keyturn.cli.demonstration import demonstration_database, set_up_demonstration
 from keyturn.composition import Services, open_services
+from keyturn.counting.shared import SharedCounts
 from keyturn.errors import CannotStart
 from keyturn.logs import configure_logs, log_uncaught
 from keyturn.settings import Settings, read_settings
+from keyturn.system import System
 from keyturn.web.app import create_app
+from keyturn.web.edge.management import Management
+from keyturn.web.edge.overview import Overview
 from keyturn.web.edge.server import (
     APPLICATION,
     Server,
@@ -27,6 +31,7 @@ from keyturn.web.edge.server import (
     put_requests_first,
     server_config,
 )
+from keyturn.web.edge.tracing import check_can_trace
 from keyturn.web.edge.workers import Supervisor
 
 
@@ -37,33 +42,50 @@ def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: boo
         chosen |= {"database": own, "new_installation": True}
     settings = read_settings(os.environ, **chosen)
     configure_logs(settings.log_level, debug=debug)
+    _prepare_process()
+    _check_tls(settings)
+    if settings.traces:
+        check_can_trace()
+    is_alone, counts = workers == 1, SharedCounts(workers)
+    with ExitStack() as listening:
+        listeners = _listen(settings, listening)
+        if settings.management_address is not None:
+            listening.enter_context(_management(settings.management_address, Overview(counts, System())))
+        shown = counts.workers[0] if is_alone and settings.management is not None else None
+        services = open_services(settings, counts=shown)
+        # Signals are obeyed before anybody is told that the server is there.
+        run = _one_process(services, listeners) if is_alone else _processes(settings, listeners, counts)
+        if demo:
+            click.echo(set_up_demonstration(services))
+        else:
+            _print_start(services)
+        if not is_alone:
+            services.close()
+        run()
+
+
+def _prepare_process() -> None:
     log_uncaught()
     signal.signal(
         signal.SIGHUP, signal.SIG_IGN
     )  # Until the server is made, which reads the certificate anyway.
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold the keys of the moment.
-    _check_tls(settings)
+
+
+def _listen(settings: Settings, listening: ExitStack) -> list[socket.socket]:
+    """Return the bound sockets, which `listening` closes; raise `CannotStart`."""
     listeners = _bind(settings)
-    services = open_services(settings)
-    with ExitStack() as listening:
-        for listener in listeners:
-            listening.enter_context(listener)
-        if settings.unix_socket is not None:
-            listening.callback(_unlink_own, settings.unix_socket, settings.unix_socket.stat())
-        # Signals are obeyed before anybody is told that the server is there.
-        run = _one_process(services, listeners) if workers == 1 else _processes(settings, listeners, workers)
-        if demo:
-            click.echo(set_up_demonstration(services))
-        else:
-            _print_start(services)
-        if workers > 1:
-            services.close()
-        run()
+    for listener in listeners:
+        listening.enter_context(listener)
+    if settings.unix_socket is not None:
+        listening.callback(_unlink_own, settings.unix_socket, settings.unix_socket.stat())
+    return listeners
 
 
 def _one_process(services: Services, listeners: list[socket.socket]) -> Callable[[], None]:
-    server = Server(server_config(create_app(services), services.settings), services.settings)
+    config = server_config(create_app(services), services.settings)
+    server = Server(config, services.settings, counts=services.counts)
     server.take_signals()
 
     def run() -> None:
@@ -73,10 +95,35 @@ def _one_process(services: Services, listeners: list[socket.socket]) -> Callable
     return run
 
 
-def _processes(settings: Settings, listeners: list[socket.socket], workers: int) -> Callable[[], None]:
+def _processes(
+    settings: Settings, listeners: list[socket.socket], counts: SharedCounts
+) -> Callable[[], None]:
     os.environ |= _as_environment(settings)
-    config = server_config(APPLICATION, settings, workers=workers)
-    return Supervisor(config, settings, listeners).run
+    config = server_config(APPLICATION, settings, workers=len(counts.workers))
+    return Supervisor(config, settings, listeners, counts).run
+
+
+@contextmanager
+def _management(address: Path | tuple[str, int], overview: Overview) -> Iterator[None]:
+    """Answer at the management address during the block; raise `CannotStart`."""
+    path = address if isinstance(address, Path) else None
+    try:
+        listener = bind_unix(address) if isinstance(address, Path) else bind(*address)
+    except OSError as error:
+        raise CannotStart(
+            f"Cannot listen at KEYTURN_MANAGEMENT ({error.strerror or error}): choose an address that is "
+            "free, and a path where this user may write."
+        ) from error
+    listener.set_inheritable(False)
+    made = None if path is None else path.stat()
+    management = Management(listener, overview)
+    management.start()
+    try:
+        yield
+    finally:
+        management.close()
+        if path is not None and made is not None:
+            _unlink_own(path, made)
 
 
 def _unlink_own(path: Path, made: os.stat_result) -> None:
@@ -89,7 +136,7 @@ def _unlink_own(path: Path, made: os.stat_result) -> None:
 def _bind(settings: Settings) -> list[socket.socket]:
     """Return the bound sockets; raise `CannotStart`."""
     try:
-        listeners = [bind(settings)]
+        listeners = [bind(settings.host, settings.port)]
     except OSError as error:
         raise CannotStart(_why_not_bound(error, settings)) from error
     if settings.unix_socket is not None:

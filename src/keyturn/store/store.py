@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager
 
 from sqlalchemy import Engine
 
+from keyturn.counting.counts import Counts
 from keyturn.store.apis import Apis
 from keyturn.store.audit_log import AuditLog
 from keyturn.store.connections.connections import Connections
@@ -34,8 +35,8 @@ from keyturn.store.tokens.signing_keys import SigningKeys
 class Store:
     """Everything Keyturn remembers, in one database."""
 
-    def __init__(self, engine: Engine) -> None:
-        database = Database(engine)
+    def __init__(self, engine: Engine, counts: Counts | None = None) -> None:
+        database = Database(engine, counts)
         self._database = database
         self.counter = database.counter
         self.hints = database.hints
@@ -87,6 +88,23 @@ class Store:
         if url.get_backend_name() == "sqlite" or not url.host or url.host.startswith("/"):
             return None
         return url.host, url.port or 5432
+
+    @property
+    def connections_used(self) -> int:
+        """How many connections of the pool are in use."""
+        return self._database.pool.checkedout()
+
+    @property
+    def connections_limit(self) -> int:
+        """How many connections the pool has at most."""
+        return self._database.pool.size()
+
+    def sizes(self) -> tuple[int, int]:
+        """Return the bytes of the database, and of SQLite's write-ahead log, which is 0 elsewhere.
+
+        Raise `StoreUnavailable` if they cannot be told.
+        """
+        return self._database.sizes()
 
     def snapshot(self) -> AbstractContextManager[object]:
         """Have all that this thread reads in this block be of one committed state. To be short."""

@@ -1,6 +1,7 @@
 """Authentication: parse the header, look in the cache, query the store at most once, decide."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import lru_cache
 from hashlib import sha256
@@ -21,7 +22,16 @@ from keyturn.core.credentials import (
 from keyturn.core.dpop import PresentedProof, Proof
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, covers
-from keyturn.errors import CredentialRefused, DpopProofRefused, KeyturnError, Reason, ScopeMissing
+from keyturn.counting.counts import Counts
+from keyturn.counting.table import VERIFICATIONS, Result, Way
+from keyturn.errors import (
+    CredentialRefused,
+    DpopProofRefused,
+    KeyturnError,
+    Reason,
+    ScopeMissing,
+    StoreUnavailable,
+)
 from keyturn.system import System
 from keyturn.verifying.callers import UseContext
 from keyturn.verifying.lookup import Lookup, entry_of
@@ -88,7 +98,9 @@ class Authenticator:
         failures: CredentialRateLimit,
         usage: Usage,
         system: System,
+        counts: Counts | None = None,
     ) -> None:
+        self._counts = counts or Counts()
         self._key_format = key_format
         self._index = index
         self._freshness = freshness
@@ -155,6 +167,10 @@ class Authenticator:
                 use.keep()
         return known
 
+    def count_remembered(self) -> None:
+        """Count a verification that `recognise` was enough for; who asks it a million times counts alone."""
+        self._counts.add(VERIFICATIONS.cell(Way.CACHE, Result.GOOD))
+
     def time(self) -> float:
         """Return the time by which credentials are judged, in seconds since 1970."""
         return self._timestamp()
@@ -215,10 +231,11 @@ class Authenticator:
         `StoreUnavailable` if it cannot be known.
         """
         try:
-            credential = read_authorization(authorization, self._key_format)
-            if credential is None:
-                return None
-            proof = self._proof(credential, presented, origin) if credential.is_with_proof else None
+            with self._refusals_counted(Way.CACHE):
+                credential = read_authorization(authorization, self._key_format)
+                if credential is None:
+                    return None
+                proof = self._proof(credential, presented, origin) if credential.is_with_proof else None
             return self._verified(credential, origin, proof, scopes).principal
         except CredentialRefused as refused:
             self.note_failure(refused, origin.address)
@@ -272,6 +289,18 @@ class Authenticator:
             self.note_failure(refused, origin.address)
             raise
 
+    @contextmanager
+    def _refusals_counted(self, way: Way) -> Iterator[None]:
+        """Count what is refused in this block, and what cannot be known."""
+        try:
+            yield
+        except StoreUnavailable:
+            self._counts.add(VERIFICATIONS.cell(way, Result.FAILED))
+            raise
+        except KeyturnError:
+            self._counts.add(VERIFICATIONS.cell(way, Result.REFUSED))
+            raise
+
     def _proof(self, credential: Credential, presented: PresentedProof | None, origin: Origin) -> Proof:
         """Return the proof that came with a credential; raise `DpopProofRefused` if it shows nothing.
 
@@ -295,6 +324,20 @@ class Authenticator:
         Its use is noted, or its refusal if it is a key or a token of one. Without `origin` it is only asked
         about: neither is noted, and whoever holds its key pair may be.
         """
+        way = self._way_to(credential) if origin is not None else Way.INTROSPECTION
+        with self._refusals_counted(way):
+            known = self._judged(credential, origin, proof, scopes)
+        is_good = covers(known.principal, scopes)
+        self._counts.add(VERIFICATIONS.cell(way, Result.GOOD if is_good else Result.REFUSED))
+        return known
+
+    def _way_to(self, credential: Credential) -> Way:
+        is_known = self._index.find(credential.digest + self._entry_suffix) is not None
+        return Way.CACHE if is_known else Way.STORE
+
+    def _judged(
+        self, credential: Credential, origin: Origin | None, proof: Proof | None, scopes: frozenset[str]
+    ) -> CachedVerdict:
         if origin is None:
             return _not_refused(self._living(credential, None))
         found: CachedVerdict | None = None

@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 from math import ceil
 
 from keyturn.core.networks import read_address
-from keyturn.errors import WRONG_CREDENTIALS, CredentialRefused, Reason, TooManyFailures
+from keyturn.errors import WRONG_CREDENTIALS, CredentialRefused, RateLimit, Reason, TooManyFailures
 from keyturn.system import System
 
 MAX_SOURCES = 100_000
@@ -28,7 +28,15 @@ class RateLimiter:
     `refusal` is the message to a source that spent its budget, with `{wait}` for the time to wait.
     """
 
-    def __init__(self, per_minute: int, system: System, *, refusal: str = WRONG_CREDENTIALS) -> None:
+    def __init__(
+        self,
+        per_minute: int,
+        system: System,
+        *,
+        refusal: str = WRONG_CREDENTIALS,
+        limit: RateLimit = RateLimit.CREDENTIALS,
+    ) -> None:
+        self._limit = limit
         self._interval = 60.0 / per_minute
         self._depth = 60.0
         self._system = system
@@ -93,7 +101,8 @@ class RateLimiter:
     def _refuse(self, wait: int) -> None:
         if wait:
             told = f"{wait} second{'' if wait == 1 else 's'}"
-            raise TooManyFailures(retry_after=wait, message=self._refusal.format(wait=told))
+            message = self._refusal.format(wait=told)
+            raise TooManyFailures(retry_after=wait, message=message, limit=self._limit)
 
 
 class CredentialRateLimit:

@@ -95,6 +95,8 @@ class VerdictCache:
         """By digest, and the API that it is good for. A reader must check `is_valid` of both dependencies,
         and `ends_at`.
         """
+        self.evictions = 0
+        """How many entries made room for others."""
         self.generation = 0
         """Grows whenever something is forgotten. A fill that began before that is not kept (R4)."""
 
@@ -194,8 +196,14 @@ class VerdictCache:
             self.entries.clear()
             self._negatives.clear()
 
+    @property
+    def max_entries(self) -> int:
+        """How many entries there are at most."""
+        return self._max_entries
+
     def _drop_one(self) -> None:
         """Drop the oldest entry that was not used since this last passed it by (the CLOCK algorithm)."""
+        self.evictions += 1
         for _ in range(MAX_SPARED):
             digest, known = self.entries.popitem(last=False)
             if not known.used or not (known.dependency.is_valid and known.owner.is_valid):

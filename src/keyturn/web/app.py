@@ -25,6 +25,7 @@ from litestar.routes import BaseRoute
 from keyturn import __version__
 from keyturn.composition import Services, open_services
 from keyturn.core.dpop import REPLAY_BOUND
+from keyturn.counting.counts import Counts
 from keyturn.errors import CredentialRefused, InvalidInput, KeyturnError, NotFound, Reason
 from keyturn.logs import configure_logs
 from keyturn.services.connections.schedule import EVERY_SECONDS
@@ -32,10 +33,12 @@ from keyturn.settings import Settings, read_settings
 from keyturn.verifying.redaction import Redactor
 from keyturn.web.api.routes import api_handlers
 from keyturn.web.edge.gate import Gate
+from keyturn.web.edge.gauges import Gauges
 from keyturn.web.edge.headers import SecurityHeaders
 from keyturn.web.edge.memory import bound_memory_of_threads
 from keyturn.web.edge.request_checks import HostRule
 from keyturn.web.edge.server import put_requests_first
+from keyturn.web.edge.tracing import Traces
 from keyturn.web.json_response import JsonResponse
 from keyturn.web.navigation import login_path, wants_page
 from keyturn.web.pages.documentation.site import site_of
@@ -63,12 +66,15 @@ from keyturn.web.routers import ApiRouter
 from keyturn.web.routes import CREDENTIAL, NAMES, declared_by, operation_id
 
 
-def from_environment() -> Gate:
-    """Return the application as the environment sets it: what each worker process runs."""
+def from_environment(counts: Counts) -> Gate:
+    """Return the application as the environment sets it: what each worker process runs.
+
+    It counts in `counts` if the settings show metrics.
+    """
     _end_with_supervisor()
     settings = read_settings(os.environ)
     configure_logs(settings.log_level)
-    app = create_app(open_services(settings))
+    app = create_app(open_services(settings, counts=counts if settings.management else None))
     put_requests_first()
     return app
 
@@ -98,6 +104,7 @@ def create_app(services: Services) -> Gate:
         headers=SecurityHeaders(routes, https=settings.uses_https),
         trusted_proxies=settings.trusted_proxies,
         without_secrets=Redactor(settings.key_prefix),
+        traces=Traces() if settings.traces else None,
     )
 
 
@@ -127,11 +134,14 @@ def create_framework_app(services: Services) -> Litestar:
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         bound_memory_of_threads()
         services.start()
-        schedule = asyncio.create_task(_look_again_and_again(services))
+        tasks = [asyncio.create_task(_look_again_and_again(services))]
+        if services.counts.is_shown:
+            tasks.append(asyncio.create_task(Gauges(services).publish()))
         try:
             yield
         finally:
-            schedule.cancel()
+            for task in tasks:
+                task.cancel()
             services.close()
 
     app = Litestar(
@@ -187,7 +197,7 @@ def _lead_to_login(request: AnyRequest, needed: LoginNeeded) -> Response[Any]:
 
 
 def _answer_error(request: AnyRequest, error: KeyturnError) -> Response[Any]:
-    note_failure(request, error)
+    note_failure(request.scope, error)
     if isinstance(error, CredentialRefused) and _is_page(request):
         return see_other(f"/login?then={request.scope['path']}")  # The session has ended meanwhile.
     return _answer(request, response_of(error), error)

@@ -17,7 +17,7 @@ from keyturn.composition import Services
 from keyturn.core.pages import MAX_PAGE
 from keyturn.core.principal import Principal
 from keyturn.core.records import MAX_ID, is_id
-from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason, failure_name
+from keyturn.errors import CredentialRefused, KeyturnError, NotFound, Reason, TooManyFailures, failure_name
 from keyturn.services.changes.answer_cache import AnswerCache
 from keyturn.verifying.origin import Origin
 from keyturn.web.responses import response_of
@@ -177,9 +177,11 @@ def check_not_refused(scope: Mapping[str, Any]) -> None:
         raise refused
 
 
-def note_failure(request: AnyRequest, error: KeyturnError) -> None:
+def note_failure(scope: Any, error: KeyturnError) -> None:
     """Leave for the gate's log why the request was refused, which its client may not be told."""
-    request.scope["state"]["failure"] = failure_name(error)
+    scope["state"]["failure"] = failure_name(error)
+    if isinstance(error, TooManyFailures):
+        scope["state"]["limit"] = error.limit
 
 
 class Refusal(Response[T]):
@@ -192,5 +194,5 @@ class Refusal(Response[T]):
 
     def to_asgi_response(self, app: Any, request: AnyRequest, **options: Any) -> ASGIResponse:
         """Return what is sent."""
-        note_failure(request, self._refused)
+        note_failure(request.scope, self._refused)
         return super().to_asgi_response(app, request, **options)

@@ -15,6 +15,7 @@ from keyturn.client import ApiClient
 
 COMMAND = Path(sys.executable).with_name("keyturn")
 SECONDS = 60
+MANAGEMENT = Path.cwd() / "management.sock"
 PASSWORD = "correct horse battery staple 7"
 
 
@@ -38,7 +39,12 @@ def environment(database: str, **settings: str) -> dict[str, str]:
 
 
 def serving(database: str, port: int) -> subprocess.Popen[bytes]:
-    settings = environment(database, KEYTURN_PORT=str(port), KEYTURN_NEW_INSTALLATION="true")
+    settings = environment(
+        database,
+        KEYTURN_PORT=str(port),
+        KEYTURN_NEW_INSTALLATION="true",
+        KEYTURN_MANAGEMENT=f"unix:{MANAGEMENT}",
+    )
     return subprocess.Popen([COMMAND, "serve"], env=settings)
 
 
@@ -67,6 +73,14 @@ def check_pages(client: httpx.Client) -> None:
     ):
         assert client.get(path).status_code == httpx.codes.OK, path
     assert client.get("/profile").status_code in {303, 401}
+
+
+def check_metrics() -> None:
+    transport = httpx.HTTPTransport(uds=str(MANAGEMENT))
+    with httpx.Client(transport=transport, base_url="http://localhost") as client:
+        text = client.get("/metrics").text
+    assert "keyturn_ready 1.0" in text
+    assert re.search(r'keyturn_verifications_total\{result="good",way="cache"\} [1-9]', text)
 
 
 def check_key(client: httpx.Client, database: str, key: str, user: str) -> None:
@@ -107,6 +121,7 @@ def check_on(database: str) -> None:
             assert "ada@example.com" in keyturn(database, "admin", "user", "list")
             check_pages(client)
             check_key(client, database, key, "ada@example.com")
+            check_metrics()
         process.terminate()
         assert process.wait(SECONDS) == 0
     finally:

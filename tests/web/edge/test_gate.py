@@ -385,12 +385,38 @@ def test_every_401_says_how_to_authenticate(site: Site) -> None:
             assert answer.headers.get("www-authenticate", "").startswith("Bearer realm="), answer.request.url
 
 
-def test_a_request_id_is_ours(site: Site) -> None:
-    """A client cannot choose the id of its request."""
+SANE_IDS = ("11111111-1111-4111-8111-111111111111", "0123456789abcdef0123456789abcdef")
+STRANGE_IDS = (
+    "",
+    "7",
+    "11111111-1111-4111-8111-11111111111",
+    "11111111-1111-4111-8111-111111111111, 2",
+    "0123456789ABCDEF0123456789ABCDEF",
+    "0123456789abcdef0123456789abcdef0",
+    "0123456789abcdef0123456789abcde\u00e9",
+    "kt_0123456789abcdef0123456789abcdef",
+    '{"event": "request"}',
+)
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/verify", "/login", "/bim/apikey", "/nothing"])
+def test_a_sane_request_id_is_kept(site: Site, path: str) -> None:
+    """An id that a gateway made is that of the request here too: in the answer, whatever that is."""
     with site.client() as client:
-        chosen = "11111111-1111-4111-8111-111111111111"
-        answer = client.get("/health/live", headers={"X-Request-Id": chosen})
-    assert answer.headers["x-request-id"] != chosen
+        for chosen in SANE_IDS:
+            for headers in ({}, {"Authorization": "no-key"}):
+                answer = client.get(path, headers={"X-Request-Id": chosen, **headers})
+                assert answer.headers["x-request-id"] == chosen
+
+
+def test_a_strange_request_id_is_replaced(site: Site) -> None:
+    """Two ids, and an id that is anything but a UUID or 32 digits, are nothing to find a request by."""
+    with site.client() as client:
+        for chosen in STRANGE_IDS:
+            answer = client.get("/health/live", headers={"X-Request-Id": chosen.encode()})  # type: ignore[dict-item]
+            assert UUID.fullmatch(answer.headers["x-request-id"]), chosen
+        twice = [("X-Request-Id", chosen) for chosen in SANE_IDS]
+        assert client.get("/health/live", headers=twice).headers["x-request-id"] not in SANE_IDS
 
 
 def test_https_is_insisted_on(open_site: SiteOpener) -> None:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from keyturn.core.audit import AuditedChange, Target
+from keyturn.counting.counts import Counts
+from keyturn.counting.table import NANOSECONDS, Mark
 from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.services.changes.invalidation import Invalidation
 from keyturn.services.changes.reader import ChangeReader
@@ -42,9 +44,16 @@ class Freshness:
     """Looks for changes, and has everything forgotten that they touch."""
 
     def __init__(
-        self, store: Store, index: VerdictCache, *, max_staleness_seconds: float, system: System
+        self,
+        store: Store,
+        index: VerdictCache,
+        *,
+        max_staleness_seconds: float,
+        system: System,
+        counts: Counts | None = None,
     ) -> None:
         self._store = store
+        self._counts = counts or Counts()
         self._max_staleness = max_staleness_seconds
         self._system = system
         self.changes = ChangeReader(store)
@@ -129,10 +138,14 @@ class Freshness:
                 self.changes.read()
             except StoreUnavailable as error:
                 self._failed_at, self._failure = self._system.monotonic(), str(error)
+                self._counts.note(Mark.READS_FAIL, 1)
                 raise
             self._failed_at = None
             self._failure = "the database does not answer"
             self.trusted_until = now + self._max_staleness
+            self._counts.note(Mark.READS_FAIL, 0)
+            self._counts.note(Mark.READ_AT, int(now * NANOSECONDS))
+            self._counts.note(Mark.TRUSTED_UNTIL, int(self.trusted_until * NANOSECONDS))
             self.seen = number  # Last: from here on a remembered yes is given.
         finally:
             self._lock.release()
@@ -147,6 +160,7 @@ class Freshness:
             self._store.check_file()
         except StoreUnavailable:
             self.seen, self.trusted_until = NEVER, 0.0
+            self._counts.note(Mark.TRUSTED_UNTIL, 0)
             raise
         try:
             if not self.counter.is_replaced():

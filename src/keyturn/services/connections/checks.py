@@ -13,7 +13,7 @@ from keyturn.adapters.tasks import Action, StepBegun
 from keyturn.adapters.validation import Value
 from keyturn.core.connections import ConnectionRecord
 from keyturn.core.principal import Principal
-from keyturn.errors import TooBusy
+from keyturn.errors import RateLimit, TooBusy
 from keyturn.services.connections.password_rotation import PasswordRotation
 from keyturn.services.connections.registry import ChangedConnection, Connections
 from keyturn.services.connections.sealing import merged
@@ -51,6 +51,7 @@ class Checks:
             PER_MINUTE,
             system,
             refusal="You tested many connections: wait {wait} before the next.",
+            limit=RateLimit.CONNECTION_TESTS,
         )
 
     def test(

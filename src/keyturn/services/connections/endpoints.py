@@ -7,12 +7,9 @@ from contextlib import suppress
 ANY = {"0.0.0.0", "::", ""}  # noqa: S104 - compared, not bound to
 
 
-def own_endpoints(host: str, port: int, database: tuple[str, int] | None) -> Sequence[tuple[str, int]]:
-    """Return the addresses and ports of the server and of a PostgreSQL that it stores in."""
-    found = set(_addresses(host, port))
-    if database is not None:
-        found |= set(_addresses(*database))
-    return sorted(found)
+def own_endpoints(*listeners: tuple[str, int] | None) -> Sequence[tuple[str, int]]:
+    """Return the addresses and ports of what listens at these hosts and ports; None listens nowhere."""
+    return sorted({found for one in listeners if one is not None for found in _addresses(*one)})
 
 
 def _addresses(host: str, port: int) -> Iterable[tuple[str, int]]:

@@ -25,6 +25,8 @@ from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.times import in_milliseconds
+from keyturn.counting.counts import Counts
+from keyturn.counting.table import JOBS
 from keyturn.errors import Conflict, InvalidState, KeyturnError, NotFound, PermissionMissing
 from keyturn.services.connections.access import MANAGERS, Access
 from keyturn.services.connections.crawler import CrawlerProcess, Finished, Order
@@ -61,6 +63,7 @@ class Run:
     """A job under way, as the thread that does it sees it."""
 
     job_id: str
+    type: JobType
     done: int = 0
     expected: int | None = None
     process: CrawlerProcess | None = None
@@ -91,7 +94,9 @@ class Jobs:
         rotation: PasswordRotation,
         database: str,
         system: System,
+        counts: Counts | None = None,
     ) -> None:
+        self._counts = counts or Counts()
         self._store = store
         self._database = database
         self._registry = registry
@@ -234,6 +239,11 @@ class Jobs:
         """Forget jobs that ended long ago, a few at a time; return how many."""
         return self._store.jobs.prune(self._system.now() - KEPT, size=PRUNED_AT_ONCE)
 
+    @property
+    def running(self) -> int:
+        """How many jobs of this process run or wait for a thread."""
+        return len(self._running)
+
     def close(self) -> None:
         """End the jobs of this process."""
         with self._lock:
@@ -270,7 +280,7 @@ class Jobs:
 
     def _new_run(self, job: JobRecord) -> Run:
         """Say from now on that a job lives, also while it waits for a thread."""
-        run = Run(job.job_id)
+        run = Run(job.job_id, job.type)
         with self._lock:
             self._running[job.job_id] = run
         threading.Thread(target=self._beat, args=(run,), daemon=True).start()
@@ -314,6 +324,7 @@ class Jobs:
                 raise
         finally:
             run.is_over.set()
+            self._counts.add(JOBS.cell(run.type, state))
             with self._lock:
                 self._running.pop(run.job_id, None)
             with suppress(KeyturnError):  # A database that is away: the job is lost, and expires.

@@ -83,6 +83,8 @@ class _Batch:
 
     newest: Mark
     parts: tuple[_Part, ...]
+    at: float
+    """Monotonic: when they were read."""
 
     @property
     def is_kept(self) -> bool:
@@ -190,7 +192,7 @@ class Feed:
             told = subscription.told
             if batches and told is not None and batches[0].newest.revision <= told.revision:
                 # What was read for them is newer: that must not be taken back, not even for a moment.
-                batches = [_Batch(told, (partial(self._tell_since, told),))]
+                batches = [_Batch(told, (partial(self._tell_since, told),), batches[0].at)]
                 subscription.position = self._first + len(self._batches)
             else:
                 batches = _up_to_one_to_read(batches)
@@ -206,6 +208,21 @@ class Feed:
         if has_more or confirmed is None or confirmed.at < subscription.hello_at:
             return parts, None
         return parts, confirmed
+
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._subscriptions)
+
+    def lag(self) -> float:
+        """Return the age of the oldest change that somebody who follows was not told, in seconds; else 0."""
+        with self._lock:
+            end = self._first + len(self._batches)
+            behind = [one.position for one in self._subscriptions if self._first <= one.position < end]
+            if not behind:
+                return 0.0
+            oldest = self._batches[min(behind) - self._first]
+        return self._system.monotonic() - oldest.at
 
     def stop(self) -> None:
         """End the thread: the database is about to be closed."""
@@ -255,7 +272,7 @@ class Feed:
             parts = self._parts_of(since, self._read_to)
         with self._lock:
             if parts:
-                self._keep(_Batch(since.newest, parts))
+                self._keep(_Batch(since.newest, parts, now))
             self._read_to, self._seen = since.newest, number
             self._confirmed = Confirmed(since.newest, now)
             subscriptions = list(self._subscriptions)

@@ -33,6 +33,7 @@ from keyturn.errors import (
     OAuthCode,
     OAuthRefused,
     QuotaExceeded,
+    RateLimit,
     Reason,
     TooBusy,
 )
@@ -111,18 +112,21 @@ class DeviceLogins:
             BEGINNINGS_PER_MINUTE,
             system,
             refusal="Too many logins were begun from this address: wait before the next one.",
+            limit=RateLimit.DEVICE_CODES,
         )
         self._wrong_codes = RateLimiter(
             WRONG_CODES_PER_MINUTE,
             system,
             refusal="Too many wrong codes: wait {wait} before the next one.",
+            limit=RateLimit.DEVICE_CODES,
         )
         self._decisions = RateLimiter(
             DECISIONS_PER_MINUTE,
             system,
             refusal="Too many decisions about devices: wait {wait} before the next one.",
+            limit=RateLimit.DEVICE_CODES,
         )
-        self._unknown_codes = RateLimiter(UNKNOWN_CODES_PER_MINUTE, system)
+        self._unknown_codes = RateLimiter(UNKNOWN_CODES_PER_MINUTE, system, limit=RateLimit.DEVICE_CODES)
         self._polls = _Polls(system)
 
     def begin(self, form: Form, origin: Origin) -> BegunLogin:

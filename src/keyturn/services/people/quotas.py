@@ -3,6 +3,7 @@
 from keyturn.core.audit import AuditAction, AuditEntry
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
+from keyturn.errors import RateLimit
 from keyturn.system import System
 from keyturn.verifying.rate_limit import RateLimiter
 
@@ -58,6 +59,7 @@ class Quotas:
             creations_per_minute,
             system,
             refusal="You made or changed many things just now: wait {wait} before the next one.",
+            limit=RateLimit.CHANGES,
         )
 
     def note_creation(self, principal: Principal) -> None:

@@ -73,6 +73,7 @@ class Exchange:
         known = self._authenticator.recognise(presented, use_context_of(origin))
         if known is None or known.principal.method is not AuthMethod.API_KEY:
             return None
+        self._authenticator.count_remembered()
         return known
 
     def _counted(self, in_header: list[bytes], in_body: str | None, origin: Origin) -> ApiKeyCredential:

@@ -85,6 +85,13 @@ class DatabaseFile:
         with self._guard:
             self._connections.discard(connection)
 
+    def sizes(self) -> tuple[int, int]:
+        """Return the bytes of the database and of its log of changes; raise `StoreUnavailable`."""
+        try:
+            return self.path.stat().st_size, Path(self._paths_beside[0]).stat().st_size
+        except OSError:
+            raise StoreUnavailable(_FILE_GONE) from None
+
     def check(self) -> None:
         """Raise `StoreUnavailable` if a file was deleted, moved or replaced."""
         if (fault := self._fault()) is not None:

@@ -9,6 +9,7 @@ the pool's ordinary connections are used.
 import threading
 from collections import namedtuple
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 from weakref import WeakSet
 
@@ -18,8 +19,10 @@ from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from keyturn.counting.counts import Counts
+from keyturn.counting.table import DATABASE_ERRORS, TRANSACTION_SECONDS, Cause, Transaction
 from keyturn.errors import StoreUnavailable
-from keyturn.store.database.causes import why
+from keyturn.store.database.causes import cause_of, why
 
 Row = tuple[Any, ...]
 
@@ -75,13 +78,16 @@ class _Asking:
 class CompiledQueries:
     """Asks on one connection for each thread."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, counts: Counts) -> None:
+        self._counts = counts
+        self._seconds = TRANSACTION_SECONDS.cell(Transaction.READ)
         self._connect: Callable[[], Any] = engine.raw_connection
         self._local = threading.local()
         self._opened: WeakSet[_Asking] = WeakSet()
 
     def query(self, query: CompiledQuery, **parameters: Any) -> list[Row]:
         """Return the rows that answer the question; raise `StoreUnavailable` if the database fails."""
+        started = perf_counter()
         try:
             asking = getattr(self._local, "asking", None)
             if asking is None:
@@ -91,7 +97,9 @@ class CompiledQueries:
                     query.sql, [parameters[name] for name in query.names]
                 ).fetchall()
         except (pysqlite3.Error, DBAPIError, PoolTimeout) as error:
+            self._counts.add(DATABASE_ERRORS.cell(cause_of(error) or Cause.STATEMENT))
             raise StoreUnavailable(why(error)) from None
+        self._counts.observe(self._seconds, perf_counter() - started)
         return rows
 
     def _open(self) -> "_Asking":

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from time import perf_counter
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
 
 from keyturn.core import former_secrets, impersonation
-from keyturn.core.audit import AuditEntry
+from keyturn.core.audit import AuditAction, AuditEntry
 from keyturn.core.principal import Principal
+from keyturn.counting.counts import Counts
+from keyturn.counting.table import AUDIT_ROWS, DATABASE_ERRORS, TRANSACTION_SECONDS, Cause, Transaction
 from keyturn.errors import Conflict, InvalidState, StoreUnavailable
-from keyturn.store.database.causes import why
+from keyturn.store.database.causes import cause_of, why
 from keyturn.store.database.counter import counter_of
 from keyturn.store.database.credentials import check_caller_lives
 from keyturn.store.database.engine import pool_beside
@@ -43,11 +47,12 @@ class ChangeLimit(Protocol):
 class Database:
     """An engine with Keyturn's two kinds of transaction."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, counts: Counts | None = None) -> None:
+        self._counts = counts or Counts()
         self.engine = engine
-        self.writes = Writes(engine)
+        self.writes = Writes(engine, self._counts)
         self._file = file_of(engine)
-        self._queries = CompiledQueries(engine) if engine.dialect.name == "sqlite" else None
+        self._queries = CompiledQueries(engine, self._counts) if engine.dialect.name == "sqlite" else None
         self._beside = pool_beside(engine)
         self._newest_read = 0
         self.limit: ChangeLimit | None = None
@@ -66,6 +71,19 @@ class Database:
         self.engine.dispose()
         self.counter.close()
 
+    @property
+    def pool(self) -> QueuePool:
+        """The connections that are lent to readers, and on PostgreSQL to all."""
+        assert isinstance(self.engine.pool, QueuePool)  # noqa: S101 - both databases are opened with one
+        return self.engine.pool
+
+    def sizes(self) -> tuple[int, int]:
+        """Return the bytes of the database, and of SQLite's write-ahead log, which is 0 elsewhere."""
+        if self._file is not None:
+            return self._file.sizes()
+        with self.reading() as connection:
+            return connection.execute(_SIZE).scalar_one(), 0
+
     def check_file(self) -> None:
         """Raise `StoreUnavailable` if the file of an SQLite database is not there any more."""
         if self._file is not None:
@@ -78,12 +96,12 @@ class Database:
         On PostgreSQL each statement sees what was committed before it; within a `snapshot` all see one state.
         """
         present: Connection | None = getattr(self._snapshot, "connection", None)
-        with _translated_errors():
-            if present is not None:
+        if present is not None:
+            with self._translated_errors():
                 yield present
-                return
-            with self.engine.connect() as connection:
-                yield connection
+            return
+        with self._counted(Transaction.READ), self.engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -120,7 +138,7 @@ class Database:
 
         For what is no change of anybody's rights (when a key was last used); all else is a `change`.
         """
-        with _translated_errors(), self.writes.connection() as connection, connection.begin():
+        with self._counted(Transaction.WRITE), self.writes.connection() as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -135,19 +153,52 @@ class Database:
         """
         if audit is not None and self.limit is not None:
             self.limit.check_change(audit)
-        with _translated_errors(), self.writes.connection() as connection, connection.begin() as transaction:
+        with (
+            self._counted(Transaction.WRITE),
+            self.writes.connection() as connection,
+            connection.begin() as transaction,
+        ):
             change = Change(connection, self)
             yield change
             if change.is_recorded:
                 with self.counter.committing():
                     transaction.commit()
         if change.is_recorded:
+            self._counts.add(*(AUDIT_ROWS.cell(action) for action in change.actions))
             self.note_read(change.revision)
             self.hints.send()
 
+    @contextmanager
+    def _counted(self, kind: Transaction) -> Iterator[None]:
+        """Time a transaction, and let no driver error out."""
+        started = perf_counter()
+        try:
+            with self._translated_errors():
+                yield
+        finally:
+            self._counts.observe(TRANSACTION_SECONDS.cell(kind), perf_counter() - started)
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Let no driver error out: its text may hold parameters or the address of the database."""
+        try:
+            yield
+        except IntegrityError as error:
+            if _is_violation(error.orig, _UNIQUE_VIOLATION, "UNIQUE"):
+                raise  # The one driver error that a question of the store knows how to answer.
+            if _is_violation(error.orig, _FOREIGN_KEY_VIOLATION, "FOREIGN KEY"):
+                raise InvalidState("Something that this needs was deleted just now.") from None
+            raise self._unavailable(error) from None
+        except (DBAPIError, PoolTimeout) as error:
+            raise self._unavailable(error) from None
+
+    def _unavailable(self, error: BaseException) -> StoreUnavailable:
+        self._counts.add(DATABASE_ERRORS.cell(cause_of(error) or Cause.STATEMENT))
+        return StoreUnavailable(why(error))
+
     def check_writes(self) -> None:
         """Raise `StoreUnavailable` if the database takes no writes, or has no room for them."""
-        with _translated_errors():
+        with self._translated_errors():
             self.writes.check()
 
     def note_read(self, revision: int) -> None:
@@ -193,6 +244,8 @@ class Change:
         self.connection = connection
         self.revision = 0
         """The last one that this change has drawn; 0 for none."""
+        self.actions: list[AuditAction] = []
+        """The actions of its audit rows, in order."""
         self._database = database
         self._checked: Principal | None = None
         self._is_by_former_secret = False
@@ -238,6 +291,7 @@ class Change:
             "details": {**entry.details, **_told_of_impersonator(entry)},
         }
         self.connection.execute(_ADD_TO_AUDIT, row)
+        self.actions.append(entry.action)
 
     def _check_actor(self, entry: AuditEntry) -> None:
         """Check once who acts, and each change of one who acts with a secret that is a former one by now.
@@ -268,6 +322,7 @@ _NEXT_REVISION = (
     update(installation).values(revision=installation.c.revision + 1).returning(installation.c.revision)
 )
 _ADD_TO_AUDIT = insert(audit)
+_SIZE = text("SELECT pg_database_size(current_database())")
 _LOCK_CHANGES = select(installation.c.id).with_for_update(read=True)
 _ONE_STATE = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
@@ -289,18 +344,3 @@ def shortened(value: str | None, limit: int) -> str | None:
 def _is_violation(error: object, sqlstate: str, words: str) -> bool:
     found = getattr(error, "sqlstate", None)
     return found == sqlstate if found else str(error).startswith(words)
-
-
-@contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Let no driver error out: its text may hold parameters or the address of the database."""
-    try:
-        yield
-    except IntegrityError as error:
-        if _is_violation(error.orig, _UNIQUE_VIOLATION, "UNIQUE"):
-            raise  # The one driver error that a question of the store knows how to answer.
-        if _is_violation(error.orig, _FOREIGN_KEY_VIOLATION, "FOREIGN KEY"):
-            raise InvalidState("Something that this needs was deleted just now.") from None
-        raise StoreUnavailable(why(error)) from None
-    except (DBAPIError, PoolTimeout) as error:
-        raise StoreUnavailable(why(error)) from None

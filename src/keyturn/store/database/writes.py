@@ -16,6 +16,8 @@ from sqlalchemy import Connection, Engine, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from keyturn.counting.counts import Counts
+from keyturn.counting.table import Mark
 from keyturn.errors import StoreUnavailable
 from keyturn.store.database.causes import LOCKED, cause_of, described
 from keyturn.store.database.engine import WRITES, writer_of
@@ -41,15 +43,25 @@ _ROOM_CAUSES = {errno.ENOSPC: "ENOSPC", errno.EROFS: "read-only", errno.EACCES: 
 class Writes:
     """Opens connections that write, and knows whether that works."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, counts: Counts) -> None:
+        self._counts = counts
         self._engine = writer_of(engine)
         self._file = file_of(engine)
         self._turn = threading.Semaphore(1)
         self._guard = threading.Lock()
         self._probing: threading.Thread | None = None
         self._closed = threading.Event()
-        self.failing: str | None = None
+        self._failing: str | None = None
+
+    @property
+    def failing(self) -> str | None:
         """Why the last write failed; None once one succeeded."""
+        return self._failing
+
+    @failing.setter
+    def failing(self, cause: str | None) -> None:
+        self._failing = cause
+        self._counts.note(Mark.WRITES_FAIL, cause is not None)
 
     def close(self) -> None:
         """Close every connection."""

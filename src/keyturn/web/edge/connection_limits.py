@@ -12,6 +12,8 @@ from keyturn.core.networks import (
     is_within,
     read_address,
 )
+from keyturn.counting.counts import Counts
+from keyturn.counting.table import CONNECTIONS, CONNECTIONS_REFUSED
 from keyturn.system import System
 
 FEW_FILES = 4096
@@ -50,8 +52,15 @@ class Connections:
     """Counts the connections of each address, for IPv6 of each /64, and bounds them."""
 
     def __init__(
-        self, per_address: int, files: int, system: System, *, trusted: Sequence[Network] = ()
+        self,
+        per_address: int,
+        files: int,
+        system: System,
+        *,
+        trusted: Sequence[Network] = (),
+        counts: Counts | None = None,
     ) -> None:
+        self._counts = counts or Counts()
         self._per_address = min(per_address, max(1, files // SHARE))
         self._total = max(1, files - files // FILES_FOR_OTHERS)
         self._trusted = tuple(trusted)
@@ -70,15 +79,18 @@ class Connections:
         held = self._held.get(source, 0)
         is_one_of_many = source == UNIX_PEER or is_within(read_address(peer or ""), self._trusted)
         if self._count >= self._total or (held >= self._per_address and not is_one_of_many):
+            self._counts.add(CONNECTIONS_REFUSED.cell())
             self._tell(source, held)
             return None
         self._held[source] = held + 1
         self._count += 1
+        self._counts.note(CONNECTIONS.cell(), self._count)
         return source
 
     def leave(self, source: str) -> None:
         """Forget a connection that has ended."""
         self._count -= 1
+        self._counts.note(CONNECTIONS.cell(), self._count)
         held = self._held[source] - 1
         if held:
             self._held[source] = held

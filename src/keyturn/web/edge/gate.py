@@ -23,13 +23,13 @@ from keyturn.core.networks import Network, client_address
 from keyturn.core.paths import RequestTarget
 from keyturn.core.principal import Principal
 from keyturn.core.scopes import NO_SCOPES, check_scopes
+from keyturn.counting.table import Mark, State
 from keyturn.errors import (
     CredentialRefused,
     KeyturnError,
     NotFound,
     Reason,
     StoreUnavailable,
-    failure_name,
 )
 from keyturn.logs import flush_logs
 from keyturn.system import request_id
@@ -64,10 +64,13 @@ from keyturn.web.edge.request_checks import (
     tolerant_path,
 )
 from keyturn.web.edge.request_log import RequestLog
+from keyturn.web.edge.tracing import Traces, given_request_id, given_trace_id
+from keyturn.web.edge.traffic import Traffic
 from keyturn.web.edge.verify import MAX_PLAIN_FIELD_BYTES, PlainVerify
 from keyturn.web.navigation import ENDED_AT, NO_PAGE, SESSION_END_PATH, login_path, wants_page
 from keyturn.web.pages.frame.visitors import LoginNeeded, Visitor, find_visitor
 from keyturn.web.pages.oauth.device import wanted_page
+from keyturn.web.requests import note_failure
 from keyturn.web.responses import internal_error, response_of
 from keyturn.web.route_table import RouteTable
 
@@ -92,7 +95,9 @@ class Gate:
         headers: SecurityHeaders,
         trusted_proxies: Sequence[Network],
         without_secrets: Redactor,
+        traces: Traces | None = None,
     ) -> None:
+        self._traces = traces
         self._app = app
         self._services = services
         self._authenticator = services.authenticator
@@ -112,6 +117,7 @@ class Gate:
         )
         self._log = structlog.get_logger()
         self._requests = RequestLog()
+        self._traffic = Traffic(services.counts, routes)
         self._plain_verify = PlainVerify(
             services.authenticator,
             hosts=hosts,
@@ -119,8 +125,10 @@ class Gate:
             refusals=Refusals(headers.for_path(forward_auth.PATH)),
             log=self._requests,
             asks_database=self._lookups is None,
+            counts=services.counts,
         )
-        self.answer_at_once = self._plain_verify.answer_at_once
+        plain = self._plain_verify
+        self.answer_at_once = plain.answer_timed if services.counts.is_shown else plain.answer_at_once
         """For the protocol, which asks it before anything else."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,7 +142,10 @@ class Gate:
                     await send(forward_auth.answer_to(known.principal))
                     await send(forward_auth.EMPTY_BODY)
                     return
-            await self._handle(scope, receive, send)
+            if self._traces is None:
+                await self._handle(scope, receive, send)
+            else:
+                await self._traces.trace(scope, partial(self._handle, scope, receive, send))
         elif scope["type"] == "lifespan":
             await self._app(scope, receive, partial(self._send_of_lifespan, send))
         else:
@@ -143,10 +154,13 @@ class Gate:
     def begin_draining(self) -> None:
         """Be not ready any more, and go on: the server is about to stop."""
         self._app.state.is_draining = True
+        self._services.counts.note(Mark.STATE, State.STOPPING)
 
     async def _send_of_lifespan(self, send: Send, message: Any) -> None:
         if message["type"].startswith("lifespan.shutdown"):
             self._requests.flush()
+            if self._traces is not None:
+                self._traces.close()
             flush_logs()  # A worker ends by a signal, without the ending of a program.
         await send(message)
 
@@ -160,19 +174,28 @@ class Gate:
         scope["path"], scope["query_string"] = forward_auth.question(scope["path"], scope["query_string"])
         origin = self._origin(scope)
         answer = Answer(send, origin.request_id or "", self._headers.for_path(scope["path"]))
-        scope["state"] = {**scope.get("state", {}), "origin": origin, "failure": None}
+        scope["state"] = {
+            "trace_id": given_trace_id(scope["headers"]),
+            **scope.get("state", {}),
+            "origin": origin,
+            "failure": None,
+            "limit": None,
+        }
         try:
             check_request(scope, self._hosts)
             if scope["path"] == forward_auth.PATH:
+                scope["state"]["route"] = forward_auth.PATH
                 await self._verify(scope, origin, answer)
                 return
             scope["user"] = await self._authenticate(scope, origin)
             body = await self._whole_body(scope, receive, origin)
             if scope["path"] == feed.PATH and scope["method"] == "GET":
+                scope["state"]["route"] = feed.PATH
                 await self._feed.answer(
                     scope, receive, answer, partial(self._principal, self._authenticator, scope, origin)
                 )
             elif scope["path"] in EXCHANGE_PATHS and scope["method"] == "POST":
+                scope["state"]["route"] = scope["path"]
                 proof = proof_for_this(scope, self._public_url)
                 await answer.json(
                     await self._look_up(
@@ -185,7 +208,7 @@ class Gate:
         except LoginNeeded as needed:
             await answer.see_other(login_path(needed.path))
         except KeyturnError as error:
-            scope["state"]["failure"] = failure_name(error)
+            note_failure(scope, error)
             hint = misplaced_credential(scope) if isinstance(error, CredentialRefused) else None
             await answer.error(response_of(error, hint))
         except ClientGone:
@@ -195,7 +218,11 @@ class Gate:
             scope["state"]["failure"] = "defect"
             await answer.error(internal_error())
         finally:
-            user = scope.get("user")
+            user, seconds = scope.get("user"), time.perf_counter() - started
+            state = scope["state"]
+            state["status"], failure, limit = answer.status, state["failure"], state["limit"]
+            trace_id = state["trace_id"]
+            self._traffic.note(scope["path"], answer.status, seconds, failure=failure, limit=limit)
             self._requests.write(
                 {
                     "request_id": origin.request_id,
@@ -204,8 +231,9 @@ class Gate:
                     "address": origin.address,
                     "user_id": getattr(user, "user_id", None),
                     "key_id": getattr(user, "acts_by_key_id", None),
-                    "failure": scope["state"]["failure"],
-                    "milliseconds": round((time.perf_counter() - started) * 1000, 2),
+                    "failure": failure,
+                    "milliseconds": round(seconds * 1000, 2),
+                    **({} if trace_id is None else {"trace_id": trace_id}),
                 }
             )
 
@@ -223,7 +251,7 @@ class Gate:
         return Origin(
             address=self._address(peer, forwarded) if self._trusts_proxies else peer,
             user_agent=None if agent is None else self._without_secrets(agent.decode("latin-1")),
-            request_id=request_id(),
+            request_id=given_request_id(scope["headers"]) or request_id(),
             via=self._without_secrets(f"{scope['method']} {scope['path']}"),
             target=self._target(scope),
         )
@@ -328,6 +356,7 @@ class Gate:
         if len(authorization) == 1:
             known = authenticator.recognise(authorization[0], use_context_of(origin), scopes)
             if known is not None:
+                authenticator.count_remembered()
                 return known.principal
         proof = self._proof(scope)
         principal = await self._look_up(authenticator.authenticate, authorization, origin, proof, scopes)

@@ -20,6 +20,7 @@ import structlog
 import uvicorn
 from uvicorn.server import ServerState
 
+from keyturn.counting.counts import Counts
 from keyturn.settings import Settings
 from keyturn.system import System
 from keyturn.web.edge.connection_limits import Connections, raise_file_limit
@@ -69,6 +70,7 @@ class Server(uvicorn.Server):
         settings: Settings,
         *,
         last_request_seconds: float = LAST_REQUEST_SECONDS,
+        counts: Counts | None = None,
     ) -> None:
         super().__init__(config)
         admission = Connections(
@@ -76,6 +78,7 @@ class Server(uvicorn.Server):
             raise_file_limit(),
             System(),
             trusted=settings.trusted_proxies,
+            counts=counts,
         )
         self.server_state: State = State(admission, last_request_seconds)
         self._drain_seconds = settings.drain_time
@@ -227,13 +230,13 @@ def bind_unix(path: Path) -> socket.socket:
     return listener
 
 
-def bind(settings: Settings) -> socket.socket:
-    """Return a socket bound to the address of the settings; raise `OSError`."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to an address; raise `OSError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
         listener.set_inheritable(True)
     except BaseException:
         listener.close()

@@ -9,8 +9,11 @@ the gate.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from time import perf_counter
 
 from keyturn.core.scopes import NO_SCOPES
+from keyturn.counting.counts import TIMED_OF, Counts
+from keyturn.counting.table import Mark
 from keyturn.errors import TooManyFailures
 from keyturn.system import request_id
 from keyturn.verifying.authenticator import Authenticator
@@ -20,12 +23,15 @@ from keyturn.web import forward_auth
 from keyturn.web.edge.refusals import Refusals
 from keyturn.web.edge.request_checks import MISPLACED_HEADERS, HostRule, is_of_other_scheme
 from keyturn.web.edge.request_log import RequestLog
+from keyturn.web.edge.tracing import given_request_id
+from keyturn.web.edge.traffic import LOOKED_UP, VERIFY_SECONDS, refused_at_once
 
 PLAIN_HEADERS = 24
 MAX_PLAIN_FIELD_BYTES = 600
 """A request with more header fields than this, or longer ones, takes the longer way. Together with the
 credential they are less than a header may be long, and what is remembered of them is bounded."""
 
+_PLAIN_GOOD = int(Mark.PLAIN_GOOD)
 _LONGER_WAY = frozenset(
     {
         *MISPLACED_HEADERS,
@@ -53,7 +59,12 @@ class PlainVerify:
         refusals: Refusals,
         log: RequestLog,
         asks_database: bool,
+        counts: Counts,
     ) -> None:
+        self._counts = counts
+        self._cells = counts.cells if counts.is_shown else None
+        self._untimed = TIMED_OF
+        """How many requests are answered until the next one is timed."""
         self._authenticator = authenticator
         self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
         self._required = lru_cache(1024)(forward_auth.read_plain_query)
@@ -71,7 +82,28 @@ class PlainVerify:
     ) -> CachedVerdict | None:
         """Return the verdict that is remembered of a plain request; None if there is none."""
         plain = self._plain(method, query, headers, client)
-        return None if plain is None else plain[0].recognise(*plain[1:])
+        known = None if plain is None else plain[0].recognise(*plain[1:])
+        if known is not None:
+            self._counts.cells[Mark.PLAIN_GOOD] += 1
+        return known
+
+    def answer_timed(
+        self,
+        method: str,
+        query: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        client: tuple[str, int] | None,
+    ) -> bytes | tuple[int, bytes] | None:
+        """Do what `answer_at_once` does, and time one request of `TIMED_OF`, which stands for all."""
+        self._untimed -= 1
+        if self._untimed:
+            return self.answer_at_once(method, query, headers, client)
+        self._untimed = TIMED_OF
+        started = perf_counter()
+        answer = self.answer_at_once(method, query, headers, client)
+        if answer is not None:
+            self._counts.observe(VERIFY_SECONDS, perf_counter() - started, TIMED_OF)
+        return answer
 
     def answer_at_once(
         self,
@@ -91,18 +123,25 @@ class PlainVerify:
         authenticator, value, trace, scopes = plain
         known = authenticator.recognise(value, trace, scopes)
         if known is None:
-            refused = self._refuse_at_once(authenticator, value, trace)
+            refused = self._refuse_at_once(authenticator, value, trace, headers)
             if refused is not None or not self._asks_database:
                 return refused
             known = authenticator.recognise(value, trace, scopes)
             if known is None:
                 return None
+            self._counts.add(*LOOKED_UP)
+        elif self._cells is not None:
+            self._cells[_PLAIN_GOOD] += 1  # This thread alone does, so it takes no lock.
         if known.answer is None:
             known.answer = forward_auth.header_block(known.principal)
         return known.answer
 
     def _refuse_at_once(
-        self, authenticator: Authenticator, value: bytes, trace: UseContext
+        self,
+        authenticator: Authenticator,
+        value: bytes,
+        trace: UseContext,
+        headers: Sequence[tuple[bytes, bytes]],
     ) -> tuple[int, bytes] | None:
         """Return the refusal of a credential that is known to be wrong without asking anybody; else None.
 
@@ -115,8 +154,9 @@ class PlainVerify:
         if refusal is None:
             return None
         reason, wait = refusal
-        request = request_id()
+        request = given_request_id(headers) or request_id()
         status, answer = self._refusals.written(wait, request)
+        self._counts.add(*refused_at_once(reason, is_limited=bool(wait)))
         self._log.write(
             {
                 "request_id": request,

@@ -7,13 +7,16 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 
 import structlog
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
+from uvicorn.importer import import_from_string
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from keyturn.counting.counts import Counts
+from keyturn.counting.shared import SharedCounts, Slot
 from keyturn.errors import CannotStart
 from keyturn.logs import configure_logs, log_uncaught
 from keyturn.settings import Settings, read_settings
@@ -38,6 +41,8 @@ EXTRA_SECONDS = 5.0
 class Worker(Process):
     """A process that serves."""
 
+    slot: Slot
+    """Where it counts."""
     _has_answered: bool = False
     _starts_until: float = 0.0
     """Until when it may not answer yet."""
@@ -45,13 +50,19 @@ class Worker(Process):
     @cached_property
     def server(self) -> Server:
         """The server of this process, which reads its settings from the environment."""
-        return Server(self.config, read_settings(os.environ))
+        return Server(self.config, read_settings(os.environ), counts=self.counts)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """The numbers of this process."""
+        return self.slot.open()
 
     def target(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, in the new process; what ends it is in the log."""
         settings = read_settings(os.environ)
         configure_logs(settings.log_level)
         log_uncaught()
+        self.config.app = partial(import_from_string(str(self.config.app)), self.counts)
         self.server.take_signals()
         try:
             super().target(sockets)
@@ -97,8 +108,15 @@ class Supervisor(Multiprocess):
     It obeys signals from the moment that it is made.
     """
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, sockets: list[socket.socket]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        settings: Settings,
+        sockets: list[socket.socket],
+        counts: SharedCounts,
+    ) -> None:
         super().__init__(config, sockets)
+        self._counts = counts
         self.processes: list[Worker] = []  # type: ignore[assignment]  # Each is one of ours.
         self._stop_seconds = settings.drain_time + SHUTDOWN_TIMEOUT_SECONDS + EXTRA_SECONDS
         self._is_told_twice = False
@@ -108,7 +126,7 @@ class Supervisor(Multiprocess):
         """Serve until told to stop; raise `CannotStart` if the workers cannot serve."""
         looks = 0
         if not self._is_stopping():
-            self.processes = [self._new_worker() for _ in range(self.processes_num)]
+            self.processes = [self._new_worker(number) for number in range(self.processes_num)]
         while not self._is_stopping():
             looks += 1
             if looks % LOOKS_PER_CHECK == 0:
@@ -120,8 +138,9 @@ class Supervisor(Multiprocess):
         self.handle_signals()
         return self.should_exit.is_set()
 
-    def _new_worker(self) -> Worker:
+    def _new_worker(self, number: int) -> Worker:
         worker = Worker(self.config, self.sockets)
+        worker.slot = self._counts.slot(number)
         worker.start()
         return worker
 
@@ -133,10 +152,12 @@ class Supervisor(Multiprocess):
             is_hung = worker.process.is_alive()
             worker.kill()
             worker.join()
+            self._counts.workers[number].end()
             if worker.exitcode == STARTUP_FAILURE:
                 self._stop_workers()
                 raise CannotStart("A worker cannot serve: the line before this one says why.")
-            self.processes[number] = self._new_worker()
+            self.processes[number] = self._new_worker(number)
+            self._counts.replaced += 1
             self._log.error(
                 "worker_replaced",
                 pid=worker.pid,

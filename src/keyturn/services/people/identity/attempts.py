@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
 from keyturn.core.people import LoginRecord
 from keyturn.core.principal import Principal
-from keyturn.errors import CredentialRefused, InvalidInput, Reason
+from keyturn.counting.counts import Counts
+from keyturn.counting.table import SIGN_INS, Result
+from keyturn.errors import CredentialRefused, InvalidInput, RateLimit, Reason, TooManyFailures
 from keyturn.services.people.identity.provider import Credentials, Identity, IdentityProvider
 from keyturn.services.people.identity.registry import IdentityProviders
 from keyturn.services.people.identity.turns import account_of, asker_at
@@ -43,13 +45,19 @@ class SignInAttempts:
         failures_per_minute: int,
         passwords_per_minute: int,
         system: System,
+        counts: Counts | None = None,
     ) -> None:
+        self._counts = counts or Counts()
         self._store = store
         self._providers = providers
         self._system = system
-        self._failures = RateLimiter(failures_per_minute, system, refusal=SIGN_INS_FAILED)
+        self._failures = RateLimiter(
+            failures_per_minute, system, refusal=SIGN_INS_FAILED, limit=RateLimit.SIGN_INS
+        )
         self._waits = ToldWaits(locked_until)
-        self._given = RateLimiter(passwords_per_minute, system, refusal=PASSWORD_GIVEN)
+        self._given = RateLimiter(
+            passwords_per_minute, system, refusal=PASSWORD_GIVEN, limit=RateLimit.PASSWORDS
+        )
 
     def verify(
         self, iamid: str | None, userid: str, password: str, origin: Origin
@@ -60,6 +68,20 @@ class SignInAttempts:
         `iamid` is None for the built-in provider. Raise `TooManyFailures`, before anything is judged, if too
         many attempts failed from this address, or the person has signed in too often (Q1).
         """
+        result = Result.FAILED
+        try:
+            found = self._verify(iamid, userid, password, origin)
+            result = Result.GOOD
+        except (CredentialRefused, TooManyFailures):
+            result = Result.REFUSED
+            raise
+        finally:
+            self._counts.add(SIGN_INS.cell(result))
+        return found
+
+    def _verify(
+        self, iamid: str | None, userid: str, password: str, origin: Origin
+    ) -> tuple[LoginRecord, Identity]:
         self._failures.note(origin.address)  # Before, since many may try at once.
         try:
             found = self._judge(iamid, userid, password, origin)

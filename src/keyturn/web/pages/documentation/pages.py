@@ -191,7 +191,7 @@ def _refused(
     error: KeyturnError, form: Form, request: AnyRequest, site: Site, pages: Pages, headers: Mapping[str, str]
 ) -> Response[Any]:
     """Answer why a question is not answered, in the form that is asked for, without the question."""
-    note_failure(request, error)
+    note_failure(request.scope, error)
     refusal = response_of(error)
     also = {**headers, **dict(refusal.headers)}
     if form == "application/json":

@@ -12,7 +12,7 @@ from keyturn.documentation.answers import DocumentationAnswer, answer
 from keyturn.documentation.library import DocumentationMissing, Library, Page, built_file
 from keyturn.documentation.places import HOST_PLACE, REPOSITORY_PLACE
 from keyturn.documentation.search import MAX_QUESTION_CHARACTERS, Search
-from keyturn.errors import CannotStart, InvalidInput
+from keyturn.errors import CannotStart, InvalidInput, RateLimit
 from keyturn.settings import Settings
 from keyturn.system import System
 from keyturn.verifying.rate_limit import RateLimiter
@@ -42,7 +42,7 @@ class Site:
     def __init__(self, library: Library, settings: Settings, system: System) -> None:
         self.library = library
         self.search = Search(library)
-        self.limit = RateLimiter(QUESTIONS_PER_MINUTE, system, refusal=TOO_MANY)
+        self.limit = RateLimiter(QUESTIONS_PER_MINUTE, system, refusal=TOO_MANY, limit=RateLimit.QUESTIONS)
         self.repository_url = settings.repository_url
         self.domains: tuple[Domain, ...] = ()
         """Those of the API, once somebody looked at them."""

@@ -18,6 +18,7 @@ OPEN = (
     "host",
     "port",
     "unix_socket",
+    "management",
     "public_url",
     "allowed_hosts",
     "allow_public_http",
@@ -43,6 +44,7 @@ OPEN = (
     "password_again_minutes",
     "documentation",
     "repository_url",
+    "traces",
     "log_level",
 )
 """The settings whose values may be shown. Of any other the page says no more than whether it is given."""

@@ -18,6 +18,7 @@ KeyturnError
 ├── InvalidState              as things are, this cannot be done
 ├── Conflict                  such a thing exists already, or its state forbids this
 │   └── ChangedMeanwhile      somebody else changed it since it was looked at
+├── ChangeRefused             the credential may not make this change, whatever its owner may
 ├── QuotaExceeded             there are as many of these as one account may have
 ├── OAuthRefused              the token endpoint and its neighbours say no, in the words of OAuth
 ├── TooManyFailures           this source presented too many wrong credentials: wait
@@ -269,6 +270,10 @@ class Conflict(KeyturnError):
 
 class ChangedMeanwhile(Conflict):
     """Somebody else changed the thing since it was looked at: nothing is done, so that nothing is lost."""
+
+
+class ChangeRefused(KeyturnError):
+    """The caller's credential may not make this change, or not any more. Nothing is wrong with the change."""
 
 
 class QuotaExceeded(KeyturnError):

@@ -18,7 +18,7 @@ from keyturn.core.connections import ConnectionRecord, ConnectionState, JobType,
 from keyturn.core.permissions import ADMINISTRATION
 from keyturn.core.records import KeyCaller, KeyUsage, LastUse, SessionKind
 from keyturn.core.verification import principal_of_key_token, principal_of_session_token
-from keyturn.errors import Conflict, CredentialRefused, StoreUnavailable
+from keyturn.errors import ChangeRefused, CredentialRefused, StoreUnavailable
 from keyturn.store import Store
 from keyturn.store.apis import ApiFields
 from keyturn.store.database.schema import signing_key
@@ -321,7 +321,7 @@ def test_fault_a1_whoever_may_less_tries_again(store: Store, engine: Engine) -> 
     store.users.change_permissions(callers.user_id, lambda held: held - {"AUDIT"}, NOW, an_entry())
     before = contents(engine)
 
-    with pytest.raises(Conflict):
+    with pytest.raises(ChangeRefused):
         store.users.sign_out(callers.user_id, NOW, an_entry(actor=actor))
 
     assert contents(engine) == before
@@ -340,7 +340,7 @@ def test_fault_a1_a_former_secret_that_works_makes_changes(store: Store, engine:
         store.audit_log.record(entry)
         before = contents(engine)
 
-        with pytest.raises(Conflict, match="rotated away"):
+        with pytest.raises(ChangeRefused, match="rotated away"):
             store.users.sign_out(callers.user_id, NOW, an_entry(actor=actor))
         with pytest.raises(CredentialRefused):
             store.audit_log.record(replace(entry, at=LATER))

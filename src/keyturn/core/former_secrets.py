@@ -6,7 +6,7 @@ no account, its own or another's. One check where every change is written down: 
 """
 
 from keyturn.core.audit import AuditAction, AuditEntry, Target
-from keyturn.errors import Conflict
+from keyturn.errors import ChangeRefused
 
 FORMER_SECRET = (
     "This secret, or the one that this token was made with, was rotated away: it makes, rotates and ends no "
@@ -17,10 +17,11 @@ _MAY_NOT_TOUCH = frozenset({Target.API_KEY, Target.USER, Target.SESSION})
 
 
 def check_may_record(entry: AuditEntry) -> None:
-    """Raise `Conflict` for a change that a former secret may not make, for whoever makes it with one."""
+    """Raise `ChangeRefused` for a change that a former secret may not make, for whoever makes it with one."""
     principal = entry.actor.principal
     is_retry = entry.action is AuditAction.API_KEY_REPLACED and (
         principal is not None and entry.target_id == str(principal.key_id)
     )
-    if entry.target_type in _MAY_NOT_TOUCH and not is_retry:  # A rotation's service bounds its retries.
-        raise Conflict(f"{FORMER_SECRET} Use the new one.")
+    is_free = is_retry or entry.action is AuditAction.USER_IMPERSONATED  # Such a token ends with the secret.
+    if entry.target_type in _MAY_NOT_TOUCH and not is_free:  # A rotation's service bounds its retries.
+        raise ChangeRefused(f"{FORMER_SECRET} Use the new one.")

@@ -103,6 +103,11 @@ class Principal(msgspec.Struct, frozen=True, gc=False):
         return self.key_id if self.impersonator is None else self.impersonator.key_id
 
     @property
+    def acting_user_id(self) -> int:
+        """The user who acts, whose limits count: the impersonator, if there is one."""
+        return self.user_id if self.impersonator is None else self.impersonator.user_id
+
+    @property
     def is_unbound(self) -> bool:
         """Whether the credential carries all that its owner may do."""
         return self.scopes is None and self.project_id is None and self.impersonator is None

@@ -256,7 +256,7 @@ class SessionRecord:
     address: str | None
     user_agent: str | None
     impersonator: str | None = None
-    """The name of who acts with it for the user, or their user name; None for the user themselves."""
+    """The name and user name of who acts with it for the user; None for the user themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from keyturn.core.records import (
     SessionLimits,
 )
 from keyturn.core.scopes import is_scope
-from keyturn.errors import Conflict, CredentialRefused, PermissionMissing, Reason, ScopeMissing
+from keyturn.errors import ChangeRefused, CredentialRefused, PermissionMissing, Reason, ScopeMissing
 
 
 def check_api_key(
@@ -86,7 +86,7 @@ def check_still_lives(
     """Judge a caller again whose credential was good before; return whether its secret was replaced since.
 
     `record` is the present state of the key or session, found by its id. Raise `CredentialRefused` if it is
-    dead, and `Conflict` if the owner may do less than when the caller was judged.
+    dead, and `ChangeRefused` if the owner may do less than when the caller was judged.
     """
     credential, key_id = caller.credential, caller.key_id
     if record is None:
@@ -109,7 +109,7 @@ def check_still_lives(
     if any(end is not None and end <= now for end in (credential.ends_at, record.expires_at)):
         raise CredentialRefused(Reason.EXPIRED, key_id=key_id, secret_matched=True)
     if not caller.permissions <= record.owner.permissions:
-        raise Conflict("Your permissions were changed just now: try again.")
+        raise ChangeRefused("Your permissions were changed just now: try again.")
     return is_former
 
 
@@ -154,7 +154,7 @@ def check_still_impersonates(
     except PermissionMissing:
         raise CredentialRefused(Reason.REVOKED, secret_matched=True) from None
     if not caller.permissions <= _held_by_both(session.owner, key.owner):
-        raise Conflict("Your permissions were changed just now: try again.")
+        raise ChangeRefused("Your permissions were changed just now: try again.")
 
 
 def end_of_secret(record: KeyForVerification, number: int | None) -> datetime | None:
@@ -347,7 +347,7 @@ def check_sender(principal: Principal, jkt: str | None) -> None:
     None for no proof. A credential that is bound to none may come with any (RFC 9449, section 7.1).
     """
     if principal.jkt not in {None, jkt}:
-        raise CredentialRefused(Reason.SENDER, key_id=principal.key_id, secret_matched=True)
+        raise CredentialRefused(Reason.SENDER, key_id=principal.acts_by_key_id, secret_matched=True)
 
 
 def principal_of_session(record: SessionForVerification) -> Principal:

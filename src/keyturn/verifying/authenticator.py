@@ -253,7 +253,7 @@ class Authenticator:
             raise CredentialRefused(Reason.MISSING)
         known = self._living(credential, origin)
         if known.principal.jkt != judged.jkt:
-            raise CredentialRefused(Reason.SENDER, key_id=known.principal.key_id, secret_matched=True)
+            raise CredentialRefused(Reason.SENDER, key_id=known.principal.acts_by_key_id, secret_matched=True)
         if known.refused is not None:
             raise known.refused.with_traceback(None)
         return known.principal
@@ -359,7 +359,7 @@ class Authenticator:
 
         `known` is what stands behind the credential, if that was found before it was refused.
         """
-        key_id = None if known is None else known.principal.key_id
+        key_id = None if known is None else known.principal.acts_by_key_id
         if isinstance(refused, CredentialRefused) and refused.secret_matched:
             key_id = refused.key_id
         if key_id is not None:
@@ -386,7 +386,7 @@ class Authenticator:
             verification.check_api_key(known.dependency.key, now=now, source=source, target=target)
         if known.ends_at <= now.timestamp():
             reason = Reason.REVOKED if known.ends_at == ENDED else Reason.EXPIRED
-            raise CredentialRefused(reason, key_id=known.principal.key_id, secret_matched=True)
+            raise CredentialRefused(reason, key_id=known.principal.acts_by_key_id, secret_matched=True)
         return known
 
 

@@ -46,7 +46,9 @@ class Proofs:
         check_sender(principal, None if proof is None else proof.jkt)
         if is_with_proof and proof is not None:
             if principal.jkt is None:
-                raise CredentialRefused(Reason.NOT_BOUND, key_id=principal.key_id, secret_matched=True)
+                raise CredentialRefused(
+                    Reason.NOT_BOUND, key_id=principal.acts_by_key_id, secret_matched=True
+                )
             self.use(proof)
 
     def use(self, proof: Proof) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 from msgspec.structs import replace
 
 from keyturn.composition import Services
-from keyturn.core.permissions import SEE_CONNECTION
+from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.core.principal import Principal
-from keyturn.errors import Conflict, NotFound, PermissionMissing
+from keyturn.errors import Conflict, NotFound, PermissionMissing, TooManyFailures
+from keyturn.services.connections.checks import PER_MINUTE
+from keyturn.services.connections.registry import ChangedConnection
 from keyturn.verifying.origin import COMMAND_LINE
-from tests.people import actions
+from tests.people import HERE, actions, holder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from keyturn.core.connections import ConnectionRecord
 
 
 def test_a_connection_is_for_those_who_may_see_it(services: Services, bob: Principal) -> None:
@@ -56,3 +65,21 @@ def test_a_connection_key_is_taken_once(services: Services, bob: Principal) -> N
         services.connections.register(COMMAND_LINE, bob.user_id, "1", {"technology": "Redshift"})
 
     assert actions(services).count("ConnectionCreated") == 1
+
+
+def test_one_user_tests_so_many_connections_a_minute(
+    services: Services, keeper: Principal, register: Callable[[str, Mapping[str, Any]], ConnectionRecord]
+) -> None:
+    """A test is a scanner of ports to whoever may test anything: one user makes 20 a minute (O6)."""
+    values = {
+        "technology": "PostgreSQL", "hostname": "127.0.0.1", "database": "shop",
+        "username": "keyturn", "password": "seven quiet harbor lamps",
+    }  # fmt: skip
+    register("one", values)
+    for _ in range(PER_MINUTE):
+        services.connection_checks.test(keeper, "one", HERE)
+    with pytest.raises(TooManyFailures, match="tested many"):
+        services.connection_checks.test(keeper, "one", HERE)
+    with pytest.raises(TooManyFailures, match="tested many"):
+        services.connection_checks.try_out(keeper, "one", ChangedConnection({"database": "other"}))
+    services.connection_checks.test(holder(services, "another", Permission.APPLICATION_ADMIN), "one", HERE)

@@ -71,12 +71,12 @@ def test_the_person_sees_it_and_ends_it(site: Site, key: CreatedKey) -> None:
         token = impersonate(client, key, **{"User-Agent": "trino/476"})
         bearer = {"Authorization": f"Bearer {token}"}
         page = browser.get("/profile/sessions").text
-        assert "trino acts for you with it." in page
+        assert "trino (trino@example.com) acts for you with it." in page
         bob = site.users[PERSON].user_id
-        assert "trino acts for bob with it." in admin.get(f"/admin/users/{bob}").text
+        assert "trino (trino@example.com) acts for bob with it." in admin.get(f"/admin/users/{bob}").text
         assert "made a token that acts for" in admin.get("/admin/audit").text
         # The one that was seen last stands first.
-        session = re.findall(r"trino acts for you.*?/profile/sessions/(\d+)/end", page, re.DOTALL)[0]
+        session = re.findall(r"acts for you.*?/profile/sessions/(\d+)/end", page, re.DOTALL)[0]
         assert browser.submit(f"/profile/sessions/{session}/end").status_code == 303
         assert client.get(WHO, headers=bearer).status_code == 401
 

@@ -74,7 +74,7 @@ class Checks:
     def _run(
         self, principal: Principal, values: dict[str, Value], record: ConnectionRecord | None
     ) -> Iterator[StepBegun | StepResult]:
-        self._limit.charge(str(principal.user_id))
+        self._limit.note(str(principal.acting_user_id))
         return self._steps(values, record)
 
     def _steps(

@@ -140,13 +140,15 @@ class Feed:
         with self._starting:
             if len(self._subscriptions) >= MAX_FOLLOWERS:
                 raise TooBusy("Too many verifiers follow this server already.", retry_after=5)
-            of_same = [other for other in list(self._subscriptions) if other.user_id == principal.user_id]
+            of_same = [
+                other for other in list(self._subscriptions) if other.user_id == principal.acting_user_id
+            ]
             if len(of_same) >= MAX_FOLLOWERS_OF_ONE:
                 raise TooBusy("Too many verifiers follow this server with keys of this user.", retry_after=5)
             if self._thread is None or not self._thread.is_alive():
                 self._start()
             with self._lock:
-                subscription = Subscription(principal.user_id, wake, self._first + len(self._batches))
+                subscription = Subscription(principal.acting_user_id, wake, self._first + len(self._batches))
                 self._subscriptions.append(subscription)
         return subscription
 

@@ -19,7 +19,7 @@ from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, is_id
 from keyturn.core.restrictions import UNRESTRICTED, Restrictions
 from keyturn.core.searches import KeyCounts, KeySearch
-from keyturn.errors import Conflict, InvalidInput, NotFound
+from keyturn.errors import ChangeRefused, Conflict, InvalidInput, NotFound
 from keyturn.services.apis.registry import Apis
 from keyturn.services.keys.imported_keys import check_not_made_up
 from keyturn.services.keys.presented import find_presented, is_well_formed
@@ -100,7 +100,7 @@ class Keys:
         more, works from nowhere else, and is bound to the same key pair as that one (A3).
 
         Raise `InvalidInput` for scopes that its user may not hold, and for what is wider than its maker;
-        `Conflict` if `new.lifetime` asks for a later end, and for a former secret; `QuotaExceeded` or
+        `Conflict` if `new.lifetime` asks for a later end, `ChangeRefused` for a former secret; `QuotaExceeded` or
         `TooManyFailures` for too many keys, or for too many within a minute.
 
         With the `idempotency_key` of an earlier call the same key gets a new secret, in place of the one
@@ -154,9 +154,9 @@ class Keys:
 
     @staticmethod
     def check_may_make(principal: Principal) -> None:
-        """Raise `Conflict` for a secret that was rotated away, and for a token of it."""
+        """Raise `ChangeRefused` for a secret that was rotated away, and for a token of it."""
         if principal.credential.is_former_secret:
-            raise Conflict(f"{FORMER_SECRET} Use the new one.")
+            raise ChangeRefused(f"{FORMER_SECRET} Use the new one.")
 
     def create_for(self, user_id: int, actor: Actor, new: NewKey) -> CreatedKey:
         """Make a key for any user: for the command line."""

@@ -31,7 +31,7 @@ from keyturn.core.principal import AuthMethod, Principal
 from keyturn.core.records import KeyForVerification
 from keyturn.core.scopes import is_scope
 from keyturn.errors import (
-    Conflict,
+    ChangeRefused,
     CredentialRefused,
     NotFound,
     OAuthCode,
@@ -183,7 +183,7 @@ class OAuth:
                         self._revocation.revoke(token, actor)
         except (CredentialRefused, NotFound):
             return
-        except Conflict as refused:
+        except ChangeRefused as refused:
             raise OAuthRefused(OAuthCode.INVALID_REQUEST, str(refused)) from None
 
     def _by_client_credentials(

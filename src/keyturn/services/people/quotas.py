@@ -41,7 +41,9 @@ ENDS_WHAT_WAS_MADE = frozenset(
 )
 """Actions that end each thing once, which was made at a rate, and must not wait: a thief of a key could use
 the rate up, and so keep its owner from revoking it."""
-FREE_CHANGES = COUNTED_BEFORE | BOUNDED_BY_PASSWORDS | ENDS_WHAT_WAS_MADE
+LENT = frozenset({AuditAction.USER_IMPERSONATED})
+"""Actions of a service that does the work of many people: one for each of them, and each ends by itself."""
+FREE_CHANGES = COUNTED_BEFORE | BOUNDED_BY_PASSWORDS | ENDS_WHAT_WAS_MADE | LENT
 
 PROVISIONING = (Permission.USER_ADMIN, Permission.APPLICATION_ADMIN, Permission.PROJECT_MANAGEMENT)
 """Holders of one of these change things for many, by scripts too."""
@@ -78,8 +80,7 @@ class Quotas:
 
 
 def _name(principal: Principal) -> str:
-    acts = principal if principal.impersonator is None else principal.impersonator
-    return f"user {acts.user_id}"
+    return f"user {principal.acting_user_id}"
 
 
 def _counted(entry: AuditEntry) -> Principal | None:

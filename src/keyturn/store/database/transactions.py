@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -14,8 +14,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from keyturn.core import former_secrets, impersonation
 from keyturn.core.audit import AuditAction, AuditEntry
+from keyturn.core.former_secrets import check_may_record
+from keyturn.core.impersonation import check_may_change
 from keyturn.core.principal import Principal
 from keyturn.counting.counts import Counts
 from keyturn.counting.table import AUDIT_ROWS, DATABASE_ERRORS, TRANSACTION_SECONDS, Cause, Transaction
@@ -213,9 +214,10 @@ class Database:
     def check_caller_lives(self, connection: Connection, caller: Principal, at: datetime) -> None:
         """Raise `CredentialRefused` if what a caller presented was ended by a change that is committed.
 
-        For `writing`, once its rows are locked: no change is committed from here to its end. Raise `Conflict`
-        if the caller may do less than when the request was judged.
+        For `writing`, once its rows are locked: no change is committed from here to its end. Raise
+        `ChangeRefused` if the caller may do less than when the request was judged, or may change nothing.
         """
+        check_may_change(caller)
         connection.execute(_LOCK_CHANGES)
         self.check_still_lives(caller, at)
 
@@ -263,8 +265,8 @@ class Change:
         to the commit: a change that ended them before is committed and seen, and one that would end them
         now waits. This change itself, which may be their signing out, is not committed yet, and not seen.
 
-        Raise `CredentialRefused` or `Conflict` as `Database.check_caller_lives` does, `StoreUnavailable` if
-        the database is older than what was read from it before (D7), and what the limit of changes raises.
+        Raise `CredentialRefused` or `ChangeRefused` as `Database.check_caller_lives` does, `StoreUnavailable`
+        if the database is older than what was read from it before (D7), and what the limit of changes raises.
         """
         if not self.is_recorded and self._database.limit is not None:
             self._database.limit.note_change(entry)
@@ -288,7 +290,7 @@ class Change:
             "address": entry.actor.address,
             "user_agent": shortened(entry.actor.user_agent, 255),
             "request_id": entry.actor.request_id,
-            "details": {**entry.details, **_told_of_impersonator(entry)},
+            "details": dict(entry.details),
         }
         self.connection.execute(_ADD_TO_AUDIT, row)
         self.actions.append(entry.action)
@@ -301,20 +303,12 @@ class Change:
         caller = entry.actor.principal
         if caller is None:
             return
+        check_may_change(caller)
         if caller is not self._checked:
             self._is_by_former_secret = self._database.check_still_lives(caller, entry.at)
             self._checked = caller
         if self._is_by_former_secret:
-            former_secrets.check_may_record(entry)
-        if caller.impersonator is not None:
-            impersonation.check_may_record(entry)
-
-
-def _told_of_impersonator(entry: AuditEntry) -> Mapping[str, Any]:
-    caller = entry.actor.principal
-    if caller is None or caller.impersonator is None:
-        return {}
-    return impersonation.told_details(caller.impersonator)
+            check_may_record(entry)
 
 
 # Made once, with the values given apart: SQLAlchemy takes longer to build a statement than to run it.

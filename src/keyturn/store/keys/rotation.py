@@ -69,7 +69,7 @@ class KeyRotation:
                     raise Conflict("This key was rotated already.")
                 return _replace(change, new, retried, ends_tokens=former_ends_at <= new.at)
             if new.is_by_former_secret:
-                raise Conflict(f"{FORMER_SECRET} Rotate the key with the new one, or on its page.")
+                raise ChangeRefused(f"{FORMER_SECRET} Rotate the key with the new one, or on its page.")
             _check_not_past(connection, new)
             if old.masked != new.seen_masked:
                 return None

@@ -230,7 +230,11 @@ def _record(row: Row[Any]) -> SessionRecord:
 
 
 _SESSIONS: Select[Any] = (
-    select(session, func.coalesce(profile.c.name, user.c.userid).label("impersonator"))
+    select(
+        session,
+        # A name is of its owner's choosing. The user name is nobody else's.
+        func.coalesce(profile.c.name + " (" + user.c.userid + ")", user.c.userid).label("impersonator"),
+    )
     .outerjoin(user, user.c.id == session.c.impersonator_id)
     .outerjoin(profile, profile.c.user_id == user.c.id)
 )

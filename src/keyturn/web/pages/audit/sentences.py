@@ -9,7 +9,6 @@ from urllib.parse import quote
 from markupsafe import Markup, escape
 
 from keyturn.core.audit import AuditAction, AuditNames, AuditRow, Target
-from keyturn.core.impersonation import IMPERSONATOR
 from keyturn.core.permissions import SEE_CONNECTION, SEE_PROJECTS, Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import RevocationReason
@@ -121,15 +120,7 @@ class _Told:
 
     @property
     def actor(self) -> Markup:
-        """The actor, at the beginning of the sentence, with who acts for them."""
-        acts = self.details.get(IMPERSONATOR)
-        if isinstance(acts, Mapping):
-            by = self.narrator.user(acts.get("id"), acts.get("userid"))
-            return Markup("{}, for {},").format(by, self._subject)
-        return self._subject
-
-    @property
-    def _subject(self) -> Markup:
+        """The actor, at the beginning of the sentence."""
         if self.row.actor_user_id is not None:
             return self.narrator.user(self.row.actor_user_id, self.row.actor_userid)
         if self.row.actor_userid == COMMAND_LINE.userid:

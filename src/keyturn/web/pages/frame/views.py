@@ -13,6 +13,7 @@ from litestar.params import RawBody, SkipValidation
 from keyturn.composition import Services
 from keyturn.core.principal import Principal
 from keyturn.errors import (
+    ChangeRefused,
     Conflict,
     InvalidInput,
     InvalidState,
@@ -37,6 +38,7 @@ from keyturn.web.pages.frame.visitors import (
 from keyturn.web.requests import AnyRequest, InjectedServices, origin_of
 
 TOLD_ON_THE_PAGE = (
+    ChangeRefused,
     Conflict,
     InvalidInput,
     InvalidState,

@@ -1,4 +1,4 @@
-"""The services count what they do: sign-ins, rows of the audit log, verdicts, errors of the database, followers."""
+"""The services count what they do: sign-ins, rows of the audit log, verdicts, errors, followers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_rows_of_the_audit_log_are_counted_once_they_are_committed(services: Ser
 
 
 def test_verdicts_are_counted_by_their_way(services: Services) -> None:
-    """The first look-up asks the store, the next the cache; a wrong key is refused by either; others are asked about."""
+    """The first look-up asks the store, the next the cache; a wrong key is refused by either."""
     add_person(services)
     key = services.keys.create(person(services), HERE, NewKey()).secret.encode()
     judge = services.authenticator

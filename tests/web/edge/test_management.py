@@ -33,6 +33,8 @@ PROMISED_SECONDS = 1.0
 BUSY = 512
 CANARY = "canary-of-a-user"
 
+VERIFIED = 'keyturn_requests_total{kind="verify",status="2xx"}'
+
 Metrics = dict[str, float]
 
 
@@ -92,6 +94,7 @@ def test_what_all_workers_did_is_counted(database: str, tmp_path: Path, workers:
         form = {"apikey": key}
         assert httpx.post(f"{server.url}/apikey/authenticate", data=form, trust_env=False).status_code == 200
         until(lambda: metrics_at(port)["keyturn_database_size_bytes"] > 0)
+        until(lambda: metrics_at(port)[VERIFIED] == 60)
         found = metrics_at(port)
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
 
@@ -125,6 +128,7 @@ def test_a_killed_worker_takes_no_count_with_it(tmp_path: Path) -> None:
                     assert client.get(f"{server.url}/verify").status_code == 200
 
             ask(40)
+            until(lambda: metrics_at(port)[VERIFIED] == 40)
             before = metrics_at(port)
             for victim in [child for child in server.children() if "spawn_main" in " ".join(child.cmdline())]:
                 victim.kill()
@@ -132,12 +136,12 @@ def test_a_killed_worker_takes_no_count_with_it(tmp_path: Path) -> None:
             between = metrics_at(port)
             until(lambda: metrics_at(port)["keyturn_workers"] == 2)
             ask(20)
+            until(lambda: metrics_at(port)[VERIFIED] == 60)
             after = metrics_at(port)
 
     counters = [name for name in before if name.partition("{")[0].endswith(("_total", "_bucket", "_sum"))]
     assert not [name for name in counters if not before[name] <= between[name] <= after[name]]
-    good = 'keyturn_requests_total{kind="verify",status="2xx"}'
-    assert (before[good], between[good], after[good]) == (40, 40, 60)
+    assert (before[VERIFIED], between[VERIFIED], after[VERIFIED]) == (40, 40, 60)
 
 
 _CROWD = """

@@ -12,10 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
+
 from bench.errors import NotMeasured
 from bench.installations import VERIFY_PATH, new_installation
 from bench.load import apply_load
-from bench.servers import free_port
+from bench.servers import Server, free_port
 from bench.targets import CONNECTIONS
 from bench.wire import Request, ask_once
 
@@ -39,13 +41,13 @@ def measure_metrics(directory: Path, *, is_short: bool) -> dict[str, Any]:
     with installation.serving(places[0]) as plain, watched.serving(places[1]) as counting, _asked(port):
         without: list[float] = []
         with_: list[float] = []
-        _rate(plain.port, key, 1)
-        _rate(counting.port, key, 1)
+        _rate(plain, key, 1)
+        _rate(counting, key, 1)
         for number in range(pairs):
             # Each is the first of its pair as often: the machine is not the same twice.
             order = (plain, counting) if number % 2 == 0 else (counting, plain)
             for server in order:
-                (without if server is plain else with_).append(_rate(server.port, key, seconds))
+                (without if server is plain else with_).append(_rate(server, key, seconds))
         counted = ask_once(port, Request("GET", "/metrics")).body.decode()
     ratios = [watched / bare for watched, bare in zip(with_, without, strict=True)]
     return {
@@ -59,12 +61,19 @@ def measure_metrics(directory: Path, *, is_short: bool) -> dict[str, Any]:
     }
 
 
-def _rate(port: int, key: str, seconds: int) -> float:
+def _rate(server: Server, key: str, seconds: int) -> float:
+    """Return the requests for each second of the server's processor time, which nobody else takes."""
     request = Request("GET", VERIFY_PATH, {"Authorization": key})
-    load = apply_load(port, [request], connections=CONNECTIONS, seconds=seconds)
+    before = _processor_seconds(server)
+    load = apply_load(server.port, [request], connections=CONNECTIONS, seconds=seconds)
     if load.error_statuses or load.failures:
         raise NotMeasured(f"{load.error_statuses + load.failures} requests were not answered with 200")
-    return load.requests_per_second
+    return load.requests / (_processor_seconds(server) - before)
+
+
+def _processor_seconds(server: Server) -> float:
+    times = psutil.Process(server.pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def _counted(text: str) -> float:

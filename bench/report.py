@@ -222,7 +222,8 @@ def _metrics(figures: Mapping[str, Any]) -> list[str]:
     lowest, highest = min(figures["ratios"]), max(figures["ratios"])
     told = (
         f"`/verify` of a remembered key, {figures['pairs']} alternating pairs of {figures['seconds']} s: "
-        f"{figures['without']:,.0f} requests/s without metrics, {figures['with']:,.0f} with metrics that are "
+        f"{figures['without']:,.0f} requests for a second of the server's processor without metrics, "
+        f"{figures['with']:,.0f} with metrics that are "
         f"asked for every second. The median of the ratios is {figures['ratio']:.3f} ({lowest:.3f} to "
         f"{highest:.3f}). {figures['counted']:,.0f} verifications were counted."
     )

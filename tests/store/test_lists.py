@@ -26,6 +26,7 @@ ONE_FOR_EACH = "one row for each of the users that are named"
 NAMED_IN_FEED = "at most `NAMED_AT_ONCE` are named, and padded to that"
 WHOLE = {
     "store.integrity_problems": "what a database says of its own damage; for the command line",
+    "store.sizes": "two numbers",
     "api_keys.count_uses": "a number for each key of one user; for the command line, which lists them all",
     "api_keys.callers": "no more than `MAX_CALLERS` of a key are kept",
     "api_keys.count_living": ONE_FOR_EACH,

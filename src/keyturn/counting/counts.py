@@ -2,7 +2,7 @@
 
 import threading
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from keyturn.counting.table import (
     BUCKETS,
@@ -28,6 +28,7 @@ class Counts:
         self.is_shown = cells is not None
         self.cells = memoryview(bytearray(SEGMENT_BYTES)).cast("Q") if cells is None else cells
         self._lock = threading.Lock()
+        self._settling: list[Callable[[], None]] = []
 
     def add(self, *cells: int) -> None:
         """Count one more in each of these cells, from any thread."""
@@ -46,6 +47,15 @@ class Counts:
         with self._lock:
             self.cells[first + bisect_left(BUCKETS, seconds)] += times
             self.cells[first + len(BUCKETS) + 1] += spent * times
+
+    def settle_with(self, count: Callable[[], None]) -> None:
+        """Call `count` once a second, for somebody who cannot afford to count each time."""
+        self._settling.append(count)
+
+    def settle(self) -> None:
+        """Let everybody count what they have not yet."""
+        for count in self._settling:
+            count()
 
     def note(self, cell: int, value: int) -> None:
         """Set a gauge or a mark."""

@@ -165,7 +165,7 @@ class Mark(IntEnum):
     BEAT = auto()
     """When its loop last went round: in nanoseconds of a clock that stands still while the machine sleeps."""
     PLAIN_GOOD = auto()
-    """Good plain verifications out of the cache: counted without a lock, as requests and as verifications."""
+    """Good plain verifications out of the cache: they count as requests and as verifications."""
 
 
 class State(IntEnum):

@@ -142,6 +142,7 @@ def create_framework_app(services: Services) -> Litestar:
         finally:
             for task in tasks:
                 task.cancel()
+            services.counts.settle()
             services.close()
 
     app = Litestar(

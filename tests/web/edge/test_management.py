@@ -33,6 +33,8 @@ PROMISED_SECONDS = 1.0
 BUSY = 512
 CANARY = "canary-of-a-user"
 
+VERIFIED = 'keyturn_requests_total{kind="verify",status="2xx"}'
+
 Metrics = dict[str, float]
 
 
@@ -50,8 +52,17 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def key_of(database: str) -> str:
-    environment = {"KEYTURN_DATABASE": database}
+def root_key_in(folder: Path) -> dict[str, str]:
+    """Return the setting of the root key, which an installation on PostgreSQL must be given."""
+    root_key = folder / "root.key"
+    if not root_key.exists():
+        root_key.touch(mode=0o600)
+        root_key.write_text(run_command("admin", "root-key").stdout)
+    return {"KEYTURN_ROOT_KEY_FILE": str(root_key)}
+
+
+def key_of(database: str, folder: Path) -> str:
+    environment = root_key_in(folder) | {"KEYTURN_DATABASE": database}
     added = ("admin", "user", "add", USERID, "--name", "Ada Lovelace", "--password-stdin")
     assert run_command(*added, stdin=PASSWORD, environment=environment).returncode == 0
     made = run_command("admin", "key", "add", "--user", USERID, environment=environment)
@@ -63,7 +74,7 @@ def key_of(database: str) -> str:
 def watched(database: str, folder: Path, workers: int) -> Iterator[tuple[ServerProcess, int]]:
     """A server with a management listener, and the port of that."""
     port = free_port()
-    environment = {"KEYTURN_MANAGEMENT": f"127.0.0.1:{port}"}
+    environment = root_key_in(folder) | {"KEYTURN_MANAGEMENT": f"127.0.0.1:{port}"}
     with serving(database, folder, "--workers", str(workers), environment=environment) as server:
         until(lambda: metrics_at(port)["keyturn_workers"] == workers)
         yield server, port
@@ -73,7 +84,7 @@ def watched(database: str, folder: Path, workers: int) -> Iterator[tuple[ServerP
 def test_what_all_workers_did_is_counted(database: str, tmp_path: Path, workers: int) -> None:
     """Each verification counts once, by its way and result, whichever worker answered, on both databases."""
     with watched(database, tmp_path, workers) as (server, port):
-        key = key_of(database)
+        key = key_of(database, tmp_path)
         headers = {"Authorization": key, "User-Agent": CANARY}
         for _ in range(60):
             assert httpx.get(f"{server.url}/verify", headers=headers, trust_env=False).status_code == 200
@@ -83,6 +94,7 @@ def test_what_all_workers_did_is_counted(database: str, tmp_path: Path, workers:
         form = {"apikey": key}
         assert httpx.post(f"{server.url}/apikey/authenticate", data=form, trust_env=False).status_code == 200
         until(lambda: metrics_at(port)["keyturn_database_size_bytes"] > 0)
+        until(lambda: metrics_at(port)[VERIFIED] == 60)
         found = metrics_at(port)
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
 
@@ -108,7 +120,7 @@ def test_a_killed_worker_takes_no_count_with_it(tmp_path: Path) -> None:
     """Counters of a worker that was killed stay, and those of the one in its place are added."""
     database = new_sqlite_database(tmp_path)
     with watched(database, tmp_path, 2) as (server, port):
-        headers = {"Authorization": key_of(database)}
+        headers = {"Authorization": key_of(database, tmp_path)}
         with closing(httpx.Client(trust_env=False, headers={**headers, "Connection": "close"})) as client:
 
             def ask(times: int) -> None:
@@ -116,6 +128,7 @@ def test_a_killed_worker_takes_no_count_with_it(tmp_path: Path) -> None:
                     assert client.get(f"{server.url}/verify").status_code == 200
 
             ask(40)
+            until(lambda: metrics_at(port)[VERIFIED] == 40)
             before = metrics_at(port)
             for victim in [child for child in server.children() if "spawn_main" in " ".join(child.cmdline())]:
                 victim.kill()
@@ -123,12 +136,12 @@ def test_a_killed_worker_takes_no_count_with_it(tmp_path: Path) -> None:
             between = metrics_at(port)
             until(lambda: metrics_at(port)["keyturn_workers"] == 2)
             ask(20)
+            until(lambda: metrics_at(port)[VERIFIED] == 60)
             after = metrics_at(port)
 
     counters = [name for name in before if name.partition("{")[0].endswith(("_total", "_bucket", "_sum"))]
     assert not [name for name in counters if not before[name] <= between[name] <= after[name]]
-    good = 'keyturn_requests_total{kind="verify",status="2xx"}'
-    assert (before[good], between[good], after[good]) == (40, 40, 60)
+    assert (before[VERIFIED], between[VERIFIED], after[VERIFIED]) == (40, 40, 60)
 
 
 _CROWD = """
@@ -159,7 +172,7 @@ def test_fault_f3_it_answers_within_a_second_beside_512_busy_connections(
     database = new_sqlite_database(tmp_path)
     with watched(database, tmp_path, workers) as (server, port):
         crowd = subprocess.Popen(
-            [sys.executable, "-c", _CROWD, str(server.port), str(BUSY), key_of(database)],
+            [sys.executable, "-c", _CROWD, str(server.port), str(BUSY), key_of(database, tmp_path)],
             stdout=subprocess.PIPE,
             env={"PATH": os.environ["PATH"]},
         )
@@ -183,7 +196,7 @@ def test_the_public_port_shows_no_metrics(tmp_path: Path) -> None:
     """Strangers, and callers with a key, find no metrics where clients ask, nor pages where metrics are."""
     database = new_sqlite_database(tmp_path)
     with watched(database, tmp_path, 1) as (server, port):
-        key = key_of(database)
+        key = key_of(database, tmp_path)
         assert httpx.get(f"{server.url}/metrics", trust_env=False).status_code == 401
         found = httpx.get(f"{server.url}/metrics", headers={"Authorization": key}, trust_env=False)
         assert found.status_code == 404

@@ -127,8 +127,7 @@ class Gate:
             asks_database=self._lookups is None,
             counts=services.counts,
         )
-        plain = self._plain_verify
-        self.answer_at_once = plain.answer_timed if services.counts.is_shown else plain.answer_at_once
+        self.answer_at_once = self._plain_verify.answer_at_once
         """For the protocol, which asks it before anything else."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -54,6 +54,7 @@ class Gauges:
         """Note what can be told without waiting."""
         note, index, store = self._counts.note, self._services.verification.index, self._services.store
         note(Mark.BEAT, time.monotonic_ns())
+        self._counts.settle()
         note(CACHE_ENTRIES.cell(), len(index.entries))
         note(CACHE_LIMIT.cell(), index.max_entries)
         note(FEED_FOLLOWERS.cell(), self._services.feed.followers)

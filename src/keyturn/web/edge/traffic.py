@@ -1,5 +1,7 @@
 """Counting requests, where they are answered."""
 
+from functools import cache
+
 from keyturn.core import feed
 from keyturn.counting.counts import Counts
 from keyturn.counting.table import (
@@ -77,6 +79,7 @@ LOOKED_UP = (VERIFICATIONS.cell(Way.STORE, Result.GOOD), REMEMBERED[1])
 VERIFY_SECONDS = REQUEST_SECONDS.cell(Kind.VERIFY)
 
 
+@cache  # Of few reasons, and a guess must cost next to nothing.
 def refused_at_once(reason: Reason, *, is_limited: bool) -> tuple[int, ...]:
     """Return what a plain verification counts that was refused without asking anybody."""
     failure = TooManyFailures.__name__ if is_limited else reason

@@ -9,6 +9,7 @@ the gate.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import inf
 from time import perf_counter
 
 from keyturn.core.scopes import NO_SCOPES
@@ -31,7 +32,6 @@ MAX_PLAIN_FIELD_BYTES = 600
 """A request with more header fields than this, or longer ones, takes the longer way. Together with the
 credential they are less than a header may be long, and what is remembered of them is bounded."""
 
-_PLAIN_GOOD = int(Mark.PLAIN_GOOD)
 _LONGER_WAY = frozenset(
     {
         *MISPLACED_HEADERS,
@@ -62,9 +62,11 @@ class PlainVerify:
         counts: Counts,
     ) -> None:
         self._counts = counts
-        self._cells = counts.cells if counts.is_shown else None
-        self._untimed = TIMED_OF
-        """How many requests are answered until the next one is timed."""
+        self._left: float = TIMED_OF if counts.is_shown else inf
+        """How many good answers out of the cache are left until they count, and the next one is timed."""
+        self._told = 0
+        """How many of those before them are counted already."""
+        counts.settle_with(self._count_plain)
         self._authenticator = authenticator
         self._allows_host = lru_cache(1024)(lambda host: hosts.allows(host.decode("latin-1")))
         self._required = lru_cache(1024)(forward_auth.read_plain_query)
@@ -84,21 +86,26 @@ class PlainVerify:
         plain = self._plain(method, query, headers, client)
         known = None if plain is None else plain[0].recognise(*plain[1:])
         if known is not None:
-            self._counts.cells[Mark.PLAIN_GOOD] += 1
+            self._counts.grow(Mark.PLAIN_GOOD, 1)
         return known
 
-    def answer_timed(
+    def _count_plain(self) -> None:
+        """Count the good answers out of the cache that are not counted yet. To be called in the loop."""
+        if self._counts.is_shown:
+            answered = TIMED_OF - int(self._left)
+            self._counts.grow(Mark.PLAIN_GOOD, answered - self._told)
+            self._told = answered
+
+    def _answer_timed(
         self,
         method: str,
         query: bytes,
         headers: Sequence[tuple[bytes, bytes]],
         client: tuple[str, int] | None,
     ) -> bytes | tuple[int, bytes] | None:
-        """Do what `answer_at_once` does, and time one request of `TIMED_OF`, which stands for all."""
-        self._untimed -= 1
-        if self._untimed:
-            return self.answer_at_once(method, query, headers, client)
-        self._untimed = TIMED_OF
+        """Answer one request, whose time stands for the `TIMED_OF` before it."""
+        self._count_plain()
+        self._left, self._told = TIMED_OF, 0
         started = perf_counter()
         answer = self.answer_at_once(method, query, headers, client)
         if answer is not None:
@@ -117,6 +124,8 @@ class PlainVerify:
         A refusal comes with its status. Bytes alone mean 200: a tuple for each would cost the good ones.
         `BoundedHttpProtocol` writes the answer without a task, a scope or a message for the request.
         """
+        if not self._left:
+            return self._answer_timed(method, query, headers, client)
         plain = self._plain(method, query, headers, client)
         if plain is None:
             return None
@@ -130,8 +139,8 @@ class PlainVerify:
             if known is None:
                 return None
             self._counts.add(*LOOKED_UP)
-        elif self._cells is not None:
-            self._cells[_PLAIN_GOOD] += 1  # This thread alone does, so it takes no lock.
+        else:
+            self._left -= 1
         if known.answer is None:
             known.answer = forward_auth.header_block(known.principal)
         return known.answer

@@ -41,6 +41,7 @@ FILES_THAT_WAIT = tuple(
         "web/edge/test_health.py",
         "web/edge/test_http_edge.py",
         "web/edge/test_server.py",
+        "web/edge/test_service_manager.py",
         "web/test_revoked_meanwhile.py",
     )
 )

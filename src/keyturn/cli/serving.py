@@ -27,11 +27,13 @@ from keyturn.web.edge.server import (
     put_requests_first,
     server_config,
 )
+from keyturn.web.edge.service_manager import ServiceManager
 from keyturn.web.edge.workers import Supervisor
 
 
 def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: bool) -> None:
     """Run the server until a signal ends it; `given` are the settings that were given as options."""
+    manager = ServiceManager.take_from(os.environ)
     chosen = dict(given)
     if demo and (own := demonstration_database(chosen["database"], os.environ)) is not None:
         chosen |= {"database": own, "new_installation": True}
@@ -52,7 +54,10 @@ def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: boo
         if settings.unix_socket is not None:
             listening.callback(_unlink_own, settings.unix_socket, settings.unix_socket.stat())
         # Signals are obeyed before anybody is told that the server is there.
-        run = _one_process(services, listeners) if workers == 1 else _processes(settings, listeners, workers)
+        if workers == 1:
+            run = _one_process(services, listeners, manager)
+        else:
+            run = _processes(settings, listeners, workers, manager)
         if demo:
             click.echo(set_up_demonstration(services))
         else:
@@ -62,8 +67,11 @@ def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: boo
         run()
 
 
-def _one_process(services: Services, listeners: list[socket.socket]) -> Callable[[], None]:
-    server = Server(server_config(create_app(services), services.settings), services.settings)
+def _one_process(
+    services: Services, listeners: list[socket.socket], manager: ServiceManager
+) -> Callable[[], None]:
+    config = server_config(create_app(services), services.settings)
+    server = Server(config, services.settings, manager=manager)
     server.take_signals()
 
     def run() -> None:
@@ -73,10 +81,12 @@ def _one_process(services: Services, listeners: list[socket.socket]) -> Callable
     return run
 
 
-def _processes(settings: Settings, listeners: list[socket.socket], workers: int) -> Callable[[], None]:
+def _processes(
+    settings: Settings, listeners: list[socket.socket], workers: int, manager: ServiceManager
+) -> Callable[[], None]:
     os.environ |= _as_environment(settings)
     config = server_config(APPLICATION, settings, workers=workers)
-    return Supervisor(config, settings, listeners).run
+    return Supervisor(config, settings, listeners, manager).run
 
 
 def _unlink_own(path: Path, made: os.stat_result) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-OLDER = "0006"
+OLDER = "0021"
 BEGINS = ("--new-installation", "KEYTURN_NEW_INSTALLATION=true", "keyturn admin upgrade")
 
 

@@ -22,7 +22,7 @@ _COMMANDS = {
         _INSTALLATION, "keyturn.cli.admin.upgrades:upgrade", "Upgrade the database, or show what that does."
     ),
     "migrate": LazyCommand(
-        _INSTALLATION, "keyturn.cli.admin.upgrades:upgrade", "The same as upgrade, its former name."
+        _INSTALLATION, "keyturn.cli.admin.upgrades:migrate", "The same as upgrade, its former name."
     ),
     "backup": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.backups:backup", "Write a verified backup while servers run."

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from keyturn.store.database.migrations.steps import Plan
 
 
-@click.command(
-    cls=Command,
-    examples={
-        "keyturn admin upgrade --check": "Show what an upgrade would do, and change nothing",
-        "keyturn admin upgrade": "Upgrade the database in your data directory",
-        "keyturn admin upgrade --database postgresql://keyturn@db.example.com/keyturn": "Upgrade another one",
-    },
-    more="operate/upgrade.md",
-)
+_EXAMPLES = {
+    "keyturn admin upgrade --check": "Show what an upgrade would do, and change nothing",
+    "keyturn admin upgrade": "Upgrade the database in your data directory",
+    "keyturn admin upgrade --database postgresql://keyturn@db.example.com/keyturn": "Upgrade another one",
+}
+_MORE = "operate/upgrade.md"
+
+
+@click.command(cls=Command, examples=_EXAMPLES, more=_MORE)
 @click.option("--check", is_flag=True, help="Show what would happen, and change nothing.")
 @click.option("--stopped", is_flag=True, help="All servers and verifiers of the older version are stopped.")
 @json_option
@@ -122,3 +122,14 @@ def _show_done(plan: "Plan", *, as_json: bool) -> None:
         click.echo(f"The schema is at {plan.after}.")
     else:
         click.echo(f"The schema went from {plan.before} to {plan.after}.")
+
+
+migrate = Command(
+    "migrate",
+    callback=upgrade.callback,
+    params=upgrade.params,
+    help=upgrade.help,
+    examples=_EXAMPLES,
+    more=_MORE,
+)
+"""The same command under its former name."""

@@ -1,4 +1,4 @@
-r"""What the server tells the service manager that started it, as sd_notify(3) draws it.
+r"""Messages of the server to the service manager that started it, as sd_notify(3) draws them.
 
 NOTIFY_SOCKET=/run/systemd/notify      or @name for one without a file
 server ──"READY=1\nSTATUS=…"──▶ service manager      one datagram for each change

@@ -1,4 +1,4 @@
-"""The steps of the schema, and what each means for servers that run meanwhile.
+"""The steps of the schema, and the meaning of each for servers that run meanwhile.
 
 A version of Keyturn expands what the one before uses, and a later one contracts what nobody uses any more:
 
@@ -25,7 +25,7 @@ ROWS_PER_SECOND = 20_000
 
 
 class StepKind(StrEnum):
-    """What a step does to servers of an older schema that run while it is taken, and after it."""
+    """The effect of a step on servers of an older schema, while it is taken and after it."""
 
     EXPAND = "expand"
     """Adds tables, indexes, and columns that may stay empty: all of them go on."""
@@ -57,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an upgrade of one database would do."""
+    """The effect of an upgrade of one database."""
 
     before: str | None
     """The schema that it has; None for an empty database."""

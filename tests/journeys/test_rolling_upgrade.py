@@ -125,7 +125,7 @@ class Upgrade:
         for node in self.nodes:
             with new_client(node) as client:
                 until_refused(client, secret)
-                assert verify(client, token, bearer=True) == 401, f"{node} accepts a token of a revoked key"
+                until_refused(client, token)
 
     def _exchange(self, choice: random.Random, secret: str) -> str:
         with new_client(choice.choice(self.nodes)) as client:
@@ -136,8 +136,8 @@ class Upgrade:
 
 def until_refused(client: httpx.Client, secret: str) -> None:
     until = time.monotonic() + REFUSED_WITHIN_SECONDS
-    while verify(client, secret) != 401:
-        assert time.monotonic() < until, f"{client.base_url} accepts a key that another version revoked"
+    while verify(client, secret, bearer=True) != 401:
+        assert time.monotonic() < until, f"{client.base_url} accepts what another version revoked"
 
 
 def test_a_rolling_upgrade_loses_no_request_and_revives_no_key(

@@ -9,7 +9,7 @@ DISK := PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp}
 DOCUMENTATION := src/keyturn/documentation/documentation.db
 
 .DEFAULT_GOAL := help
-.PHONY: help setup dev run test faults faults-short check floors bench lock
+.PHONY: help setup dev run test faults faults-short check floors image-test release bench lock
 
 help: ## Show these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ check: $(BIN)/.dev ## Formatter, linter, types, import contracts
 
 floors: $(BIN)/.dev ## Install each extra on exactly the oldest packages it allows, and use it
 	$(BIN)/python -m tests.floors
+
+image-test: $(BIN)/.dev ## Build the container image on a fresh Debian, as root, and run it: two minutes
+	$(BIN)/python -m tests.image
+
+release: $(BIN)/.dev ## Build the release of this commit into dist/, and tag it in this clone
+	$(BIN)/python release.py
 
 bench: $(BIN)/.dev ## Measure beside a bare server and its peers; needs wrk, and node for two peers
 	$(BIN)/python -m bench

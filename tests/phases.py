@@ -42,6 +42,7 @@ FILES_THAT_WAIT = tuple(
         "web/edge/test_http_edge.py",
         "web/edge/test_management.py",
         "web/edge/test_server.py",
+        "web/edge/test_service_manager.py",
         "web/test_revoked_meanwhile.py",
     )
 )

@@ -70,7 +70,12 @@ from keyturn.services.tokens.signing_keys import TARGET, SigningKeys, VerifyingK
 from keyturn.settings import Settings, default_database
 from keyturn.store import Store, open_engine
 from keyturn.store.database.engine import sqlite_path
-from keyturn.store.database.migrations import check_current, current_version, migrate
+from keyturn.store.database.migrations import (
+    check_current,
+    check_older_servers_go_on,
+    current_version,
+    migrate,
+)
 from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.lookup import Lookup
@@ -248,6 +253,7 @@ def _open_store(
     try:
         is_new = may_begin and current_version(engine) is None
         if is_new or (settings.migrate and may_migrate and current_version(engine) is not None):
+            check_older_servers_go_on(engine)
             migrate(engine)
         check_current(engine)
         return Store(engine, counts)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-OLDER = "0006"
-BEGINS = ("--new-installation", "KEYTURN_NEW_INSTALLATION=true", "keyturn admin migrate")
+OLDER = "0021"
+BEGINS = ("--new-installation", "KEYTURN_NEW_INSTALLATION=true", "keyturn admin upgrade")
 
 
 @contextmanager
@@ -60,13 +60,14 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
             yield (*path, name, *given)
 
 
-WORKING = [path for path in commands(admin, "admin") if path != ("admin", "migrate")]
+MIGRATING = {"upgrade", "migrate"}
+WORKING = [path for path in commands(admin, "admin") if path[1] not in MIGRATING]
 
 
 def test_every_command_is_walked() -> None:
     """The walk finds the commands that this file is about."""
     assert {path[1] for path in WORKING} == {
-        name for name in admin.list_commands(click.Context(admin)) if name != "migrate"
+        name for name in admin.list_commands(click.Context(admin)) if name not in MIGRATING
     }
 
 
@@ -100,7 +101,7 @@ def test_fault_e9_nothing_begins_in_a_place_that_was_not_asked_for(
 def test_fault_e9_an_empty_postgresql_is_no_installation(
     run: Command, empty_database: str, root_key_file: Path
 ) -> None:
-    """Fault E9: on both databases an empty one is refused, until `admin migrate` or the setting begins."""
+    """Fault E9: on both databases an empty one is refused, until `admin upgrade` or the setting begins."""
     open_engine(empty_database).dispose()  # On SQLite a file with a header and nothing else.
     settings = {
         "KEYTURN_DATABASE": empty_database,
@@ -113,7 +114,7 @@ def test_fault_e9_an_empty_postgresql_is_no_installation(
     with closing_engine(empty_database) as engine:
         assert current_version(engine) is None
 
-    assert run("admin", "migrate", **settings).code == 0
+    assert run("admin", "upgrade", **settings).code == 0
     assert run(*add, stdin=PASSWORD, **settings).code == 0
     assert "ada" in run("admin", "user", "list", **settings).out
 
@@ -189,18 +190,18 @@ def version_of(database: str) -> str | None:
 
 
 def test_fault_e10_no_command_migrates_in_passing(run: Command, older: str, root_key_file: Path) -> None:
-    """Fault E10: every command but `migrate` leaves an older schema as it is, and names what to run."""
+    """Fault E10: every command but `upgrade` leaves an older schema as it is, and names what to run."""
     settings = {"KEYTURN_DATABASE": older, "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
     for path in [*WORKING, ("serve", "--no-migrate", "--port", str(free_port()))]:
         said = refused(run(*path, stdin=PASSWORD, **settings))
         assert f"older schema {OLDER}" in said, path
-        assert "keyturn admin migrate" in said, path
+        assert "keyturn admin upgrade" in said, path
     assert "older schema" in refused(
         run("serve", KEYTURN_MIGRATE="false", KEYTURN_PORT=str(free_port()), **settings)
     )
     assert version_of(older) == OLDER
 
-    assert run("admin", "migrate", **settings).code == 0
+    assert run("admin", "upgrade", **settings).code == 0
     assert version_of(older) == newest_version()
 
 

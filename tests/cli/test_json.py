@@ -55,7 +55,8 @@ def test_every_json_is_in_the_reference() -> None:
         for context in commands()
         if "--json" in {name for option in context.command.params for name in option.opts}
     }
-    assert {command for command in taking if not command.startswith("admin service")} == DOCUMENTED.keys()
+    second_names = ("admin service", "admin migrate")
+    assert {command for command in taking if not command.startswith(second_names)} == DOCUMENTED.keys()
 
 
 def fields_of(done: Any, kind: type) -> list[str]:

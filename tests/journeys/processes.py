@@ -76,6 +76,7 @@ class ServerProcess:
     before: tuple[str, ...] = ()
     """Options of `keyturn` itself, which stand before `serve`."""
     port: int = field(default_factory=free_port)
+    program: str = KEYTURN
 
     def __post_init__(self) -> None:
         self.stdout = self.directory / f"serve-{self.port}.out"
@@ -106,7 +107,7 @@ class ServerProcess:
         self._started_at = time.monotonic()
         with self.stdout.open("ab") as out, self.stderr.open("ab") as err:
             self._process = subprocess.Popen(
-                [KEYTURN, *self.before, "serve", "--port", str(self.port), *self.arguments],
+                [self.program, *self.before, "serve", "--port", str(self.port), *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

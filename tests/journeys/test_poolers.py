@@ -55,7 +55,7 @@ def node(
 ) -> Iterator[RunningServer]:
     """A server on a host of its own, whose schema and first user were made by commands."""
     environment = {"KEYTURN_DATABASE": database, "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
-    assert run_command("admin", "migrate", environment=environment).returncode == 0
+    assert run_command("admin", "upgrade", environment=environment).returncode == 0
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "host-a"))
     with running_server(database, root_key_file=root_key_file) as running:
         yield running

@@ -31,12 +31,14 @@ from keyturn.web.edge.server import (
     put_requests_first,
     server_config,
 )
+from keyturn.web.edge.service_manager import ServiceManager
 from keyturn.web.edge.tracing import check_can_trace
 from keyturn.web.edge.workers import Supervisor
 
 
 def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: bool) -> None:
     """Run the server until a signal ends it; `given` are the settings that were given as options."""
+    manager = ServiceManager.take_from(os.environ)
     chosen = dict(given)
     if demo and (own := demonstration_database(chosen["database"], os.environ)) is not None:
         chosen |= {"database": own, "new_installation": True}
@@ -54,7 +56,10 @@ def run_server(given: Mapping[str, Any], *, workers: int, demo: bool, debug: boo
         shown = counts.workers[0] if is_alone and settings.management is not None else None
         services = open_services(settings, counts=shown)
         # Signals are obeyed before anybody is told that the server is there.
-        run = _one_process(services, listeners) if is_alone else _processes(settings, listeners, counts)
+        if is_alone:
+            run = _one_process(services, listeners, manager)
+        else:
+            run = _processes(settings, listeners, counts, manager)
         if demo:
             click.echo(set_up_demonstration(services))
         else:
@@ -83,9 +88,11 @@ def _listen(settings: Settings, listening: ExitStack) -> list[socket.socket]:
     return listeners
 
 
-def _one_process(services: Services, listeners: list[socket.socket]) -> Callable[[], None]:
+def _one_process(
+    services: Services, listeners: list[socket.socket], manager: ServiceManager
+) -> Callable[[], None]:
     config = server_config(create_app(services), services.settings)
-    server = Server(config, services.settings, counts=services.counts)
+    server = Server(config, services.settings, manager=manager, counts=services.counts)
     server.take_signals()
 
     def run() -> None:
@@ -96,11 +103,11 @@ def _one_process(services: Services, listeners: list[socket.socket]) -> Callable
 
 
 def _processes(
-    settings: Settings, listeners: list[socket.socket], counts: SharedCounts
+    settings: Settings, listeners: list[socket.socket], counts: SharedCounts, manager: ServiceManager
 ) -> Callable[[], None]:
     os.environ |= _as_environment(settings)
     config = server_config(APPLICATION, settings, workers=len(counts.workers))
-    return Supervisor(config, settings, listeners, counts).run
+    return Supervisor(config, settings, listeners, counts, manager).run
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`keyturn admin migrate` and `check`, and what stops every command."""
+"""`keyturn admin upgrade` and `check`, and what stops every command."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ COMMANDS = [
     ("serve",),
     ("admin",),
     ("admin", "migrate"),
+    ("admin", "upgrade"),
     ("admin", "check"),
     ("admin", "root-key"),
     ("admin", "user"),
@@ -59,11 +60,11 @@ def test_an_unknown_command_is_a_usage_error(run: Command) -> None:
 
 
 def test_an_empty_database_is_brought_up_to_date(run: Command, empty_database: str) -> None:
-    """`migrate` makes the tables, on both databases, and a second time changes nothing."""
-    first = run("admin", "migrate", KEYTURN_DATABASE=empty_database)
+    """`upgrade` makes the tables, on both databases, and a second time changes nothing."""
+    first = run("admin", "upgrade", KEYTURN_DATABASE=empty_database)
     assert (first.code, first.err) == (0, "")
     assert first.out == f"A new installation is begun, with the schema {newest_version()}.\n"
-    second = run("admin", "migrate", KEYTURN_DATABASE=empty_database)
+    second = run("admin", "upgrade", KEYTURN_DATABASE=empty_database)
     assert (second.code, second.out) == (0, f"The schema is at {newest_version()}.\n")
 
 
@@ -72,7 +73,7 @@ def test_a_sound_installation_passes_its_check(
 ) -> None:
     """`check` says that all is well, on both databases."""
     settings = {"KEYTURN_DATABASE": empty_database, "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
-    assert run("admin", "migrate", **settings).code == 0
+    assert run("admin", "upgrade", **settings).code == 0
     done = run("admin", "check", **settings)
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith("All is well.\n")
@@ -192,7 +193,7 @@ def test_a_newer_database_is_refused_untouched(run: Command, tmp_path: Path, per
     connection.commit()
     connection.close()
     before = path.read_bytes()
-    for command in (("admin", "migrate"), ("admin", "check"), ("serve",)):
+    for command in (("admin", "upgrade"), ("admin", "check"), ("serve",)):
         assert "newer than this program" in refused(run(*command))
     assert path.read_bytes() == before
 
@@ -225,14 +226,14 @@ def test_a_database_that_cannot_be_opened_is_explained(
 ) -> None:
     """What cannot be a database, or does not answer, stops a command with one sentence."""
     database = place(tmp_path)  # type: ignore[operator]
-    for command in (("admin", "check"), ("admin", "migrate")):
+    for command in (("admin", "check"), ("admin", "upgrade")):
         refused(run(*command, KEYTURN_DATABASE=database, KEYTURN_ROOT_KEY_FILE=str(root_key_file)))
 
 
 def test_the_option_wins_over_the_variable(run: Command, tmp_path: Path) -> None:
     """`--database` names the database, whatever KEYTURN_DATABASE says."""
     other = tmp_path / "other.db"
-    assert run("admin", "migrate", "--database", f"sqlite:///{other}", KEYTURN_DATABASE="nonsense").code == 0
+    assert run("admin", "upgrade", "--database", f"sqlite:///{other}", KEYTURN_DATABASE="nonsense").code == 0
     assert stat.S_IMODE(other.stat().st_mode) == 0o600
 
 
@@ -240,7 +241,7 @@ def test_the_option_wins_over_the_variable(run: Command, tmp_path: Path) -> None
 def test_the_root_key_lies_beside_the_database(run: Command, tmp_path: Path, folder: str) -> None:
     """The root key of an embedded database is made in the folder of its file, and nowhere else."""
     database = f"sqlite:///{tmp_path}/{folder}/keyturn.db"
-    for command in ("migrate", "check"):
+    for command in ("upgrade", "check"):
         assert run("admin", command, KEYTURN_DATABASE=database).code == 0
     (database,) = tmp_path.rglob("keyturn.db")
     (root_key,) = tmp_path.rglob("root.key")
@@ -285,7 +286,7 @@ def test_an_old_sqlite_is_refused(run: Command, monkeypatch: pytest.MonkeyPatch)
     """An SQLite that can corrupt a database stops every command, and says what to install."""
     monkeypatch.setattr(pysqlite3, "sqlite_version_info", (3, 51, 2))
     monkeypatch.setattr(pysqlite3, "sqlite_version", "3.51.2")
-    for command in (("admin", "check"), ("admin", "migrate"), ("serve",)):
+    for command in (("admin", "check"), ("admin", "upgrade"), ("serve",)):
         assert "3.51.3" in refused(run(*command))
 
 

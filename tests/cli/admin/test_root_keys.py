@@ -22,7 +22,7 @@ def test_a_new_root_key_is_printed(run: Command, tmp_path: Path) -> None:
     file = tmp_path / "given.key"
     file.write_text(keys[0])
     file.chmod(0o600)
-    assert run("admin", "migrate").code == 0
+    assert run("admin", "upgrade").code == 0
     assert run("admin", "check", KEYTURN_ROOT_KEY_FILE=str(file)).code == 0
     assert not (tmp_path / "root.key").exists()
 
@@ -59,7 +59,7 @@ def test_the_own_root_key_is_rotated(run: Command, tmp_path: Path, person: str) 
 def test_given_root_keys_are_rotated(run: Command, empty_database: str, root_key_file: Path) -> None:
     """On both databases the operator gives the new root key, and is told which lines to remove."""
     settings = {"KEYTURN_DATABASE": empty_database, "KEYTURN_ROOT_KEY_FILE": str(root_key_file)}
-    assert run("admin", "migrate", **settings).code == 0
+    assert run("admin", "upgrade", **settings).code == 0
     assert run("admin", "check", **settings).code == 0
     assert "put a new one on a line before it" in refused(run("admin", "root-key", "rotate", **settings))
     new = run("admin", "root-key").out

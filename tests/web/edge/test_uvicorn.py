@@ -32,10 +32,10 @@ RELIED_ON: dict[tuple[type, type], str] = {
         on_message_complete on_response_complete parser pipeline scope server_state shutdown transport url
     """,
     (Server, TheirServer): """
-        config force_exit handle_exit lifespan on_tick server_state should_exit shutdown started
+        config force_exit handle_exit lifespan on_tick server_state should_exit shutdown started startup
     """,
     (State, ServerState): "",
-    (Worker, Process): "config is_alive parent_conn pid ping process server start target",
+    (Worker, Process): "config is_alive is_ready parent_conn pid ping process server start target",
     (Supervisor, Multiprocess): """
         config handle_hup handle_int handle_signals handle_term handle_ttin handle_ttou keep_subprocess_alive
         processes processes_num run should_exit sockets

@@ -18,8 +18,11 @@ _COMMANDS = {
     "check": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.maintenance:check", "Check that the server could start."
     ),
+    "upgrade": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.upgrades:upgrade", "Upgrade the database, or show what that does."
+    ),
     "migrate": LazyCommand(
-        _INSTALLATION, "keyturn.cli.admin.maintenance:migrate_command", "Upgrade the database schema."
+        _INSTALLATION, "keyturn.cli.admin.upgrades:migrate", "The same as upgrade, its former name."
     ),
     "backup": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.backups:backup", "Write a verified backup while servers run."

@@ -1,54 +1,13 @@
-"""`keyturn admin migrate` and `check`."""
-
-import os
+"""`keyturn admin check`."""
 
 import click
 
-from keyturn.cli.admin.options import LOG_LEVEL, database_option, opened_sealed, opened_services
+from keyturn.cli.admin.options import database_option, opened_sealed, opened_services
 from keyturn.cli.command import Command
-from keyturn.cli.lazy import server_packages
 from keyturn.cli.output import json_option, print_json
-from keyturn.cli.progress import SLOW_SECONDS, working
+from keyturn.cli.progress import working
 from keyturn.errors import StoreUnavailable
 from keyturn.system import utc_now
-
-
-@click.command(
-    "migrate",
-    cls=Command,
-    examples={
-        "keyturn admin migrate": "Upgrade the database in your data directory",
-        "keyturn admin migrate --database postgresql://keyturn@db.example.com/keyturn": "Upgrade another one",
-    },
-    more="howto/install.md",
-)
-@json_option
-@database_option
-def migrate_command(*, as_json: bool, database: str | None) -> None:
-    """Upgrade the database to the schema of this program, or begin an installation in an empty database.
-
-    `keyturn serve` upgrades an older schema too, unless it is started with --no-migrate.
-    """
-    with server_packages():
-        from keyturn.logs import configure_logs
-        from keyturn.settings import read_settings
-        from keyturn.store import open_engine
-        from keyturn.store.database.migrations import current_version, migrate
-    configure_logs(LOG_LEVEL)
-    engine = open_engine(read_settings(os.environ, database=database).database)
-    before = current_version(engine)
-    with working("Upgrading the database…", after_seconds=SLOW_SECONDS):
-        migrate(engine)
-    after = current_version(engine)
-    engine.dispose()
-    if as_json:
-        print_json({"before": before, "after": after})
-    elif before is None:
-        click.echo(f"A new installation is begun, with the schema {after}.")
-    elif before == after:
-        click.echo(f"The schema is at {after}.")
-    else:
-        click.echo(f"The schema went from {before} to {after}.")
 
 
 @click.command(

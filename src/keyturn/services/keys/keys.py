@@ -100,8 +100,8 @@ class Keys:
         more, works from nowhere else, and is bound to the same key pair as that one (A3).
 
         Raise `InvalidInput` for scopes that its user may not hold, and for what is wider than its maker;
-        `Conflict` if `new.lifetime` asks for a later end, `ChangeRefused` for a former secret; `QuotaExceeded` or
-        `TooManyFailures` for too many keys, or for too many within a minute.
+        `Conflict` if `new.lifetime` asks for a later end, `ChangeRefused` for a former secret;
+        `QuotaExceeded` or `TooManyFailures` for too many keys, or for too many within a minute.
 
         With the `idempotency_key` of an earlier call the same key gets a new secret, in place of the one
         whose answer was lost; or, without `replaces_on_retry`, `Conflict` is raised.

@@ -32,7 +32,7 @@ from keyturn.store.database.sqlite import (
 
 HOW_TO_BEGIN = (
     "to begin a new installation there, run `keyturn serve --new-installation` "
-    "(KEYTURN_NEW_INSTALLATION=true) or `keyturn admin migrate`"
+    "(KEYTURN_NEW_INSTALLATION=true) or `keyturn admin upgrade`"
 )
 
 _SECRET_PARAMETERS = frozenset({"password", "sslpassword"})

@@ -601,6 +601,14 @@ audit = Table(
 One row per revision: read in order, this is also the list of what to forget (`AuditLog.changes_since`).
 """
 
+schema_step = Table(
+    "schema_step",
+    metadata,
+    Column("revision", String(32), primary_key=True),
+    Column("needs", String(32)),
+)
+"""The steps that the schema took. `needs` is the oldest schema whose servers go on; NULL for all."""
+
 Index("ix_api_key_user_id", api_key.c.user_id)
 Index("ix_api_key_project_id", api_key.c.project_id)
 Index("ix_group_member_user_id", group_member.c.user_id)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from keyturn.core.audit import AuditEntry
 from keyturn.core.former_secrets import FORMER_SECRET
 from keyturn.core.records import ApiKeyRecord
-from keyturn.errors import Conflict
+from keyturn.errors import ChangeRefused, Conflict
 from keyturn.store.database.schema import api_key, former_secret, past_rotation
 from keyturn.store.database.transactions import Change, Database
 from keyturn.store.keys.api_keys import find_listed_key

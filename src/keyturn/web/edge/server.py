@@ -25,6 +25,7 @@ from keyturn.settings import Settings
 from keyturn.system import System
 from keyturn.web.edge.connection_limits import Connections, raise_file_limit
 from keyturn.web.edge.protocol import IDLE_TIMEOUT_SECONDS, BoundedHttpProtocol
+from keyturn.web.edge.service_manager import ServiceManager
 
 SHUTDOWN_TIMEOUT_SECONDS = 10
 FORCED_END_SECONDS = 1.0
@@ -69,10 +70,14 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         settings: Settings,
         *,
+        manager: ServiceManager | None = None,
         last_request_seconds: float = LAST_REQUEST_SECONDS,
         counts: Counts | None = None,
     ) -> None:
+        """Serve with these settings; `manager` is that of a server without workers."""
         super().__init__(config)
+        self._manager = manager or ServiceManager()
+        self._serves = f"Serving {settings.public_url}"
         admission = Connections(
             settings.connections_per_address,
             raise_file_limit(),
@@ -95,9 +100,18 @@ class Server(uvicorn.Server):
         signal.signal(signal.SIGHUP, self._want_reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application and listen; then the service manager knows."""
+        await super().startup(sockets)
+        if self.started and self._stops_at is None:
+            self._manager.tell_ready(self._serves)
+            if sockets:
+                self._manager.watch(sockets[0], tls=self.config.is_ssl)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; end at once if that was asked for before."""
         if self._stops_at is None:
+            self._manager.tell_stopping()
             # Ctrl+C is somebody at a terminal, who waits.
             drain = self._drain_seconds if self.started and sig != signal.SIGINT else 0
             self._stops_at = time.monotonic() + drain
@@ -124,7 +138,9 @@ class Server(uvicorn.Server):
         """Do what signals ask for, between requests."""
         if self._is_reload_wanted:
             self._is_reload_wanted = False
+            self._manager.tell_reloading()
             self._reload_certificate()
+            self._manager.tell_ready(self._serves)
         if self._stops_at is not None and time.monotonic() >= self._stops_at:
             self.should_exit = True
         return await super().on_tick(counter)

@@ -27,6 +27,7 @@ from keyturn.web.edge.server import (
     STOP_SIGNAL,
     Server,
 )
+from keyturn.web.edge.service_manager import ServiceManager
 
 LOOK_SECONDS = 0.1
 """How often signals are looked for."""
@@ -44,6 +45,7 @@ class Worker(Process):
     slot: Slot
     """Where it counts."""
     _has_answered: bool = False
+    _is_listening: bool = False
     _starts_until: float = 0.0
     """Until when it may not answer yet."""
 
@@ -86,6 +88,11 @@ class Worker(Process):
             self.parent_conn.recv()
         return super().ping(timeout)
 
+    def has_started(self) -> bool:
+        """Return whether the worker is known to listen, or says so at once."""
+        self._is_listening = self._is_listening or self.is_ready(LOOK_SECONDS)
+        return self._is_listening
+
     def start(self) -> None:
         """Start the process. SIGHUP waits until it has a handler, which a new process has not."""
         self._starts_until = time.monotonic() + START_SECONDS
@@ -114,9 +121,13 @@ class Supervisor(Multiprocess):
         settings: Settings,
         sockets: list[socket.socket],
         counts: SharedCounts,
+        manager: ServiceManager | None = None,
     ) -> None:
         super().__init__(config, sockets)
         self._counts = counts
+        self._manager = manager or ServiceManager()
+        self._serves = f"Serving {settings.public_url}"
+        self._is_ready = False
         self.processes: list[Worker] = []  # type: ignore[assignment]  # Each is one of ours.
         self._stop_seconds = settings.drain_time + SHUTDOWN_TIMEOUT_SECONDS + EXTRA_SECONDS
         self._is_told_twice = False
@@ -131,8 +142,16 @@ class Supervisor(Multiprocess):
             looks += 1
             if looks % LOOKS_PER_CHECK == 0:
                 self.keep_subprocess_alive()
+                self._tell_when_ready()
             time.sleep(LOOK_SECONDS)
         self._stop_workers()
+
+    def _tell_when_ready(self) -> None:
+        """Tell the service manager, once, that every worker listens."""
+        if not self._is_ready and all(worker.has_started() for worker in self.processes):
+            self._is_ready = True
+            self._manager.tell_ready(self._serves)
+            self._manager.watch(self.sockets[0], tls=self.config.is_ssl)
 
     def _is_stopping(self) -> bool:
         self.handle_signals()
@@ -168,12 +187,17 @@ class Supervisor(Multiprocess):
 
     def handle_hup(self) -> None:
         """Let each worker read the certificate again."""
+        self._manager.tell_reloading()
         for worker in self.processes:
             worker.tell(signal.SIGHUP)
+        if self._is_ready:
+            self._manager.tell_ready(self._serves)
 
     def handle_int(self) -> None:
         """Stop; at once if told so before."""
         self._is_told_twice = self.should_exit.is_set()
+        if not self._is_told_twice:
+            self._manager.tell_stopping()
         self.should_exit.set()
 
     handle_term = handle_int

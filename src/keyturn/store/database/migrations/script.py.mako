@@ -1,12 +1,11 @@
 """${message}."""
 
-from alembic import op
 import sqlalchemy as sa
-
-import keyturn.store.schema
+from alembic import op
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
+kind = "expand"
 
 
 def upgrade() -> None:

@@ -10,6 +10,7 @@ _JSON = sa.Text()
 
 revision = "0001"
 down_revision = None
+kind = "expand"
 
 
 def upgrade() -> None:

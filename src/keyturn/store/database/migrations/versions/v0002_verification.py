@@ -10,6 +10,8 @@ _JSON = sa.Text()
 
 revision = "0002"
 down_revision = "0001"
+kind = "contract"
+rows_of = ("audit",)
 
 
 def upgrade() -> None:

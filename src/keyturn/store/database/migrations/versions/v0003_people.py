@@ -10,6 +10,8 @@ _JSON = sa.Text()
 
 revision = "0003"
 down_revision = "0002"
+kind = "contract"
+rows_of = ("api_key", "audit", "connection")
 
 
 def upgrade() -> None:

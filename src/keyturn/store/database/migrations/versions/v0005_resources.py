@@ -9,6 +9,7 @@ _TIME = sa.BigInteger()
 
 revision = "0005"
 down_revision = "0004"
+kind = "expand"
 
 
 def upgrade() -> None:

@@ -10,6 +10,7 @@ _JSON = sa.Text()
 
 revision = "0006"
 down_revision = "0005"
+kind = "expand"
 
 
 def upgrade() -> None:

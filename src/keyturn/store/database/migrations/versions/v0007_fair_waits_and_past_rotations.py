@@ -9,6 +9,8 @@ _TIME = sa.BigInteger()
 
 revision = "0007"
 down_revision = "0006"
+kind = "contract"
+rows_of = ("device_login", "former_secret")
 
 
 def upgrade() -> None:

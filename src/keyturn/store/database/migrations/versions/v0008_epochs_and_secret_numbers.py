@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0008"
 down_revision = "0007"
+kind = "contract"
+rows_of = ("user_account", "api_key")
 
 
 def upgrade() -> None:

@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0009"
 down_revision = "0008"
+kind = "expand"
+rows_of = ("revoked_token",)
 
 
 def upgrade() -> None:

@@ -8,6 +8,8 @@ _TIME = sa.BigInteger()
 
 revision = "0010"
 down_revision = "0009"
+kind = "contract"
+rows_of = ("session",)
 
 
 def upgrade() -> None:

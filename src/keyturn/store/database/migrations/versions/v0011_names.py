@@ -8,6 +8,8 @@ from keyturn.core.user_names import skeleton_of
 
 revision = "0011"
 down_revision = "0010"
+kind = "contract"
+rows_of = ("user_account", "project")
 
 
 def upgrade() -> None:

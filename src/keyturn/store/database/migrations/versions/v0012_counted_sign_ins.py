@@ -8,6 +8,7 @@ _TIME = sa.BigInteger()
 
 revision = "0012"
 down_revision = "0011"
+kind = "expand"
 
 
 def upgrade() -> None:

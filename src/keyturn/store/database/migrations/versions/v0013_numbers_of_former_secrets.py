@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0013"
 down_revision = "0012"
+kind = "contract"
+rows_of = ("api_key", "former_secret")
 
 _KEY = sa.table("api_key", sa.column("id"), sa.column("secret_number"))
 _FORMER = sa.table("former_secret", sa.column("key_id"), sa.column("secret_number"))

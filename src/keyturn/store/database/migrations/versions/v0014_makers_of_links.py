@@ -5,6 +5,8 @@ from alembic import op
 
 revision = "0014"
 down_revision = "0013"
+kind = "contract"
+rows_of = ("invitation",)
 
 
 def upgrade() -> None:

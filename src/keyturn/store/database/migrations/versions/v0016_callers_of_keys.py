@@ -9,6 +9,7 @@ _TIME = sa.BigInteger()
 
 revision = "0016"
 down_revision = "0015"
+kind = "expand"
 
 
 def upgrade() -> None:

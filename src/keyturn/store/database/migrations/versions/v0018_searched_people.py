@@ -8,6 +8,8 @@ from keyturn.core.folding import searched_text
 
 revision = "0018"
 down_revision = "0017"
+kind = "contract"
+rows_of = ("profile",)
 
 
 def upgrade() -> None:

@@ -4,6 +4,8 @@ from alembic import op
 
 revision = "0020"
 down_revision = "0019"
+kind = "expand"
+rows_of = ("audit",)
 
 
 def upgrade() -> None:

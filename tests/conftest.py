@@ -25,6 +25,7 @@ from tests.databases import (
     new_sqlite_database,
 )
 from tests.fakes import Clock
+from tests.history import has_history
 from tests.people import PASSWORD, add_person, holder, person
 from tests.phases import WAITING, WORKING, FileScheduling, phase_of
 from tests.postgresql import FOR_MANY_DATABASES, Cluster
@@ -80,6 +81,16 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = begin_run()
     if config.option.basetemp is None:
         config.option.basetemp = str(folder / "tests")
+
+
+_NEED_HISTORY = ["deploy/test_release.py", "journeys/test_rolling_upgrade.py"]
+"""Tests of commits: a copy of the sources without their history has none of them."""
+collect_ignore = [] if has_history() else _NEED_HISTORY
+
+
+def pytest_report_header() -> list[str]:
+    """Tell which tests a copy without history leaves out."""
+    return [f"no history here: without {name}" for name in collect_ignore]
 
 
 @pytest.hookimpl(wrapper=True)

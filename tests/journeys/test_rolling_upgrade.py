@@ -23,6 +23,7 @@ import pytest
 from keyturn import __version__
 from tests.conftest import PASSWORD
 from tests.faults.load import create, new_client, verify
+from tests.history import FORMER, ROOT
 from tests.journeys.processes import KEYTURN, ServerProcess, clean_environment, free_port
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
     import httpx
 
-ROOT = Path(__file__).parents[2]
-FORMER = (Path(__file__).parent / "former-version.txt").read_text().strip()
 CLIENTS = 4
 PHASE_SECONDS = 3.0
 """How long each state of the upgrade is under load: the former version alone, both, the present one alone."""

@@ -35,6 +35,7 @@ from keyturn.services.connections.targets import Targets
 from keyturn.services.feed.remote_uses import RemoteUses
 from keyturn.services.feed.stream import Feed
 from keyturn.services.installation.backup import Backups
+from keyturn.services.installation.restore import Restores
 from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
 from keyturn.services.installation.root_keys import RootKeyFile, read_root_keys
 from keyturn.services.installation.setup import Installation
@@ -69,6 +70,7 @@ from keyturn.settings import Settings, default_database
 from keyturn.store import Store, open_engine
 from keyturn.store.database.engine import sqlite_path
 from keyturn.store.database.migrations import check_current, current_version, migrate
+from keyturn.store.installation.restoring import Restoring
 from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.lookup import Lookup
@@ -242,10 +244,29 @@ def _open_store(settings: Settings, *, may_begin: bool, may_migrate: bool) -> St
         if is_new or (settings.migrate and may_migrate and current_version(engine) is not None):
             migrate(engine)
         check_current(engine)
-        return Store(engine)
+        store = Store(engine)
     except BaseException:
         engine.dispose()
         raise
+    try:
+        store.lineage.keep_log()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def open_restores(settings: Settings, system: System | None = None) -> Restores:
+    """Give what restores into the database of these settings, which need not be there."""
+    system = system or System()
+    read = partial(
+        read_root_keys,
+        file=_root_key_file(settings),
+        command=settings.root_key_command,
+        may_create=False,
+        system=system,
+    )
+    return Restores(Restoring(settings.database), read_root_keys=read, system=system)
 
 
 def open_verification(
@@ -259,6 +280,7 @@ def open_verification(
     check_current(engine)
     store = Store(engine)
     try:
+        store.lineage.check()
         told = store.installation.find_settings()
         system = system or System()
         keys = VerifyingKeys(store, system)

@@ -9,7 +9,10 @@ SHA256SUMS      the digests of all files before it, as `sha256sum --check` reads
 import hashlib
 import io
 import os
+import shutil
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -63,6 +66,31 @@ def check_archive(path: Path) -> None:
     expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines if line)}
     if not {MANIFEST, DATABASE} <= found.keys() or found != expected:
         raise InvalidState(_DAMAGED)
+
+
+def read_manifest(path: Path) -> bytes:
+    """Return the manifest of an archive, all of whose files are those of its digests; raise as `check_archive`.
+
+    Raise `InvalidState` for a file that is no archive, too.
+    """
+    check_archive(path)
+    with _read(path, MANIFEST) as manifest:
+        return manifest.read()
+
+
+def write_database(path: Path, file: Path) -> None:
+    """Write the copy of the database in a checked archive into a file."""
+    with _read(path, DATABASE) as copy, file.open("wb") as target:
+        shutil.copyfileobj(copy, target, _CHUNK)
+
+
+@contextmanager
+def _read(path: Path, name: str) -> Iterator[IO[bytes]]:
+    with tarfile.open(path, mode="r:") as archive:
+        content = archive.extractfile(name)
+        if content is None:
+            raise InvalidState(_DAMAGED)
+        yield content
 
 
 _DAMAGED = "The backup is damaged: its files are not those that were written into it."

@@ -21,7 +21,7 @@ from typing import Any
 
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.times import wire_time
-from keyturn.errors import CannotStart, Conflict, StoreUnavailable
+from keyturn.errors import CannotStart, Conflict, NotFound, StoreUnavailable
 from keyturn.services.installation.archive import DATABASE, MANIFEST, ROOT_KEYS, check_archive, write_archive
 from keyturn.services.installation.root_key_rotation import Seals
 from keyturn.services.installation.vault import key_id_of
@@ -110,6 +110,14 @@ class Backups:
             "rootKeyId": key_id_of(check),
             "counts": contents.counts,
         }
+
+
+def newest_backup(folder: Path) -> Path:
+    """Return the newest backup in a folder; raise `NotFound` if there is none."""
+    names = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    if not names:
+        raise NotFound(f"There is no backup in {folder}.")
+    return names[-1]
 
 
 def prune_backups(folder: Path, *, keep: int) -> list[Path]:

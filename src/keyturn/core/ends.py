@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
 
-from keyturn.core.audit import AuditAction, AuditEntry, Target
+from keyturn.core.audit import AuditAction, AuditEntry
 
 DIGEST_BYTES = 16
 
@@ -19,7 +19,7 @@ class Ends(StrEnum):
     """The secret that a key had."""
     USER = "u"
     """Something that a user could do: nobody knows what, so that they are suspended."""
-    PASSWORD = "p"  # noqa: S105 - a letter
+    PASSWORD = "p"
     """The password that a user had."""
     ATTRIBUTES = "a"
     """Attributes of a user or group."""
@@ -56,30 +56,25 @@ ENDS: Mapping[AuditAction, Ends] = {
     AuditAction.USER_PASSWORD_UPDATED: Ends.PASSWORD,
     AuditAction.USER_PERMISSIONS_UPDATED: Ends.USER,
 }
-"""All other actions end nothing, or sessions, tokens, links and signing keys, which no restore brings back."""
-
-_REMOVED = ("userId", "memberRemoved", "member")
-"""The details that name a user who is a member no more, or owns a project no more."""
+"""All others end nothing, or sessions, tokens, links and signing keys, which no restore brings back."""
 
 
 def ended_by(entry: AuditEntry) -> str | None:
     """Return what this change ended, as a letter and a digest; None for nothing."""
-    ends = ENDS.get(entry.action)
+    ends, details = ENDS.get(entry.action), entry.details
     if ends is None or not entry.succeeded or entry.target_id is None:
         return None
-    target: tuple[str | int, ...] = (entry.target_type, entry.target_id)
-    if entry.action is AuditAction.PROJECT_UPDATED:
-        if "connectionRemoved" not in entry.details:
-            ends = Ends.MEMBER
-            if entry.details.get("isOwner", not any(name in entry.details for name in _REMOVED)):
-                return None
-    if ends is Ends.MEMBER:
-        (user_id,) = (entry.details[name] for name in _REMOVED if name in entry.details)
-        target = (*target, user_id)
-    return end_of(ends, *target)
+    user_id = details.get("userId") if ends is Ends.MEMBER else None
+    if entry.action is AuditAction.PROJECT_UPDATED and "connectionRemoved" not in details:
+        # Whoever owns a project no more may do less in it: the log cannot say how much.
+        ends = Ends.MEMBER
+        user_id = details.get("memberRemoved", None if details.get("isOwner") else details.get("member"))
+        if user_id is None:
+            return None
+    return end_of(ends, entry.target_type, entry.target_id, *([] if user_id is None else [user_id]))
 
 
-def end_of(ends: Ends, target: Target | str, *numbers: int | str) -> str:
+def end_of(ends: Ends, target: str, *numbers: int | str) -> str:
     """Return a letter and the digest of what ended: nothing in it can be read, and it can be compared."""
     name = "/".join(map(str, (target, *numbers)))
     return ends.value + hashlib.sha256(f"keyturn end {ends} {name}".encode()).digest()[:DIGEST_BYTES].hex()

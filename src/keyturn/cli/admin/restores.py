@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,8 +117,7 @@ def _ask(found: "Unknown") -> bool:
     return click.confirm("Revoke all of them, and suspend all users?", err=True)
 
 
-def _list(keys: "list[tuple[int, str, str]] | object", *, err: bool = False) -> None:
-    found = list(keys)  # type: ignore[call-overload]  # a sequence
+def _list(found: Sequence[tuple[int, str, str]], *, err: bool = False) -> None:
     for number, masked, userid in found[:LISTED]:
         click.echo(f"  {number}  {masked}  {userid}", err=err)
     if len(found) > LISTED:

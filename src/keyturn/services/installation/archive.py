@@ -69,10 +69,7 @@ def check_archive(path: Path) -> None:
 
 
 def read_manifest(path: Path) -> bytes:
-    """Return the manifest of an archive, all of whose files are those of its digests; raise as `check_archive`.
-
-    Raise `InvalidState` for a file that is no archive, too.
-    """
+    """Return the manifest of an archive that is read to its end; raise as `check_archive` does."""
     check_archive(path)
     with _read(path, MANIFEST) as manifest:
         return manifest.read()

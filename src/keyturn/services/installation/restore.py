@@ -133,8 +133,8 @@ class Restores:
             )
         if manifest.database != self._place.kind:
             raise InvalidState(
-                f"The backup is of a {manifest.database} database, and this one is {self._place.kind}: name a "
-                "database of the same kind with --database."
+                f"The backup is of a {manifest.database} database, and this one is {self._place.kind}: name "
+                "a database of the same kind with --database."
             )
         given = {key_id_of(head_under(key)) for key in self._read_root_keys()}
         if manifest.rootKeyId not in given:

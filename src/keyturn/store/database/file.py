@@ -167,8 +167,8 @@ class DatabaseFile:
 def file_of_like(path: Path, like: Path | None, flags: int) -> int:
     """Open a file that stands beside a database, making it if it is missing; raise `OSError`.
 
-    A new one gets the owner and mode of the file `like`, since whoever may write the one must be able to write
-    the other.
+    A new one gets the owner and mode of the file `like`, since whoever may write the one must be able to
+    write the other.
     """
     flags |= os.O_CLOEXEC | os.O_NOFOLLOW
     try:

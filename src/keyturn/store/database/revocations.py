@@ -163,7 +163,7 @@ def revocation_log_of(engine: Engine) -> RevocationLog | NoRevocationLog:
 def _parsed(lines: Iterable[str]) -> Revocations:
     since, newest, ends = None, 0, []
     for kind, values in _read(lines):
-        if kind == "end" and len(values) == 3:  # noqa: PLR2004 - as it is written
+        if kind == "end" and len(values) == 3:
             ends.append(End(int(values[0]), int(values[1]), values[2]))
         elif kind == "since":
             since = int(values[0])  # The last one: what is before it may lack something.

@@ -1,9 +1,9 @@
 """What ended since a backup, carried into the restored database, so that nothing revoked works again (R7).
 
-A restored row that the present database lacks, or has with less, gets what ended there; what was given since
-the backup is not carried. `RULES` says for each column which of two values is less, `LEFT` why others do not
-matter; a test holds both to the schema. Where the present database cannot be read, the log of revocations says
-what ended, by `ENDED`.
+A restored row that the present database lacks, or has with less, gets what ended there; what was given
+since the backup is not carried. `RULES` says for each column which of two values is less, `LEFT` why others
+do not matter; a test holds both to the schema. Where the present database cannot be read, the log of
+revocations says what ended, by `ENDED`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,8 +42,8 @@ _AT_ONCE = 500
 
 def tables_in(schema: str | None) -> Tables:
     """Return all tables, in a schema or attached database of this name."""
-    copies = MetaData()
-    return {name: table.to_metadata(copies, schema=schema) for name, table in metadata.tables.items()}
+    copies = MetaData(schema=schema)
+    return {name: table.to_metadata(copies) for name, table in metadata.tables.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@
     public                     the present ones, or wherever the user's tables are
     keyturn_replaced_time      the present ones after the transaction
 
-The tables are made by Keyturn's migrations, and only rows are taken from the dump: nothing that somebody wrote
-into a backup is run.
+The tables are made by Keyturn's migrations, and only rows are taken from the dump: nothing that somebody
+wrote into a backup is run.
 """
 
 import re
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 from psycopg import sql
 from sqlalchemy import Connection, MetaData, text
@@ -24,7 +23,7 @@ from keyturn.errors import CannotStart, Conflict, InvalidState, StoreUnavailable
 from keyturn.store.database.causes import why
 from keyturn.store.database.engine import open_engine
 from keyturn.store.database.migrations import migrate_within
-from keyturn.store.database.postgresql import BoundedConnection, wait_as_long_as_it_takes
+from keyturn.store.database.postgresql import WRITES, BoundedConnection, wait_as_long_as_it_takes
 from keyturn.store.database.revocations import Revocations
 from keyturn.store.installation.carrying import Tables, tables_in
 from keyturn.store.installation.postgresql_copies import copied_tables, restoring_lines
@@ -87,9 +86,9 @@ def staged_postgresql(database: str, dump: Path, schema: str) -> Iterator[Staged
     Raise `Conflict` while anybody else is connected, `CannotStart` for a newer schema, and `InvalidState` for
     a dump that is damaged.
     """
-    with _alone(database) as connection:
+    with _alone(database) as (connection, driver):
         own = str(connection.execute(text("SELECT current_schema()")).scalar_one())
-        _stage(connection, dump, schema, own)
+        _stage(connection, driver, dump, schema, own)
         present = None
         if _tables_of(connection, own):
             connection.execute(text(f'LOCK TABLE "{own}".installation IN ACCESS EXCLUSIVE MODE'))
@@ -100,27 +99,29 @@ def staged_postgresql(database: str, dump: Path, schema: str) -> Iterator[Staged
 @contextmanager
 def adopted_postgresql(database: str) -> Iterator[Staged]:
     """Take the tables of `database` themselves for restored ones; raise as `staged_postgresql` does."""
-    with _alone(database) as connection:
+    with _alone(database) as (connection, _driver):
         migrate_within(connection, "head")
         connection.execute(text("LOCK TABLE installation IN ACCESS EXCLUSIVE MODE"))
         yield PostgresqlAdopted(connection)
 
 
 @contextmanager
-def _alone(database: str) -> Iterator[Connection]:
+def _alone(database: str) -> Iterator[tuple[Connection, BoundedConnection]]:
     """Open a transaction that takes its time, while nobody else is connected."""
     engine = open_engine(database)
     try:
         with engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            if isinstance(driver, BoundedConnection) and driver.is_pooled:
+            connection.execution_options(**{WRITES: True}).begin()
+            driver = connection.connection.driver_connection  # Which the connection lets go of next.
+            assert isinstance(driver, BoundedConnection)  # noqa: S101 - the engine makes no other
+            if driver.is_pooled:
                 raise CannotStart(
                     "A connection pooler is between this command and PostgreSQL: give the address of the "
                     "server itself."
                 )
             wait_as_long_as_it_takes(connection)
             check_alone(connection)
-            yield connection
+            yield connection, driver
     except DBAPIError as error:
         raise StoreUnavailable(f"the database was not changed: {why(error)}") from None
     finally:
@@ -147,7 +148,7 @@ _OTHERS = text(
 """What the server itself runs, as its vacuum, has no user."""
 
 
-def _stage(connection: Connection, dump: Path, schema: str, own: str) -> None:
+def _stage(connection: Connection, driver: BoundedConnection, dump: Path, schema: str, own: str) -> None:
     """Make the tables of a dump as they were, fill them, and bring them up to date."""
     connection.execute(text(f"DROP SCHEMA IF EXISTS {_STAGING} CASCADE"))
     connection.execute(text(f"CREATE SCHEMA {_STAGING}"))
@@ -157,14 +158,13 @@ def _stage(connection: Connection, dump: Path, schema: str, own: str) -> None:
     made.reflect(connection, schema=_STAGING)
     for table in made.sorted_tables:
         if table.name != "alembic_version":
-            _fill(connection, dump, table.name, [column.name for column in table.columns])
+            _fill(driver, dump, table.name, [column.name for column in table.columns])
     _set_sequences(connection, dump, [table.name for table in made.sorted_tables if "id" in table.c])
     migrate_within(connection, "head")
     connection.execute(text(f'SET LOCAL search_path = "{own}"'))
 
 
-def _fill(connection: Connection, dump: Path, table: str, columns: list[str]) -> None:
-    driver: Any = connection.connection.driver_connection
+def _fill(driver: BoundedConnection, dump: Path, table: str, columns: list[str]) -> None:
     with restoring_lines(dump, table) as lines:
         for name, written, rows in copied_tables(lines):
             if name != table or not set(written) <= set(columns):

@@ -2,7 +2,7 @@
 
     keyturn.db.restoring          the restored database, until it is whole
     keyturn.db                    the present one, which nobody else can open meanwhile
-    keyturn.db.replaced-TIME      the present one after that: a second name of its file, made before the rename
+    keyturn.db.replaced-TIME      the present one after that: a second name of its file from before
 
 A kill leaves the present database under its name, or the restored one.
 """

@@ -1,4 +1,4 @@
-"""A restored database before it is in its place: compared with the present one, and then put there at once."""
+"""A restored database before it is in its place: compared with the present one, then put there at once."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence

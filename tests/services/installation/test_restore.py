@@ -1,29 +1,33 @@
-"""Restores: what was revoked since the backup stays revoked, and everything that was issued is void (R7, U5)."""
+"""Restores: what was revoked since the backup stays revoked, and what was issued is void (R7, U5)."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
-import shutil
 import signal
-import sqlite3
+import subprocess
+import tarfile
 from collections.abc import Callable
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import MetaData, select, text
 
 from keyturn.composition import open_restores, open_sealed, open_services, open_verification
 from keyturn.core.audit import AuditAction
-from keyturn.core.ends import ENDS
+from keyturn.core.ends import ENDS, Ends
 from keyturn.core.permissions import Permission
 from keyturn.errors import CannotStart, Conflict, CredentialRefused, InvalidState, NotFound
+from keyturn.services.installation.archive import write_archive
 from keyturn.services.installation.restore import Restored, Source, Unknown
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import Settings, read_settings
+from keyturn.store import open_engine
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.apis import register
 from tests.conftest import NO_WAITS
@@ -31,6 +35,7 @@ from tests.people import (
     HERE,
     NEW_PASSWORD,
     PASSWORD,
+    actions,
     add_holder,
     add_person,
     is_accepted,
@@ -38,8 +43,10 @@ from tests.people import (
     new_key,
     person,
     set_password,
+    signed_in,
 )
 from tests.postgresql import client_programs
+from tests.store.database.test_migrations import upgrade
 from tests.store.peers import Peer
 
 if TYPE_CHECKING:
@@ -256,3 +263,362 @@ def test_what_ended_since_is_in_the_log(house: House, name: str) -> None:
     assert restored.source is Source.LOG
     with house.running() as services:
         assert not end.has(services, given)
+
+
+def test_each_logged_end_is_shown(house: House) -> None:
+    """The events that the log tells are among the ways to end a right that are tried here, or like one."""
+    tried = {
+        AuditAction.API_KEY_DELETED,
+        AuditAction.API_KEY_ROTATED,
+        AuditAction.CONNECTION_DEACTIVATED,
+        AuditAction.GROUP_DELETED,
+        AuditAction.GROUP_MEMBER_REMOVED,
+        AuditAction.PROJECT_DELETED,
+        AuditAction.PROJECT_UPDATED,
+        AuditAction.RESOURCE_DELETED,
+        AuditAction.USER_DELETED,
+        AuditAction.USER_DISABLED,
+        AuditAction.USER_PASSWORD_UPDATED,
+        AuditAction.USER_PERMISSIONS_UPDATED,
+    }
+
+    untried = {ends for action, ends in ENDS.items() if action not in tried}
+
+    assert untried - {ENDS[action] for action in tried} == {Ends.ATTRIBUTES}
+
+
+def test_what_was_given_since_is_gone(house: House) -> None:
+    """A key that was made after the backup is unknown, and its number is not given again."""
+    with house.running() as services:
+        add_person(services, "eve")
+    house.back_up()
+    with house.running() as services:
+        later = new_key(services, person(services))
+
+    house.restore()
+
+    with house.running() as services:
+        assert not is_accepted(services, later.secret)
+        assert new_key(services, person(services)).record.key_id > later.record.key_id
+
+
+def test_what_did_not_end_goes_on(house: House) -> None:
+    """A key from before works on, with the secret that it was rotated to since."""
+    with house.running() as services:
+        kept, rotated = (new_key(services, person(services)) for _ in range(2))
+    house.back_up()
+    with house.running() as services:
+        new = services.key_rotation.rotate_own(
+            person(services), rotated.record.key_id, HERE, overlap=timedelta(0)
+        )
+
+    restored = house.restore()
+
+    assert [key_id for key_id, _, _ in restored.keys] == [rotated.record.key_id]
+    with house.running() as services:
+        assert is_accepted(services, kept.secret)
+        assert is_accepted(services, new.secret)
+        assert not is_accepted(services, rotated.secret)
+
+
+def test_everything_issued_is_void(house: House) -> None:
+    """Sessions, and tokens of keys and of sessions, are refused, and there is a new epoch."""
+    with house.running() as services:
+        cookie = log_in(services)
+        key = new_key(services, person(services)).secret
+        tokens = [
+            services.exchange.exchange(in_header=[], in_body=key, origin=HERE).token,
+            services.logins.token_for(signed_in(services, cookie), HERE).token,
+        ]
+        assert all(is_accepted(services, token) for token in tokens)
+        before = services.store.installation.revision()
+    house.back_up()
+
+    restored = house.restore()
+
+    with house.running() as services:
+        assert services.sessions.find(cookie) is None
+        assert not any(is_accepted(services, token) for token in tokens)
+        assert is_accepted(services, key)
+        assert services.store.installation.revision() >= restored.revision > before << 20
+        assert actions(services).count(AuditAction.INSTALLATION_RESTORED) == 1
+
+
+def test_a_running_server_is_not_replaced(house: House, peer: Peer) -> None:
+    """While a server, or another process, has the database open, a restore is refused and changes nothing."""
+    backup = house.back_up()
+    with house.running() as services:
+        before = services.store.installation.revision()
+
+        with pytest.raises(Conflict, match="stop all servers"):
+            house.restore(backup)
+        with pytest.raises(Conflict, match="stop all servers"):
+            house.adopt()
+
+        add_person(services, "eve")
+        assert services.store.installation.revision() > before
+    house.restore(backup)
+
+
+def test_a_broken_database_in_use_is_not_replaced(house: House, peer: Peer) -> None:
+    """So is it where the file is broken, which a server does not notice at once."""
+    if house.file is None:
+        return
+    backup = house.back_up()
+    process = peer.freeze_inside_a_change(house.settings.database, {})
+    house.break_database()
+
+    with pytest.raises(Conflict, match="stop all servers"):
+        house.restore(backup)
+
+    peer.end_frozen(process)
+    assert house.restore(backup).source is Source.LOG
+
+
+def test_no_kill_leaves_half_a_database(house: House, peer: Peer, root_key_file: Path) -> None:
+    """Killed before each step that lasts, there is the database of before or the restored one."""
+    with house.running() as services:
+        key = new_key(services, person(services))
+    backup = house.back_up()
+    with house.running() as services:
+        services.keys.revoke_any(key.record.key_id, COMMAND_LINE)
+        revision = services.store.installation.revision()
+    environment = {
+        "KEYTURN_DATABASE": house.settings.database,
+        "KEYTURN_ROOT_KEY_FILE": str(root_key_file),
+    }
+    found = []
+    for step in itertools.count(1):
+        ended = peer.died(peer.restore(environment, str(backup), step))
+        with house.running() as services:
+            found.append(services.store.installation.revision() > revision + 1000)
+            assert not is_accepted(services, key.secret)
+            assert services.store.integrity_problems() == []
+        if ended == 0:
+            break
+        assert ended == signal.SIGKILL, step
+    assert step > 1
+    assert found[0] is False
+    assert found[-1] is True
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_copy_by_hand_is_noticed(house: House) -> None:
+    """A server, a command and a verifier refuse an older file in the place of a newer one."""
+    with house.running() as services:
+        key = new_key(services, person(services))
+    assert house.file is not None
+    older = house.file.read_bytes()
+    with house.running() as services:
+        services.keys.revoke_any(key.record.key_id, COMMAND_LINE)
+    house.file.write_bytes(older)
+
+    for open_it in (
+        lambda: house.running().__enter__(),
+        house.back_up,
+        lambda: open_verification(house.settings.database, max_staleness_seconds=5, failures_per_minute=9),
+    ):
+        with pytest.raises(CannotStart, match="keyturn admin restore --adopt"):
+            open_it()
+
+    assert house.adopt().source is Source.LOG
+    with house.running() as services:
+        assert not is_accepted(services, key.secret)
+        assert is_bob_in(services)
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+def test_a_copy_of_now_is_no_older_one(house: House) -> None:
+    """A file that is moved away and back again, or lost its log, is used as before."""
+    assert house.file is not None
+    log = house.file.with_name("keyturn.db-revocations")
+    house.file.write_bytes(house.file.read_bytes())
+    with house.running() as services:
+        add_person(services, "eve")
+    log.unlink()
+    with house.running() as services:
+        assert is_bob_in(services)
+    assert log.exists()
+
+
+@pytest.mark.parametrize("revokes", [True, False])
+def test_somebody_decides_what_nothing_tells(house: House, revokes: bool, root_key_file: Path) -> None:
+    """Into an empty place all that would work is told, and revoked or kept as somebody decides."""
+    with house.running() as services:
+        key = new_key(services, person(services))
+    house.back_up()
+    with house.running() as services:
+        services.keys.revoke_any(key.record.key_id, COMMAND_LINE)
+    lose(house)
+    asked: list[Unknown] = []
+
+    restored = house.restore(decide=lambda unknown: asked.append(unknown) is None and revokes)
+
+    (unknown,) = asked
+    assert [key_id for key_id, _, _ in unknown.keys] == [key.record.key_id]
+    assert restored.source is (Source.REVOKED if revokes else Source.KEPT)
+    with house.running() as services:
+        assert is_accepted(services, key.secret) is not revokes
+        assert is_bob_in(services) is not revokes
+
+
+def lose(house: House) -> None:
+    """Have nothing left but the backups and the root key."""
+    if house.file is not None:
+        for path in house.file.parent.glob("keyturn.db*"):
+            path.unlink()
+        return
+    engine = open_engine(house.settings.database)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA public CASCADE"))
+        connection.execute(text("CREATE SCHEMA public"))
+    engine.dispose()
+
+
+def test_a_decision_against_it_leaves_all_as_it_is(house: House) -> None:
+    """Whoever decides may raise: then nothing was restored, and nothing is left of it."""
+    house.back_up()
+    lose(house)
+
+    def refuse(_unknown: Unknown) -> bool:
+        raise InvalidState("no")
+
+    with pytest.raises(InvalidState, match="no"):
+        house.restore(decide=refuse)
+
+    assert house.file is None or not list(house.file.parent.glob("keyturn.db*"))
+    house.restore(decide=lambda _unknown: False)
+
+
+def test_the_database_of_somebody_else_tells_nothing(house: House, root_key_file: Path) -> None:
+    """A new installation in the place of a lost one is no source of what was revoked."""
+    with house.running() as services:
+        new_key(services, person(services))
+    house.back_up()
+    lose(house)
+    settings = replace(house.settings, new_installation=True)
+    house.clock.advance(timedelta(seconds=1))
+    with closing(open_services(settings, house.clock.system(), hashing=CHEAPEST)) as services:
+        add_person(services, "mallory")
+    asked: list[Unknown] = []
+
+    house.restore(decide=lambda unknown: asked.append(unknown) is None)
+
+    assert "another installation" in asked[0].why
+
+
+def test_a_newer_backup_is_refused(house: House) -> None:
+    """A backup whose schema this program does not have is refused."""
+    with pytest.raises(CannotStart, match="newer than this program"):
+        house.restore(changed(house.back_up(), schema="9999"))
+
+
+def test_a_backup_of_an_older_version_is_migrated(house: House, empty_database: str, tmp_path: Path) -> None:
+    """A backup whose schema is older is restored and brought up to date, with all of its rows."""
+    if house.settings.database.partition(":")[0] != empty_database.partition(":")[0]:
+        return
+    with house.running() as services:
+        key = new_key(services, person(services))
+    backup = house.back_up()
+    older = empty_database.replace("keyturn.db", "older.db")
+    fill_older(older, house.settings.database)
+    copy = tmp_path / "older.db"
+    if house.file is None:
+        dump = ["pg_dump", "--format=custom", f"--file={copy}", older.replace("+psycopg", "")]
+        subprocess.run(dump, check=True)
+
+    restored = house.restore(changed(backup, copy.read_bytes(), schema=_OLDER, counts={"api_key": 1}))
+
+    assert restored.source is Source.DATABASE
+    with house.running() as services:
+        assert is_accepted(services, key.secret)
+        assert new_key(services, person(services)).record.key_id > key.record.key_id
+
+
+_OLDER = "0019"
+
+
+def fill_older(database: str, present: str) -> None:
+    """Make a database of an older schema with the rows of the present one."""
+    source, target = open_engine(present), open_engine(database)
+    upgrade(target, _OLDER)
+    there, here = MetaData(), MetaData()
+    there.reflect(source)
+    here.reflect(target)
+    with source.connect() as reading, target.begin() as writing:
+        for table in here.sorted_tables:
+            if table.name == "alembic_version":
+                continue
+            columns = [there.tables[table.name].c[column.name] for column in table.columns]
+            for row in reading.execute(select(*columns)):
+                writing.execute(table.insert().values(dict(row._mapping)))
+    source.dispose()
+    target.dispose()
+
+
+def changed(backup: Path, copied: bytes | None = None, **values: object) -> Path:
+    """Return a backup with another manifest, and with the digests of it."""
+    with tarfile.open(backup) as archive:
+        manifest = json.load(archive.extractfile("manifest.json"))  # type: ignore[arg-type]
+        content = archive.extractfile("database").read()  # type: ignore[union-attr]
+    path, copy = backup.with_name("changed"), backup.with_name("copy")
+    copy.write_bytes(content if copied is None else copied)
+    written = json.dumps(manifest | values).encode()
+    path.unlink(missing_ok=True)
+    write_archive(path, texts={"manifest.json": written}, database=copy, seconds=0)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"product": "other"}, InvalidState, "not a backup of Keyturn"),
+        ({"format": 99}, CannotStart, "upgrade Keyturn"),
+        ({"database": "oracle"}, InvalidState, "is of a oracle database"),
+        ({"rootKeyId": "0" * 16}, CannotStart, "root key 0000"),
+        ({"counts": {"audit": 9999}}, InvalidState, "damaged"),
+    ],
+)
+def test_an_unfit_backup_is_refused(
+    house: House, values: dict[str, object], error: type[Exception], words: str
+) -> None:
+    """A backup of something else, without its root key, or with other rows changes nothing."""
+    backup = changed(house.back_up(), **values)
+
+    with pytest.raises(error, match=words):
+        house.restore(backup)
+
+    with house.running() as services:
+        assert is_bob_in(services)
+        assert AuditAction.INSTALLATION_RESTORED not in actions(services)
+
+
+def test_the_newest_backup_of_a_folder_is_taken(house: House, tmp_path: Path) -> None:
+    """A folder stands for its newest backup; an empty one, or a missing file, is told of."""
+    house.back_up()
+    house.clock.advance(timedelta(seconds=1))
+    newest = house.back_up()
+
+    assert house.restore(house.folder).backup == newest
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for path in (empty, empty / "missing"):
+        with pytest.raises(NotFound, match="There is no backup"):
+            house.restore(path)
+
+
+def test_a_restore_is_restored(house: House) -> None:
+    """An older backup after a newer one, and one of the new epoch, are restored as well."""
+    with house.running() as services:
+        key = new_key(services, person(services))
+    first = house.back_up()
+    with house.running() as services:
+        services.keys.revoke_any(key.record.key_id, COMMAND_LINE)
+    house.restore(first)
+    house.clock.advance(timedelta(seconds=5))
+    second = house.back_up()
+    revisions = [house.restore(path).revision for path in (second, first, second)]
+    assert revisions == sorted(set(revisions))
+    with house.running() as services:
+        assert not is_accepted(services, key.secret)

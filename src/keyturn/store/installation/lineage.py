@@ -79,5 +79,9 @@ def _told_between(connection: Connection, after: int, until: int) -> list[tuple[
             ),
         )
         for row in rows
-        if row.action in AuditAction and row.target_type in Target
+        if row.action in _ACTIONS and row.target_type in _TARGETS
     ]
+
+
+_ACTIONS, _TARGETS = frozenset(AuditAction), frozenset(Target)
+"""A newer program may have written others, which it tells of itself."""

@@ -19,6 +19,8 @@ from keyturn.store.database.schema import metadata
 from keyturn.store.installation.contents import Contents
 from keyturn.store.installation.seals import SEALED_COLUMNS, SealedRow
 
+REPLACED = "keyturn_replaced_"
+"""With what the schemas begin in which restores keep the tables that they replaced."""
 _FAILURES = {
     "server version mismatch": "it is older than the server: install the client programs of its version",
     "No space left on device": "the disk is full",
@@ -40,10 +42,8 @@ def write_copy(connection: Connection, file: Path) -> None:
     wait_as_long_as_it_takes(connection)
     snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
     address, environment = _address(driver)
-    schema = connection.execute(text("SELECT current_schema()")).scalar_one()
     arguments = ["--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}"]
-    # Others hold what a restore replaced.
-    arguments.append('--schema="{}"'.format(schema.replace('"', '""')))
+    arguments.append(f"--exclude-schema={REPLACED}*")
     done = subprocess.run(  # noqa: S603 - a program of the database's, without a shell
         [dump, *arguments, f"--file={file}", f"--dbname={address}"],
         env=environment,

@@ -26,7 +26,7 @@ from keyturn.store.database.migrations import migrate_within
 from keyturn.store.database.postgresql import WRITES, BoundedConnection, wait_as_long_as_it_takes
 from keyturn.store.database.revocations import Revocations
 from keyturn.store.installation.carrying import Tables, tables_in
-from keyturn.store.installation.postgresql_copies import copied_tables, restoring_lines
+from keyturn.store.installation.postgresql_copies import REPLACED, copied_tables, restoring_lines
 from keyturn.store.installation.staging import IN_USE, Staged
 
 _STAGING = "keyturn_restoring"
@@ -54,7 +54,7 @@ class PostgresqlStaged(Staged):
         check_alone(self._connection)
         aside = None
         if present := _tables_of(self._connection, self._own):
-            aside = f"keyturn_replaced_{at:%Y%m%dt%H%M%Sz}"
+            aside = _free_name(self._connection, f"{REPLACED}{at:%Y%m%dt%H%M%Sz}")
             self._connection.execute(text(f'CREATE SCHEMA "{aside}"'))
             _move(self._connection, present, self._own, aside)
         _move(self._connection, _tables_of(self._connection, _STAGING), _STAGING, self._own)
@@ -215,6 +215,12 @@ def _raise_sequence(connection: Connection, restored: str, present: str) -> None
             ),
             {"name": names[0]},
         )
+
+
+def _free_name(connection: Connection, schema: str) -> str:
+    taken = set(connection.execute(text("SELECT nspname FROM pg_namespace")).scalars())
+    names = [schema, *(f"{schema}_{number}" for number in range(2, len(taken) + 3))]
+    return next(name for name in names if name not in taken)
 
 
 def _tables_of(connection: Connection, schema: str) -> list[str]:

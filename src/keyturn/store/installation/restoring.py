@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from keyturn.store.database.migrations import check_known
 from keyturn.store.database.sqlite import sqlite_path
 from keyturn.store.installation.postgresql_restores import adopted_postgresql, staged_postgresql
 from keyturn.store.installation.sqlite_restores import adopted_sqlite, staged_sqlite
@@ -27,6 +28,7 @@ class Restoring:
         Raise `Conflict` while anybody has the database open, `CannotStart` for a schema that is newer than
         this program, and `InvalidState` or `StoreUnavailable` for a copy that is damaged.
         """
+        check_known(schema)
         if self._file is not None:
             with staged_sqlite(self._file, write) as staged:
                 yield staged

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import pysqlite3
@@ -48,6 +49,12 @@ class SqliteStaged(Staged):
         """Have the restored tables count on from where the present ones are."""
         self._connection.execute(
             text(
+                "INSERT INTO restored.sqlite_sequence (name, seq) SELECT name, 0 FROM main.sqlite_sequence "
+                "WHERE name NOT IN (SELECT name FROM restored.sqlite_sequence)"
+            )
+        )
+        self._connection.execute(
+            text(
                 "UPDATE restored.sqlite_sequence AS r SET seq = max(seq, coalesce((SELECT m.seq FROM "
                 "main.sqlite_sequence AS m WHERE m.name = r.name), 0))"
             )
@@ -60,8 +67,8 @@ class SqliteStaged(Staged):
         _sync(self._draft)
         log, aside = RevocationLog(self._path), None
         if self._path.exists():
-            aside = self._path.with_name(f"{self._path.name}.replaced-{at:%Y%m%dT%H%M%SZ}")
             _drop_names_of(self._path)
+            aside = _free_name(self._path.with_name(f"{self._path.name}.replaced-{at:%Y%m%dT%H%M%SZ}"))
             os.link(self._path, aside)
             self._set_beside_aside(aside, log, revision)
         self._draft.replace(self._path)
@@ -216,6 +223,11 @@ def _migrate(file: Path) -> None:
         migrate(engine)
     finally:
         engine.dispose()
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return path if not path.exists() else next(name for name in names if not name.exists())
 
 
 def _drop_names_of(path: Path) -> None:

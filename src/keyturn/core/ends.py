@@ -1,4 +1,4 @@
-"""What each event of the audit log may end, for whoever must end it again after a restore (R7, U5).
+"""The ends that each event of the audit log may bring, for a restore, which must repeat them (R7, U5).
 
 A log of revocations beside a database tells this and no more: a letter, and a digest of what ended.
 """
@@ -13,7 +13,7 @@ DIGEST_BYTES = 16
 
 
 class Ends(StrEnum):
-    """What ended. The letters stand in logs, and are never given another meaning."""
+    """The kinds of ends. Their letters stand in logs, and are never given another meaning."""
 
     KEY = "k"
     """The secret that a key had."""

@@ -3,8 +3,8 @@
     backup ──► restored beside ──► what ended since ──► a new epoch ──► in its place
                the database        ends there           begins          at once
 
-What ended is taken from the database that is replaced; on SQLite, where that is lost, from the log of
-revocations; and where neither tells, somebody decides. The new epoch ends all tokens, sessions and links.
+The database that is replaced tells what ended; on SQLite, where that is lost, the log of revocations does;
+and where neither tells, somebody decides. The new epoch ends all tokens, sessions and links.
 """
 
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class Source(StrEnum):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a backup says of itself."""
+    """The manifest of a backup."""
 
     product: str
     format: int

@@ -1,4 +1,4 @@
-"""What ended since a backup, carried into the restored database, so that nothing revoked works again (R7).
+"""Ends since a backup, carried into the restored database, so that nothing revoked works again (R7).
 
 A restored row that the present database lacks, or has with less, gets what ended there; what was given
 since the backup is not carried. `RULES` says for each column which of two values is less, `LEFT` why others
@@ -48,7 +48,7 @@ def tables_in(schema: str | None) -> Tables:
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What ended again in the restored database."""
+    """The ends that were carried into the restored database."""
 
     counts: Mapping[str, int]
     """By table, those of which something ended."""
@@ -63,7 +63,7 @@ class Rule:
     identity: tuple[str, ...]
     """The columns by which a row is the same one in both databases."""
     gone: Callable[[Table, datetime], Mapping[str, Any]] | None = None
-    """What a row gets that the present database lacks; None to delete it."""
+    """The values that a row gets which the present database lacks; None to delete it."""
     columns: Mapping[str, Less] = field(default_factory=dict)
 
 
@@ -225,7 +225,7 @@ LEFT_COLUMNS: Mapping[str, frozenset[str]] = {
     "object_role": frozenset({"id"}),
     "resource_scope": frozenset({"description"}),
 }
-"""The columns that end nothing: names, times and counts. `_hand_over` looks at the owners of accounts."""
+"""The columns that end nothing: names, times and counts. `_transfer` looks at the owners of accounts."""
 
 
 def carry_ends(connection: Connection, restored: Tables, present: Tables, at: datetime) -> Carried:
@@ -236,7 +236,7 @@ def carry_ends(connection: Connection, restored: Tables, present: Tables, at: da
     for name, rule in RULES.items():
         ended[name] = _end_gone(connection, rule, restored[name], there[name], at)
         ended[name] |= _lessen(connection, rule, restored[name], there[name])
-    ended["user_account"] |= _hand_over(connection, restored, there, at)
+    ended["user_account"] |= _transfer(connection, restored, there, at)
     for name in WHOLE:
         _take_whole(connection, restored, there, name)
     return _carried(ended)
@@ -268,7 +268,7 @@ def end_all(connection: Connection, restored: Tables, at: datetime) -> Carried:
 
 @dataclass(frozen=True, slots=True)
 class LoggedEnd:
-    """What a line of the log ends: the rows whose target has its digest."""
+    """The rows that a line of the log ends: those whose target has its digest."""
 
     ends: Ends
     target: Target
@@ -276,7 +276,7 @@ class LoggedEnd:
     columns: tuple[str, ...]
     """They name the target."""
     outcome: Callable[[Table, datetime], Mapping[str, Any]] | None = None
-    """What these rows get; None to delete them."""
+    """The values that these rows get; None to delete them."""
 
 
 def _of(name: str) -> Callable[[Table, datetime], Mapping[str, Any]] | None:
@@ -366,7 +366,7 @@ def _lessen(connection: Connection, rule: Rule, restored: Table, present: FromCl
     return ended
 
 
-def _hand_over(
+def _transfer(
     connection: Connection, restored: Tables, present: Mapping[str, FromClause], at: datetime
 ) -> set[Any]:
     """Give service accounts the owners that they have now; suspend one whose owner the backup lacks."""

@@ -11,7 +11,6 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 
 from keyturn.core.audit import AuditEntry
-from keyturn.store.database.schema import metadata
 from keyturn.store.database.transactions import audit_row
 from keyturn.store.installation.carrying import Tables
 
@@ -47,7 +46,3 @@ def begin_epoch(connection: Connection, tables: Tables, entry: AuditEntry, known
     connection.execute(update(installation).values(revision=revision))
     connection.execute(insert(tables["audit"]).values(audit_row(entry, revision)))
     return revision
-
-
-OWN_TABLES: Tables = metadata.tables
-"""The tables of a database that is open, in their own place."""

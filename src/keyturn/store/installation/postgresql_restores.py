@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from keyturn.errors import CannotStart, Conflict, InvalidState, StoreUnavailable
 from keyturn.store.database.causes import why
 from keyturn.store.database.engine import open_engine
-from keyturn.store.database.migrations import migrate_within
+from keyturn.store.database.migrations import check_current, migrate_within
 from keyturn.store.database.postgresql import WRITES, BoundedConnection, wait_as_long_as_it_takes
 from keyturn.store.database.revocations import Revocations
 from keyturn.store.installation.carrying import Tables, tables_in
@@ -99,8 +99,12 @@ def staged_postgresql(database: str, dump: Path, schema: str) -> Iterator[Staged
 @contextmanager
 def adopted_postgresql(database: str) -> Iterator[Staged]:
     """Take the tables of `database` themselves for restored ones; raise as `staged_postgresql` does."""
+    engine = open_engine(database)
+    try:
+        check_current(engine)
+    finally:
+        engine.dispose()
     with _alone(database) as (connection, _driver):
-        migrate_within(connection, "head")
         connection.execute(text("LOCK TABLE installation IN ACCESS EXCLUSIVE MODE"))
         yield PostgresqlAdopted(connection)
 
@@ -145,7 +149,7 @@ _OTHERS = text(
     "SELECT coalesce(nullif(application_name, ''), usename) AS name FROM pg_stat_activity "
     "WHERE datname = current_database() AND pid <> pg_backend_pid() AND usesysid IS NOT NULL"
 )
-"""What the server itself runs, as its vacuum, has no user."""
+"""The processes of the server itself, as its vacuum, have no user."""
 
 
 def _stage(connection: Connection, driver: BoundedConnection, dump: Path, schema: str, own: str) -> None:

@@ -17,13 +17,15 @@ from itertools import count
 from pathlib import Path
 
 import pysqlite3
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
-from keyturn.errors import CannotStart, Conflict
+from keyturn.errors import CannotStart, Conflict, StoreUnavailable
+from keyturn.store.database.causes import cause_of, described
 from keyturn.store.database.engine import open_engine
 from keyturn.store.database.file import file_of_like
-from keyturn.store.database.migrations import check_not_newer, migrate
+from keyturn.store.database.migrations import check_current, migrate
 from keyturn.store.database.revocations import RevocationLog
 from keyturn.store.database.sqlite import add_functions
 from keyturn.store.installation.carrying import Tables, tables_in
@@ -112,9 +114,10 @@ def staged_sqlite(path: Path, write: Callable[[Path], None]) -> Iterator[Staged]
     Raise `Conflict` while a program has the database open, and `CannotStart` for a newer schema.
     """
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = path.with_name(f"{path.name}.restoring")
     with ExitStack() as held:
+        held.enter_context(_told_failures(path))
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         held.enter_context(_folder_locked(path.parent))
         main, present = held.enter_context(_held(path))
         held.callback(_drop, draft)
@@ -122,7 +125,7 @@ def staged_sqlite(path: Path, write: Callable[[Path], None]) -> Iterator[Staged]
         like = path if path.exists() else None
         os.close(file_of_like(draft, like, os.O_WRONLY))
         write(draft)
-        _migrate(draft)
+        _on(draft, migrate)
         main.execute("ATTACH ? AS restored", (str(draft),))
         main.execute("PRAGMA restored.journal_mode = DELETE")
         main.execute("PRAGMA foreign_keys = ON")
@@ -134,12 +137,11 @@ def staged_sqlite(path: Path, write: Callable[[Path], None]) -> Iterator[Staged]
 def adopted_sqlite(path: Path) -> Iterator[Staged]:
     """Take the database at `path` itself for a restored one; raise as `staged_sqlite` does."""
     path = path.resolve()
-    with _folder_locked(path.parent):
-        with _held(path) as (_main, present):
-            if present is None:
-                raise CannotStart(f"There is no database {path} that can be read: restore a backup.")
-        _migrate(path)
-        with _held(path) as (main, _present), _transaction(main) as connection:
+    _on(path, check_current)
+    with _told_failures(path), _folder_locked(path.parent), _held(path) as (main, present):
+        if present is None:
+            raise CannotStart(f"There is no database {path} that can be read: restore a backup.")
+        with _transaction(main) as connection:
             yield SqliteAdopted(connection, path)
 
 
@@ -216,13 +218,27 @@ def _transaction(main: pysqlite3.Connection) -> Iterator[Connection]:
         yield connection
 
 
-def _migrate(file: Path) -> None:
+def _on(file: Path, act: Callable[[Engine], None]) -> None:
+    """Do something with a database that is there already."""
     engine = open_engine(f"sqlite:///{file}", must_exist=True)
     try:
-        check_not_newer(engine)
-        migrate(engine)
+        act(engine)
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _told_failures(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotStart(
+            f"Nothing can be restored into {path} ({error.strerror}): run this as the user of the server, and "
+            "see that the disk has room for the database once more."
+        ) from error
+    except (pysqlite3.Error, DBAPIError) as error:
+        cause = cause_of(error)
+        raise StoreUnavailable(f"the database was not changed: {described(cause)}") from error
 
 
 def _free_name(path: Path) -> Path:

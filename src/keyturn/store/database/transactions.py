@@ -198,7 +198,7 @@ class Change:
         self.revision = 0
         """The last one that this change has drawn; 0 for none."""
         self.told: list[tuple[int, AuditEntry]] = []
-        """What the audit log was told, each with its revision."""
+        """The changes that the audit log was told, each with its revision."""
         self._database = database
         self._checked: Principal | None = None
         self._is_by_former_secret = False

@@ -233,8 +233,8 @@ def _told_failures(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CannotStart(
-            f"Nothing can be restored into {path} ({error.strerror}): run this as the user of the server, and "
-            "see that the disk has room for the database once more."
+            f"Nothing can be restored into {path} ({error.strerror}): run this as the user of the server, "
+            "and see that the disk has room for the database once more."
         ) from error
     except (pysqlite3.Error, DBAPIError) as error:
         cause = cause_of(error)

@@ -231,7 +231,9 @@ def open_sealed(settings: Settings, system: System | None = None, *, batch: int 
             file=_own_root_key_file(settings),
             system=system,
         )
-        backups = Backups(store, seals, read_root_keys=read, system=system)
+        backups = Backups(
+            store, seals, read_root_keys=read, vault=_backup_vault(settings, system), system=system
+        )
         yield Sealed(store, seals, rotation, backups)
     finally:
         store.close()
@@ -266,7 +268,12 @@ def open_restores(settings: Settings, system: System | None = None) -> Restores:
         may_create=False,
         system=system,
     )
-    return Restores(Restoring(settings.database), read_root_keys=read, system=system)
+    return Restores(
+        Restoring(settings.database),
+        read_root_keys=read,
+        backup_vault=_backup_vault(settings, system),
+        system=system,
+    )
 
 
 def open_verification(
@@ -528,6 +535,21 @@ def _open_vault(settings: Settings, system: System, store: Store) -> Vault:
         system,
         find_check=store.installation.find_root_key_check,
     )
+
+
+def _backup_vault(settings: Settings, system: System) -> Vault | None:
+    """Return the keys of backups, of which the first encrypts; None where backups are not encrypted."""
+    if settings.backup_key_file is None:
+        return None
+    read = partial(
+        read_root_keys,
+        file=settings.backup_key_file,
+        command=None,
+        may_create=False,
+        system=system,
+        kind="backup key",
+    )
+    return Vault(read, system, find_check=lambda: None)
 
 
 def _read_root_keys(settings: Settings, system: System, store: Store) -> tuple[bytes, ...]:

@@ -68,6 +68,8 @@ class Settings:
     """The file of the root key. Beside an SQLite database it is made at the first start."""
     root_key_command: str | None = None
     """A command that prints the root key, instead of a file: for a secret manager."""
+    backup_key_file: Path | None = None
+    """The file of the key that encrypts backups. Without it they are as readable as the database."""
     host: str = "127.0.0.1"
     port: int = 8400
     unix_socket: Path | None = None
@@ -302,6 +304,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "new_installation": _yes_or_no,
     "migrate": _yes_or_no,
     "root_key_file": Path,
+    "backup_key_file": Path,
     "port": _whole_number(1, MAX_PORT),
     "unix_socket": Path,
     "allowed_hosts": _list,

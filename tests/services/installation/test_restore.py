@@ -25,6 +25,7 @@ from keyturn.core.permissions import Permission
 from keyturn.errors import CannotStart, Conflict, CredentialRefused, InvalidState, NotFound
 from keyturn.services.installation.archive import write_archive
 from keyturn.services.installation.restore import Restored, Source, Unknown
+from keyturn.services.installation.root_keys import new_root_key
 from keyturn.services.people.identity.passwords import CHEAPEST
 from keyturn.settings import Settings, read_settings
 from keyturn.store import open_engine
@@ -622,3 +623,25 @@ def test_a_restore_is_restored(house: House) -> None:
     assert revisions == sorted(set(revisions))
     with house.running() as services:
         assert not is_accepted(services, key.secret)
+
+
+def test_an_encrypted_backup_is_restored_with_its_key(house: House, tmp_path: Path) -> None:
+    """With a key of backups nothing in the file can be read, and only that key opens it."""
+    key, other = tmp_path / "backup.key", tmp_path / "other.key"
+    for file in (key, other):
+        file.write_text(new_root_key(house.clock.system()))
+        file.chmod(0o600)
+    plain = house.settings
+    house.settings = replace(plain, backup_key_file=key)
+    backup = house.back_up()
+    assert b"manifest.json" not in backup.read_bytes()
+
+    for file in (None, other):
+        house.settings = replace(plain, backup_key_file=file)
+        with pytest.raises(CannotStart, match="KEYTURN_BACKUP_KEY_FILE"):
+            house.restore(backup)
+    other.write_text(other.read_text() + key.read_text())
+
+    assert house.restore(backup).source is Source.DATABASE
+    with house.running() as services:
+        assert is_bob_in(services)

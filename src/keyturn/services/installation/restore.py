@@ -89,8 +89,15 @@ class Restores:
     """Restores one installation, while none of its servers runs."""
 
     def __init__(
-        self, place: Restoring, *, read_root_keys: Callable[[], Sequence[bytes]], system: System
+        self,
+        place: Restoring,
+        *,
+        read_root_keys: Callable[[], Sequence[bytes]],
+        backup_vault: Vault | None,
+        system: System,
     ) -> None:
+        """Restore encrypted backups with the keys of `backup_vault`, if it is given."""
+        self._backup_vault = backup_vault
         self._place = place
         self._read_root_keys = read_root_keys
         self._system = system
@@ -105,10 +112,10 @@ class Restores:
         path = newest_backup(path) if path.is_dir() else path
         if not path.is_file():
             raise NotFound(f"There is no backup {path}.")
-        manifest = self._checked(read_manifest(path))
+        manifest = self._checked(read_manifest(path, self._backup_vault))
 
         def write(file: Path) -> None:
-            write_database(path, file)
+            write_database(path, file, self._backup_vault)
 
         with self._place.staged(write, manifest.schema) as staged:
             staged.check_counts(manifest.counts)

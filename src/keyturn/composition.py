@@ -35,6 +35,7 @@ from keyturn.services.connections.targets import Targets
 from keyturn.services.feed.remote_uses import RemoteUses
 from keyturn.services.feed.stream import Feed
 from keyturn.services.installation.backup import Backups
+from keyturn.services.installation.backup_schedule import BackupSchedule
 from keyturn.services.installation.restore import Restores
 from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
 from keyturn.services.installation.root_keys import RootKeyFile, read_root_keys
@@ -153,6 +154,7 @@ class Services:
     feed: Feed
     remote_uses: RemoteUses
     installation: Installation
+    backup_schedule: BackupSchedule
 
     def start(self) -> None:
         """Start the threads of a server, and tell programs on its database what it is set to."""
@@ -492,6 +494,7 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
         feed=feed,
         remote_uses=RemoteUses(store.api_keys, Redactor(told.key_prefix), system),
         installation=installation,
+        backup_schedule=BackupSchedule(settings, system),
     )
 
 

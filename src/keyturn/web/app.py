@@ -132,6 +132,7 @@ def create_framework_app(services: Services) -> Litestar:
             yield
         finally:
             schedule.cancel()
+            services.backup_schedule.close()
             services.close()
 
     app = Litestar(
@@ -294,6 +295,7 @@ async def _look_again_and_again(services: Services) -> None:
     while True:
         await asyncio.sleep(EVERY_SECONDS)
         await to_thread.run_sync(services.connection_schedule.look)
+        await to_thread.run_sync(services.backup_schedule.look)
 
 
 def _openapi() -> OpenAPIConfig:

@@ -1,9 +1,10 @@
 """A backup of a million keys, and what it does to verification.
 
-The backup is the command that operators run, on the core of the server. Requests to `/verify` come at a
+The backup is the process that a schedule starts, on the core of the server. Requests to `/verify` come at a
 fifth of what the server can answer (an open loop), alone and during a backup in turn.
 """
 
+import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -14,6 +15,8 @@ from bench.installations import Installation, new_installation
 from bench.load import apply_load
 from bench.open_loop import CONNECTIONS, SHARE, open_loop, sleeping, verifying
 from bench.processors import SERVER_CORE, starting_on
+from bench.servers import free_port, run_command
+from keyturn.services.installation.backup_schedule import COMMAND
 
 KEYS, SHORT_KEYS = 1_000_000, 20_000
 PAIRS, SHORT_PAIRS = 5, 1
@@ -59,5 +62,8 @@ def _back_up(installation: Installation, folder: Path) -> float:
     time.sleep(1)  # No two of one second have names.
     began_at = time.perf_counter()
     with starting_on(SERVER_CORE):
-        installation.run("admin", "backup", str(folder), "--keep", "1")
+        run_command(
+            *(sys.executable, "-P", "-c", COMMAND, "admin", "backup", str(folder), "--keep", "1"),
+            environment=installation.environment(free_port()),
+        )
     return time.perf_counter() - began_at

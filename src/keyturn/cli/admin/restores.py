@@ -108,8 +108,8 @@ def _ask(found: "Unknown") -> bool:
     if not sys.stdin.isatty():
         raise InvalidInput(
             "restore",
-            f"Nothing tells what was revoked since the backup ({found.why}), and {len(found.keys):,} keys of "
-            "it would work: give --revoke-unknown or --keep-unknown.",
+            f"Nothing tells what was revoked since the backup ({found.why}), and {len(found.keys):,} of "
+            "its keys would work: give --revoke-unknown or --keep-unknown.",
         )
     click.echo(f"Nothing tells what was revoked since the backup: {found.why}.", err=True)
     click.echo("These keys would work:", err=True)

@@ -25,8 +25,12 @@ from keyturn.system import System
 TURN = ".keyturn-backup.turn"
 RETRY = timedelta(minutes=10)
 """After a backup failed, the next attempt waits for so long."""
-_COMMAND = "import os; os.nice(10); from keyturn.cli import main; main()"
-"""In a process of its own: in the server, what it reads and compares would hold up requests."""
+COMMAND = (
+    "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)); "
+    "from keyturn.cli import main; main()"
+)
+"""In a process of its own, which runs while no other wants to: in the server, what it reads and compares
+would hold up requests."""
 _STARTED_WITH = ("database", "root_key_file", "root_key_command", "backup_key_file")
 
 _log = structlog.get_logger()
@@ -88,7 +92,7 @@ class BackupSchedule:
     def _begin(self, folder: Path) -> None:
         keep = ("--keep", str(self._settings.backup_keep))
         self._process = subprocess.Popen(  # noqa: S603 - this program itself
-            [sys.executable, "-P", "-c", _COMMAND, "admin", "backup", str(folder), *keep],
+            [sys.executable, "-P", "-c", COMMAND, "admin", "backup", str(folder), *keep],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

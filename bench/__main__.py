@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.backups import measure_backups
 from bench.commands import measure_commands
 from bench.crawls import measure_crawls
 from bench.documentation import measure_documentation
@@ -44,6 +45,7 @@ SECTIONS = (
     "documentation",
     "crawls",
     "metrics",
+    "backup",
 )
 SIZES = (10_000, 1_000_000, 10_000_000)
 SHORT_SIZES = SIZES[:2]
@@ -113,6 +115,7 @@ def _measure(options: argparse.Namespace, directory: Path) -> dict[str, Any]:
         "documentation": lambda: measure_documentation(places["documentation"]),
         "crawls": lambda: measure_crawls(places["crawls"], is_short=options.quick),
         "metrics": lambda: measure_metrics(places["metrics"], is_short=options.quick),
+        "backup": lambda: measure_backups(places["backup"], is_short=options.quick),
     }
     return results | {
         name: _or_why_not(measure) for name, measure in alone.items() if not only or name in only

@@ -7,8 +7,6 @@ each wait is counted from the moment at which its request was due.
 
 import json
 import secrets
-import selectors
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,9 +22,9 @@ import psycopg
 from sqlalchemy import Connection, insert, select, update
 
 from bench.errors import NotMeasured
-from bench.installations import VERIFY_PATH, Installation, new_installation
+from bench.installations import Installation, new_installation
 from bench.load import apply_load
-from bench.percentiles import percentile
+from bench.open_loop import CONNECTIONS, SHARE, open_loop, sleeping, verifying
 from bench.postgresql import new_database, running_postgresql
 from bench.processors import SERVER_CORE, starting_on
 from bench.servers import Server, free_port
@@ -40,9 +38,6 @@ from keyturn.store.database.schema import data_object
 TABLES, SHORT_TABLES, COLUMNS = 50_000, 2_000, 20
 PAIRS, SHORT_PAIRS = 5, 1
 OBJECTS, SHORT_OBJECTS = 1_000_000, 20_000
-SHARE = 0.2
-"""Of its capacity, the load that the server carries during a crawl."""
-CONNECTIONS = 16
 CAPACITY_SECONDS = 2
 ALONE_SECONDS = 3
 SECTION = "crawls"
@@ -113,15 +108,17 @@ def _measure_crawls(installation: Installation, directory: Path, port: int, pair
     key = installation.new_key()
     with installation.serving(directory) as server, KeptConnection(server.port) as api:
         _call(api, key, "POST", "/data/connection", _connection(port))
-        capacity = apply_load(server.port, [_verify(key)], connections=CONNECTIONS, seconds=CAPACITY_SECONDS)
+        capacity = apply_load(
+            server.port, [verifying(key)], connections=CONNECTIONS, seconds=CAPACITY_SECONDS
+        )
         rate = SHARE * capacity.requests_per_second
         with _memory_of_children(server) as peak:
             first = _crawl(api, key)
         seconds, alone, during = [first["seconds"]], [], []
         for _ in range(pairs):
-            alone.append(_open_loop(server.port, key, rate, _sleep(ALONE_SECONDS)))
+            alone.append(open_loop(server.port, key, rate, sleeping(ALONE_SECONDS)))
             during.append(
-                _open_loop(server.port, key, rate, lambda: seconds.append(_crawl(api, key)["seconds"]))
+                open_loop(server.port, key, rate, lambda: seconds.append(_crawl(api, key)["seconds"]))
             )
     return {
         "first_seconds": first["seconds"],
@@ -149,10 +146,6 @@ def _connection(port: int) -> dict[str, Any]:
     }
 
 
-def _sleep(seconds: float) -> Any:
-    return lambda: time.sleep(seconds)
-
-
 def _crawl(api: KeptConnection, key: str) -> dict[str, Any]:
     began_at = time.perf_counter()
     job = _call(api, key, "POST", "/data/crawl/big")
@@ -171,10 +164,6 @@ def _call(api: KeptConnection, key: str, method: str, path: str, body: object = 
     if answer.status != 200:
         raise NotMeasured(f"{method} {path} was answered with {answer.status}: {answer.body[:200]!r}")
     return json.loads(answer.body)
-
-
-def _verify(key: str) -> Request:
-    return Request("GET", VERIFY_PATH, {"Authorization": key})
 
 
 @contextmanager
@@ -198,57 +187,6 @@ def _memory_of_children(server: Server) -> Iterator[list[int]]:
     finally:
         stopped.set()
         thread.join()
-
-
-def _open_loop(port: int, key: str, rate: float, work: Any) -> float:
-    """Return the p99 in milliseconds of requests that come at a rate while some work is done."""
-    done = Event()
-
-    def run() -> None:
-        try:
-            work()
-        finally:
-            done.set()
-
-    thread = Thread(target=run)
-    thread.start()
-    try:
-        waits = _ask_until(done, port, _verify(key).encoded(port), rate)
-    finally:
-        thread.join()
-    if not waits:
-        raise NotMeasured("the work ended before a request was answered")
-    return percentile(sorted(waits), 99) * 1000
-
-
-def _ask_until(done: Event, port: int, request: bytes, rate: float) -> list[float]:
-    """Send a request whenever one is due on whichever connection is free; return how long each waited."""
-    poll = selectors.DefaultSelector()
-    free: list[socket.socket] = []
-    for _ in range(CONNECTIONS):
-        opened = socket.create_connection((HOST, port))
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        poll.register(opened, selectors.EVENT_READ)
-        free.append(opened)
-    waits: list[float] = []
-    due_of: dict[socket.socket, float] = {}
-    due = time.perf_counter()
-    while not done.is_set():
-        now = time.perf_counter()
-        while due <= now and free:
-            connected = free.pop()
-            due_of[connected] = due
-            connected.sendall(request)
-            due += 1 / rate
-        for ready, _ in poll.select(max(0.0, due - time.perf_counter()) if free else 0.1):
-            connected = ready.fileobj  # type: ignore[assignment]  # sockets alone are registered
-            if not connected.recv(65_536).startswith(b"HTTP/1.1 200"):
-                raise NotMeasured("a request was refused")
-            waits.append(time.perf_counter() - due_of.pop(connected))
-            free.append(connected)
-    for key in list(poll.get_map().values()):
-        key.fileobj.close()  # type: ignore[union-attr]  # as above
-    return waits
 
 
 def _measure_lists(installation: Installation, directory: Path, objects: int) -> list[dict[str, Any]]:

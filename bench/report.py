@@ -230,6 +230,19 @@ def _metrics(figures: Mapping[str, Any]) -> list[str]:
     return [title, told]
 
 
+def _backup(figures: Mapping[str, Any]) -> list[str]:
+    title = "## A backup meanwhile"
+    if "not_measured" in figures:
+        return [title, f"Not measured: {_cell(figures['not_measured'])}"]
+    told = (
+        f"{figures['keys']:,} keys, {figures['megabytes']:.0f} MB: a verified backup took "
+        f"{figures['seconds']:.1f} s on the server's core. `/verify` at {figures['rate']:,.0f} requests/s "
+        f"(an open loop): p99 {_ms(figures['p99_alone_ms'])} ms alone, {_ms(figures['p99_during_ms'])} ms "
+        f"during a backup, ratio {figures['ratio']:.2f}."
+    )
+    return [title, told]
+
+
 def _people(figures: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
         (figure["database"], f"not measured: {_cell(figure['not_measured'])}", "", "", "")
@@ -299,6 +312,7 @@ _SECTIONS: Mapping[str, Callable[[Any], list[str]]] = {
     "gateways": _gateways,
     "crawls": _crawls,
     "metrics": _metrics,
+    "backup": _backup,
     "people": _people,
     "feed": _feed,
     "commands": _commands,

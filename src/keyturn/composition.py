@@ -36,6 +36,8 @@ from keyturn.services.connections.targets import Targets
 from keyturn.services.feed.remote_uses import RemoteUses
 from keyturn.services.feed.stream import Feed
 from keyturn.services.installation.backup import Backups
+from keyturn.services.installation.backup_schedule import BackupSchedule
+from keyturn.services.installation.restore import Restores
 from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
 from keyturn.services.installation.root_keys import RootKeyFile, read_root_keys
 from keyturn.services.installation.setup import Installation
@@ -76,6 +78,7 @@ from keyturn.store.database.migrations import (
     current_version,
     migrate,
 )
+from keyturn.store.installation.restoring import Restoring
 from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.lookup import Lookup
@@ -161,6 +164,7 @@ class Services:
     feed: Feed
     remote_uses: RemoteUses
     installation: Installation
+    backup_schedule: BackupSchedule
 
     def start(self) -> None:
         """Start the threads of a server, and tell programs on its database what it is set to."""
@@ -240,7 +244,9 @@ def open_sealed(settings: Settings, system: System | None = None, *, batch: int 
             file=_own_root_key_file(settings),
             system=system,
         )
-        backups = Backups(store, seals, read_root_keys=read, system=system)
+        backups = Backups(
+            store, seals, read_root_keys=read, vault=_backup_vault(settings, system), system=system
+        )
         yield Sealed(store, seals, rotation, backups)
     finally:
         store.close()
@@ -256,10 +262,34 @@ def _open_store(
             check_older_servers_go_on(engine)
             migrate(engine)
         check_current(engine)
-        return Store(engine, counts)
+        store = Store(engine, counts)
     except BaseException:
         engine.dispose()
         raise
+    try:
+        store.lineage.keep_log()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def open_restores(settings: Settings, system: System | None = None) -> Restores:
+    """Give what restores into the database of these settings, which need not be there."""
+    system = system or System()
+    read = partial(
+        read_root_keys,
+        file=_root_key_file(settings),
+        command=settings.root_key_command,
+        may_create=False,
+        system=system,
+    )
+    return Restores(
+        Restoring(settings.database),
+        read_root_keys=read,
+        backup_vault=_backup_vault(settings, system),
+        system=system,
+    )
 
 
 def open_verification(
@@ -273,6 +303,7 @@ def open_verification(
     check_current(engine)
     store = Store(engine)
     try:
+        store.lineage.check()
         told = store.installation.find_settings()
         system = system or System()
         keys = VerifyingKeys(store, system)
@@ -495,6 +526,7 @@ def _wire(
         feed=feed,
         remote_uses=RemoteUses(store.api_keys, Redactor(told.key_prefix), system),
         installation=installation,
+        backup_schedule=BackupSchedule(settings, system),
     )
 
 
@@ -545,6 +577,21 @@ def _open_vault(settings: Settings, system: System, store: Store) -> Vault:
         system,
         find_check=store.installation.find_root_key_check,
     )
+
+
+def _backup_vault(settings: Settings, system: System) -> Vault | None:
+    """Return the keys of backups, of which the first encrypts; None where backups are not encrypted."""
+    if settings.backup_key_file is None:
+        return None
+    read = partial(
+        read_root_keys,
+        file=settings.backup_key_file,
+        command=None,
+        may_create=False,
+        system=system,
+        kind="backup key",
+    )
+    return Vault(read, system, find_check=lambda: None)
 
 
 def _read_root_keys(settings: Settings, system: System, store: Store) -> tuple[bytes, ...]:

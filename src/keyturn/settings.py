@@ -68,6 +68,14 @@ class Settings:
     """The file of the root key. Beside an SQLite database it is made at the first start."""
     root_key_command: str | None = None
     """A command that prints the root key, instead of a file: for a secret manager."""
+    backup_folder: Path | None = None
+    """The folder into which servers make backups by themselves. Without it they make none."""
+    backup_every_hours: int = 24
+    """How old the newest backup in the folder is when the next one is made."""
+    backup_keep: int = 14
+    """How many backups stay in the folder; older ones are deleted once a new one is there."""
+    backup_key_file: Path | None = None
+    """The file of the key that encrypts backups. Without it they are as readable as the database."""
     host: str = "127.0.0.1"
     port: int = 8400
     unix_socket: Path | None = None
@@ -340,6 +348,10 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "new_installation": _yes_or_no,
     "migrate": _yes_or_no,
     "root_key_file": Path,
+    "backup_folder": Path,
+    "backup_every_hours": _whole_number(1, 8760),
+    "backup_keep": _whole_number(1, 10_000),
+    "backup_key_file": Path,
     "port": _whole_number(1, MAX_PORT),
     "unix_socket": Path,
     "management": _management,

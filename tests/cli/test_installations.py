@@ -57,6 +57,8 @@ def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
                     given.append("--password-stdin")
                 elif parameter.name == "to_stdout":  # In place of a folder, which `admin backup` needs else.
                     given.append("--to-stdout")
+                elif parameter.name in {"adopt", "yes"}:  # In place of a backup, and of a question.
+                    given.append(f"--{parameter.name}")
             yield (*path, name, *given)
 
 

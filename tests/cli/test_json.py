@@ -41,6 +41,7 @@ ARGUMENTS = {
     "admin key import": ("--user", USERID),
     "admin api add": ("Stock", "urn:stock", "--scope", "stock:move"),
     "admin backup": ("{folder}",),
+    "admin restore": ("--adopt", "--yes"),
     "key rotate": ("1",),
 }
 INPUT = {"admin user add": PASSWORD, "admin key import": "0f7d9b1c5e3a48268f0a6c4e2d1b7a93"}

@@ -4,7 +4,7 @@ import pytest
 
 from keyturn.core.audit import LEAVES_RULES, AuditAction, Effect, Target, effect_of
 
-CHANGES_RULES = {Target.GROUP, Target.RESOURCE}
+CHANGES_RULES = {Target.GROUP, Target.INSTALLATION, Target.RESOURCE}
 
 
 def test_an_action_that_nobody_wrote_down_changes_everything() -> None:

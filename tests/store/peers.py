@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, event
 
-from keyturn.composition import open_sealed, open_services
+from keyturn.composition import open_restores, open_sealed, open_services
 from keyturn.core.audit import AuditAction, Target
 from keyturn.errors import CannotStart
 from keyturn.services.people.identity.passwords import CHEAPEST
@@ -175,6 +175,16 @@ class Orders:
 
         return self._fork(act)
 
+    def restore(self, environment: dict[str, str], path: str, step: int) -> int:
+        """Restore a backup in a new process, as `rotate_root_key` does."""
+
+        def act() -> None:
+            restores = open_restores(read_settings(environment))
+            die_before(step)
+            restores.restore(Path(path), lambda _unknown: False)
+
+        return self._fork(act)
+
     def rotate_password(
         self, environment: dict[str, str], userid: str, connection_key: str, step: int
     ) -> int:
@@ -250,7 +260,7 @@ def die_before(step: int) -> None:
 
         return count
 
-    os.fsync, os.replace = counted(os.fsync), counted(os.replace)
+    os.fsync, os.replace, os.link = counted(os.fsync), counted(os.replace), counted(os.link)
     event.listen(Engine, "commit", counted(lambda _connection: None))
 
 

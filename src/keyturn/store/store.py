@@ -16,6 +16,7 @@ from keyturn.store.database.transactions import ChangeLimit, Database
 from keyturn.store.feed import Feed
 from keyturn.store.installation.copies import Copies
 from keyturn.store.installation.installation import Installation
+from keyturn.store.installation.lineage import Lineage
 from keyturn.store.installation.seals import Seals
 from keyturn.store.keys.api_keys import ApiKeys
 from keyturn.store.keys.rotation import KeyRotation
@@ -54,6 +55,7 @@ class Store:
         self.failed_sign_ins = FailedSignIns(database)
         self.feed = Feed(database)
         self.installation = Installation(database)
+        self.lineage = Lineage(database)
         self.sessions = Sessions(database)
         self.groups = Groups(database)
         self.key_rotation = KeyRotation(database)

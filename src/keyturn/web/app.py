@@ -142,6 +142,7 @@ def create_framework_app(services: Services) -> Litestar:
         finally:
             for task in tasks:
                 task.cancel()
+            services.backup_schedule.close()
             services.counts.settle()
             services.close()
 
@@ -305,6 +306,7 @@ async def _look_again_and_again(services: Services) -> None:
     while True:
         await asyncio.sleep(EVERY_SECONDS)
         await to_thread.run_sync(services.connection_schedule.look)
+        await to_thread.run_sync(services.backup_schedule.look)
 
 
 def _openapi() -> OpenAPIConfig:

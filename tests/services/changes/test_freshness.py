@@ -35,6 +35,8 @@ from keyturn.services.keys.keys import CreatedKey, NewKey
 from keyturn.services.people.sessions import BrowserSession
 from keyturn.store import audit_log
 from keyturn.store.database.hints import NoHints, PostgresqlHints
+from keyturn.store.database.schema import metadata
+from keyturn.store.installation.epochs import end_everything_issued
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.apis import leave, register, say_anew, scopes_of
 from tests.conftest import PASSWORD, Opener
@@ -316,6 +318,18 @@ class Change:
 
 def set_disabled(world: World, *, disabled: bool) -> None:
     assert world.services.users.set_disabled(COMMAND_LINE, world.userid, disabled=disabled)
+
+
+def begin_epoch(world: World) -> None:
+    """End everything that was issued, as a restore does, though servers run."""
+    store, now = world.services.store, world.services.system.now()
+    audit = AuditEntry(
+        now, AuditAction.INSTALLATION_RESTORED, COMMAND_LINE, Target.INSTALLATION, None, details={}
+    )
+    with store._database.change() as change:
+        end_everything_issued(change.connection, metadata.tables, now)
+        change.record(audit)
+    world.services.signing_keys.make_first()
 
 
 def project_of(world: World) -> int:
@@ -942,6 +956,14 @@ PATHS: dict[str, Change] = {
         besides=(AuditAction.SIGNING_KEYS_RETIRED,),
         for_others={"key_token": SIGNATURE, "login_token": SIGNATURE, "acted_token": SIGNATURE},
     ),
+    "restore a backup": Change(
+        AuditAction.INSTALLATION_RESTORED,
+        begin_epoch,
+        key_token=SIGNATURE,
+        login_token=SIGNATURE,
+        besides=(AuditAction.SIGNING_KEY_CREATED,),
+        for_others={"key_token": SIGNATURE, "login_token": SIGNATURE},
+    ),
 }
 """Each way to change anything. A path that ends a right and is missing here has no test at all."""
 
@@ -984,6 +1006,8 @@ def test_each_path_ends_what_is_remembered(
                     wrong[name, place] = told
                 if bystander.verdicts(services) != {**quiet, **path.for_others}:
                     wrong[name, place, "bystander"] = bystander.verdicts(services)
+        if path.for_others:
+            bystander = new_world(here)
 
     assert wrong == {}
 

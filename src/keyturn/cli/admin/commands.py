@@ -27,6 +27,9 @@ _COMMANDS = {
     "backup": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.backups:backup", "Write a verified backup while servers run."
     ),
+    "restore": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.restores:restore", "Put a backup in the place of the database."
+    ),
     "root-key": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.root_keys:root_key", "Print a new root key, or rotate the root key."
     ),

@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.times import wire_time
-from keyturn.errors import CannotStart, Conflict, StoreUnavailable
+from keyturn.errors import CannotStart, Conflict, NotFound, StoreUnavailable
 from keyturn.services.installation.archive import DATABASE, MANIFEST, ROOT_KEYS, check_archive, write_archive
 from keyturn.services.installation.root_key_rotation import Seals
-from keyturn.services.installation.vault import key_id_of
+from keyturn.services.installation.sealed_files import SealingFile
+from keyturn.services.installation.vault import Vault, key_id_of
 from keyturn.store import Store
 from keyturn.store.installation.contents import Contents, OnProgress
 from keyturn.system import System
@@ -54,8 +56,11 @@ class Backups:
         seals: Seals,
         *,
         read_root_keys: Callable[[], Sequence[bytes]],
+        vault: Vault | None,
         system: System,
     ) -> None:
+        """Encrypt backups with the keys of `vault`, if it is given."""
+        self._vault = vault
         self._store = store
         self._seals = seals
         self._read_root_keys = read_root_keys
@@ -81,8 +86,14 @@ class Backups:
             if with_root_key:
                 texts[ROOT_KEYS] = b"".join(base64url_encode(key) + b"\n" for key in self._read_root_keys())
             archive = draft / "archive"
-            write_archive(archive, texts=texts, database=draft / DATABASE, seconds=int(at.timestamp()))
-            check_archive(archive)
+            write_archive(
+                archive,
+                texts=texts,
+                database=draft / DATABASE,
+                seconds=int(at.timestamp()),
+                sealing=None if self._vault is None else partial(_sealing, self._vault, self._system),
+            )
+            check_archive(archive, self._vault)
             archive.replace(path)
             _sync(folder)
         return Backup(path, path.stat().st_size, manifest)
@@ -110,6 +121,18 @@ class Backups:
             "rootKeyId": key_id_of(check),
             "counts": contents.counts,
         }
+
+
+def _sealing(vault: Vault, system: System, target: IO[bytes]) -> IO[bytes]:
+    return cast("IO[bytes]", SealingFile(target, vault, system))
+
+
+def newest_backup(folder: Path) -> Path:
+    """Return the newest backup in a folder; raise `NotFound` if there is none."""
+    names = sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name))
+    if not names:
+        raise NotFound(f"There is no backup in {folder}.")
+    return names[-1]
 
 
 def prune_backups(folder: Path, *, keep: int) -> list[Path]:

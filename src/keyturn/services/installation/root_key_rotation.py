@@ -71,11 +71,7 @@ class Seals:
 
     def find_broken_of(self, rows: Iterable[SealedRow]) -> Iterator[BrokenSeal]:
         """Open these rows, and yield those that do not open."""
-        for row in rows:
-            try:
-                self._open(row)
-            except SealBroken as error:
-                yield _broken(row, error)
+        return find_broken(self._vault, rows)
 
     def renew(self, head: bytes, on_progress: Callable[[int, int], None]) -> tuple[int, list[BrokenSeal]]:
         """Seal every row under the root key of `head`; return how many were, and those that do not open.
@@ -105,6 +101,15 @@ class Seals:
         while rows := self._store.seals.list_rows(column, size=self._batch, after=after, unlike=unlike):
             yield rows
             after = rows[-1].row
+
+
+def find_broken(vault: Vault, rows: Iterable[SealedRow]) -> Iterator[BrokenSeal]:
+    """Open these rows, and yield those that do not open."""
+    for row in rows:
+        try:
+            vault.open(row.seal, slot=_slot(row))
+        except SealBroken as error:
+            yield _broken(row, error)
 
 
 class RootKeyRotation:

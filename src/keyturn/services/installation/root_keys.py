@@ -22,12 +22,17 @@ _FILE_BYTES = 4096
 
 
 def read_root_keys(
-    *, file: Path | None, command: str | None, may_create: bool, system: System
+    *,
+    file: Path | None,
+    command: str | None,
+    may_create: bool,
+    system: System,
+    kind: str = "root key",
 ) -> tuple[bytes, ...]:
     """Return the root keys, one a line, from their file or the command that prints them.
 
     The first is the newest. With `may_create` a missing file is made, mode 0600. Raise `CannotStart` saying
-    what to do for anything else: there is no default key (S2).
+    what to do for anything else: there is no default key (S2). `kind` names the keys in what that says.
     """
     if command is not None:
         return _decode(_run(command), source="what KEYTURN_ROOT_KEY_COMMAND prints")
@@ -43,16 +48,16 @@ def read_root_keys(
         opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError as error:
         raise CannotStart(
-            f"The root key file {file} cannot be read ({error.strerror}): restore it from where you keep it; "
-            "without it nothing that is encrypted in the database can be opened."
+            f"The {kind} file {file} cannot be read ({error.strerror}): restore it from where you keep it; "
+            "without it nothing that it encrypts can be opened."
         ) from error
     with opened:
         status = os.fstat(opened.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise CannotStart(f"The root key file {file} is not a file: name the file that holds the key.")
+            raise CannotStart(f"The {kind} file {file} is not a file: name the file that holds the key.")
         if stat.S_IMODE(status.st_mode) & 0o077:
-            raise CannotStart(f"Other users can read the root key file {file}: run chmod 600 {file}.")
-        return _decode(opened.read(_FILE_BYTES), source=f"the root key file {file}")
+            raise CannotStart(f"Other users can read the {kind} file {file}: run chmod 600 {file}.")
+        return _decode(opened.read(_FILE_BYTES), source=f"the {kind} file {file}")
 
 
 def new_root_key(system: System) -> str:

@@ -28,8 +28,9 @@ REREAD_SECONDS = 5.0
 
 _VERSION = b"\x01"
 _NONCE_BYTES = 12
+TAG_BYTES = 16
 _KEY_ID_BYTES = HEAD_BYTES - len(_VERSION)
-_WRAPPED_BYTES = ROOT_KEY_BYTES + 16
+_WRAPPED_BYTES = ROOT_KEY_BYTES + TAG_BYTES
 
 
 class SealBroken(KeyturnError):
@@ -125,6 +126,28 @@ class Vault:
             raise SealBroken("its root key is unknown, and the root keys cannot be read now") from None
         finally:
             self._missing_until[head] = now + REREAD_SECONDS
+
+
+class ChunkCipher:
+    """Encrypts the chunks of one file under a key that no other file has."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def seal(self, chunk: bytes, *, number: int, is_last: bool) -> bytes:
+        """Encrypt the chunk of this number, which is asked for once."""
+        return self._cipher.encrypt(_nonce(number, is_last=is_last), chunk, None)
+
+    def open(self, sealed: bytes, *, number: int, is_last: bool) -> bytes:
+        """Decrypt; raise `SealBroken` for a changed chunk, or one of another place."""
+        try:
+            return self._cipher.decrypt(_nonce(number, is_last=is_last), sealed, None)
+        except (InvalidTag, ValueError) as error:
+            raise SealBroken("it was changed, or moved from another place") from error
+
+
+def _nonce(number: int, *, is_last: bool) -> bytes:
+    return number.to_bytes(_NONCE_BYTES - 1, "big") + bytes([is_last])
 
 
 def slot_of(table: str, row: str | int, column: str) -> str:

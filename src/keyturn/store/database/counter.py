@@ -34,6 +34,7 @@ from sqlalchemy.exc import DBAPIError
 
 from keyturn.errors import CannotStart, StoreUnavailable
 from keyturn.settings import data_directory
+from keyturn.store.database.file import file_of_like
 
 NUMBER_BYTES = 8
 LOCK_SECONDS = 1.0
@@ -87,17 +88,7 @@ class ChangeCounter:
         return opened[0], opened[1], cell
 
     def _open_file(self) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            file = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return os.open(self._path, flags)
-        if self._like is not None:
-            like = self._like.stat()
-            os.fchmod(file, like.st_mode & 0o666)
-            if os.geteuid() == 0:
-                os.fchown(file, like.st_uid, like.st_gid)
-        return file
+        return file_of_like(self._path, self._like, os.O_RDWR)
 
     def close(self) -> None:
         """Let go of the file, which stays for others. Closing again does nothing."""

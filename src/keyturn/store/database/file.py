@@ -171,6 +171,25 @@ class DatabaseFile:
         return [(found.st_dev, found.st_ino) for found in map(os.stat, self._paths_beside)]
 
 
+def file_of_like(path: Path, like: Path | None, flags: int) -> int:
+    """Open a file that stands beside a database, making it if it is missing; raise `OSError`.
+
+    A new one gets the owner and mode of the file `like`, since whoever may write the one must be able to
+    write the other.
+    """
+    flags |= os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(path, flags)
+    if like is not None:
+        found = like.stat()
+        os.fchmod(file, found.st_mode & 0o666)
+        if os.geteuid() == 0:
+            os.fchown(file, found.st_uid, found.st_gid)
+    return file
+
+
 def connect(file: DatabaseFile, **options: Any) -> HoldingConnection:
     """Open the file that was there at the start, and no other; raise `StoreUnavailable`."""
     file.check()

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from keyturn.core.audit import AuditAction, AuditEntry
+from keyturn.core.audit import AuditEntry
 from keyturn.core.former_secrets import check_may_record
 from keyturn.core.impersonation import check_may_change
 from keyturn.core.principal import Principal
@@ -26,6 +26,7 @@ from keyturn.store.database.counter import counter_of
 from keyturn.store.database.credentials import check_caller_lives
 from keyturn.store.database.engine import pool_beside
 from keyturn.store.database.hints import hints_of
+from keyturn.store.database.revocations import revocation_log_of
 from keyturn.store.database.schema import audit, installation
 from keyturn.store.database.sqlite import file_of
 from keyturn.store.database.statements import CompiledQueries, CompiledQuery, Row
@@ -61,6 +62,7 @@ class Database:
         self._snapshot = threading.local()
         self.counter = counter_of(engine)
         self.hints = hints_of(engine)
+        self.revocations = revocation_log_of(engine)
 
     def close(self) -> None:
         """Close every connection."""
@@ -162,10 +164,12 @@ class Database:
             change = Change(connection, self)
             yield change
             if change.is_recorded:
+                self.revocations.announce(change.told)
                 with self.counter.committing():
                     transaction.commit()
         if change.is_recorded:
-            self._counts.add(*(AUDIT_ROWS.cell(action) for action in change.actions))
+            self.revocations.confirm(change.revision)
+            self._counts.add(*(AUDIT_ROWS.cell(entry.action) for _revision, entry in change.told))
             self.note_read(change.revision)
             self.hints.send()
 
@@ -246,8 +250,8 @@ class Change:
         self.connection = connection
         self.revision = 0
         """The last one that this change has drawn; 0 for none."""
-        self.actions: list[AuditAction] = []
-        """The actions of its audit rows, in order."""
+        self.told: list[tuple[int, AuditEntry]] = []
+        """The changes that the audit log was told, each with its revision."""
         self._database = database
         self._checked: Principal | None = None
         self._is_by_former_secret = False
@@ -276,24 +280,8 @@ class Change:
         self._database.check_newer(revision)
         self._check_actor(entry)
         self.revision = revision
-        row = {
-            "event_id": str(uuid.uuid4()),
-            "revision": revision,
-            "at": entry.at,
-            "action": entry.action.value,
-            "succeeded": entry.succeeded,
-            "actor_user_id": entry.actor.user_id,
-            "actor_userid": entry.actor.userid,
-            "actor_key_id": entry.actor.key_id,
-            "target_type": entry.target_type.value,
-            "target_id": entry.target_id,
-            "address": entry.actor.address,
-            "user_agent": shortened(entry.actor.user_agent, 255),
-            "request_id": entry.actor.request_id,
-            "details": dict(entry.details),
-        }
-        self.connection.execute(_ADD_TO_AUDIT, row)
-        self.actions.append(entry.action)
+        self.told.append((revision, entry))
+        self.connection.execute(_ADD_TO_AUDIT, audit_row(entry, revision))
 
     def _check_actor(self, entry: AuditEntry) -> None:
         """Check once who acts, and each change of one who acts with a secret that is a former one by now.
@@ -319,6 +307,26 @@ _ADD_TO_AUDIT = insert(audit)
 _SIZE = text("SELECT pg_database_size(current_database())")
 _LOCK_CHANGES = select(installation.c.id).with_for_update(read=True)
 _ONE_STATE = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def audit_row(entry: AuditEntry, revision: int) -> dict[str, Any]:
+    """Return the row of the audit log that tells of this change."""
+    return {
+        "event_id": str(uuid.uuid4()),
+        "revision": revision,
+        "at": entry.at,
+        "action": entry.action.value,
+        "succeeded": entry.succeeded,
+        "actor_user_id": entry.actor.user_id,
+        "actor_userid": entry.actor.userid,
+        "actor_key_id": entry.actor.key_id,
+        "target_type": entry.target_type.value,
+        "target_id": entry.target_id,
+        "address": entry.actor.address,
+        "user_agent": shortened(entry.actor.user_agent, 255),
+        "request_id": entry.actor.request_id,
+        "details": dict(entry.details),
+    }
 
 
 @contextmanager

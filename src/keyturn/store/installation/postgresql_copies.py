@@ -4,8 +4,9 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +19,8 @@ from keyturn.store.database.schema import metadata
 from keyturn.store.installation.contents import Contents
 from keyturn.store.installation.seals import SEALED_COLUMNS, SealedRow
 
+REPLACED = "keyturn_replaced_"
+"""With what the schemas begin in which restores keep the tables that they replaced."""
 _FAILURES = {
     "server version mismatch": "it is older than the server: install the client programs of its version",
     "No space left on device": "the disk is full",
@@ -40,6 +43,7 @@ def write_copy(connection: Connection, file: Path) -> None:
     snapshot = connection.execute(text("SELECT pg_export_snapshot()")).scalar_one()
     address, environment = _address(driver)
     arguments = ["--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}"]
+    arguments.append(f"--exclude-schema={REPLACED}*")
     done = subprocess.run(  # noqa: S603 - a program of the database's, without a shell
         [dump, *arguments, f"--file={file}", f"--dbname={address}"],
         env=environment,
@@ -78,19 +82,23 @@ def read_copy(file: Path) -> Contents:
 
 def _rows(file: Path, *, read: set[str]) -> Iterator[tuple[str, dict[str, str | None]]]:
     """Yield each row of a dump with its table; its values as text for the tables in `read` alone."""
-    with _restoring(file) as lines:
-        table, names = "", [""]
-        for line in lines:
-            if not table:
-                if (begins := _COPY.match(line)) is not None:
-                    table, names = begins[1].decode(), begins[2].decode().replace('"', "").split(", ")
-            elif line == b"\\.\n":
-                table = ""
-            else:
-                values = line.decode().removesuffix("\n").split("\t") if table in read else []
+    with restoring_lines(file) as lines:
+        for table, names, rows in copied_tables(lines):
+            for row in rows:
+                values = row.decode().removesuffix("\n").split("\t") if table in read else []
                 yield table, dict(zip(names, map(_value, values), strict=False))
 
 
+def copied_tables(lines: Iterable[bytes]) -> Iterator[tuple[str, list[str], Iterator[bytes]]]:
+    """Yield each table that these lines fill, its columns, and its rows, which must be read then."""
+    lines = iter(lines)
+    for line in lines:
+        if (begins := _COPY.match(line)) is not None:
+            columns = begins[2].decode().replace('"', "").split(", ")
+            yield begins[1].decode(), columns, iter(partial(next, lines, _END), _END)
+
+
+_END = b"\\.\n"
 _COPY = re.compile(rb'COPY (?:\w+\.)?"?(\w+)"? \((.*)\) FROM stdin;\n')
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -103,10 +111,14 @@ def _value(written: str) -> str | None:
 
 
 @contextmanager
-def _restoring(file: Path) -> Iterator[IO[bytes]]:
-    """Give the lines of the data in a dump; raise `StoreUnavailable` at the end unless all could be read."""
+def restoring_lines(file: Path, *names: str) -> Iterator[IO[bytes]]:
+    """Give the lines of the data in a dump, of these tables or sequences or of all.
+
+    Raise `StoreUnavailable` at the end unless all could be read.
+    """
+    chosen = [f"--table={name}" for name in names]
     with subprocess.Popen(  # noqa: S603 - as above
-        [_program("pg_restore"), "--data-only", "--file=-", str(file)],
+        [_program("pg_restore"), "--data-only", *chosen, "--file=-", str(file)],
         env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -129,6 +129,26 @@ def migrate(engine: Engine) -> None:
         ) from None
 
 
+def check_known(version: str | None) -> None:
+    """Raise `CannotStart` for the version of a backup that this program does not have."""
+    if version not in _versions():
+        raise CannotStart(
+            f"The backup has schema version {version}, which is newer than this program: upgrade Keyturn."
+        )
+
+
+def migrate_within(connection: Connection, version: str) -> None:
+    """Bring the schema to this version, or to "head", within a transaction that the caller has.
+
+    Raise `CannotStart` for a version that this program does not have.
+    """
+    present = MigrationContext.configure(connection).get_current_revision()
+    for named in (present, version):
+        if named not in {None, "head"}:
+            check_known(named)
+    command.upgrade(_config(connection), version)
+
+
 def _check_empty(engine: Engine) -> None:
     """Raise `CannotStart` where another program keeps its tables: a mistyped address must not mix the two."""
     tables = sorted(inspect(engine).get_table_names())

@@ -450,6 +450,7 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     AuditAction.CONNECTION_JOB_STARTED: ("rotate", _job("started to {} {}")),
     AuditAction.CONNECTION_JOB_CANCELED: ("ban", _job("canceled the work to {} {}")),
     AuditAction.CONNECTION_PASSWORD_ROTATED: ("lock", _rotated_password),
+    AuditAction.INSTALLATION_RESTORED: ("shield", _plain("{actor} restored a backup")),
     AuditAction.ROOT_KEY_ROTATED: (
         "shield",
         _plain("{actor} rotated the root key to <code>{target}</code>"),

@@ -77,6 +77,7 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         AuditAction.SIGNING_KEY_CREATED: "Signing key created",
         AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",
         AuditAction.ROOT_KEY_ROTATED: "Root key rotated",
+        AuditAction.INSTALLATION_RESTORED: "Restored from a backup",
     },
 }
 """The events, by subject."""
@@ -87,6 +88,7 @@ TARGETS: Mapping[str, str] = {
     Target.API_KEY: "Key",
     Target.CONNECTION: "Connection",
     Target.GROUP: "Group",
+    Target.INSTALLATION: "Installation",
     Target.PROJECT: "Project",
     Target.RESOURCE: "API",
     Target.ROOT_KEY: "Root key",

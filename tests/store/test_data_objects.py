@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import event
 
-from keyturn.core.connections import FoundObject, ObjectPath
+from keyturn.core.connections import FoundObject, ObjectPath, ObjectRole, ObjectSettings
 from keyturn.store.connections import objects
 from tests.store.rows import NOW, an_entry
 
@@ -90,6 +90,30 @@ def test_pages_of_objects_neither_overlap_nor_miss(
         assert {page.count for page in pages} == {5}
     assert store.data_objects.count_below(shop, ("db",)) == 5
     assert store.data_objects.count_below(shop, ("elsewhere",)) == 0
+
+
+def test_what_is_said_below_a_path_is_counted(store: Store, shop: int) -> None:
+    """Of each setting the paths that say something of it; neither the path itself nor one beside it."""
+    for path, said in (
+        ((), ObjectSettings(is_active=True)),
+        (("db",), ObjectSettings(activates_new_children=True)),
+        (("db", "s"), ObjectSettings(is_active=False)),
+        (("db", "s", "t"), ObjectSettings(is_active=True, roles={ObjectRole.DATA_OWNER: frozenset()})),
+        (('db","s', "t"), ObjectSettings(is_active=True)),
+        (("dbs", "_"), ObjectSettings(is_active=True)),
+    ):
+        store.object_settings.change(shop, path, lambda _before, said=said: said, an_entry())
+
+    for path, counts in (
+        ((), (4, 1, 1)),
+        (("db",), (2, 0, 1)),
+        (("db", "s"), (1, 0, 1)),
+        (("db", "s", "t"), (0, 0, 0)),
+        (("d",), (0, 0, 0)),
+    ):
+        found = store.object_settings.count_below(shop, path)
+        assert (found["is_active"], found["activates_new_children"], found["dataOwners"]) == counts, path
+        assert found["infrastructureAdmins"] == 0
 
 
 def test_a_search_over_connections_shows_the_generation_of_each(store: Store, shop: int, bob: int) -> None:

@@ -150,3 +150,16 @@ def test_a_large_message_is_refused(postgresql: tuple[object, dict[str, Value]])
     with pytest.raises(Fault) as ended:
         list(crawl(TargetProcess(a_task(postgresql[1], Action.CRAWL, limits=Limits(message=64)))))
     assert ended.value.finding is Finding.TOO_LARGE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="policies of Linux")
+def test_a_crawl_gives_way_to_everything(silent: dict[str, Value]) -> None:
+    """It runs when nothing else does, in the session of the server: Linux weighs sessions as equals."""
+    for action, policy in ((Action.CRAWL, os.SCHED_IDLE), (Action.TEST, os.SCHED_BATCH)):
+        process = TargetProcess(a_task(silent, action))
+        next(process.messages())
+        number = process._process.pid
+        assert os.sched_getscheduler(number) == policy
+        assert os.getsid(number) == os.getsid(0)
+        assert os.getpgid(number) != os.getpgid(0), "an interrupt at the terminal is for the server"
+        process.close()

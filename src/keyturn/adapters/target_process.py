@@ -22,6 +22,7 @@ from keyturn.adapters.catalog import Batch
 from keyturn.adapters.findings import Fault, Finding, State, Step
 from keyturn.adapters.ladder import StepResult, failure
 from keyturn.adapters.limits import Limits
+from keyturn.adapters.priority import give_way
 from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Message, StepBegun, Task, framed
 from keyturn.adapters.validation import TECHNOLOGY, check_can_reach, get_technology
 
@@ -58,8 +59,9 @@ class TargetProcess:
             stderr=subprocess.DEVNULL,
             cwd=self._folder.name,
             env=_environment(self._folder.name),
-            start_new_session=True,
+            process_group=0,
         )
+        give_way(self._process.pid, to_everything=task.action is Action.CRAWL)
         self._read = bytearray()
         self._ends = time.monotonic() + task.limits.start
 

@@ -1,4 +1,4 @@
-"""The process that talks to a database: of bounded memory, low priority, and without anybody's environment.
+"""The process that talks to a database: of bounded memory, and without anybody's environment.
 
     stdin: one task, then open until the task is not wanted any more        stdout: messages
 
@@ -26,7 +26,6 @@ from keyturn.adapters.tasks import HEADER, Action, Changing, Done, Message, Step
 from keyturn.adapters.validation import TECHNOLOGY, Value, get_technology, secrets_of
 from keyturn.core.networks import read_network
 
-NICENESS = 15
 MAX_FILES = 64
 MAX_NOTE = 2000
 """Characters of a driver's words for the log."""
@@ -155,7 +154,6 @@ def _bound(memory: int) -> None:
         _, most = resource.getrlimit(kind)
         bound = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
         resource.setrlimit(kind, (bound, bound))
-    os.nice(NICENESS)
 
 
 def end_with(pipe: BinaryIO) -> None:

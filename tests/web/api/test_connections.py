@@ -220,6 +220,25 @@ def test_a_dry_run_changes_nothing(any_site: Site, admin: httpx.Client, connecti
         assert refused.status_code == 422, wrong
 
 
+def test_connections_are_listed_by_state(admin: httpx.Client, connection: str) -> None:
+    """Each is in the list of its state and in no other; below a connection nothing has such a state."""
+
+    def listed(state: str) -> bool:
+        hits = admin.post("/data/object/search", json={"state": state, "size": 200}).json()["hits"]
+        return [connection] in [hit["objectPath"] for hit in hits]
+
+    assert [listed(state) for state in ("ACTIVE", "INACTIVE", "UNHEALTHY")] == [True, False, False]
+    admin.post(f"/api/connections/{connection}/deactivate")
+    assert [listed(state) for state in ("ACTIVE", "INACTIVE", "UNHEALTHY")] == [False, True, False]
+    for path, body in (
+        ("", {"searchText": "a", "state": "ACTIVE"}),
+        (f"/{connection}", {"state": "ACTIVE"}),
+        ("", {"state": "active"}),
+    ):
+        refused = admin.post(f"/data/object/search{path}", json=body)
+        assert (refused.status_code, refused.json()["validation"][0]["field"]) == (422, "state"), body
+
+
 def test_states_and_their_texts_are_the_vendors(any_site: Site, admin: httpx.Client, connection: str) -> None:
     """Each transition that is not allowed is 409 with the vendor's words."""
     path = f"/api/connections/{connection}"

@@ -568,3 +568,15 @@ def test_the_list_is_searched_and_ordered(site: Site) -> None:
     assert names("q=zz-") == ["zz-a", "zz-b", "zz-c"]
     assert names("q=zz-&sort=-name") == ["zz-c", "zz-b", "zz-a"]
     assert "No connections match" in browser.get("/connections?q=<b>").text
+
+    browser.submit("/connections/zz-b/deactivate")
+    assert names("q=zz-&state=inactive") == ["zz-b"]
+    assert names("q=zz-&state=active&sort=-name") == ["zz-c", "zz-a"]
+    assert names("q=zz-&state=other") == ["zz-a", "zz-b", "zz-c"]
+    shown = browser.get("/connections?q=zz-&state=inactive").text
+    assert re.findall(
+        r'<a href="([^"]*)"(?: aria-current="true")?>(All|Inactive) <span class="count">(\d)<', shown
+    ) == [
+        ("/connections?q=zz-", "All", "3"),
+        ("/connections?q=zz-&amp;state=inactive", "Inactive", "1"),
+    ]

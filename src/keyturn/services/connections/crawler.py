@@ -23,6 +23,7 @@ import msgspec
 
 from keyturn.adapters import target_process
 from keyturn.adapters.findings import Fault, Finding
+from keyturn.adapters.priority import give_way
 from keyturn.adapters.target_process import TargetProcess
 from keyturn.adapters.tasks import HEADER, Task
 from keyturn.adapters.worker import end_with
@@ -30,8 +31,6 @@ from keyturn.core.times import time_at
 from keyturn.errors import KeyturnError, NotFound
 from keyturn.services.connections.crawls import Crawl
 from keyturn.store import Store, open_engine
-
-NICENESS = 10
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -82,8 +81,9 @@ class CrawlerProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=_environment(),
-            start_new_session=True,
+            process_group=0,
         )
+        give_way(self._process.pid)  # And not to everything: it writes, and others wait for its lock.
         self._order = order
 
     def reports(self) -> Iterator[Progress | Finished]:
@@ -128,7 +128,6 @@ def _environment() -> dict[str, str]:
 
 def main() -> None:
     """Do the one crawl that comes over stdin, and tell of it over stdout."""
-    os.nice(NICENESS)
     reports = os.fdopen(os.dup(1), "wb")
     order = msgspec.msgpack.decode(_read(sys.stdin.buffer), type=Order)
     threading.Thread(target=end_with, args=(sys.stdin.buffer,), daemon=True).start()

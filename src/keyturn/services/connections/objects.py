@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from keyturn.core.connections import ConnectionRecord, DataObject, ObjectPath, ObjectRole, RoleHolder
+from keyturn.core.connections import (
+    ConnectionRecord,
+    ConnectionState,
+    DataObject,
+    ObjectPath,
+    ObjectRole,
+    RoleHolder,
+)
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.core.principal import Principal
 from keyturn.errors import InvalidInput, NotFound
@@ -16,6 +23,7 @@ from keyturn.verifying.origin import Origin
 
 MAX_SEARCHED = 200
 """In so many connections a search looks at most."""
+ONLY_CONNECTIONS = "Leave this out: it chooses from a list of connections alone."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +60,24 @@ class Objects:
         return Location(record, path, found, settings)
 
     def children(
-        self, principal: Principal, names: ObjectPath, *, offset: int = 0, size: int = MAX_PAGE
+        self,
+        principal: Principal,
+        names: ObjectPath,
+        *,
+        state: ConnectionState | None = None,
+        offset: int = 0,
+        size: int = MAX_PAGE,
     ) -> Page[Location]:
-        """Return what is directly below these names, by name; the connections themselves below none."""
+        """Return what is directly below these names, by name.
+
+        Below none are the connections, of one state or of all.
+        """
         if not names:
-            records = self._registry.search(principal, offset=offset, size=size)
+            records = self._registry.search(principal, state=state, offset=offset, size=size)
             places = (Location(one, (), None, self._settings.of_connection(one)) for one in records)
             return Page(records.count, tuple(places))
+        if state is not None:
+            raise InvalidInput("state", ONLY_CONNECTIONS)
         place = self.get(principal, names)
         record = place.connection
         found = self._store.data_objects.children(record.connection_id, place.path, offset=offset, size=size)

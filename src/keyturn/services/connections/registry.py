@@ -121,6 +121,7 @@ class Connections:
         principal: Principal,
         text: str | None = None,
         *,
+        state: ConnectionState | None = None,
         is_descending: bool = False,
         offset: int = 0,
         size: int = MAX_PAGE,
@@ -137,7 +138,13 @@ class Connections:
                 size=MAX_PAGE, seen_in=(principal.project_id, principal.user_id)
             )
         return self._store.connections.search(
-            text=text, seen_by=seen_by, keys=keys, is_descending=is_descending, offset=offset, size=size
+            text=text,
+            seen_by=seen_by,
+            keys=keys,
+            state=state,
+            is_descending=is_descending,
+            offset=offset,
+            size=size,
         )
 
     def list_keys(

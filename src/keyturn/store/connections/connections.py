@@ -59,11 +59,12 @@ class Connections:
         text: str | None = None,
         seen_by: int | None = None,
         keys: Collection[str] | None = None,
+        state: ConnectionState | None = None,
         is_descending: bool = False,
         offset: int = 0,
         size: int = MAX_PAGE,
     ) -> Page[ConnectionRecord]:
-        """Return at most `size` of the connections, by their keys.
+        """Return at most `size` of the connections, by their keys, of one state or of all.
 
         With `text` those of whose key it is a part, with `keys` those that have one of these. With `seen_by`
         those on an object of which this user has a role, by a group too.
@@ -75,6 +76,8 @@ class Connections:
             conditions.append(_has_role(seen_by))
         if keys is not None:
             conditions.append(table.c.connection_key.in_(keys))
+        if state is not None:
+            conditions.append(table.c.state == state.value)
         order = table.c.connection_key.desc() if is_descending else table.c.connection_key
         with self._database.snapshot() as connection:
             count = connection.execute(

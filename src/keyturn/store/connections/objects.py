@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, true, update
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, select, true, update
 
 from keyturn.core.connections import (
     ConnectionState,
@@ -22,6 +22,7 @@ from keyturn.core.folding import folded
 from keyturn.core.pages import MAX_PAGE, Page
 from keyturn.store.database.schema import connection as connection_table
 from keyturn.store.database.schema import data_object, data_object_columns
+from keyturn.store.database.substrings import instr
 from keyturn.store.database.transactions import Database
 
 FOREVER = 2**31 - 1
@@ -147,7 +148,7 @@ class DataObjects:
 
     def find(self, connection_id: int, path: ObjectPath) -> DataObject | None:
         """Return one object of the generation that is shown."""
-        query = _VISIBLE.where(
+        query = _visible(data_object).where(
             data_object.c.connection_id == connection_id, data_object.c.path_digest == path_digest(path)
         )
         with self._database.reading() as connection:
@@ -177,7 +178,7 @@ class DataObjects:
         return self._page(
             [
                 data_object.c.connection_id.in_(connection_ids),
-                data_object.c.searched.contains(folded(text), autoescape=True),
+                instr(data_object.c.searched, folded(text)) > 0,
             ],
             offset,
             size,
@@ -195,16 +196,29 @@ class DataObjects:
         return [(name, kind, comment) for name, kind, comment in found or ()]
 
     def _page(self, conditions: list[ColumnElement[bool]], offset: int, size: int) -> Page[DataObject]:
-        query = _VISIBLE.where(*conditions)
-        some = query.with_only_columns(data_object.c.id).limit(MAX_COUNTED + 1).subquery()
-        in_order = query.order_by(data_object.c.searched, data_object.c.id).offset(offset).limit(size)
-        with self._database.snapshot() as connection:
-            rows = connection.execute(in_order).all() if size else []
-            if offset == 0 and size > len(rows):
-                count = len(rows)
-            else:
-                count = connection.execute(select(func.count()).select_from(some)).scalar_one()
-        return Page(count, tuple(map(_object, rows)))
+        """Count and list in one walk through an index; of the rows, read those of the page alone."""
+        found = (
+            _visible(data_object.c.id, data_object.c.searched)
+            .where(*conditions)
+            .order_by(data_object.c.searched, data_object.c.id)
+            .limit(max(MAX_COUNTED + 1, offset + size))
+            .cte("found")
+        )
+        counted = select(func.count().label("total")).select_from(found).subquery("counted")
+        listed = (
+            select(found).order_by(found.c.searched, found.c.id).offset(offset).limit(size).subquery("listed")
+        )
+        query = (
+            select(counted.c.total, data_object)
+            .select_from(counted)
+            .outerjoin(listed, true())
+            .outerjoin(data_object, data_object.c.id == listed.c.id)
+            .order_by(listed.c.searched, listed.c.id)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        items = tuple(_object(row) for row in rows if row.id is not None)
+        return Page(min(rows[0].total, MAX_COUNTED + 1), items)
 
     def _remove(self, connection_id: int, which: ColumnElement[bool]) -> None:
         """Remove versions, a part at a time, so that others write in between."""
@@ -218,14 +232,17 @@ class DataObjects:
                 return
 
 
-_VISIBLE = (
-    select(data_object)
-    .join(connection_table, connection_table.c.id == data_object.c.connection_id)
-    .where(
-        data_object.c.since <= connection_table.c.generation,
-        data_object.c.until > connection_table.c.generation,
+def _visible(*columns: Any) -> Select[Any]:
+    """Select from what connections show."""
+    return (
+        select(*columns)
+        .select_from(data_object)
+        .join(connection_table, connection_table.c.id == data_object.c.connection_id)
+        .where(
+            data_object.c.since <= connection_table.c.generation,
+            data_object.c.until > connection_table.c.generation,
+        )
     )
-)
 
 
 def _object(row: Row[Any]) -> DataObject:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, or_, select
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Text, case, cast, delete, func, insert, or_, select
 
 from keyturn.core.audit import AuditEntry
 from keyturn.core.connections import (
@@ -16,6 +17,7 @@ from keyturn.core.connections import (
 from keyturn.store.database.rows import insert_on_conflict
 from keyturn.store.database.schema import connection as connection_table
 from keyturn.store.database.schema import group_member, object_role, object_settings
+from keyturn.store.database.substrings import instr
 from keyturn.store.database.transactions import Database
 
 
@@ -86,15 +88,22 @@ class StoredSettings:
 
     def count_below(self, connection_id: int, path: ObjectPath) -> Mapping[str, int]:
         """Return how many paths below this one say something of each setting."""
-        query = select(object_settings).where(object_settings.c.connection_id == connection_id)
-        with self._database.reading() as connection:
-            rows = connection.execute(query).all()
-        below = [row for row in rows if len(row.path) > len(path) and tuple(row.path[: len(path)]) == path]
-        return {
-            "is_active": sum(row.is_active is not None for row in below),
-            "activates_new_children": sum(row.activates_new_children is not None for row in below),
-            **{role.value: sum(role.value in row.overridden_roles for row in below) for role in ObjectRole},
+        said = {
+            "is_active": object_settings.c.is_active.is_not(None),
+            "activates_new_children": object_settings.c.activates_new_children.is_not(None),
+            **{
+                role.value: instr(cast(object_settings.c.overridden_roles, Text), f'"{role.value}"') > 0
+                for role in ObjectRole
+            },
         }
+        # The path is stored as JSON without spaces: those below begin as it does, and go on.
+        begin = msgspec.json.encode(path).decode()[:-1] + ("," if path else '"')
+        query = select(*(func.count(case((one, 1))).label(name) for name, one in said.items())).where(
+            object_settings.c.connection_id == connection_id,
+            instr(cast(object_settings.c.path, Text), begin) == 1,
+        )
+        with self._database.reading() as connection:
+            return dict(connection.execute(query).mappings().one())
 
 
 def _held_by(user_id: int) -> ColumnElement[bool]:

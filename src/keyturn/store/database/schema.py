@@ -628,13 +628,15 @@ Index("ix_failed_sign_in_last_at", failed_sign_in.c.last_at)
 Index("ix_audit_at", audit.c.at)
 Index("ix_audit_actor_user_id", audit.c.actor_user_id)
 Index("ix_audit_revision", audit.c.revision, unique=True)
+# All that decides whether a version is on a page, and its place there: the rows stay unread.
+_SHOWN_BY_NAME = (data_object.c.searched, data_object.c.id, data_object.c.since, data_object.c.until)
 Index(
     "ix_data_object_children",
     data_object.c.connection_id,
     data_object.c.parent_digest,
-    data_object.c.searched,
+    *_SHOWN_BY_NAME,
 )
-Index("ix_data_object_searched", data_object.c.connection_id, data_object.c.searched)
+Index("ix_data_object_searched", data_object.c.connection_id, *_SHOWN_BY_NAME)
 Index("ix_object_role_place", object_role.c.connection_id, object_role.c.path_digest)
 Index("ix_object_role_user_id", object_role.c.user_id)
 Index("ix_object_role_group_id", object_role.c.group_id)

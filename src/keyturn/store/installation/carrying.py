@@ -184,6 +184,7 @@ LEFT: Mapping[str, str] = {
     "data_object_columns": "was found by a crawl",
     "job": "is work",
     "audit": "is history",
+    "schema_step": "says what the schema is",
 }
 """The tables that no end is carried into, and why."""
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from keyturn.core.connections import ObjectRole, RoleHolder
+from keyturn.core.connections import ConnectionState, ObjectRole, RoleHolder
 from keyturn.core.records import MAX_ID
 from keyturn.errors import InvalidInput
 from keyturn.services.connections.registry import MAX_HOURS, ChangedConnection
@@ -128,9 +128,13 @@ class ClientConfigurationBody(msgspec.Struct, forbid_unknown_fields=True, rename
 
 
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
-    """A search below a path. Without a text it lists the objects directly below."""
+    """A search below a path. Without a text it lists the objects directly below.
+
+    `state` chooses from a list of connections alone.
+    """
 
     search_text: Annotated[str, msgspec.Meta(max_length=254)] | None = None
+    state: ConnectionState | None = None
     offset: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     size: Annotated[int, msgspec.Meta(ge=1, le=200)] = 25
 

@@ -10,7 +10,7 @@ from keyturn.adapters.ladder import StepResult
 from keyturn.adapters.technologies import TECHNOLOGIES
 from keyturn.core.permissions import SEE_CONNECTION, Permission
 from keyturn.errors import InvalidInput
-from keyturn.services.connections.objects import Location
+from keyturn.services.connections.objects import ONLY_CONNECTIONS, Location
 from keyturn.services.connections.registry import NewConnection
 from keyturn.web.api.connections.bodies import (
     ConnectionChangesBody,
@@ -364,9 +364,11 @@ def _read_search(request: AnyRequest, body: bytes) -> SearchBody:
 def _search(call: InjectedCall, names: tuple[str, ...], asked: SearchBody) -> ObjectList:
     objects, page = call.services.data_objects, {"offset": asked.offset, "size": asked.size}
     if asked.search_text:
+        if asked.state is not None:
+            raise InvalidInput("state", ONLY_CONNECTIONS)
         found = objects.search(call.principal, names, asked.search_text, **page)
     else:
-        found = objects.children(call.principal, names, **page)
+        found = objects.children(call.principal, names, state=asked.state, **page)
     return ObjectList(found.count, [ObjectView.of(place) for place in found])
 
 

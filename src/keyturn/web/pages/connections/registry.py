@@ -1,6 +1,7 @@
 """The list of connections, and the forms that register one and change one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import groupby
 
 from litestar import Response
@@ -10,6 +11,7 @@ from litestar.response import Redirect
 from keyturn.adapters.technologies import BY_NAME, TECHNOLOGIES, AuthenticationType, Technology, Tier
 from keyturn.adapters.validation import AUTHENTICATION_TYPE
 from keyturn.core.connections import ConnectionRecord, ConnectionState
+from keyturn.core.pages import Page
 from keyturn.core.permissions import Permission
 from keyturn.core.records import PersonReference
 from keyturn.errors import NotFound
@@ -40,6 +42,8 @@ GONE: Mapping[str, str] = {
     "deleting": "Deleting the connection. It leaves this list when all behind it is deleted.",
 }
 """Sentences about a connection that has no page any more. No address can name it."""
+STATES: Mapping[str, ConnectionState] = {one.value.lower(): one for one in ConnectionState}
+Search = Callable[..., Page[ConnectionRecord]]
 TEST, ACTIVE = "test", "active"
 
 
@@ -51,11 +55,11 @@ def connections_page(
     notice: FromQuery[str | None] = None,
 ) -> Response[str]:
     """Show the connections that the person sees and looks for, by name."""
-    asked, registry = read_list(request.query_params, CONNECTIONS.path, COLUMNS), view.services.connections
+    asked = read_list(request.query_params, CONNECTIONS.path, COLUMNS, {"state": STATES})
+    search = partial(view.services.connections.search, view.principal, asked.text or None)
+    listed = partial(search, state=STATES.get(asked.filters["state"]), is_descending=asked.is_descending)
     at, records = read_page(
-        lambda offset, size: registry.search(
-            view.principal, asked.text or None, is_descending=asked.is_descending, offset=offset, size=size
-        ),
+        lambda offset, size: listed(offset=offset, size=size),
         page,
         CONNECTIONS.path,
         size=ROWS,
@@ -67,11 +71,18 @@ def connections_page(
         places={one.connection_key: place_of(one) for one in records},
         owners=_owners(view, records),
         at=at,
+        segments=asked.segments(search(size=0).count, _parts(search)),
         sorting=asked.sorting,
         values=asked.values,
         may_register=_may_register(view),
         notice=GONE.get(notice or ""),
     )
+
+
+def _parts(search: Search) -> dict[str, tuple[str, int]]:
+    """Return the states in which there is a connection, each with how many are."""
+    counts = {name: search(state=state, size=0).count for name, state in STATES.items()}
+    return {name: (name.capitalize(), count) for name, count in counts.items() if count}
 
 
 def _owners(view: View, records: tuple[ConnectionRecord, ...]) -> dict[str, list[str]]:

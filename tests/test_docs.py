@@ -16,6 +16,7 @@ import pytest
 
 import keyturn
 from keyturn import errors
+from keyturn.adapters.technologies import TECHNOLOGIES
 from keyturn.cli.main import cli
 from keyturn.cli.serve import serve
 from keyturn.composition import open_services
@@ -380,3 +381,10 @@ def test_fault_e11_the_bound_of_proofs_is_said_where_they_are_asked_for(tmp_path
     for page in ("dpop.md", "oauth.md"):
         assert seconds in (REFERENCE / page).read_text(encoding="utf-8")
     assert "dpop.md#once" in (REFERENCE / "command-line.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_compatibility_has_each_technology_with_its_tier() -> None:
+    """What connections may lead to, and how far it is tested, is told in one table of all technologies."""
+    text = (REFERENCE / "compatibility.md").read_text()
+    rows = re.findall(r"^\| ([A-Za-z ]+) \| tier (\d) \|", text, re.MULTILINE)
+    assert rows == [(one.name, str(one.tier)) for one in TECHNOLOGIES]

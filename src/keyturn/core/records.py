@@ -154,6 +154,20 @@ class KeyCaller:
     last_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class ConnectionCaller:
+    """A key whose last request from some place was for a connection, with that place."""
+
+    key_id: int
+    key_name: str | None
+    user_id: int
+    userid: str
+    user_name: str | None
+    address: str | None
+    agent: str | None
+    last_at: datetime
+
+
 class UseCount(NamedTuple):
     """How often a key was used, and refused though its secret was right, in some time."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace as replaced
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from keyturn.core.principal import Principal
 from keyturn.errors import Conflict, NotFound, PermissionMissing, TooManyFailures
 from keyturn.services.connections.checks import PER_MINUTE
 from keyturn.services.connections.registry import ChangedConnection
+from keyturn.services.keys.keys import NewKey
 from keyturn.verifying.origin import COMMAND_LINE
 from tests.people import HERE, actions, holder
 
@@ -83,3 +85,22 @@ def test_one_user_tests_so_many_connections_a_minute(
     with pytest.raises(TooManyFailures, match="tested many"):
         services.connection_checks.try_out(keeper, "one", ChangedConnection({"database": "other"}))
     services.connection_checks.test(holder(services, "another", Permission.APPLICATION_ADMIN), "one", HERE)
+
+
+def test_a_connection_tells_which_keys_read_it_last(services: Services, keeper: Principal) -> None:
+    """By the callers that are kept of each key: anybody's for who may see them, else one's own."""
+    key = "shop / \u00fc"
+    services.connections.register(COMMAND_LINE, keeper.user_id, key, {})
+    others = holder(services, "reader", Permission.GOVERNANCE)
+    made = {who.userid: services.keys.create(who, HERE, NewKey(who.userid)) for who in (keeper, others)}
+    for secret in (made["keeper"].secret, made["reader"].secret):
+        for via in ("GET /data/connection/shop%20%2F%20%C3%BC", "GET /verify"):
+            seen = replaced(HERE, via=via, user_agent=via)
+            assert services.authenticator.authenticate([secret.encode()], seen) is not None
+            services.usage.flush(everything=True)
+
+    uses = services.key_uses.of_connection
+    assert [one.userid for one in uses(others, key)] == ["reader"]
+    auditor = holder(services, "auditor", Permission.AUDIT)
+    assert {one.key_name for one in uses(auditor, key)} == {"keeper", "reader"}
+    assert uses(auditor, "another") == ()

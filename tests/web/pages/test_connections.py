@@ -580,3 +580,18 @@ def test_the_list_is_searched_and_ordered(site: Site) -> None:
         ("/connections?q=zz-", "All", "3"),
         ("/connections?q=zz-&amp;state=inactive", "Inactive", "1"),
     ]
+
+
+def test_the_page_says_which_keys_read_it_last(site: Site) -> None:
+    """A key that asked for the connection stands there with its owner, for who may see everybody's keys."""
+    key = "read-by-keys"
+    path = register(site, key)
+    with site.client() as client:
+        asked = client.get(f"/data/connection/{key}", headers={"Authorization": site.key(ADMIN).secret})
+        assert asked.status_code == 200
+    site.services.usage.flush(everything=True)
+    page = site.browser(ADMIN).get(path).text
+    assert "Keys that read it last" in page
+    assert re.search(r'<a href="/admin/keys/\d+">test</a>', page)
+    give(site, key, ObjectRole.DATA_OWNER, BOB)
+    assert "Keys that read it last" not in site.browser(BOB).get(path).text

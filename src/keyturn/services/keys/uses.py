@@ -2,12 +2,21 @@
 
 from collections.abc import Collection
 from datetime import timedelta
+from urllib.parse import quote
 
 from keyturn.core.key_uses import add_by_day, day_of, first_hour_of, merge_callers
 from keyturn.core.people import UserRecord
 from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
-from keyturn.core.records import ApiKeyRecord, KeyCaller, UseCount, hour_of
+from keyturn.core.records import (
+    MAX_CALLERS,
+    MAX_VIA_CHARACTERS,
+    ApiKeyRecord,
+    ConnectionCaller,
+    KeyCaller,
+    UseCount,
+    hour_of,
+)
 from keyturn.errors import NotFound
 from keyturn.services.people.administration import UserAdministration
 from keyturn.store import Store
@@ -17,6 +26,8 @@ from keyturn.verifying.uses import KEPT_HOURS, Usage
 DAYS = 30
 """Of the sum that lists show."""
 SHOWN_DAYS = KEPT_HOURS // 24
+_METHODS = ("GET", "HEAD", "PUT")
+"""Of the requests that name a connection and nothing below it."""
 
 
 class KeyUses:
@@ -76,6 +87,18 @@ class KeyUses:
         key = self._store.api_keys.find_of_user(key_id, owner.user_id)
         callers = () if key is None else self.callers(key)
         return tuple(one for one in callers if one.uses)[:at_most]
+
+    def of_connection(self, principal: Principal, connection_key: str) -> tuple[ConnectionCaller, ...]:
+        """Return the callers whose last request was for a connection, the newest first, as written so far.
+
+        Whose keys they are: anybody's for AUDIT or USER_ADMIN, otherwise the caller's own.
+        """
+        paths = {f"/data/connection/{name}" for name in (quote(connection_key, safe=""), connection_key)}
+        vias = {f"{method} {path}"[:MAX_VIA_CHARACTERS] for method in _METHODS for path in paths}
+        sees_all = principal.may(Permission.AUDIT, Permission.USER_ADMIN)
+        return self._store.api_keys.callers_by_via(
+            vias, user_id=None if sees_all else principal.user_id, size=MAX_CALLERS
+        )
 
     def _may_see_keys_of(self, principal: Principal, owner: UserRecord) -> bool:
         return (

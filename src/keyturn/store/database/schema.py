@@ -26,6 +26,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    literal_column,
     text,
     type_coerce,
 )
@@ -625,6 +626,14 @@ Index("ix_session_user_id", session.c.user_id)
 Index("ix_device_login_expires_at", device_login.c.expires_at)
 Index("ix_device_login_network", device_login.c.network, device_login.c.expires_at)
 Index("ix_failed_sign_in_last_at", failed_sign_in.c.last_at)
+# Of the few callers that asked for a connection: most ask for something else, and cost nothing here.
+OF_CONNECTIONS = api_key_caller.c.via.like(literal_column("'% /data/connection/%'"))
+Index(
+    "ix_api_key_caller_connection",
+    api_key_caller.c.via,
+    sqlite_where=OF_CONNECTIONS,
+    postgresql_where=OF_CONNECTIONS,
+)
 Index("ix_audit_at", audit.c.at)
 Index("ix_audit_actor_user_id", audit.c.actor_user_id)
 Index("ix_audit_revision", audit.c.revision, unique=True)

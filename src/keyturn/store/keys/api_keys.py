@@ -25,6 +25,7 @@ from keyturn.core.people import UserKind
 from keyturn.core.principal import Principal
 from keyturn.core.records import (
     ApiKeyRecord,
+    ConnectionCaller,
     KeyCaller,
     KeyForVerification,
     KeyUsage,
@@ -49,7 +50,13 @@ from keyturn.store.database.schema import (
 from keyturn.store.database.statements import CompiledQuery
 from keyturn.store.database.transactions import Database, refusing_twins
 from keyturn.store.keys.search import conditions_of, counts_of, order_of
-from keyturn.store.keys.uses import find_callers, find_uses_by_day, is_not_seen_since, write_uses
+from keyturn.store.keys.uses import (
+    find_callers,
+    find_callers_by_via,
+    find_uses_by_day,
+    is_not_seen_since,
+    write_uses,
+)
 from keyturn.store.ownership.control import Allow, check_may_act_as
 
 
@@ -319,6 +326,16 @@ class ApiKeys:
         """Return who presented a key last, `MAX_CALLERS` at most, the newest first."""
         with self._database.reading() as connection:
             return find_callers(connection, key_id)
+
+    def callers_by_via(
+        self, vias: Collection[str], *, user_id: int | None, size: int
+    ) -> tuple[ConnectionCaller, ...]:
+        """Return at most `size` callers whose last request was one of these, the newest first.
+
+        They are requests for a connection, as `LastUse.via` has them. With `user_id`, of that user alone.
+        """
+        with self._database.reading() as connection:
+            return find_callers_by_via(connection, vias, user_id=user_id, size=size)
 
     def forget_uses_before(self, hour: int) -> None:
         """Drop the counts of hours before this one, in whole hours since 1970, and callers not seen since."""

@@ -27,6 +27,7 @@ from keyturn.core.records import (
     MAX_AGENT_CHARACTERS,
     MAX_CALLERS,
     MAX_VIA_CHARACTERS,
+    ConnectionCaller,
     KeyCaller,
     KeyUsage,
     LastUse,
@@ -34,7 +35,7 @@ from keyturn.core.records import (
 )
 from keyturn.core.times import time_at
 from keyturn.store.database.rows import insert_on_conflict
-from keyturn.store.database.schema import api_key, api_key_caller, api_key_use
+from keyturn.store.database.schema import OF_CONNECTIONS, api_key, api_key_caller, api_key_use, profile, user
 from keyturn.store.database.transactions import shortened
 
 _MAX_REASON_CHARACTERS = 32
@@ -77,6 +78,45 @@ def find_uses_by_day(
 def find_callers(connection: Connection, key_id: int) -> tuple[KeyCaller, ...]:
     """Return who presented a key, the newest first."""
     return tuple(map(_caller, connection.execute(_CALLERS, {"of_key": key_id})))
+
+
+def find_callers_by_via(
+    connection: Connection, vias: Collection[str], *, user_id: int | None, size: int
+) -> tuple[ConnectionCaller, ...]:
+    """Return the callers whose last request was one of these for a connection, the newest first."""
+    query = (
+        select(
+            api_key.c.id,
+            api_key.c.name,
+            user.c.id.label("user_id"),
+            user.c.userid,
+            profile.c.name.label("user_name"),
+            api_key_caller.c.address,
+            api_key_caller.c.agent,
+            api_key_caller.c.last_at,
+        )
+        .join(api_key, api_key.c.id == api_key_caller.c.key_id)
+        .join(user, user.c.id == api_key.c.user_id)
+        .join(profile, profile.c.user_id == user.c.id)
+        .where(OF_CONNECTIONS, api_key_caller.c.via.in_(sorted(vias)), api_key_caller.c.uses > 0)
+        .order_by(*_NEWEST_FIRST)
+        .limit(size)
+    )
+    if user_id is not None:
+        query = query.where(user.c.id == user_id)
+    return tuple(
+        ConnectionCaller(
+            row.id,
+            row.name,
+            row.user_id,
+            row.userid,
+            row.user_name,
+            row.address or None,
+            row.agent or None,
+            row.last_at,
+        )
+        for row in connection.execute(query)
+    )
 
 
 def is_not_seen_since(hour: int) -> ColumnElement[bool]:

@@ -9,6 +9,7 @@ from litestar.response import Redirect
 
 from keyturn.adapters.technologies import Tier
 from keyturn.core.connections import ConnectionRecord, ConnectionState, JobSearch
+from keyturn.core.permissions import Permission
 from keyturn.errors import InvalidState, NotFound
 from keyturn.services.connections.registry import ChangedConnection
 from keyturn.web.pages.audit.activity import activity_of_connection
@@ -77,6 +78,8 @@ def show_connection(view: View, connection_key: str, notice: str | None = None) 
         at_work=next((shown_job(one) for one in jobs if not one.is_finished), None),
         activity=activity_of_connection(view, connection_key),
         manages=access.manages(view.principal, record),
+        callers=view.services.key_uses.of_connection(view.principal, connection_key),
+        links_keys=view.principal.may(Permission.USER_ADMIN),
         **settings_shown(view, place),
         notice=view.notice or told,
     )

@@ -35,6 +35,7 @@ from keyturn.services.connections.targets import Targets
 from keyturn.services.feed.remote_uses import RemoteUses
 from keyturn.services.feed.stream import Feed
 from keyturn.services.installation.backup import Backups
+from keyturn.services.installation.retention import Pruning, Retention
 from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
 from keyturn.services.installation.root_keys import RootKeyFile, read_root_keys
 from keyturn.services.installation.setup import Installation
@@ -153,6 +154,7 @@ class Services:
     feed: Feed
     remote_uses: RemoteUses
     installation: Installation
+    retention: Retention
 
     def start(self) -> None:
         """Start the threads of a server, and tell programs on its database what it is set to."""
@@ -162,6 +164,7 @@ class Services:
 
     def close(self) -> None:
         """Write what is still only noted, and close the database."""
+        self.retention.close()
         self.jobs.close()
         self.feed.stop()
         self.verification.close()
@@ -473,6 +476,16 @@ def _wire(settings: Settings, system: System, store: Store, identity: IdentityPr
         feed=feed,
         remote_uses=RemoteUses(store.api_keys, Redactor(told.key_prefix), system),
         installation=installation,
+        retention=_open_retention(settings, system, store),
+    )
+
+
+def _open_retention(settings: Settings, system: System, store: Store) -> Retention:
+    days = settings.ended_keys_kept_days
+    return Retention(
+        Pruning(store, system),
+        ended_keys_kept=None if days is None else timedelta(days=days),
+        system=system,
     )
 
 

@@ -9,14 +9,15 @@ from keyturn.core.permissions import Permission
 from keyturn.core.principal import Principal
 from keyturn.core.records import ApiKeyRecord, KeyCaller, UseCount, hour_of
 from keyturn.errors import NotFound
+from keyturn.services.installation.retention import KEPT
 from keyturn.services.people.administration import UserAdministration
 from keyturn.store import Store
 from keyturn.system import System
-from keyturn.verifying.uses import KEPT_HOURS, Usage
+from keyturn.verifying.uses import Usage
 
 DAYS = 30
 """Of the sum that lists show."""
-SHOWN_DAYS = KEPT_HOURS // 24
+SHOWN_DAYS = KEPT.days
 
 
 class KeyUses:

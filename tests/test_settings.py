@@ -57,6 +57,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "creations_per_minute": ("10", 10),
     "connections_per_address": ("50", 50),
     "drain_seconds": ("20", 20),
+    "ended_keys_kept_days": ("365", 365),
     "max_staleness_seconds": ("2", 2),
     "session_idle_minutes": ("5", 5),
     "session_absolute_hours": ("8", 8),

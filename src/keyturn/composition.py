@@ -38,6 +38,7 @@ from keyturn.services.feed.stream import Feed
 from keyturn.services.installation.backup import Backups
 from keyturn.services.installation.backup_schedule import BackupSchedule
 from keyturn.services.installation.restore import Restores
+from keyturn.services.installation.retention import Pruning, Retention
 from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
 from keyturn.services.installation.root_keys import RootKeyFile, read_root_keys
 from keyturn.services.installation.setup import Installation
@@ -165,6 +166,7 @@ class Services:
     remote_uses: RemoteUses
     installation: Installation
     backup_schedule: BackupSchedule
+    retention: Retention
 
     def start(self) -> None:
         """Start the threads of a server, and tell programs on its database what it is set to."""
@@ -174,6 +176,7 @@ class Services:
 
     def close(self) -> None:
         """Write what is still only noted, and close the database."""
+        self.retention.close()
         self.jobs.close()
         self.feed.stop()
         self.verification.close()
@@ -527,6 +530,16 @@ def _wire(
         remote_uses=RemoteUses(store.api_keys, Redactor(told.key_prefix), system),
         installation=installation,
         backup_schedule=BackupSchedule(settings, system),
+        retention=_open_retention(settings, system, store),
+    )
+
+
+def _open_retention(settings: Settings, system: System, store: Store) -> Retention:
+    days = settings.ended_keys_kept_days
+    return Retention(
+        Pruning(store, system),
+        ended_keys_kept=None if days is None else timedelta(days=days),
+        system=system,
     )
 
 

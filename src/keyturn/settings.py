@@ -117,6 +117,8 @@ class Settings:
     """How many connections one address may hold to one process; half of the open files at most."""
     drain_seconds: int | None = None
     """How long a server that is told to stop goes on, not ready. Default: 0 on loopback, 5 elsewhere."""
+    ended_keys_kept_days: int | None = None
+    """How long keys are kept that are revoked or over. Default: for ever, since they are history."""
     max_staleness_seconds: int = 5
     """How long a node goes on answering from memory when it cannot reach the database."""
     session_idle_minutes: int = 30
@@ -373,6 +375,7 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "creations_per_minute": _whole_number(1, 1_000_000),
     "connections_per_address": _whole_number(1, 1_000_000),
     "drain_seconds": _whole_number(0, 300),
+    "ended_keys_kept_days": _whole_number(90, 36_500),
     "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),
     "session_absolute_hours": _whole_number(1, 168),

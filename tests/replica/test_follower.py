@@ -72,8 +72,6 @@ class NoUses:
 
     def record_use(self, uses: object) -> None: ...
 
-    def forget_uses_before(self, hour: int) -> None: ...
-
 
 @dataclass
 class Told:

@@ -41,8 +41,6 @@ class Keys:
             raise StoreUnavailable("away")
         self.writes.append(dict(uses))
 
-    def forget_uses_before(self, hour: int) -> None: ...
-
     def callers(self, key_id: int = 1) -> tuple[KeyCaller, ...]:
         """What a store would hold of a key by now."""
         return merge_callers(

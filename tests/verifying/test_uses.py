@@ -20,7 +20,6 @@ from keyturn.verifying import uses as module
 from keyturn.verifying.origin import Origin
 from keyturn.verifying.redaction import Redactor
 from keyturn.verifying.uses import (
-    KEPT_HOURS,
     MAX_NOTED,
     WRITE_INTERVAL_SECONDS,
     Usage,
@@ -41,7 +40,6 @@ class Keys:
     def __init__(self) -> None:
         self.writes: list[dict[int, LastUse]] = []
         self.counts: Counter[int] = Counter()
-        self.forgotten_before = 0
         self.is_away = False
 
     def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
@@ -49,9 +47,6 @@ class Keys:
             raise StoreUnavailable("away")
         self.writes.append({key_id: use.last for key_id, use in uses.items()})
         self.counts.update({key_id: use.uses for key_id, use in uses.items()})
-
-    def forget_uses_before(self, hour: int) -> None:
-        self.forgotten_before = hour
 
 
 @pytest.fixture
@@ -382,36 +377,6 @@ def test_threads_lose_no_use(clock: Clock) -> None:
 
 def _last_write(keys: Keys, key_id: int) -> float:
     return max(write[key_id].at.timestamp() for write in keys.writes if key_id in write)
-
-
-def test_old_hours_are_forgotten_once_an_hour(usage: Usage, keys: Keys, clock: Clock) -> None:
-    """Counts of hours are dropped when they are 90 days old, not sooner, and it is looked once an hour."""
-    hour = int(clock.now.timestamp()) // 3600
-    assert KEPT_HOURS == 90 * 24
-    usage.stop()
-    assert keys.forgotten_before == hour - KEPT_HOURS
-
-    keys.forgotten_before = 0
-    clock.advance(timedelta(hours=1) - SECOND)
-    usage.stop()
-    assert keys.forgotten_before == 0
-    clock.advance(SECOND)
-    usage.stop()
-    assert keys.forgotten_before == hour + 1 - KEPT_HOURS
-
-
-def test_old_hours_are_forgotten_later_when_the_database_was_away(
-    usage: Usage, keys: Keys, clock: Clock
-) -> None:
-    """When the database was away at the hour, the counts are dropped as soon as it is back."""
-    usage.note(1, Origin())
-    keys.is_away = True
-    usage.stop()
-    assert keys.forgotten_before == 0
-
-    keys.is_away = False
-    usage.stop()
-    assert keys.forgotten_before == int(clock.now.timestamp()) // 3600 - KEPT_HOURS
 
 
 def test_uses_are_counted_in_the_hour_they_happened(services: Services, bob: Principal, clock: Clock) -> None:

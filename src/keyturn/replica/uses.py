@@ -40,9 +40,6 @@ class SendsUses:
             if not answer.is_success:
                 raise StoreUnavailable(f"the Keyturn server answers {answer.status_code} to a report of uses")
 
-    def forget_uses_before(self, hour: int) -> None:
-        """Leave that to the server."""
-
 
 def _report(key_id: int, last: LastUse, uses: int) -> feed.KeyUseReport:
     return feed.KeyUseReport(

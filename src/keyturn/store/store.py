@@ -17,6 +17,7 @@ from keyturn.store.feed import Feed
 from keyturn.store.installation.copies import Copies
 from keyturn.store.installation.installation import Installation
 from keyturn.store.installation.lineage import Lineage
+from keyturn.store.installation.retention import Retention
 from keyturn.store.installation.seals import Seals
 from keyturn.store.keys.api_keys import ApiKeys
 from keyturn.store.keys.rotation import KeyRotation
@@ -62,6 +63,7 @@ class Store:
         self.logins = Logins(database)
         self.projects = Projects(database)
         self.apis = Apis(database)
+        self.retention = Retention(database)
         self.seals = Seals(database)
         self.service_accounts = ServiceAccounts(database)
         self.signing_keys = SigningKeys(database)

@@ -46,8 +46,6 @@ WRITTEN_AT_ONCE = 100
 """How many keys' uses are written in one transaction."""
 PAUSES = 9
 """After each transaction the thread rests so many times as long as it took: less, the more notes wait."""
-KEPT_HOURS = 24 * 90
-"""How long it is kept how often a key was used in an hour, and who presented it."""
 
 _NO_CONTEXT: UseContext = (None, None, None, None)
 
@@ -57,9 +55,6 @@ class RecordsUse(Protocol):
 
     def record_use(self, uses: Mapping[int, KeyUsage]) -> None:
         """Write when keys were last used, and add how often they were used and refused, and by whom."""
-
-    def forget_uses_before(self, hour: int) -> None:
-        """Drop the counts of hours before this one, and callers that were not seen since."""
 
 
 class KeyUse:
@@ -157,7 +152,6 @@ class Usage:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._forgotten_before = 0
 
     def of_key(self, key_id: int) -> KeyUse:
         """Return where the uses of a key are noted: one object for as long as anybody holds it."""
@@ -326,10 +320,6 @@ class Usage:
     def _try_to_flush(self, *, everything: bool) -> None:
         try:
             self.flush(everything=everything)
-            oldest = int(self._system.timestamp()) // 3600 - KEPT_HOURS
-            if oldest > self._forgotten_before:
-                self._keys.forget_uses_before(oldest)
-                self._forgotten_before = oldest
         except StoreUnavailable as error:
             # Not by structlog: verifiers in other programs have only the standard library's log.
             logging.getLogger(__name__).warning("usage_not_written: %s", error)

@@ -134,7 +134,10 @@ def create_framework_app(services: Services) -> Litestar:
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         bound_memory_of_threads()
         services.start()
-        tasks = [asyncio.create_task(_look_again_and_again(services))]
+        tasks = [
+            asyncio.create_task(again_and_again(services))
+            for again_and_again in (_look_again_and_again, _prune_again_and_again)
+        ]
         if services.counts.is_shown:
             tasks.append(asyncio.create_task(Gauges(services).publish()))
         try:
@@ -307,6 +310,13 @@ async def _look_again_and_again(services: Services) -> None:
         await asyncio.sleep(EVERY_SECONDS)
         await to_thread.run_sync(services.connection_schedule.look)
         await to_thread.run_sync(services.backup_schedule.look)
+
+
+async def _prune_again_and_again(services: Services) -> None:
+    has_more = False
+    while True:
+        await asyncio.sleep(1 if has_more else EVERY_SECONDS)
+        has_more = await to_thread.run_sync(services.retention.look)
 
 
 def _openapi() -> OpenAPIConfig:

@@ -12,6 +12,7 @@ from sqlalchemy import event, func, select
 from keyturn.core.key_uses import merge_callers
 from keyturn.core.records import MAX_CALLERS, KeyCaller, KeyUsage, LastUse, hour_of
 from keyturn.store.database.schema import api_key_caller, api_key_use
+from keyturn.store.installation.retention import CALLERS, USES
 from tests.store.crowds import all_at_once
 from tests.store.rows import NOW, a_key, a_user, an_entry
 
@@ -180,19 +181,6 @@ def test_a_refused_key_is_none_that_was_used(store: Store, bob: int) -> None:
     assert store.api_keys.count_uses(bob, since_hour=0) == {}
 
 
-def test_callers_that_are_not_seen_are_forgotten_with_the_counts(store: Store, bob: int) -> None:
-    """Counts of hours before an hour go, and callers that were last seen before it; no others."""
-    key_id = add_key(store, bob)
-    hour = hour_of(NOW)
-    for at in (NOW - SECOND, NOW):
-        store.api_keys.record_use({key_id: KeyUsage(None, 0, 1, at, (a_caller(str(at), at=at),))})
-
-    store.api_keys.forget_uses_before(hour)
-
-    assert [caller.last_at for caller in store.api_keys.callers(key_id)] == [NOW]
-    assert store.api_keys.uses_by_day([key_id], 0) == {key_id: {hour // 24: (0, 1)}}
-
-
 def test_callers_go_with_their_key(store: Store, bob: int) -> None:
     """Deleting a user leaves nothing of who called with their keys."""
     store.users.add(a_user("admin", permissions=frozenset({"APPLICATION_ADMIN", "USER_ADMIN"})), an_entry())
@@ -242,7 +230,9 @@ def test_reports_at_once_add_up(store: Store, bob: int) -> None:
     def act(number: int) -> None:
         for turn in range(5):
             if number == 3:
-                store.api_keys.forget_uses_before(hour_of(NOW) - 1)
+                for pruned in (USES, CALLERS):
+                    rows = store.retention.list_over(pruned, NOW - HOUR, after=None, size=100)
+                    store.retention.remove(pruned, NOW - HOUR, rows)
             else:
                 order = keys if (number + turn) % 2 else keys[::-1]
                 store.api_keys.record_use(dict.fromkeys(order, usage))

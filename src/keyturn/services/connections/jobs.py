@@ -42,8 +42,6 @@ AT_ONCE = 4
 """So many jobs at once in this process (O5)."""
 BEAT = timedelta(seconds=2)
 LOST = timedelta(seconds=60)
-KEPT = timedelta(days=90)
-PRUNED_AT_ONCE = 500
 SCHEDULE = Actor(user_id=None, userid="schedule")
 """The actor of crawls that nobody asked for by hand."""
 LOST_OUTPUT = {"message": "The server that did this job ended before the job."}
@@ -234,10 +232,6 @@ class Jobs:
         """End the jobs of processes that ended before them; return how many."""
         now = self._system.now()
         return self._store.jobs.expire(now - LOST, now, LOST_OUTPUT)
-
-    def prune(self) -> int:
-        """Forget jobs that ended long ago, a few at a time; return how many."""
-        return self._store.jobs.prune(self._system.now() - KEPT, size=PRUNED_AT_ONCE)
 
     @property
     def running(self) -> int:

@@ -22,6 +22,5 @@ class Schedule:
         try:
             self._jobs.expire_lost()
             self._jobs.crawl_due()
-            self._jobs.prune()
         except KeyturnError as error:
             _log.warning("schedule_failed", reason=str(error))

@@ -18,14 +18,15 @@ from keyturn.core.records import (
     hour_of,
 )
 from keyturn.errors import NotFound
+from keyturn.services.installation.retention import KEPT
 from keyturn.services.people.administration import UserAdministration
 from keyturn.store import Store
 from keyturn.system import System
-from keyturn.verifying.uses import KEPT_HOURS, Usage
+from keyturn.verifying.uses import Usage
 
 DAYS = 30
 """Of the sum that lists show."""
-SHOWN_DAYS = KEPT_HOURS // 24
+SHOWN_DAYS = KEPT.days
 _METHODS = ("GET", "HEAD", "PUT")
 """Of the requests that name a connection and nothing below it."""
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, select, update
 
 from keyturn.core.audit import AuditEntry
 from keyturn.core.connections import UNFINISHED, JobRecord, JobSearch, JobState, JobType, ObjectPath
@@ -135,12 +135,6 @@ class Jobs:
         with self._database.reading() as connection:
             found = {JobState(state): count for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in JobState}
-
-    def prune(self, before: datetime, *, size: int) -> int:
-        """Forget at most `size` of the jobs that ended before; return how many."""
-        some = select(job.c.id).where(job.c.ended_at < before).limit(size)
-        with self._database.writing() as connection:
-            return connection.execute(delete(job).where(job.c.id.in_(some))).rowcount
 
     def _update(self, job_id: str, *conditions: ColumnElement[bool], **values: object) -> bool:
         with self._database.writing() as connection:

@@ -302,7 +302,7 @@ past_rotation = Table(
     Column("idempotency_key", String(64), primary_key=True),
     Column("at", UtcTime, nullable=False),
 )
-"""Rotations that were asked for with an idempotency key. None is dropped: a clock may be wrong."""
+"""Rotations that were asked for with an idempotency key. They are kept for long: a clock may be wrong."""
 
 device_login = Table(
     "device_login",

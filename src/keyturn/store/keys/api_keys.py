@@ -41,7 +41,6 @@ from keyturn.store.database.credentials import find_key, find_key_by_id
 from keyturn.store.database.rows import changed_values
 from keyturn.store.database.schema import (
     api_key,
-    api_key_caller,
     api_key_use,
     former_secret,
     profile,
@@ -54,7 +53,6 @@ from keyturn.store.keys.uses import (
     find_callers,
     find_callers_by_via,
     find_uses_by_day,
-    is_not_seen_since,
     write_uses,
 )
 from keyturn.store.ownership.control import Allow, check_may_act_as
@@ -336,15 +334,6 @@ class ApiKeys:
         """
         with self._database.reading() as connection:
             return find_callers_by_via(connection, vias, user_id=user_id, size=size)
-
-    def forget_uses_before(self, hour: int) -> None:
-        """Drop the counts of hours before this one, in whole hours since 1970, and callers not seen since."""
-        forgotten = is_not_seen_since(hour)
-        with self._database.writing() as connection:
-            # One that comes again now is written while its key is locked.
-            lock_keys(connection, api_key.c.id.in_(select(api_key_caller.c.key_id).where(forgotten)))
-            connection.execute(delete(api_key_caller).where(forgotten))
-            connection.execute(delete(api_key_use).where(api_key_use.c.hour < hour))
 
 
 _RECORD = tuple(

@@ -130,7 +130,7 @@ def _check_not_past(connection: Connection, new: Rotation) -> None:
 
 
 def _note_idempotency_key(connection: Connection, new: Rotation) -> None:
-    """Write down that there was this rotation. None is dropped: by a clock that is ahead, all seem old."""
+    """Write down that there was this rotation. None is dropped here: by a fast clock, all seem old."""
     connection.execute(
         delete(past_rotation).where(
             past_rotation.c.key_id == new.key_id, past_rotation.c.idempotency_key == new.idempotency_key

@@ -6,7 +6,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Connection,
     Integer,
     Row,
@@ -33,7 +32,6 @@ from keyturn.core.records import (
     LastUse,
     UseCount,
 )
-from keyturn.core.times import time_at
 from keyturn.store.database.rows import insert_on_conflict
 from keyturn.store.database.schema import OF_CONNECTIONS, api_key, api_key_caller, api_key_use, profile, user
 from keyturn.store.database.transactions import shortened
@@ -117,11 +115,6 @@ def find_callers_by_via(
         )
         for row in connection.execute(query)
     )
-
-
-def is_not_seen_since(hour: int) -> ColumnElement[bool]:
-    """Return the condition that a caller was last seen before this hour, in whole hours since 1970."""
-    return api_key_caller.c.last_at < time_at(hour * 3_600_000)
 
 
 def _last_use_row(key_id: int, last: LastUse) -> dict[str, Any]:

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
 
 from keyturn.core.audit import AuditEntry
 from keyturn.core.records import SigningKeyRecord
-from keyturn.store.database.schema import installation, revoked_token, signing_key
+from keyturn.store.database.schema import installation, signing_key
 from keyturn.store.database.seals import check_seal
 from keyturn.store.database.transactions import Change, Database
 
@@ -80,7 +80,8 @@ class SigningKeys:
     def retire(self, ended_before: datetime, audit: AuditEntry) -> int:
         """Delete the private halves of keys that have ended by then; return how many.
 
-        They verify nothing any more by any clock, so that their tokens need not be known to be revoked.
+        They verify nothing any more by any clock, so that their tokens need not be known to be revoked: those
+        rows are removed later (`store.installation.retention`), since there may be many.
         """
         with self._database.change() as change:
             retired = change.connection.execute(
@@ -89,11 +90,10 @@ class SigningKeys:
                 .values(sealed_jwk=None, verifies_until=LONG_AGO)
                 .returning(signing_key.c.kid)
             ).scalars()
-            kids = list(retired)
-            if kids:
-                change.connection.execute(delete(revoked_token).where(revoked_token.c.kid.in_(kids)))
+            number = len(retired.all())
+            if number:
                 change.record(audit)
-        return len(kids)
+        return number
 
     def set_public_jwk(self, kid: str, public_jwk: Mapping[str, Any]) -> None:
         """Write the public half of a signing key that an older program stored without."""

@@ -38,6 +38,7 @@ OPEN = (
     "connections_per_address",
     "connection_networks",
     "drain_seconds",
+    "ended_keys_kept_days",
     "max_staleness_seconds",
     "session_idle_minutes",
     "session_absolute_hours",

@@ -18,6 +18,7 @@ FILES_THAT_WAIT = tuple(
     for name in (
         "adapters/test_rogues.py",
         "adapters/test_target_process.py",
+        "cli/admin/test_doctor.py",
         "cli/remote/test_login.py",
         "cli/test_process.py",
         "cli/test_serve.py",

@@ -19,6 +19,7 @@ OPEN = {
     "/": 303,
     "/health/live": 200,
     "/health/ready": 200,
+    "/health/seen": 404,  # For those who can read the database.
     "/.well-known/jwks.json": 200,
     "/.well-known/oauth-authorization-server": 200,
     "/.well-known/openid-configuration": 200,

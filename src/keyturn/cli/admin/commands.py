@@ -18,6 +18,9 @@ _COMMANDS = {
     "check": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.maintenance:check", "Check that the server could start."
     ),
+    "doctor": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.doctor:doctor", "Find what is wrong, and say what to do."
+    ),
     "upgrade": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.upgrades:upgrade", "Upgrade the database, or show what that does."
     ),

@@ -1,14 +1,14 @@
 """The installation itself: its revision, its set-up, the proof of its root key."""
 
 from dataclasses import asdict, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from keyturn.core.records import InstallationSettings
 from keyturn.store.database.rows import add_row
-from keyturn.store.database.schema import installation
+from keyturn.store.database.schema import audit, installation
 from keyturn.store.database.transactions import Database
 
 
@@ -23,6 +23,21 @@ class Installation:
         with self._database.reading() as connection:
             revision: int = connection.execute(select(installation.c.revision)).scalar_one()
         return revision
+
+    def database_time(self) -> datetime | None:
+        """Return the time by the clock of the database's server; None on SQLite, which has none."""
+        if self._database.engine.dialect.name == "sqlite":
+            return None
+        with self._database.reading() as connection:
+            at: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return at.astimezone(UTC)
+
+    def newest_change_at(self) -> datetime | None:
+        """Return when the newest change was made, by the clock of whoever made it; None before the first."""
+        with self._database.reading() as connection:
+            return connection.execute(
+                select(audit.c.at).order_by(audit.c.id.desc()).limit(1)
+            ).scalar_one_or_none()
 
     def find_root_key_check(self) -> bytes | None:
         """Return what the vault sealed at the very first start; None before it."""

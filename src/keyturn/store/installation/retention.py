@@ -62,6 +62,7 @@ GROWTH: Mapping[str, Growth] = {
     "resource_scope": Growth.ACTS,
     "resource_scope_group": Growth.ACTS,
     "revoked_token": Growth.TIME,
+    "schema_step": Growth.FIXED,
     "service_account": Growth.FIXED,
     "session": Growth.TIME,
     "signing_key": Growth.ACTS,

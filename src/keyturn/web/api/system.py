@@ -6,8 +6,10 @@ import msgspec
 from litestar import Response
 from litestar.params import QueryParameter
 
+from keyturn.core.networks import UNIX_PEER, is_within, read_address
 from keyturn.core.oauth import JWKS_PATH
 from keyturn.errors import StoreUnavailable
+from keyturn.services.installation.reader_proof import check_proof
 from keyturn.services.tokens.signing_keys import JWKS_MAX_AGE
 from keyturn.web.representation import Representation
 from keyturn.web.requests import AnyRequest, InjectedCall, Refusal, at_once, brief_read
@@ -19,6 +21,19 @@ class Health(msgspec.Struct, frozen=True):
 
     status: str
     details: dict[str, str]
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """How a request came to the server."""
+
+    peer: str | None
+    """The address at the other end of the connection: a proxy's, if there is one."""
+    client: str | None
+    """The address that counts as the client's."""
+    forwarded: bool
+    """Whether a proxy says for whom it asks, in `X-Forwarded-For`."""
+    trusted: bool
+    """Whether `KEYTURN_TRUSTED_PROXIES` names the peer."""
 
 
 class Jwks(msgspec.Struct, frozen=True):
@@ -82,6 +97,20 @@ def ready(
         return Response(Health("ok", details))
     why = why_not or f"writes are failing: {failing}"
     return Refusal(Health("unavailable", details), refused=StoreUnavailable(why))
+
+
+@route("GET", "/health/seen", access=OPEN, is_described=False)
+@brief_read
+def seen(
+    request: AnyRequest, call: InjectedCall, proof: Annotated[str, QueryParameter(name="proof")] = ""
+) -> Response[Seen]:
+    """Tell `keyturn admin doctor` how its request came here. To everybody else there is no such thing."""
+    services = call.services
+    check_proof(proof, services.store, services.system)
+    peer = request.client.host if request.client is not None else None
+    is_trusted = peer == UNIX_PEER or is_within(read_address(peer or ""), services.settings.trusted_proxies)
+    told = Seen(peer, call.origin.address, "x-forwarded-for" in request.headers, is_trusted)
+    return Response(told, headers={"Cache-Control": "no-store"})
 
 
 @route("GET", JWKS_PATH, access=OPEN, tag="Authentication", summary="List the keys that sign bearer tokens")

@@ -24,6 +24,9 @@ _COMMANDS = {
     "backup": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.backups:backup", "Write a verified backup while servers run."
     ),
+    "audit": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.audit:audit", "Move old events into signed files, and verify them."
+    ),
     "root-key": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.root_keys:root_key", "Print a new root key, or rotate the root key."
     ),

@@ -598,7 +598,8 @@ audit = Table(
 )
 """No foreign keys: what happened stays written when the user is gone.
 
-One row per revision: read in order, this is also the list of what to forget (`AuditLog.changes_since`).
+One row per revision: read in order, this is also the list of what to forget (`AuditLog.changes_since`). The
+oldest may be in an archive instead: those that are here have no gap, and the newest is here.
 """
 
 Index("ix_api_key_user_id", api_key.c.user_id)

@@ -77,6 +77,8 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         AuditAction.SIGNING_KEY_CREATED: "Signing key created",
         AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",
         AuditAction.ROOT_KEY_ROTATED: "Root key rotated",
+        AuditAction.ROOT_KEY_REPLACED: "Lost root key replaced",
+        AuditAction.AUDIT_PRUNED: "Events archived",
     },
 }
 """The events, by subject."""
@@ -85,6 +87,7 @@ ACTIONS: Mapping[str, str] = {action: words for events in EVENTS.values() for ac
 
 TARGETS: Mapping[str, str] = {
     Target.API_KEY: "Key",
+    Target.AUDIT_LOG: "Audit log",
     Target.CONNECTION: "Connection",
     Target.GROUP: "Group",
     Target.PROJECT: "Project",

@@ -57,6 +57,8 @@ GIVEN: dict[str, tuple[str, object]] = {
     "creations_per_minute": ("10", 10),
     "connections_per_address": ("50", 50),
     "drain_seconds": ("20", 20),
+    "audit_kept_days": ("400", 400),
+    "audit_archive": ("/var/lib/keyturn/audit", Path("/var/lib/keyturn/audit")),
     "ended_keys_kept_days": ("365", 365),
     "max_staleness_seconds": ("2", 2),
     "session_idle_minutes": ("5", 5),
@@ -67,7 +69,12 @@ GIVEN: dict[str, tuple[str, object]] = {
     "traces": ("true", True),
     "log_level": ("debug", "debug"),
 }
-TOGETHER = {"tls_certificate_file": "tls_key_file", "tls_key_file": "tls_certificate_file"}
+TOGETHER = {
+    "tls_certificate_file": {"tls_key_file": "/etc/other"},
+    "tls_key_file": {"tls_certificate_file": "/etc/other"},
+    "audit_kept_days": {"audit_archive": "/var/other"},
+    "audit_archive": {"audit_kept_days": "30"},
+}
 
 
 def test_every_setting_is_tried_here() -> None:
@@ -81,7 +88,7 @@ def test_a_setting_is_read_from_its_variable(name: str) -> None:
     text, value = GIVEN[name]
     environment = {ENVIRONMENT_PREFIX + name.upper(): text}
     if name in TOGETHER:
-        environment[ENVIRONMENT_PREFIX + TOGETHER[name].upper()] = "/etc/other"
+        environment |= {ENVIRONMENT_PREFIX + other.upper(): value for other, value in TOGETHER[name].items()}
 
     assert getattr(read_settings(environment), name) == value
 
@@ -289,10 +296,16 @@ def test_this_machine_may_be_spoken_to_in_clear(url: str) -> None:
 
 def test_half_of_tls_is_refused() -> None:
     """A certificate without its key, or the other way round, stops the start."""
-    for half in TOGETHER:
+    for half in ("tls_certificate_file", "tls_key_file"):
         message = refusal(**{ENVIRONMENT_PREFIX + half.upper(): "/x"})
         assert "KEYTURN_TLS_CERTIFICATE_FILE" in message
         assert "KEYTURN_TLS_KEY_FILE" in message
+
+
+def test_half_of_an_archive_is_refused() -> None:
+    """Events do not leave the log without a folder, and no folder is named for nothing."""
+    for half in ({"KEYTURN_AUDIT_KEPT_DAYS": "30"}, {"KEYTURN_AUDIT_ARCHIVE": "/x"}):
+        assert "Give both KEYTURN_AUDIT_KEPT_DAYS and KEYTURN_AUDIT_ARCHIVE" in refusal(**half)
 
 
 def test_two_root_keys_are_refused() -> None:

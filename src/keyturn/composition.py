@@ -20,12 +20,14 @@ from keyturn.errors import CannotStart
 from keyturn.services.apis.audiences import TARGETS as AUDIENCE_TARGETS
 from keyturn.services.apis.audiences import Audiences, StoredCredentials
 from keyturn.services.apis.registry import Apis
+from keyturn.services.changes.audit_archive import AuditArchive
 from keyturn.services.changes.audit_trail import AuditTrail
 from keyturn.services.changes.freshness import Freshness
 from keyturn.services.connections.access import Access
 from keyturn.services.connections.checks import Checks
 from keyturn.services.connections.endpoints import own_endpoints
 from keyturn.services.connections.jobs import Jobs
+from keyturn.services.connections.lost_root_key import RootKeyReplacement
 from keyturn.services.connections.objects import Objects
 from keyturn.services.connections.password_rotation import PasswordRotation
 from keyturn.services.connections.registry import Connections
@@ -37,6 +39,7 @@ from keyturn.services.feed.remote_uses import RemoteUses
 from keyturn.services.feed.stream import Feed
 from keyturn.services.installation.backup import Backups
 from keyturn.services.installation.backup_schedule import BackupSchedule
+from keyturn.services.installation.recovery import RootKeyRecovery
 from keyturn.services.installation.restore import Restores
 from keyturn.services.installation.retention import Pruning, Retention
 from keyturn.services.installation.root_key_rotation import BATCH, RootKeyRotation, Seals
@@ -153,6 +156,7 @@ class Services:
     system_keys: SystemKeys
     all_keys: KeyAdministration
     audit_trail: AuditTrail
+    audit_archive: AuditArchive
     sessions: Sessions
     reauthentication: Reauthentication
     connections: Connections
@@ -224,6 +228,42 @@ class Sealed:
     seals: Seals
     rotation: RootKeyRotation
     backups: Backups
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """The services of an installation whose root key may be lost."""
+
+    shares: RootKeyRecovery
+    replacement: RootKeyReplacement
+
+
+@contextmanager
+def open_recovery(settings: Settings, system: System | None = None) -> Iterator[Recovery]:
+    """Open the database of an installation, whether its root key is there or not.
+
+    Raise `CannotStart` with one sentence that says what to do.
+    """
+    system = system or System()
+    store = _open_store(settings, may_begin=False, may_migrate=False)
+    try:
+        if (told := store.installation.find_settings()) is not None:
+            settings = _as_published(settings, told)
+        read = partial(_read_root_keys, settings, system, store)
+        file = None if settings.root_key_command is not None else _root_key_file(settings)
+        yield Recovery(
+            RootKeyRecovery(store, read=read, file=file, system=system),
+            RootKeyReplacement(
+                store,
+                read=read,
+                file=_own_root_key_file(settings),
+                algorithm=settings.token_algorithm,
+                token_life=settings.token_life,
+                system=system,
+            ),
+        )
+    finally:
+        store.close()
 
 
 @contextmanager
@@ -469,6 +509,10 @@ def _wire(
         store, identity=identity, users=users, invitations=invitations, system=system
     )
     revocation = TokenRevocation(store, _token_format(told), signing_keys, system)
+    pruning = Pruning(store, system)
+    archive = AuditArchive(
+        store, pruning, issuer=told.issuer, sign=signing_keys.sign_checkpoint, system=system
+    )
     return Services(
         settings=settings,
         system=system,
@@ -518,6 +562,7 @@ def _wire(
         system_keys=SystemKeys(store, vault, users=users, keys=keys, system=system),
         all_keys=KeyAdministration(store, key_format=key_format, usage=verification.usage, system=system),
         audit_trail=AuditTrail(store),
+        audit_archive=archive,
         sessions=sessions,
         reauthentication=Reauthentication(
             store,
@@ -530,15 +575,18 @@ def _wire(
         remote_uses=RemoteUses(store.api_keys, Redactor(told.key_prefix), system),
         installation=installation,
         backup_schedule=BackupSchedule(settings, system),
-        retention=_open_retention(settings, system, store),
+        retention=_open_retention(settings, system, pruning, archive),
     )
 
 
-def _open_retention(settings: Settings, system: System, store: Store) -> Retention:
-    days = settings.ended_keys_kept_days
+def _open_retention(settings: Settings, system: System, pruning: Pruning, archive: AuditArchive) -> Retention:
+    days, kept_events = settings.ended_keys_kept_days, settings.audit_kept_days
     return Retention(
-        Pruning(store, system),
+        pruning,
         ended_keys_kept=None if days is None else timedelta(days=days),
+        archive=None
+        if settings.audit_archive is None or kept_events is None
+        else partial(archive.archive_in_time, settings.audit_archive, kept=timedelta(days=kept_events)),
         system=system,
     )
 

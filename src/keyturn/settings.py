@@ -117,6 +117,10 @@ class Settings:
     """How many connections one address may hold to one process; half of the open files at most."""
     drain_seconds: int | None = None
     """How long a server that is told to stop goes on, not ready. Default: 0 on loopback, 5 elsewhere."""
+    audit_kept_days: int | None = None
+    """How long events stay in the audit log until they are archived. Default: for ever."""
+    audit_archive: Path | None = None
+    """The folder for the archives of the audit log."""
     ended_keys_kept_days: int | None = None
     """How long keys are kept that are revoked or over. Default: for ever, since they are history."""
     max_staleness_seconds: int = 5
@@ -275,6 +279,11 @@ def _check(settings: Settings) -> None:
             "With a TLS certificate of its own, Keyturn would speak TLS on KEYTURN_UNIX_SOCKET too, which no "
             "gateway does: leave one of the two out."
         )
+    if (settings.audit_kept_days is None) != (settings.audit_archive is None):
+        raise CannotStart(
+            "Give both KEYTURN_AUDIT_KEPT_DAYS and KEYTURN_AUDIT_ARCHIVE, or neither: an event leaves the "
+            "log for a file alone."
+        )
     if settings.root_key_file is not None and settings.root_key_command is not None:
         raise CannotStart("Give KEYTURN_ROOT_KEY_FILE or KEYTURN_ROOT_KEY_COMMAND, not both.")
     try:
@@ -375,6 +384,8 @@ _PARSERS: Mapping[str, Callable[[str], object]] = {
     "creations_per_minute": _whole_number(1, 1_000_000),
     "connections_per_address": _whole_number(1, 1_000_000),
     "drain_seconds": _whole_number(0, 300),
+    "audit_kept_days": _whole_number(1, 36_500),
+    "audit_archive": Path,
     "ended_keys_kept_days": _whole_number(90, 36_500),
     "max_staleness_seconds": _whole_number(1, 60),
     "session_idle_minutes": _whole_number(1, 1440),

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cli.conftest import USERID, Command
 from tests.cli.walk import commands
 from tests.conftest import PASSWORD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
 ROWS = re.findall(
@@ -42,9 +45,42 @@ ARGUMENTS = {
     "admin api add": ("Stock", "urn:stock", "--scope", "stock:move"),
     "admin backup": ("{folder}",),
     "admin restore": ("--adopt", "--yes"),
+    "admin audit prune": ("--before", "2999-01-01", "{folder}/audit"),
     "key rotate": ("1",),
 }
-INPUT = {"admin user add": PASSWORD, "admin key import": "0f7d9b1c5e3a48268f0a6c4e2d1b7a93"}
+PREPARED: dict[str, Callable[[Command, Path], tuple[str, ...]]] = {}
+
+
+def prepared(command: str) -> Callable[..., Any]:
+    """Register what has to happen before a command can do anything; it returns the arguments."""
+    return lambda function: PREPARED.setdefault(command, function)
+
+
+@prepared("admin audit verify")
+def an_archive(run: Command, folder: Path) -> tuple[str, ...]:
+    run("admin", "audit", "prune", "--before", "2999-01-01", str(folder / "audit"))
+    return tuple(map(str, (folder / "audit").iterdir()))
+
+
+@prepared("admin root-key combine")
+def shares_and_no_file(run: Command, folder: Path) -> tuple[str, ...]:
+    made = json.loads(run("admin", "root-key", "split", "--json").out)["shares"]
+    INPUT["admin root-key combine"] = "\n".join(made[1:4])
+    (folder / "root.key").unlink()
+    return ()
+
+
+@prepared("admin root-key replace")
+def no_file(_run: Command, folder: Path) -> tuple[str, ...]:
+    (folder / "root.key").unlink()
+    return ("--lost",)
+
+
+INPUT = {
+    "admin user add": PASSWORD,
+    "admin root-key replace": "replace",
+    "admin key import": "0f7d9b1c5e3a48268f0a6c4e2d1b7a93",
+}
 ELSEWHERE = {"login", "configure"}
 """Their fields are looked at where they sign in."""
 
@@ -78,6 +114,8 @@ def test_commands_on_the_database_print_what_is_promised(
     assert run("admin", "key", "add", "--user", person).code == 0
     kind, fields = DOCUMENTED[command]
     arguments = [argument.format(folder=tmp_path) for argument in ARGUMENTS.get(command, ())]
+    if command in PREPARED:
+        arguments += PREPARED[command](run, tmp_path)
     done = run(*command.split(), *arguments, "--json", stdin=INPUT.get(command, ""))
     assert fields_of(done, kind) == fields
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, event
 
-from keyturn.composition import open_restores, open_sealed, open_services
+from keyturn.composition import open_recovery, open_restores, open_sealed, open_services
 from keyturn.core.audit import AuditAction, Target
 from keyturn.errors import CannotStart
 from keyturn.services.people.identity.passwords import CHEAPEST
@@ -182,6 +182,27 @@ class Orders:
             restores = open_restores(read_settings(environment))
             die_before(step)
             restores.restore(Path(path), lambda _unknown: False)
+
+        return self._fork(act)
+
+    def replace_root_key(self, environment: dict[str, str], step: int) -> int:
+        """Replace the lost root key in a new process, as `rotate_root_key` does."""
+
+        def act() -> None:
+            with open_recovery(read_settings(environment)) as recovery:
+                die_before(step)
+                recovery.replacement.run(COMMAND_LINE)
+
+        return self._fork(act)
+
+    def archive_events(self, environment: dict[str, str], folder: str, step: int) -> int:
+        """Archive the audit log in a new process, as `rotate_root_key` does."""
+
+        def act() -> None:
+            services = open_services(read_settings(environment), hashing=CHEAPEST)
+            before = services.system.now()
+            die_before(step)
+            list(services.audit_archive.archive(Path(folder), COMMAND_LINE, before=before))
 
         return self._fork(act)
 

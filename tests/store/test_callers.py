@@ -53,6 +53,7 @@ API = ApiFields("Orders", "https://orders.example.com", None, (READ,))
 
 MORE_CHANGES: dict[str, Attempt] = {
     "users.add_first": lambda w, e: w.store.users.add_first(a_user("first"), b"code", e),
+    "audit_log.record_archive": lambda w, e: w.store.audit_log.record_archive(e, after=0),
     "audit_log.record": lambda w, e: w.store.audit_log.record(e),
     "key_rotation.rotate": lambda w, e: w.store.key_rotation.rotate(
         Rotation(w.key_id, w.user_id, b"n" * 32, "new", "kt_x_…abcd", NOW, LATER), e, retried=None

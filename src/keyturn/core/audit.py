@@ -18,6 +18,7 @@ class Target(StrEnum):
     """The type of thing that an action is about, named as in the Immuta audit schema where it has a name."""
 
     API_KEY = "APIKEY"
+    AUDIT_LOG = "AUDIT_LOG"
     CONNECTION = "CONNECTION"
     GROUP = "GROUP"
     INSTALLATION = "INSTALLATION"
@@ -64,6 +65,8 @@ class AuditAction(StrEnum):
     CONNECTION_SETTINGS_UPDATED = "ConnectionSettingsUpdated"
     CONNECTION_UPDATED = "ConnectionUpdated"
     INSTALLATION_RESTORED = "InstallationRestored"
+    AUDIT_PRUNED = "AuditPruned"
+    ROOT_KEY_REPLACED = "RootKeyReplaced"
     ROOT_KEY_ROTATED = "RootKeyRotated"
     SIGNING_KEY_CREATED = "SigningKeyCreated"
     SIGNING_KEYS_RETIRED = "SigningKeysRetired"
@@ -112,6 +115,7 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.API_KEY_CREATED: Effect.BEGINS,
     AuditAction.API_KEY_REVEALED: Effect.NOTHING,
     AuditAction.API_KEY_UPDATED: Effect.NOTHING,
+    AuditAction.AUDIT_PRUNED: Effect.NOTHING,
     AuditAction.CONNECTION_ACTIVATED: Effect.NOTHING,
     AuditAction.CONNECTION_CREATED: Effect.NOTHING,
     AuditAction.CONNECTION_DEACTIVATED: Effect.NOTHING,
@@ -131,6 +135,7 @@ _EFFECTS: Mapping[str, Effect] = {
     AuditAction.PROJECT_CREATED: Effect.NOTHING,
     AuditAction.PROJECT_DELETED: Effect.NOTHING,
     AuditAction.PROJECT_UPDATED: Effect.NOTHING,
+    AuditAction.ROOT_KEY_REPLACED: Effect.NOTHING,
     AuditAction.ROOT_KEY_ROTATED: Effect.NOTHING,
     AuditAction.SERVICE_ACCOUNT_CREATED: Effect.BEGINS,
     AuditAction.SERVICE_ACCOUNT_TRANSFERRED: Effect.CHANGES_USER,
@@ -164,6 +169,7 @@ def effect_of(action: str) -> Effect:
 LEAVES_RULES = frozenset(
     {
         Target.API_KEY,
+        Target.AUDIT_LOG,
         Target.CONNECTION,
         Target.PROJECT,
         Target.ROOT_KEY,

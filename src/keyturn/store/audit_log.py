@@ -1,6 +1,7 @@
 """The audit log, for reading: rows are written by the changes that they tell of."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,7 +22,7 @@ from keyturn.core.audit import (
     effect_of,
 )
 from keyturn.core.folding import folded
-from keyturn.errors import StoreUnavailable
+from keyturn.errors import Conflict, StoreUnavailable
 from keyturn.store.database.schema import (
     api_key,
     as_stored,
@@ -78,11 +79,55 @@ class AuditLog:
         is_whole = len(rows) == newest.revision - mark.revision + 1 and rows[0][0] == mark.event_id
         return ChangesSince(newest, tuple(map(_audited_change, rows[1:])) if is_whole else None)
 
+    def find_oldest(self) -> AuditRow | None:
+        """Return the first event that is not archived yet; None before the first of all."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(audit).order_by(audit.c.revision).limit(1)).one_or_none()
+        return None if row is None else _audit_row(row)
+
+    def last_revision_before(self, before: datetime) -> int:
+        """Return the revision up to which all events are from before this time; 0 for none.
+
+        The newest event is not among them: marks of readers are compared with it.
+        """
+        last = select(installation.c.revision).scalar_subquery()
+        later = (
+            select(audit.c.revision).where(audit.c.at >= before).order_by(audit.c.revision).limit(1)
+        ).scalar_subquery()
+        with self._database.reading() as connection:
+            end, stop = connection.execute(select(last, later)).one()
+        until: int = min(end, end if stop is None else stop) - 1
+        return until
+
+    def find_archived(self) -> Mapping[str, Any] | None:
+        """Return the details of the newest event that tells of an archive; None before the first one."""
+        query = select(audit.c.details).where(*_IS_ARCHIVED).order_by(audit.c.id.desc()).limit(1)
+        with self._database.reading() as connection:
+            found: Mapping[str, Any] | None = connection.execute(query).scalar_one_or_none()
+        return found
+
+    def record_archive(self, entry: AuditEntry, *, after: int) -> None:
+        """Write that events are in a file, and may go. It follows the file whose last revision is `after`.
+
+        Raise `Conflict` if there is another file since.
+        """
+        with self._database.change(entry) as change:
+            change.record(entry)  # It takes the lock: nobody records another one until this is committed.
+            query = select(audit.c.details).where(*_IS_ARCHIVED, audit.c.revision < change.revision)
+            newest = change.connection.execute(
+                query.order_by(audit.c.id.desc()).limit(1)
+            ).scalar_one_or_none()
+            if (0 if newest is None else newest["last"]) != after:
+                raise Conflict("Another process archived events just now.")
+
     def has_changed_rules(self, *, after: int, until: int) -> bool:
         """Return whether which scopes there are, or who may hold them, may have changed between revisions.
 
-        Whether somebody is in a group is no part of that: it is read with them.
+        Whether somebody is in a group is no part of that: it is read with them. Of events that are archived
+        nobody knows.
         """
+        if after < until and not self._database.query(_IS_THERE, revision=after + 1):
+            return True
         return bool(self._database.query(_CHANGED_RULES, first=after, newest=until))
 
     def list_after(self, audit_id: int = 0, *, limit: int = 200) -> list[AuditRow]:
@@ -201,6 +246,11 @@ _NEWEST = CompiledQuery(
         installation.outerjoin(audit, audit.c.revision == installation.c.revision)
     )
 )
+_IS_ARCHIVED = (
+    audit.c.target_type == Target.AUDIT_LOG.value,
+    audit.c.action == AuditAction.AUDIT_PRUNED.value,
+)
+_IS_THERE = CompiledQuery(select(audit.c.revision).where(audit.c.revision == bindparam("revision")))
 _OF_MEMBERS = [action for action in AuditAction if effect_of(action) is Effect.CHANGES_MEMBER]
 _CHANGED_RULES = CompiledQuery(
     select(audit.c.revision).where(

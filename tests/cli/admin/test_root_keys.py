@@ -107,3 +107,45 @@ def test_rows_that_do_not_open_are_named(run: Command, tmp_path: Path, person: s
     assert run("admin", "root-key", "rotate").code == 0
     assert len((tmp_path / "root.key").read_text().split()) == 1
     assert run("admin", "check").code == 0
+
+
+def test_the_file_is_written_again_from_shares(run: Command, tmp_path: Path, person: str) -> None:
+    """Some of the shares that were printed write the root key file again, in any order."""
+    printed = run("admin", "root-key", "split", "--shares", "3", "--threshold", "2")
+    assert (printed.code, printed.err) == (0, "")
+    shares = [line for line in printed.out.splitlines() if len(line.split()) == 33]
+    assert len(shares) == 3
+    file = tmp_path / "root.key"
+    former = file.read_text()
+    assert "stays as it is" in refused(run("admin", "root-key", "combine", stdin="\n".join(shares[:2])))
+    file.unlink()
+    assert "1 different shares, and 2 are needed" in refused(
+        run("admin", "root-key", "combine", stdin=shares[0])
+    )
+    assert not file.exists()
+
+    done = run("admin", "root-key", "combine", stdin=f"{shares[2]}\n\n{shares[0]}\n")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(f"is in {file}.\n")
+    assert file.read_text() == former
+    assert run("admin", "check").code == 0
+
+
+def test_a_lost_root_key_is_replaced_once_that_is_confirmed(
+    run: Command, tmp_path: Path, person: str
+) -> None:
+    """The word has to be given, and the root key has to be lost; then the server can start again."""
+    file = tmp_path / "root.key"
+    assert "is not lost" in refused(run("admin", "root-key", "replace", "--lost", stdin="replace"))
+    file.unlink()
+    assert run("admin", "root-key", "replace").code == 2
+    assert "Nothing is changed" in refused(run("admin", "root-key", "replace", "--lost", stdin="yes"))
+    assert not file.exists()
+    assert run("admin", "check").code == 1
+
+    done = run("admin", "root-key", "replace", "--lost", stdin="replace\n")
+
+    assert (done.code, done.err) == (0, "")
+    assert "a new signing key signs" in done.out
+    assert run("admin", "check").code == 0

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy import Engine, text
 
-from keyturn.composition import Services, open_sealed
+from keyturn.composition import Services, open_recovery, open_sealed
 from keyturn.core.apis import ApiRecord
 from keyturn.core.audit import AuditAction, AuditEntry, Target
 from keyturn.core.connections import JobType
@@ -446,6 +447,14 @@ def fail_to_log_in(world: World) -> None:
         log_in(world.services, world.userid, "not the password")
 
 
+def archive_events(w: World) -> None:
+    """Move all events but the newest into a file."""
+    services = w.services
+    with TemporaryDirectory() as folder:
+        before = services.system.now() + timedelta(seconds=1)
+        assert list(services.audit_archive.archive(Path(folder), COMMAND_LINE, before=before))
+
+
 def rotate_root_key(services: Services) -> None:
     """Put a new root key first, as an operator does, and rotate."""
     file = services.settings.root_key_file
@@ -453,6 +462,15 @@ def rotate_root_key(services: Services) -> None:
     file.write_text(new_root_key(services.system) + file.read_text())
     with open_sealed(services.settings, services.system) as sealed:
         sealed.rotation.run(COMMAND_LINE, lambda _done, _of: None)
+
+
+def replace_root_key(services: Services) -> None:
+    """Begin anew with another root key, as an operator does who lost the one that there was."""
+    file = services.settings.root_key_file
+    assert file is not None
+    file.write_text(new_root_key(services.system))
+    with open_recovery(services.settings, services.system) as recovery:
+        recovery.replacement.run(COMMAND_LINE)
 
 
 PATHS: dict[str, Change] = {
@@ -946,8 +964,9 @@ PATHS: dict[str, Change] = {
     "new signing key": Change(
         AuditAction.SIGNING_KEY_CREATED, lambda w: w.services.signing_keys.rotate(COMMAND_LINE)
     ),
+    "archive events": Change(AuditAction.AUDIT_PRUNED, archive_events),
     "rotate the root key": Change(AuditAction.ROOT_KEY_ROTATED, lambda w: rotate_root_key(w.services)),
-    # The last, since it ends the tokens of everybody.
+    # It ends the tokens of everybody.
     "replace the signing keys at once": Change(
         AuditAction.SIGNING_KEYS_RETIRED,
         lambda w: w.services.signing_keys.replace_at_once(COMMAND_LINE),
@@ -962,7 +981,15 @@ PATHS: dict[str, Change] = {
         key_token=SIGNATURE,
         login_token=SIGNATURE,
         besides=(AuditAction.SIGNING_KEY_CREATED,),
-        for_others={"key_token": SIGNATURE, "login_token": SIGNATURE},
+        for_others={"key_token": SIGNATURE, "login_token": SIGNATURE, "acted_token": SIGNATURE},
+    ),
+    "replace the lost root key": Change(
+        AuditAction.ROOT_KEY_REPLACED,
+        lambda w: replace_root_key(w.services),
+        key_token=SIGNATURE,
+        login_token=SIGNATURE,
+        besides=(AuditAction.SIGNING_KEYS_RETIRED,),
+        for_others={"key_token": SIGNATURE, "login_token": SIGNATURE, "acted_token": SIGNATURE},
     ),
 }
 """Each way to change anything. A path that ends a right and is missing here has no test at all."""
@@ -1007,7 +1034,7 @@ def test_each_path_ends_what_is_remembered(
                 if bystander.verdicts(services) != {**quiet, **path.for_others}:
                     wrong[name, place, "bystander"] = bystander.verdicts(services)
         if path.for_others:
-            bystander = new_world(here)
+            bystander = new_world(here)  # Whose tokens live.
 
     assert wrong == {}
 

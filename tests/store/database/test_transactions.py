@@ -210,6 +210,9 @@ WITH_CONSEQUENCES: dict[str, Attempt] = {
     "system_keys.replace": lambda w, e: w.store.system_keys.replace(
         w.system_key, a_system_key(w.admin_id, "one"), LATER, revocation=e, audit=e
     ),
+    "signing_keys.begin_anew": lambda w, e: w.store.signing_keys.begin_anew(
+        SEAL, LATER_SEAL, new_signing_key("anew", seal=LATER_SEAL), "They do not open.", replaced=e, retired=e
+    ),
 }
 """Changes that are told of by one row for each thing that changes."""
 
@@ -336,6 +339,10 @@ REFUSED: dict[str, Attempt] = {
     "seals.begin_rotation, after another": lambda w, e: w.store.seals.begin_rotation(
         LATER_SEAL, LATER_SEAL, e
     ),
+    "signing_keys.begin_anew, after another": lambda w, e: w.store.signing_keys.begin_anew(
+        LATER_SEAL, LATER_SEAL, new_signing_key("anew", seal=LATER_SEAL), "", replaced=e, retired=e
+    ),
+    "audit_log.record_archive, after another": lambda w, e: w.store.audit_log.record_archive(e, after=7),
     "connections.add, taken": lambda w, e: w.store.connections.add("there", {}, w.user_id, e),
     "sessions.end_all, none but the kept": lambda w, e: w.store.sessions.end_all(
         w.user_id, LATER, e, keep=w.session_id

@@ -33,6 +33,9 @@ _COMMANDS = {
     "restore": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.restores:restore", "Put a backup in the place of the database."
     ),
+    "audit": LazyCommand(
+        _INSTALLATION, "keyturn.cli.admin.audit:audit", "Move old events into signed files, and verify them."
+    ),
     "root-key": LazyCommand(
         _INSTALLATION, "keyturn.cli.admin.root_keys:root_key", "Print a new root key, or rotate the root key."
     ),

@@ -13,7 +13,7 @@ from keyturn.cli.standard_input import read_stdin
 from keyturn.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from keyturn.composition import Sealed, Services
+    from keyturn.composition import Recovery, Sealed, Services
 
 LOG_LEVEL = "critical"
 """The log of a command that ends soon: its one sentence tells of every failure."""
@@ -88,6 +88,18 @@ def opened_sealed(database: str | None) -> "Iterator[Sealed]":
     configure_logs(LOG_LEVEL)
     with open_sealed(read_settings(os.environ, database=database)) as sealed:
         yield sealed
+
+
+@contextmanager
+def opened_recovery(database: str | None) -> "Iterator[Recovery]":
+    """Open an installation for a command that the loss of the root key must not stop."""
+    with server_packages():
+        from keyturn.composition import open_recovery
+        from keyturn.logs import configure_logs
+        from keyturn.settings import read_settings
+    configure_logs(LOG_LEVEL)
+    with open_recovery(read_settings(os.environ, database=database)) as recovery:
+        yield recovery
 
 
 def read_password(*, from_stdin: bool) -> str:

@@ -152,7 +152,7 @@ class AuditTrail:
             return
         after = 0
         while rows := self._store.audit_log.search(wanted, after=after, size=EXPORTED_AT_ONCE):
-            yield from map(_event, rows)
+            yield from map(event_of, rows)
             after = rows[-1].audit_id
 
 
@@ -199,7 +199,8 @@ def _can_be_found(wanted: AuditSearch) -> bool:
     return is_storable(wanted.action, wanted.actor, wanted.target_type, wanted.target_id)
 
 
-def _event(row: AuditRow) -> Mapping[str, Any]:
+def event_of(row: AuditRow) -> Mapping[str, Any]:
+    """Return an event as all exports have it."""
     return {
         "id": row.event_id,
         "at": wire_time(row.at),

@@ -5,7 +5,7 @@ Every process of a server looks: one that finds others at the same rows leaves o
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -94,8 +94,19 @@ def next_size(size: int, took: float) -> int:
 class Retention:
     """Looks for rows that are over, and removes them."""
 
-    def __init__(self, pruning: Pruning, *, ended_keys_kept: timedelta | None, system: System) -> None:
-        """Keep ended keys so long; None for ever."""
+    def __init__(
+        self,
+        pruning: Pruning,
+        *,
+        ended_keys_kept: timedelta | None,
+        archive: Callable[[], bool] | None = None,
+        system: System,
+    ) -> None:
+        """Keep ended keys so long; None for ever.
+
+        `archive` moves events out of the audit log, and says whether there may be more; None for never.
+        """
+        self._archive = archive
         self._pruning = pruning
         self._system = system
         self._looking = threading.Lock()
@@ -119,7 +130,14 @@ class Retention:
                 if removed:
                     _log.info("pruned", what=pruned.name, rows=removed)
                 has_more = has_more or is_left
-            return has_more
+            return self._archived() or has_more
+
+    def _archived(self) -> bool:
+        try:
+            return self._archive is not None and self._archive()
+        except KeyturnError as error:
+            _log.error("audit_not_archived", reason=str(error))
+            return False
 
     def close(self) -> None:
         """End a look that is under way."""

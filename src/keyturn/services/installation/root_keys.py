@@ -42,7 +42,7 @@ def read_root_keys(
             "all nodes, made with `umask 077; keyturn admin root-key > root.key`."
         )
     if may_create and not file.exists():
-        _create(file, system)
+        create_root_key_file(file, system.random_bytes(ROOT_KEY_BYTES), system)
     try:
         # Not blocking: the file could be a pipe that nobody writes to.
         opened = os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
@@ -99,9 +99,22 @@ class RootKeyFile:
         try:
             with suppress(FileNotFoundError):
                 draft.unlink()
-            _write(draft, "".join(map(_line, keys)), like=self._path)
+            like = self._path if self._path.exists() else self._path.parent
+            _write(draft, "".join(map(_line, keys)), like=like)
             draft.replace(self._path)
             _sync_folder(self._path.parent)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def set_aside(self) -> None:
+        """Give a file that holds no root key another name: nobody knows what it is, so it is kept.
+
+        For whoever holds the lock. Raise `CannotStart` where it cannot be renamed.
+        """
+        try:
+            self._path.replace(self._path.with_name(f"{self._path.name}.unreadable"))
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -112,11 +125,24 @@ class RootKeyFile:
         )
 
 
-def _create(file: Path, system: System) -> None:
-    """Write a root key so that the file is there whole or not at all, also after a power cut."""
+def create_root_key_file(file: Path, key: bytes, system: System) -> None:
+    """Write a root key so that the file is there whole or not at all, also after a power cut.
+
+    A file that is there stays as it is. Raise `CannotStart` where none can be written.
+    """
+    try:
+        _create(file, _line(key), system)
+    except OSError as error:
+        raise CannotStart(
+            f"The root key file {file} cannot be written ({error.strerror}): "
+            "run this as the user of the server."
+        ) from error
+
+
+def _create(file: Path, text: str, system: System) -> None:
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = file.with_name(f".{file.name}.{system.random_bytes(8).hex()}")
-    _write(draft, new_root_key(system))
+    _write(draft, text)
     try:
         os.link(draft, file)  # Unlike a rename this never replaces a key that another process just made.
     except FileExistsError:

@@ -12,7 +12,7 @@ SETUP_CODE_BYTES = 24
 
 ROOT_KEY_CHECK_SLOT = slot_of("installation", 1, "root_key_check")
 """The place of the one seal whose root key is the one that seals."""
-_ROOT_KEY_CHECK = b"keyturn"
+ROOT_KEY_CHECK = b"keyturn"
 
 
 class Installation:
@@ -26,7 +26,7 @@ class Installation:
     def check_root_key(self) -> None:
         """Raise `CannotStart` unless a root key is the one that seals in this database (S2)."""
         if self._store.installation.find_root_key_check() is None:
-            sealed = self._vault.seal(_ROOT_KEY_CHECK, slot=ROOT_KEY_CHECK_SLOT)
+            sealed = self._vault.seal(ROOT_KEY_CHECK, slot=ROOT_KEY_CHECK_SLOT)
             self._store.installation.begin(sealed, self._system.now())
         check = self._store.installation.find_root_key_check()
         try:

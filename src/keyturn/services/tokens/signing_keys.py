@@ -26,6 +26,7 @@ from keyturn.core.access_token import (
     generate_signing_key,
 )
 from keyturn.core.audit import Actor, AuditAction, AuditEntry, Target
+from keyturn.core.checkpoints import Checkpoint, sign_checkpoint
 from keyturn.core.encoding import base64url_encode
 from keyturn.core.jwk import Algorithm
 from keyturn.core.records import SigningKeyRecord
@@ -120,7 +121,7 @@ class SigningKeys(VerifyingKeys):
         """Make the key that signs, if there is none."""
         now = self._system.now()
         if not any(one.verifies_until is None for one in self._store.signing_keys.list_verifying(now)):
-            record = self._new_record(now)
+            record = self.new_record(now)
             self._store.signing_keys.add_first(record, self._creation(record, COMMAND_LINE))
         self.forget()
 
@@ -130,7 +131,7 @@ class SigningKeys(VerifyingKeys):
         last = [one for one in self._store.signing_keys.list_verifying(now) if one.verifies_until is None]
         if all(one.algorithm == self._algorithm for one in last):
             return
-        record = self._new_record(now + lead)
+        record = self.new_record(now + lead)
         self._store.signing_keys.change_algorithm(
             record,
             self._creation(record, COMMAND_LINE),
@@ -142,7 +143,7 @@ class SigningKeys(VerifyingKeys):
     def rotate(self, actor: Actor, *, lead: timedelta = LEAD) -> SigningKeyRecord:
         """Publish a key that signs after `lead`; the present ones verify until their last token has ended."""
         now = self._system.now()
-        record = self._new_record(now + lead)
+        record = self.new_record(now + lead)
         self._store.signing_keys.add_next(
             record,
             self._creation(record, actor),
@@ -155,12 +156,16 @@ class SigningKeys(VerifyingKeys):
     def replace_at_once(self, actor: Actor) -> SigningKeyRecord:
         """Sign with a new key from now on, and accept no token of any other: for when a key has leaked."""
         now = self._system.now()
-        record = self._new_record(now)
+        record = self.new_record(now)
         audit = AuditEntry(now, AuditAction.SIGNING_KEYS_RETIRED, actor, TARGET, record.kid)
         self._store.signing_keys.add_next(record, audit, others_verify_until=LONG_AGO)
         self._retire(now, actor)
         self.forget()
         return record
+
+    def sign_checkpoint(self, checkpoint: Checkpoint) -> str:
+        """Sign the checkpoint of an archive of the audit log."""
+        return sign_checkpoint(checkpoint, self.ring.signing)
 
     def list_all(self) -> list[SigningKeyRecord]:
         """Return the keys whose tokens may still live, the one that signs last first."""
@@ -179,7 +184,8 @@ class SigningKeys(VerifyingKeys):
         audit = AuditEntry(now, AuditAction.SIGNING_KEYS_RETIRED, actor, TARGET, None)
         self._store.signing_keys.retire(now, audit)
 
-    def _new_record(self, signs_from: datetime) -> SigningKeyRecord:
+    def new_record(self, signs_from: datetime) -> SigningKeyRecord:
+        """Return a new key, sealed, which is not stored yet."""
         kid = base64url_encode(self._system.random_bytes(KID_BYTES)).decode("ascii")
         jwk = generate_signing_key(self._algorithm, kid)
         return SigningKeyRecord(

@@ -599,7 +599,8 @@ audit = Table(
 )
 """No foreign keys: what happened stays written when the user is gone.
 
-One row per revision: read in order, this is also the list of what to forget (`AuditLog.changes_since`).
+One row per revision: read in order, this is also the list of what to forget (`AuditLog.changes_since`). The
+oldest may be in an archive instead: those that are here have no gap, and the newest is here.
 """
 
 schema_step = Table(

@@ -7,8 +7,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, update
 
 from keyturn.core.audit import AuditEntry
+from keyturn.core.connections import ConnectionState
 from keyturn.core.records import SigningKeyRecord
-from keyturn.store.database.schema import installation, signing_key
+from keyturn.errors import Conflict
+from keyturn.store.database.schema import connection, installation, signing_key
 from keyturn.store.database.seals import check_seal
 from keyturn.store.database.transactions import Change, Database
 
@@ -24,8 +26,8 @@ class SigningKeys:
 
     def list_verifying(self, now: datetime) -> list[SigningKeyRecord]:
         """Return the keys whose tokens may still live, the one that signs last first."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
+        with self._database.reading() as reading:
+            rows = reading.execute(
                 select(signing_key)
                 .where(or_(signing_key.c.verifies_until.is_(None), signing_key.c.verifies_until > now))
                 .order_by(signing_key.c.signs_from.desc(), signing_key.c.kid)
@@ -95,14 +97,55 @@ class SigningKeys:
                 change.record(audit)
         return number
 
+    def begin_anew(
+        self,
+        former: bytes,
+        check: bytes,
+        signing: SigningKeyRecord,
+        reason: str,
+        *,
+        replaced: AuditEntry,
+        retired: AuditEntry,
+    ) -> None:
+        """Let the root key of the seal `check` seal from now on, though nothing opens any more.
+
+        `signing` is the one key that signs and verifies from now on. The private halves of all others, which
+        nobody can open, are forgotten. Connections with secrets are unhealthy for this reason. Raise
+        `Conflict` unless the check is still `former`.
+        """
+        with self._database.change() as change:
+            writing = change.connection
+            is_former = installation.c.root_key_check == former
+            if not writing.execute(
+                update(installation).where(is_former).values(root_key_check=check)
+            ).rowcount:
+                raise Conflict("The root key was replaced just now, or rotated.")
+            writing.execute(update(signing_key).values(sealed_jwk=None, verifies_until=LONG_AGO))
+            _insert(change, signing)
+            writing.execute(
+                update(connection)
+                .where(connection.c.sealed_secrets.is_not(None), connection.c.state != _INACTIVE)
+                .values(state=ConnectionState.UNHEALTHY.value, state_reason=reason)
+            )
+            change.record(replaced)
+            change.record(retired)
+
+    def find_public_jwk(self, kid: str) -> Mapping[str, Any] | None:
+        """Return the public half of a signing key, also of one that has ended."""
+        query = select(signing_key.c.public_jwk).where(signing_key.c.kid == kid)
+        with self._database.reading() as reading:
+            found: Mapping[str, Any] | None = reading.execute(query).scalar_one_or_none()
+        return found
+
     def set_public_jwk(self, kid: str, public_jwk: Mapping[str, Any]) -> None:
         """Write the public half of a signing key that an older program stored without."""
-        with self._database.writing() as connection:
-            connection.execute(
+        with self._database.writing() as writing:
+            writing.execute(
                 update(signing_key).where(signing_key.c.kid == kid).values(public_jwk=dict(public_jwk))
             )
 
 
+_INACTIVE = ConnectionState.INACTIVE.value
 _IS_LAST = signing_key.c.verifies_until.is_(None)
 """No other key is to follow it."""
 

@@ -378,6 +378,12 @@ def _object_settings(told: _Told) -> Markup:
     )
 
 
+def _archived(told: _Told) -> Markup:
+    return Markup("{} moved {} old events into the file <code>{}</code>").format(
+        told.actor, told.details.get("events"), told.details.get("file")
+    )
+
+
 _WORK = {"crawl": "crawl", "delete": "delete", "rotate": "rotate the password of"}
 
 
@@ -451,10 +457,15 @@ _WORDS: Mapping[str, tuple[str, Words]] = {
     AuditAction.CONNECTION_JOB_CANCELED: ("ban", _job("canceled the work to {} {}")),
     AuditAction.CONNECTION_PASSWORD_ROTATED: ("lock", _rotated_password),
     AuditAction.INSTALLATION_RESTORED: ("shield", _plain("{actor} restored a backup")),
+    AuditAction.ROOT_KEY_REPLACED: (
+        "shield",
+        _plain("{actor} replaced the lost root key by <code>{target}</code>"),
+    ),
     AuditAction.ROOT_KEY_ROTATED: (
         "shield",
         _plain("{actor} rotated the root key to <code>{target}</code>"),
     ),
+    AuditAction.AUDIT_PRUNED: ("folder", _archived),
     AuditAction.SIGNING_KEY_CREATED: (
         "shield",
         _plain("{actor} created the signing key <code>{target}</code>"),

@@ -78,6 +78,8 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
         AuditAction.SIGNING_KEYS_RETIRED: "Signing keys retired",
         AuditAction.ROOT_KEY_ROTATED: "Root key rotated",
         AuditAction.INSTALLATION_RESTORED: "Restored from a backup",
+        AuditAction.ROOT_KEY_REPLACED: "Lost root key replaced",
+        AuditAction.AUDIT_PRUNED: "Events archived",
     },
 }
 """The events, by subject."""
@@ -86,6 +88,7 @@ ACTIONS: Mapping[str, str] = {action: words for events in EVENTS.values() for ac
 
 TARGETS: Mapping[str, str] = {
     Target.API_KEY: "Key",
+    Target.AUDIT_LOG: "Audit log",
     Target.CONNECTION: "Connection",
     Target.GROUP: "Group",
     Target.INSTALLATION: "Installation",

@@ -38,6 +38,8 @@ OPEN = (
     "connections_per_address",
     "connection_networks",
     "drain_seconds",
+    "audit_kept_days",
+    "audit_archive",
     "ended_keys_kept_days",
     "max_staleness_seconds",
     "session_idle_minutes",

@@ -34,6 +34,7 @@ FILES_THAT_WAIT = tuple(
         "store/database/test_writes.py",
         "test_forks.py",
         "documentation/test_examples.py",
+        "documentation/test_runbooks.py",
         "documentation/test_tutorials.py",
         "test_readme.py",
         "test_runs.py",

@@ -58,10 +58,14 @@ def steps_of(file: str, language: str) -> Sequence[Step]:
 
 
 def pages_that_run() -> list[tuple[str, str]]:
-    """Return each page with each language in which it has something to run."""
+    """Return each page with each language in which it has something to run.
+
+    Runbooks are for the machine of a server, and have a test of their own.
+    """
     return [
         (file, language)
         for file in sorted(PAGES)
+        if not file.startswith("operate/runbooks/")
         for language in LANGUAGES
         if any(step.kind == "run" for step in steps_of(file, language))
     ]

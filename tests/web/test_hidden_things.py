@@ -59,6 +59,8 @@ NAMES_ALL: Mapping[tuple[str, str], tuple[str, tuple[Permission, ...]]] = {
     ("POST", "/data/connection"): ("groupid", (Permission.APPLICATION_ADMIN,)),
     ("PUT", "/data/settings/{object_path}"): ("groupid", (Permission.APPLICATION_ADMIN,)),
     ("PUT", "/apis/{serviceid}"): ("groupid", (Permission.APPLICATION_ADMIN,)),
+    ("POST", "/apikey/impersonate"): ("userid", (Permission.IMPERSONATE_USER,)),
+    ("POST", "/bim/apikey/impersonate"): ("userid", (Permission.IMPERSONATE_USER,)),
     ("DELETE", "/apikey/system/{keyid}"): ("keyid", (Permission.APPLICATION_ADMIN,)),
     ("DELETE", "/bim/apikey/system/{keyid}"): ("keyid", (Permission.APPLICATION_ADMIN,)),
 }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.web.sites import Site
 
 OVERRIDE = "\u202e"
-OPAQUE = {"password", "externalUserIds", "preferences", "token", "jobIds"}
+OPAQUE = {"apikey", "password", "externalUserIds", "preferences", "token", "jobIds"}
 """What is never shown as text: a password, JSON of other programs, and what is only looked for."""
 SHOWN = {
     ("user_account", "userid"), ("profile", "name"), ("profile", "email"), ("profile", "about"),
@@ -54,8 +54,9 @@ def spoiled(body: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
 )
 def test_fault_b3_no_field_takes_what_nobody_sees(site: Site, call: Call) -> None:
     """Each text in the body of each route, with an override in it, is refused, and nothing is made."""
-    values = add_things(site, password=PASSWORD).of(call)
-    with site.client(headers={"Authorization": site.key(ADMIN).secret}) as client:
+    key = site.key(ADMIN).secret
+    values = {**add_things(site, password=PASSWORD).of(call), "caller": key}
+    with site.client(headers={"Authorization": key}) as client:
         for field, body in spoiled(call.body):
             answer = call.send(client, values, body=_with(body, values))
             assert answer.status_code in {400, 422}, (field, answer.text)

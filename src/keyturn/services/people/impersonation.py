@@ -49,12 +49,14 @@ class Impersonation:
     def impersonate(
         self,
         key: str,
-        iamid: str,
+        iamid: str | None,
         userid: str,
         origin: Origin,
         presented: PresentedProof | None = None,
     ) -> IssuedToken:
         """Return a token with which the owner of this key acts for a person, for an hour at most.
+
+        `iamid` names the identity provider of the person; None for the built-in one.
 
         With a proof of possession, `presented`, it is bound to its key pair. Raise `CredentialRefused` for
         anything but a living key, `PermissionMissing` for one that does not carry IMPERSONATE_USER and for a

@@ -14,7 +14,6 @@ from keyturn.core.apis import MAX_IDENTIFIER_CHARACTERS
 from keyturn.core.permissions import Permission
 from keyturn.core.scopes import check_scopes
 from keyturn.core.times import wire_time
-from keyturn.errors import InvalidInput
 from keyturn.web import forward_auth
 from keyturn.web.api.documentation import with_body
 from keyturn.web.bodies import Unshown, get_json
@@ -50,9 +49,9 @@ class ImpersonationBody(Unshown, frozen=True, forbid_unknown_fields=True, rename
     """A key, and the person to act for."""
 
     apikey: Annotated[str, msgspec.Meta(min_length=1, max_length=FOREIGN_KEY_MAX_LENGTH)]
-    iamid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
     userid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)] | Annotated[int, msgspec.Meta(ge=1)]
-    project_id: int | None = None
+    iamid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)] | None = None
+    """None for the built-in identity manager."""
 
 
 @route(
@@ -93,7 +92,7 @@ def exchange(request: AnyRequest, body: RawBody, call: InjectedCall) -> TokenVie
     summary="Impersonate a user",
     body=with_body(
         ImpersonationBody,
-        example={"apikey": "API_KEY", "iamid": "corp", "userid": "bob@example.com"},
+        example={"apikey": "API_KEY", "userid": "grace@example.com"},
         required=True,
         description="A key of an account that holds IMPERSONATE_USER, and the person to act for.",
     ),
@@ -114,10 +113,6 @@ def impersonate(request: AnyRequest, body: RawBody, call: InjectedCall) -> Token
     such_as = '{"apikey": …, "iamid": …, "userid": …}'
     with wrong_key_refused():
         asked = get_json(body, request.headers.get("content-type"), ImpersonationBody, such_as=such_as)
-    if asked.project_id is not None:
-        raise InvalidInput(
-            "projectId", "A token that acts for a person is not for one project: leave it out."
-        )
     proof = proof_for_this(request.scope, call.services.settings.public_url)
     issued = call.services.impersonation.impersonate(
         asked.apikey, asked.iamid, str(asked.userid), call.origin, proof

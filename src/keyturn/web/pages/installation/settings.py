@@ -41,6 +41,9 @@ OPEN = (
     "audit_kept_days",
     "audit_archive",
     "ended_keys_kept_days",
+    "backup_folder",
+    "backup_every_hours",
+    "backup_keep",
     "max_staleness_seconds",
     "session_idle_minutes",
     "session_absolute_hours",
@@ -51,7 +54,7 @@ OPEN = (
     "log_level",
 )
 """The settings whose values may be shown. Of any other the page says no more than whether it is given."""
-KEPT_BACK = ("root_key_file", "root_key_command", "tls_key_file")
+KEPT_BACK = ("root_key_file", "root_key_command", "tls_key_file", "backup_key_file")
 """Where secrets are. The address of the database is shown without its password."""
 
 

@@ -25,6 +25,7 @@ GROUPS: tuple[tuple[str, Words], ...] = (
                 "APIs, settings, every connection, system keys.",
             ),
             Permission.AUDIT: ("Read the audit log", "And export it."),
+            Permission.IMPERSONATE_USER: ("Act for other people", "By tokens that carry what both may do."),
             Permission.VERIFY_CREDENTIALS: (
                 "Verify for other programs",
                 "The credentials of everyone, by the feed or by introspection.",

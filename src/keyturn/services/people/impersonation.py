@@ -15,6 +15,7 @@ from keyturn.core.verification import check_may_impersonate
 from keyturn.errors import CredentialRefused, InvalidInput, Reason
 from keyturn.services.people.sessions import digest_session_token, new_session_token
 from keyturn.services.people.users import Users
+from keyturn.services.text import checked_text
 from keyturn.services.tokens.issuer import IssuedToken, TokenIssuer
 from keyturn.store import Store
 from keyturn.store.people.sessions import SessionToAdd
@@ -22,6 +23,7 @@ from keyturn.system import System
 from keyturn.verifying.authenticator import Authenticator
 from keyturn.verifying.origin import Origin, actor_of
 
+MAX_NAME_CHARACTERS = 254
 LIFE = timedelta(hours=1)
 """The longest life of such a token."""
 
@@ -72,6 +74,8 @@ class Impersonation:
         if proof is not None:
             proofs.use(proof)
         check_may_impersonate(caller.carried_permissions, frozenset())
+        for field, text in (("iamid", iamid), ("userid", userid)):
+            checked_text(field, text, max_characters=MAX_NAME_CHARACTERS)
         person = self._users.get_by_userid(iamid, userid)
         self._check_person(person, caller.user_id)
         check_may_impersonate(caller.carried_permissions, person.permissions)

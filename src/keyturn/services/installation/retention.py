@@ -33,8 +33,8 @@ LISTED = 1000
 """So many rows are found at once."""
 FIRST = 8
 """So many are removed by the first transaction, as nobody knows yet how long it takes."""
-WRITE_SECONDS = 0.01
-"""How long a transaction should take: a fifth of what a write of others may wait (50 ms)."""
+WRITE_SECONDS = 0.005
+"""How long a transaction should take: a tenth of the time that a write of others may wait (50 ms)."""
 RESTS = 9
 """After each transaction the thread rests so many times as long: others have the database meanwhile."""
 LOOK_SECONDS = 5.0

@@ -181,7 +181,11 @@ class Call:
         self, client: httpx.Client, values: Mapping[str, object], *, body: object = ...
     ) -> httpx.Response:
         """Send it with these values in the places of the placeholders; `caller` is the key of the client."""
-        values = {"caller": client.headers.get("Authorization", "none"), **values}
+        values = {
+            "caller": client.headers.get("Authorization", "none"),
+            "whom": str(values.get("userid")),  # A body names a user by text alone.
+            **values,
+        }
         path = filled(self.path + self.query, **values)
         sent = with_values(self.body, values) if body is ... else body
         if sent is None:
@@ -194,7 +198,7 @@ class Call:
 _USER = "/bim/iam/{iamid}/user/{userid}"
 _ATTRIBUTE = "authorizations/{key}/{value}"
 _SYSTEM_KEY = {"name": "{fresh}", "scopes": ["plugin:trino"], "connectionKey": CONNECTION}
-_PERSON = {"apikey": "{caller}", "iamid": "{iamid}", "userid": "{userid}"}
+_PERSON = {"apikey": "{caller}", "iamid": "{iamid}", "userid": "{whom}"}
 
 CALLS = (
     # Section 1.1

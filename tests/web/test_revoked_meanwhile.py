@@ -243,7 +243,8 @@ def changing_routes(site: Site) -> list[tuple[str, str]]:
 
 
 STORELESS = {
-    "/", "/health/live", "/health/ready", "/.well-known/jwks.json", "/.well-known/oauth-authorization-server",
+    "/", "/health/live", "/health/ready", "/health/seen", "/.well-known/jwks.json",
+    "/.well-known/oauth-authorization-server",
     "/.well-known/openid-configuration", "/.well-known/oauth-protected-resource", "/openapi.json",
     "/docs", "/docs.md", "/docs/{path:path}", "/docs/api", "/docs/api/{name:str}", "/docs/design",
     "/llms.txt", "/llms-full.txt", "/sitemap.xml", "/skill.md", "/static/{name:str}",

@@ -150,7 +150,7 @@ def test_an_older_schema_is_found_and_left_alone(environment: dict[str, str]) ->
     for _ in range(2):
         report = examine(environment, None, System())
         assert found(report) == ["schema"]
-        assert "keyturn admin migrate" in report.findings[0].remedy
+        assert "keyturn admin upgrade" in report.findings[0].remedy
 
 
 def test_files_that_others_can_read_are_found(on_sqlite: dict[str, str]) -> None:

@@ -49,7 +49,7 @@ class ImpersonationBody(Unshown, frozen=True, forbid_unknown_fields=True, rename
     """A key, and the person to act for."""
 
     apikey: Annotated[str, msgspec.Meta(min_length=1, max_length=FOREIGN_KEY_MAX_LENGTH)]
-    userid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)] | Annotated[int, msgspec.Meta(ge=1)]
+    userid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)]
     iamid: Annotated[str, msgspec.Meta(min_length=1, max_length=254)] | None = None
     """None for the built-in identity manager."""
 
@@ -115,7 +115,7 @@ def impersonate(request: AnyRequest, body: RawBody, call: InjectedCall) -> Token
         asked = get_json(body, request.headers.get("content-type"), ImpersonationBody, such_as=such_as)
     proof = proof_for_this(request.scope, call.services.settings.public_url)
     issued = call.services.impersonation.impersonate(
-        asked.apikey, asked.iamid, str(asked.userid), call.origin, proof
+        asked.apikey, asked.iamid, asked.userid, call.origin, proof
     )
     return token_view(issued)
 

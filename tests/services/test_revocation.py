@@ -62,6 +62,7 @@ def test_what_cannot_live_again_is_forgotten(services: Services, bob: Principal,
     assert known_revocations(services) == 1
     clock.advance(timedelta(days=2))
     services.signing_keys.rotate(COMMAND_LINE)
+    services.retention.look()
 
     assert known_revocations(services) == 0
     clock.advance(timedelta(days=-2))
